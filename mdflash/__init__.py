@@ -1,0 +1,58 @@
+"""mdflash: molecular dynamics of coarse-grained proteins with neural potentials.
+
+The public names below are imported on first use, so `import mdflash` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdflash.config.load import load_run as load_run
+    from mdflash.errors import MdflashError as MdflashError
+    from mdflash.forcefield import ForceField as ForceField
+    from mdflash.forcefield import load_forcefield as load_forcefield
+    from mdflash.forcefield import save_forcefield as save_forcefield
+    from mdflash.potentials.base import EnergyForces as EnergyForces
+    from mdflash.potentials.base import Pairs as Pairs
+    from mdflash.potentials.base import Potential as Potential
+    from mdflash.potentials.base import SumPotential as SumPotential
+    from mdflash.simulation import Simulation as Simulation
+    from mdflash.state import Layout as Layout
+    from mdflash.state import State as State
+    from mdflash.system import System as System
+    from mdflash.system import load_system as load_system
+    from mdflash.system import save_system as save_system
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load_run": "mdflash.config.load",
+    "MdflashError": "mdflash.errors",
+    "ForceField": "mdflash.forcefield",
+    "load_forcefield": "mdflash.forcefield",
+    "save_forcefield": "mdflash.forcefield",
+    "EnergyForces": "mdflash.potentials.base",
+    "Pairs": "mdflash.potentials.base",
+    "Potential": "mdflash.potentials.base",
+    "SumPotential": "mdflash.potentials.base",
+    "Simulation": "mdflash.simulation",
+    "Layout": "mdflash.state",
+    "State": "mdflash.state",
+    "System": "mdflash.system",
+    "load_system": "mdflash.system",
+    "save_system": "mdflash.system",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mdflash' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,63 @@
+"""The command line: which verbs there are, and how errors leave.
+
+Each verb lives in its own module, which imports what is heavy inside the function, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mdflash import __version__
+from mdflash.cli.check import check
+from mdflash.cli.doctor import doctor
+from mdflash.cli.export import export
+from mdflash.cli.init import init
+from mdflash.cli.repair import repair
+from mdflash.cli.run import run
+from mdflash.cli.schema import schema
+from mdflash.errors import MdflashError
+
+app = typer.Typer(
+    name="mdflash",
+    help="Molecular dynamics of coarse-grained proteins with neural potentials.",
+    epilog="Start with: mdflash run chignolin",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(check)
+app.command()(init)
+app.command()(export)
+app.command()(repair)
+app.command()(doctor)
+app.command()(schema)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mdflash {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The `mdflash` command. A `MdflashError` becomes one message on stderr and the error's exit code."""
+    try:
+        app()
+    except MdflashError as error:
+        typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,101 @@
+"""`mdflash doctor`: what this machine offers, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from importlib import import_module, metadata
+from typing import NamedTuple
+
+import typer
+
+REQUIRED = ("torch", "numba", "numpy", "h5py", "mdtraj", "pydantic", "safetensors")
+OPTIONAL = {"openmm": "openmm", "triton": "gpu"}
+"""Package -> the extra that installs it."""
+
+
+class Finding(NamedTuple):
+    """One row of the report."""
+
+    what: str
+    found: str
+    good: bool = True
+    required: bool = False
+
+
+def doctor() -> None:
+    """Show versions, hardware, and what is missing; exit code 2 if a required package is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    findings = [*packages(), *hardware()]
+    table = Table(title="mdflash doctor", show_header=False)
+    for finding in findings:
+        color = "green" if finding.good else "red" if finding.required else "yellow"
+        table.add_row(f"[{color}]{'ok' if finding.good else '--'}[/]", finding.what, finding.found)
+    Console().print(table)
+    if any(finding.required and not finding.good for finding in findings):
+        raise typer.Exit(2)
+
+
+def packages() -> Iterator[Finding]:
+    """Versions, from importing each package: an installed one may still be broken."""
+    from mdflash import __version__
+
+    yield Finding("python", platform.python_version())
+    yield Finding("mdflash", __version__)
+    for name in (*REQUIRED, *OPTIONAL):
+        required = name in REQUIRED
+        try:
+            import_module(name)
+            yield Finding(name, metadata.version(name), required=required)
+        except ModuleNotFoundError as error:
+            cure = "pip install mdflash" if required else f"pip install 'mdflash\\[{OPTIONAL[name]}]'"
+            missing = "not installed" if error.name == name else f"needs {error.name}, which is not installed"
+            yield Finding(name, f"{missing}: {cure}", good=False, required=required)
+        except (ImportError, OSError) as error:
+            text = f"is installed but cannot be loaded: {str(error).splitlines()[0]}"
+            yield Finding(name, text, good=False, required=required)
+
+
+def hardware() -> Iterator[Finding]:
+    """Cores, threads, memory, the cache of compiled kernels, GPU."""
+    yield Finding("CPU", f"{os.cpu_count()} cores, {usable_cores()} usable, {platform.machine()}")
+    yield _memory()
+    try:
+        numba, caching = import_module("numba"), import_module("numba.core.caching")
+    except (ImportError, OSError):
+        yield Finding("kernel cache", "unknown without numba", good=False)
+    else:
+        yield Finding("threads", f"{numba.config.NUMBA_NUM_THREADS} (numba)")
+        try:
+            yield Finding("kernel cache", str(caching.FunctionCache(doctor).cache_path))
+        except RuntimeError:
+            text = "no writable folder: kernels are compiled again at every start"
+            yield Finding("kernel cache", text, good=False)
+    try:
+        import torch
+    except (ImportError, OSError):
+        yield Finding("GPU", "unknown without torch", good=False)
+        return
+    if torch.cuda.is_available():
+        yield Finding("GPU", f"{torch.cuda.get_device_name(0)} (this version runs on the CPU only)")
+    else:
+        yield Finding("GPU", "none found; this version runs on the CPU")
+
+
+def usable_cores() -> int:
+    """Cores this process may use: fewer than the machine has in a container or a batch job."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> Finding:
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return Finding("memory", "unknown")
+    return Finding("memory", f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free")

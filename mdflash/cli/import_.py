@@ -1,0 +1,104 @@
+"""`mdflash import`: other people's models and inputs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mdflash.forcefield import ForceField
+
+app = typer.Typer(help="Bring a model of another program along.", no_args_is_help=True)
+
+
+@app.callback()
+def _programs() -> None:
+    pass
+
+
+@app.command()
+def mlcg(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Checkpoints (.pt, .ckpt), which are summed; or one simulation input (.yaml).",
+            metavar="FILES...",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder (for a .yaml: the file) to write.", show_default=False)],
+    structures: Annotated[
+        Path | None,
+        typer.Option(help="A file with a list of AtomicData: molecules and start frames.", show_default=False),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Default: the name of --out.", show_default=False)] = None,
+) -> None:
+    """Turn mlcg / CGSchNet checkpoints into a force field folder, with systems and a ready system.yaml.
+
+    Neither mlcg nor torch_geometric is needed, and nothing inside the files is run.
+    """
+    from mdflash.config.quantity import plain_word
+    from mdflash.errors import InputError, StorageError
+    from mdflash.io.files import atomic_write
+
+    inputs = [f for f in files if f.suffix in (".yaml", ".yml")]
+    if inputs:
+        from mdflash.importers.mlcg_yaml import translate
+
+        if len(files) > 1 or structures is not None:
+            raise InputError("translate a simulation input by itself: mdflash import mlcg input.yaml --out system.yaml")
+        if out.exists():
+            raise StorageError(f"{out} exists already; give another name with --out")
+        atomic_write(out, translate(files[0]))
+        typer.echo(f"wrote {out}: its first lines say how to make the force field it names")
+        return
+
+    from mdflash.importers.mlcg import import_mlcg
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StorageError(f"{out} exists already; give another name with --out, or remove it first")
+    ff = import_mlcg(files, structures, name or plain_word(out.resolve().name))
+    write_folder(out, ff)
+    typer.echo(summary(out, ff))
+
+
+def write_folder(out: Path, ff: ForceField) -> None:
+    """The force field's folder with its system.yaml, complete or not at all.
+
+    Raises:
+        StorageError: it cannot be written; nothing is left behind.
+    """
+    from mdflash.forcefield import save_forcefield
+    from mdflash.importers.run_file import ready_run
+    from mdflash.io.files import storage_errors
+
+    partial = out.with_name(f".{out.name}.partial")
+    with storage_errors(out):
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)
+            save_forcefield(partial, ff)
+            if ff.systems:
+                (partial / "system.yaml").write_text(ready_run(ff), encoding="utf-8")
+            if out.exists():
+                out.rmdir()
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def summary(out: Path, ff: ForceField) -> str:
+    """What was written, and what to type next."""
+    lines = [f"wrote {out}: {len(ff.bead_types)} bead types, {len(ff.terms)} priors, {len(ff.networks)} networks"]
+    for system, start in ff.systems:
+        frames = 0 if start is None else len(start)
+        lines.append(f"  {system.name}: {system.n_beads} beads, {system.n_residues} residues, {frames} start frames")
+    lines.append(f"next: mdflash info {out}")
+    if ff.systems:
+        lines.append(f"      mdflash run {out / 'system.yaml'} --set replicas.count=8 --steps 1000")
+    else:
+        lines.append("      import again with --structures to get its molecules and a ready system.yaml")
+    return "\n".join(lines)

@@ -1,0 +1,161 @@
+"""`mdflash info`: what a force field or a run folder holds, for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mdflash.forcefield import ForceField, Network, Term
+    from mdflash.system import FloatArray
+
+
+def info(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A force field (folder or shipped name), or a run folder.",
+            metavar="FORCEFIELD|RUN",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Print a force field's types, terms and networks, or where a run stands."""
+    from rich.console import Console
+
+    from mdflash.cli.arguments import forcefield_folder
+    from mdflash.forcefield import load_forcefield
+    from mdflash.io.runfolder import is_run_folder
+
+    console = Console()
+    if is_run_folder(Path(what)):
+        _show_run(Path(what), console)
+    else:
+        folder = forcefield_folder(what)
+        _show_forcefield(load_forcefield(folder), folder, console)
+
+
+def _span(values: FloatArray) -> str:
+    """'-1.25 to 4.5', or the one value."""
+    low, high = (f"{v:.4g}" for v in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def _facts(console: Console, facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        grid.add_row(f"[bold]{name}[/]", str(value))
+    console.print(grid)
+
+
+def _show_forcefield(ff: ForceField, folder: Path, console: Console) -> None:
+    from rich.table import Table
+
+    from mdflash.potentials.priors.forms import FORMS
+
+    _facts(
+        console,
+        {"force field": ff.name, "folder": folder, "mapping": ff.mapping, "digest": ff.digest}
+        | {k: _provenance(v) for k, v in ff.provenance.items()},
+    )
+    if ff.bead_types:
+        table = Table("type", "index", "mass (Da)", title="Bead types")
+        for t in ff.bead_types:
+            table.add_row(t.name, str(t.index), "-" if t.mass is None else f"{t.mass:.6g}")
+        console.print(table)
+    if ff.terms:
+        table = Table("term", "energy", "keyed by", "rows", "parameters", title="Terms (kcal/mol, Å, rad)")
+        for term in ff.terms:
+            table.add_row(term.name, FORMS[term.form].equation, _keyed(term), str(len(term.keys)), _parameters(term))
+        console.print(table)
+    for network in ff.networks:
+        _show_network(network, console)
+    if ff.systems:
+        table = Table("system", "beads", "residues", "start frames", title="Systems")
+        for system, start in ff.systems:
+            table.add_row(
+                system.name, str(system.n_beads), str(system.n_residues), str(0 if start is None else len(start))
+            )
+        console.print(table)
+
+
+def _provenance(value: object) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(_provenance, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return str(value)
+
+
+def _keyed(term: Term) -> str:
+    if term.keyed_by != "neighbors":
+        return term.keyed_by
+    return f"neighbors within {term.cutoff:g} Å, {term.exclude_bonds} bonds excluded"
+
+
+def _parameters(term: Term) -> str:
+    return ", ".join(f"{p}: {_span(values)}" for p, values in term.parameters.items() if values.size)
+
+
+def _show_network(network: Network, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table("hyper-parameter", "value", title=f"Network {network.name} ({network.kind})")
+    for key, value in network.hyperparameters.items():
+        table.add_row(key, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
+    count = sum(w.size for w in network.weights.values())
+    kinds = ", ".join(sorted({str(w.dtype) for w in network.weights.values()}))
+    table.add_row("weights", f"{count:,} numbers in {len(network.weights)} arrays, {kinds}")
+    console.print(table)
+
+
+def _show_run(folder: Path, console: Console) -> None:
+    import json
+
+    from mdflash.config.load import load_run
+    from mdflash.errors import InputError
+    from mdflash.io.checkpoint import load_checkpoint
+
+    facts: dict[str, Any] = {"run": folder}
+    total = None
+    resolved = folder / "resolved.yaml"
+    if resolved.is_file():
+        try:
+            config = load_run(resolved)
+        except InputError as error:  # a file it names has moved away since
+            facts["resolved.yaml"] = error
+        else:
+            total = config.total_steps
+            facts |= {
+                "systems": ", ".join(f"{n} x {s.name}" for s, n in zip(config.system, config.counts, strict=True)),
+                "force field": ", ".join(sorted({str(f) for f in config.forcefields})),
+                "integrator": f"{config.dynamics.integrator}, {1e3 * config.dynamics.timestep:g} fs",
+                "temperature": f"{min(config.temperatures):g} to {max(config.temperatures):g} K",
+            }
+    checkpoint = load_checkpoint(folder / "checkpoint") if (folder / "checkpoint").is_dir() else None
+    if checkpoint is not None:
+        step = checkpoint.header.get("step")
+        facts["last checkpoint"] = f"step {step}" + (f" of {total}" if total else "")
+    elif total:
+        facts["length"] = f"{total} steps; no checkpoint yet"
+    manifest = folder / "manifest.json"
+    if manifest.is_file():
+        try:
+            facts |= _flat(json.loads(manifest.read_text(encoding="utf-8")))
+        except ValueError as error:
+            facts["manifest.json"] = f"cannot be read: {error}"
+    _facts(console, facts)
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found

@@ -1,0 +1,71 @@
+"""`mdflash init`: a structure and a force field become a commented system.yaml."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdflash.errors import InputError, StorageError
+
+
+def init(
+    structure: Annotated[
+        Path, typer.Argument(help="PDB, mmCIF, GRO, or a mdflash system (.safetensors).", show_default=False)
+    ],
+    forcefield: Annotated[
+        str, typer.Option(help="Folder of a force field, or the name of a shipped one.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("system.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+) -> None:
+    """Write a system.yaml with every key, its default and what it means."""
+    if not structure.is_file():
+        raise InputError("no such file; a structure (PDB, mmCIF, GRO, .safetensors) is due", file=structure)
+    if out.exists() and not force:
+        raise InputError("exists already; give another name with --out, or --force to overwrite it", file=out)
+    text = commented_run(structure, forcefield, out)
+    try:
+        partial = out.with_name(f".{out.name}.partial")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, out)
+    except OSError as error:
+        raise StorageError(f"{out} cannot be written: {error.strerror}") from None
+    typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
+
+
+def commented_run(structure: Path, forcefield: str, out: Path) -> str:
+    """The text of a system.yaml at `out` that runs `structure` with `forcefield`, at 300 K for 100 ns.
+
+    Raises:
+        InputError: no such force field.
+    """
+    from mdflash.config.load import parse_run
+    from mdflash.config.quantity import plain_word
+    from mdflash.config.shipped import find_shipped, list_shipped
+    from mdflash.config.write import commented_yaml, to_data
+
+    if (Path(forcefield) / "forcefield.yaml").is_file():
+        model = os.path.relpath(forcefield, out.parent)
+    elif find_shipped("forcefields", forcefield):
+        model = forcefield
+    else:
+        raise InputError(
+            f"--forcefield {forcefield}: no folder with a forcefield.yaml; {list_shipped('forcefields', forcefield)}"
+        )
+    name = plain_word(structure.stem)
+    given = {
+        "mdflash": 1,
+        "name": name,
+        "system": {"structure": os.path.relpath(structure, out.parent)},
+        "model": {"forcefield": model},
+        "dynamics": {"temperature": "300 K", "length": "100 ns"},
+    }
+    data = to_data(parse_run(json.dumps(given), out))
+    data["system"] |= given["system"]
+    data["model"] |= given["model"]
+    data["output"]["folder"] = f"runs/{name}"
+    return commented_yaml(data)

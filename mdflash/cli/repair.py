@@ -1,0 +1,28 @@
+"""`mdflash repair`: mend the output files that a kill or a power cut left torn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def repair(
+    target: Annotated[Path, typer.Argument(help="Run folder, or one file of it.", metavar="RUN|FILE")],
+) -> None:
+    """Mend output files that a kill or a power cut left torn, losing no complete frame.
+
+    `mdflash run` does this by itself when it resumes; use `repair` to look at the files before that.
+    """
+    from mdflash.errors import InputError
+    from mdflash.io.repair import lock_around, repair_file, repairable_files
+
+    if not target.exists():
+        raise InputError("no such file or folder", file=target)
+    with lock_around(target):
+        files = repairable_files(target) if target.is_dir() else [target]
+        for file in files:
+            result = repair_file(file)
+            verdict = result.done or "healthy, left as it is"
+            typer.echo(f"{file}: {verdict}; {result.kept} {result.unit}")

@@ -1,0 +1,54 @@
+"""`mdflash run`: carry out a system.yaml, or go on with it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def run(
+    file: Annotated[str, typer.Argument(help="a system.yaml, or the name of a shipped system", metavar="FILE")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="override a key: --set replicas.count=8"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="total steps, instead of dynamics.length or dynamics.steps")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="stop with a checkpoint after this wall time: --until 23h"),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="delete what an earlier run wrote in the folder and start over")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show what would run, and stop before writing anything")
+    ] = False,
+) -> None:
+    """Run a simulation; the same command goes on where a stopped one was."""
+    from mdflash.config.load import load_run, locate
+    from mdflash.errors import InputError
+    from mdflash.units import parse
+
+    path = locate(file)
+    config = load_run(path, [*(set_ or []), *([] if steps is None else [f"dynamics.steps={steps}"])])
+    try:
+        limit = None if until is None else parse(until, "wall")
+    except ValueError as error:
+        raise InputError(str(error), key="--until") from None
+
+    # heavy, and of no use to a run that is not valid
+    from mdflash.cli.follow import Follower, show_plan
+    from mdflash.prepare import prepare
+    from mdflash.run import Plan, execute
+
+    if dry_run:
+        prepared = prepare(config.with_seed())
+        show_plan(Plan(prepared, prepared.simulation(), "fresh", prepared.notes))
+        typer.echo("Dry run: nothing was written.")
+        return
+    with Follower(limit) as follower:
+        plan = execute(config, path, fresh=fresh, watch=follower.watch)
+    follower.show_end(plan)

@@ -1,0 +1,110 @@
+"""Read system.yaml into a `RunConfig`; every mistake becomes one error with file, line and key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mdflash.config.explain import explain
+from mdflash.config.overrides import Override, apply_overrides
+from mdflash.config.quantity import plain_word
+from mdflash.config.rules import Problem, problems
+from mdflash.config.schema import RunConfig
+from mdflash.config.shipped import find_shipped, list_shipped
+from mdflash.config.yamlfile import Document, load_yaml, parse_yaml
+from mdflash.errors import InputError
+
+
+def locate(file: Path | str) -> Path:
+    """The system.yaml meant by `file`: a path, or the bare name of a shipped system.
+
+    Raises:
+        InputError: there is no such file; the text lists the shipped systems.
+    """
+    path = Path(file)
+    if path.is_file():
+        return path
+    shipped = find_shipped("systems", str(file))
+    if shipped is not None:
+        return shipped
+    if path.is_dir():
+        inside = [p.name for p in sorted(path.glob("*.yaml"))]
+        hint = f"; give the file inside it: {path / inside[0]}" if inside else ""
+        raise InputError(f"is a folder; a system.yaml is due{hint}", file=path)
+    raise InputError(f"no such file; {list_shipped('systems', path.stem)}", file=path)
+
+
+def load_run(file: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """The run that a system.yaml describes.
+
+    Args:
+        file: a path, or the bare name of a shipped system ("chignolin").
+        overrides: "dynamics.timestep=2 fs", each in the place of what the file says.
+
+    Raises:
+        InputError: anything wrong, with file, line and dotted key (or the override as given).
+    """
+    path = locate(file)
+    return _validate(load_yaml(path), overrides)
+
+
+def parse_run(text: str, file: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """As `load_run`, from text; `file` is named in errors, and its folder is where relative paths start."""
+    return _validate(parse_yaml(text, file), overrides)
+
+
+def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
+    data = {} if document.data is None else document.data
+    data, given = apply_overrides(data, overrides)
+    context = {"folder": document.file.parent.absolute(), "cwd": Path.cwd()}
+    try:
+        config = RunConfig.model_validate(data, context=context)
+    except ValidationError as error:
+        raise _input_error(explain(error, data), document, given) from None
+    config = _with_names(config, document.file)
+    found = [*problems(config), *_idle_overrides(config, given)]
+    if found:
+        # a system given as one mapping stands in the file without its index
+        single = not isinstance(data["system"], list)
+        plain = [Problem(tuple(k for k in p.path if not (single and k == 0)), p.message) for p in found]
+        raise _input_error(plain, document, given)
+    return config
+
+
+def _with_names(config: RunConfig, file: Path) -> RunConfig:
+    """`config` with the defaults that depend on file names: of the run, of each system, of the run folder."""
+    name = config.name or plain_word(file.stem)
+    entries = tuple(
+        entry.model_copy(update={"name": entry.name or plain_word(entry.structure.stem)}) for entry in config.system
+    )
+    folder = config.output.folder or Path.cwd() / "runs" / name
+    output = config.output.model_copy(update={"folder": folder})
+    return config.model_copy(update={"name": name, "system": entries, "output": output})
+
+
+def _idle_overrides(config: RunConfig, given: Sequence[Override]) -> list[Problem]:
+    """An override that changes nothing would mislead: the count, where every system has its own."""
+    path = ("replicas", "count")
+    if any(o.path == path for o in given) and all(entry.replicas is not None for entry in config.system):
+        return [Problem(path, "has no effect: every system sets its own `replicas`; set system.replicas instead")]
+    return []
+
+
+def _input_error(found: Sequence[Problem], document: Document, given: Sequence[Override]) -> InputError:
+    """The first problem as the error, the others below it, each with its place."""
+
+    def single(problem: Problem) -> InputError:
+        key = ".".join(map(str, problem.path))
+        for override in given:
+            below = problem.path[: len(override.path)] == override.path
+            above = override.path[: len(problem.path)] == problem.path and problem.path not in document.lines
+            if below or above:
+                return InputError(problem.message, file=f"--set {override.text}", key=key)
+        line = document.line(problem.path) or 1
+        return InputError(problem.message, file=document.file, line=line, key=key)
+
+    first, *others = [single(problem) for problem in found]
+    more = "".join(f"\nalso: {other}" for other in others)
+    return InputError(first.message + more, file=first.file, line=first.line, key=first.key)

@@ -1,0 +1,125 @@
+"""What several keys of system.yaml must agree on, and what is allowed but odd."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mdflash.config.quantity import Span, show_quantity
+from mdflash.config.schema import MAX_REPLICAS, RunConfig
+
+_TIME_UNITS = ("ps", "ns", "fs")
+
+
+class Problem(NamedTuple):
+    """A key (its path) and what is wrong with it."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+def problems(config: RunConfig) -> Iterator[Problem]:
+    """Everything that keys get wrong together; nothing for a sound run."""
+    yield from _systems(config)
+    yield from _durations(config)
+
+
+def _systems(config: RunConfig) -> Iterator[Problem]:
+    if config.n_replicas > MAX_REPLICAS:
+        yield Problem(
+            ("replicas", "count"),
+            f"{config.n_replicas} replicas in all; one run holds at most {MAX_REPLICAS}",
+        )
+    for entry in config.system:
+        if entry.forcefield is None and config.model.forcefield is None:
+            yield Problem(
+                ("model", "forcefield"),
+                f"is missing, and system '{entry.name}' names no force field of its own; "
+                "add for example `forcefield: my-forcefield` under `model:`",
+            )
+            break
+    names = Counter(entry.name for entry in config.system)
+    for i, entry in enumerate(config.system):
+        if names[entry.name] > 1:
+            yield Problem(
+                ("system", i, "name"),
+                f"'{entry.name}' is the name of {names[entry.name]} systems, and names their files; "
+                f"give each its own, for example `name: {entry.name}-{i + 1}`",
+            )
+            break
+    given = len(config.dynamics.temperature)
+    if given not in (1, config.n_replicas):
+        yield Problem(
+            ("dynamics", "temperature"),
+            f"lists {given} temperatures for {config.n_replicas} replicas; give one for all, or one for each "
+            f"(for {given} replicas: `count: {given}` under `replicas:`)",
+        )
+
+
+def _durations(config: RunConfig) -> Iterator[Problem]:
+    dynamics, output = config.dynamics, config.output
+    if dynamics.length is not None and dynamics.steps is not None:
+        yield Problem(
+            ("dynamics", "steps"),
+            "the run's length is given twice, as `length` and as `steps`; keep one of the two",
+        )
+    if dynamics.length is None and dynamics.steps is None:
+        yield Problem(
+            ("dynamics", "length"),
+            "is missing; say how long to run: `length: 100 ns`, or `steps: 25_000_000`, under `dynamics:`",
+        )
+    spans: list[tuple[tuple[str | int, ...], float]] = []
+    if dynamics.length is not None:
+        spans.append((("dynamics", "length"), dynamics.length))
+    if output.trajectory.format != "none":
+        spans.append((("output", "trajectory", "interval"), output.trajectory.interval))
+    spans.append((("output", "log", "interval"), output.log.interval))
+    if output.checkpoint.interval.dimension == "time":
+        spans.append((("output", "checkpoint", "interval"), output.checkpoint.interval.value))
+    for path, time in spans:
+        yield from _whole_steps(path, time, config.dynamics.timestep)
+
+
+def _whole_steps(path: tuple[str | int, ...], time: float, timestep: float) -> Iterator[Problem]:
+    shown = show_quantity(time, "time", _TIME_UNITS)
+    step = show_quantity(timestep, "time", ("fs", "ps"))
+    ratio = time / timestep
+    if ratio > 2**53:
+        yield Problem(path, f"{shown} is {ratio:.3g} steps of {step}; at most 2^53 (9.0e15) can be counted")
+        return
+    whole = round(ratio)
+    # `ratio` carries the rounding of two decimal numbers, a few parts in 1e16
+    if whole >= 1 and abs(ratio - whole) <= 1e-9 + 1e-14 * ratio:
+        return
+    near = [n for n in (int(ratio), int(ratio) + 1) if n >= 1]
+    texts = [show_quantity(float(f"{n * timestep:.15g}"), "time", _TIME_UNITS) for n in near]
+    best = texts[-1] if ratio - int(ratio) >= 0.5 else texts[0]
+    yield Problem(
+        path,
+        f"{shown} is {ratio:.6g} steps of {step}, which is not a whole number; "
+        f"the nearest: {' and '.join(texts)}; write `{path[-1]}: {best}`",
+    )
+
+
+def warnings(config: RunConfig) -> tuple[str, ...]:
+    """Sentences about what is allowed but rarely meant."""
+    found: list[str] = []
+    dynamics = config.dynamics
+    step = show_quantity(dynamics.timestep, "time", ("fs", "ps"))
+    if dynamics.timestep > 0.020:
+        found.append(f"dynamics.timestep is {step}: above 20 fs, coarse-grained proteins usually become unstable")
+    if max(dynamics.temperature) > 1000.0:
+        found.append(f"dynamics.temperature reaches {max(dynamics.temperature):g} K")
+    if dynamics.integrator == "verlet" and len(set(dynamics.temperature)) > 1:
+        found.append("dynamics.integrator is verlet: temperatures only set the first velocities")
+    for key, every in (
+        ("output.trajectory.interval", config.trajectory_every),
+        ("output.log.interval", config.log_every),
+    ):
+        if every is not None and every > config.total_steps:
+            found.append(f"{key} is longer than the run ({config.total_steps} steps): only the start is written")
+    span: Span = config.output.checkpoint.interval
+    if span.dimension == "wall" and span.value < 1.0:
+        found.append("output.checkpoint.interval is below 1 s: writing checkpoints will take most of the time")
+    return tuple(found)

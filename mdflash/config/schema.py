@@ -1,0 +1,384 @@
+"""system.yaml as typed, frozen models: every key, its default and one line about it.
+
+The models are the single source of the checks, of `mdflash schema`, of the comments that `mdflash init`
+writes and of resolved.yaml. Quantities are in internal units (Å, ps, K) once read; paths are absolute.
+What several keys must agree on is in `rules.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationInfo, WithJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from mdflash.config.quantity import (
+    Duration,
+    Interval,
+    Length,
+    NoneWord,
+    Rate,
+    RunLength,
+    Span,
+    Temperature,
+    Timestep,
+    Whole,
+    Word,
+    describe,
+)
+from mdflash.config.shipped import find_shipped, list_shipped
+
+MAX_REPLICAS = 1_000_000
+
+
+def _text_path(value: object, info: ValidationInfo, example: str) -> Path:
+    """`value` as an absolute path; relative ones start at the folder of the YAML file."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"expected a path such as '{example}', found {describe(value)}")
+    if len(value) > 4096:
+        raise ValueError(f"is too long for a path ({len(value)} characters): {describe(value)}")
+    folders: dict[str, Path] = info.context or {}
+    base = folders["cwd" if info.field_name == "folder" else "folder"]
+    return Path(os.path.abspath(base / os.path.expanduser(value)))
+
+
+def _read_file(value: object, info: ValidationInfo) -> Path:
+    path = _text_path(value, info, "protein.pdb")
+    if os.path.isfile(path):  # unlike Path.is_file, says no to a name too long for the file system
+        return path
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder; a file is due")
+    raise ValueError(f"no such file: {path} (paths are relative to the YAML file){_like(path)}")
+
+
+def _like(path: Path) -> str:
+    """The files beside `path` that it could have meant, as the end of a sentence."""
+    try:
+        siblings = sorted(name for name in os.listdir(path.parent) if Path(name).suffix == path.suffix)
+    except OSError:
+        return ""
+    return f"; that folder has {', '.join(siblings[:8])}" if siblings else ""
+
+
+def _read_forcefield(value: object, info: ValidationInfo) -> Path:
+    path = _text_path(value, info, "my-forcefield")
+    if os.path.isfile(path / "forcefield.yaml"):
+        return path
+    shipped = find_shipped("forcefields", str(value))
+    if shipped is not None:
+        return shipped
+    problem = "has no forcefield.yaml" if os.path.isdir(path) else "is not a folder"
+    raise ValueError(f"no force field {describe(value)}: {path} {problem}; {list_shipped('forcefields', str(value))}")
+
+
+def _read_folder(value: object, info: ValidationInfo) -> Path:
+    return _text_path(value, info, "runs/protein")
+
+
+def _read_version(value: object) -> object:
+    if isinstance(value, bool) or value != 1:
+        raise ValueError(f"expected the schema version 1, found {describe(value)}; write `mdflash: 1`")
+    return 1
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _read_temperatures(value: object) -> object:
+    if value == []:
+        raise ValueError("the list is empty; write `temperature: 300 K`, or one temperature for each replica")
+    return _as_list(value)
+
+
+def _read_systems(value: object) -> object:
+    if value == []:
+        raise ValueError("the list is empty; name at least one molecule: `- structure: protein.pdb`")
+    return _as_list(value)
+
+
+def _read_box(value: object) -> object:
+    if value is None or value == "none":
+        return None
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
+        found = f"{len(value)} values" if isinstance(value, (list, tuple)) else describe(value)
+        raise ValueError(
+            f"expected none or three lengths, found {found}; for example `box: [60 angstrom, 60 angstrom, 60 angstrom]`"
+        )
+    return value
+
+
+def _not_yet(**refused: str) -> BeforeValidator:
+    """Refuses words that will mean something in a later version, with the reason."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value in refused:
+            raise ValueError(f"'{value}' {refused[value]}")
+        return value
+
+    return BeforeValidator(check)
+
+
+ExistingFile = Annotated[Path, BeforeValidator(_read_file), WithJsonSchema({"type": "string"})]
+ForceFieldFolder = Annotated[Path, BeforeValidator(_read_forcefield), WithJsonSchema({"type": "string"})]
+Folder = Annotated[Path, BeforeValidator(_read_folder), WithJsonSchema({"type": "string"})]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+class SystemEntry(_Section):
+    """One molecule (or complex), and how many replicas of it run."""
+
+    structure: ExistingFile = Field(
+        description="PDB, mmCIF, GRO or a mdflash system (.safetensors), relative to this file",
+        examples=["protein.pdb"],
+    )
+    name: Word = Field(default="", description="names its files; default: the structure's file name")
+    start: Annotated[ExistingFile | None, NoneWord] = Field(
+        default=None,
+        description="start frames (.npy [F, N, 3] in angstrom, or a trajectory); replica i: frame i, cycled",
+    )
+    mapping: Literal["from-forcefield", "ca", "none"] = Field(
+        default="from-forcefield",
+        description="how atoms become beads: from-forcefield | ca | none (beads already)",
+    )
+    replicas: Annotated[int, Whole(1, MAX_REPLICAS)] | None = Field(
+        default=None, description="replicas of this system; null: replicas.count"
+    )
+    forcefield: ForceFieldFolder | None = Field(default=None, description="null: model.forcefield")
+
+
+class Model(_Section):
+    """The force field, and the arithmetic that evaluates it."""
+
+    forcefield: ForceFieldFolder | None = Field(
+        default=None,
+        description="folder relative to this file, or the name of a shipped one",
+        examples=["my-forcefield"],
+    )
+    precision: Annotated[
+        Literal["fp64", "fp32"],
+        _not_yet(mixed16="is not available for runs yet; write `precision: fp32`"),
+    ] = Field(default="fp32", description="arithmetic of the forces: fp32 | fp64 (positions are always fp64)")
+    kernels: Annotated[
+        Literal["auto", "reference"],
+        _not_yet(
+            flash="is not available yet; write `kernels: auto`",
+            triton="is not available yet; write `kernels: auto`",
+        ),
+    ] = Field(default="auto", description="auto (the fastest that fits) | reference (plain, slow, for comparison)")
+
+
+class Dynamics(_Section):
+    """How positions move."""
+
+    integrator: Literal["langevin-middle", "langevin-baoab", "verlet", "brownian"] = Field(
+        default="langevin-middle",
+        description="langevin-middle | langevin-baoab | verlet (constant energy) | brownian",
+    )
+    timestep: Timestep = Field(default=0.004, description="one step", examples=["4 fs"])
+    friction: Rate = Field(default=1.0, description="coupling to the bath; verlet ignores it", examples=["1 /ps"])
+    temperature: Annotated[
+        tuple[Temperature, ...],
+        BeforeValidator(_read_temperatures, json_schema_input_type=Temperature | list[Temperature]),
+    ] = Field(description="one value, or a list with one for each replica", examples=["300 K"])
+    length: RunLength | None = Field(
+        default=None, description="simulated time of each replica (or steps)", examples=["100 ns"]
+    )
+    steps: Annotated[int, Whole(1, 2**53)] | None = Field(
+        default=None, description="number of steps, instead of length", examples=[25_000_000]
+    )
+    minimize: Annotated[int, Whole(0, 10**9)] = Field(
+        default=0, description="at most this many minimization steps before the dynamics; 0: none"
+    )
+    seed: Annotated[int, Whole(0, 2**32 - 1)] | None = Field(
+        default=None,
+        description="random seed, 0 to 4294967295; null draws one and records it in resolved.yaml",
+    )
+    remove_com_motion: StrictBool = Field(default=False, description="keep each replica's center of mass at rest")
+
+
+class Replicas(_Section):
+    """Copies that run side by side."""
+
+    count: Annotated[int, Whole(1, MAX_REPLICAS)] = Field(
+        default=1, description="independent copies of each system, run as one batch"
+    )
+
+
+class Neighbors(_Section):
+    """The neighbor list; the cutoff comes from the force field."""
+
+    skin: Length = Field(
+        default=2.0,
+        description="margin beyond the cutoff; changes speed, not results",
+        examples=["2 angstrom"],
+    )
+
+
+class Trajectory(_Section):
+    """Frames."""
+
+    format: Literal["hdf5", "xtc", "dcd", "none"] = Field(
+        default="hdf5", description="hdf5 (one file per system) | xtc | dcd (one file per replica) | none"
+    )
+    interval: Duration = Field(default=10.0, description="time between frames", examples=["10 ps"])
+
+
+class Log(_Section):
+    """Energies and temperatures."""
+
+    interval: Duration = Field(default=10.0, description="time between rows of log.csv", examples=["10 ps"])
+
+
+class Checkpoint(_Section):
+    """What a killed run goes on from."""
+
+    interval: Interval = Field(
+        default=Span(300.0, "wall"),
+        description="wall time (5 min, 1 h) or simulation time (100 ps)",
+        examples=["5 min"],
+    )
+    keep: Annotated[int, Whole(1, 1000)] = Field(default=2, description="how many to keep")
+
+
+class Output(_Section):
+    """The run folder."""
+
+    folder: Folder | None = Field(
+        default=None,
+        description="default: runs/<name>, relative to where the command is given",
+        examples=["runs/protein"],
+    )
+    trajectory: Trajectory = Trajectory()
+    log: Log = Log()
+    checkpoint: Checkpoint = Checkpoint()
+
+
+class Hardware(_Section):
+    """Where it runs."""
+
+    device: Annotated[
+        Literal["auto", "cpu"],
+        _not_yet(
+            cuda="needs GPU kernels, which are not in this version; write `device: auto`",
+            gpu="needs GPU kernels, which are not in this version; write `device: auto`",
+        ),
+    ] = Field(default="auto", description="auto | cpu")
+    threads: Annotated[int, Whole(1, 4096)] | None = Field(default=None, description="CPU threads; null: all cores")
+
+
+class RunConfig(_Section):
+    """A whole run, as system.yaml describes it."""
+
+    mdflash: Annotated[Literal[1], BeforeValidator(_read_version)] = Field(
+        description="version of this file's schema", examples=[1]
+    )
+    name: Word = Field(default="", description="names the run; default: the file's name")
+    system: Annotated[
+        tuple[SystemEntry, ...],
+        BeforeValidator(_read_systems, json_schema_input_type=SystemEntry | list[SystemEntry]),
+    ] = Field(description="one molecule, or a list of them for a mixed batch", examples=["{structure: protein.pdb}"])
+    box: Annotated[
+        tuple[Length, Length, Length] | None,
+        BeforeValidator(_read_box, json_schema_input_type=tuple[Length, Length, Length] | Literal["none"] | None),
+    ] = Field(
+        default=None,
+        description="none, or the edges of a periodic box: [60 angstrom, 60 angstrom, 60 angstrom]",
+    )
+    model: Model = Model()
+    dynamics: Dynamics = Field(examples=["{temperature: 300 K, length: 100 ns}"])
+    replicas: Replicas = Replicas()
+    neighbors: Neighbors = Neighbors()
+    output: Output = Output()
+    hardware: Hardware = Hardware()
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Replicas of each system."""
+        return tuple(s.replicas or self.replicas.count for s in self.system)
+
+    @property
+    def n_replicas(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def forcefields(self) -> tuple[Path, ...]:
+        """The force field folder of each system."""
+        folders = [s.forcefield or self.model.forcefield for s in self.system]
+        return tuple(f for f in folders if f is not None)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """The temperature of each replica, K."""
+        t = self.dynamics.temperature
+        return t * self.n_replicas if len(t) == 1 else t
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, absolute."""
+        return self.output.folder or Path.cwd() / "runs" / self.name
+
+    def steps_in(self, time: float) -> int:
+        """The number of steps in `time` (ps), at least 1; 2**63 stands for more than can be counted."""
+        ratio = time / self.dynamics.timestep
+        return max(1, round(ratio)) if ratio < 2**63 else 2**63
+
+    @property
+    def total_steps(self) -> int:
+        length, steps = self.dynamics.length, self.dynamics.steps
+        return steps if steps is not None else self.steps_in(length or 0.0)
+
+    @property
+    def trajectory_every(self) -> int | None:
+        """Steps between frames; None: no trajectory."""
+        trajectory = self.output.trajectory
+        return None if trajectory.format == "none" else self.steps_in(trajectory.interval)
+
+    @property
+    def log_every(self) -> int:
+        """Steps between rows of the log."""
+        return self.steps_in(self.output.log.interval)
+
+    @property
+    def checkpoint_every(self) -> int | None:
+        """Steps between checkpoints; None: they go by the clock on the wall."""
+        span = self.output.checkpoint.interval
+        return self.steps_in(span.value) if span.dimension == "time" else None
+
+    @property
+    def checkpoint_seconds(self) -> float | None:
+        """Wall time between checkpoints, s; None: they go by simulation time."""
+        span = self.output.checkpoint.interval
+        return span.value if span.dimension == "wall" else None
+
+    def with_seed(self) -> RunConfig:
+        """This run with its seed drawn, if it has none yet."""
+        if self.dynamics.seed is not None:
+            return self
+        return self.model_copy(update={"dynamics": self.dynamics.model_copy(update={"seed": secrets.randbits(32)})})
+
+
+class _TextDefaults(GenerateJsonSchema):
+    """JSON schema with defaults as the YAML writes them ("4 fs"), not as they are kept."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        result = super().default_schema(schema)
+        write = schema["schema"].get("serialization", {}).get("function")
+        if write is not None and "default" in result:
+            result["default"] = write(schema["default"])
+        return result
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of system.yaml, for editors."""
+    schema = RunConfig.model_json_schema(schema_generator=_TextDefaults)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "mdflash system.yaml"}

@@ -1,0 +1,74 @@
+"""Write a run as YAML: resolved.yaml (every default spelled out) and the commented file of `mdflash init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mdflash.config.explain import section_at
+from mdflash.config.schema import RunConfig
+from mdflash.config.yamlfile import parse_yaml
+
+_COMMENT_COLUMN = 40
+
+
+def resolved_yaml(config: RunConfig) -> str:
+    """`config` as YAML with every default written out; `load_run` of it gives an equal config."""
+    return "".join(f"{line}\n" for line, _ in _lines(to_data(config), ()))
+
+
+def commented_yaml(data: dict[str, Any]) -> str:
+    """`data` (as from `to_data`) as YAML with a comment behind every key."""
+    text = ""
+    for line, about in _lines(data, ()):
+        if line.endswith(":") and not line.startswith(" "):
+            text += "\n"
+        text += f"{line:<{_COMMENT_COLUMN}} # {about}\n" if about else f"{line}\n"
+    return text
+
+
+def to_data(config: RunConfig) -> dict[str, Any]:
+    """`config` as plain dicts and lists, quantities as text with units."""
+    data = config.model_dump(mode="json")
+    for section, key in ((data["dynamics"], "temperature"), (data, "system")):
+        if len(section[key]) == 1:
+            section[key] = section[key][0]
+    data["box"] = data["box"] or "none"
+    for entry in [data["system"]] if isinstance(data["system"], dict) else data["system"]:
+        entry["start"] = entry["start"] or "none"
+    return data
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(_scalar(item) for item in value)}]"
+    text = str(value)
+    if not isinstance(value, str):
+        return text
+    plain = not set(text) & set(",[]{}#&*!|>'\"%@`:\n\\") and parse_yaml(f"k: {text}", Path()).data == {"k": text}
+    return text if plain else yaml.safe_dump(text, default_style='"', allow_unicode=True, width=2**20).strip()
+
+
+def _lines(data: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The lines of the mapping at `path`, not indented, each with what its key means."""
+    section = section_at(path)
+    lines: list[tuple[str, str]] = []
+    for key, value in data.items():
+        field = section.model_fields[key] if section else None
+        below = section_at((*path, key))
+        about = (field.description if field else None) or (below.__doc__ if below else None) or ""
+        if below is None:
+            lines.append((f"{key}: {_scalar(value)}", about))
+            continue
+        lines.append((f"{key}:", about.rstrip(".")))
+        for item in value if isinstance(value, list) else [value]:
+            bullet = "- " if isinstance(value, list) else ""
+            for i, (row, comment) in enumerate(_lines(item, (*path, key))):
+                lines.append(("  " + (bullet if i == 0 else " " * len(bullet)) + row, comment))
+    return lines

@@ -1,0 +1,86 @@
+"""The errors a user can meet. Each text says what is wrong, where, and what to do.
+
+The command line prints the text of a `MdflashError` and leaves with its `exit_code`; a traceback is
+always a bug of mdflash.
+
+=====  =========================================
+code   meaning
+=====  =========================================
+0      finished
+2      bad input
+3      the simulation became unstable
+75     stopped by a signal or a time limit; run the same command again to go on
+=====  =========================================
+"""
+
+from __future__ import annotations
+
+
+class MdflashError(Exception):
+    """Base of every error that is the user's to mend."""
+
+    exit_code = 2
+
+
+class InputError(MdflashError):
+    """A file, key or value given by the user is wrong.
+
+    Args:
+        message: what is wrong, what was expected, and the corrected line where there is one.
+        file: the file at fault.
+        line: its line (1-based).
+        key: the key inside the file, dotted (`dynamics.timestep`).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: object | None = None,
+        line: int | None = None,
+        key: str | None = None,
+    ) -> None:
+        place = ", ".join(
+            part
+            for part in (
+                str(file) if file is not None else "",
+                f"line {line}" if line is not None else "",
+                f"key '{key}'" if key else "",
+            )
+            if part
+        )
+        super().__init__(f"{place}: {message}" if place else message)
+        self.message, self.file, self.line, self.key = message, file, line, key
+
+
+class ForceFieldError(InputError):
+    """A force field folder is damaged, or does not fit the system (a bead type is missing, say)."""
+
+
+class UnsafePickleError(InputError):
+    """A foreign checkpoint asks for a class or function outside the importer's short list."""
+
+
+class StorageError(MdflashError):
+    """The run folder cannot be written: disk full, no permission, locked by a live process."""
+
+
+class UnstableError(MdflashError):
+    """A replica left the finite numbers. Names replica, step, bead and term."""
+
+    exit_code = 3
+
+
+class MissingExtraError(MdflashError):
+    """An optional package is needed; the text names the extra that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed: pip install 'mdflash[{extra}]'"
+        )
+
+
+class Interrupted(MdflashError):
+    """Stopped by a signal or `--until`; a checkpoint was written."""
+
+    exit_code = 75

@@ -1,0 +1,129 @@
+"""The compiled twins of the integrators' steps, for one replica at a time.
+
+The same arithmetic, in the same order, as the reference in `langevin.py`, `verlet.py` and `brownian.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from mdflash.integrators.base import Integrator
+from mdflash.integrators.random import LANGEVIN, VELOCITIES, normal3
+from mdflash.units import ACCELERATION
+
+MIDDLE, BAOAB, VERLET, BROWNIAN = 0, 1, 2, 3
+
+
+class Scheme(NamedTuple):
+    """An integrator as the kernels see it; see `scheme`."""
+
+    code: int
+    timestep: float
+    friction: float
+    remove_com: bool
+
+
+def scheme(integrator: Integrator, remove_com_motion: bool) -> Scheme:
+    """The kernels' view of an integrator."""
+    return Scheme(integrator.code, integrator.timestep, integrator.friction, remove_com_motion)
+
+
+@njit(cache=True, error_model="numpy")
+def remove_com_motion(v, mass):
+    """Subtract the velocity of the centre of mass; v [N, 3], mass [N]."""
+    total = 0.0
+    px = py = pz = 0.0
+    for i in range(v.shape[0]):
+        total += mass[i]
+        px += mass[i] * v[i, 0]
+        py += mass[i] * v[i, 1]
+        pz += mass[i] * v[i, 2]
+    for i in range(v.shape[0]):
+        v[i, 0] -= px / total
+        v[i, 1] -= py / total
+        v[i, 2] -= pz / total
+
+
+@njit(cache=True, error_model="numpy")
+def before_force(s, x, v, f, mass, kT, seed, replica, step):
+    """One replica's step up to the force evaluation, in place; `step` is the number of the step being made."""
+    dt = s.timestep
+    half = 0.5 * dt
+    if s.remove_com and s.code != BROWNIAN:
+        remove_com_motion(v, mass)
+    c = math.exp(-s.friction * dt)
+    fluctuation = math.sqrt(1.0 - c * c)
+    for i in range(x.shape[0]):
+        per_mass = ACCELERATION / mass[i]
+        if s.code == VERLET:
+            for k in range(3):
+                v[i, k] += half * (f[i, k] * per_mass)
+                x[i, k] += dt * v[i, k]
+            continue
+        thermal = math.sqrt(kT * per_mass)
+        noise = normal3(seed, replica, step, i, LANGEVIN)
+        if s.code == BROWNIAN:
+            spread = math.sqrt(2.0 * dt / s.friction) * thermal
+            for k in range(3):
+                x[i, k] += dt / s.friction * (f[i, k] * per_mass) + spread * noise[k]
+            continue
+        kick = dt if s.code == MIDDLE else half
+        for k in range(3):
+            u = v[i, k] + kick * (f[i, k] * per_mass)
+            y = x[i, k] + half * u
+            u = c * u + fluctuation * thermal * noise[k]
+            x[i, k] = y + half * u
+            v[i, k] = u
+
+
+@njit(cache=True, error_model="numpy")
+def after_force(s, v, f, mass):
+    """One replica's step after the force evaluation, in place."""
+    if s.code == BAOAB or s.code == VERLET:
+        half = 0.5 * s.timestep
+        for i in range(v.shape[0]):
+            per_mass = ACCELERATION / mass[i]
+            for k in range(3):
+                v[i, k] += half * (f[i, k] * per_mass)
+
+
+@njit(cache=True, error_model="numpy")
+def kinetic_energy(v, mass):
+    """One replica's kinetic energy in kcal/mol."""
+    twice = 0.0
+    for i in range(v.shape[0]):
+        twice += mass[i] * (v[i, 0] * v[i, 0] + v[i, 1] * v[i, 1] + v[i, 2] * v[i, 2])
+    return 0.5 * twice / ACCELERATION
+
+
+@njit(cache=True)
+def kinetic_energies(v, mass, bead_offset):
+    """[R] kinetic energies in kcal/mol of the flat velocities [B, 3]."""
+    out = np.empty(bead_offset.shape[0] - 1)
+    for r in range(out.shape[0]):
+        a, b = bead_offset[r], bead_offset[r + 1]
+        out[r] = kinetic_energy(v[a:b], mass[a:b])
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def _draw(v, mass, kT, seed, replica, purpose):
+    for i in range(v.shape[0]):
+        thermal = math.sqrt(kT * ACCELERATION / mass[i])
+        noise = normal3(seed, replica, 0, i, purpose)
+        for k in range(3):
+            v[i, k] = thermal * noise[k]
+
+
+def maxwell_boltzmann(
+    masses: npt.NDArray[np.float64], kT: float, seed: int, replica: int
+) -> npt.NDArray[np.float64]:
+    """[N, 3] start velocities in Å/ps of one replica; masses [N] in Da, kT in kcal/mol."""
+    v = np.empty((len(masses), 3))
+    _draw(v, masses, kT, seed, replica, VELOCITIES)
+    return v

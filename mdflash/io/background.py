@@ -1,0 +1,93 @@
+"""A thread that writes while the simulation goes on, and tells the simulation when it could not."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from mdflash.errors import MdflashError, StorageError
+
+
+class BackgroundWriter:
+    """Runs jobs one after the other in a thread of its own.
+
+    The queue is bounded, so a slow disk slows the simulation down instead of filling the memory. After a job
+    failed, the jobs behind it are dropped: nothing may be written after a gap.
+
+    Attributes:
+        stall_seconds: how long callers have waited for the queue so far.
+    """
+
+    def __init__(self, capacity: int = 64) -> None:
+        self.stall_seconds = 0.0
+        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(capacity)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="mdflash-writer", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            try:
+                if job is None:
+                    return
+                if self._error is None:
+                    job()
+            except BaseException as error:  # handed to the caller, who alone can act on it
+                self._error = error
+            finally:
+                self._jobs.task_done()
+
+    def _raise(self) -> None:
+        error = self._error
+        if error is None:
+            return
+        if isinstance(error, MdflashError):
+            raise error
+        if isinstance(error, OSError):
+            raise StorageError(f"output could not be written: {error}") from error
+        raise error
+
+    def submit(self, job: Callable[[], object]) -> None:
+        """Hand over a job; waits while the queue is full.
+
+        Raises:
+            StorageError: an earlier job could not write.
+        """
+        self._raise()
+        start = time.perf_counter()
+        self._jobs.put(job)
+        self.stall_seconds += time.perf_counter() - start
+
+    def barrier(self) -> None:
+        """Wait until everything handed over is done.
+
+        Raises:
+            StorageError: a job could not write.
+        """
+        start = time.perf_counter()
+        self._jobs.join()
+        self.stall_seconds += time.perf_counter() - start
+        self._raise()
+
+    def close(self) -> None:
+        """Do what is left and end the thread. Raises as `barrier` does."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+        self._raise()
+
+    def __enter__(self) -> BackgroundWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except Exception:
+            if error is None:  # else the error on its way says more
+                raise

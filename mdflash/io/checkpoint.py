@@ -1,0 +1,117 @@
+"""Checkpoints: everything needed to go on, as plain arrays that numpy alone can read.
+
+    checkpoint/step_<step, 15 digits>.npz    arrays by name, and "header": JSON text in a 0-d array
+
+The same content gives the same bytes. A checkpoint appears under its name only when it is complete and on the
+disk, so a kill or a power cut costs at most the newest one; the one before is still there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.errors import StorageError
+from mdflash.io.files import atomic_write
+
+_NAME = re.compile(r"step_(\d{15,})\.npz")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date; a real one would make equal checkpoints differ
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read.
+
+    Attributes:
+        arrays: by name.
+        header: the JSON part; `header["step"]` is the step.
+        path: its file.
+        notes: what a person should know: newer checkpoints that were damaged and passed over.
+    """
+
+    arrays: dict[str, npt.NDArray[Any]]
+    header: dict[str, Any]
+    path: Path
+    notes: tuple[str, ...]
+
+
+def _pack(arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    text = np.array(json.dumps(header, sort_keys=True))
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in [("header", text), *sorted(arrays.items())]:
+            entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            with archive.open(entry, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _files(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, newest first."""
+    found = [(int(m[1]), path) for path in folder.glob("step_*.npz") if (m := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def save_checkpoint(
+    folder: Path, arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any], keep: int = 2
+) -> Path:
+    """Write a checkpoint and remove all but the newest `keep`.
+
+    Args:
+        folder: the `checkpoint` folder of a run.
+        arrays: plain arrays (no objects) by name; "header" is taken.
+        header: JSON values; `step` is required and names the file.
+        keep: how many to keep, this one included.
+
+    Raises:
+        StorageError: disk full, no permission; the older checkpoints stay.
+    """
+    if "header" in arrays:
+        raise ValueError("an array cannot be called 'header'")
+    path = folder / f"step_{int(header['step']):015d}.npz"
+    atomic_write(path, _pack(arrays, header))
+    for old in _files(folder)[max(keep, 1) :]:
+        with suppress(OSError):  # one too many does no harm
+            old.unlink()
+    return path
+
+
+def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}  # checks each one's CRC
+    header = json.loads(str(arrays.pop("header")))
+    if not isinstance(header, dict) or "step" not in header:
+        raise ValueError("its header has no step")
+    return arrays, header
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that can be read, or None where there is none.
+
+    Raises:
+        StorageError: there are checkpoints, but every one is damaged.
+    """
+    notes: list[str] = []
+    for path in _files(folder):
+        try:
+            arrays, header = _read(path)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+            notes.append(f"{path.name} is damaged ({error}) and was passed over")
+        else:
+            return Checkpoint(arrays, header, path, tuple(notes))
+    if notes:
+        raise StorageError(
+            f"{folder}: no checkpoint can be read: {'; '.join(notes)}. Restore one from a copy, "
+            "or start over with --fresh"
+        )
+    return None

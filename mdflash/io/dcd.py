@@ -1,0 +1,213 @@
+"""DCD: one file per replica, float32 positions in Å, in the CHARMM/NAMD layout that every tool reads.
+
+A DCD file is a header (number of frames, first step, steps between frames, time step) and frames of one size.
+The frames behind the header decide; the number in it is brought up to date at every flush.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.errors import StorageError
+from mdflash.io.files import append_at, patch_head, size_text, storage_errors, sync_file, truncate
+from mdflash.io.writer import Box, FrameWriter, Target, create_files, replica_path, too_few_frames
+
+AKMA_PS = 0.04888821
+"""CHARMM's unit of time (Å, kcal/mol, Da) in ps, as the readers of DCD have it."""
+
+STEP_MODULUS = 2**31
+_TITLE = b"written by mdflash, positions in angstrom".ljust(80)
+_CONTROL = struct.Struct("<i4s9if10ii")  # 84, "CORD", 9 integers, time step, 10 integers, 84
+_TITLES = struct.Struct("<ii80si")
+_BEADS = struct.Struct("<iii")
+
+
+@dataclass(frozen=True)
+class DcdHeader:
+    """What the header of a DCD file says.
+
+    Attributes:
+        beads: beads per frame.
+        boxed: whether each frame has a unit cell.
+        frames: frames according to the header.
+        first_step: step of the first frame, modulo 2^31.
+        interval: steps between frames.
+        timestep: ps; 0 while unknown (a single frame at step 0).
+        size: bytes of the header.
+    """
+
+    beads: int
+    boxed: bool
+    frames: int = 0
+    first_step: int = 0
+    interval: int = 1
+    timestep: float = 0.0
+    size: int = _CONTROL.size + _TITLES.size + _BEADS.size
+
+    @property
+    def frame(self) -> np.dtype[np.void]:
+        """The layout of one frame: Fortran records, each between its lengths."""
+        n = self.beads
+        axes = [f for a in "xyz" for f in ((f"{a}_head", "<i4"), (a, "<f4", (n,)), (f"{a}_tail", "<i4"))]
+        cell = [("cell_head", "<i4"), ("cell", "<f8", (6,)), ("cell_tail", "<i4")]
+        return np.dtype([*cell, *axes] if self.boxed else axes)
+
+    def pack(self) -> bytes:
+        """The header as bytes."""
+        last = (self.first_step + self.interval * max(self.frames - 1, 0)) % STEP_MODULUS
+        numbers = (self.frames, self.first_step, self.interval, last, 0, 0, 0, 0, 0)
+        delta = self.timestep / AKMA_PS
+        # The last number is CHARMM's version: it tells readers that this is not an X-PLOR file.
+        control = _CONTROL.pack(84, b"CORD", *numbers, delta, int(self.boxed), *(0,) * 8, 24, 84)
+        return control + _TITLES.pack(84, 1, _TITLE, 84) + _BEADS.pack(4, self.beads, 4)
+
+
+def encode_dcd(header: DcdHeader, positions: npt.NDArray[np.float32], box: Box | None) -> bytes:
+    """Frames [F, N, 3] in Å as the bytes that follow the header."""
+    rows = np.zeros(len(positions), header.frame)
+    for axis, name in enumerate("xyz"):
+        rows[f"{name}_head"] = rows[f"{name}_tail"] = 4 * header.beads
+        rows[name] = positions[..., axis]
+    if box is not None:
+        rows["cell_head"] = rows["cell_tail"] = 48
+        a, b, c = box
+        rows["cell"] = (a, 90.0, b, 90.0, 90.0, c)  # a, gamma, b, beta, alpha, c
+    return rows.tobytes()
+
+
+@dataclass(frozen=True)
+class DcdScan:
+    """What a DCD file holds. `frames`: complete frames; `end`: bytes of header and complete frames."""
+
+    header: DcdHeader
+    frames: int
+    end: int
+    size: int
+
+    @property
+    def torn(self) -> int:
+        """Bytes behind the last complete frame."""
+        return self.size - self.end
+
+
+def scan_dcd(path: Path) -> DcdScan:
+    """Read the header and count the complete frames.
+
+    Raises:
+        StorageError: not readable, or not a little-endian DCD with fixed-size frames.
+    """
+    with storage_errors(path), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        control = file.read(_CONTROL.size)
+        if len(control) < _CONTROL.size or control[:8] != struct.pack("<i4s", 84, b"CORD"):
+            raise StorageError(f"{path}: is not a (little-endian) DCD file")
+        frames, first, interval, _, _, _, _, _, fixed, delta, boxed = _CONTROL.unpack(control)[2:13]
+        titles = int.from_bytes(file.read(4), "little")
+        file.seek(titles + 4, os.SEEK_CUR)
+        tail = file.read(_BEADS.size)
+        start = file.tell()
+    if len(tail) < _BEADS.size or fixed:
+        raise StorageError(f"{path}: is a DCD file, but its header is cut short or has fixed atoms")
+    beads = _BEADS.unpack(tail)[1]
+    header = DcdHeader(beads, bool(boxed), frames, first, interval, delta * AKMA_PS, start)
+    whole = (size - start) // header.frame.itemsize
+    return DcdScan(header, whole, start + whole * header.frame.itemsize, size)
+
+
+class DcdWriter(FrameWriter):
+    """Writes `<system>_<replica id>.dcd` for every replica.
+
+    DCD has one 32-bit first step and one interval for all frames; a first step from 2^31 on is stored
+    modulo 2^31.
+    """
+
+    scale = 1.0
+
+    def __init__(self, target: Target, frames: int, header: DcdHeader) -> None:
+        super().__init__(target, frames)
+        self.paths = _paths(target)
+        self._header = header
+
+    @classmethod
+    def create(cls, target: Target) -> DcdWriter:
+        header = DcdHeader(target.system.n_beads, target.box is not None)
+        create_files(_paths(target), header.pack())
+        return cls(target, 0, header)
+
+    @classmethod
+    def resume(cls, target: Target, frames: int) -> DcdWriter:
+        header = DcdHeader(target.system.n_beads, target.box is not None)
+        for path in _paths(target):
+            scan = scan_dcd(path)
+            if scan.frames < frames:
+                raise too_few_frames(path, scan.frames, frames)
+            if (scan.header.beads, scan.header.boxed, scan.header.size) != (
+                header.beads,
+                header.boxed,
+                header.size,
+            ):
+                raise StorageError(
+                    f"{path}: has {scan.header.beads} beads per frame (box: {scan.header.boxed}), but system "
+                    f"'{target.system.name}' has {header.beads} (box: {header.boxed}); start over with "
+                    "--fresh, or choose another folder"
+                )
+            if frames:
+                header = replace(scan.header, frames=frames)
+        for path in _paths(target):
+            truncate(path, header.size + frames * header.frame.itemsize)
+            patch_head(path, header.pack())
+        return cls(target, frames, header)
+
+    def _write(
+        self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]
+    ) -> None:
+        header = self._described(steps, times)
+        offset = header.size + self.frames * header.frame.itemsize
+        for r, path in enumerate(self.paths):
+            append_at(path, offset, encode_dcd(header, positions[:, r], self.target.box))
+            patch_head(path, header.pack())
+        self._header = header
+
+    def _described(self, steps: Sequence[int], times: Sequence[float]) -> DcdHeader:
+        """The header after these frames; the first two frames of a file settle first step and interval."""
+        header = replace(self._header, frames=self.frames + len(steps))
+        for frame, step in enumerate(steps[:2], start=self.frames):
+            if frame == 0:
+                header = replace(header, first_step=step % STEP_MODULUS)
+            if frame == 1:
+                header = replace(header, interval=(step - header.first_step) % STEP_MODULUS)
+            if frame < 2 and step > 0:
+                header = replace(header, timestep=times[frame - self.frames] / step)
+        return header
+
+    def _sync(self) -> None:
+        for path in self.paths:
+            sync_file(path)
+
+
+def _paths(target: Target) -> list[Path]:
+    return [replica_path(target.folder, target.system.name, i, "dcd") for i in target.replica_ids]
+
+
+def repair_dcd(path: Path) -> tuple[int, str]:
+    """Drop a torn last frame and correct the header; returns (frames kept, what was done, or "").
+
+    Raises:
+        StorageError: not a DCD file, or not writable.
+    """
+    scan = scan_dcd(path)
+    done = []
+    if scan.torn:
+        truncate(path, scan.end)
+        done.append(f"dropped {size_text(scan.torn)} of an incomplete frame at the end")
+    if scan.header.frames != scan.frames:
+        patch_head(path, struct.pack("<i4si", 84, b"CORD", scan.frames))
+        done.append(f"corrected the number of frames in the header from {scan.header.frames}")
+    return scan.frames, "; ".join(done)

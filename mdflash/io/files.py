@@ -1,0 +1,158 @@
+"""Writing files so that a full disk or a kill never leaves half of one: the small tools the others share."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mdflash.errors import StorageError
+
+
+def size_text(n_bytes: float) -> str:
+    """A number of bytes as a person reads it: '1.5 GB'."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def free_bytes(path: Path) -> int:
+    """Free space on the disk that holds `path` (which need not exist yet)."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def _explain(path: Path, error: OSError) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
+        with suppress(OSError):
+            what += f" ({size_text(free_bytes(path.parent))} free)"
+        return StorageError(f"{path}: {what}; make room and run the same command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(
+            f"{path}: no permission to write ({error.strerror}); choose another folder with output.folder"
+        )
+    return StorageError(f"{path}: {error.strerror or error}")
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn any OSError inside into a StorageError that names `path` and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _explain(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new files in `folder` survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def atomic_write(path: Path, content: bytes | str) -> None:
+    """Replace `path` by `content`: afterwards it holds all of the new content or all of the old.
+
+    Raises:
+        StorageError: disk full, no permission; nothing is left behind.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(path.name + ".tmp")
+    with storage_errors(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+        sync_folder(path.parent)
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    """As `atomic_write`, of `value` as indented JSON."""
+    atomic_write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def append_at(path: Path, offset: int, data: bytes) -> None:
+    """Put `data` behind the first `offset` bytes, the good part of `path`.
+
+    When that fails, the file is cut back to `offset`, so it never ends in half a record.
+
+    Raises:
+        StorageError: disk full, no permission, file gone.
+    """
+    with storage_errors(path), path.open("r+b", buffering=0) as file:
+        try:
+            file.seek(offset)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(offset)
+            raise
+
+
+def patch_head(path: Path, data: bytes) -> None:
+    """Replace the first bytes of `path`; the rest stays.
+
+    Raises:
+        StorageError: no permission, file gone.
+    """
+    with storage_errors(path), path.open("r+b") as file:
+        file.write(data)
+
+
+def reserve(fd: int, offset: int, size: int) -> None:
+    """Claim `size` bytes of disk behind `offset`, where the system and the file system can.
+
+    Raises:
+        OSError: disk full, quota used up, file too large.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(fd, offset, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+
+
+def sync_file(path: Path) -> None:
+    """fsync a file that was written through other handles.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    with storage_errors(path):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def truncate(path: Path, size: int) -> None:
+    """Cut `path` to `size` bytes, on the disk when it returns.
+
+    Raises:
+        StorageError: no permission, file gone.
+    """
+    with storage_errors(path), path.open("r+b") as file:
+        file.truncate(size)
+        os.fsync(file.fileno())

@@ -1,0 +1,60 @@
+"""Frames of one molecule from whatever file holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mdflash.errors import InputError
+from mdflash.io.topology import mdtraj_topology
+from mdflash.system import FloatArray, System
+from mdflash.units import NM_PER_ANGSTROM
+
+
+def load_frames(file: Path, system: System) -> FloatArray:
+    """[F, N, 3] in Å from a .npy file (Å) or anything MDTraj reads (XTC, DCD, PDB, HDF5, ...).
+
+    Raises:
+        InputError: not readable, another number of beads, no frames, or a coordinate that is not finite.
+    """
+    if not file.is_file():
+        raise InputError("no such file", file=file)
+    frames = _from_npy(file) if file.suffix == ".npy" else _from_trajectory(file, system)
+    if frames.ndim == 2:
+        frames = frames[None]
+    if frames.ndim != 3 or frames.shape[1:] != (system.n_beads, 3):
+        raise InputError(
+            f"holds an array {list(frames.shape)}; system '{system.name}' needs [frames, {system.n_beads}, 3] in Å",
+            file=file,
+        )
+    if not len(frames):
+        raise InputError("holds no frames", file=file)
+    bad = np.argwhere(~np.isfinite(frames).all(axis=2))
+    if len(bad):
+        frame, bead = map(int, bad[0])
+        raise InputError(
+            f"frame {frame}: the position of {system.bead_label(bead)} is {frames[frame, bead].tolist()}; "
+            "every coordinate must be a finite number",
+            file=file,
+        )
+    return np.ascontiguousarray(frames)
+
+
+def _from_npy(file: Path) -> FloatArray:
+    try:
+        array = np.load(file, allow_pickle=False)
+        return np.asarray(array, np.float64)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise InputError(f"cannot be read as a .npy array of numbers: {error}", file=file) from None
+
+
+def _from_trajectory(file: Path, system: System) -> FloatArray:
+    import mdtraj
+
+    own_topology = file.suffix in (".pdb", ".h5", ".gro", ".cif", ".pdb.gz")
+    try:
+        trajectory = mdtraj.load(str(file), **({} if own_topology else {"top": mdtraj_topology(system)}))
+    except Exception as error:  # MDTraj raises whatever its many readers meet
+        raise InputError(f"MDTraj cannot read it: {error}", file=file) from None
+    return np.asarray(trajectory.xyz, np.float64) / NM_PER_ANGSTROM

@@ -1,0 +1,224 @@
+"""The run folder: where every file of a run is, who may write it, and how it starts over."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from mdflash.errors import StorageError
+from mdflash.io.files import free_bytes, size_text, storage_errors
+
+_OWN_FILES = (
+    "input.yaml",
+    "resolved.yaml",
+    "topology.pdb",
+    "log.csv",
+    "exchange.csv",
+    "events.jsonl",
+    "manifest.json",
+)
+_OWN_TRAJECTORY = re.compile(r".+_\d{4,}\.(xtc|dcd)|.+\.h5\.tmp")
+_OWN_CHECKPOINT = re.compile(r"step_\d{15,}\.npz(\.tmp)?")
+
+
+class FolderLock:
+    """The right to write a run folder; the system takes it back when the process ends, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock.
+
+        Args:
+            path: the lock file; holds process id and host of its owner, for people.
+
+        Raises:
+            StorageError: a live process holds it, or the folder cannot be written.
+        """
+        self.path = path
+        with storage_errors(path):
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            self._take()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _take(self) -> None:
+        with storage_errors(self.path):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StorageError(
+                    f"{self.path.parent} is in use by {self._owner()}; wait for it, stop it, "
+                    "or choose another folder"
+                ) from None
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+
+    def _owner(self) -> str:
+        try:
+            owner = json.loads(os.read(self._fd, 1000))
+            return f"process {owner['pid']} on host {owner['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"  # which has not written its name yet
+
+    def release(self) -> None:
+        """Give it back. The file stays: removing it would let two others lock two different files."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = -1
+
+
+class RunFolder:
+    """The files of a run. Open with `RunFolder.open`; use as a context manager, or call `close`.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path, lock: FolderLock) -> None:
+        self.path, self._lock = path, lock
+
+    @classmethod
+    def open(cls, path: Path, need_bytes: int = 0) -> RunFolder:
+        """Create the folder, or open the one that is there, and lock it.
+
+        Args:
+            path: the run folder.
+            need_bytes: an estimate of what the run is going to write.
+
+        Raises:
+            StorageError: it is a file, cannot be written, is in use, or the disk has less than `need_bytes`
+                free. What had been created until then is removed again.
+        """
+        if path.exists() and not path.is_dir():
+            raise StorageError(f"{path} is a file; choose another name with output.folder")
+        free = free_bytes(path)
+        if free < need_bytes:
+            raise StorageError(
+                f"{path}: the run is going to write about {size_text(need_bytes)}, but only "
+                f"{size_text(free)} are free; make room, choose another folder with output.folder, "
+                "or save fewer frames"
+            )
+        made: list[Path] = []
+        try:
+            _make_folder(path, made)
+            lock = FolderLock(path / "lock")
+            for folder in (path / "trajectory", path / "checkpoint"):
+                _make_folder(folder, made)
+        except StorageError:
+            if path in made:
+                (path / "lock").unlink(missing_ok=True)
+            for folder in reversed(made):
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+        return cls(path, lock)
+
+    @property
+    def input(self) -> Path:
+        """The run's YAML file as given."""
+        return self.path / "input.yaml"
+
+    @property
+    def resolved(self) -> Path:
+        """The run's YAML file with every default written out."""
+        return self.path / "resolved.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, model hash, device, timing."""
+        return self.path / "manifest.json"
+
+    @property
+    def log(self) -> Path:
+        """Energies and temperatures."""
+        return self.path / "log.csv"
+
+    @property
+    def events(self) -> Path:
+        """What happened during the run."""
+        return self.path / "events.jsonl"
+
+    @property
+    def trajectory(self) -> Path:
+        """The folder of the trajectory files."""
+        return self.path / "trajectory"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoint"
+
+    def topology(self, system: str, systems: Sequence[str]) -> Path:
+        """The PDB file of one of the run's `systems`."""
+        return topology_path(self.path, system, systems)
+
+    def own_files(self) -> list[Path]:
+        """The files here that mdflash wrote; whatever else a user put into the folder is not among them."""
+        return sorted(_own_files(self.path))
+
+    def fresh(self) -> list[Path]:
+        """Delete the files that mdflash wrote, and only those; returns them.
+
+        Raises:
+            StorageError: one cannot be deleted.
+        """
+        files = self.own_files()
+        for file in files:
+            with storage_errors(file):
+                file.unlink()
+        return files
+
+    def close(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def topology_path(folder: Path, system: str, systems: Sequence[str]) -> Path:
+    """`topology.pdb`, or `topology_<system>.pdb` where a run has several systems."""
+    return folder / ("topology.pdb" if len(systems) == 1 else f"topology_{system}.pdb")
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether mdflash has a run here."""
+    return (path / "lock").is_file() and (path / "trajectory").is_dir()
+
+
+def _make_folder(path: Path, made: list[Path]) -> None:
+    """Create `path` and its parents, and note in `made` which were new, outermost first."""
+    with storage_errors(path):
+        for folder in reversed((path, *path.parents)):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                made.append(folder)
+
+
+def _own_files(path: Path) -> Iterator[Path]:
+    from mdflash.io.hdf5 import is_ours
+
+    for name in _OWN_FILES:
+        yield from (file for file in (path / name, path / f"{name}.tmp") if file.is_file())
+    yield from path.glob("topology_*.pdb")
+    for file in (path / "checkpoint").glob("step_*"):
+        if _OWN_CHECKPOINT.fullmatch(file.name):
+            yield file
+    for file in (path / "trajectory").glob("*"):
+        if _OWN_TRAJECTORY.fullmatch(file.name) or (file.suffix == ".h5" and is_ours(file)):
+            yield file

@@ -1,0 +1,220 @@
+"""The files of a run, kept in step with the simulation: frames, log, checkpoints.
+
+Frames and log rows go through a writer thread. A checkpoint is written only when everything before it is on the disk,
+and says how many frames and rows that is; resuming cuts the files to exactly there. So wherever a run is killed, the
+next one writes the same bytes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from mdflash import __version__
+from mdflash.config.schema import RunConfig
+from mdflash.io.background import BackgroundWriter
+from mdflash.io.checkpoint import Checkpoint, save_checkpoint
+from mdflash.io.log import LogWriter
+from mdflash.io.runfolder import RunFolder
+from mdflash.io.writer import FrameWriter, Target, writer_class
+from mdflash.simulation import Reporter, Simulation
+from mdflash.state import Layout
+
+ARRAYS = ("positions", "velocities", "forces", "energy", "temperature")
+"""What a checkpoint holds of the state, by attribute."""
+
+BLOCK_BYTES = 4 << 20
+"""About how much of one trajectory is collected before it is written."""
+
+
+class FrameReporter:
+    """Hands the positions of every system to its writer."""
+
+    def __init__(self, every: int, writers: Sequence[FrameWriter], background: BackgroundWriter) -> None:
+        self.every, self.writers, self.background = every, writers, background
+
+    def next_report(self, step: int) -> int:
+        """The next multiple of the interval."""
+        return (step // self.every + 1) * self.every
+
+    def report(self, simulation: Simulation) -> None:
+        """Copy the positions; they are written while the simulation goes on."""
+        step, time = simulation.state.step, simulation.time
+        x = simulation.state.positions.clone()
+        for s, writer in enumerate(self.writers):
+            frame = simulation.layout.view(x, s).numpy()
+            self.background.submit(partial(writer.append, frame, step, time))
+
+
+class LogReporter:
+    """Hands energies and temperatures of every replica to log.csv."""
+
+    def __init__(self, every: int, log: LogWriter, layout: Layout, background: BackgroundWriter) -> None:
+        self.every, self.log, self.background = every, log, background
+        self._ids = layout.replica_ids
+        self._names = [layout.systems[s].name for s in layout.system_of_replica]
+
+    def next_report(self, step: int) -> int:
+        """The next multiple of the interval."""
+        return (step // self.every + 1) * self.every
+
+    def report(self, simulation: Simulation) -> None:
+        """Copy the energies; rows are written while the simulation goes on."""
+        row = (
+            simulation.state.step,
+            simulation.time,
+            self._ids,
+            self._names,
+            simulation.state.energy.numpy().copy(),
+            simulation.kinetic_energy(),
+            simulation.instantaneous_temperature(),
+        )
+        self.background.submit(partial(self.log.append, *row))
+
+
+class Outputs:
+    """Everything a run writes while it goes on; make one with `create` or `resume`.
+
+    Attributes:
+        reporters: for `Simulation.reporters`.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: RunConfig,
+        layout: Layout,
+        identity: Mapping[str, Any],
+        frames: Mapping[str, int] | None,
+        rows: int | None,
+    ) -> None:
+        """As `create` (frames and rows None) or `resume` (from these numbers on)."""
+        self.folder, self.layout, self._identity = folder, layout, dict(identity)
+        self._keep = config.output.checkpoint.keep
+        self._background = BackgroundWriter()
+        self.log = LogWriter.create(folder.log) if rows is None else LogWriter.resume(folder.log, rows)
+        self.writers: list[FrameWriter] = []
+        if config.output.trajectory.format != "none":
+            kind = writer_class(config.output.trajectory.format)
+            for target in _targets(folder, layout, config):
+                self.writers.append(
+                    kind.create(target)
+                    if frames is None
+                    else kind.resume(target, frames.get(target.system.name, 0))
+                )
+        self.reporters: list[Reporter] = [LogReporter(config.log_every, self.log, layout, self._background)]
+        if config.trajectory_every is not None:
+            self.reporters.append(FrameReporter(config.trajectory_every, self.writers, self._background))
+
+    @classmethod
+    def create(
+        cls, folder: RunFolder, config: RunConfig, layout: Layout, identity: Mapping[str, Any]
+    ) -> Outputs:
+        """New, empty files. `identity` (versions, digests) goes into every checkpoint.
+
+        Raises:
+            StorageError: a file exists or cannot be written.
+        """
+        return cls(folder, config, layout, identity, None, None)
+
+    @classmethod
+    def resume(
+        cls,
+        folder: RunFolder,
+        config: RunConfig,
+        layout: Layout,
+        identity: Mapping[str, Any],
+        checkpoint: Checkpoint,
+    ) -> Outputs:
+        """Cut the files to where the checkpoint was taken, and go on behind that.
+
+        Raises:
+            StorageError: a file is missing or holds less than the checkpoint counts on.
+        """
+        header = checkpoint.header
+        return cls(folder, config, layout, identity, header["frames"], header["log_rows"])
+
+    def report(self, simulation: Simulation) -> None:
+        """Report the start of a run (step 0), which no reporter's schedule contains."""
+        for reporter in self.reporters:
+            reporter.report(simulation)
+
+    def checkpoint(self, simulation: Simulation) -> None:
+        """Bring everything reported so far to the disk, then write a checkpoint of this step.
+
+        Raises:
+            StorageError: disk full, for example; the checkpoint before stays valid.
+        """
+        for flush in (self.log.flush, *(w.flush for w in self.writers)):
+            self._background.submit(partial(flush, sync=True))
+        self._background.barrier()
+        state = simulation.state
+        save_checkpoint(
+            self.folder.checkpoint,
+            {name: getattr(state, name).numpy() for name in ARRAYS}
+            | {"replica_ids": torch.tensor(self.layout.replica_ids).numpy()},
+            {
+                "mdflash_checkpoint": 1,
+                "version": __version__,
+                "step": state.step,
+                "time_ps": simulation.time,
+                "seed": simulation.seed,
+                "frames": {w.target.system.name: w.frames for w in self.writers},
+                "log_rows": self.log.rows,
+                **self._identity,
+            },
+            keep=self._keep,
+        )
+
+    @property
+    def stall_seconds(self) -> float:
+        """How long the simulation has waited for the disk."""
+        return self._background.stall_seconds
+
+    def close(self) -> None:
+        """Write what was reported, and close every file."""
+        try:
+            for flush in (self.log.flush, *(w.flush for w in self.writers)):
+                self._background.submit(flush)
+        finally:
+            self._background.close()
+            for writer in self.writers:
+                writer.close()
+
+
+def restore(simulation: Simulation, checkpoint: Checkpoint) -> None:
+    """Put a simulation where the checkpoint was taken: bit for bit, forces included."""
+    for name in ARRAYS:
+        getattr(simulation.state, name).copy_(torch.from_numpy(checkpoint.arrays[name]))
+    simulation.state.step = int(checkpoint.header["step"])
+    simulation.up_to_date()
+
+
+def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
+    """About how much a run of `steps` steps will write."""
+    total = 3 * layout.n_beads * 8 * 3 * config.output.checkpoint.keep
+    total += 110 * layout.n_replicas * (steps // config.log_every + 1)
+    if config.trajectory_every is not None:
+        per_bead = 5 if config.output.trajectory.format == "xtc" else 12
+        total += per_bead * layout.n_beads * (steps // config.trajectory_every + 1)
+    return total
+
+
+def _targets(folder: RunFolder, layout: Layout, config: RunConfig) -> list[Target]:
+    first = layout.replica_offset.tolist()
+    targets = []
+    for s, system in enumerate(layout.systems):
+        frame_bytes = 12 * layout.counts[s] * system.n_beads
+        targets.append(
+            Target(
+                folder=folder.trajectory,
+                system=system,
+                replica_ids=layout.replica_ids[first[s] : first[s + 1]],
+                box=config.box,
+                block=max(1, min(16, BLOCK_BYTES // frame_bytes)),
+            )
+        )
+    return targets

@@ -1,0 +1,89 @@
+"""The contract of a potential: energy of each replica and forces on each bead, from positions.
+
+Every potential, ours or a user's, is a `Potential`. Fast twins (compiled, on a GPU) keep the signature and
+must not change the result; `mdflash.testing` compares them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mdflash.state import Layout
+
+
+class EnergyForces(NamedTuple):
+    """Energy [R] in kcal/mol and forces [B, 3] in kcal/mol/Å."""
+
+    energy: Tensor
+    forces: Tensor
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of beads that may be within a cutoff, each once; never between replicas.
+
+    Attributes:
+        first: [P] flat bead index i.
+        second: [P] flat bead index j > i; rows are sorted by (i, j).
+        shift: [P, 3] Å, add to x_j - x_i to get the nearest image; None without a box.
+        cutoff: every pair nearer than this is listed. Farther pairs may be listed too (the skin), so a
+            potential drops what lies beyond its own cutoff.
+    """
+
+    first: Tensor
+    second: Tensor
+    shift: Tensor | None
+    cutoff: float
+
+    def displacements(self, positions: Tensor) -> Tensor:
+        """x_j - x_i, nearest image, [P, 3] Å."""
+        d = positions[self.second] - positions[self.first]
+        return d if self.shift is None else d + self.shift
+
+
+class Potential(ABC):
+    """Something that gives energies and forces.
+
+    Attributes:
+        name: how logs and error messages call it.
+        cutoff: Å; pairs farther apart do not interact through the neighbour list. None: no list needed.
+    """
+
+    name: str
+    cutoff: float | None = None
+
+    @abstractmethod
+    def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
+        """Evaluate at `positions` [B, 3] in Å.
+
+        `pairs` is the shared neighbour list, or None where `cutoff` is None. Forces are the exact negative
+        gradient of the sum of the energies, in the dtype of `positions`.
+        """
+
+
+class SumPotential(Potential):
+    """The sum of several potentials, over one neighbour list with the largest cutoff."""
+
+    def __init__(self, terms: Sequence[Potential], name: str = "total") -> None:
+        self.name = name
+        self.terms = tuple(terms)
+        self.cutoff = max((t.cutoff for t in self.terms if t.cutoff is not None), default=None)
+
+    def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
+        energy = positions.new_zeros(layout.n_replicas)
+        forces = torch.zeros_like(positions)
+        for term in self.terms:
+            e, f = term.energy_and_forces(positions, layout, pairs)
+            energy = energy + e
+            forces = forces + f
+        return EnergyForces(energy, forces)
+
+    def by_term(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> dict[str, EnergyForces]:
+        """Each term's share, by name."""
+        return {t.name: t.energy_and_forces(positions, layout, pairs) for t in self.terms}

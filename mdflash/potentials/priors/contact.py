@@ -1,0 +1,30 @@
+"""Native contact of a structure-based model: u(r) = epsilon [ 5 (r0/r)^12 - 6 (r0/r)^10 ].
+
+Clementi, Nymeyer & Onuchic, J. Mol. Biol. 298, 937 (2000), eq. 1. The minimum is -epsilon at r = r0.
+
+| symbol  | parameter | unit     |
+|---------|-----------|----------|
+| r       |           | Å        |
+| epsilon | epsilon   | kcal/mol |
+| r0      | r0        | Å, distance in the native structure |
+"""
+
+from __future__ import annotations
+
+from numba import njit
+from torch import Tensor
+
+
+def energy(q: Tensor, epsilon: Tensor, r0: Tensor) -> Tensor:
+    """u(r), elementwise."""
+    x2 = (r0 / q) ** 2
+    return epsilon * (5 * x2**6 - 6 * x2**5)
+
+
+@njit(cache=True, error_model="numpy")
+def value_slope(q, p):
+    """u and du/dr; p = (epsilon, r0)."""
+    x = p[1] / q
+    x2 = x * x
+    x10 = x2 * x2 * x2 * x2 * x2
+    return p[0] * x10 * (5.0 * x2 - 6.0), 60.0 * p[0] * x10 * (1.0 - x2) / q

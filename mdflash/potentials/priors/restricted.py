@@ -1,0 +1,36 @@
+"""Restricted bending: u(theta) = a c^4 + b c^3 + c c^2 + d c + k / sin^2(theta) + v0, with c = cos(theta).
+
+mlcg's RestrictedQuartic, after Bulacu et al., J. Chem. Theory Comput. 9, 3282 (2013): the last term keeps an
+angle away from 0 and pi, where the torsions that share it lose their meaning.
+
+| symbol     | parameter     | unit     |
+|------------|---------------|----------|
+| theta      |               | rad      |
+| a, b, c, d | a, b, c, d    | kcal/mol |
+| k          | k             | kcal/mol |
+| v0         | v0            | kcal/mol |
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from numba import njit
+from torch import Tensor
+
+
+def energy(q: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, k: Tensor, v0: Tensor) -> Tensor:
+    """u(theta), elementwise."""
+    x = torch.cos(q)
+    return a * x**4 + b * x**3 + c * x**2 + d * x + k / torch.sin(q) ** 2 + v0
+
+
+@njit(cache=True, error_model="numpy")
+def value_slope(q, p):
+    """u and du/dtheta; p = (a, b, c, d, k, v0)."""
+    x = math.cos(q)
+    s = math.sin(q)
+    u = (((p[0] * x + p[1]) * x + p[2]) * x + p[3]) * x + p[4] / (s * s) + p[5]
+    dudx = ((4.0 * p[0] * x + 3.0 * p[1]) * x + 2.0 * p[2]) * x + p[3]
+    return u, -s * dudx - 2.0 * p[4] * x / (s * s * s)

@@ -1,0 +1,31 @@
+"""Harmonic improper around trans: u(phi) = k (s(phi) - phi0)^2 with s(phi) = phi + pi for phi < 0, phi - pi otherwise.
+
+mlcg's ShiftedPeriodicHarmonicImpropers: the jump of the torsion at +-pi is moved to 0, so that an improper near
+180 degrees sees no discontinuity.
+
+| symbol | parameter | unit            |
+|--------|-----------|-----------------|
+| phi    |           | rad             |
+| k      | k         | kcal/mol/rad^2  |
+| phi0   | x0        | rad, shifted    |
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from numba import njit
+from torch import Tensor
+
+
+def energy(q: Tensor, k: Tensor, x0: Tensor) -> Tensor:
+    """u(phi), elementwise."""
+    return k * (torch.where(q < 0, q + math.pi, q - math.pi) - x0) ** 2
+
+
+@njit(cache=True, error_model="numpy")
+def value_slope(q, p):
+    """u and du/dphi; p = (k, x0)."""
+    d = (q + math.pi if q < 0.0 else q - math.pi) - p[1]
+    return p[0] * d * d, 2.0 * p[0] * d

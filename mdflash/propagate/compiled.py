@@ -1,0 +1,230 @@
+"""The compiled loop: a whole block of steps of every replica without returning to Python.
+
+Replicas never meet inside a block, so each is carried through all its steps by one thread: no barrier, its few
+kilobytes stay in the cache, and its bits cannot depend on the other replicas, on the batch, or on the number of
+threads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from mdflash.integrators.base import Integrator
+from mdflash.integrators.cpu import after_force, before_force, scheme
+from mdflash.neighbors.cpu import build_half_list, moved_too_far
+from mdflash.neighbors.verlet import check_box
+from mdflash.potentials.base import EnergyForces, Pairs, Potential
+from mdflash.potentials.priors.cpu import Listed, Nonbonded, add_listed, add_nonbonded
+from mdflash.potentials.priors.pack import Packed
+from mdflash.state import Layout, State
+from mdflash.units import BOLTZMANN
+
+
+class Batch(NamedTuple):
+    """The layout as the kernels see it."""
+
+    mass: npt.NDArray[np.float64]  # [B]
+    bead_offset: npt.NDArray[np.int64]  # [R + 1]
+    system: npt.NDArray[np.int64]  # [R]
+    replica_id: npt.NDArray[np.int64]  # [R]
+
+
+def batch(layout: Layout) -> Batch:
+    """The kernels' view of a layout."""
+    return Batch(
+        layout.masses.numpy(),
+        layout.bead_offset,
+        layout.system_of_replica,
+        np.array(layout.replica_ids, np.int64),
+    )
+
+
+@njit(cache=True)
+def _room_for(count):
+    return np.empty(count + count // 4 + 64, np.int64)
+
+
+@njit(cache=True)
+def _rebuild(x, reach, box, exclusion_start, exclusion, start, neighbor):
+    """Build the list, with more room if needed; returns the array that holds it."""
+    count = build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
+    if count > neighbor.shape[0]:
+        neighbor = _room_for(count)
+        build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
+    return neighbor
+
+
+@njit(cache=True, error_model="numpy")
+def _forces(listed, nonbonded, system, box, start, neighbor, x, f):
+    """Overwrite f [N, 3] with the forces; returns the energy."""
+    f[:] = 0.0
+    energy = add_listed(listed, system, x, f)
+    if nonbonded.cutoff[system] > 0.0:
+        energy += add_nonbonded(nonbonded, system, box, start, neighbor, x, f)
+    return energy
+
+
+@njit(cache=True, error_model="numpy")
+def _carry(s, listed, nonbonded, system, mass, replica_id, kT, seed, first_step, steps, skin, box, x, v, f):
+    """One replica through `steps` steps, in place; returns its energy and the step that failed, or -1."""
+    n = x.shape[0]
+    with_list = nonbonded.cutoff[system] > 0.0
+    reach = nonbonded.cutoff[system] + skin
+    row = nonbonded.first[system] + system
+    exclusion_start = nonbonded.exclusion_start[row : row + n + 1]
+    start = np.zeros(n + 1, np.int64)
+    neighbor = np.empty(0, np.int64)
+    built_at = np.full((n if with_list else 0, 3), np.nan)
+    energy = np.nan
+    for step in range(first_step, first_step + steps):
+        before_force(s, x, v, f, mass, kT, seed, replica_id, step)
+        if with_list and moved_too_far(x, built_at, skin):
+            neighbor = _rebuild(x, reach, box, exclusion_start, nonbonded.exclusion, start, neighbor)
+            built_at[:] = x
+        energy = _forces(listed, nonbonded, system, box, start, neighbor, x, f)
+        if not np.isfinite(energy):
+            return energy, step
+        after_force(s, v, f, mass)
+    return energy, -1
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _block(
+    s, distance, angle_cosine, angle, dihedral, nonbonded, layout, kT, seed, first_step, steps, skin, box, x, v, f,
+    energy, failed,
+):  # fmt: skip
+    for r in prange(energy.shape[0]):
+        listed = Listed(distance, angle_cosine, angle, dihedral)  # a parallel loop takes no nested tuples
+        a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+        energy[r], failed[r] = _carry(
+            s, listed, nonbonded, layout.system[r], layout.mass[a:b], layout.replica_id[r], kT[r], seed,
+            first_step, steps, skin, box, x[a:b], v[a:b], f[a:b],
+        )  # fmt: skip
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _evaluate(distance, angle_cosine, angle, dihedral, nonbonded, layout, box, x, f, energy):
+    for r in prange(energy.shape[0]):
+        listed = Listed(distance, angle_cosine, angle, dihedral)
+        a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+        system = layout.system[r]
+        n = b - a
+        start = np.zeros(n + 1, np.int64)
+        neighbor = np.empty(0, np.int64)
+        if nonbonded.cutoff[system] > 0.0:
+            row = nonbonded.first[system] + system
+            neighbor = _rebuild(
+                x[a:b], nonbonded.cutoff[system], box, nonbonded.exclusion_start[row : row + n + 1],
+                nonbonded.exclusion, start, neighbor,
+            )  # fmt: skip
+        energy[r] = _forces(listed, nonbonded, system, box, start, neighbor, x[a:b], f[a:b])
+
+
+def _box(box: tuple[float, float, float] | None) -> npt.NDArray[np.float64]:
+    return np.zeros(3) if box is None else np.array(box, np.float64)
+
+
+class CompiledPriors(Potential):
+    """All packed terms as one potential: the compiled twin of their sum, for use from Python.
+
+    The neighbour list is built afresh, so `pairs` is not needed.
+    """
+
+    def __init__(
+        self, listed: Listed, nonbonded: Nonbonded, box: tuple[float, float, float] | None = None
+    ) -> None:
+        self.name = "priors"
+        self.listed, self.nonbonded = listed, nonbonded
+        self._box = _box(box)
+
+    def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
+        x = positions.detach().to("cpu", torch.float64).contiguous().numpy()
+        forces, energy = np.empty_like(x), np.empty(layout.n_replicas)
+        _evaluate(*self.listed, self.nonbonded, batch(layout), self._box, x, forces, energy)
+        return EnergyForces(torch.from_numpy(energy).to(positions), torch.from_numpy(forces).to(positions))
+
+
+class CompiledPropagator:
+    """Carries a batch whose whole potential is packed; see the module's docstring.
+
+    Args:
+        layout: the batch.
+        packed: its potential; `rest` must be empty.
+        integrator: the scheme.
+        seed: of the noise, 0 to 2^32 - 1.
+        skin: Å.
+        remove_com_motion: take out the centre of mass velocity before every step.
+        box: periodic edges in Å, or None.
+    """
+
+    kernels = "compiled"
+
+    def __init__(
+        self,
+        layout: Layout,
+        packed: Packed,
+        integrator: Integrator,
+        seed: int,
+        skin: float,
+        remove_com_motion: bool,
+        box: tuple[float, float, float] | None,
+    ) -> None:
+        assert not packed.rest
+        check_box(box, float(packed.nonbonded.cutoff.max()) + skin if packed.nonbonded.cutoff.any() else 0.0)
+        self.layout, self.packed = layout, packed
+        self._scheme = scheme(integrator, remove_com_motion)
+        self._seed, self._skin, self._box = seed, skin, _box(box)
+        self._batch = batch(layout)
+
+    def evaluate(self, state: State) -> None:
+        """Bring energy and forces of the state up to date with its positions."""
+        _evaluate(
+            *self.packed.listed,
+            self.packed.nonbonded,
+            self._batch,
+            self._box,
+            state.positions.numpy(),
+            state.forces.numpy(),
+            state.energy.numpy(),
+        )
+
+    def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]:
+        """Carry the state through `steps` steps, in place.
+
+        Returns:
+            [R] the step at which a replica's energy stopped being finite (it stays there), or -1.
+        """
+        failed = np.empty(self.layout.n_replicas, np.int64)
+        _block(
+            self._scheme,
+            *self.packed.listed,
+            self.packed.nonbonded,
+            self._batch,
+            BOLTZMANN * state.temperature.numpy(),
+            self._seed,
+            state.step,
+            steps,
+            self._skin,
+            self._box,
+            state.positions.numpy(),
+            state.velocities.numpy(),
+            state.forces.numpy(),
+            state.energy.numpy(),
+            failed,
+        )
+        state.step += steps
+        return failed
+
+
+def set_threads(threads: int | None) -> int:
+    """Use that many threads in compiled loops (None: all cores); returns how many."""
+    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    numba.set_num_threads(min(threads or most, most))
+    return int(numba.get_num_threads())

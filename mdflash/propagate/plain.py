@@ -1,0 +1,77 @@
+"""The plain loop: one step at a time from Python, for potentials that the compiled loop does not know.
+
+The integrator's arithmetic and noise are the compiled loop's own functions, so for equal forces both loops give the
+same bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange
+
+from mdflash.integrators.base import Integrator
+from mdflash.integrators.cpu import after_force, before_force, scheme
+from mdflash.neighbors.verlet import VerletList
+from mdflash.potentials.base import Potential
+from mdflash.propagate.compiled import batch
+from mdflash.state import Layout, State
+from mdflash.units import BOLTZMANN
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _before(s, layout, alive, kT, seed, step, x, v, f):
+    for r in prange(kT.shape[0]):
+        if alive[r]:
+            a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+            before_force(s, x[a:b], v[a:b], f[a:b], layout.mass[a:b], kT[r], seed, layout.replica_id[r], step)
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _after(s, layout, alive, v, f):
+    for r in prange(alive.shape[0]):
+        if alive[r]:
+            a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+            after_force(s, v[a:b], f[a:b], layout.mass[a:b])
+
+
+class PlainPropagator:
+    """Carries a batch under any `Potential`; arguments as for `CompiledPropagator`."""
+
+    kernels = "python"
+
+    def __init__(
+        self,
+        layout: Layout,
+        potential: Potential,
+        integrator: Integrator,
+        seed: int,
+        skin: float,
+        remove_com_motion: bool,
+        box: tuple[float, float, float] | None,
+    ) -> None:
+        self.layout, self.potential = layout, potential
+        self._scheme = scheme(integrator, remove_com_motion)
+        self._seed = seed
+        self._batch = batch(layout)
+        self._list = None if potential.cutoff is None else VerletList(layout, potential.cutoff, skin, box)
+
+    def evaluate(self, state: State) -> None:
+        """Bring energy and forces of the state up to date with its positions."""
+        pairs = None if self._list is None else self._list.pairs(state.positions)
+        energy, forces = self.potential.energy_and_forces(state.positions, self.layout, pairs)
+        state.energy.copy_(energy)
+        state.forces.copy_(forces)
+
+    def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]:
+        """Carry the state through `steps` steps, in place; returns [R] failed step or -1."""
+        failed = np.full(self.layout.n_replicas, -1, np.int64)
+        kT = BOLTZMANN * state.temperature.numpy()
+        x, v, f = state.positions.numpy(), state.velocities.numpy(), state.forces.numpy()
+        for step in range(state.step, state.step + steps):
+            _before(self._scheme, self._batch, failed < 0, kT, self._seed, step, x, v, f)
+            self.evaluate(state)
+            failed[(failed < 0) & ~np.isfinite(state.energy.numpy())] = step
+            _after(self._scheme, self._batch, failed < 0, v, f)
+        state.step += steps
+        return failed

@@ -1,0 +1,235 @@
+"""Simulation: replicas carried through time in blocks, with reporters in between.
+
+A block is the stretch of steps until the next reporter is due. Inside it nothing returns to Python where the potential
+is compiled. How steps are grouped into blocks changes no bit of the result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mdflash.errors import UnstableError
+from mdflash.integrators.base import Integrator
+from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
+from mdflash.minimize import Minimized, minimize
+from mdflash.neighbors.verlet import VerletList
+from mdflash.potentials.base import Potential, SumPotential
+from mdflash.potentials.precision import Recentred
+from mdflash.potentials.priors.pack import pack
+from mdflash.propagate.compiled import CompiledPriors, CompiledPropagator
+from mdflash.propagate.plain import PlainPropagator
+from mdflash.state import Layout, State
+from mdflash.system import System
+from mdflash.units import BOLTZMANN
+
+Precision = Literal["fp64", "fp32"]
+Kernels = Literal["auto", "reference"]
+
+LONGEST_BLOCK = 0.5
+"""Seconds after which a block ends anyway, so that signals and time limits are noticed."""
+
+
+class Reporter(Protocol):
+    """Something that wants to see the simulation now and then."""
+
+    def next_report(self, step: int) -> int:
+        """The first step after `step` at which `report` is due."""
+
+    def report(self, simulation: Simulation) -> None:
+        """Look at the simulation; energy and forces belong to the positions."""
+
+
+class Propagator(Protocol):
+    """Carries a state through steps; see `propagate.compiled` and `propagate.plain`."""
+
+    kernels: str
+
+    def evaluate(self, state: State) -> None: ...
+
+    def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]: ...
+
+
+class Simulation:
+    """A batch of replicas under a potential and an integrator.
+
+    Args:
+        layout: the systems and their replicas.
+        potential: what acts on them; built-in terms are compiled, others take the plain loop with the same results.
+        state: where they are; changed in place.
+        integrator: the scheme, with its time step in ps.
+        seed: of all random numbers, 0 to 2^32 - 1.
+        skin: of the neighbour list, Å; changes speed, not results.
+        remove_com_motion: take out each replica's centre of mass velocity before every step.
+        precision: arithmetic of networks ("fp32": every replica recentred first); state and priors are float64.
+        kernels: "auto", or "reference" for plain torch throughout.
+
+    Attributes:
+        reporters: asked in this order at every step they want.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        potential: Potential,
+        state: State,
+        integrator: Integrator,
+        *,
+        seed: int,
+        skin: float = 2.0,
+        remove_com_motion: bool = False,
+        precision: Precision = "fp64",
+        kernels: Kernels = "auto",
+    ) -> None:
+        self.layout, self.potential, self.state, self.integrator = layout, potential, state, integrator
+        self.seed, self.skin, self.remove_com_motion = seed, skin, remove_com_motion
+        self.reporters: list[Reporter] = []
+        self.propagator = self._choose(precision, kernels)
+        self._block = 16
+        self._current = False
+
+    def _choose(self, precision: Precision, kernels: Kernels) -> Propagator:
+        common = (self.integrator, self.seed, self.skin, self.remove_com_motion, self.state.box)
+
+        def lowered(potential: Potential) -> Potential:
+            return Recentred(potential, torch.float32) if precision == "fp32" else potential
+
+        if kernels == "reference":
+            return PlainPropagator(self.layout, lowered(self.potential), *common)
+        terms = self.potential.terms if isinstance(self.potential, SumPotential) else (self.potential,)
+        packed = pack(terms, self.layout)
+        if not packed.rest:
+            return CompiledPropagator(self.layout, packed, *common)
+        priors: Sequence[Potential] = ()
+        if len(packed.rest) < len(terms):
+            priors = (CompiledPriors(packed.listed, packed.nonbonded, self.state.box),)
+        return PlainPropagator(self.layout, SumPotential([*priors, *map(lowered, packed.rest)]), *common)
+
+    @property
+    def time(self) -> float:
+        """Simulated time in ps."""
+        return self.state.step * self.integrator.timestep
+
+    def evaluate(self) -> None:
+        """Bring energy and forces up to date with the positions (call it after changing them)."""
+        self.propagator.evaluate(self.state)
+        self._current = True
+
+    def up_to_date(self) -> None:
+        """Say that energy and forces of the state belong to its positions, as after restoring a checkpoint."""
+        self._current = True
+
+    def minimize(self, steps: int, tolerance: float = 1.0) -> Minimized:
+        """Minimise the energy of every replica; see `minimize.minimize`."""
+        result = minimize(self.layout, self.state, self.propagator.evaluate, steps, tolerance)
+        self._current = True
+        return result
+
+    def draw_velocities(self) -> None:
+        """Set Maxwell-Boltzmann velocities at each replica's temperature."""
+        masses, v = self.layout.masses.numpy(), self.state.velocities.numpy()
+        for r, replica in enumerate(self.layout.replica_ids):
+            rows = self.layout.rows(r)
+            kT = BOLTZMANN * float(self.state.temperature[r])
+            v[rows] = maxwell_boltzmann(masses[rows], kT, self.seed, replica)
+            if self.remove_com_motion:
+                remove_com_motion(v[rows], masses[rows])
+
+    def kinetic_energy(self) -> npt.NDArray[np.float64]:
+        """[R] in kcal/mol, from the velocities as the integrator defines them (half-step ones for langevin-middle)."""
+        out: npt.NDArray[np.float64] = kinetic_energies(
+            self.state.velocities.numpy(), self.layout.masses.numpy(), self.layout.bead_offset
+        )
+        return out
+
+    def instantaneous_temperature(self) -> npt.NDArray[np.float64]:
+        """[R] in K."""
+        freedom = 3 * np.diff(self.layout.bead_offset) - (3 if self.remove_com_motion else 0)
+        return np.asarray(2.0 * self.kinetic_energy() / (BOLTZMANN * np.maximum(freedom, 1)))
+
+    def run(self, steps: int, should_stop: Callable[[], bool] = lambda: False) -> int:
+        """Do `steps` steps, calling reporters when they are due.
+
+        Args:
+            steps: how many.
+            should_stop: asked between blocks (at least about every half second); True ends the run there.
+
+        Returns:
+            The steps done.
+
+        Raises:
+            UnstableError: a replica's energy is no longer finite. Reporters have seen everything before that block.
+        """
+        if not self._current:
+            self.evaluate()
+        self._check_start()
+        begin, end = self.state.step, self.state.step + steps
+        while self.state.step < end and not should_stop():
+            step = self.state.step
+            due = min((r.next_report(step) for r in self.reporters), default=end)
+            block = min(due, end, step + self._block) - step
+            started = time.perf_counter()
+            failed = self.propagator.advance(self.state, block)
+            self._adapt(block, time.perf_counter() - started)
+            if (failed >= 0).any():
+                self._current = False
+                raise self._unstable(failed)
+            for reporter in self.reporters:
+                if reporter.next_report(step) == self.state.step:
+                    reporter.report(self)
+        return self.state.step - begin
+
+    def _adapt(self, block: int, seconds: float) -> None:
+        if block == self._block and seconds < 0.5 * LONGEST_BLOCK:
+            self._block *= 2
+        elif seconds > LONGEST_BLOCK:
+            self._block = max(1, int(block * LONGEST_BLOCK / seconds))
+
+    def _check_start(self) -> None:
+        failed = np.where(np.isfinite(self.state.energy.numpy()), -1, self.state.step)
+        if (failed >= 0).any():
+            raise self._unstable(failed)
+
+    def _unstable(self, failed: npt.NDArray[np.int64]) -> UnstableError:
+        """Say which replica, step, bead and term; evaluated again term by term, which only an error pays for."""
+        r = int(np.flatnonzero(failed >= 0)[0])
+        step = int(failed[r])
+        system = self.layout.systems[int(self.layout.system_of_replica[r])]
+        x = self.state.positions[self.layout.rows(r)]
+        lost = torch.nonzero(~torch.isfinite(x).all(dim=1)).flatten()
+        if len(lost):
+            where = f"{system.bead_label(int(lost[0]))} has no finite position"
+        else:
+            where = self._worst_term(r, system)
+        others = int((failed >= 0).sum()) - 1
+        also = f" ({others} more replicas failed too)" if others else ""
+        return UnstableError(
+            f"replica {self.layout.replica_ids[r]} ({system.name}) became unstable at step {step} "
+            f"({step * self.integrator.timestep:g} ps): {where}{also}. "
+            f"Try a shorter time step (now {self.integrator.timestep * 1e3:g} fs) or minimise first "
+            f"(dynamics.minimize: 500)"
+        )
+
+    def _worst_term(self, replica: int, system: System) -> str:
+        """The term with the worst energy, and the bead on which it pulls hardest, of one replica."""
+        whole = self.state.positions.clone()
+        for r in range(self.layout.n_replicas):  # the others may be broken in ways of their own
+            if not bool(torch.isfinite(whole[self.layout.rows(r)]).all()):
+                whole[self.layout.rows(r)] = 0.0
+        terms = self.potential.terms if isinstance(self.potential, SumPotential) else (self.potential,)
+        worst, name, bead = -1.0, "", 0
+        for term in terms:
+            pairs = None
+            if term.cutoff is not None:
+                pairs = VerletList(self.layout, term.cutoff, 0.0, self.state.box).pairs(whole)
+            energy, forces = term.energy_and_forces(whole, self.layout, pairs)
+            size = torch.nan_to_num(forces[self.layout.rows(replica)].norm(dim=1), nan=torch.inf)
+            e = float(torch.nan_to_num(energy[replica].abs(), nan=torch.inf))
+            if e > worst:
+                worst, name, bead = e, term.name, int(size.argmax())
+        return f"term '{name}' has energy {worst:.3g} kcal/mol and pulls hardest on {system.bead_label(bead)}"

@@ -1,0 +1,16 @@
+"""What several test folders share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Models and data computed with mlcg, kept beside the repository; see its README.md."""
+    folder = Path(__file__).parents[1] / ".." / "shared" / "reference"
+    if not folder.is_dir():
+        pytest.skip(f"the reference data is not at {folder}")
+    return folder.resolve()

@@ -1,0 +1,120 @@
+"""A run that is killed and started again ends with the same content as one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+STEPS = 400_000
+
+
+def command(folder: Path, form: str) -> list[str]:
+    """A few seconds of Gō chignolin, 8 replicas, a checkpoint every 16,000 steps, frames and log in between."""
+    return [
+        *(sys.executable, "-m", "mdflash", "run", "chignolin", "--steps", str(STEPS)),
+        *("--set", f"output.folder={folder}", "--set", f"output.trajectory.format={form}"),
+        *("--set", "replicas.count=8", "--set", "dynamics.timestep=4 fs", "--set", "dynamics.seed=5"),
+        *("--set", "output.trajectory.interval=12 ps", "--set", "output.log.interval=20 ps"),
+        *("--set", "output.checkpoint.interval=64 ps"),
+    ]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Everything that must not depend on what happened on the way, by file."""
+    found = {"log.csv": (folder / "log.csv").read_bytes(), "topology": (folder / "topology.pdb").read_bytes()}
+    for file in sorted((folder / "trajectory").iterdir()):
+        if file.suffix == ".h5":
+            with h5py.File(file, "r") as f:
+                for name in ("coordinates", "time", "particles/trajectory/position/step", "topology"):
+                    found[f"{file.name}/{name}"] = f[name][()].tobytes()
+        else:
+            found[file.name] = file.read_bytes()
+    for file in sorted((folder / "checkpoint").iterdir()):
+        found[file.name] = file.read_bytes()
+    return found
+
+
+def finished(folder: Path) -> bool:
+    manifest = folder / "manifest.json"
+    return manifest.is_file() and json.loads(manifest.read_text())["status"] == "finished"
+
+
+def first_checkpoint(folder: Path) -> bool:
+    return any((folder / "checkpoint").glob("*.npz"))
+
+
+def run_and_kill(folder: Path, form: str, kills: int, seed: int) -> list[int]:
+    """Start again and again, each time with SIGKILL at a random moment; returns the steps of the events log."""
+    rng = random.Random(seed)
+    for _ in range(kills):
+        child = subprocess.Popen(command(folder, form), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # half the time from the first sign of life on, half from the start: set-up is killed too
+        if rng.random() < 0.7:
+            while child.poll() is None and not first_checkpoint(folder):
+                time.sleep(0.01)
+            time.sleep(1.5 + rng.uniform(0.0, 1.2))
+        else:
+            time.sleep(rng.uniform(1.0, 3.0))
+        if child.poll() is None:
+            os.kill(child.pid, signal.SIGKILL)
+        _, errors = child.communicate()
+        assert child.returncode in (0, -signal.SIGKILL), errors.decode()
+    done = subprocess.run(command(folder, form), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [e["step"] for e in events if e["event"] == "resume"]
+
+
+def compare(tmp_path: Path, form: str, kills: int, seed: int) -> list[int]:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(whole, form), check=True, capture_output=True)
+    resumed = run_and_kill(broken, form, kills, seed)
+    assert finished(whole)
+    assert finished(broken)
+    expected, found = content(whole), content(broken)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert found[name] == expected[name], f"{name} differs after resuming at steps {resumed}"
+    return resumed
+
+
+def test_killed_runs_end_the_same(tmp_path: Path) -> None:
+    compare(tmp_path, "hdf5", kills=3, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "kills"), [("hdf5", 20), ("xtc", 6), ("dcd", 6)])
+def test_campaign(tmp_path: Path, form: str, kills: int) -> None:
+    resumed = compare(tmp_path, form, kills, seed=2)
+    assert len(set(resumed)) > kills // 4, f"the kills did not fall into the run: {resumed}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signals_write_a_checkpoint_and_leave_with_75(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "run"
+    child = subprocess.Popen(
+        [*command(folder, "none"), "--set", "output.checkpoint.interval=1 h"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    while child.poll() is None and not (folder / "manifest.json").exists():
+        time.sleep(0.02)
+    time.sleep(0.2)
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 75, errors.decode()
+    assert number.name in errors.decode()
+    steps = [int(p.stem.removeprefix("step_")) for p in (folder / "checkpoint").iterdir()]
+    assert 0 < max(steps) < STEPS
+    header = json.loads(str(np.load(folder / "checkpoint" / f"step_{max(steps):015d}.npz")["header"]))
+    assert header["step"] == max(steps)
