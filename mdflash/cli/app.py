@@ -13,7 +13,10 @@ import typer
 from mdflash import __version__
 from mdflash.cli.check import check
 from mdflash.cli.doctor import doctor
+from mdflash.cli.energy import energy
 from mdflash.cli.export import export
+from mdflash.cli.import_ import app as import_app
+from mdflash.cli.info import info
 from mdflash.cli.init import init
 from mdflash.cli.repair import repair
 from mdflash.cli.run import run
@@ -32,6 +35,9 @@ app = typer.Typer(
 app.command()(run)
 app.command()(check)
 app.command()(init)
+app.command()(info)
+app.command()(energy)
+app.add_typer(import_app, name="import")
 app.command()(export)
 app.command()(repair)
 app.command()(doctor)

@@ -57,7 +57,7 @@ def energy(
         raise InputError("--precision mixed16 needs 16-bit kernels, which are not in this version; use fp32")
     ff = load_forcefield(forcefield_folder(forcefield))
     molecule = forcefield_system(ff, system)
-    arrays = single_points(ff, molecule, load_frames(frames, molecule), precision.value)
+    arrays: dict[str, Any] = single_points(ff, molecule, load_frames(frames, molecule), precision.value)
     buffer = BytesIO()
     np.savez(buffer, **arrays)
     atomic_write(out, buffer.getvalue())

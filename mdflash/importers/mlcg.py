@@ -132,9 +132,8 @@ def _mapping(numbers: Sequence[int]) -> str:
 def _bonded(terms: Sequence[Term], confs: Sequence[Configuration]) -> list[str]:
     """Names of the interaction lists that are bonds."""
     found = [t.name for t in terms if t.form == "harmonic_bond"]
-    return found or sorted(
-        {n for conf in confs for n, rows in conf.lists.items() if n.endswith("bonds") and rows.shape[1] == 2}
-    )
+    pairs = {name for conf in confs for name, rows in conf.lists.items() if rows.shape[1] == 2}
+    return found or sorted(name for name in pairs if name.endswith("bonds"))
 
 
 def _mass(number: int, confs: Sequence[Configuration]) -> float | None:

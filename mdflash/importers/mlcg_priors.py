@@ -104,7 +104,8 @@ def allowed_keys(model: Model) -> IntArray:
 
 def _nonzero(table: Tensor) -> npt.NDArray[Any]:
     if isinstance(table, SparseTensor):
-        return table.indices.T[table.values.reshape(len(table.values), -1).any(axis=1)]
+        there: npt.NDArray[Any] = table.indices.T[table.values.reshape(len(table.values), -1).any(axis=1)]
+        return there
     return np.argwhere(table)
 
 
@@ -118,8 +119,9 @@ def _lookup(model: Model, name: str, keys: IntArray, series: bool) -> FloatArray
             file=model.file,
         )
     if isinstance(table, np.ndarray):
-        picked = table[(..., *keys.T)]  # [K] or [degree, K]
-        return np.ascontiguousarray(picked.T, np.float64)
+        at_keys = (Ellipsis, *keys.T)
+        dense: FloatArray = np.ascontiguousarray(table[at_keys].T, np.float64)  # [K] or [K, degree]
+        return dense
     degree = table.shape[0] if series else 1
     rows = np.repeat(keys, degree, axis=0)
     if series:

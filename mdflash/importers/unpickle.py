@@ -161,7 +161,8 @@ def _tensor(storage: npt.NDArray[Any], offset: int, size: Any, stride: Any, *_: 
         raise pickle.UnpicklingError(f"holds a tensor of {count} elements in a storage of {len(storage)}")
     strides = tuple(s * storage.itemsize for s in stride)
     view = np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
-    return np.ascontiguousarray(view).reshape(size)
+    tensor: npt.NDArray[Any] = np.ascontiguousarray(view).reshape(size)
+    return tensor
 
 
 def _sparse(_: object, data: tuple[Any, ...]) -> SparseTensor:

@@ -165,9 +165,7 @@ class DcdWriter(FrameWriter):
             patch_head(path, header.pack())
         return cls(target, frames, header)
 
-    def _write(
-        self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]
-    ) -> None:
+    def _write(self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]) -> None:
         header = self._described(steps, times)
         offset = header.size + self.frames * header.frame.itemsize
         for r, path in enumerate(self.paths):

@@ -170,9 +170,7 @@ class _PdbTemplate:
     def model(self, number: int, positions: npt.NDArray[np.float64], box: Box | None) -> str:
         """One MODEL record; a frame that drifted out of PDB's columns is moved to the origin."""
         if len(positions) != self._beads:
-            raise InputError(
-                f"has {self._beads} beads, but the trajectory has {len(positions)}", file=self.path
-            )
+            raise InputError(f"has {self._beads} beads, but the trajectory has {len(positions)}", file=self.path)
         lines = []
         if box is not None and number == 1:
             lines.append(cryst1(box))

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from mdflash.errors import StorageError
 from mdflash.io.files import atomic_write, free_bytes, reserve, size_text, storage_errors, sync_file
-from mdflash.io.superblock import mend
+from mdflash.io.superblock import mend, trim
 from mdflash.io.topology import topology_json
 from mdflash.io.writer import FrameWriter, Target, hdf5_path, refuse_existing, too_few_frames
 from mdflash.units import NM_PER_ANGSTROM
@@ -53,8 +53,7 @@ def _hdf5_errors(path: Path) -> Iterator[None]:
             free = free_bytes(path.parent)
             if free < _SMALLEST_FREE:
                 raise StorageError(
-                    f"{path}: the disk is full ({size_text(free)} free); "
-                    "make room and run the same command again"
+                    f"{path}: the disk is full ({size_text(free)} free); make room and run the same command again"
                 ) from error
         if isinstance(error, StorageError):
             raise
@@ -163,9 +162,7 @@ class Hdf5Writer(FrameWriter):
         cut(path, frames)
         return cls(target, frames)
 
-    def _write(
-        self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]
-    ) -> None:
+    def _write(self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]) -> None:
         first, last = self.frames, self.frames + len(steps)
         self._reserve(last)
         with _hdf5_errors(self.path):
@@ -203,6 +200,7 @@ class Hdf5Writer(FrameWriter):
             finally:
                 with _hdf5_errors(self.path):
                     self._file.close()
+                trim(self.path)
 
 
 def complete_frames(file: h5py.File) -> int:

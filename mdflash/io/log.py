@@ -34,9 +34,7 @@ def _row_ends(path: Path, rows: int | None) -> tuple[int, int]:
     found, size = -1, 0  # the header is a line too
     with storage_errors(path), path.open("rb") as file:
         if file.read(len(_HEADER)) != _HEADER:
-            raise StorageError(
-                f"{path}: is not a log.csv of mdflash; its first line must be {','.join(COLUMNS)}"
-            )
+            raise StorageError(f"{path}: is not a log.csv of mdflash; its first line must be {','.join(COLUMNS)}")
         file.seek(0)
         at = 0
         while part := file.read(_READ):

@@ -36,9 +36,7 @@ class Frames:
         return len(self.steps)
 
 
-def iter_frames(
-    path: Path, replica: int | None = None, stride: int = 1, chunk: int = 1000
-) -> Iterator[Frames]:
+def iter_frames(path: Path, replica: int | None = None, stride: int = 1, chunk: int = 1000) -> Iterator[Frames]:
     """Read every `stride`-th complete frame, `chunk` frames of the file at a time.
 
     The file may still be written, or torn by a kill: only complete frames are read.

@@ -55,8 +55,7 @@ class FolderLock:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StorageError(
-                    f"{self.path.parent} is in use by {self._owner()}; wait for it, stop it, "
-                    "or choose another folder"
+                    f"{self.path.parent} is in use by {self._owner()}; wait for it, stop it, or choose another folder"
                 ) from None
             os.ftruncate(self._fd, 0)
             os.write(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
@@ -205,7 +204,7 @@ def _make_folder(path: Path, made: list[Path]) -> None:
     """Create `path` and its parents, and note in `made` which were new, outermost first."""
     with storage_errors(path):
         for folder in reversed((path, *path.parents)):
-            if not folder.exists():
+            if not folder.is_dir():
                 folder.mkdir(exist_ok=True)
                 made.append(folder)
 

@@ -67,16 +67,12 @@ def mend(path: Path) -> bool:
         fields = list(_SUPERBLOCK.unpack(head))
         version, sizes, flags, end = fields[1], fields[2:4], fields[4], fields[7]
         if version not in (2, 3) or sizes != [8, 8]:
-            raise StorageError(
-                f"{path}: is an HDF5 file, but not one that mdflash wrote (superblock {version})"
-            )
+            raise StorageError(f"{path}: is an HDF5 file, but not one that mdflash wrote (superblock {version})")
         if lookup3(head[:-4]) != fields[-1]:
             raise StorageError(f"{path}: the first {len(head)} bytes are damaged; restore it from a copy")
         if not flags:
             if size < end:
-                raise StorageError(
-                    f"{path}: is {size} bytes long, but was {end} when it was closed; copy it again"
-                )
+                raise StorageError(f"{path}: is {size} bytes long, but was {end} when it was closed; copy it again")
             return False
         fields[4], fields[7] = 0, max(size, end)
         mended = _SUPERBLOCK.pack(*fields)[:-4]
@@ -86,3 +82,15 @@ def mend(path: Path) -> bool:
         file.flush()
         os.fsync(file.fileno())
     return True
+
+
+def trim(path: Path) -> None:
+    """Cut what a closed file has behind its end: space that was claimed and not used.
+
+    Raises:
+        StorageError: not readable or not writable.
+    """
+    with storage_errors(path), path.open("r+b") as file:
+        fields = _SUPERBLOCK.unpack(file.read(_SUPERBLOCK.size))
+        if not fields[4] and os.fstat(file.fileno()).st_size > fields[7]:
+            file.truncate(fields[7])

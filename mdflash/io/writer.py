@@ -79,9 +79,7 @@ class FrameWriter(ABC):
         """The file's length unit per Å."""
 
     @abstractmethod
-    def _write(
-        self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]
-    ) -> None:
+    def _write(self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]) -> None:
         """Append `positions` [F, R, N, 3] in the file's unit; all of them, or raise StorageError."""
 
     @abstractmethod

@@ -163,9 +163,7 @@ class XtcWriter(FrameWriter):
             truncate(path, size)
         return cls(target, frames, sizes)
 
-    def _write(
-        self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]
-    ) -> None:
+    def _write(self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]) -> None:
         sizes = []
         for r, path in enumerate(self.paths):
             with storage_errors(path):

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOLERANCE, expected, files_of, fill, new_writer
 
 from mdflash.errors import StorageError
 from mdflash.io.checkpoint import load_checkpoint, save_checkpoint
@@ -24,6 +23,8 @@ from mdflash.io.log import LogWriter
 from mdflash.io.read import read_frames
 from mdflash.io.repair import repair_file
 from mdflash.io.writer import writer_class
+
+from .conftest import TOLERANCE, expected, files_of, fill, new_writer
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def test_resume_refuses_a_short_or_foreign_log(tmp_path):
     log = LogWriter.create(tmp_path / "log.csv")
     log.append(*report(0))
     log.flush()
-    with pytest.raises(StorageError, match="holds 4 complete rows.*after 5"):
+    with pytest.raises(StorageError, match=r"holds 4 complete rows.*after 5"):
         LogWriter.resume(log.path, 5)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(StorageError, match="first line must be step,time_ps"):

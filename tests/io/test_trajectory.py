@@ -11,12 +11,13 @@ import h5py
 import mdtraj
 import numpy as np
 import pytest
-from conftest import DT_PS, INTERVAL, TOLERANCE, build_system, expected, files_of, fill, frame, new_writer
 
 from mdflash.errors import InputError, StorageError
 from mdflash.io.read import iter_frames, read_frames
 from mdflash.io.topology import mdtraj_topology, write_pdb
 from mdflash.io.writer import Target, writer_class
+
+from .conftest import DT_PS, INTERVAL, TOLERANCE, build_system, expected, files_of, fill, frame, new_writer
 
 COUNT = 11  # not a multiple of the block of 4
 
@@ -267,5 +268,8 @@ def test_hdf5_topology_has_a_chain_for_every_copy_and_the_bonds(tmp_path):
     assert [chain.n_atoms for chain in top.chains] == [5, 5, 5, 5]
     assert [(r.name, r.resSeq) for r in top.residues][10:13] == [("TYR", 5), ("ASP", 6), ("PRO", 7)]
     assert top.n_bonds == 16
-    assert {frozenset((b[0].index, b[1].index)) for b in top.bonds} >= {frozenset((10, 11)), frozenset((15, 16))}
+    assert {frozenset((b[0].index, b[1].index)) for b in top.bonds} >= {
+        frozenset((10, 11)),
+        frozenset((15, 16)),
+    }
     assert top == mdtraj_topology(target.system, 2)

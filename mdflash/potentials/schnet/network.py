@@ -34,6 +34,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -218,7 +219,7 @@ def _chain(layers: nn.ModuleList, activation: Callable[[Tensor], Tensor], x: Ten
 
 
 def _linears(widths: tuple[int, ...], last_bias: bool) -> nn.ModuleList:
-    layers = [nn.Linear(a, b) for a, b in zip(widths[:-2], widths[1:-1], strict=True)]
+    layers = [nn.Linear(a, b) for a, b in pairwise(widths[:-1])]
     layers.append(nn.Linear(widths[-2], widths[-1], bias=last_bias))
     return nn.ModuleList(layers)
 

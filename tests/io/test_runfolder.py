@@ -1,0 +1,155 @@
+"""The run folder: creation, lock, starting over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from mdflash.errors import StorageError
+from mdflash.io.checkpoint import save_checkpoint
+from mdflash.io.events import EventLog
+from mdflash.io.files import atomic_write, atomic_write_json, free_bytes
+from mdflash.io.log import LogWriter
+from mdflash.io.runfolder import RunFolder
+from mdflash.io.writer import Target
+
+from .conftest import build_system, fill, new_writer, run_and_kill
+
+
+def populate(run: RunFolder, format: str) -> None:
+    """Every kind of file that mdflash writes."""
+    atomic_write(run.input, "a: 1\n")
+    atomic_write(run.resolved, "a: 1\n")
+    atomic_write_json(run.manifest, {"version": 1})
+    names = ("pep", "other")
+    for name in names:
+        atomic_write(run.topology(name, names), "END\n")
+        writer = new_writer(format, Target(run.trajectory, build_system(name=name), (0, 12345)))
+        fill(writer, 0, 3)
+        writer.close()
+    LogWriter.create(run.log)
+    EventLog(run.events).close()
+    (run.path / "exchange.csv").write_text("step\n")
+    save_checkpoint(run.checkpoint, {}, {"step": 4})
+    (run.checkpoint / "step_000000000000005.npz.tmp").write_bytes(b"half")
+
+
+def test_fresh_deletes_what_mdflash_wrote_and_nothing_else(tmp_path, format):
+    with RunFolder.open(tmp_path / "a" / "run") as run:
+        populate(run, format)
+        mine = [
+            "notes.txt",
+            "topology.cif",
+            "trajectory/ref.xtc",
+            "trajectory/mine.h5",
+            "checkpoint/step_1.npz",
+        ]
+        for name in mine:
+            (run.path / name).write_text("mine")
+        deleted = run.fresh()
+        left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
+        assert left == {*mine, "lock"}
+        assert run.log in deleted and run.fresh() == []
+        populate(run, format)  # and a new run can start
+
+
+def test_topology_names():
+    assert RunFolder.topology.__doc__
+    from mdflash.io.runfolder import topology_path
+
+    assert topology_path(Path("r"), "a", ["a"]) == Path("r/topology.pdb")
+    assert topology_path(Path("r"), "a", ["a", "b"]) == Path("r/topology_a.pdb")
+
+
+def test_a_live_owner_is_named(tmp_path):
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        RunFolder.open(tmp_path / "run")
+        os.write(tell, b"x")
+        signal.pause()
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        with pytest.raises(StorageError) as caught:
+            RunFolder.open(tmp_path / "run")
+        text = str(caught.value)
+        assert f"is in use by process {child} on host {socket.gethostname()}" in text
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ready)
+        os.close(tell)
+    with RunFolder.open(tmp_path / "run") as run:  # the dead owner's lock is taken over
+        assert json.loads((run.path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_the_same_process_cannot_open_it_twice_and_closing_frees_it(tmp_path):
+    run = RunFolder.open(tmp_path / "run")
+    with pytest.raises(StorageError, match=f"process {os.getpid()}"):
+        RunFolder.open(tmp_path / "run")
+    run.close()
+    run.close()
+    RunFolder.open(tmp_path / "run").close()
+
+
+def test_a_killed_owner_leaves_no_lock(tmp_path):
+    def work(report):
+        RunFolder.open(tmp_path / "run")
+        report(1)
+        signal.pause()
+
+    run_and_kill(work, 0.0)
+    RunFolder.open(tmp_path / "run").close()
+
+
+def test_too_little_disk_is_said_before_anything_is_made(tmp_path):
+    with pytest.raises(StorageError, match=r"write about 1000000\.0 TB, but only .* are free"):
+        RunFolder.open(tmp_path / "deep" / "run", need_bytes=10**18)
+    assert list(tmp_path.iterdir()) == []
+    RunFolder.open(tmp_path / "run", need_bytes=free_bytes(tmp_path) // 2).close()
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(StorageError, match="is a file"):
+        RunFolder.open(tmp_path / "run")
+    with pytest.raises(StorageError, match="run"):
+        RunFolder.open(tmp_path / "run" / "below")
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_what_was_made_before_a_failure_is_removed(tmp_path):
+    folder = tmp_path / "new" / "run"
+    original = os.open
+
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith("lock"):
+            raise PermissionError(13, "Permission denied")
+        return original(path, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(StorageError, match="no permission to write"):
+            RunFolder.open(folder)
+    assert list(tmp_path.iterdir()) == []
+    folder.mkdir(parents=True)
+    (folder / "checkpoint").write_text("mine")
+    with pytest.raises(StorageError, match="checkpoint"):
+        RunFolder.open(folder)
+    assert (folder / "checkpoint").read_text() == "mine" and not (folder / "trajectory").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StorageError, match="no permission to write"):
+            RunFolder.open(tmp_path / "run")
+    finally:
+        tmp_path.chmod(0o700)
