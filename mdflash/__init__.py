@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from mdflash.forcefield import ForceField as ForceField
     from mdflash.forcefield import load_forcefield as load_forcefield
     from mdflash.forcefield import save_forcefield as save_forcefield
+    from mdflash.integrators.brownian import Brownian as Brownian
+    from mdflash.integrators.langevin import LangevinBAOAB as LangevinBAOAB
+    from mdflash.integrators.langevin import LangevinMiddle as LangevinMiddle
+    from mdflash.integrators.verlet import Verlet as Verlet
     from mdflash.potentials.base import EnergyForces as EnergyForces
     from mdflash.potentials.base import Pairs as Pairs
     from mdflash.potentials.base import Potential as Potential
     from mdflash.potentials.base import SumPotential as SumPotential
+    from mdflash.potentials.build import build_potential as build_potential
     from mdflash.simulation import Simulation as Simulation
     from mdflash.state import Layout as Layout
     from mdflash.state import State as State
@@ -33,10 +38,15 @@ _HOME = {
     "ForceField": "mdflash.forcefield",
     "load_forcefield": "mdflash.forcefield",
     "save_forcefield": "mdflash.forcefield",
+    "Brownian": "mdflash.integrators.brownian",
+    "LangevinBAOAB": "mdflash.integrators.langevin",
+    "LangevinMiddle": "mdflash.integrators.langevin",
+    "Verlet": "mdflash.integrators.verlet",
     "EnergyForces": "mdflash.potentials.base",
     "Pairs": "mdflash.potentials.base",
     "Potential": "mdflash.potentials.base",
     "SumPotential": "mdflash.potentials.base",
+    "build_potential": "mdflash.potentials.build",
     "Simulation": "mdflash.simulation",
     "Layout": "mdflash.state",
     "State": "mdflash.state",

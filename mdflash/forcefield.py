@@ -20,6 +20,7 @@ import numpy.typing as npt
 import yaml
 
 from mdflash import units
+from mdflash.config.shipped import find_shipped, list_shipped
 from mdflash.config.yamlfile import Document, load_yaml
 from mdflash.errors import ForceFieldError
 from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
@@ -229,15 +230,25 @@ def save_forcefield(folder: Path, ff: ForceField) -> None:
     (folder / "forcefield.yaml").write_text(_dump(_describe(ff)), encoding="utf-8")
 
 
-def load_forcefield(folder: Path) -> ForceField:
+def load_forcefield(folder: Path | str) -> ForceField:
     """Read a force field folder.
+
+    Args:
+        folder: its path, or the name of a shipped one ("go-chignolin").
 
     Raises:
         ForceFieldError: a file, key, column, type or weight is missing or does not fit; the text says which.
     """
-    file = folder / "forcefield.yaml"
-    if not file.is_file():
-        raise ForceFieldError("is not a force field folder: it has no forcefield.yaml", file=folder)
+    path = Path(folder)
+    if not (path / "forcefield.yaml").is_file():
+        shipped = find_shipped("forcefields", str(folder))
+        if shipped is None:
+            raise ForceFieldError(
+                f"is not a force field folder: it has no forcefield.yaml; {list_shipped('forcefields', str(folder))}",
+                file=folder,
+            )
+        path = shipped
+    file = path / "forcefield.yaml"
     document = load_yaml(file)
     data = document.data
     if not isinstance(data, dict) or data.get("mdflash_forcefield") != SCHEMA:
@@ -259,8 +270,8 @@ def load_forcefield(folder: Path) -> ForceField:
         bead_types=types,
         mapping=reader.get(("mapping",), str),
         terms=terms,
-        networks=reader.networks(folder / "weights.safetensors"),
-        systems=tuple(load_system(p) for p in sorted((folder / "systems").glob("*.safetensors"))),
+        networks=reader.networks(path / "weights.safetensors"),
+        systems=tuple(load_system(p) for p in sorted((path / "systems").glob("*.safetensors"))),
         provenance=data.get("provenance") or {},
     )
 

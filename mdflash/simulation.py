@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mdflash.errors import UnstableError
+from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
 from mdflash.minimize import Minimized, minimize
@@ -65,7 +65,7 @@ class Simulation:
         integrator: the scheme, with its time step in ps.
         seed: of all random numbers, 0 to 2^32 - 1.
         skin: of the neighbour list, Å; changes speed, not results.
-        remove_com_motion: take out each replica's centre of mass velocity before every step.
+        remove_com_motion: take out each replica's centre of mass velocity after every step.
         precision: arithmetic of networks ("fp32": every replica recentred first); state and priors are float64.
         kernels: "auto", or "reference" for plain torch throughout.
 
@@ -86,6 +86,8 @@ class Simulation:
         precision: Precision = "fp64",
         kernels: Kernels = "auto",
     ) -> None:
+        if not 0 <= seed < 2**32:
+            raise InputError(f"the seed must be a whole number from 0 to {2**32 - 1}, found {seed}")
         self.layout, self.potential, self.state, self.integrator = layout, potential, state, integrator
         self.seed, self.skin, self.remove_com_motion = seed, skin, remove_com_motion
         self.reporters: list[Reporter] = []
@@ -171,7 +173,7 @@ class Simulation:
         begin, end = self.state.step, self.state.step + steps
         while self.state.step < end and not should_stop():
             step = self.state.step
-            due = min((r.next_report(step) for r in self.reporters), default=end)
+            due = min((self._next_report(r) for r in self.reporters), default=end)
             block = min(due, end, step + self._block) - step
             started = time.perf_counter()
             failed = self.propagator.advance(self.state, block)
@@ -183,6 +185,15 @@ class Simulation:
                 if reporter.next_report(step) == self.state.step:
                     reporter.report(self)
         return self.state.step - begin
+
+    def _next_report(self, reporter: Reporter) -> int:
+        due = reporter.next_report(self.state.step)
+        if due <= self.state.step:
+            raise InputError(
+                f"the reporter {type(reporter).__name__} asks for step {due} after step {self.state.step}: "
+                f"next_report must return a later step than the one it is given"
+            )
+        return due
 
     def _adapt(self, block: int, seconds: float) -> None:
         if block == self._block and seconds < 0.5 * LONGEST_BLOCK:

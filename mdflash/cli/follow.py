@@ -16,6 +16,7 @@ from mdflash import __version__
 from mdflash.run import Plan, Watch
 from mdflash.simulation import Simulation
 
+STARTING = "starting (the first run ever compiles its kernels: about half a minute)"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -128,7 +129,7 @@ class Follower:
             refresh_per_second=4,
         )
         self._task = self._bar.add_task(
-            "", total=total, completed=step, step=f"step {step:,}", speed="", temperature=""
+            "", total=total, completed=step, step=f"step {step:,}", speed=STARTING, temperature=""
         )
         self._mark = (time.monotonic(), step)
         self._bar.start()
@@ -146,7 +147,7 @@ class Follower:
             self._task,
             completed=step,
             step=f"step {step:,}",
-            speed=speed,
+            speed=speed or STARTING,
             temperature=f"{simulation.instantaneous_temperature().mean():.0f} K",
         )
 

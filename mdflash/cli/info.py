@@ -62,7 +62,7 @@ def _show_forcefield(ff: ForceField, folder: Path, console: Console) -> None:
     _facts(
         console,
         {"force field": ff.name, "folder": folder, "mapping": ff.mapping, "digest": ff.digest}
-        | {k: _provenance(v) for k, v in ff.provenance.items()},
+        | {k: _text(v) for k, v in ff.provenance.items()},
     )
     if ff.bead_types:
         table = Table("type", "index", "mass (Da)", title="Bead types")
@@ -85,9 +85,9 @@ def _show_forcefield(ff: ForceField, folder: Path, console: Console) -> None:
         console.print(table)
 
 
-def _provenance(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
-        return "\n".join(map(_provenance, value))
+        return "\n".join(map(_text, value))
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items())
     return str(value)
@@ -123,6 +123,12 @@ def _show_run(folder: Path, console: Console) -> None:
     from mdflash.io.checkpoint import load_checkpoint
 
     facts: dict[str, Any] = {"run": folder}
+    manifest = folder / "manifest.json"
+    if manifest.is_file():
+        try:
+            facts |= _flat(json.loads(manifest.read_text(encoding="utf-8")))
+        except ValueError as error:
+            facts["manifest.json"] = f"cannot be read: {error}"
     total = None
     resolved = folder / "resolved.yaml"
     if resolved.is_file():
@@ -144,13 +150,7 @@ def _show_run(folder: Path, console: Console) -> None:
         facts["last checkpoint"] = f"step {step}" + (f" of {total}" if total else "")
     elif total:
         facts["length"] = f"{total} steps; no checkpoint yet"
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        try:
-            facts |= _flat(json.loads(manifest.read_text(encoding="utf-8")))
-        except ValueError as error:
-            facts["manifest.json"] = f"cannot be read: {error}"
-    _facts(console, facts)
+    _facts(console, {name: _text(value) for name, value in facts.items()})
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from mdflash.config.quantity import Span, show_quantity
@@ -22,6 +23,8 @@ class Problem(NamedTuple):
 def problems(config: RunConfig) -> Iterator[Problem]:
     """Everything that keys get wrong together; nothing for a sound run."""
     yield from _systems(config)
+    yield from _temperatures(config)
+    yield from _exchange(config)
     yield from _durations(config)
 
 
@@ -48,13 +51,53 @@ def _systems(config: RunConfig) -> Iterator[Problem]:
                 f"give each its own, for example `name: {entry.name}-{i + 1}`",
             )
             break
-    given = len(config.dynamics.temperature)
-    if given not in (1, config.n_replicas):
+
+
+def _temperatures(config: RunConfig) -> Iterator[Problem]:
+    key = ("dynamics", "temperature")
+    given = config.dynamics.temperature
+    if given is None and config.exchange is None:
+        yield Problem(key, "is missing; add for example `temperature: 300 K`")
+    elif given is not None and config.exchange is not None:
         yield Problem(
-            ("dynamics", "temperature"),
-            f"lists {given} temperatures for {config.n_replicas} replicas; give one for all, or one for each "
-            f"(for {given} replicas: `count: {given}` under `replicas:`)",
+            key,
+            "is set by the ladder of `exchange:`; remove this line (on the command line: --set dynamics.temperature=none)",
         )
+    elif given is not None and len(given) not in (1, config.n_replicas):
+        yield Problem(
+            key,
+            f"lists {len(given)} temperatures for {config.n_replicas} replicas; give one for all, or one for each "
+            f"(for {len(given)} replicas: `count: {len(given)}` under `replicas:`)",
+        )
+
+
+def _exchange(config: RunConfig) -> Iterator[Problem]:
+    if config.exchange is None:
+        return
+    ladder = config.exchange.temperatures
+    if config.dynamics.integrator == "verlet":
+        yield Problem(
+            ("dynamics", "integrator"),
+            "verlet holds no temperature, so replicas cannot exchange theirs; write `integrator: langevin-middle`, "
+            "or remove `exchange:`",
+        )
+    if ladder[0] <= 0 or any(a >= b for a, b in pairwise(ladder)):
+        fixed = ", ".join(show_quantity(t, "temperature", ("K",)) for t in sorted({t for t in ladder if t > 0}))
+        yield Problem(
+            ("exchange", "temperatures"),
+            f"must be above 0 K, increasing and all different; write `temperatures: [{fixed}]`",
+        )
+    for i, (entry, count) in enumerate(zip(config.system, config.counts, strict=True)):
+        if count % len(ladder):
+            key = "count" if entry.replicas is None else "replicas"
+            least = count - count % len(ladder)
+            near = [n for n in (least, least + len(ladder)) if n]
+            yield Problem(
+                ("replicas", "count") if entry.replicas is None else ("system", i, "replicas"),
+                f"{count} replicas of '{entry.name}' do not fill ladders of {len(ladder)} temperatures; the nearest: "
+                f"{' and '.join(map(str, near))}; write `{key}: {near[-1]}`",
+            )
+            break
 
 
 def _durations(config: RunConfig) -> Iterator[Problem]:
@@ -75,6 +118,8 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
     if output.trajectory.format != "none":
         spans.append((("output", "trajectory", "interval"), output.trajectory.interval))
     spans.append((("output", "log", "interval"), output.log.interval))
+    if config.exchange is not None:
+        spans.append((("exchange", "interval"), config.exchange.interval))
     if output.checkpoint.interval.dimension == "time":
         spans.append((("output", "checkpoint", "interval"), output.checkpoint.interval.value))
     for path, time in spans:
@@ -109,9 +154,10 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
     step = show_quantity(dynamics.timestep, "time", ("fs", "ps"))
     if dynamics.timestep > 0.020:
         found.append(f"dynamics.timestep is {step}: above 20 fs, coarse-grained proteins usually become unstable")
-    if max(dynamics.temperature) > 1000.0:
-        found.append(f"dynamics.temperature reaches {max(dynamics.temperature):g} K")
-    if dynamics.integrator == "verlet" and len(set(dynamics.temperature)) > 1:
+    if max(config.temperatures) > 1000.0:
+        key = "dynamics.temperature" if config.exchange is None else "exchange.temperatures"
+        found.append(f"{key} reaches {max(config.temperatures):g} K")
+    if dynamics.integrator == "verlet" and len(set(config.temperatures)) > 1:
         found.append("dynamics.integrator is verlet: temperatures only set the first velocities")
     for key, every in (
         ("output.trajectory.interval", config.trajectory_every),
@@ -119,6 +165,8 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
     ):
         if every is not None and every > config.total_steps:
             found.append(f"{key} is longer than the run ({config.total_steps} steps): only the start is written")
+    if config.exchange_every is not None and config.exchange_every > config.total_steps:
+        found.append(f"exchange.interval is longer than the run ({config.total_steps} steps): nothing is exchanged")
     span: Span = config.output.checkpoint.interval
     if span.dimension == "wall" and span.value < 1.0:
         found.append("output.checkpoint.interval is below 1 s: writing checkpoints will take most of the time")

@@ -21,6 +21,7 @@ from mdflash.config.quantity import (
     Interval,
     Length,
     NoneWord,
+    Quantity,
     Rate,
     RunLength,
     Span,
@@ -29,6 +30,7 @@ from mdflash.config.quantity import (
     Whole,
     Word,
     describe,
+    read_quantity,
 )
 from mdflash.config.shipped import find_shipped, list_shipped
 
@@ -94,7 +96,30 @@ def _as_list(value: object) -> object:
 def _read_temperatures(value: object) -> object:
     if value == []:
         raise ValueError("the list is empty; write `temperature: 300 K`, or one temperature for each replica")
-    return _as_list(value)
+    return None if value is None or value == "none" else _as_list(value)
+
+
+_LADDER = "`temperatures: {min: 300 K, max: 450 K, count: 16}`"
+
+
+def _read_ladder(value: object) -> object:
+    """A list of temperatures as it is; {min, max, count} as a geometric series."""
+    if isinstance(value, (list, tuple)):
+        if len(value) < 2:
+            raise ValueError(f"lists {len(value)} temperatures; exchange needs at least 2; for example {_LADDER}")
+        return value
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a list of temperatures, or {_LADDER}; found {describe(value)}")
+    if set(value) != {"min", "max", "count"}:
+        raise ValueError(f"expected the keys min, max, count, found {', '.join(map(str, value))}; write {_LADDER}")
+    low, high = (read_quantity(value[key], "temperature", "300 K", key) for key in ("min", "max"))
+    count = value["count"]
+    if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MAX_REPLICAS:
+        raise ValueError(f"count must be a whole number of 2 or more, found {describe(count)}; for example {_LADDER}")
+    if not 0 < low < high:
+        raise ValueError(f"min must be above 0 K and below max, found {low:g} K and {high:g} K; for example {_LADDER}")
+    inner = (round(low * (high / low) ** (k / (count - 1)), 3) for k in range(1, count - 1))  # 0.001 K reads better
+    return [f"{t!r} K" for t in (low, *inner, high)]
 
 
 def _read_systems(value: object) -> object:
@@ -128,6 +153,7 @@ def _not_yet(**refused: str) -> BeforeValidator:
 ExistingFile = Annotated[Path, BeforeValidator(_read_file), WithJsonSchema({"type": "string"})]
 ForceFieldFolder = Annotated[Path, BeforeValidator(_read_forcefield), WithJsonSchema({"type": "string"})]
 Folder = Annotated[Path, BeforeValidator(_read_folder), WithJsonSchema({"type": "string"})]
+Force = Annotated[float, Quantity("force", "5000 kcal/mol/angstrom", ("kcal/mol/angstrom",))]
 
 
 class _Section(BaseModel):
@@ -187,9 +213,13 @@ class Dynamics(_Section):
     timestep: Timestep = Field(default=0.004, description="one step", examples=["4 fs"])
     friction: Rate = Field(default=1.0, description="coupling to the bath; verlet ignores it", examples=["1 /ps"])
     temperature: Annotated[
-        tuple[Temperature, ...],
-        BeforeValidator(_read_temperatures, json_schema_input_type=Temperature | list[Temperature]),
-    ] = Field(description="one value, or a list with one for each replica", examples=["300 K"])
+        tuple[Temperature, ...] | None,
+        BeforeValidator(_read_temperatures, json_schema_input_type=Temperature | list[Temperature] | None),
+    ] = Field(
+        default=None,
+        description="one value, or a list with one for each replica; left out with exchange, which sets them",
+        examples=["300 K"],
+    )
     length: RunLength | None = Field(
         default=None, description="simulated time of each replica (or steps)", examples=["100 ns"]
     )
@@ -211,6 +241,44 @@ class Replicas(_Section):
 
     count: Annotated[int, Whole(1, MAX_REPLICAS)] = Field(
         default=1, description="independent copies of each system, run as one batch"
+    )
+
+
+class TemperatureRange(_Section):
+    """A geometric series of temperatures."""
+
+    min: Temperature = Field(description="the lowest temperature")
+    max: Temperature = Field(description="the highest temperature")
+    count: Annotated[int, Whole(2, MAX_REPLICAS)] = Field(description="how many, both ends included")
+
+
+class Exchange(_Section):
+    """Replica exchange: replicas trade temperatures; replicas.count is a multiple of their number."""
+
+    temperatures: Annotated[
+        tuple[Temperature, ...],
+        BeforeValidator(_read_ladder, json_schema_input_type=TemperatureRange | list[Temperature]),
+    ] = Field(
+        description="{min, max, count} for a geometric ladder, or an increasing list",
+        examples=["{min: 300 K, max: 450 K, count: 16}"],
+    )
+    interval: Duration = Field(default=2.0, description="time between attempts", examples=["2 ps"])
+    scheme: Literal["neighbours", "gibbs"] = Field(
+        default="neighbours", description="neighbours (even and odd pairs in turn) | gibbs (many random pairs)"
+    )
+
+
+class Guards(_Section):
+    """What happens when a replica goes wrong."""
+
+    nonfinite: Literal["stop", "freeze", "retry"] = Field(
+        default="stop",
+        description="stop | freeze (that replica; the others go on) | retry (with half the time step, then freeze)",
+    )
+    max_force: Annotated[Force | None, NoneWord] = Field(
+        default=None,
+        description="none, or a force above which a spike is noted in events.jsonl",
+        examples=["5000 kcal/mol/angstrom"],
     )
 
 
@@ -297,6 +365,12 @@ class RunConfig(_Section):
     model: Model = Model()
     dynamics: Dynamics = Field(examples=["{temperature: 300 K, length: 100 ns}"])
     replicas: Replicas = Replicas()
+    exchange: Annotated[Exchange | None, NoneWord] = Field(
+        default=None,
+        description="none, or replica exchange over a ladder of temperatures",
+        examples=["{temperatures: {min: 300 K, max: 450 K, count: 16}}"],
+    )
+    guards: Guards = Guards()
     neighbors: Neighbors = Neighbors()
     output: Output = Output()
     hardware: Hardware = Hardware()
@@ -318,8 +392,11 @@ class RunConfig(_Section):
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """The temperature of each replica, K."""
-        t = self.dynamics.temperature
+        """The temperature of each replica at the start, K."""
+        if self.exchange is not None:
+            ladder = self.exchange.temperatures
+            return ladder * (self.n_replicas // len(ladder))
+        t = self.dynamics.temperature or ()
         return t * self.n_replicas if len(t) == 1 else t
 
     @property
@@ -347,6 +424,11 @@ class RunConfig(_Section):
     def log_every(self) -> int:
         """Steps between rows of the log."""
         return self.steps_in(self.output.log.interval)
+
+    @property
+    def exchange_every(self) -> int | None:
+        """Steps between exchange attempts; None: no exchange."""
+        return None if self.exchange is None else self.steps_in(self.exchange.interval)
 
     @property
     def checkpoint_every(self) -> int | None:

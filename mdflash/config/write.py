@@ -33,9 +33,12 @@ def to_data(config: RunConfig) -> dict[str, Any]:
     """`config` as plain dicts and lists, quantities as text with units."""
     data = config.model_dump(mode="json")
     for section, key in ((data["dynamics"], "temperature"), (data, "system")):
-        if len(section[key]) == 1:
+        if section[key] is not None and len(section[key]) == 1:
             section[key] = section[key][0]
-    data["box"] = data["box"] or "none"
+    for section, key in (
+        (data, "box"), (data, "exchange"), (data["dynamics"], "temperature"), (data["guards"], "max_force"),
+    ):  # fmt: skip
+        section[key] = section[key] or "none"
     for entry in [data["system"]] if isinstance(data["system"], dict) else data["system"]:
         entry["start"] = entry["start"] or "none"
     return data
@@ -63,7 +66,7 @@ def _lines(data: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, str]]
         field = section.model_fields[key] if section else None
         below = section_at((*path, key))
         about = (field.description if field else None) or (below.__doc__ if below else None) or ""
-        if below is None:
+        if below is None or not isinstance(value, (dict, list)):
             lines.append((f"{key}: {_scalar(value)}", about))
             continue
         lines.append((f"{key}:", about.rstrip(".")))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.errors import ForceFieldError, InputError
+from mdflash.errors import ForceFieldError
 from mdflash.forcefield import BeadType, ForceField, Network, Term
 from mdflash.importers.mlcg_objects import Model, read_models
 from mdflash.importers.mlcg_priors import allowed_keys, counterpart, is_static, static_term, typed_term
@@ -151,10 +151,3 @@ def _provenance(files: Sequence[Path], confs: Sequence[Configuration]) -> dict[s
     if betas:
         data["temperature"] = f"{1.0 / (BOLTZMANN * min(betas)):.6g} K"
     return data
-
-
-def default_name(models: Sequence[Path], structures: Path | None) -> str:
-    """A name made of the file names."""
-    if not models:
-        raise InputError("no model file given")
-    return (structures or models[0]).stem

@@ -11,10 +11,11 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ _CLASSES: Final = frozenset(
 
 _RECORDED: Final = frozenset(
     {
-        "builtins.type", "builtins.long", "builtins.int", "builtins.float", "builtins.str", "builtins.bool",
+        "builtins.type", "builtins.int", "builtins.float", "builtins.str", "builtins.bool",
         "builtins.object", "_operator.getitem", "inspect._empty", "inspect.Parameter",
         "inspect._ParameterKind", "torch.Tensor", "torch.device", "torch.float32", "torch.float64", "torch.int64",
     }
@@ -124,11 +125,8 @@ class _Call:
         return self._function(*args)
 
 
-class _Storage:
-    __slots__ = ("dtype",)
-
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
+class _Storage(NamedTuple):
+    dtype: str
 
 
 class _NumpyType:
@@ -215,9 +213,9 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in of `module.name`; made anew for every file, so that none can be tampered with."""
+        # torch writes pickles of protocol 2, which call modules by their names in Python 2
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
-        if module == "__builtin__":
-            full = f"builtins.{name}"
         if full not in self._known:
             self._known[full] = self._stand_in(full, module, name)
         return self._known[full]

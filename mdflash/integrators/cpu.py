@@ -54,8 +54,6 @@ def before_force(s, x, v, f, mass, kT, seed, replica, step):
     """One replica's step up to the force evaluation, in place; `step` is the number of the step being made."""
     dt = s.timestep
     half = 0.5 * dt
-    if s.remove_com and s.code != BROWNIAN:
-        remove_com_motion(v, mass)
     c = math.exp(-s.friction * dt)
     fluctuation = math.sqrt(1.0 - c * c)
     for i in range(x.shape[0]):
@@ -90,6 +88,8 @@ def after_force(s, v, f, mass):
             per_mass = ACCELERATION / mass[i]
             for k in range(3):
                 v[i, k] += half * (f[i, k] * per_mass)
+    if s.remove_com and s.code != BROWNIAN:  # last, so that what is reported has no centre of mass velocity
+        remove_com_motion(v, mass)
 
 
 @njit(cache=True, error_model="numpy")

@@ -18,11 +18,14 @@ from torch import Tensor
 
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import after_force, before_force, scheme
-from mdflash.neighbors.cpu import build_half_list, moved_too_far
+from mdflash.neighbors.cpu import moved_too_far
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.priors.cpu import Listed, Nonbonded, add_listed, add_nonbonded
+from mdflash.potentials.priors.cpu import Listed, Nonbonded
 from mdflash.potentials.priors.pack import Packed
+from mdflash.potentials.schnet.flash import together
+from mdflash.propagate.network import block_of_each, block_together
+from mdflash.propagate.replica import prior_forces, rebuild
 from mdflash.state import Layout, State
 from mdflash.units import BOLTZMANN
 
@@ -46,31 +49,6 @@ def batch(layout: Layout) -> Batch:
     )
 
 
-@njit(cache=True)
-def _room_for(count):
-    return np.empty(count + count // 4 + 64, np.int64)
-
-
-@njit(cache=True)
-def _rebuild(x, reach, box, exclusion_start, exclusion, start, neighbor):
-    """Build the list, with more room if needed; returns the array that holds it."""
-    count = build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
-    if count > neighbor.shape[0]:
-        neighbor = _room_for(count)
-        build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
-    return neighbor
-
-
-@njit(cache=True, error_model="numpy")
-def _forces(listed, nonbonded, system, box, start, neighbor, x, f):
-    """Overwrite f [N, 3] with the forces; returns the energy."""
-    f[:] = 0.0
-    energy = add_listed(listed, system, x, f)
-    if nonbonded.cutoff[system] > 0.0:
-        energy += add_nonbonded(nonbonded, system, box, start, neighbor, x, f)
-    return energy
-
-
 @njit(cache=True, error_model="numpy")
 def _carry(s, listed, nonbonded, system, mass, replica_id, kT, seed, first_step, steps, skin, box, x, v, f):
     """One replica through `steps` steps, in place; returns its energy and the step that failed, or -1."""
@@ -86,9 +64,9 @@ def _carry(s, listed, nonbonded, system, mass, replica_id, kT, seed, first_step,
     for step in range(first_step, first_step + steps):
         before_force(s, x, v, f, mass, kT, seed, replica_id, step)
         if with_list and moved_too_far(x, built_at, skin):
-            neighbor = _rebuild(x, reach, box, exclusion_start, nonbonded.exclusion, start, neighbor)
+            neighbor = rebuild(x, reach, box, exclusion_start, nonbonded.exclusion, start, neighbor)
             built_at[:] = x
-        energy = _forces(listed, nonbonded, system, box, start, neighbor, x, f)
+        energy = prior_forces(listed, nonbonded, system, box, start, neighbor, x, f)
         if not np.isfinite(energy):
             return energy, step
         after_force(s, v, f, mass)
@@ -120,11 +98,11 @@ def _evaluate(distance, angle_cosine, angle, dihedral, nonbonded, layout, box, x
         neighbor = np.empty(0, np.int64)
         if nonbonded.cutoff[system] > 0.0:
             row = nonbonded.first[system] + system
-            neighbor = _rebuild(
+            neighbor = rebuild(
                 x[a:b], nonbonded.cutoff[system], box, nonbonded.exclusion_start[row : row + n + 1],
                 nonbonded.exclusion, start, neighbor,
             )  # fmt: skip
-        energy[r] = _forces(listed, nonbonded, system, box, start, neighbor, x[a:b], f[a:b])
+        energy[r] = prior_forces(listed, nonbonded, system, box, start, neighbor, x[a:b], f[a:b])
 
 
 def _box(box: tuple[float, float, float] | None) -> npt.NDArray[np.float64]:
@@ -177,7 +155,10 @@ class CompiledPropagator:
         box: tuple[float, float, float] | None,
     ) -> None:
         assert not packed.rest
-        check_box(box, float(packed.nonbonded.cutoff.max()) + skin if packed.nonbonded.cutoff.any() else 0.0)
+        cutoff = float(packed.nonbonded.cutoff.max())
+        if packed.networks is not None:
+            cutoff = max(cutoff, float(packed.networks.cutoff.max()))
+        check_box(box, cutoff + skin if cutoff > 0.0 else 0.0)
         self.layout, self.packed = layout, packed
         self._scheme = scheme(integrator, remove_com_motion)
         self._seed, self._skin, self._box = seed, skin, _box(box)
@@ -185,6 +166,9 @@ class CompiledPropagator:
 
     def evaluate(self, state: State) -> None:
         """Bring energy and forces of the state up to date with its positions."""
+        if self.packed.networks is not None:
+            self._carry(state, 0)
+            return
         _evaluate(
             *self.packed.listed,
             self.packed.nonbonded,
@@ -201,11 +185,21 @@ class CompiledPropagator:
         Returns:
             [R] the step at which a replica's energy stopped being finite (it stays there), or -1.
         """
+        failed = self._carry(state, steps)
+        state.step += steps
+        return failed
+
+    def _carry(self, state: State, steps: int) -> npt.NDArray[np.int64]:
         failed = np.empty(self.layout.n_replicas, np.int64)
-        _block(
+        kernel, networks = _block, ()
+        if self.packed.networks is not None:
+            networks = (self.packed.networks,)
+            kernel = block_together if together(self.layout) else block_of_each
+        kernel(
             self._scheme,
             *self.packed.listed,
             self.packed.nonbonded,
+            *networks,
             self._batch,
             BOLTZMANN * state.temperature.numpy(),
             self._seed,
@@ -219,7 +213,6 @@ class CompiledPropagator:
             state.energy.numpy(),
             failed,
         )
-        state.step += steps
         return failed
 
 

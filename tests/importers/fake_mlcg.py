@@ -11,6 +11,7 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 _REGISTRY: dict[str, dict[str, type]] = {}
 
 
-def _in(module: str):  # noqa: ANN202 (a decorator of classes)
+def _in(module: str):
     def put(cls: type) -> type:
         cls.__module__, cls.__qualname__ = module, cls.__name__
         _REGISTRY.setdefault(module, {})[cls.__name__] = cls
@@ -121,7 +122,7 @@ class MLP(nn.Module):
     def __init__(self, widths: list[int], activation: nn.Module, last_bias: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for a, b in zip(widths[:-2], widths[1:-1], strict=True):
+        for a, b in pairwise(widths[:-1]):
             layers += [nn.Linear(a, b), activation]
         layers.append(nn.Linear(widths[-2], widths[-1], bias=last_bias))
         self.layers = nn.Sequential(*layers)
@@ -235,12 +236,14 @@ class GlobalStorage:
 
 @_in("mlcg.data.atomic_data")
 class AtomicData:
-    def __init__(self, positions: Tensor, types: list[int], masses: float = 12 / 418.4, **lists: list[list[int]]) -> None:
+    def __init__(
+        self, positions: Tensor, types: list[int], masses: float = 12 / 418.4, **lists: list[list[int]]
+    ) -> None:
         self._store = GlobalStorage(
             {
                 "pos": positions,
                 "atom_types": torch.tensor(types),
-                "masses": torch.full((len(types),), masses, dtype=torch.float64),
+                "masses": torch.full((len(types),), 12 / 418.4, dtype=torch.float64),
                 "n_atoms": torch.tensor([len(types)]),
                 "neighbor_list": {
                     name: {"tag": name, "order": len(rows[0]), "index_mapping": torch.tensor(rows).T}

@@ -12,6 +12,7 @@ import subprocess
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ class Payload:
 PAYLOADS: dict[str, Callable[[Path], tuple[object, str]]] = {
     "os.system": lambda m: (Payload(os.system, f"touch {m}"), "system"),
     "posix.system": lambda m: (Payload(posix.system, f"touch {m}"), "posix.system"),
-    "eval": lambda m: (Payload(builtins.eval, f"open({str(m)!r}, 'w')"), "builtin__.eval"),
+    "eval": lambda m: (Payload(builtins.eval, f"open({str(m)!r}, 'w')"), "builtins.eval"),
     "exec": lambda m: (Payload(builtins.exec, f"open({str(m)!r}, 'w')"), "exec"),
     "open": lambda m: (Payload(builtins.open, str(m), "w"), "open"),
     "getattr": lambda m: (Payload(builtins.getattr, Payload(os.system, f"touch {m}"), "x"), "getattr"),
@@ -63,13 +64,12 @@ def test_a_payload_is_named_and_not_run(name: str, archive: bool, tmp_path: Path
         torch.save(thing, file)
     else:
         file.write_bytes(pickle.dumps(thing, protocol=2))
-    with pytest.raises((UnsafePickleError, InputError)) as caught:
+    with pytest.raises(UnsafePickleError) as caught:
         load_torch(file)
     assert not marker.exists()
-    if isinstance(caught.value, UnsafePickleError):
-        assert named in str(caught.value) and str(file) in str(caught.value)
-    else:  # a bare pickle that holds tensors has no storages to offer, and is refused for that first
-        assert not archive and name == "inside a model"
+    if name == "inside a model" and not archive:
+        named = "torch.storage._load_from_bytes"  # how bare pickles keep tensors; it comes first
+    assert named in str(caught.value) and str(file) in str(caught.value)
 
 
 def short(text: str) -> bytes:
@@ -140,11 +140,14 @@ def test_tensors_come_back_exactly(tmp_path: Path) -> None:
     sparse = torch.zeros(3, 4, 5)
     sparse[2, 1, 4], sparse[0, 3, 0] = -1.5, 2.25
     things = {
-        "f8": base.double(), "f2": base.half(), "bf16": base.bfloat16(), "i8": torch.arange(5), "i4": torch.arange(5).int(),
-        "u1": torch.arange(5).byte(), "bool": base > 0, "view": base[1::2, 2:7].T, "scalar": torch.tensor(2.5),
-        "empty": torch.zeros(0, 3), "parameter": torch.nn.Parameter(base), "expanded": base[:1].expand(4, 8),
+        "f8": base.double(), "f2": base.half(), "bf16": base.bfloat16(), "i8": torch.arange(5),
+        "i4": torch.arange(5).int(), "u1": torch.arange(5).byte(), "bool": base > 0,
+        "view": base[1::2, 2:7].T, "scalar": torch.tensor(2.5), "empty": torch.zeros(0, 3),
+        "parameter": torch.nn.Parameter(base), "expanded": base[:1].expand(4, 8),
     }  # fmt: skip
-    torch.save({**things, "sparse": sparse.to_sparse(), "number": np.float64(0.1), "size": base.shape}, tmp_path / "t.pt")
+    torch.save(
+        {**things, "sparse": sparse.to_sparse(), "number": np.float64(0.1), "size": base.shape}, tmp_path / "t.pt"
+    )
     found = load_torch(tmp_path / "t.pt")
     for name, expected in things.items():
         value = expected.detach().float() if name == "bf16" else expected.detach()
@@ -175,7 +178,7 @@ def tensor_pickle(count: int, size: int, offset: int = 0) -> bytes:
 )
 def test_sizes_beyond_the_file_are_refused(count: int, size: int, offset: int, tmp_path: Path) -> None:
     write_archive(tmp_path / "t.pt", tensor_pickle(count, size, offset), {"0": bytes(16)})
-    with pytest.raises(InputError, match="t.pt"):
+    with pytest.raises(InputError, match=r"t\.pt"):
         load_torch(tmp_path / "t.pt")
 
 
@@ -197,7 +200,7 @@ def test_torn_files_are_refused(keep: float, tmp_path: Path) -> None:
     torch.save({"a": torch.arange(1000.0)}, file)
     data = file.read_bytes()
     file.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
-    with pytest.raises(InputError, match="t.pt"):
+    with pytest.raises(InputError, match=r"t\.pt"):
         load_torch(file)
 
 
@@ -210,16 +213,14 @@ def test_a_flipped_byte_is_an_input_error_or_reads(tmp_path: Path) -> None:
         root = next(n for n in archive.namelist() if n.endswith("data.pkl")).removesuffix("data.pkl")
         entries = {n.removeprefix(root): archive.read(n) for n in archive.namelist()}
     rng = np.random.default_rng(5)
-    for _ in range(400):
+    for _ in range(200):
         data = bytearray(entries["data.pkl"])
         data[rng.integers(len(data))] = rng.integers(256)
         write_archive(
             file, bytes(data), {k.removeprefix("data/"): v for k, v in entries.items() if k.startswith("data/")}
         )
-        try:
+        with suppress(InputError):
             load_torch(file)
-        except InputError:
-            pass
 
 
 def test_old_torch_files_and_missing_files(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mdflash.potentials.priors.cpu import CODES, Listed, Nonbonded, Table
 from mdflash.potentials.priors.forms import Coordinate, Form
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
+from mdflash.potentials.schnet.cpu import Networks
 from mdflash.state import Layout
 from mdflash.system import FloatArray, IntArray
 
@@ -22,11 +23,13 @@ class Packed(NamedTuple):
     Attributes:
         listed, nonbonded: tables for `potentials.priors.cpu`.
         rest: potentials the kernels do not know.
+        networks: for `potentials.schnet.cpu`; None where no system has a network (or they are in `rest`).
     """
 
     listed: Listed
     nonbonded: Nonbonded
     rest: tuple[Potential, ...]
+    networks: Networks | None = None
 
 
 def pack(terms: Sequence[Potential], layout: Layout) -> Packed:

@@ -1,0 +1,62 @@
+"""Q of one replica against time, and the free energy along Q of all replicas, from a finished run folder.
+
+    mdflash run chignolin
+    python examples/plot_folding.py runs/chignolin --out chignolin.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from mdflash import load_forcefield
+from mdflash.io.read import read_frames
+
+
+def fraction_of_contacts(positions: np.ndarray, contacts: np.ndarray, r0: np.ndarray) -> np.ndarray:
+    """[F] smooth Q of frames [F, N, 3]: mean of 1 / (1 + exp(5 (r - 1.2 r0) / Å)) over native contacts."""
+    r = np.linalg.norm(positions[:, contacts[:, 0]] - positions[:, contacts[:, 1]], axis=-1)
+    return (1.0 / (1.0 + np.exp(np.clip(5.0 * (r - 1.2 * r0), -50, 50)))).mean(axis=1)
+
+
+def plot(run: Path, out: Path, forcefield: str = "go-chignolin", replica: int = 0) -> np.ndarray:
+    """Writes the picture; returns Q [R, F]."""
+    model = load_forcefield(forcefield)
+    contacts = next(t for t in model.terms if t.name == "contacts")
+    file = next((run / "trajectory").glob("*.h5"))
+    count = json.loads((run / "manifest.json").read_text())["systems"][0]["replicas"]
+    replicas = [read_frames(file, r) for r in range(count)]
+    times = replicas[0].times / 1000  # ns
+    q = np.array([fraction_of_contacts(f.positions, contacts.keys, contacts.parameters["r0"]) for f in replicas])
+    counts, edges = np.histogram(q, bins=25, range=(0, 1))
+    with np.errstate(divide="ignore"):
+        free_energy = -np.log(counts / counts.max())  # kT
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8), width_ratios=(3, 1), sharey=True)
+    left.plot(times, q[replica], lw=0.4, color="#bcd4e6")
+    left.plot(times, np.convolve(q[replica], np.ones(9) / 9, mode="same"), lw=0.9, color="#1b4965")
+    left.set(xlabel="time / ns", ylabel="native contacts Q", ylim=(0, 1), xlim=(0, times[-1]))
+    left.set_title(f"replica {replica} of {len(q)}", fontsize=9)
+    right.plot(free_energy, 0.5 * (edges[1:] + edges[:-1]), color="#ca6702")
+    right.set(xlabel="free energy / kT")
+    right.set_title("all replicas", fontsize=9)
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(out, dpi=150)
+    return q
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("folding.png"))
+    arguments = parser.parse_args()
+    plot(arguments.run, arguments.out)

@@ -1,0 +1,218 @@
+"""Replica exchange over a ladder of temperatures: replicas trade temperatures and keep everything else.
+
+A replica that goes from T to T' keeps coordinates, forces and energy; its velocities are scaled by sqrt(T'/T), which
+takes one Maxwell-Boltzmann distribution to the other. Sugita & Okamoto, Chem. Phys. Lett. 314, 141 (1999).
+
+Attempts fall on the steps that are multiples of the interval, after that step's reports: frames and log rows of the
+step belong to the labels from before the attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mdflash.errors import InputError
+from mdflash.exchange.permute import FloatArray, IntArray, Scheme, permute
+from mdflash.state import Layout, State
+from mdflash.units import BOLTZMANN
+
+if TYPE_CHECKING:
+    from mdflash.simulation import Simulation
+
+Listener = Callable[[int, float, IntArray], None]
+"""Told (step, time in ps, labels [R]) after every attempt."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Replicas of one system that exchange among themselves, one for each temperature.
+
+    Attributes:
+        number: keys its random numbers: the global number of its first replica, whatever else is in the batch.
+        system: index of the system.
+        first: its first replica (local number); the others follow.
+    """
+
+    number: int
+    system: int
+    first: int
+
+
+class ReplicaExchange:
+    """The exchange of a simulation: its ladders, and what has been counted so far.
+
+    The labels themselves are not kept here: they follow from `State.temperature`.
+
+    Args:
+        layout: the batch; each system's replicas are cut into ladders in order.
+        temperatures: [K] K, increasing.
+        every: steps between attempts.
+        scheme: "neighbours" or "gibbs"; see `permute`.
+
+    Attributes:
+        ladders: who exchanges with whom.
+        attempted, accepted: [systems, K, K] swaps by the labels of the pair, the lower first.
+        round_trips: [R] how often a replica went from the lowest temperature to the highest and back.
+        listeners: told of every attempt.
+
+    Raises:
+        InputError: fewer than two temperatures, not increasing, or a system whose replicas do not fill its ladders.
+    """
+
+    def __init__(
+        self, layout: Layout, temperatures: Sequence[float], every: int, scheme: Scheme = "neighbours"
+    ) -> None:
+        self.layout, self.every, self.scheme = layout, every, scheme
+        self.temperatures: FloatArray = np.array(temperatures, np.float64)
+        k = len(self.temperatures)
+        if k < 2 or not self.temperatures[0] > 0 or not (np.diff(self.temperatures) > 0).all():
+            raise InputError(
+                f"exchange needs two or more increasing temperatures above 0 K, found {list(map(float, temperatures))}"
+            )
+        if every < 1:
+            raise InputError(f"exchange needs at least 1 step between attempts, found {every}")
+        for system, count in zip(layout.systems, layout.counts, strict=True):
+            if count % k:
+                raise InputError(
+                    f"{count} replicas of {system.name} do not fill ladders of {k} temperatures; "
+                    f"use a multiple of {k}, such as {count + k - count % k}"
+                )
+        first = layout.replica_offset
+        self.ladders = tuple(
+            Ladder(layout.replica_ids[r], s, r)
+            for s, count in enumerate(layout.counts)
+            for r in range(int(first[s]), int(first[s]) + count, k)
+        )
+        self.attempted, self.accepted = np.zeros((2, len(layout.systems), k, k), np.int64)
+        self.round_trips: IntArray = np.zeros(layout.n_replicas, np.int64)
+        self._heading: npt.NDArray[np.int8] = np.zeros(layout.n_replicas, np.int8)  # 1: from the lowest, 2: from the top
+        self.listeners: list[Listener] = []
+
+    @property
+    def start_temperatures(self) -> FloatArray:
+        """[R] replica k of each ladder at the k-th temperature."""
+        return np.tile(self.temperatures, len(self.ladders))
+
+    def next_attempt(self, step: int) -> int:
+        """The first attempt after `step`."""
+        return (step // self.every + 1) * self.every
+
+    def labels(self, state: State) -> IntArray:
+        """[R] the number of each replica's temperature.
+
+        Raises:
+            InputError: a replica is at none of the temperatures.
+        """
+        t = state.temperature.numpy()
+        labels = np.searchsorted(self.temperatures, t).clip(max=len(self.temperatures) - 1)
+        off = np.flatnonzero(self.temperatures[labels] != t)
+        if len(off):
+            r = int(off[0])
+            raise InputError(
+                f"replica {self.layout.replica_ids[r]} is at {t[r]} K, which is not a temperature of the exchange "
+                f"ladder; set State.temperature to ReplicaExchange.start_temperatures"
+            )
+        return labels.astype(np.int64)
+
+    def decide(
+        self, energy: FloatArray, labels: IntArray, active: npt.NDArray[np.bool_], seed: int, step: int
+    ) -> tuple[IntArray, IntArray, IntArray]:
+        """New labels [R], and the swaps attempted and accepted [systems, K, K]; changes nothing.
+
+        Args:
+            energy: [R] potential energies, kcal/mol.
+            labels: [R] before.
+            active: [R] replicas that take part.
+            seed: of the run.
+            step: of the attempt, a multiple of the interval.
+        """
+        k = len(self.temperatures)
+        beta = 1.0 / (BOLTZMANN * self.temperatures)
+        new = labels.copy()
+        counts = np.zeros((2, *self.attempted.shape), np.int64)
+        for ladder in self.ladders:
+            rows = slice(ladder.first, ladder.first + k)
+            outcome = permute(
+                beta[:, None] * energy[None, rows],
+                labels[rows],
+                active[rows],
+                self.scheme,
+                seed=seed,
+                ladder=ladder.number,
+                step=step,
+                attempt=step // self.every - 1,
+            )
+            new[rows] = outcome.labels
+            counts[0, ladder.system] += outcome.attempted
+            counts[1, ladder.system] += outcome.accepted
+        return new, counts[0], counts[1]
+
+    def attempt(self, simulation: Simulation) -> None:
+        """Exchange once, now: temperatures and velocities of the state change."""
+        state = simulation.state
+        before = self.labels(state)
+        active = ~simulation.guard.frozen
+        after, attempted, accepted = self.decide(
+            state.energy.numpy(), before, active, simulation.seed, state.step
+        )
+        self.attempted += attempted
+        self.accepted += accepted
+        self._visit(before)
+        self._visit(after)
+        for r in np.flatnonzero(after != before):
+            new = float(self.temperatures[after[r]])
+            state.velocities[self.layout.rows(r)] *= float(np.sqrt(new / float(state.temperature[r])))
+            state.temperature[r] = new
+        for listener in self.listeners:
+            listener(state.step, simulation.time, after)
+
+    def _visit(self, labels: IntArray) -> None:
+        top = labels == len(self.temperatures) - 1
+        self._heading[top & (self._heading == 1)] = 2
+        home = (labels == 0) & (self._heading == 2)
+        self.round_trips[home] += 1
+        self._heading[labels == 0] = 1
+
+    def acceptance(self) -> dict[str, list[float | None]]:
+        """By system, the share of accepted swaps between neighbouring temperatures [K-1]; None: never tried."""
+        found: dict[str, list[float | None]] = {}
+        for s, system in enumerate(self.layout.systems):
+            tried, done = (np.diagonal(counts[s], 1).tolist() for counts in (self.attempted, self.accepted))
+            found[system.name] = [round(d / t, 4) if t else None for d, t in zip(done, tried, strict=True)]
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """For manifest.json: the ladder, acceptance between neighbours, round trips of every replica."""
+        return {
+            "temperatures_K": self.temperatures.tolist(),
+            "scheme": self.scheme,
+            "every_steps": self.every,
+            "ladders": len(self.ladders),
+            "acceptance": self.acceptance(),
+            "round_trips": dict(zip(map(str, self.layout.replica_ids), self.round_trips.tolist(), strict=True)),
+        }
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What a checkpoint must hold to count on."""
+        return {
+            "exchange_attempted": self.attempted,
+            "exchange_accepted": self.accepted,
+            "exchange_round_trips": self.round_trips,
+            "exchange_heading": self._heading,
+        }
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Count on from a checkpoint's arrays."""
+        for name, array in self.arrays().items():
+            array[...] = arrays[name]
+
+
+def start_state(exchange: ReplicaExchange, state: State) -> None:
+    """Set the state's temperatures to those at which a run starts."""
+    state.temperature.copy_(torch.from_numpy(exchange.start_temperatures))

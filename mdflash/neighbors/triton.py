@@ -1,0 +1,194 @@
+"""Neighbour lists on a GPU: a full list (both directions) of every bead, rows of fixed room, sorted.
+
+Row i of a list holds the neighbours j of bead i of the flat batch, so one list serves as CSR by destination and by
+source. Nothing here returns to the host:
+
+* `prepare` (one program a replica) asks whether a bead has moved more than half the skin, and recentres the positions;
+* `build` (one program a bead) fills the Verlet list of the replicas that need it, and returns at once for the others;
+* `select_near` (one program a bead) picks the neighbours nearer than the network's cutoff, with their distances: so
+  the eight sweeps of a SchNet with four blocks never meet the skin (a third of the list).
+
+A row that is too short is noted in `need`, which the host reads at the end of a block.
+"""
+
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+_INDEX = tl.constexpr((1 << 29) - 1)
+_NO_MESSAGE = tl.constexpr(1 << 29)
+_NOT_NONBONDED = tl.constexpr(1 << 30)
+"""An entry of the Verlet list is the bead's flat index plus two bits, which say where the pair is excluded."""
+
+
+@triton.jit
+def nearest_image(d, edge, PERIODIC: tl.constexpr):
+    """A displacement component by the minimum-image rule."""
+    if PERIODIC:
+        d -= edge * tl.floor(d / edge + 0.5)
+    return d
+
+
+@triton.jit
+def load_vector(x, i, mask):
+    """The rows i of a [.., 3] array, as three tensors."""
+    return (
+        tl.load(x + 3 * i, mask=mask, other=0.0),
+        tl.load(x + 3 * i + 1, mask=mask, other=0.0),
+        tl.load(x + 3 * i + 2, mask=mask, other=0.0),
+    )
+
+
+@triton.jit
+def prepare(x, built_at, bead_offset, centred, rebuild, LIMIT: tl.constexpr, BLOCK: tl.constexpr):
+    """Recentre replica r, and say whether its list is out of date.
+
+    Args:
+        x: [B, 3] float64 Å.
+        built_at: [B, 3] float64, where the list was built (NaN: never).
+        bead_offset: [R + 1] int32.
+        centred: [B, 3], out: x minus the replica's mean, in the dtype of the network.
+        rebuild: [R] int32, out.
+        LIMIT: (skin / 2)^2, Å².
+    """
+    r = tl.program_id(0)
+    begin = tl.load(bead_offset + r)
+    end = tl.load(bead_offset + r + 1)
+    lane = tl.arange(0, BLOCK)
+    sx = tl.zeros([BLOCK], tl.float64)
+    sy = tl.zeros([BLOCK], tl.float64)
+    sz = tl.zeros([BLOCK], tl.float64)
+    moved = tl.zeros([BLOCK], tl.int32)
+    for k in range(begin, end, BLOCK):
+        i = k + lane
+        inside = i < end
+        px, py, pz = load_vector(x, i, inside)
+        ox, oy, oz = load_vector(built_at, i, inside)
+        square = (px - ox) * (px - ox) + (py - oy) * (py - oy) + (pz - oz) * (pz - oz)
+        moved = moved | (inside & (~(square <= LIMIT))).to(tl.int32)  # NaN is out of date too
+        sx += px
+        sy += py
+        sz += pz
+    tl.store(rebuild + r, tl.max(moved, axis=0))
+    n = (end - begin).to(tl.float64)
+    cx = tl.sum(sx, axis=0) / n
+    cy = tl.sum(sy, axis=0) / n
+    cz = tl.sum(sz, axis=0) / n
+    for k in range(begin, end, BLOCK):
+        i = k + lane
+        inside = i < end
+        px, py, pz = load_vector(x, i, inside)
+        tl.store(centred + 3 * i, px - cx, mask=inside)
+        tl.store(centred + 3 * i + 1, py - cy, mask=inside)
+        tl.store(centred + 3 * i + 2, pz - cz, mask=inside)
+
+
+@triton.jit
+def _listed(start, other, bead, origin, j):
+    """Which of j [BLOCK] stand in row `bead` of a CSR of local indices."""
+    hit = j < 0
+    for e in range(tl.load(start + bead), tl.load(start + bead + 1)):
+        hit = hit | (j == tl.load(other + e) + origin)
+    return hit
+
+
+@triton.jit
+def build(
+    x, built_at, rebuild, replica, bead_offset, template, message_start, message_other, nonbonded_start,
+    nonbonded_other, box, reach, neighbor, count, need, capacity,
+    PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Fill row i of the Verlet list, if its replica's list is out of date.
+
+    Args:
+        x, built_at: [B, 3] float64 Å.
+        rebuild: [R] int32.
+        replica: [B] int32, replica of each bead.
+        template: [B] int32, number of the bead among the beads of all systems.
+        message_start, message_other: CSR over these of the local beads it exchanges no messages with.
+        nonbonded_start, nonbonded_other: the same for the neighbour-list prior.
+        box: [3] float64 edges, read where PERIODIC.
+        reach: [R] float64, cutoff + skin, Å.
+        neighbor: [B, capacity] int32, out: flat index and exclusion bits, ascending.
+        count: [B] int32, out: how many stand there.
+        need: [B] int32: the largest count ever met.
+    """
+    i = tl.program_id(0)
+    r = tl.load(replica + i)
+    if tl.load(rebuild + r) != 0:
+        begin = tl.load(bead_offset + r)
+        end = tl.load(bead_offset + r + 1)
+        limit = tl.load(reach + r)
+        bead = tl.load(template + i)
+        bx = tl.load(box)
+        by = tl.load(box + 1)
+        bz = tl.load(box + 2)
+        xi = tl.load(x + 3 * i)
+        yi = tl.load(x + 3 * i + 1)
+        zi = tl.load(x + 3 * i + 2)
+        row = neighbor + i.to(tl.int64) * capacity
+        lane = tl.arange(0, BLOCK)
+        found = begin * 0
+        for k in range(begin, end, BLOCK):
+            j = k + lane
+            xj, yj, zj = load_vector(x, j, j < end)
+            dx = nearest_image(xj - xi, bx, PERIODIC)
+            dy = nearest_image(yj - yi, by, PERIODIC)
+            dz = nearest_image(zj - zi, bz, PERIODIC)
+            near = (j < end) & (j != i) & (dx * dx + dy * dy + dz * dz < limit * limit)
+            entry = j | tl.where(_listed(message_start, message_other, bead, begin, j), _NO_MESSAGE, 0)
+            entry = entry | tl.where(_listed(nonbonded_start, nonbonded_other, bead, begin, j), _NOT_NONBONDED, 0)
+            slot = found + tl.cumsum(near.to(tl.int32), axis=0) - 1
+            tl.store(row + slot, entry, mask=near & (slot < capacity))
+            found += tl.sum(near.to(tl.int32), axis=0)
+        tl.store(count + i, tl.minimum(found, capacity))
+        tl.store(need + i, tl.maximum(tl.load(need + i), found))
+        tl.store(built_at + 3 * i, xi)
+        tl.store(built_at + 3 * i + 1, yi)
+        tl.store(built_at + 3 * i + 2, zi)
+
+
+@triton.jit(do_not_specialize=["first"])
+def select_near(
+    centred, neighbor, count, box, near, distance, near_count, capacity, first,
+    CUTOFF: tl.constexpr, PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Neighbours of bead `first + program` nearer than CUTOFF that exchange messages, and their distances.
+
+    Args:
+        centred: [B, 3] Å.
+        neighbor, count: the Verlet list.
+        near: [B, capacity] int32, out: flat indices, ascending.
+        distance: [B, capacity], out: Å.
+        near_count: [B] int32, out.
+    """
+    DTYPE: tl.constexpr = centred.dtype.element_ty
+    i = first + tl.program_id(0)
+    n = tl.load(count + i)
+    row = i.to(tl.int64) * capacity
+    bx = tl.load(box).to(DTYPE)
+    by = tl.load(box + 1).to(DTYPE)
+    bz = tl.load(box + 2).to(DTYPE)
+    xi = tl.load(centred + 3 * i)
+    yi = tl.load(centred + 3 * i + 1)
+    zi = tl.load(centred + 3 * i + 2)
+    lane = tl.arange(0, BLOCK)
+    found = n * 0
+    for k in range(0, n, BLOCK):
+        inside = k + lane < n
+        entry = tl.load(neighbor + row + k + lane, mask=inside, other=0)
+        j = entry & _INDEX
+        xj, yj, zj = load_vector(centred, j, inside)
+        dx = nearest_image(xj - xi, bx, PERIODIC)
+        dy = nearest_image(yj - yi, by, PERIODIC)
+        dz = nearest_image(zj - zi, bz, PERIODIC)
+        square = dx * dx + dy * dy + dz * dz
+        keep = inside & (square < CUTOFF * CUTOFF) & ((entry & _NO_MESSAGE) == 0)
+        slot = row + found + tl.cumsum(keep.to(tl.int32), axis=0) - 1
+        tl.store(near + slot, j, mask=keep)
+        tl.store(distance + slot, tl.sqrt(square), mask=keep)
+        found += tl.sum(keep.to(tl.int32), axis=0)
+    tl.store(near_count + i, found)

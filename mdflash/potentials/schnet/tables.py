@@ -1,0 +1,208 @@
+"""Filters as tables: W(d), a function of one number, on a uniform grid with cubic Hermite interpolation.
+
+For each interaction block, v(d) = W(d) as in `network.py`, its envelope included. At the knots d_k = k h, h = rc / K,
+value and slope are exact (float64, forward-mode derivatives). Between d_k and d_k+1, with t = (d - d_k) / h:
+
+    v(d) = v_k + t (s_k + t (c_k + t e_k))
+    s_k = h v'(d_k)    c_k = 3 (v_k+1 - v_k) - 2 s_k - s_k+1    e_k = (s_k+1 - s_k - 2 c_k) / 3
+
+which is the Hermite cubic. The table holds v, s and c of every knot. c is computed in float64 and rounded once: the
+difference of two values that were rounded to float32 would cost 1e-5 of the forces.
+
+The error falls as h^3 in the forces. K is the first power of two that keeps it below a tolerance, measured against the
+exact filters, both in float64, on a conformation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from mdflash.errors import ForceFieldError
+from mdflash.potentials.schnet.network import ACTIVATIONS, SchNet, _chain
+from mdflash.system import FloatArray, IntArray
+
+FEWEST, MOST = 256, 65536
+"""Intervals that are tried."""
+SAMPLE_BEADS: Final = 128
+"""The error is measured on at most so many beads around the middle of a molecule."""
+
+Filters = Callable[[int, Tensor], Tensor]
+"""(block, distances [P]) -> [P, F]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A conformation to measure errors on.
+
+    Attributes:
+        positions: [N, 3] Å.
+        types: [N] row of each bead in the embedding.
+        excluded: [E, 2] pairs i < j that exchange no messages.
+    """
+
+    positions: FloatArray
+    types: IntArray
+    excluded: IntArray
+
+    def core(self) -> Sample:
+        """The `SAMPLE_BEADS` beads nearest to the middle bead."""
+        x = self.positions
+        if len(x) <= SAMPLE_BEADS:
+            return self
+        middle = np.argmin(np.linalg.norm(x - x.mean(axis=0), axis=1))
+        keep = np.sort(np.argsort(np.linalg.norm(x - x[middle], axis=1), kind="stable")[:SAMPLE_BEADS])
+        new = np.full(len(x), -1)
+        new[keep] = np.arange(len(keep))
+        excluded = new[self.excluded]
+        return Sample(x[keep], self.types[keep], excluded[(excluded >= 0).all(axis=1)])
+
+
+def random_sample(network: SchNet, seed: int = 0, beads: int = 48) -> Sample:
+    """A random compact chain of random bead types, steps of 3.8 Å, no two beads nearer than 3 Å."""
+    rng = np.random.default_rng(seed)
+    x = np.zeros((1, 3))
+    while len(x) < beads:
+        step = rng.normal(size=(64, 3)) - 0.2 * (x[-1] - x.mean(axis=0))
+        tries = x[-1] + 3.8 * step / np.linalg.norm(step, axis=1, keepdims=True)
+        room = np.linalg.norm(tries[:, None] - x, axis=2).min(axis=1)
+        x = np.concatenate([x, tries[np.argmax(room > 3.0)][None] if (room > 3.0).any() else tries[[room.argmax()]]])
+    return Sample(x, rng.integers(network.hyper.types, size=beads), np.zeros((0, 2), np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class FilterTables:
+    """The tables of all blocks of one network.
+
+    Attributes:
+        rows: [blocks, K + 1, 3, F] v, s and c at each knot.
+        cutoff: rc, Å.
+        force_error: measured error of the forces by the tables alone, relative to their rms.
+    """
+
+    rows: FloatArray
+    cutoff: float
+    force_error: float = math.nan
+
+    @property
+    def intervals(self) -> int:
+        """K."""
+        return self.rows.shape[1] - 1
+
+    def filters(self, block: int, d: Tensor) -> Tensor:
+        """W(d) by interpolation: distances [P] -> [P, F], differentiable in d."""
+        u = d * (self.intervals / self.cutoff)
+        k = u.detach().long().clamp(0, self.intervals - 1)
+        t = (u - k)[:, None]
+        rows = torch.from_numpy(self.rows[block])
+        v, s, c = rows[k].unbind(1)
+        e = (rows[k + 1, 1] - s - 2.0 * c) / 3.0
+        return v + t * (s + t * (c + t * e))
+
+
+def filter_values(network: SchNet, block: int, d: npt.NDArray[np.float64]) -> tuple[FloatArray, FloatArray]:
+    """W(d) [P, F] and dW/dd [P, F] of a float64 network, exact."""
+    x = torch.from_numpy(d)
+    with forward_ad.dual_level():
+        dual = exact_filters(network)(block, forward_ad.make_dual(x, torch.ones_like(x)))
+        value, slope = forward_ad.unpack_dual(dual)
+    assert slope is not None
+    return value.numpy(), slope.numpy()
+
+
+def exact_filters(network: SchNet) -> Filters:
+    """The network's own filters."""
+    return lambda block, d: network.blocks[block].filters(d, network.basis(d))  # type: ignore[operator]
+
+
+def tabulate(network: SchNet, intervals: int) -> FilterTables:
+    """Tables with K = `intervals`; no error measured."""
+    network = _double(network)
+    rc = network.hyper.cutoff
+    knots = np.linspace(0.0, rc, intervals + 1)
+    rows = np.zeros((network.hyper.blocks, intervals + 1, 3, network.hyper.filters))
+    for b in range(network.hyper.blocks):
+        value, slope = filter_values(network, b, knots)
+        rows[b, :, 0], rows[b, :, 1] = value, slope * (rc / intervals)
+        s = rows[b, :, 1]
+        rows[b, :-1, 2] = 3.0 * np.diff(value, axis=0) - 2.0 * s[:-1] - s[1:]
+    return FilterTables(rows, rc)
+
+
+def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] = ()) -> FilterTables:
+    """The smallest tables whose force error on each of `samples` (a random chain if none) is at most `tolerance`.
+
+    Args:
+        network: in any precision; evaluated in float64.
+        tolerance: of the forces, relative to their rms.
+        samples: conformations, for example those that a simulation starts from.
+
+    Raises:
+        ForceFieldError: no grid up to `MOST` intervals is fine enough; the text says what was reached.
+    """
+    network = _double(network)
+    samples = [s.core() for s in samples or [random_sample(network)]]
+    exact = [sample_forces(network, exact_filters(network), s) for s in samples]
+    intervals = FEWEST
+    while True:
+        tables = tabulate(network, intervals)
+        found = [sample_forces(network, tables.filters, s) for s in samples]
+        error = max(map(_relative_error, found, exact))
+        if error <= tolerance:
+            return FilterTables(tables.rows, tables.cutoff, error)
+        # h^3, and for the last step what was hoped for is tried before it is refused
+        wanted = intervals * 2 ** max(1, math.ceil(math.log2(error / tolerance) / 3.0 - 0.2))
+        if not math.isfinite(error) or intervals == MOST:
+            raise ForceFieldError(
+                f"the filters of this SchNet cannot be tabulated: with {intervals} intervals over "
+                f"{tables.cutoff:g} Å the forces are still off by {error:.1e} of their rms, and {tolerance:.1e} is "
+                f"asked for (activation '{network.hyper.activation}', filter_envelope "
+                f"'{network.hyper.filter_envelope}'); write `kernels: reference` to use the exact filters"
+            )
+        intervals = min(wanted, MOST)
+
+
+def _relative_error(found: FloatArray, expected: FloatArray) -> float:
+    """Root mean square error over root mean square; 0 where nothing is expected and nothing found."""
+    scale = float(np.sqrt((expected**2).mean()))
+    error = float(np.sqrt(((found - expected) ** 2).mean()))
+    return error / scale if scale > 0.0 else error
+
+
+def _double(network: SchNet) -> SchNet:
+    if network.embedding.dtype == torch.float64:
+        return network
+    copy = SchNet(network.hyper).to(torch.float64)
+    copy.load_state_dict(network.state_dict())
+    return copy.requires_grad_(False)
+
+
+def sample_forces(network: SchNet, filters: Filters, sample: Sample) -> FloatArray:
+    """Forces [N, 3] of `network` with `filters` in place of its own, kcal/mol/Å."""
+    act = ACTIVATIONS[network.hyper.activation]
+    x = torch.from_numpy(np.ascontiguousarray(sample.positions, np.float64)).requires_grad_()
+    n = len(x)
+    i, j = torch.triu_indices(n, n, offset=1)
+    near = torch.linalg.vector_norm((x[j] - x[i]).detach(), dim=-1) < network.hyper.cutoff
+    if len(sample.excluded):
+        near &= ~torch.isin(i * n + j, torch.from_numpy(sample.excluded[:, 0] * n + sample.excluded[:, 1]))
+    i, j = i[near], j[near]
+    d = torch.linalg.vector_norm(x[j] - x[i], dim=-1)
+    h = network.embedding[torch.from_numpy(np.array(sample.types))]
+    for b, block in enumerate(network.blocks):
+        w, y = filters(b, d), block.input(h)
+        m = torch.zeros_like(y).index_add(0, i, y[j] * w).index_add(0, j, y[i] * w)
+        h = h + _chain(block.update, act, m)  # type: ignore[arg-type]
+    energy = _chain(network.output, act, h).sum()
+    if not energy.requires_grad:
+        return np.zeros((n, 3))
+    (gradient,) = torch.autograd.grad(energy, x)
+    return -gradient.numpy()

@@ -1,0 +1,329 @@
+"""A SchNet on the device: packed weights, work arrays, and the sequence of kernels of one evaluation.
+
+One evaluation of L blocks launches L gathers, 3 L - 1 dense layers forward, as many backward, L scatters, and the
+output network. Work arrays are allocated once; nothing returns to the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mdflash.errors import InputError
+from mdflash.potentials.schnet.network import SchNet
+from mdflash.potentials.schnet.tables import FilterTables
+from mdflash.potentials.schnet.triton import dense, filters, message
+from mdflash.potentials.schnet.triton.activation import ACTIVATION_CODES
+
+Precision = Literal["fp64", "fp32", "mixed16"]
+LARGEST = 1024
+"""Features, filters, basis functions or output widths that the kernels' tiles can hold."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Shapes of the kernels' tiles: they change speed, and the last bits.
+
+    Attributes:
+        channels: slice of the filter table; None: the widest whose table stays within `table_bytes`.
+        table_bytes: what a slice of the table may take of the L1 cache.
+        edges, warps: of the message kernels.
+        exact_edges, exact_warps: of those with the exact filters.
+        rows, columns, depth, dense_warps: of the dense layers.
+        precision: of the products of tiles in fp32: "ieee", "tf32x3" or "tf32" (mixed16 takes "tf32").
+    """
+
+    channels: int | None = None
+    table_bytes: int = 160 * 1024
+    edges: int = 32
+    warps: int = 4
+    exact_edges: int = 32
+    exact_warps: int = 8
+    rows: int = 32
+    columns: int = 64
+    depth: int = 32
+    dense_warps: int = 4
+    precision: str = "ieee"
+
+
+@dataclass(frozen=True)
+class NearList:
+    """The near neighbours, as `neighbors.triton.select_near` leaves them; see there for shapes."""
+
+    near: Tensor
+    distance: Tensor
+    count: Tensor
+    capacity: int
+    centred: Tensor
+    box: Tensor
+    periodic: bool
+
+
+def why_not(model: SchNet, exact: bool) -> str | None:
+    """Why the kernels cannot evaluate this network; None if they can."""
+    hyper = model.hyper
+    widest = max(hyper.features, hyper.filters, hyper.basis_size, *hyper.filter_hidden, *hyper.output, 0)
+    if widest > LARGEST:
+        return f"a layer of the network is {widest} wide, the GPU kernels hold {LARGEST}"
+    if exact and len(hyper.filter_hidden) != 1:
+        return f"filters: exact needs a filter network with one hidden layer, this one has {len(hyper.filter_hidden)}"
+    return None
+
+
+def _up(n: int) -> int:
+    """The next power of two, at least 16 (the smallest side of a product of tiles)."""
+    return max(16, 1 << (n - 1).bit_length())
+
+
+def _pad(matrix: Tensor, *sizes: int) -> Tensor:
+    """Filled up with zeros: a padded channel is 0 and has no weight."""
+    out = matrix.new_zeros(sizes)
+    out[tuple(slice(0, n) for n in matrix.shape)] = matrix
+    return out
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer [K, N], padded; `back` is its transpose. 16-bit weights carry a scale for each column."""
+
+    weight: Tensor
+    scale: Tensor
+    back: Tensor
+    back_scale: Tensor
+    bias: Tensor | None
+
+
+class DeviceSchNet:
+    """One network over the beads `first` to `first + n` of the flat batch.
+
+    Args:
+        model: the network.
+        tables: its filter tables; None: exact filters.
+        types: [n] embedding row of each bead.
+        first: their first flat row.
+        precision: "fp64", "fp32", or "mixed16" (16-bit tables, weights and gathered features; fp32 sums).
+        device: where the kernels run.
+        tiles: shapes of the tiles.
+
+    Raises:
+        InputError: a network that the kernels cannot hold.
+    """
+
+    def __init__(
+        self,
+        model: SchNet,
+        tables: FilterTables | None,
+        types: Tensor,
+        first: int,
+        precision: Precision,
+        device: torch.device,
+        tiles: Tiles = Tiles(),  # noqa: B008 (frozen)
+    ) -> None:
+        reason = why_not(model, exact=tables is None)
+        if reason is not None:
+            raise InputError(reason)
+        hyper = model.hyper
+        self.hyper, self.first, self.n, self.tiles = hyper, first, len(types), tiles
+        self.cutoff = hyper.cutoff
+        self.dtype = torch.float64 if precision == "fp64" else torch.float32
+        self._mixed = precision == "mixed16"
+        self._stored = torch.float16 if self._mixed else self.dtype
+        self._product = "tf32" if self._mixed else tiles.precision
+        self._device = device
+        self._act = ACTIVATION_CODES[hyper.activation]
+        self.H, self.F = _up(hyper.features), _up(hyper.filters)
+        self._exact = tables is None
+        self.channels = self.F if tables is None else self._slice(tables)
+        blocks = [self._block(b) for b in model.blocks]
+        self._input = [b[0] for b in blocks]
+        self._update = [b[1:] for b in blocks]
+        self._output = [self._layer(layer) for layer in list(model.output)[:-1]]
+        last: Any = model.output[-1]
+        self._widths = [self.H, *(int(layer.weight.shape[1]) for layer in self._output)]
+        self._last = self._put(_pad(last.weight.detach()[0].double(), self._widths[-1]))
+        self._last_bias = self._put(torch.zeros(1) if last.bias is None else last.bias.detach())
+        if tables is None:
+            self._filters = [self._filter_weights(model, b) for b in range(hyper.blocks)]
+        else:
+            self._step = tables.cutoff / tables.intervals
+            self._intervals = tables.intervals
+            self._tables = [self._table(torch.from_numpy(rows)) for rows in tables.rows]
+        self._allocate(model, types)
+
+    def _slice(self, tables: FilterTables) -> int:
+        if self.tiles.channels is not None:
+            return min(self.tiles.channels, self.F)
+        size = torch.finfo(self._stored).bits // 8 * (2 if self._mixed else 3) * (tables.intervals + 1)
+        channels = self.F
+        while channels > 8 and channels * size > self.tiles.table_bytes:
+            channels //= 2
+        return channels
+
+    def _put(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        return x.detach().to(self._device, dtype or self.dtype).contiguous()
+
+    def _scaled(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """[K, N] -> as stored, and the scale of each column."""
+        scale = matrix.abs().amax(dim=0) if self._mixed else torch.ones(matrix.shape[1])
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        return self._put(matrix / scale, self._stored), self._put(scale)
+
+    def _layer(self, linear: Any) -> Layer:
+        weight = linear.weight.detach().double().T
+        weight = _pad(weight, *map(_up, weight.shape))
+        bias = None if linear.bias is None else self._put(_pad(linear.bias.detach().double(), weight.shape[1]))
+        return Layer(*self._scaled(weight), *self._scaled(weight.T), bias)
+
+    def _block(self, block: Any) -> tuple[Layer, Layer, Layer]:
+        return self._layer(block.input), self._layer(block.update[0]), self._layer(block.update[1])
+
+    def _table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """[K + 1, 3, F] -> [F / C, K + 1, 3 or 2, C], and the scales [2, F] of v and s."""
+        rows = _pad(rows, rows.shape[0], 3, self.F)
+        scale = torch.ones(2, self.F)
+        if self._mixed:
+            rows = rows[:, :2]
+            scale = rows.abs().amax(dim=0)
+            scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+            rows = rows / scale
+        sliced = rows.reshape(len(rows), rows.shape[1], -1, self.channels).permute(2, 0, 1, 3)
+        return self._put(sliced, self._stored), self._put(scale)
+
+    def _filter_weights(self, model: SchNet, block: int) -> tuple[Tensor, ...]:
+        """centers, gamma, w1, b1, w2, b2 of the kernels in `filters.py`."""
+        net: Any = model.blocks[block]
+        first, second = net.filter
+        r, hidden = _up(first.in_features), _up(first.out_features)
+        bias = second.weight.new_zeros(second.out_features) if second.bias is None else second.bias.detach()
+        return (
+            self._put(_pad(model.basis.centers.double(), r)),
+            self._put(_pad(model.basis.gamma.double(), r)),
+            self._put(_pad(first.weight.detach().double().T, r, hidden)),
+            self._put(_pad(first.bias.detach().double(), hidden)),
+            self._put(_pad(second.weight.detach().double().T, hidden, self.F)),
+            self._put(_pad(bias.double(), self.F)),
+        )
+
+    def _allocate(self, model: SchNet, types: Tensor) -> None:
+        def new(width: int, dtype: torch.dtype = self.dtype) -> Tensor:
+            return torch.zeros(self.n, width, dtype=dtype, device=self._device)
+
+        embedding = model.embedding.detach().double()
+        start: Any = model.blocks[0]
+        rows = types.long().cpu()
+        self._x0 = self._put(_pad(embedding, len(embedding), self.H)[rows])
+        first = embedding @ start.input.weight.detach().double().T
+        self._h = [self._put(_pad(first, len(first), self.F)[rows], self._stored)]
+        self._h += [new(self.F, self._stored) for _ in model.blocks[1:]]
+        self._z = [new(self.H) for _ in model.blocks]
+        self._outputs = [new(width) for width in self._widths[1:]]
+        self._x, self._message, self._gh = new(self.H), new(self.F), new(self.F)
+        self._gx, self._gt, self._ga = new(self.H), new(self.H), new(self.F)
+        self._gout = [new(width) for width in self._widths]
+        self._gout[-1][:] = self._last  # all there is to a gradient where the output network is one layer
+
+    def run(self, neighbors: NearList, energy: Tensor, forces: Tensor) -> None:
+        """Add the energy of each bead to `energy` [B] float64; write the forces to `forces` [F / C, B, 3]."""
+        x = self._x0
+        for b, (first, second) in enumerate(self._update):
+            self._gather(b, neighbors)
+            self._dense(self._message, first, self._z[b])
+            self._dense(self._z[b], second, self._x, prelude=dense.ACTIVATED, residual=x)
+            x = self._x
+            if b + 1 < len(self._update):
+                self._dense(x, self._input[b + 1], self._h[b + 1])
+        gradient = self._output_network(energy)
+        for b in reversed(range(len(self._update))):
+            first, second = self._update[b]
+            self._dense(gradient, second, self._gt, back=True)
+            self._dense(self._gt, first, self._ga, prelude=dense.SLOPED, z=self._z[b], back=True)
+            self._scatter(b, neighbors, forces)
+            if b > 0:
+                self._dense(self._gh, self._input[b], self._gx, residual=gradient, back=True)
+                gradient = self._gx
+
+    def _output_network(self, energy: Tensor) -> Tensor:
+        """The energies of the beads, and their gradient with respect to the features [n, H]."""
+        z, prelude = self._x, dense.PLAIN
+        for layer, out in zip(self._output, self._outputs, strict=True):
+            self._dense(z, layer, out, prelude=prelude)
+            z, prelude = out, dense.ACTIVATED
+        grid = (-(-self.n // 32),)
+        dense.readout[grid](
+            z, self._last, self._last_bias, energy, self.n, self.first,
+            K=self._widths[-1], ACTIVATED=prelude == dense.ACTIVATED, ACT=self._act, BM=32, num_warps=4,
+        )  # fmt: skip
+        if not self._output:
+            return self._gout[0]
+        g, broadcast = self._last, True
+        for k in reversed(range(len(self._output))):
+            out = self._gout[k]
+            self._dense(
+                g, self._output[k], out, prelude=dense.SLOPED, z=self._outputs[k], back=True, broadcast=broadcast
+            )
+            g, broadcast = out, False
+        return g
+
+    def _dense(
+        self, a: Tensor, layer: Layer, out: Tensor, prelude: int = dense.PLAIN, z: Tensor | None = None,
+        residual: Tensor | None = None, back: bool = False, broadcast: bool = False,
+    ) -> None:  # fmt: skip
+        weight, scale = (layer.back, layer.back_scale) if back else (layer.weight, layer.scale)
+        bias = None if back else layer.bias
+        k, n = weight.shape
+        columns = min(self.tiles.columns, n)
+        grid = (-(-self.n // self.tiles.rows), n // columns)
+        dense.dense[grid](
+            a, a if z is None else z, weight, scale, scale if bias is None else bias,
+            out if residual is None else residual, out, self.n,
+            STRIDE=0 if broadcast else k, K=k, N=n, PRELUDE=prelude, ACT=self._act, SCALED=self._mixed,
+            BIASED=bias is not None, ADD=residual is not None, PRECISION=self._product,
+            BM=self.tiles.rows, BN=columns, BK=min(self.tiles.depth, k), num_warps=self.tiles.dense_warps,
+        )  # fmt: skip
+
+    def _gather(self, block: int, near: NearList) -> None:
+        listed = (near.near, near.distance, near.count, self._message, near.capacity, self.first)
+        if self._exact:
+            filters.gather_messages_exact[(self.n,)](
+                self._h[block], *self._filters[block], *listed, **self._exact_shape(block)
+            )
+            return
+        message.gather_messages[(self.n, self.F // self.channels)](
+            self._h[block], *self._tables[block], *listed, **self._table_shape()
+        )
+
+    def _scatter(self, block: int, near: NearList, forces: Tensor) -> None:
+        common: dict[str, Any] = {
+            "FEATURES": block > 0, "ADD": block < len(self._update) - 1, "PERIODIC": near.periodic,
+        }  # fmt: skip
+        listed = (near.near, near.distance, near.count, near.centred, near.box, self._gh, forces, near.capacity)
+        if self._exact:
+            filters.scatter_gradients_exact[(self.n,)](
+                self._h[block], self._ga, *self._filters[block], *listed, self.first,
+                **common, **self._exact_shape(block),
+            )  # fmt: skip
+            return
+        message.scatter_gradients[(self.n, self.F // self.channels)](
+            self._h[block], self._ga, *self._tables[block], *listed, self.first, forces.shape[1],
+            **common, **self._table_shape(),
+        )  # fmt: skip
+
+    def _table_shape(self) -> dict[str, Any]:
+        return {
+            "F": self.F, "INTERVALS": self._intervals, "STEP": self._step, "CUBIC": not self._mixed,
+            "C": self.channels, "E": self.tiles.edges, "num_warps": self.tiles.warps,
+        }  # fmt: skip
+
+    def _exact_shape(self, block: int) -> dict[str, Any]:
+        hyper = self.hyper
+        r, hidden = self._filters[block][2].shape
+        return {
+            "F": self.F, "R": r, "HIDDEN": hidden, "ACT": self._act, "EXPNORMAL": hyper.basis == "expnormal",
+            "ALPHA": hyper.alpha, "ORIGIN": hyper.basis_lower, "BASIS_COSINE": hyper.basis_envelope == "cosine",
+            "COSINE": hyper.filter_envelope == "cosine", "LOWER": hyper.lower, "UPPER": hyper.cutoff,
+            "FILTER_UPPER": hyper.filter_cutoff or hyper.cutoff, "PRECISION": self._product,
+            "E": self.tiles.exact_edges, "num_warps": self.tiles.exact_warps,
+        }  # fmt: skip

@@ -1,0 +1,105 @@
+"""The compiled loop for potentials with a SchNet: priors and network in one block of steps.
+
+With many replicas each is carried by one thread, as in `compiled.py`. With fewer replicas than threads, all threads work
+on one replica after the other; every bit is the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+from mdflash.integrators.cpu import after_force, before_force
+from mdflash.neighbors.cpu import moved_too_far
+from mdflash.potentials.priors.cpu import Listed
+from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together, make_pairs, make_work
+from mdflash.propagate.replica import prior_forces, rebuild
+
+
+def _carrier(team: bool) -> Any:
+    """Compile the loop over the steps of one replica, for one thread or for all."""
+
+    @njit(cache=True, error_model="numpy")
+    def carry(
+        s, listed, nonbonded, networks, system, mass, replica_id, kT, seed, first_step, steps, skin, box, x, v, f
+    ):
+        """One replica through `steps` steps, in place; returns its energy and the step that failed, or -1.
+
+        With 0 steps: brings f up to date with x.
+        """
+        n = x.shape[0]
+        cutoff = nonbonded.cutoff[system]
+        row = nonbonded.first[system] + system
+        exclusion_start = nonbonded.exclusion_start[row : row + n + 1]
+        start, neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
+
+        reach = networks.cutoff[system]
+        own_exclusion_start = networks.exclusion_start[row : row + n + 1]
+        own_start, own_neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
+        work = make_work(networks, system, n if reach > 0.0 else 0)
+        pairs = make_pairs(networks, system, 0)
+
+        built_at = np.full((n, 3), np.nan)
+        energy = np.nan
+        for step in range(first_step, first_step + max(steps, 1)):
+            if steps > 0:
+                before_force(s, x, v, f, mass, kT, seed, replica_id, step)
+            if moved_too_far(x, built_at, skin):
+                if cutoff > 0.0:
+                    neighbor = rebuild(x, cutoff + skin, box, exclusion_start, nonbonded.exclusion, start, neighbor)
+                if reach > 0.0:
+                    own_neighbor = rebuild(
+                        x, reach + skin, box, own_exclusion_start, networks.exclusion, own_start, own_neighbor
+                    )
+                    if own_neighbor.shape[0] > pairs.knot.shape[0]:
+                        pairs = make_pairs(networks, system, own_neighbor.shape[0])
+                built_at[:] = x
+            energy = prior_forces(listed, nonbonded, system, box, start, neighbor, x, f)
+            if reach > 0.0:
+                if team:
+                    energy += evaluate_together(networks, system, box, own_start, own_neighbor, x, pairs, work, f)
+                else:
+                    energy += evaluate_alone(networks, system, box, own_start, own_neighbor, x, pairs, work, f)
+            if not np.isfinite(energy):
+                return energy, step
+            if steps > 0:
+                after_force(s, v, f, mass)
+        return energy, -1
+
+    return carry
+
+
+_carry_alone = _carrier(team=False)
+_carry_together = _carrier(team=True)
+
+
+@njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
+def block_of_each(
+    s, distance, angle_cosine, angle, dihedral, nonbonded, networks, layout, kT, seed, first_step, steps, skin, box,
+    x, v, f, energy, failed,
+):  # fmt: skip
+    """A block of steps, every replica by one thread."""
+    for r in prange(energy.shape[0]):
+        listed = Listed(distance, angle_cosine, angle, dihedral)  # a parallel loop takes no nested tuples
+        a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+        energy[r], failed[r] = _carry_alone(
+            s, listed, nonbonded, networks, layout.system[r], layout.mass[a:b], layout.replica_id[r], kT[r], seed,
+            first_step, steps, skin, box, x[a:b], v[a:b], f[a:b],
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def block_together(
+    s, distance, angle_cosine, angle, dihedral, nonbonded, networks, layout, kT, seed, first_step, steps, skin, box,
+    x, v, f, energy, failed,
+):  # fmt: skip
+    """A block of steps, every replica by all threads."""
+    listed = Listed(distance, angle_cosine, angle, dihedral)
+    for r in range(energy.shape[0]):
+        a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+        energy[r], failed[r] = _carry_together(
+            s, listed, nonbonded, networks, layout.system[r], layout.mass[a:b], layout.replica_id[r], kT[r], seed,
+            first_step, steps, skin, box, x[a:b], v[a:b], f[a:b],
+        )  # fmt: skip

@@ -1,0 +1,107 @@
+"""`mdflash energy`, as a user types it, against mlcg's own numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mdflash.cli.app import app
+from mdflash.errors import InputError, MdflashError
+from mdflash.forcefield import save_forcefield
+from mdflash.importers.mlcg import import_mlcg
+from mdflash.io.topology import mdtraj_topology
+
+
+def mdflash(*arguments: object) -> str:
+    """What the command prints; its error, if it ends in one."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if isinstance(result.exception, MdflashError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def chignolin(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+    """The force field folder, and what mlcg computed."""
+    folder = tmp_path_factory.mktemp("ff") / "cln"
+    ff = import_mlcg([reference_dir / "mlcg" / "schnet_cln_ca_specialized_model_and_config.pt"], None, "cln")
+    save_forcefield(folder, ff)
+    with np.load(reference_dir / "cln_ca_schnet.npz") as data:
+        return folder, {k: data[k] for k in data.files}
+
+
+def rms(values: np.ndarray) -> float:
+    return float(np.sqrt((values**2).mean()))
+
+
+@pytest.mark.parametrize(("precision", "bar"), [("fp64", 1e-9), ("fp32", 3e-5)])
+def test_npy_frames(precision: str, bar: float, chignolin, tmp_path: Path) -> None:
+    folder, npz = chignolin
+    np.save(tmp_path / "x.npy", npz["positions"])
+    mdflash("energy", folder, "--frames", tmp_path / "x.npy", "--precision", precision, "--out", tmp_path / "e.npz")
+    with np.load(tmp_path / "e.npz") as found:
+        terms = ["SchNet", "angles", "bonds", "dihedrals", "non_bonded"]
+        assert sorted(found.files) == sorted(["energy", "forces", *(f"energy_{t}" for t in terms)])
+        assert rms(found["forces"] - npz["F_total_f64"]) <= bar * rms(npz["F_total_f64"])
+        assert np.abs(found["energy"] - npz["E_total_f64"]).max() <= bar * np.abs(npz["E_total_f64"]).max()
+        for term in terms:
+            expected = npz[f"E_{'pseudo_ca_dihedral' if term == 'dihedrals' else term}_f64"]
+            assert np.abs(found[f"energy_{term}"] - expected).max() <= bar * np.abs(expected).max()
+
+
+def test_one_frame_and_trajectories_in_nanometres(chignolin, tmp_path: Path) -> None:
+    folder, npz = chignolin
+    from mdflash.forcefield import load_forcefield
+
+    system, _ = load_forcefield(folder).system()
+    frames = npz["positions"] - npz["positions"].mean(axis=1, keepdims=True)
+    np.save(tmp_path / "one.npy", frames[3])
+    trajectory = mdtraj.Trajectory((frames / 10).astype(np.float32), mdtraj_topology(system))
+    trajectory.save_dcd(str(tmp_path / "x.dcd"))
+    found = {}
+    for name in ("one.npy", "x.dcd"):
+        mdflash("energy", folder, "--frames", tmp_path / name, "--out", tmp_path / "e.npz", "--system", "cln")
+        with np.load(tmp_path / "e.npz") as data:
+            found[name] = data["energy"]
+    assert found["one.npy"] == pytest.approx(npz["E_total_f64"][[3]], rel=1e-9)
+    assert found["x.dcd"] == pytest.approx(npz["E_total_f64"], rel=1e-4)  # DCD keeps float32
+
+
+def test_wrong_input_is_one_clear_sentence(chignolin, tmp_path: Path) -> None:
+    folder, npz = chignolin
+    x, out = tmp_path / "x.npy", tmp_path / "e.npz"
+
+    def refused(match: str, frames: np.ndarray | None = None, *more: object, ff: object = folder) -> None:
+        if frames is not None:
+            np.save(x, frames)
+        with pytest.raises(MdflashError, match=match) as caught:
+            mdflash("energy", ff, "--frames", x, "--out", out, *more)
+        assert caught.value.exit_code == 2 and not out.exists()
+
+    good = npz["positions"]
+    refused("no such file")
+    refused(r"x\.npy.*\[8, 9, 3\].*needs \[frames, 10, 3\]", good[:, :9])
+    refused("holds no frames", good[:0])
+    nan = good.copy()
+    nan[5, 2, 1] = np.nan
+    refused(r"x\.npy: frame 5: the position of ASP 3 CA \(bead 2\)", nan)
+    clash = good.copy()
+    clash[4, 6] = clash[4, 2]
+    refused(r"frame 4: the term 'SchNet'|frame 4: the term 'non_bonded'", clash)
+    refused("mixed16 needs 16-bit kernels", good, "--precision", "mixed16")
+    refused("there is no 'other'|systems are: cln", good, "--system", "other")
+    refused("no such folder; shipped force fields", good, ff="nowhere")
+    x.write_text("not an array")
+    refused(r"x\.npy: cannot be read as a \.npy")
+
+
+def test_a_force_field_without_its_molecule_asks_for_one(reference_dir: Path, tmp_path: Path) -> None:
+    save_forcefield(tmp_path / "ff", import_mlcg([reference_dir / "mlcg" / "prior.pt"], None, "priors"))
+    np.save(tmp_path / "x.npy", np.zeros((1, 5, 3)))
+    with pytest.raises(InputError, match=r"holds 0 systems.*--system"):
+        mdflash("energy", tmp_path / "ff", "--frames", tmp_path / "x.npy", "--out", tmp_path / "e.npz")
