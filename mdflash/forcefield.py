@@ -214,7 +214,7 @@ def _describe(ff: ForceField, provenance: bool = True) -> dict[str, Any]:
 
 def save_forcefield(folder: Path, ff: ForceField) -> None:
     """Write a force field folder (created if needed; files of the same names are replaced)."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
@@ -223,7 +223,7 @@ def save_forcefield(folder: Path, ff: ForceField) -> None:
         for key, array in n.weights.items()
     }
     if weights:
-        save_file(weights, folder / "weights.safetensors")
+        (folder / "weights.safetensors").write_bytes(save(weights))
     for system, start in ff.systems:
         (folder / "systems").mkdir(exist_ok=True)
         save_system(folder / "systems" / f"{system.name}.safetensors", system, start)

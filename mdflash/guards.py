@@ -6,9 +6,9 @@
     retry    the replica goes back to the last boundary and does the stretch to the next one alone, with half the time
              step (then a quarter, an eighth); when all fail, it is frozen
 
-Boundaries are the steps at which a report, an exchange or the guard itself (every `STRETCH` steps) is due. They depend on
-nothing but the run's input, and the state of the last one is part of every checkpoint: so what is restored does not depend
-on how blocks fell, nor on where a run was stopped and resumed.
+Boundaries are the steps at which a report, an exchange or the guard itself (every `STRETCH` steps) is due. They
+depend on nothing but the run's input, and the state of the last one is part of every checkpoint: so what is restored
+does not depend on how blocks fell, nor on where a run was stopped and resumed.
 """
 
 from __future__ import annotations
@@ -111,6 +111,10 @@ class Guard:
         """A run starts or goes on."""
         if self._anchor is None:
             self.mark(state)
+
+    def forget(self) -> None:
+        """The state was changed from outside: the last boundary no longer leads to it."""
+        self._anchor = None
 
     def mark(self, state: State) -> None:
         """Here is a boundary, where everything is in order: what fails from now on comes back to this state."""

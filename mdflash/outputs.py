@@ -7,16 +7,19 @@ next one writes the same bytes again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from mdflash import __version__
 from mdflash.config.schema import RunConfig
 from mdflash.io.background import BackgroundWriter
 from mdflash.io.checkpoint import Checkpoint, save_checkpoint
+from mdflash.io.exchange_log import ExchangeLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.writer import FrameWriter, Target, writer_class
@@ -88,37 +91,42 @@ class Outputs:
         config: RunConfig,
         layout: Layout,
         identity: Mapping[str, Any],
-        frames: Mapping[str, int] | None,
-        rows: int | None,
+        before: Mapping[str, Any] | None,
     ) -> None:
-        """As `create` (frames and rows None) or `resume` (from these numbers on)."""
+        """As `create` (`before` is None) or `resume` (from the numbers of that checkpoint's header on)."""
         self.folder, self.layout, self._identity = folder, layout, dict(identity)
         self._keep = config.output.checkpoint.keep
         self._background = BackgroundWriter()
-        self.log = LogWriter.create(folder.log) if rows is None else LogWriter.resume(folder.log, rows)
+        self.log = LogWriter.create(folder.log) if before is None else LogWriter.resume(folder.log, before["log_rows"])
+        self.exchange: ExchangeLog | None = None
+        if config.exchange is not None:
+            path = folder.path / "exchange.csv"
+            self.exchange = (
+                ExchangeLog.create(path, layout.replica_ids)
+                if before is None
+                else ExchangeLog.resume(path, before["exchange_size"])
+            )
         self.writers: list[FrameWriter] = []
         if config.output.trajectory.format != "none":
             kind = writer_class(config.output.trajectory.format)
             for target in _targets(folder, layout, config):
                 self.writers.append(
                     kind.create(target)
-                    if frames is None
-                    else kind.resume(target, frames.get(target.system.name, 0))
+                    if before is None
+                    else kind.resume(target, before["frames"].get(target.system.name, 0))
                 )
         self.reporters: list[Reporter] = [LogReporter(config.log_every, self.log, layout, self._background)]
         if config.trajectory_every is not None:
             self.reporters.append(FrameReporter(config.trajectory_every, self.writers, self._background))
 
     @classmethod
-    def create(
-        cls, folder: RunFolder, config: RunConfig, layout: Layout, identity: Mapping[str, Any]
-    ) -> Outputs:
+    def create(cls, folder: RunFolder, config: RunConfig, layout: Layout, identity: Mapping[str, Any]) -> Outputs:
         """New, empty files. `identity` (versions, digests) goes into every checkpoint.
 
         Raises:
             StorageError: a file exists or cannot be written.
         """
-        return cls(folder, config, layout, identity, None, None)
+        return cls(folder, config, layout, identity, None)
 
     @classmethod
     def resume(
@@ -134,13 +142,29 @@ class Outputs:
         Raises:
             StorageError: a file is missing or holds less than the checkpoint counts on.
         """
-        header = checkpoint.header
-        return cls(folder, config, layout, identity, header["frames"], header["log_rows"])
+        return cls(folder, config, layout, identity, checkpoint.header)
+
+    def attach(self, simulation: Simulation) -> None:
+        """Follow the simulation from now on."""
+        simulation.reporters.extend(self.reporters)
+        if simulation.exchange is not None:
+            simulation.exchange.listeners.append(self._exchanged)
+
+    def _exchanged(self, step: int, time: float, labels: npt.NDArray[np.int64]) -> None:
+        assert self.exchange is not None
+        self._background.submit(partial(self.exchange.append, step, time, labels))
 
     def report(self, simulation: Simulation) -> None:
-        """Report the start of a run (step 0), which no reporter's schedule contains."""
+        """Report the start of a run (step 0), which no schedule contains."""
         for reporter in self.reporters:
             reporter.report(simulation)
+        if simulation.exchange is not None:
+            self._exchanged(simulation.state.step, simulation.time, simulation.exchange.labels(simulation.state))
+
+    @property
+    def _flushes(self) -> list[Callable[..., None]]:
+        tables = [self.log] if self.exchange is None else [self.log, self.exchange]
+        return [file.flush for file in (*tables, *self.writers)]
 
     def checkpoint(self, simulation: Simulation) -> None:
         """Bring everything reported so far to the disk, then write a checkpoint of this step.
@@ -148,14 +172,17 @@ class Outputs:
         Raises:
             StorageError: disk full, for example; the checkpoint before stays valid.
         """
-        for flush in (self.log.flush, *(w.flush for w in self.writers)):
+        for flush in self._flushes:
             self._background.submit(partial(flush, sync=True))
         self._background.barrier()
         state = simulation.state
+        arrays = {name: getattr(state, name).numpy() for name in ARRAYS}
+        arrays |= {"replica_ids": np.array(self.layout.replica_ids)} | simulation.guard.arrays()
+        if simulation.exchange is not None:
+            arrays |= simulation.exchange.arrays()
         save_checkpoint(
             self.folder.checkpoint,
-            {name: getattr(state, name).numpy() for name in ARRAYS}
-            | {"replica_ids": torch.tensor(self.layout.replica_ids).numpy()},
+            arrays,
             {
                 "mdflash_checkpoint": 1,
                 "version": __version__,
@@ -164,6 +191,7 @@ class Outputs:
                 "seed": simulation.seed,
                 "frames": {w.target.system.name: w.frames for w in self.writers},
                 "log_rows": self.log.rows,
+                "exchange_size": 0 if self.exchange is None else self.exchange.size,
                 **self._identity,
             },
             keep=self._keep,
@@ -177,7 +205,7 @@ class Outputs:
     def close(self) -> None:
         """Write what was reported, and close every file."""
         try:
-            for flush in (self.log.flush, *(w.flush for w in self.writers)):
+            for flush in self._flushes:
                 self._background.submit(flush)
         finally:
             self._background.close()
@@ -191,12 +219,17 @@ def restore(simulation: Simulation, checkpoint: Checkpoint) -> None:
         getattr(simulation.state, name).copy_(torch.from_numpy(checkpoint.arrays[name]))
     simulation.state.step = int(checkpoint.header["step"])
     simulation.up_to_date()
+    simulation.guard.restore(checkpoint.arrays, simulation.state)
+    if simulation.exchange is not None:
+        simulation.exchange.restore(checkpoint.arrays)
 
 
 def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
     """About how much a run of `steps` steps will write."""
     total = 3 * layout.n_beads * 8 * 3 * config.output.checkpoint.keep
     total += 110 * layout.n_replicas * (steps // config.log_every + 1)
+    if config.exchange_every is not None:
+        total += (24 + 3 * layout.n_replicas) * (steps // config.exchange_every + 1)
     if config.trajectory_every is not None:
         per_bead = 5 if config.output.trajectory.format == "xtc" else 12
         total += per_bead * layout.n_beads * (steps // config.trajectory_every + 1)

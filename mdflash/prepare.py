@@ -17,7 +17,9 @@ import torch
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
 from mdflash.errors import InputError
+from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefield import ForceField, load_forcefield
+from mdflash.guards import Guard
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
@@ -66,14 +68,23 @@ class Prepared:
         return Simulation(
             self.layout,
             self.potential,
-            State.at(self.layout, self.start, torch.tensor(config.temperatures), config.box),
+            State.at(self.layout, self.start, torch.tensor(config.temperatures, dtype=torch.float64), config.box),
             make_integrator(config.dynamics),
             seed=config.dynamics.seed,
             skin=config.neighbors.skin,
             remove_com_motion=config.dynamics.remove_com_motion,
             precision=config.model.precision,
             kernels=config.model.kernels,
+            exchange=make_exchange(config, self.layout),
+            guard=Guard(self.layout, config.guards.nonfinite, config.guards.max_force),
         )
+
+
+def make_exchange(config: RunConfig, layout: Layout) -> ReplicaExchange | None:
+    """The exchange that a run asks for."""
+    if config.exchange is None or config.exchange_every is None:
+        return None
+    return ReplicaExchange(layout, config.exchange.temperatures, config.exchange_every, config.exchange.scheme)
 
 
 def make_integrator(dynamics: Dynamics) -> Integrator:
@@ -105,7 +116,7 @@ def prepare(config: RunConfig) -> Prepared:
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
     layout = Layout(tuple(systems), config.counts)
     start = torch.from_numpy(np.concatenate(starts))
-    State.at(layout, start, torch.tensor(config.temperatures))  # refuses a NaN, naming replica and bead
+    State.at(layout, start, torch.tensor(config.temperatures, dtype=torch.float64))  # refuses a NaN, naming replica and bead
     return Prepared(config, layout, forcefields, build_potential(forcefields, layout), start, tuple(notes))
 
 

@@ -42,6 +42,7 @@ MAY_CHANGE = frozenset(
         "dynamics.steps",
         "output.folder",
         "output.checkpoint",
+        "guards",
         "neighbors.skin",
         "hardware",
         "structure",
@@ -199,9 +200,7 @@ def _discard_leftovers(folder: RunFolder) -> None:
         folder.fresh()
 
 
-def _carry_out(
-    plan: Plan, folder: RunFolder, checkpoint: Checkpoint | None, source: Path, watch: Watch
-) -> None:
+def _carry_out(plan: Plan, folder: RunFolder, checkpoint: Checkpoint | None, source: Path, watch: Watch) -> None:
     prepared, simulation = plan.prepared, plan.simulation
     config = prepared.config
     identity = _identity(prepared)
@@ -216,7 +215,8 @@ def _carry_out(
             atomic_write(folder.resolved, resolved_yaml(config))
             log.write(simulation.state.step, "resume", version=__version__, notes=list(checkpoint.notes))
         try:
-            simulation.reporters.extend(outputs.reporters)
+            outputs.attach(simulation)
+            simulation.guard.listeners.append(log.write)
             manifest.write("running", outputs)
             _loop(simulation, outputs, config, watch)
         except Interrupted as stopped:
@@ -321,9 +321,7 @@ class _Manifest:
                 {"name": s.name, "beads": s.n_beads, "replicas": n, "sha256": s.digest}
                 for s, n in zip(layout.systems, layout.counts, strict=True)
             ],
-            "forcefields": [
-                {"name": f.name, "sha256": f.digest} for f in dict.fromkeys(prepared.forcefields)
-            ],
+            "forcefields": [{"name": f.name, "sha256": f.digest} for f in dict.fromkeys(prepared.forcefields)],
             "total_steps": config.total_steps,
         }
 
@@ -337,6 +335,7 @@ class _Manifest:
                 **self._fixed,
                 "status": status,
                 "step": self.simulation.state.step,
+                **self._counted(),
                 "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "timing": {
                     "wall_seconds": round(self._seconds_before + seconds, 3),
@@ -345,3 +344,14 @@ class _Manifest:
                 },
             },
         )
+
+    def _counted(self) -> dict[str, Any]:
+        """What exchange and guard have counted, where there is something to say."""
+        found: dict[str, Any] = {}
+        guard, exchange, ids = self.simulation.guard, self.simulation.exchange, self.simulation.layout.replica_ids
+        if exchange is not None:
+            found["exchange"] = exchange.summary()
+        if guard.frozen.any():
+            since = guard.frozen_since.tolist()
+            found["frozen_since_step"] = {str(r): step for r, step in zip(ids, since, strict=True) if step >= 0}
+        return found

@@ -6,8 +6,9 @@ is compiled. How steps are grouped into blocks changes no bit of the result.
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,17 +16,18 @@ import numpy.typing as npt
 import torch
 
 from mdflash.errors import InputError, UnstableError
+from mdflash.exchange.replica_exchange import ReplicaExchange
+from mdflash.guards import Guard, unstable
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
 from mdflash.minimize import Minimized, minimize
-from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.precision import Recentred
 from mdflash.potentials.priors.pack import pack
+from mdflash.potentials.schnet.flash import FlashSchNet, take_networks
 from mdflash.propagate.compiled import CompiledPriors, CompiledPropagator
 from mdflash.propagate.plain import PlainPropagator
 from mdflash.state import Layout, State
-from mdflash.system import System
 from mdflash.units import BOLTZMANN
 
 Precision = Literal["fp64", "fp32"]
@@ -68,6 +70,8 @@ class Simulation:
         remove_com_motion: take out each replica's centre of mass velocity after every step.
         precision: arithmetic of networks ("fp32": every replica recentred first); state and priors are float64.
         kernels: "auto", or "reference" for plain torch throughout.
+        exchange: replica exchange, or None.
+        guard: what happens to replicas that fail; default: they end the run.
 
     Attributes:
         reporters: asked in this order at every step they want.
@@ -85,12 +89,17 @@ class Simulation:
         remove_com_motion: bool = False,
         precision: Precision = "fp64",
         kernels: Kernels = "auto",
+        exchange: ReplicaExchange | None = None,
+        guard: Guard | None = None,
     ) -> None:
         if not 0 <= seed < 2**32:
             raise InputError(f"the seed must be a whole number from 0 to {2**32 - 1}, found {seed}")
         self.layout, self.potential, self.state, self.integrator = layout, potential, state, integrator
         self.seed, self.skin, self.remove_com_motion = seed, skin, remove_com_motion
+        self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
+        self._precision: Precision = precision
+        self._kernels: Kernels = kernels
         self.propagator = self._choose(precision, kernels)
         self._block = 16
         self._current = False
@@ -105,12 +114,15 @@ class Simulation:
             return PlainPropagator(self.layout, lowered(self.potential), *common)
         terms = self.potential.terms if isinstance(self.potential, SumPotential) else (self.potential,)
         packed = pack(terms, self.layout)
-        if not packed.rest:
-            return CompiledPropagator(self.layout, packed, *common)
-        priors: Sequence[Potential] = ()
+        networks, rest = take_networks(packed.rest, self.layout, precision, self.state.positions)
+        if not rest:
+            return CompiledPropagator(self.layout, packed._replace(networks=networks, rest=()), *common)
+        compiled: list[Potential] = []
         if len(packed.rest) < len(terms):
-            priors = (CompiledPriors(packed.listed, packed.nonbonded, self.state.box),)
-        return PlainPropagator(self.layout, SumPotential([*priors, *map(lowered, packed.rest)]), *common)
+            compiled.append(CompiledPriors(packed.listed, packed.nonbonded, self.state.box))
+        if networks is not None:
+            compiled.append(FlashSchNet(networks, self.state.box))
+        return PlainPropagator(self.layout, SumPotential([*compiled, *map(lowered, rest)]), *common)
 
     @property
     def time(self) -> float:
@@ -120,7 +132,11 @@ class Simulation:
     def evaluate(self) -> None:
         """Bring energy and forces up to date with the positions (call it after changing them)."""
         self.propagator.evaluate(self.state)
+        self._changed()
+
+    def _changed(self) -> None:
         self._current = True
+        self.guard.forget()
 
     def up_to_date(self) -> None:
         """Say that energy and forces of the state belong to its positions, as after restoring a checkpoint."""
@@ -129,7 +145,7 @@ class Simulation:
     def minimize(self, steps: int, tolerance: float = 1.0) -> Minimized:
         """Minimise the energy of every replica; see `minimize.minimize`."""
         result = minimize(self.layout, self.state, self.propagator.evaluate, steps, tolerance)
-        self._current = True
+        self._changed()
         return result
 
     def draw_velocities(self) -> None:
@@ -141,6 +157,7 @@ class Simulation:
             v[rows] = maxwell_boltzmann(masses[rows], kT, self.seed, replica)
             if self.remove_com_motion:
                 remove_com_motion(v[rows], masses[rows])
+        self.guard.forget()
 
     def kinetic_energy(self) -> npt.NDArray[np.float64]:
         """[R] in kcal/mol, from the velocities as the integrator defines them (half-step ones for langevin-middle)."""
@@ -170,21 +187,45 @@ class Simulation:
         if not self._current:
             self.evaluate()
         self._check_start()
+        self.guard.begin(self.state)
         begin, end = self.state.step, self.state.step + steps
-        while self.state.step < end and not should_stop():
+        while self.state.step < end:
+            if should_stop() and not self.guard.pending:
+                break
             step = self.state.step
-            due = min((self._next_report(r) for r in self.reporters), default=end)
-            block = min(due, end, step + self._block) - step
+            boundary = self._next_boundary(step)
+            target = min(boundary, end)
+            block = min(target, step + self._block) - step
             started = time.perf_counter()
             failed = self.propagator.advance(self.state, block)
             self._adapt(block, time.perf_counter() - started)
-            if (failed >= 0).any():
+            try:
+                self.guard.after_block(self, failed)
+                if self.state.step == target:
+                    self.guard.settle(self)
+            except UnstableError:
                 self._current = False
-                raise self._unstable(failed)
-            for reporter in self.reporters:
-                if reporter.next_report(step) == self.state.step:
-                    reporter.report(self)
+                raise
+            if self.state.step == boundary:
+                self._at_boundary(step)
         return self.state.step - begin
+
+    def _next_boundary(self, step: int) -> int:
+        """The next step at which something is due; see `guards` for what hangs on it."""
+        due = [self._next_report(r) for r in self.reporters]
+        if self.exchange is not None:
+            due.append(self.exchange.next_attempt(step))
+        return min([*due, self.guard.next_boundary(step)])
+
+    def _at_boundary(self, before: int) -> None:
+        """What is due after the block that began at the step `before`: reports, then the exchange."""
+        step = self.state.step
+        for reporter in self.reporters:
+            if reporter.next_report(before) == step:
+                reporter.report(self)
+        if self.exchange is not None and self.exchange.next_attempt(before) == step:
+            self.exchange.attempt(self)
+        self.guard.mark(self.state)
 
     def _next_report(self, reporter: Reporter) -> int:
         due = reporter.next_report(self.state.step)
@@ -204,43 +245,18 @@ class Simulation:
     def _check_start(self) -> None:
         failed = np.where(np.isfinite(self.state.energy.numpy()), -1, self.state.step)
         if (failed >= 0).any():
-            raise self._unstable(failed)
+            raise unstable(self, failed)
 
-    def _unstable(self, failed: npt.NDArray[np.int64]) -> UnstableError:
-        """Say which replica, step, bead and term; evaluated again term by term, which only an error pays for."""
-        r = int(np.flatnonzero(failed >= 0)[0])
-        step = int(failed[r])
-        system = self.layout.systems[int(self.layout.system_of_replica[r])]
-        x = self.state.positions[self.layout.rows(r)]
-        lost = torch.nonzero(~torch.isfinite(x).all(dim=1)).flatten()
-        if len(lost):
-            where = f"{system.bead_label(int(lost[0]))} has no finite position"
-        else:
-            where = self._worst_term(r, system)
-        others = int((failed >= 0).sum()) - 1
-        also = f" ({others} more replicas failed too)" if others else ""
-        return UnstableError(
-            f"replica {self.layout.replica_ids[r]} ({system.name}) became unstable at step {step} "
-            f"({step * self.integrator.timestep:g} ps): {where}{also}. "
-            f"Try a shorter time step (now {self.integrator.timestep * 1e3:g} fs) or minimise first "
-            f"(dynamics.minimize: 500)"
+    def sibling(self, state: State, timestep: float, seed: int) -> Simulation:
+        """The same simulation from another state, with another time step (ps) and seed; no reporters, no exchange."""
+        return Simulation(
+            self.layout,
+            self.potential,
+            state,
+            dataclasses.replace(self.integrator, timestep=timestep),
+            seed=seed,
+            skin=self.skin,
+            remove_com_motion=self.remove_com_motion,
+            precision=self._precision,
+            kernels=self._kernels,
         )
-
-    def _worst_term(self, replica: int, system: System) -> str:
-        """The term with the worst energy, and the bead on which it pulls hardest, of one replica."""
-        whole = self.state.positions.clone()
-        for r in range(self.layout.n_replicas):  # the others may be broken in ways of their own
-            if not bool(torch.isfinite(whole[self.layout.rows(r)]).all()):
-                whole[self.layout.rows(r)] = 0.0
-        terms = self.potential.terms if isinstance(self.potential, SumPotential) else (self.potential,)
-        worst, name, bead = -1.0, "", 0
-        for term in terms:
-            pairs = None
-            if term.cutoff is not None:
-                pairs = VerletList(self.layout, term.cutoff, 0.0, self.state.box).pairs(whole)
-            energy, forces = term.energy_and_forces(whole, self.layout, pairs)
-            size = torch.nan_to_num(forces[self.layout.rows(replica)].norm(dim=1), nan=torch.inf)
-            e = float(torch.nan_to_num(energy[replica].abs(), nan=torch.inf))
-            if e > worst:
-                worst, name, bead = e, term.name, int(size.argmax())
-        return f"term '{name}' has energy {worst:.3g} kcal/mol and pulls hardest on {system.bead_label(bead)}"

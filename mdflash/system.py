@@ -156,7 +156,7 @@ class System:
 
 def save_system(path: Path, system: System, start: npt.NDArray[np.floating[Any]] | None = None) -> None:
     """Write a System, with optional start frames [F, N, 3] in Å, as one safetensors file."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors: dict[str, npt.NDArray[Any]] = {
         "residue_index": system.residue_index,
@@ -166,7 +166,7 @@ def save_system(path: Path, system: System, start: npt.NDArray[np.floating[Any]]
     tensors |= {f"interactions/{name}": rows for name, rows in system.interactions.items()}
     if start is not None:
         tensors["start"] = np.ascontiguousarray(start, np.float64)
-    save_file(tensors, path, metadata={"header": json.dumps(system._header())})
+    path.write_bytes(save(tensors, metadata={"header": json.dumps(system._header())}))
 
 
 def load_system(path: Path) -> tuple[System, FloatArray | None]:

@@ -168,10 +168,11 @@ def test_mixed_systems_run_side_by_side(tmp_path: Path) -> None:
     from mdflash.mapping.structure import map_structure
 
     chignolin = locate("chignolin").with_suffix(".pdb")
-    rng = np.random.default_rng(3)
+    turn = np.radians(100.0) * np.arange(7)
+    helix = np.stack([2.3 * np.cos(turn), 2.3 * np.sin(turn), 1.5 * np.arange(7)], axis=1)
     lines = [
-        f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {3.0 * i:8.3f}{2.3 * (i % 2) + 0.1 * x:8.3f}{0.2 * y:8.3f}  1.00  0.00\n"
-        for i, (x, y) in enumerate(rng.normal(size=(7, 2)))
+        f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
+        for i, (x, y, z) in enumerate(helix)
     ]
     other = tmp_path / "helix.pdb"
     other.write_text("".join(lines) + "END\n")

@@ -1,12 +1,15 @@
-"""`mdflash export`: copy one replica of a run into an XTC, DCD or PDB file."""
+"""`mdflash export`: copy one replica, or one temperature, of a run into an XTC, DCD or PDB file."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mdflash.io.by_state import StateFrames
 
 
 class OutFormat(str, Enum):
@@ -17,6 +20,13 @@ class OutFormat(str, Enum):
     pdb = "pdb"
 
 
+class By(str, Enum):
+    """What a file holds: one replica through all temperatures, or one temperature through all replicas."""
+
+    replica = "replica"
+    temperature = "temperature"
+
+
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
     out: Annotated[Path, typer.Option(help="File to write.")],
@@ -24,16 +34,55 @@ def export(
     format: Annotated[OutFormat | None, typer.Option(help="Left out: the ending of --out decides.")] = None,
     stride: Annotated[int, typer.Option(help="Take every K-th frame.", metavar="K")] = 1,
     system: Annotated[str | None, typer.Option(help="Name of the system, where a run has several.")] = None,
+    by: Annotated[By, typer.Option(help="With exchange: follow a replica, or collect a temperature.")] = By.replica,
+    temperature: Annotated[
+        str | None, typer.Option(help="With --by temperature: which one.", metavar="'300 K'")
+    ] = None,
+    state: Annotated[
+        int | None, typer.Option(help="With --by temperature: its number in the ladder, from 0, instead.")
+    ] = None,
+    ladder: Annotated[
+        int | None, typer.Option(help="With --by temperature: which ladder, where a system has several.")
+    ] = None,
 ) -> None:
-    """Copy one replica of a run into an XTC, DCD or PDB file. The run may still be going on."""
+    """Copy one replica, or one temperature, of a run into an XTC, DCD or PDB file. The run may still be going on."""
     from mdflash.errors import InputError
     from mdflash.io.export import export as write
-    from mdflash.io.export import find_replica
+    from mdflash.io.export import find_replica, write_frames
 
     kinds = [kind.value for kind in OutFormat]
     kind = format.value if format is not None else out.suffix.removeprefix(".")
     if kind not in kinds:
         raise InputError(f"cannot tell the format from '{out.name}'; add --format with one of {', '.join(kinds)}")
+    if by is By.temperature:
+        found = _find_state(run, temperature, state, system, ladder)
+        frames = write_frames(found.frames(stride), found.sources[0], OutFormat(kind).value, out)
+        typer.echo(f"{out}: {frames} frames of state {found.state} of {found.sources[0].system}, from {run}")
+        return
+    if temperature is not None or state is not None or ladder is not None:
+        raise InputError("--temperature, --state and --ladder go with --by temperature")
     source = find_replica(run, replica, system)
     frames = write(source, OutFormat(kind).value, out, stride)
     typer.echo(f"{out}: {frames} frames of replica {source.replica} of {source.system}, from {source.path}")
+
+
+def _find_state(
+    run: Path, temperature: str | None, state: int | None, system: str | None, ladder: int | None
+) -> StateFrames:
+    import json
+
+    from mdflash.errors import InputError
+    from mdflash.io.by_state import find_state
+    from mdflash.units import parse
+
+    manifest = run / "manifest.json"
+    exchange = json.loads(manifest.read_text()).get("exchange") if manifest.is_file() else None
+    if exchange is None:
+        raise InputError("has no replica exchange, so there is nothing to sort by temperature", file=run)
+    try:
+        kelvin = None if temperature is None else parse(temperature, "temperature")
+    except ValueError as error:
+        raise InputError(str(error), key="--temperature") from None
+    return find_state(
+        run, exchange["temperatures_K"], state=state, temperature=kelvin, system=system, ladder=ladder
+    )

@@ -44,6 +44,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         ),
         "replicas": str(layout.n_replicas),
         "temperature": _span(simulation.state.temperature.numpy(), "K"),
+        **_sampling(simulation),
         "integrator": simulation.integrator.name,
         "time step": f"{dt * 1e3:g} fs",
         "friction": f"{simulation.integrator.friction:g} /ps",
@@ -63,6 +64,19 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         console.print(f"[yellow]note[/] {note}")
     if plan.start == "resume":
         console.print(f"[green]going on[/] at step {simulation.state.step:,} ({_time(simulation.time)})")
+
+
+def _sampling(simulation: Simulation) -> dict[str, str]:
+    """Exchange and guards, where they differ from nothing."""
+    exchange, guard = simulation.exchange, simulation.guard
+    rows = {}
+    if exchange is not None:
+        k, n = len(exchange.temperatures), len(exchange.ladders)
+        every = _time(exchange.every * simulation.integrator.timestep)
+        rows["exchange"] = f"{n} ladder{'s' if n > 1 else ''} of {k} temperatures, {exchange.scheme}, every {every}"
+    if guard.nonfinite != "stop":
+        rows["unstable replicas"] = guard.nonfinite
+    return rows
 
 
 def _time(ps: float) -> str:
@@ -155,12 +169,14 @@ class Follower:
         """Where the results are, and what to type next."""
         config = plan.prepared.config
         folder = config.folder
+        self._show_sampling(plan)
         verb = "was already finished" if plan.start == "finished" else "finished"
         self._console.print(f"[green bold]{config.name} {verb}[/]: {config.total_steps:,} steps. Results:")
         table = Table.grid(padding=(0, 2))
         for path, about in (
             ("trajectory/", "frames of every replica"),
             ("log.csv", "energies and temperatures"),
+            ("exchange.csv", "which replica held which temperature"),
             ("topology.pdb", "the beads, for viewers"),
             ("manifest.json", "versions, hashes, speed"),
         ):
@@ -171,6 +187,22 @@ class Follower:
         self._console.print("Next:")
         self._console.print(f"  mdflash info {folder}")
         self._console.print(f"  mdflash export {folder} --replica {first} --format xtc --out replica.xtc")
+        if config.exchange is not None:
+            self._console.print(f"  mdflash export {folder} --by temperature --state 0 --format xtc --out coldest.xtc")
         self._console.print(
             f"  mdflash run ... --steps {2 * config.total_steps}   (the same command, longer: goes on from here)"
         )
+
+    def _show_sampling(self, plan: Plan) -> None:
+        """Acceptance, round trips and frozen replicas."""
+        exchange, guard = plan.simulation.exchange, plan.simulation.guard
+        for replica, since in zip(plan.prepared.layout.replica_ids, guard.frozen_since.tolist(), strict=True):
+            if since >= 0:
+                self._console.print(f"[yellow]note[/] replica {replica} is frozen since step {since:,}; see events.jsonl")
+        if exchange is None:
+            return
+        for system, shares in exchange.acceptance().items():
+            shown = " ".join("-" if share is None else f"{share:.2f}" for share in shares)
+            self._console.print(f"[bold]exchange[/] {system}: accepted between neighbouring temperatures: {shown}")
+        trips = exchange.round_trips
+        self._console.print(f"[bold]exchange[/] {trips.sum()} round trips, {trips.min()} to {trips.max()} a replica")

@@ -61,7 +61,7 @@ def _temperatures(config: RunConfig) -> Iterator[Problem]:
     elif given is not None and config.exchange is not None:
         yield Problem(
             key,
-            "is set by the ladder of `exchange:`; remove this line (on the command line: --set dynamics.temperature=none)",
+            "is set by the ladder of `exchange:`; remove this line (or add --set dynamics.temperature=none)",
         )
     elif given is not None and len(given) not in (1, config.n_replicas):
         yield Problem(

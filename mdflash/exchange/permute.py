@@ -5,8 +5,8 @@ reduced energy u[i, x]: beta_i U(x) where the states are temperatures. Replicas 
 
     ln(random) < (u[i, a] + u[j, b]) - (u[i, b] + u[j, a])    [= (beta_i - beta_j) (U_a - U_b) for temperatures]
 
-which is the Metropolis rule. Random numbers are Philox4x32-10 keyed by (seed, ladder), counter (step, swap, EXCHANGE), so
-any process that knows energies and labels comes to the same decision.
+which is the Metropolis rule. Random numbers are Philox4x32-10 keyed by (seed, ladder), counter (step, swap,
+EXCHANGE), so any process that knows energies and labels comes to the same decision.
 
 * neighbours: replicas with consecutive labels, even pairs (0-1, 2-3, ...) and odd pairs (1-2, 3-4, ...) in turn.
 * gibbs: many random pairs one after the other, which comes close to an independent draw of the permutation.

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from mdflash.errors import InputError
 from mdflash.exchange.permute import FloatArray, IntArray, Scheme, permute
@@ -91,7 +90,9 @@ class ReplicaExchange:
         )
         self.attempted, self.accepted = np.zeros((2, len(layout.systems), k, k), np.int64)
         self.round_trips: IntArray = np.zeros(layout.n_replicas, np.int64)
-        self._heading: npt.NDArray[np.int8] = np.zeros(layout.n_replicas, np.int8)  # 1: from the lowest, 2: from the top
+        self._heading: npt.NDArray[np.int8] = np.zeros(
+            layout.n_replicas, np.int8
+        )  # 1: from the lowest, 2: from the top
         self.listeners: list[Listener] = []
 
     @property
@@ -158,14 +159,12 @@ class ReplicaExchange:
         state = simulation.state
         before = self.labels(state)
         active = ~simulation.guard.frozen
-        after, attempted, accepted = self.decide(
-            state.energy.numpy(), before, active, simulation.seed, state.step
-        )
+        after, attempted, accepted = self.decide(state.energy.numpy(), before, active, simulation.seed, state.step)
         self.attempted += attempted
         self.accepted += accepted
         self._visit(before)
         self._visit(after)
-        for r in np.flatnonzero(after != before):
+        for r in np.flatnonzero(after != before).tolist():
             new = float(self.temperatures[after[r]])
             state.velocities[self.layout.rows(r)] *= float(np.sqrt(new / float(state.temperature[r])))
             state.temperature[r] = new
@@ -211,8 +210,3 @@ class ReplicaExchange:
         """Count on from a checkpoint's arrays."""
         for name, array in self.arrays().items():
             array[...] = arrays[name]
-
-
-def start_state(exchange: ReplicaExchange, state: State) -> None:
-    """Set the state's temperatures to those at which a run starts."""
-    state.temperature.copy_(torch.from_numpy(exchange.start_temperatures))

@@ -1,4 +1,4 @@
-"""Copy one replica of a run into a file that other programs read: XTC, DCD or PDB."""
+"""Copy one replica, or one temperature, of a run into a file that other programs read: XTC, DCD or PDB."""
 
 from __future__ import annotations
 
@@ -87,15 +87,24 @@ def export(source: Source, format: ExportFormat, out: Path, stride: int = 1) -> 
         InputError: no frames, or (PDB) no topology.
         StorageError: `out` cannot be written.
     """
+    _check_stride(stride)
+    return write_frames(iter_frames(source.path, source.replica, stride), source, format, out)
+
+
+def _check_stride(stride: int) -> None:
     if stride < 1:
         raise InputError(f"--stride must be 1 or more, found {stride}")
+
+
+def write_frames(parts: Iterator[Frames], source: Source, format: ExportFormat, out: Path) -> int:
+    """Write frames to `out` as `export` does; `source` is one of the replicas they came from."""
     write = {"xtc": _write_xtc, "dcd": _write_dcd, "pdb": _write_pdb}[format]
     partial = out.with_name(out.name + ".tmp")
     frames = 0
 
     def counted() -> Iterator[Frames]:
         nonlocal frames
-        for part in iter_frames(source.path, source.replica, stride):
+        for part in parts:
             frames += len(part)
             yield part
 

@@ -26,74 +26,80 @@ from mdflash.potentials.schnet.cpu import (
 )
 from mdflash.potentials.schnet.pack import pack_networks
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.potentials.schnet.tables import FilterTables, Sample, filter_tables, random_sample
+from mdflash.potentials.schnet.tables import FilterTables, Sample, filter_tables, force_error
 from mdflash.state import Layout
 
 Precision = Literal["fp64", "fp32"]
 
 DTYPES: Final[Mapping[Precision, type[np.floating]]] = MappingProxyType({"fp64": np.float64, "fp32": np.float32})
-TOLERANCE: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 1e-6, "fp32": 5e-6})
-"""What the tables may add to the error of the forces, relative to their rms (fp32: half of the 1e-5 promised in all)."""
-MOST_SAMPLES = 3
-"""Molecules on which the error of one network's tables is measured, besides a random chain."""
+FORCE_ERROR: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 1e-6, "fp32": 1e-5})
+"""What the forces may be off, relative to their rms; half of it is for the tables."""
 
 
-def tables_for(
-    potentials: Sequence[SchNetPotential], layout: Layout, tolerance: float, positions: Tensor | None = None
-) -> dict[int, FilterTables]:
-    """Filter tables of every network in `potentials`, by its `id`.
-
-    Args:
-        potentials: of the layout's systems.
-        layout: the batch.
-        tolerance: of the forces, relative to their rms.
-        positions: [B, 3] Å; each system's first replica is a conformation that the error is measured on.
+def tables_for(potential: SchNetPotential, tolerance: float) -> dict[int, FilterTables]:
+    """Filter tables of every network of a potential, by its `id`.
 
     Raises:
-        ForceFieldError: the tolerance cannot be met.
+        ForceFieldError: the tolerance of the forces (relative to their rms) cannot be met.
     """
-    tables: dict[int, FilterTables] = {}
-    for potential in potentials:
-        for network in potential.networks:
-            if network is None or id(network) in tables:
-                continue
-            samples = [random_sample(network)]
-            users = [s for s, other in enumerate(potential.networks) if other is network]
-            if positions is not None:
-                for s in users[:MOST_SAMPLES]:
-                    x = layout.view(positions, s)[0].detach().to("cpu", torch.float64).numpy()
-                    samples.append(Sample(x, potential.types[s].numpy(), potential.excluded[s]))
-            tables[id(network)] = filter_tables(network, tolerance, samples)
-    return tables
+    networks = {id(network): network for network in potential.networks if network is not None}
+    return {key: filter_tables(network, tolerance) for key, network in networks.items()}
 
 
 def take_networks(
-    terms: Sequence[Potential], layout: Layout, precision: Precision, positions: Tensor | None = None
+    terms: Sequence[Potential], layout: Layout, precision: Precision, positions: Tensor
 ) -> tuple[Networks | None, tuple[Potential, ...]]:
     """Pack the SchNets among `terms` for the kernels; returns them and the terms that are left.
 
     What does not fit stays behind, with one warning that says why.
+
+    Args:
+        terms: potentials of the batch.
+        layout: the batch.
+        precision: of the kernels' arithmetic.
+        positions: [B, 3] Å; the error of the tables is checked on the first replica of each system.
     """
     taken: list[SchNetPotential] = []
     tables: dict[int, FilterTables] = {}
     for term in terms:
         if not isinstance(term, SchNetPotential):
             continue
-        busy = [
-            layout.systems[s].name
-            for s, network in enumerate(term.networks)
-            if network is not None and any(other.networks[s] is not None for other in taken)
-        ]
         try:
-            if busy:
-                raise ForceFieldError(f"system '{busy[0]}' has a second network, and the fast kernels take one")
-            tables |= tables_for([term], layout, TOLERANCE[precision], positions)
+            _refuse_second_network(term, taken, layout)
+            new = tables_for(term, FORCE_ERROR[precision] / 2)
         except ForceFieldError as error:
             warnings.warn(f"'{term.name}' runs in plain torch, which is much slower: {error}", stacklevel=2)
             continue
+        _check_tables(term, new, layout, positions, FORCE_ERROR[precision])
+        tables |= new
         taken.append(term)
     rest = tuple(t for t in terms if t not in taken)
     return (pack_networks(taken, tables, layout, DTYPES[precision]) if taken else None), rest
+
+
+def _refuse_second_network(term: SchNetPotential, taken: Sequence[SchNetPotential], layout: Layout) -> None:
+    for s, network in enumerate(term.networks):
+        if network is not None and any(other.networks[s] is not None for other in taken):
+            raise ForceFieldError(
+                f"system '{layout.systems[s].name}' has a second network, and the fast kernels take one"
+            )
+
+
+def _check_tables(
+    term: SchNetPotential, tables: Mapping[int, FilterTables], layout: Layout, positions: Tensor, limit: float
+) -> None:
+    """Warn where the tables, made for a random chain, are worse on a start frame."""
+    for s, network in enumerate(term.networks):
+        if network is None:
+            continue
+        x = layout.view(positions, s)[0].detach().to("cpu", torch.float64).numpy()
+        error = force_error(network, tables[id(network)], Sample(x, term.types[s].numpy(), term.excluded[s]))
+        if not error <= limit:
+            warnings.warn(
+                f"'{term.name}': on the start frame of '{layout.systems[s].name}' the filter tables put the forces off "
+                f"by {error:.1e} of their rms, more than {limit:.0e}; kernels: reference has the exact filters",
+                stacklevel=3,
+            )
 
 
 @njit(cache=True)
@@ -159,17 +165,22 @@ class FlashSchNet(Potential):
         potential: SchNetPotential,
         layout: Layout,
         precision: Precision = "fp64",
-        positions: Tensor | None = None,
-        box: tuple[float, float, float] | None = None,
         tolerance: float | None = None,
+        box: tuple[float, float, float] | None = None,
     ) -> FlashSchNet:
-        """The fast twin of one reference potential; arguments as for `tables_for`.
+        """The fast twin of a reference potential.
+
+        Args:
+            potential: of the layout's systems.
+            layout: its systems; evaluations may have other numbers of replicas.
+            precision: of the arithmetic.
+            tolerance: what the tables may add to the error of the forces, relative to their rms.
+            box: periodic edges in Å, or None.
 
         Raises:
             ForceFieldError: its filters cannot be tabulated to the tolerance.
         """
-        wanted = TOLERANCE[precision] if tolerance is None else tolerance
-        tables = tables_for([potential], layout, wanted, positions)
+        tables = tables_for(potential, FORCE_ERROR[precision] / 2 if tolerance is None else tolerance)
         return FlashSchNet(pack_networks([potential], tables, layout, DTYPES[precision]), box)
 
     def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:

@@ -16,7 +16,7 @@ exact filters, both in float64, on a conformation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,15 +66,19 @@ class Sample:
         return Sample(x[keep], self.types[keep], excluded[(excluded >= 0).all(axis=1)])
 
 
-def random_sample(network: SchNet, seed: int = 0, beads: int = 48) -> Sample:
-    """A random compact chain of random bead types, steps of 3.8 Å, no two beads nearer than 3 Å."""
+def random_sample(network: SchNet, seed: int = 0, beads: int = 64) -> Sample:
+    """A random compact chain of random bead types: neighbours 1.45 Å apart, others at least 2.2 Å where it can.
+
+    As dense as a five-bead protein, whose short distances are the hardest for a table.
+    """
     rng = np.random.default_rng(seed)
     x = np.zeros((1, 3))
     while len(x) < beads:
-        step = rng.normal(size=(64, 3)) - 0.2 * (x[-1] - x.mean(axis=0))
-        tries = x[-1] + 3.8 * step / np.linalg.norm(step, axis=1, keepdims=True)
-        room = np.linalg.norm(tries[:, None] - x, axis=2).min(axis=1)
-        x = np.concatenate([x, tries[np.argmax(room > 3.0)][None] if (room > 3.0).any() else tries[[room.argmax()]]])
+        step = rng.normal(size=(64, 3)) - 0.3 * (x[-1] - x.mean(axis=0))
+        tries = x[-1] + 1.45 * step / np.linalg.norm(step, axis=1, keepdims=True)
+        room = np.linalg.norm(tries[:, None] - x[:-1], axis=2).min(axis=1, initial=np.inf)
+        best = np.argmax(room > 2.2) if (room > 2.2).any() else room.argmax()
+        x = np.concatenate([x, tries[[best]]])
     return Sample(x, rng.integers(network.hyper.types, size=beads), np.zeros((0, 2), np.int64))
 
 
@@ -137,25 +141,25 @@ def tabulate(network: SchNet, intervals: int) -> FilterTables:
     return FilterTables(rows, rc)
 
 
-def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] = ()) -> FilterTables:
-    """The smallest tables whose force error on each of `samples` (a random chain if none) is at most `tolerance`.
+def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = None) -> FilterTables:
+    """The smallest tables whose force error on `sample` is at most `tolerance`.
 
     Args:
         network: in any precision; evaluated in float64.
         tolerance: of the forces, relative to their rms.
-        samples: conformations, for example those that a simulation starts from.
+        sample: a conformation; None: `random_sample`, so that the tables, and with them every bit of a run, depend on
+            nothing but the network.
 
     Raises:
         ForceFieldError: no grid up to `MOST` intervals is fine enough; the text says what was reached.
     """
     network = _double(network)
-    samples = [s.core() for s in samples or [random_sample(network)]]
-    exact = [sample_forces(network, exact_filters(network), s) for s in samples]
+    sample = (random_sample(network) if sample is None else sample).core()
+    exact = sample_forces(network, exact_filters(network), sample)
     intervals = FEWEST
     while True:
         tables = tabulate(network, intervals)
-        found = [sample_forces(network, tables.filters, s) for s in samples]
-        error = max(map(_relative_error, found, exact))
+        error = _relative_error(sample_forces(network, tables.filters, sample), exact)
         if error <= tolerance:
             return FilterTables(tables.rows, tables.cutoff, error)
         # h^3, and for the last step what was hoped for is tried before it is refused
@@ -168,6 +172,13 @@ def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] =
                 f"'{network.hyper.filter_envelope}'); write `kernels: reference` to use the exact filters"
             )
         intervals = min(wanted, MOST)
+
+
+def force_error(network: SchNet, tables: FilterTables, sample: Sample) -> float:
+    """Error of the forces by the tables alone, relative to their rms."""
+    network, sample = _double(network), sample.core()
+    exact = sample_forces(network, exact_filters(network), sample)
+    return _relative_error(sample_forces(network, tables.filters, sample), exact)
 
 
 def _relative_error(found: FloatArray, expected: FloatArray) -> float:

@@ -1,0 +1,138 @@
+"""exchange.csv: which temperature every replica holds, one row per exchange attempt.
+
+    step,time_ps,replica_0,replica_1,...
+    0,0.0,0,1,...            the labels at the start
+    500,2.0,1,0,...          the labels from after step 500 on
+
+Label k is the k-th temperature of the ladder, counted from 0. What is reported at a step (frames, log rows) shows the
+state before that step's attempt, so it belongs to the row above: see `ExchangeTable.at`.
+`pandas.read_csv("exchange.csv", index_col="step")` gives one column per replica.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.errors import InputError, StorageError
+from mdflash.io.files import append_at, storage_errors, sync_file, truncate
+from mdflash.io.writer import create_files
+
+IntArray = npt.NDArray[np.int64]
+_PREFIX = "replica_"
+
+
+def _header(replica_ids: Sequence[int]) -> bytes:
+    return (",".join(["step", "time_ps", *(f"{_PREFIX}{r}" for r in replica_ids)]) + "\n").encode()
+
+
+class ExchangeLog:
+    """Appends rows to exchange.csv. What was flushed survives a kill.
+
+    Attributes:
+        path: the file.
+        size: bytes of the header and the rows that were flushed.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path, self.size = path, size
+        self._lines: list[str] = []
+
+    @classmethod
+    def create(cls, path: Path, replica_ids: Sequence[int]) -> ExchangeLog:
+        """Start a new file.
+
+        Raises:
+            StorageError: it exists already, or cannot be written.
+        """
+        header = _header(replica_ids)
+        create_files([path], header)
+        return cls(path, len(header))
+
+    @classmethod
+    def resume(cls, path: Path, size: int) -> ExchangeLog:
+        """Cut the file to its first `size` bytes (as `size` was at a checkpoint) and go on behind them.
+
+        Raises:
+            StorageError: no such file, or shorter.
+        """
+        with storage_errors(path):
+            found = os.path.getsize(path)
+        if found < size:
+            raise StorageError(
+                f"{path}: has {found} bytes, but had {size} when the checkpoint was written; the file was cut or "
+                "edited since. Put the original back, or start over with --fresh"
+            )
+        truncate(path, size)
+        return cls(path, size)
+
+    def append(self, step: int, time_ps: float, labels: IntArray) -> None:
+        """Take the labels [R] that hold from after `step` on."""
+        self._lines.append(f"{step},{float(time_ps)!r},{','.join(map(str, labels.tolist()))}\n")
+
+    def flush(self, sync: bool = False) -> None:
+        """Write the rows in memory; with `sync`, wait until they are on the disk.
+
+        Raises:
+            StorageError: disk full, for example.
+        """
+        if self._lines:
+            data = "".join(self._lines).encode()
+            append_at(self.path, self.size, data)
+            self.size += len(data)
+            self._lines = []
+        if sync:
+            sync_file(self.path)
+
+
+@dataclass(frozen=True)
+class ExchangeTable:
+    """What exchange.csv says.
+
+    Attributes:
+        steps: [A] the start and every attempt.
+        labels: [A, R] from after that step on.
+        replica_ids: [R].
+    """
+
+    steps: IntArray
+    labels: IntArray
+    replica_ids: tuple[int, ...]
+
+    @property
+    def n_states(self) -> int:
+        """Temperatures of the ladder."""
+        return int(self.labels[0].max()) + 1
+
+    def at(self, steps: IntArray) -> IntArray:
+        """[F, R] the labels to which what was reported at `steps` [F] belongs."""
+        row = np.searchsorted(self.steps, steps, side="left") - 1
+        found: IntArray = self.labels[row.clip(min=0)]
+        return found
+
+
+def read_exchange(path: Path) -> ExchangeTable:
+    """Every complete row of exchange.csv.
+
+    Raises:
+        InputError: no such file, or not such a file.
+    """
+    if not path.is_file():
+        raise InputError("no such file: this run has no replica exchange", file=path)
+    with storage_errors(path):
+        data = path.read_bytes()
+    head, *rows = data[: data.rfind(b"\n") + 1].decode(errors="replace").splitlines() or [""]
+    columns = head.split(",")[2:]
+    if not head.startswith(f"step,time_ps,{_PREFIX}") or not rows:
+        raise InputError("is not an exchange.csv of mdflash: expected step,time_ps,replica_0,... and rows", file=path)
+    try:
+        table = np.array([[int(word) for k, word in enumerate(row.split(",")) if k != 1] for row in rows], np.int64)
+        ids = tuple(int(c.removeprefix(_PREFIX)) for c in columns)
+    except ValueError:
+        raise InputError("is damaged: a row has not one whole number for each replica", file=path) from None
+    return ExchangeTable(table[:, 0], table[:, 1:], ids)

@@ -1,0 +1,503 @@
+"""The priors on a GPU: every listed term and the neighbour-list term in one kernel, float64, without atomics.
+
+A program owns one bead and gathers the interactions it takes part in (a CSR by bead, `Incidence`), each evaluated in
+full and only the owner's force kept. The work is done once for each bead of an interaction, but every sum has one
+owner and one order. Equations as in `cpu.py`, functional forms as in the forms' own modules.
+"""
+
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from mdflash.neighbors.triton import _INDEX, _NOT_NONBONDED, load_vector, nearest_image
+from mdflash.potentials.priors.cpu import (
+    CONTACT,
+    FOURIER,
+    HARMONIC,
+    POLYNOMIAL,
+    REPULSION,
+    RESTRICTED,
+    SHIFTED,
+    Listed,
+    Nonbonded,
+    Table,
+)
+
+_HARMONIC, _REPULSION, _CONTACT = tl.constexpr(HARMONIC), tl.constexpr(REPULSION), tl.constexpr(CONTACT)
+_POLYNOMIAL, _RESTRICTED = tl.constexpr(POLYNOMIAL), tl.constexpr(RESTRICTED)
+_FOURIER, _SHIFTED = tl.constexpr(FOURIER), tl.constexpr(SHIFTED)
+_PI = tl.constexpr(3.141592653589793)
+
+BLOCKS: Final = {"distance": 64, "angle_cosine": 16, "angle": 16, "dihedral": 16}
+"""Interactions of one bead that a program takes at a time."""
+
+
+@triton.jit
+def atan2(y, x):
+    """The angle of (x, y) in float64, rad in [-pi, pi]; atan2(0, 0) = 0. Cephes, atan.c."""
+    ax = tl.abs(x)
+    ay = tl.abs(y)
+    longer = tl.maximum(ax, ay)
+    r = tl.minimum(ax, ay) / tl.where(longer > 0, longer, 1.0)
+    far = r > 0.66
+    s = tl.where(far, (r - 1.0) / (r + 1.0), r)
+    z = s * s
+    p = (-8.750608600031904122785e-1 * z - 1.615753718733365076637e1) * z - 7.500855792314704667340e1
+    p = (p * z - 1.228866684490136173410e2) * z - 6.485021904942025371773e1
+    q = ((z + 2.485846490142306297962e1) * z + 1.650270098316988542046e2) * z + 4.328810604912902668951e2
+    q = (q * z + 4.853903996359136964868e2) * z + 1.945506571482613964425e2
+    a = s + s * z * (p / q) + tl.where(far, 0.25 * _PI, 0.0)
+    a = tl.where(ay > ax, 0.5 * _PI - a, a)
+    a = tl.where(x < 0, _PI - a, a)
+    return tl.where(y < 0, -a, a)
+
+
+@triton.jit
+def _parameter(parameters, c, m, inside, stride):
+    return tl.load(parameters + c * stride + m, mask=inside, other=0.0)
+
+
+@triton.jit
+def _harmonic(q, parameters, m, inside, stride):
+    k = _parameter(parameters, 0, m, inside, stride)
+    d = q - _parameter(parameters, 1, m, inside, stride)
+    return k * d * d, 2.0 * k * d
+
+
+@triton.jit
+def _distance_function(r, code, parameters, m, inside, stride, FORMS: tl.constexpr):
+    u = r * 0.0
+    du = r * 0.0
+    if FORMS & (1 << _HARMONIC):
+        u, du = _harmonic(r, parameters, m, inside, stride)
+    first = _parameter(parameters, 0, m, inside, stride)
+    if FORMS & (1 << _REPULSION):
+        x = first / r
+        v = x * x * x * x * x * x
+        u = tl.where(code == _REPULSION, v, u)
+        du = tl.where(code == _REPULSION, -6.0 * v / r, du)
+    if FORMS & (1 << _CONTACT):
+        x = _parameter(parameters, 1, m, inside, stride) / r
+        x2 = x * x
+        x10 = x2 * x2 * x2 * x2 * x2
+        u = tl.where(code == _CONTACT, first * x10 * (5.0 * x2 - 6.0), u)
+        du = tl.where(code == _CONTACT, 60.0 * first * x10 * (1.0 - x2) / r, du)
+    return u, du
+
+
+@triton.jit
+def _angle_function(q, cosine, sine, code, parameters, m, inside, stride, FORMS: tl.constexpr, P: tl.constexpr):
+    """u and du/dq; `cosine` and `sine` of the angle are read by the restricted form, whose q is the angle."""
+    u = q * 0.0
+    du = q * 0.0
+    if FORMS & (1 << _HARMONIC):
+        u, du = _harmonic(q, parameters, m, inside, stride)
+    if FORMS & (1 << _POLYNOMIAL):
+        v = q * 0.0
+        dv = q * 0.0
+        for back in tl.static_range(0, P - 1):
+            coefficient = _parameter(parameters, P - 1 - back, m, inside, stride)
+            v = v * q + coefficient
+            dv = dv * q + (P - 1 - back) * coefficient
+        v = v * q + _parameter(parameters, 0, m, inside, stride)
+        u = tl.where(code == _POLYNOMIAL, v, u)
+        du = tl.where(code == _POLYNOMIAL, dv, du)
+    if FORMS & (1 << _RESTRICTED):
+        p0 = _parameter(parameters, 0, m, inside, stride)
+        p1 = _parameter(parameters, 1, m, inside, stride)
+        p2 = _parameter(parameters, 2, m, inside, stride)
+        p3 = _parameter(parameters, 3, m, inside, stride)
+        p4 = _parameter(parameters, 4, m, inside, stride)
+        v = (((p0 * cosine + p1) * cosine + p2) * cosine + p3) * cosine + p4 / (sine * sine)
+        v += _parameter(parameters, 5, m, inside, stride)
+        slope = ((4.0 * p0 * cosine + 3.0 * p1) * cosine + 2.0 * p2) * cosine + p3
+        u = tl.where(code == _RESTRICTED, v, u)
+        du = tl.where(code == _RESTRICTED, -sine * slope - 2.0 * p4 * cosine / (sine * sine * sine), du)
+    return u, du
+
+
+@triton.jit
+def _dihedral_function(y, x, code, parameters, m, inside, stride, FORMS: tl.constexpr, P: tl.constexpr):
+    """u and du/dphi of phi = atan2(y, x)."""
+    u = x * 0.0
+    du = x * 0.0
+    if FORMS & ((1 << _HARMONIC) | (1 << _SHIFTED)):
+        phi = atan2(y, x)
+        u, du = _harmonic(phi, parameters, m, inside, stride)
+        if FORMS & (1 << _SHIFTED):
+            v, dv = _harmonic(tl.where(phi < 0, phi + _PI, phi - _PI), parameters, m, inside, stride)
+            u = tl.where(code == _SHIFTED, v, u)
+            du = tl.where(code == _SHIFTED, dv, du)
+    if FORMS & (1 << _FOURIER):
+        length = tl.sqrt(x * x + y * y)
+        s1 = y / length
+        c1 = x / length
+        s = s1
+        c = c1
+        v = _parameter(parameters, 0, m, inside, stride)
+        dv = x * 0.0
+        for n in tl.static_range(1, (P - 1) // 2 + 1):
+            k1 = _parameter(parameters, 2 * n - 1, m, inside, stride)
+            k2 = _parameter(parameters, 2 * n, m, inside, stride)
+            v += k1 * s + k2 * c
+            dv += n * (k1 * c - k2 * s)
+            turned = s * c1 + c * s1
+            c = c * c1 - s * s1
+            s = turned
+        u = tl.where(code == _FOURIER, v, u)
+        du = tl.where(code == _FOURIER, dv, du)
+    return u, du
+
+
+@triton.jit
+def _cross(ax, ay, az, bx, by, bz):
+    return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+
+
+@triton.jit
+def _distances(
+    x, origin, bead, start, beads, role, code, parameters, stride, FORMS: tl.constexpr, P: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """This bead's share of the terms that are functions of a distance: energy and force, sums over lanes to come."""
+    e = tl.zeros([BLOCK], tl.float64)
+    fx = tl.zeros([BLOCK], tl.float64)
+    fy = tl.zeros([BLOCK], tl.float64)
+    fz = tl.zeros([BLOCK], tl.float64)
+    end = tl.load(start + bead + 1)
+    for k in range(tl.load(start + bead), end, BLOCK):
+        m = k + tl.arange(0, BLOCK)
+        inside = m < end
+        xi, yi, zi = load_vector(x, origin + tl.load(beads + m, mask=inside, other=0), inside)
+        xj, yj, zj = load_vector(x, origin + tl.load(beads + stride + m, mask=inside, other=0), inside)
+        who = tl.load(role + m, mask=inside, other=0)
+        dx = xj - xi
+        dy = yj - yi
+        dz = zj - zi
+        r = tl.where(inside, tl.sqrt(dx * dx + dy * dy + dz * dz), 1.0)
+        u, du = _distance_function(
+            r, tl.load(code + m, mask=inside, other=0), parameters, m, inside, stride, FORMS
+        )
+        g = tl.where(inside, tl.where(who == 0, du / r, -du / r), 0.0)
+        e += tl.where(inside & (who == 0), u, 0.0)
+        fx += g * dx
+        fy += g * dy
+        fz += g * dz
+    return e, fx, fy, fz
+
+
+@triton.jit
+def _angles(
+    x, origin, bead, start, beads, role, code, parameters, stride, FORMS: tl.constexpr, P: tl.constexpr,
+    COSINE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    e = tl.zeros([BLOCK], tl.float64)
+    fx = tl.zeros([BLOCK], tl.float64)
+    fy = tl.zeros([BLOCK], tl.float64)
+    fz = tl.zeros([BLOCK], tl.float64)
+    end = tl.load(start + bead + 1)
+    for k in range(tl.load(start + bead), end, BLOCK):
+        m = k + tl.arange(0, BLOCK)
+        inside = m < end
+        xi, yi, zi = load_vector(x, origin + tl.load(beads + m, mask=inside, other=0), inside)
+        xj, yj, zj = load_vector(x, origin + tl.load(beads + stride + m, mask=inside, other=0), inside)
+        xk, yk, zk = load_vector(x, origin + tl.load(beads + 2 * stride + m, mask=inside, other=0), inside)
+        who = tl.load(role + m, mask=inside, other=0)
+        ax = xi - xj
+        ay = yi - yj
+        az = zi - zj
+        bx = xk - xj
+        by = yk - yj
+        bz = zk - zj
+        la = tl.where(inside, tl.sqrt(ax * ax + ay * ay + az * az), 1.0)
+        lb = tl.where(inside, tl.sqrt(bx * bx + by * by + bz * bz), 1.0)
+        ax /= la
+        ay /= la
+        az /= la
+        bx /= lb
+        by /= lb
+        bz /= lb
+        c = ax * bx + ay * by + az * bz
+        kind = tl.load(code + m, mask=inside, other=0)
+        if COSINE:
+            u, g = _angle_function(c, c, c, kind, parameters, m, inside, stride, FORMS, P)
+        else:
+            wx, wy, wz = _cross(ax, ay, az, bx, by, bz)
+            s = tl.where(inside, tl.sqrt(wx * wx + wy * wy + wz * wz), 1.0)
+            u, du = _angle_function(atan2(s, c), c, s, kind, parameters, m, inside, stride, FORMS, P)
+            g = -du / s
+        # on i: -g/la (b - c a), on k: -g/lb (a - c b), on j: minus both
+        gi = tl.where(inside & (who != 2), tl.where(who == 0, -g, g) / la, 0.0)
+        gk = tl.where(inside & (who != 0), tl.where(who == 2, -g, g) / lb, 0.0)
+        e += tl.where(inside & (who == 0), u, 0.0)
+        fx += gi * (bx - c * ax) + gk * (ax - c * bx)
+        fy += gi * (by - c * ay) + gk * (ay - c * by)
+        fz += gi * (bz - c * az) + gk * (az - c * bz)
+    return e, fx, fy, fz
+
+
+@triton.jit
+def _dihedrals(
+    x, origin, bead, start, beads, role, code, parameters, stride, FORMS: tl.constexpr, P: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    e = tl.zeros([BLOCK], tl.float64)
+    fx = tl.zeros([BLOCK], tl.float64)
+    fy = tl.zeros([BLOCK], tl.float64)
+    fz = tl.zeros([BLOCK], tl.float64)
+    end = tl.load(start + bead + 1)
+    for k in range(tl.load(start + bead), end, BLOCK):
+        m = k + tl.arange(0, BLOCK)
+        inside = m < end
+        xi, yi, zi = load_vector(x, origin + tl.load(beads + m, mask=inside, other=0), inside)
+        xj, yj, zj = load_vector(x, origin + tl.load(beads + stride + m, mask=inside, other=0), inside)
+        xk, yk, zk = load_vector(x, origin + tl.load(beads + 2 * stride + m, mask=inside, other=0), inside)
+        xl, yl, zl = load_vector(x, origin + tl.load(beads + 3 * stride + m, mask=inside, other=0), inside)
+        who = tl.load(role + m, mask=inside, other=0)
+        # bonds a, b, c along the chain; plane normals p = a x b, q = b x c
+        ax = xj - xi
+        ay = yj - yi
+        az = zj - zi
+        bx = xk - xj
+        by = yk - yj
+        bz = zk - zj
+        cx = xl - xk
+        cy = yl - yk
+        cz = zl - zk
+        px, py, pz = _cross(ax, ay, az, bx, by, bz)
+        qx, qy, qz = _cross(bx, by, bz, cx, cy, cz)
+        b2 = tl.where(inside, bx * bx + by * by + bz * bz, 1.0)
+        p2 = tl.where(inside, px * px + py * py + pz * pz, 1.0)
+        q2 = tl.where(inside, qx * qx + qy * qy + qz * qz, 1.0)
+        length = tl.sqrt(b2)
+        along = tl.where(inside, px * qx + py * qy + pz * qz, 1.0)
+        u, du = _dihedral_function(
+            length * (ax * qx + ay * qy + az * qz), along, tl.load(code + m, mask=inside, other=0),
+            parameters, m, inside, stride, FORMS, P,
+        )  # fmt: skip
+        # dphi/dx_i = -|b| p/p^2, dphi/dx_l = |b| q/q^2; the middle beads share the rest (Blondel & Karplus)
+        gi = -du * length / p2
+        gl = du * length / q2
+        s12 = (ax * bx + ay * by + az * bz) / b2
+        s32 = (cx * bx + cy * by + cz * bz) / b2
+        wi = tl.where(who == 0, -1.0, tl.where(who == 1, 1.0 + s12, tl.where(who == 2, -s12, 0.0)))
+        wl = tl.where(who == 3, -1.0, tl.where(who == 2, 1.0 + s32, tl.where(who == 1, -s32, 0.0)))
+        wi = tl.where(inside, wi * gi, 0.0)
+        wl = tl.where(inside, wl * gl, 0.0)
+        e += tl.where(inside & (who == 0), u, 0.0)
+        fx += wi * px + wl * qx
+        fy += wi * py + wl * qy
+        fz += wi * pz + wl * qz
+    return e, fx, fy, fz
+
+
+@triton.jit
+def _excluded_volume(
+    x, i, replica, system, template, type_, epsilon, sigma, cutoffs, types, box, neighbor, count, capacity,
+    PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """This bead's share of the neighbour-list term: half of each pair's energy."""
+    e = tl.zeros([BLOCK], tl.float64)
+    fx = tl.zeros([BLOCK], tl.float64)
+    fy = tl.zeros([BLOCK], tl.float64)
+    fz = tl.zeros([BLOCK], tl.float64)
+    s = tl.load(system + tl.load(replica + i))
+    cutoff = tl.load(cutoffs + s)
+    if cutoff > 0:
+        bx = tl.load(box)
+        by = tl.load(box + 1)
+        bz = tl.load(box + 2)
+        xi = tl.load(x + 3 * i)
+        yi = tl.load(x + 3 * i + 1)
+        zi = tl.load(x + 3 * i + 2)
+        matrix = (s * types + tl.load(type_ + tl.load(template + i))) * types
+        row = i.to(tl.int64) * capacity
+        n = tl.load(count + i)
+        for k in range(0, n, BLOCK):
+            m = k + tl.arange(0, BLOCK)
+            entry = tl.load(neighbor + row + m, mask=m < n, other=0)
+            j = entry & _INDEX
+            xj, yj, zj = load_vector(x, j, m < n)
+            dx = nearest_image(xj - xi, bx, PERIODIC)
+            dy = nearest_image(yj - yi, by, PERIODIC)
+            dz = nearest_image(zj - zi, bz, PERIODIC)
+            square = dx * dx + dy * dy + dz * dz
+            near = (m < n) & (square < cutoff * cutoff) & ((entry & _NOT_NONBONDED) == 0)
+            r = tl.where(near, tl.sqrt(square), 1.0)
+            at = matrix + tl.load(type_ + tl.load(template + j, mask=near, other=0), mask=near, other=0)
+            size = tl.load(sigma + at, mask=near, other=0.0)
+            strength = tl.load(epsilon + at, mask=near, other=0.0)
+            a = size / r
+            a2 = a * a
+            u = strength * a2 * a2 * a2 * a2 * a2 * a2
+            b = size / cutoff
+            b2 = b * b
+            slope = 12.0 * strength * b2 * b2 * b2 * b2 * b2 * b2 / cutoff
+            value = u - slope * cutoff / 12.0 + (r - cutoff) * slope
+            g = tl.where(near, (slope - 12.0 * u / r) / r, 0.0)
+            e += tl.where(near, 0.5 * value, 0.0)
+            fx += g * dx
+            fy += g * dy
+            fz += g * dz
+    return tl.sum(e, axis=0), tl.sum(fx, axis=0), tl.sum(fy, axis=0), tl.sum(fz, axis=0)
+
+
+@triton.jit
+def priors(
+    x, replica, system, template, origin,
+    start2, beads2, role2, code2, parameters2, stride2,
+    start3c, beads3c, role3c, code3c, parameters3c, stride3c,
+    start3, beads3, role3, code3, parameters3, stride3,
+    start4, beads4, role4, code4, parameters4, stride4,
+    type_, epsilon, sigma, cutoffs, types, box, neighbor, count, capacity, energy, forces,
+    FORMS2: tl.constexpr, P2: tl.constexpr, FORMS3C: tl.constexpr, P3C: tl.constexpr, FORMS3: tl.constexpr,
+    P3: tl.constexpr, FORMS4: tl.constexpr, P4: tl.constexpr, NONBONDED: tl.constexpr, PERIODIC: tl.constexpr,
+    B2: tl.constexpr, B3C: tl.constexpr, B3: tl.constexpr, B4: tl.constexpr,
+):  # fmt: skip
+    """Energy share [B] and force [B, 3] of one bead from all priors, float64; see `DevicePriors` for the arguments."""
+    i = tl.program_id(0)
+    bead = tl.load(template + i)
+    first = tl.load(origin + i)
+    energy_i = 0.0 * tl.load(x + 3 * i)
+    gx = energy_i
+    gy = energy_i
+    gz = energy_i
+    if FORMS2:
+        e, fx, fy, fz = _distances(
+            x, first, bead, start2, beads2, role2, code2, parameters2, stride2, FORMS2, P2, B2
+        )
+        energy_i += tl.sum(e, axis=0)
+        gx += tl.sum(fx, axis=0)
+        gy += tl.sum(fy, axis=0)
+        gz += tl.sum(fz, axis=0)
+    if FORMS3C:
+        e, fx, fy, fz = _angles(
+            x, first, bead, start3c, beads3c, role3c, code3c, parameters3c, stride3c, FORMS3C, P3C, True, B3C
+        )
+        energy_i += tl.sum(e, axis=0)
+        gx += tl.sum(fx, axis=0)
+        gy += tl.sum(fy, axis=0)
+        gz += tl.sum(fz, axis=0)
+    if FORMS3:
+        e, fx, fy, fz = _angles(
+            x, first, bead, start3, beads3, role3, code3, parameters3, stride3, FORMS3, P3, False, B3
+        )
+        energy_i += tl.sum(e, axis=0)
+        gx += tl.sum(fx, axis=0)
+        gy += tl.sum(fy, axis=0)
+        gz += tl.sum(fz, axis=0)
+    if FORMS4:
+        e, fx, fy, fz = _dihedrals(
+            x, first, bead, start4, beads4, role4, code4, parameters4, stride4, FORMS4, P4, B4
+        )
+        energy_i += tl.sum(e, axis=0)
+        gx += tl.sum(fx, axis=0)
+        gy += tl.sum(fy, axis=0)
+        gz += tl.sum(fz, axis=0)
+    if NONBONDED:
+        ev, vx, vy, vz = _excluded_volume(
+            x, i, replica, system, template, type_, epsilon, sigma, cutoffs, types, box, neighbor, count, capacity,
+            PERIODIC, 64,
+        )  # fmt: skip
+        energy_i += ev
+        gx += vx
+        gy += vy
+        gz += vz
+    tl.store(energy + i, energy_i)
+    tl.store(forces + 3 * i, gx)
+    tl.store(forces + 3 * i + 1, gy)
+    tl.store(forces + 3 * i + 2, gz)
+
+
+@dataclass(frozen=True)
+class Incidence:
+    """The interactions of one coordinate, listed once for each bead they act on.
+
+    Attributes:
+        start: [T + 1] int32 rows of the beads of all systems.
+        beads: [order, M] int32 local beads of the interaction.
+        role: [M] int32 which of them the row's bead is.
+        code: [M] int32, parameters: [P, M] float64, as in `cpu.Table`.
+        forms: bit mask of the codes that occur; 0: no such interaction.
+    """
+
+    start: Tensor
+    beads: Tensor
+    role: Tensor
+    code: Tensor
+    parameters: Tensor
+    forms: int
+
+    @staticmethod
+    def of(table: Table, sizes: list[int], device: torch.device) -> Incidence:
+        """`sizes`: beads of each system."""
+        order = table.beads.shape[1]
+        first = np.concatenate(([0], np.cumsum(sizes)))
+        system = np.repeat(np.arange(len(sizes)), np.diff(table.row))  # [rows of the table]
+        owner = (first[system][:, None] + table.beads).ravel()  # [rows * order]
+        row = np.repeat(np.arange(len(system)), order)
+        sort = np.argsort(owner, kind="stable")
+        row, role = row[sort], np.tile(np.arange(order), len(system))[sort]
+        start = np.searchsorted(owner[sort], np.arange(first[-1] + 1))
+
+        def put(array: Any, dtype: torch.dtype = torch.int32) -> Tensor:
+            filled = array if array.size else np.zeros((*array.shape[:-1], 1))
+            return torch.from_numpy(np.ascontiguousarray(filled)).to(device, dtype)
+
+        return Incidence(
+            put(start), put(table.beads[row].T), put(role), put(table.code[row]),
+            put(table.parameters[row].T, torch.float64), sum(1 << int(c) for c in np.unique(table.code)),
+        )  # fmt: skip
+
+
+class DevicePriors:
+    """All packed priors of a batch on the device.
+
+    Args:
+        listed, nonbonded: their tables (`pack.pack`).
+        sizes: beads of each system.
+        device: where the kernel runs.
+    """
+
+    def __init__(self, listed: Listed, nonbonded: Nonbonded, sizes: list[int], device: torch.device) -> None:
+        self._tables = [Incidence.of(table, sizes, device) for table in listed]
+        self.with_list = bool(nonbonded.cutoff.any())
+        self._nonbonded = tuple(
+            torch.from_numpy(np.ascontiguousarray(a)).to(device)
+            for a in (nonbonded.type, nonbonded.epsilon, nonbonded.sigma, nonbonded.cutoff)
+        )
+        self._types = nonbonded.epsilon.shape[-1]
+        shape: dict[str, Any] = {}
+        for suffix, coordinate, t in zip(("2", "3C", "3", "4"), Listed._fields, self._tables, strict=True):
+            shape[f"FORMS{suffix}"], shape[f"P{suffix}"] = t.forms, t.parameters.shape[0]
+            shape[f"B{suffix}"] = BLOCKS[coordinate]
+        self._shape = shape
+
+    def run(
+        self, x: Tensor, replica: Tensor, system: Tensor, template: Tensor, origin: Tensor, box: Tensor,
+        periodic: bool, neighbor: Tensor, count: Tensor, energy: Tensor, forces: Tensor,
+    ) -> None:  # fmt: skip
+        """Write the energy share of each bead [B] and the forces [B, 3] at x [B, 3], all float64.
+
+        Args:
+            replica, template, origin: [B] int32; see `neighbors.triton.build`; `origin`: its replica's first bead.
+            system: [R] int32.
+            neighbor, count: the Verlet list.
+        """
+        listed: list[Any] = []
+        for t in self._tables:
+            listed += [t.start, t.beads, t.role, t.code, t.parameters, t.role.shape[0]]
+        priors[(len(x),)](
+            x, replica, system, template, origin, *listed, *self._nonbonded, self._types, box, neighbor, count,
+            neighbor.shape[1], energy, forces,
+            **self._shape, NONBONDED=self.with_list, PERIODIC=periodic, num_warps=1,
+        )  # fmt: skip
