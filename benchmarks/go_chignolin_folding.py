@@ -65,9 +65,7 @@ def simulate(ff: ForceField, temperatures: Series, length: float, seed: int) -> 
     assert native is not None
     layout = Layout((system,), (len(temperatures),))
     state = State.at(layout, np.tile(native[0], (len(temperatures), 1)), torch.from_numpy(temperatures))
-    simulation = Simulation(
-        layout, build_potential([ff], layout), state, LangevinMiddle(TIMESTEP, FRICTION), seed=seed
-    )
+    simulation = Simulation(layout, build_potential([ff], layout), state, LangevinMiddle(TIMESTEP, FRICTION), seed=seed)
     simulation.draw_velocities()
     simulation.run(EVERY)  # compiles
     watch = Watch(ff)

@@ -109,7 +109,8 @@ def build_go(
     Args:
         system: one bead per residue, bonds between neighbors in the chain.
         native: [N, 3] Å, the native structure; becomes the start frame of the force field's system.
-        heavy_atoms: for each residue its heavy atoms [atoms, 3] in Å, from which contacts follow; None: from CA distances.
+        heavy_atoms: for each residue its heavy atoms [atoms, 3] in Å, from which contacts follow; None: from CA
+            distances.
         parameters: default: the published ones, epsilon 1 kcal/mol.
         provenance: more to record.
 
@@ -208,19 +209,22 @@ def native_contacts(
     starts = np.setdiff1d(np.arange(system.n_beads), system.bonds[:, 1])  # of chains
     chain = np.searchsorted(starts, np.arange(system.n_beads), side="right")
     i, j = near.T
-    return near[(chain[i] != chain[j]) | (j - i > BONDED_RANGE)]
+    found: IntArray = near[(chain[i] != chain[j]) | (j - i > BONDED_RANGE)]
+    return found
 
 
 def distances(positions: FloatArray, pairs: IntArray) -> FloatArray:
     """[..., M] Å, from positions [..., N, 3] and pairs [M, 2]."""
-    return np.linalg.norm(positions[..., pairs[:, 1], :] - positions[..., pairs[:, 0], :], axis=-1)
+    r: FloatArray = np.linalg.norm(positions[..., pairs[:, 1], :] - positions[..., pairs[:, 0], :], axis=-1)
+    return r
 
 
 def bond_angles(positions: FloatArray, triples: IntArray) -> FloatArray:
     """[..., M] rad, the angle at the middle bead."""
     a, b, c = (positions[..., triples[:, k], :] for k in range(3))
     u, v = a - b, c - b
-    return np.arctan2(np.linalg.norm(np.cross(u, v), axis=-1), (u * v).sum(axis=-1))
+    theta: FloatArray = np.arctan2(np.linalg.norm(np.cross(u, v), axis=-1), (u * v).sum(axis=-1))
+    return theta
 
 
 def torsions(positions: FloatArray, quadruples: IntArray) -> FloatArray:
@@ -228,7 +232,8 @@ def torsions(positions: FloatArray, quadruples: IntArray) -> FloatArray:
     a, b, c, d = (positions[..., quadruples[:, k], :] for k in range(4))
     u, v, w = b - a, c - b, d - c
     m, n = np.cross(u, v), np.cross(v, w)
-    return np.arctan2(np.linalg.norm(v, axis=-1) * (u * n).sum(axis=-1), (m * n).sum(axis=-1))
+    phi: FloatArray = np.arctan2(np.linalg.norm(v, axis=-1) * (u * n).sum(axis=-1), (m * n).sum(axis=-1))
+    return phi
 
 
 def _harmonic(k: float, x0: FloatArray) -> dict[str, FloatArray]:

@@ -15,6 +15,7 @@ from mdflash.cli.check import check
 from mdflash.cli.doctor import doctor
 from mdflash.cli.energy import energy
 from mdflash.cli.export import export
+from mdflash.cli.go import go
 from mdflash.cli.import_ import app as import_app
 from mdflash.cli.info import info
 from mdflash.cli.init import init
@@ -37,6 +38,7 @@ app.command()(check)
 app.command()(init)
 app.command()(info)
 app.command()(energy)
+app.command()(go)
 app.add_typer(import_app, name="import")
 app.command()(export)
 app.command()(repair)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mdflash.config.schema import RunConfig
 
 
 def check(
@@ -13,11 +16,27 @@ def check(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="override a key: --set replicas.count=8"),
     ] = None,
+    suggest_ladder: Annotated[
+        bool, typer.Option("--suggest-ladder", help="run a short pilot and suggest temperatures for exchange")
+    ] = False,
+    low: Annotated[
+        str | None, typer.Option("--min", metavar="'300 K'", help="lowest temperature; left out: that of exchange")
+    ] = None,
+    high: Annotated[
+        str | None, typer.Option("--max", metavar="'450 K'", help="highest temperature; left out: that of exchange")
+    ] = None,
+    acceptance: Annotated[
+        float, typer.Option(min=0.01, max=0.95, help="of swaps between neighbouring temperatures")
+    ] = 0.3,
+    pilot_steps: Annotated[int, typer.Option(min=100, help="steps of the pilot, at most a minute of them")] = 20_000,
 ) -> None:
     """Validate a system.yaml, evaluate it once, and estimate speed, memory and disk."""
     from mdflash.config.load import load_run
 
     config = load_run(file, set_ or []).with_seed()
+    if suggest_ladder:
+        _suggest(config, low, high, acceptance, pilot_steps)
+        return
 
     import resource
     import time
@@ -65,3 +84,40 @@ def check(
         table.add_row(f"[bold]{name}[/]", value)
     console.print(table)
     console.print("[green bold]ok[/]: nothing was written")
+
+
+def _suggest(config: RunConfig, low: str | None, high: str | None, acceptance: float, steps: int) -> None:
+    """Run the pilot and print a ladder to paste."""
+    from mdflash.errors import InputError
+    from mdflash.units import parse
+
+    ends: list[float] = []
+    for option, text, end in (("--min", low, 0), ("--max", high, -1)):
+        if text is None and config.exchange is None:
+            raise InputError("is missing; give the range: --suggest-ladder --min '300 K' --max '450 K'", key=option)
+        try:
+            ends.append(
+                parse(text, "temperature") if text or config.exchange is None else config.exchange.temperatures[end]
+            )
+        except ValueError as error:
+            raise InputError(str(error), key=option) from None
+    first, last = ends
+    if not 0 < first < last:
+        raise InputError(f"--min must be above 0 K and below --max; found {first:g} K and {last:g} K")
+
+    from itertools import pairwise
+
+    from mdflash.exchange.suggest import POINTS, REPLICAS, pilot, suggest
+
+    typer.echo(f"pilot: {REPLICAS} replicas at each of {POINTS} temperatures, {first:g} to {last:g} K", err=True)
+    curves, done = pilot(config, first, last, steps, seconds=60.0)
+    ladder = suggest(curves, first, last, acceptance)
+    rounded = [f"{t:.2f}".rstrip("0").rstrip(".") for t in ladder]
+    expected = [min(c.acceptance(a, b) for c in curves) for a, b in pairwise(ladder)]
+    typer.echo(
+        f"{len(ladder)} temperatures, expected acceptance {min(expected):.2f} to {max(expected):.2f}, from {done:,} "
+        "steps of pilot. Where the protein folds and unfolds, energies are not normal: compare with manifest.json "
+        "after a first run.",
+        err=True,
+    )
+    typer.echo(f"exchange:\n  temperatures: [{', '.join(f'{t} K' for t in rounded)}]")

@@ -83,6 +83,4 @@ def _find_state(
         kelvin = None if temperature is None else parse(temperature, "temperature")
     except ValueError as error:
         raise InputError(str(error), key="--temperature") from None
-    return find_state(
-        run, exchange["temperatures_K"], state=state, temperature=kelvin, system=system, ladder=ladder
-    )
+    return find_state(run, exchange["temperatures_K"], state=state, temperature=kelvin, system=system, ladder=ladder)

@@ -187,8 +187,9 @@ class Follower:
         self._console.print("Next:")
         self._console.print(f"  mdflash info {folder}")
         self._console.print(f"  mdflash export {folder} --replica {first} --format xtc --out replica.xtc")
-        if config.exchange is not None:
-            self._console.print(f"  mdflash export {folder} --by temperature --state 0 --format xtc --out coldest.xtc")
+        if plan.simulation.exchange is not None:
+            which = " --ladder 0" if len(plan.simulation.exchange.ladders) > 1 else ""
+            self._console.print(f"  mdflash export {folder} --by temperature --state 0{which} --out coldest.xtc")
         self._console.print(
             f"  mdflash run ... --steps {2 * config.total_steps}   (the same command, longer: goes on from here)"
         )
@@ -198,7 +199,9 @@ class Follower:
         exchange, guard = plan.simulation.exchange, plan.simulation.guard
         for replica, since in zip(plan.prepared.layout.replica_ids, guard.frozen_since.tolist(), strict=True):
             if since >= 0:
-                self._console.print(f"[yellow]note[/] replica {replica} is frozen since step {since:,}; see events.jsonl")
+                self._console.print(
+                    f"[yellow]note[/] replica {replica} is frozen since step {since:,}; see events.jsonl"
+                )
         if exchange is None:
             return
         for system, shares in exchange.acceptance().items():

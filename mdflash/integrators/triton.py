@@ -154,10 +154,10 @@ def collect(
 
 @triton.jit
 def after_force(
-    x, v, f, mass, bead_offset, failed, step, constants,
+    v, f, mass, bead_offset, failed, constants,
     CODE: tl.constexpr, REMOVE_COM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The rest of the step, one program a replica; arguments as above. The step number is `advance_step`'s."""
+    """The rest of the step, one program a replica; arguments as above."""
     r = tl.program_id(0)
     if tl.load(failed + r) < 0:
         half = tl.load(constants + 1)
@@ -196,12 +196,6 @@ def after_force(
                 tl.store(v + 3 * i, tl.load(v + 3 * i, mask=inside, other=0.0) - ux, mask=inside)
                 tl.store(v + 3 * i + 1, tl.load(v + 3 * i + 1, mask=inside, other=0.0) - uy, mask=inside)
                 tl.store(v + 3 * i + 2, tl.load(v + 3 * i + 2, mask=inside, other=0.0) - uz, mask=inside)
-
-
-@triton.jit
-def advance_step(step):
-    """step [1] int64 += 1."""
-    tl.store(step, tl.load(step) + 1)
 
 
 def constants_of(integrator: Integrator, device: torch.device) -> Tensor:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mdflash.config.quantity import show_quantity
 from mdflash.errors import InputError
@@ -88,7 +87,9 @@ def find_state(
     k = len(temperatures)
     ladders = [mine[i : i + k] for i in range(0, len(mine), k)]
     if ladder is None and len(ladders) > 1:
-        raise InputError(f"has {len(ladders)} ladders of {k} replicas; give --ladder, 0 to {len(ladders) - 1}", file=run)
+        raise InputError(
+            f"has {len(ladders)} ladders of {k} replicas; give --ladder, 0 to {len(ladders) - 1}", file=run
+        )
     if not 0 <= (ladder or 0) < len(ladders):
         raise InputError(f"has no ladder {ladder}; it has {len(ladders)}, from 0", file=run)
     return StateFrames(tuple(ladders[ladder or 0]), table, label, _last_good(run / "events.jsonl"))

@@ -101,9 +101,7 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset()) -> Stru
                 )
             heavy = [a.index for a in residue.atoms if not _is_hydrogen(a)]
             residues.append(
-                Residue(
-                    name, int(residue.resSeq), chain, residue.chain.index, ca[0], np.array(heavy, np.int64)
-                )
+                Residue(name, int(residue.resSeq), chain, residue.chain.index, ca[0], np.array(heavy, np.int64))
             )
         elif name in WATERS:
             skipped["waters"] += 1

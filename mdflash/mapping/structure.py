@@ -32,9 +32,7 @@ class Mapped(NamedTuple):
     notes: tuple[str, ...]
 
 
-def map_structure(
-    file: Path, mapping: str = "ca", forcefield: ForceField | None = None, name: str = ""
-) -> Mapped:
+def map_structure(file: Path, mapping: str = "ca", forcefield: ForceField | None = None, name: str = "") -> Mapped:
     """Read a PDB, mmCIF or GRO file and map it to beads.
 
     Args:

@@ -148,18 +148,18 @@ def test_force_field_may_know_more_residues(write) -> None:
 
 def test_force_field_without_a_needed_type(write) -> None:
     ff = ForceField("poor", (BeadType("TYR", 0, 100.0), BeadType("GLY", 1, 100.0)), "ca")
-    with pytest.raises(ForceFieldError, match="no bead type 'HIS'.*HIS 2 CA"):
+    with pytest.raises(ForceFieldError, match=r"no bead type 'HIS'.*HIS 2 CA"):
         map_structure(write(pdb(PEPTIDE)), forcefield=ff)
 
 
 def test_type_without_a_mass(write) -> None:
     ff = ForceField("light", (BeadType("SEP", 0),), "ca")
-    with pytest.raises(ForceFieldError, match="residue SEP 1 of chain A has no mass.*mass: 110 Da"):
+    with pytest.raises(ForceFieldError, match=r"residue SEP 1 of chain A has no mass.*mass: 110 Da"):
         map_structure(write(pdb(residue("SEP", 1))), forcefield=ff)
 
 
 def test_no_protein(write) -> None:
-    with pytest.raises(InputError, match="holds no protein .found 1 waters"):
+    with pytest.raises(InputError, match=r"holds no protein \(found 1 waters"):
         map_structure(write(pdb([("O", "HOH", "A", 1, (0.0, 0.0, 0.0))])))
 
 

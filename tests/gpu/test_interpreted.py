@@ -1,0 +1,25 @@
+"""The GPU kernels on the CPU: each file of checks in a process with Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="the GPU kernels need triton (pip install 'mdflash[gpu]')")
+FOLDER = Path(__file__).parent
+
+
+@pytest.mark.parametrize("file", sorted(p.name for p in FOLDER.glob("check_*.py")))
+def test_interpreted(file: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(FOLDER / file)],
+        cwd=FOLDER.parents[1],
+        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -1,0 +1,282 @@
+"""Guards: freeze, retry, spikes; the replicas beside a failed one keep their bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mdflash.config.load import load_run
+from mdflash.errors import UnstableError
+from mdflash.exchange.replica_exchange import ReplicaExchange
+from mdflash.forcefield import save_forcefield
+from mdflash.guards import STRETCH, Guard
+from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.io.by_state import find_state
+from mdflash.io.events import read_events
+from mdflash.run import execute
+from mdflash.simulation import Simulation
+from mdflash.state import Layout
+from tests.helpers import Rest, bead_term, beads, go_helix, helix, replica, same_bits, simulate, toy
+
+BAD = 3
+"""The replica that explodes."""
+
+
+def batch(nonfinite: str = "freeze", n: int = 8, **options: object) -> Simulation:
+    """Gō helices; replica 3 is thrown apart so fast that no time step of its size holds it."""
+    system, ff = go_helix(9)
+    layout = Layout((system,), (n,), tuple(range(40, 40 + n)))
+    guard = Guard(layout, nonfinite)  # type: ignore[arg-type]
+    return simulate(layout, [ff], np.tile(helix(9), (n, 1)), guard=guard, **options)  # type: ignore[arg-type]
+
+
+def explode(simulation: Simulation) -> None:
+    """Send two beads of the bad replica at each other; the energy overflows some steps later."""
+    rows = simulation.layout.rows(BAD)
+    simulation.state.velocities[rows][0] = torch.tensor([1e155, 0.0, 0.0], dtype=torch.float64)
+
+
+class Told:
+    """What a guard said."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.events: list[tuple[int, str, dict[str, object]]] = []
+        simulation.guard.listeners.append(self)
+
+    def __call__(self, step: int, event: str, **fields: object) -> None:
+        self.events.append((step, event, fields))
+
+
+@pytest.mark.parametrize("python", [False, True], ids=["compiled", "python"])
+@pytest.mark.parametrize("policy", ["freeze", "retry"])
+def test_the_others_keep_their_bits_when_one_explodes(policy: str, python: bool) -> None:
+    extra = [Rest()] if python else []
+    steps = 1200 if python else 2500
+    whole, broken = (batch(policy, extra=extra) for _ in range(2))
+    for simulation in (whole, broken):
+        simulation.run(200)
+    explode(broken)
+    broken.guard.forget()
+    start = tuple(v.clone() for v in replica(broken, BAD))
+    told = Told(broken)
+    whole.run(steps)
+    broken.run(steps)
+    for r in range(8):
+        if r != BAD:
+            assert same_bits(whole, broken, r, r)
+    assert broken.guard.frozen.tolist() == [r == BAD for r in range(8)]
+    for found, expected in zip(replica(broken, BAD), start, strict=True):  # it is where the stretch began
+        assert torch.equal(found, expected)
+    ((step, event, about),) = told.events
+    assert (step, event, about["replica"], about["last_good_step"]) == (STRETCH, "freeze", 40 + BAD, 200)
+    assert 200 <= about["failed_step"] < 260  # type: ignore[operator]
+    assert "ALA 1 CA (bead 0)" in str(about["what"]) or "no finite position" in str(about["what"])
+
+
+def test_one_of_64_explodes() -> None:
+    whole, broken = batch(n=64), batch(n=64)
+    for simulation in (whole, broken):
+        simulation.run(50)
+    explode(broken)
+    broken.guard.forget()
+    whole.run(1100)
+    broken.run(1100)
+    assert [r for r in range(64) if not same_bits(whole, broken, r, r)] == [BAD]
+
+
+def test_stop_is_the_default_and_names_the_replica() -> None:
+    simulation = batch("stop")
+    simulation.run(10)
+    explode(simulation)
+    with pytest.raises(UnstableError, match=r"replica 43 \(helix\) became unstable at step \d+"):
+        simulation.run(100)
+
+
+def test_when_all_are_frozen_the_run_ends() -> None:
+    simulation = batch("freeze")
+    simulation.run(10)
+    for r in range(8):
+        simulation.state.velocities[simulation.layout.rows(r)][0, 0] = 1e155
+    simulation.guard.forget()
+    with pytest.raises(UnstableError, match="every replica is frozen"):
+        simulation.run(5000)
+
+
+# --- retry: a time step that is too long for a stiff bond, and short enough when halved --------------------------
+
+
+def stiff(policy: str, timestep: float, temperatures: list[float]) -> Simulation:
+    """Two beads on a spring of frequency 100 /ps: stable below 20 fs, slowly unstable above."""
+    k = 100.0**2 * 10.0 / 418.4 / 4  # omega^2 = 2 k / reduced mass, reduced mass 5 Da
+    system = beads("spring", 2, masses=10.0)
+    ff = toy(bead_term("bonds", "harmonic_bond", [[0, 1]], k=k, x0=4.0))
+    layout = Layout((system,), (len(temperatures),))
+    start = np.tile([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]], (len(temperatures), 1))
+    guard = Guard(layout, policy)  # type: ignore[arg-type]
+    return simulate(layout, [ff], start, LangevinMiddle(timestep, 1.0), temperatures, guard=guard)
+
+
+def test_retry_takes_half_the_step_for_that_replica_alone() -> None:
+    simulation = stiff("retry", 0.0205, [300.0] * 3)
+    told = Told(simulation)
+    simulation.run(5 * STRETCH)
+    assert not simulation.guard.frozen.any()
+    assert bool(torch.isfinite(simulation.state.energy).all())
+    assert float(simulation.state.energy.max()) < 20.0  # thermal: kT/2 is 0.3 kcal/mol
+    assert len(told.events) >= 3
+    for step, event, about in told.events:
+        assert event == "retry" and step % STRETCH == 0 and about["from_step"] == step - STRETCH
+        assert about["timestep_fs"] == pytest.approx(10.25)
+
+
+def test_retry_halves_again_and_gives_up_in_the_end() -> None:
+    quarter = stiff("retry", 0.06, [300.0])
+    told = Told(quarter)
+    quarter.run(STRETCH)
+    assert [(e, a["timestep_fs"]) for _, e, a in told.events] == [("retry", pytest.approx(15.0))]
+    hopeless = stiff("retry", 0.5, [300.0])
+    told = Told(hopeless)
+    with pytest.raises(UnstableError, match="every replica is frozen"):
+        hopeless.run(STRETCH)
+    assert [e for _, e, _ in told.events] == ["freeze"]
+
+
+def test_what_is_retried_does_not_depend_on_where_runs_stop() -> None:
+    whole, parts = (stiff("retry", 0.0205, [300.0, 310.0]) for _ in range(2))
+    told = Told(whole)
+    whole.run(3 * STRETCH)
+    assert len(told.events) >= 2
+    asked = iter(range(10**9))
+    while parts.state.step < 3 * STRETCH:  # stopped after every block
+        parts.run(3 * STRETCH - parts.state.step, lambda: next(asked) % 2 == 1)
+    assert all(same_bits(whole, parts, r, r) for r in range(2))
+
+
+def test_the_finer_steps_have_noise_of_their_own() -> None:
+    """The retried stretch must not be another stretch of the run."""
+    simulation = stiff("retry", 0.01, [300.0])
+    fine = simulation.sibling(simulation.state, 0.005, (simulation.seed + 0x9E3779B9) % 2**32)
+    assert fine.seed != simulation.seed
+    assert fine.integrator.timestep == 0.005 and fine.integrator.friction == simulation.integrator.friction
+
+
+# --- spikes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_force_spike_is_an_event_and_nothing_else() -> None:
+    system, ff = go_helix(9)
+    layout = Layout((system,), (4,), (5, 6, 7, 8))
+    start = np.tile(helix(9), (4, 1)).reshape(4, 9, 3)
+    quiet, watched = (
+        simulate(layout, [ff], start, guard=Guard(layout, "stop", limit)) for limit in (None, 1e-3)
+    )
+    told = Told(watched)
+    for simulation in (quiet, watched):
+        simulation.run(2 * STRETCH + 10)
+    assert all(same_bits(quiet, watched, r, r) for r in range(4))
+    assert sorted(about["replica"] for _, _, about in told.events) == [5, 6, 7, 8]  # a spike that lasts is one event
+    for step, event, about in told.events:
+        assert (step, event) == (STRETCH, "force spike")
+        assert float(about["force_kcal_mol_A"]) > 1e-3  # type: ignore[arg-type]
+        assert str(about["bead"]).startswith("ALA")
+
+
+def test_the_spike_names_the_bead() -> None:
+    system, ff = go_helix(9)
+    layout = Layout((system,), (2,))
+    simulation = simulate(layout, [ff], np.tile(helix(9), (2, 1)), guard=Guard(layout, "stop", 500.0))
+    told = Told(simulation)
+    simulation.run(STRETCH - 1)
+    assert told.events == []
+    simulation.state.positions[9 + 8] *= 3.0  # the last bead of replica 1, torn off
+    simulation.evaluate()
+    simulation.state.step = STRETCH
+    largest = simulation.state.forces[9:].norm(dim=1)
+    simulation.guard.settle(simulation)
+    ((_, _, about),) = told.events
+    assert about["replica"] == 1
+    assert about["force_kcal_mol_A"] == float(largest.max())
+    assert about["bead"] == system.bead_label(int(largest.argmax()))
+
+
+# --- with exchange, and in a run --------------------------------------------------------------------------------
+
+
+def test_frozen_replicas_take_no_part_in_exchange() -> None:
+    system, ff = go_helix(8, epsilon=0.4)
+    layout = Layout((system,), (8,))
+
+    def start() -> Simulation:
+        exchange = ReplicaExchange(layout, (300.0, 340.0, 390.0, 450.0), 20)
+        return simulate(
+            layout, [ff], np.tile(helix(8), (8, 1)), None, exchange.start_temperatures.tolist(),
+            exchange=exchange, guard=Guard(layout, "freeze"),
+        )  # fmt: skip
+
+    whole, broken = start(), start()
+    whole.run(40)
+    broken.run(40)
+    explode(broken)
+    broken.guard.forget()
+    held = float(broken.state.temperature[BAD])
+    seen: list[np.ndarray] = []
+    assert broken.exchange is not None
+    broken.exchange.listeners.append(lambda step, time, labels: seen.append(labels))
+    whole.run(1000)
+    broken.run(1000)
+    assert broken.guard.frozen.tolist() == [r == BAD for r in range(8)]
+    assert float(broken.state.temperature[BAD]) == held
+    assert all(sorted(labels[:4]) == [0, 1, 2, 3] for labels in seen)
+    assert len({tuple(labels[:3]) for labels in seen}) == 6  # the three others still reach every order
+    assert all(same_bits(whole, broken, r, r) for r in range(4, 8))  # the other ladder never met it
+
+
+@pytest.fixture
+def springs(tmp_path: Path) -> Path:
+    """A spring that 20.5 fs makes explode now and then, as a run."""
+    k = 100.0**2 * 10.0 / 418.4 / 4
+    system = beads("spring", 2, masses=10.0)
+    ff = toy(bead_term("bonds", "harmonic_bond", [[0, 1]], k=k, x0=4.0))
+    import dataclasses
+
+    ff = dataclasses.replace(ff, systems=((system, np.array([[[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]]])),))
+    save_forcefield(tmp_path, ff)
+    structure = next((tmp_path / "systems").glob("*.safetensors")).relative_to(tmp_path)
+    (tmp_path / "system.yaml").write_text(
+        f"""mdflash: 1
+system: {{structure: {structure}}}
+model: {{forcefield: .}}
+dynamics: {{steps: 4000, timestep: 20.5 fs, seed: 7, temperature: 300 K}}
+replicas: {{count: 4}}
+output: {{trajectory: {{interval: 2.05 ps}}, log: {{interval: 2.05 ps}}, checkpoint: {{interval: 4.1 ps}}}}
+"""
+    )
+    return tmp_path / "system.yaml"
+
+
+@pytest.mark.parametrize("policy", ["freeze", "retry"])
+def test_resumed_runs_freeze_and_retry_the_same(springs: Path, tmp_path: Path, policy: str) -> None:
+    steps = {"freeze": 400, "retry": 4000}[policy]
+    timestep = {"freeze": "20.05 fs", "retry": "20.5 fs"}[policy]
+
+    def run(folder: str, steps: int) -> None:
+        intervals = [f"output.{k}.interval={n * float(timestep.split()[0]):g} fs" for k, n in
+                     (("trajectory", 100), ("log", 100), ("checkpoint", 200))]  # fmt: skip
+        config = load_run(
+            springs,
+            [f"output.folder={tmp_path / folder}", f"dynamics.steps={steps}", f"guards.nonfinite={policy}",
+             f"dynamics.timestep={timestep}", *intervals],
+        )  # fmt: skip
+        execute(config, springs)
+
+    run("whole", steps)
+    for part in (steps // 4, steps // 2 + 200, steps):
+        run("parts", part)
+    events = read_events(tmp_path / "whole/events.jsonl")
+    assert [e for e in events if e["event"] == policy]
+    for name in ("log.csv", f"checkpoint/step_{steps:015d}.npz"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
