@@ -38,6 +38,10 @@ RETRIES: Final = 3
 
 NEVER: Final = 2**63
 
+LOST: Final = 1e12
+"""Under freeze and retry, an energy (kcal/mol) or coordinate (Å) beyond this at a boundary counts as not finite: the
+replica is on its way there, and its state is nothing to come back to."""
+
 _SEED_STEP: Final = 0x9E3779B9
 _KEPT = ("positions", "velocities", "forces", "energy")
 
@@ -154,6 +158,10 @@ class Guard:
             UnstableError: no replica is left that moves.
         """
         step = simulation.state.step
+        if self.nonfinite != "stop":
+            for r in np.flatnonzero(self._lost(simulation.state) & ~self.frozen).tolist():
+                self._pending[r] = diagnose(simulation, r, step)
+                self._put_back(simulation.state, r)
         if self._pending and self.nonfinite == "retry":
             self._retry(simulation)
         for r, failure in self._pending.items():
@@ -168,6 +176,13 @@ class Guard:
             )
         self._pending.clear()
         self._find_spikes(simulation)
+
+    def _lost(self, state: State) -> npt.NDArray[np.bool_]:
+        """[R] replicas that are as good as not finite."""
+        size = state.positions.abs().amax(dim=1).numpy()
+        farthest = np.maximum.reduceat(size, self.layout.bead_offset[:-1])
+        found: npt.NDArray[np.bool_] = (farthest > LOST) | (np.abs(state.energy.numpy()) > LOST)
+        return found
 
     def _put_back(self, state: State, r: int) -> None:
         assert self._anchor is not None
@@ -186,7 +201,8 @@ class Guard:
             # another key: the finer steps must not repeat the noise of other steps of the run
             fine = simulation.sibling(state, timestep, (simulation.seed + level * _SEED_STEP) % 2**32)
             failed = fine.propagator.advance(state, (end - start) << level)
-            for r in [r for r in self._pending if failed[r] < 0]:
+            mended = (failed < 0) & ~self._lost(state)
+            for r in [r for r in self._pending if mended[r]]:
                 _take(simulation.state, state, self.layout, r)
                 self._tell(end, "retry", self._pending.pop(r), from_step=start, timestep_fs=timestep * 1e3)
 

@@ -198,7 +198,8 @@ def _rotation(case: _Case) -> float:
     turns = turns * torch.linalg.det(turns)[:, None, None]  # proper ones: a torsion's sign tells a mirror image
 
     def turn(r: int, x: Tensor) -> Tensor:
-        return x @ turns[r].T
+        turned: Tensor = x @ turns[r].T
+        return turned
 
     energy, forces = case.at(case.positions)
     expected = EnergyForces(energy, _each(case.layout, turn, forces))

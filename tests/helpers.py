@@ -108,7 +108,12 @@ def simulate(
     potential = SumPotential([*build_potential(forcefields, layout).terms, *extra])
     state = State.at(layout, positions.reshape(-1, 3), temperature, box)
     simulation = Simulation(
-        layout, potential, state, integrator or LangevinMiddle(0.004, 1.0), seed=seed, **options  # type: ignore[arg-type]
+        layout,
+        potential,
+        state,
+        integrator or LangevinMiddle(0.004, 1.0),
+        seed=seed,
+        **options,  # type: ignore[arg-type]
     )
     if draw:
         simulation.draw_velocities()

@@ -504,7 +504,7 @@ def test_a_suggested_ladder_has_the_acceptance_it_was_made_for() -> None:
 
 
 def test_check_suggests_a_ladder_to_paste(toy_yaml: Path) -> None:
-    done = CliRunner().invoke(app, ["check", str(toy_yaml), "--suggest-ladder", "--pilot-steps", "2000"])
+    done = CliRunner().invoke(app, ["check", str(toy_yaml), "--suggest-ladder", "--pilot-steps", "500"])
     assert done.exit_code == 0, done.output
     pasted = done.stdout[done.stdout.index("exchange:") :]
     ladder = pasted.split("temperatures: ")[1]

@@ -48,7 +48,9 @@ class Recorder:
 
     def report(self, simulation: Simulation) -> None:
         state = simulation.state
-        self.seen.append((state.step, simulation.time, state.positions.clone(), state.forces.clone(), state.energy.clone()))
+        self.seen.append(
+            (state.step, simulation.time, state.positions.clone(), state.forces.clone(), state.energy.clone())
+        )
 
 
 class Every(Recorder):

@@ -143,11 +143,9 @@ def _random_pairs_plain(
     n = len(members)
     for swap in range(swaps):
         random, one, other = _uniform(seed, ladder, step, swap)
-        m = int(one * n)
-        p = int(other * (n - 1))
-        if p >= m:  # every pair of different replicas is equally likely
-            p += 1
-        _try(reduced, labels, members[m], members[p], random, counts)
+        m, p = int(one * n), int(other * n)
+        if m != p:  # idle draws keep the number of swaps from being always even
+            _try(reduced, labels, members[m], members[p], random, counts)
 
 
 _neighbour_pairs: Any = njit(cache=True)(_neighbour_pairs_plain)

@@ -164,10 +164,10 @@ class ReplicaExchange:
         self.accepted += accepted
         self._visit(before)
         self._visit(after)
-        for r in np.flatnonzero(after != before).tolist():
-            new = float(self.temperatures[after[r]])
-            state.velocities[self.layout.rows(r)] *= float(np.sqrt(new / float(state.temperature[r])))
-            state.temperature[r] = new
+        faster = np.sqrt(self.temperatures[after] / self.temperatures[before])  # exactly 1 where nothing changes
+        v = state.velocities.numpy()
+        v *= np.repeat(faster, np.diff(self.layout.bead_offset))[:, None]
+        state.temperature.numpy()[:] = self.temperatures[after]
         for listener in self.listeners:
             listener(state.step, simulation.time, after)
 

@@ -23,6 +23,7 @@ from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.priors.cpu import Listed, Nonbonded
 from mdflash.potentials.priors.pack import Packed
+from mdflash.potentials.schnet.cpu import Networks
 from mdflash.potentials.schnet.flash import together
 from mdflash.propagate.network import block_of_each, block_together
 from mdflash.propagate.replica import prior_forces, rebuild
@@ -115,9 +116,7 @@ class CompiledPriors(Potential):
     The neighbour list is built afresh, so `pairs` is not needed.
     """
 
-    def __init__(
-        self, listed: Listed, nonbonded: Nonbonded, box: tuple[float, float, float] | None = None
-    ) -> None:
+    def __init__(self, listed: Listed, nonbonded: Nonbonded, box: tuple[float, float, float] | None = None) -> None:
         self.name = "priors"
         self.listed, self.nonbonded = listed, nonbonded
         self._box = _box(box)
@@ -191,7 +190,8 @@ class CompiledPropagator:
 
     def _carry(self, state: State, steps: int) -> npt.NDArray[np.int64]:
         failed = np.empty(self.layout.n_replicas, np.int64)
-        kernel, networks = _block, ()
+        kernel = _block
+        networks: tuple[Networks, ...] = ()
         if self.packed.networks is not None:
             networks = (self.packed.networks,)
             kernel = block_together if together(self.layout) else block_of_each

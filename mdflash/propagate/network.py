@@ -1,7 +1,7 @@
 """The compiled loop for potentials with a SchNet: priors and network in one block of steps.
 
-With many replicas each is carried by one thread, as in `compiled.py`. With fewer replicas than threads, all threads work
-on one replica after the other; every bit is the same.
+With many replicas each is carried by one thread, as in `compiled.py`. With fewer replicas than threads, all threads
+work on one replica after the other; every bit is the same.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _carrier(team: bool) -> Any:
                     own_neighbor = rebuild(
                         x, reach + skin, box, own_exclusion_start, networks.exclusion, own_start, own_neighbor
                     )
-                    if own_neighbor.shape[0] > pairs.knot.shape[0]:
+                    if own_neighbor.shape[0] > pairs.t.shape[0]:
                         pairs = make_pairs(networks, system, own_neighbor.shape[0])
                 built_at[:] = x
             energy = prior_forces(listed, nonbonded, system, box, start, neighbor, x, f)

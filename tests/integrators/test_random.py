@@ -64,14 +64,14 @@ def test_normals_have_the_moments_of_a_standard_normal() -> None:
     assert np.abs(squares).max() < 4.5 / np.sqrt(len(g))
 
 
-BASE = dict(seed=5, replica=2, step=1000, purpose=LANGEVIN)
+BASE = {"seed": 5, "replica": 2, "step": 1000, "purpose": LANGEVIN}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        dict(seed=6), dict(seed=2**32 - 1), dict(replica=3), dict(replica=100_000), dict(step=1001), dict(step=0),
-        dict(step=1000 + 2**32), dict(step=1000 + 2**33), dict(purpose=VELOCITIES), dict(seed=2, replica=5),
+        {"seed": 6}, {"seed": 2**32 - 1}, {"replica": 3}, {"replica": 100_000}, {"step": 1001}, {"step": 0},
+        {"step": 1000 + 2**32}, {"step": 1000 + 2**33}, {"purpose": VELOCITIES}, {"seed": 2, "replica": 5},
     ],
     ids=str,
 )  # fmt: skip

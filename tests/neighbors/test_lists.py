@@ -147,7 +147,7 @@ def test_exclusions_are_left_out_and_nothing_else(n: int) -> None:
     layout = Layout((beads("a", n, bonds=False),), (1,))
     whole = all_pairs(torch.from_numpy(x), layout, 6.0)
     pairs = set(zip(whole.first.tolist(), whole.second.tolist(), strict=True))
-    excluded = np.array(sorted(p for p in pairs if rng.random() < 0.3) + [(n - 2, n - 1)])
+    excluded = np.array([*sorted(p for p in pairs if rng.random() < 0.3), (n - 2, n - 1)])
     excluded = np.unique(excluded, axis=0)
     start, neighbor = np.empty(n + 1, np.int64), np.empty(len(pairs), np.int64)
     exclusion_start = np.searchsorted(excluded[:, 0], np.arange(n + 1))

@@ -15,8 +15,8 @@ from tests.helpers import beads, walk
 
 def random_schnet(seed: int, **hyper: Any) -> SchNet:
     """A float64 SchNet with random weights, biases included."""
-    defaults = dict(cutoff=9.0, types=7, features=48, filters=40, blocks=2, basis_size=12, filter_hidden=(24,))
-    defaults |= {"output": (32, 16), **hyper}
+    defaults: dict[str, Any] = {"cutoff": 9.0, "types": 7, "features": 48, "filters": 40, "blocks": 2}
+    defaults |= {"basis_size": 12, "filter_hidden": (24,), "output": (32, 16), **hyper}
     torch.manual_seed(seed)
     network = SchNet(Hyperparameters(**defaults)).double()
     with torch.no_grad():

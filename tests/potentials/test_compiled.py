@@ -74,9 +74,8 @@ def difference(potential: Potential, layout: Layout, x: torch.Tensor, h: float =
     forces = torch.zeros_like(x)
     for bead in range(max(s.n_beads for s in layout.systems)):
         for k in range(3):
-            rows = torch.tensor([int(o) + bead for o, s in zip(layout.bead_offset, layout.system_of_replica, strict=False)
-                                 if bead < layout.systems[s].n_beads])  # fmt: skip
             owners = [r for r, s in enumerate(layout.system_of_replica) if bead < layout.systems[s].n_beads]
+            rows = torch.from_numpy(layout.bead_offset[owners] + bead)
             slope = torch.zeros(layout.n_replicas, dtype=torch.float64)
             for move, weight in ((-2, 1), (-1, -8), (1, 8), (2, -1)):
                 moved = x.clone()
@@ -160,7 +159,9 @@ def test_excluded_volume_ends_smoothly_at_the_cutoff() -> None:
     twin = compiled(build_potential([toy(volume_term(1, 6.0, 1.0, 5.5))], layout), layout)
 
     def at(r: float) -> tuple[float, float]:
-        energy, forces = twin.energy_and_forces(torch.tensor([[0.0, 0.0, 0.0], [0.0, r, 0.0]], dtype=torch.float64), layout, None)
+        energy, forces = twin.energy_and_forces(
+            torch.tensor([[0.0, 0.0, 0.0], [0.0, r, 0.0]], dtype=torch.float64), layout, None
+        )
         return float(energy[0]), float(forces[1, 1])
 
     assert at(6.0) == (0.0, 0.0) and at(7.0) == (0.0, 0.0)

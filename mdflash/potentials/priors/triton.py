@@ -32,9 +32,12 @@ from mdflash.potentials.priors.cpu import (
     Table,
 )
 
-_HARMONIC, _REPULSION, _CONTACT = tl.constexpr(HARMONIC), tl.constexpr(REPULSION), tl.constexpr(CONTACT)
-_POLYNOMIAL, _RESTRICTED = tl.constexpr(POLYNOMIAL), tl.constexpr(RESTRICTED)
-_FOURIER, _SHIFTED = tl.constexpr(FOURIER), tl.constexpr(SHIFTED)
+_REPULSION, _CONTACT, _POLYNOMIAL = tl.constexpr(REPULSION), tl.constexpr(CONTACT), tl.constexpr(POLYNOMIAL)
+_RESTRICTED, _FOURIER, _SHIFTED = tl.constexpr(RESTRICTED), tl.constexpr(FOURIER), tl.constexpr(SHIFTED)
+_HAS_HARMONIC, _HAS_REPULSION = tl.constexpr(1 << HARMONIC), tl.constexpr(1 << REPULSION)
+_HAS_CONTACT, _HAS_POLYNOMIAL = tl.constexpr(1 << CONTACT), tl.constexpr(1 << POLYNOMIAL)
+_HAS_RESTRICTED, _HAS_FOURIER = tl.constexpr(1 << RESTRICTED), tl.constexpr(1 << FOURIER)
+_HAS_SHIFTED, _NEEDS_PHI = tl.constexpr(1 << SHIFTED), tl.constexpr(1 << HARMONIC | 1 << SHIFTED)
 _PI = tl.constexpr(3.141592653589793)
 
 BLOCKS: Final = {"distance": 64, "angle_cosine": 16, "angle": 16, "dihedral": 16}
@@ -55,7 +58,8 @@ def atan2(y, x):
     p = (p * z - 1.228866684490136173410e2) * z - 6.485021904942025371773e1
     q = ((z + 2.485846490142306297962e1) * z + 1.650270098316988542046e2) * z + 4.328810604912902668951e2
     q = (q * z + 4.853903996359136964868e2) * z + 1.945506571482613964425e2
-    a = s + s * z * (p / q) + tl.where(far, 0.25 * _PI, 0.0)
+    a = s + s * z * (p / q)
+    a = tl.where(far, a + 0.25 * _PI, a)
     a = tl.where(ay > ax, 0.5 * _PI - a, a)
     a = tl.where(x < 0, _PI - a, a)
     return tl.where(y < 0, -a, a)
@@ -77,15 +81,15 @@ def _harmonic(q, parameters, m, inside, stride):
 def _distance_function(r, code, parameters, m, inside, stride, FORMS: tl.constexpr):
     u = r * 0.0
     du = r * 0.0
-    if FORMS & (1 << _HARMONIC):
+    if _HAS_HARMONIC & FORMS:
         u, du = _harmonic(r, parameters, m, inside, stride)
     first = _parameter(parameters, 0, m, inside, stride)
-    if FORMS & (1 << _REPULSION):
+    if _HAS_REPULSION & FORMS:
         x = first / r
         v = x * x * x * x * x * x
         u = tl.where(code == _REPULSION, v, u)
         du = tl.where(code == _REPULSION, -6.0 * v / r, du)
-    if FORMS & (1 << _CONTACT):
+    if _HAS_CONTACT & FORMS:
         x = _parameter(parameters, 1, m, inside, stride) / r
         x2 = x * x
         x10 = x2 * x2 * x2 * x2 * x2
@@ -99,9 +103,9 @@ def _angle_function(q, cosine, sine, code, parameters, m, inside, stride, FORMS:
     """u and du/dq; `cosine` and `sine` of the angle are read by the restricted form, whose q is the angle."""
     u = q * 0.0
     du = q * 0.0
-    if FORMS & (1 << _HARMONIC):
+    if _HAS_HARMONIC & FORMS:
         u, du = _harmonic(q, parameters, m, inside, stride)
-    if FORMS & (1 << _POLYNOMIAL):
+    if _HAS_POLYNOMIAL & FORMS:
         v = q * 0.0
         dv = q * 0.0
         for back in tl.static_range(0, P - 1):
@@ -111,7 +115,7 @@ def _angle_function(q, cosine, sine, code, parameters, m, inside, stride, FORMS:
         v = v * q + _parameter(parameters, 0, m, inside, stride)
         u = tl.where(code == _POLYNOMIAL, v, u)
         du = tl.where(code == _POLYNOMIAL, dv, du)
-    if FORMS & (1 << _RESTRICTED):
+    if _HAS_RESTRICTED & FORMS:
         p0 = _parameter(parameters, 0, m, inside, stride)
         p1 = _parameter(parameters, 1, m, inside, stride)
         p2 = _parameter(parameters, 2, m, inside, stride)
@@ -130,14 +134,14 @@ def _dihedral_function(y, x, code, parameters, m, inside, stride, FORMS: tl.cons
     """u and du/dphi of phi = atan2(y, x)."""
     u = x * 0.0
     du = x * 0.0
-    if FORMS & ((1 << _HARMONIC) | (1 << _SHIFTED)):
+    if _NEEDS_PHI & FORMS:
         phi = atan2(y, x)
         u, du = _harmonic(phi, parameters, m, inside, stride)
-        if FORMS & (1 << _SHIFTED):
+        if _HAS_SHIFTED & FORMS:
             v, dv = _harmonic(tl.where(phi < 0, phi + _PI, phi - _PI), parameters, m, inside, stride)
             u = tl.where(code == _SHIFTED, v, u)
             du = tl.where(code == _SHIFTED, dv, du)
-    if FORMS & (1 << _FOURIER):
+    if _HAS_FOURIER & FORMS:
         length = tl.sqrt(x * x + y * y)
         s1 = y / length
         c1 = x / length

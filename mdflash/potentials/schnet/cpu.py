@@ -33,7 +33,7 @@ from numba import njit, prange
 
 from mdflash.neighbors.cpu import nearest_image
 from mdflash.potentials.schnet.dense import TILE, activate, multiply, panel_width
-from mdflash.potentials.schnet.simd import fma, load, splat, store, total
+from mdflash.potentials.schnet.simd import fma, lane, load, splat, store, total
 
 ROWS, TEAM_ROWS = 64, 16
 """Beads whose dense layers are done together by one thread, alone or among others."""
@@ -119,13 +119,15 @@ class Work(NamedTuple):
 
 
 class PairWork(NamedTuple):
-    """Pairs of one replica, sorted by interval; `key` and `distance` in the order of the neighbour list."""
+    """Pairs of one replica, in runs of one interval each; `key` and `distance` in the order of the neighbour list."""
 
     key: npt.NDArray[np.int32]
     distance: npt.NDArray[np.float64]
     begin: npt.NDArray[np.int64]  # [K + 2]
-    bead: npt.NDArray[np.int32]  # [P, 2]
-    knot: npt.NDArray[np.int32]  # [P]
+    run: npt.NDArray[np.int64]  # [K + 1] where each interval that has pairs begins, and the end of the last
+    knot: npt.NDArray[np.int64]  # [K] the intervals that have pairs
+    first: npt.NDArray[np.int32]  # [P]
+    second: npt.NDArray[np.int32]  # [P]
     t: Floats  # [P]
     unit: Floats  # [P, 3] from the first bead to the second
     slope: Floats  # [F / width, P] share of each panel in dE/dt
@@ -180,7 +182,9 @@ def make_pairs(networks, system, capacity):
         np.empty(capacity, np.int32),
         np.empty(capacity),
         np.empty(net.intervals + 2, np.int64),
-        np.empty((capacity, 2), np.int32),
+        np.empty(net.intervals + 1, np.int64),
+        np.empty(net.intervals, np.int64),
+        np.empty(capacity, np.int32),
         np.empty(capacity, np.int32),
         np.empty(capacity, dtype),
         np.empty((capacity, 3), dtype),
@@ -190,7 +194,7 @@ def make_pairs(networks, system, capacity):
 
 @njit(cache=True, error_model="numpy")
 def _sort_pairs(net, cutoff, box, start, neighbor, x, pairs):
-    """Fill the sorted arrays from the neighbour list; returns the number of pairs nearer than the cutoff."""
+    """Fill the sorted arrays from the neighbour list; returns the number of intervals that have pairs."""
     begin, scale = pairs.begin, net.intervals / cutoff
     begin[:] = 0
     for i in range(x.shape[0]):
@@ -203,9 +207,13 @@ def _sort_pairs(net, cutoff, box, start, neighbor, x, pairs):
             key = min(int(d * scale), net.intervals - 1) if d < cutoff else net.intervals
             pairs.key[p], pairs.distance[p] = key, d
             begin[key + 1] += 1
+    runs = 0
     for k in range(net.intervals):
+        if begin[k + 1] > 0:
+            pairs.knot[runs], pairs.run[runs] = k, begin[k]
+            runs += 1
         begin[k + 1] += begin[k]
-    count = begin[net.intervals]
+    pairs.run[runs] = begin[net.intervals]
     for i in range(x.shape[0]):
         for p in range(start[i], start[i + 1]):
             key = pairs.key[p]
@@ -214,17 +222,17 @@ def _sort_pairs(net, cutoff, box, start, neighbor, x, pairs):
             j, d = neighbor[p], pairs.distance[p]
             q = begin[key]
             begin[key] += 1
-            pairs.bead[q, 0], pairs.bead[q, 1], pairs.knot[q] = i, j, key
+            pairs.first[q], pairs.second[q] = i, j
             pairs.t[q] = d * scale - key
             # two beads in one place push each other nowhere
             inverse = 1.0 / d if d > 0.0 else 0.0
             for c in range(3):
                 pairs.unit[q, c] = nearest_image(x[j, c] - x[i, c], box[c]) * inverse
-    return count
+    return runs
 
 
 @njit(cache=True, error_model="numpy")
-def _messages(networks, system, block, panel, count, pairs, work):
+def _messages(networks, system, block, panel, runs, pairs, work):
     """m <- sum of messages, in one panel of channels."""
     net = _shape(networks, system)
     y, m, table = work.y, work.m, networks.tables
@@ -236,18 +244,17 @@ def _messages(networks, system, block, panel, count, pairs, work):
     base = net.tables + (block * (net.filters // width) + panel) * (net.intervals + 1) * 3 * width
     third = splat(load(table, base), 1.0 / 3.0)
     two = splat(third, 2.0)
-    p = 0
-    while p < count:
-        knot = pairs.knot[p]
-        row = base + knot * 3 * width
+    for r in range(runs):
+        row = base + pairs.knot[r] * 3 * width
         v0, v1 = load(table, row), load(table, row + half)
         s0, s1 = load(table, row + width), load(table, row + width + half)
         c0, c1 = load(table, row + 2 * width), load(table, row + 2 * width + half)
         e0 = (load(table, row + 4 * width) - s0 - two * c0) * third
         e1 = (load(table, row + 4 * width + half) - s1 - two * c1) * third
-        while p < count and pairs.knot[p] == knot:
-            t = splat(v0, pairs.t[p])
-            i, j = pairs.bead[p, 0] * width, pairs.bead[p, 1] * width
+        for p in range(pairs.run[r], pairs.run[r + 1]):
+            q = np.uint64(p)  # an index that cannot be negative saves its check
+            t = lane(pairs.t, p)
+            i, j = pairs.first[q] * width, pairs.second[q] * width
             w = fma(t, fma(t, fma(t, e0, c0), s0), v0)
             yi, yj = load(y, y0 + i), load(y, y0 + j)
             store(m, m0 + i, fma(w, yj, load(m, m0 + i)))
@@ -258,11 +265,10 @@ def _messages(networks, system, block, panel, count, pairs, work):
             yi, yj = load(y, y0 + i), load(y, y0 + j)
             store(m, m0 + i, fma(w, yj, load(m, m0 + i)))
             store(m, m0 + j, fma(w, yi, load(m, m0 + j)))
-            p += 1
 
 
 @njit(cache=True, error_model="numpy")
-def _message_gradients(networks, system, block, panel, count, pairs, work):
+def _message_gradients(networks, system, block, panel, runs, pairs, work):
     """pairs.slope += dE/dt by this block, and (but in the first block) m <- gy, in one panel of channels."""
     net = _shape(networks, system)
     y, g, gy, table = work.y, work.gm, work.m, networks.tables
@@ -272,26 +278,25 @@ def _message_gradients(networks, system, block, panel, count, pairs, work):
     g0, y0 = panel * size, (block * (net.filters // width) + panel) * size
     slope = pairs.slope[panel]
     if block == net.blocks - 1:
-        slope[:count] = 0.0
+        slope[: pairs.run[runs]] = 0.0
     if block > 0:
         gy[g0 : g0 + size] = 0.0
     base = net.tables + (block * (net.filters // width) + panel) * (net.intervals + 1) * 3 * width
     third = splat(load(table, base), 1.0 / 3.0)
     two = splat(third, 2.0)
-    p = 0
-    while p < count:
-        knot = pairs.knot[p]
-        row = base + knot * 3 * width
+    for r in range(runs):
+        row = base + pairs.knot[r] * 3 * width
         v0, v1 = load(table, row), load(table, row + half)
         s0, s1 = load(table, row + width), load(table, row + width + half)
         c0, c1 = load(table, row + 2 * width), load(table, row + 2 * width + half)
         e0 = (load(table, row + 4 * width) - s0 - two * c0) * third
         e1 = (load(table, row + 4 * width + half) - s1 - two * c1) * third
-        while p < count and pairs.knot[p] == knot:
-            t = splat(v0, pairs.t[p])
+        for p in range(pairs.run[r], pairs.run[r + 1]):
+            q = np.uint64(p)  # an index that cannot be negative saves its check
+            t = lane(pairs.t, p)
             t2 = t + t
             t3 = t * (t + t2)
-            i, j = pairs.bead[p, 0] * width, pairs.bead[p, 1] * width
+            i, j = pairs.first[q] * width, pairs.second[q] * width
             gi, gj = load(g, g0 + i), load(g, g0 + j)
             dw = fma(t3, e0, fma(t2, c0, s0))
             share = dw * fma(gi, load(y, y0 + j), gj * load(y, y0 + i))
@@ -308,8 +313,7 @@ def _message_gradients(networks, system, block, panel, count, pairs, work):
                 w = fma(t, fma(t, fma(t, e1, c1), s1), v1)
                 store(gy, g0 + i, fma(w, gj, load(gy, g0 + i)))
                 store(gy, g0 + j, fma(w, gi, load(gy, g0 + j)))
-            slope[p] += total(share)
-            p += 1
+            slope[q] += total(share)
 
 
 @njit(cache=True)
@@ -423,16 +427,16 @@ def _gradient_rows(networks, system, block, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _finish(net, cutoff, count, x, pairs, work, f):
+def _finish(net, cutoff, runs, x, pairs, work, f):
     """Add the forces to f; returns the energy (NaN where a position is not finite: its pairs were not listed)."""
     force = work.force
     force[:] = 0.0
     scale = net.intervals / cutoff
-    for p in range(count):
+    for p in range(pairs.run[runs]):
         slope = 0.0
         for panel in range(pairs.slope.shape[0]):
             slope += pairs.slope[panel, p]
-        i, j = pairs.bead[p, 0], pairs.bead[p, 1]
+        i, j = pairs.first[p], pairs.second[p]
         for c in range(3):
             pull = slope * scale * pairs.unit[p, c]
             force[i, c] += pull
@@ -453,7 +457,7 @@ def _evaluation(team: bool) -> Any:
     def evaluate(networks, system, box, start, neighbor, x, pairs, work, f):
         # (a parallel loop takes no tuple of one kind of numbers: its body looks the shape up again)
         net, cutoff = _shape(networks, system), networks.cutoff[system]
-        count = _sort_pairs(net, cutoff, box, start, neighbor, x, pairs)
+        runs = _sort_pairs(net, cutoff, box, start, neighbor, x, pairs)
         panels = net.filters // panel_width(networks.data)
         each = TEAM_ROWS if team else ROWS
         parts = (work.rows + each - 1) // each
@@ -462,19 +466,19 @@ def _evaluation(team: bool) -> Any:
             _begin_rows(networks, system, work, begin, min(begin + each, work.rows))
         for block in range(net.blocks):
             for panel in prange(panels):
-                _messages(networks, system, block, np.int64(panel), count, pairs, work)
+                _messages(networks, system, block, np.int64(panel), runs, pairs, work)
             for part in prange(parts):
                 begin = np.int64(part) * each
                 _update_rows(networks, system, block, work, begin, min(begin + each, work.rows))
         for back in range(net.blocks):
             block = net.blocks - 1 - back
             for panel in prange(panels):
-                _message_gradients(networks, system, block, np.int64(panel), count, pairs, work)
+                _message_gradients(networks, system, block, np.int64(panel), runs, pairs, work)
             if block > 0:
                 for part in prange(parts):
                     begin = np.int64(part) * each
                     _gradient_rows(networks, system, block, work, begin, min(begin + each, work.rows))
-        return _finish(net, cutoff, count, x, pairs, work, f)
+        return _finish(net, cutoff, runs, x, pairs, work, f)
 
     return evaluate
 

@@ -14,7 +14,7 @@ from typing import Final
 from numba import njit
 
 from mdflash.potentials.schnet.network import ACTIVATIONS
-from mdflash.potentials.schnet.simd import clamp, fma, lane, load, splat, store
+from mdflash.potentials.schnet.simd import clamp, fma, lane, lanes, load, splat, store
 
 PANEL_BYTES: Final = 128
 TILE: Final = 4
@@ -28,10 +28,10 @@ TANH, SILU, RELU, ELU, GELU, SIGMOID, SOFTPLUS, SHIFTED = (
 LOG2: Final = math.log(2.0)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def panel_width(a):
     """Channels of a panel in the dtype of `a`."""
-    return PANEL_BYTES // a.itemsize
+    return 2 * lanes(a)
 
 
 @njit(cache=True, error_model="numpy")
@@ -94,7 +94,7 @@ def activate(code, a, a0, s, s0, n, rows, begin, end):
     width = panel_width(a)
     for p in range(n // width):
         first, last = (p * rows + begin) * width, (p * rows + end) * width
-        if a.itemsize == 4 and (code == TANH or code == SIGMOID or code == SILU):
+        if lanes(a) == 16 and code in (TANH, SIGMOID, SILU):
             _activate_vectors(code, a, a0, s, s0, first, last)
         else:
             for e in range(first, last):

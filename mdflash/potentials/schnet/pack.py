@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
-import torch
+from torch import Tensor, nn
 
 from mdflash.potentials.schnet.cpu import Floats, Layer, Networks, Shape
 from mdflash.potentials.schnet.dense import CODES, PANEL_BYTES
-from mdflash.potentials.schnet.network import SchNet
+from mdflash.potentials.schnet.network import Block, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.state import Layout
@@ -32,7 +33,7 @@ class _Flat:
     def panels(self, matrix: FloatArray) -> FloatArray:
         """[rows, n] -> [n / width, rows, width], filled up with zeros."""
         padded = np.pad(matrix, ((0, 0), (0, self.up(matrix.shape[1]) - matrix.shape[1])))
-        return padded.reshape(len(matrix), -1, self.width).transpose(1, 0, 2)
+        return np.asarray(padded.reshape(len(matrix), -1, self.width).transpose(1, 0, 2))
 
     def add(self, values: FloatArray) -> int:
         """Append; returns where the part begins."""
@@ -109,25 +110,25 @@ def pack_networks(
     )
 
 
-def _numpy(tensor: torch.Tensor) -> FloatArray:
-    return tensor.detach().to("cpu", torch.float64).numpy()
+def _numpy(tensor: Tensor) -> FloatArray:
+    return tensor.detach().cpu().double().numpy()
 
 
-def _pack_layer(linear: torch.nn.Linear, data: _Flat) -> Layer:
+def _pack_layer(linear: nn.Linear, data: _Flat) -> Layer:
     matrix = _numpy(linear.weight).T  # [n_in, n_out]
     bias = -1 if linear.bias is None else data.add(_numpy(linear.bias))
     n_in, n_out = map(data.up, matrix.shape)
     return Layer(n_in, n_out, data.weights(matrix), data.weights(matrix.T), bias)
 
 
-def _pack_one(
-    model: SchNet, tables: FilterTables, data: _Flat, filters: _Flat, layers: list[Layer]
-) -> Shape:
+def _pack_one(model: SchNet, tables: FilterTables, data: _Flat, filters: _Flat, layers: list[Layer]) -> Shape:
     embedding = _numpy(model.embedding)
     first = len(layers)
-    for block in model.blocks:
-        layers += [_pack_layer(linear, data) for linear in (block.input, *block.update)]  # type: ignore[misc]
-    *hidden, last = model.output
+    blocks = cast(list[Block], list(model.blocks))
+    for block in blocks:
+        linears = [block.input, *cast(list[nn.Linear], list(block.update))]
+        layers += [_pack_layer(linear, data) for linear in linears]
+    *hidden, last = cast(list[nn.Linear], list(model.output))
     layers += [_pack_layer(linear, data) for linear in hidden]
     outputs = [data.up(linear.out_features) for linear in hidden]
     bias = np.zeros(1) if last.bias is None else _numpy(last.bias)
@@ -143,7 +144,7 @@ def _pack_one(
         hidden=len(hidden),
         types=len(embedding),
         embedding=data.add(data.panels(embedding)),
-        first_y=data.add(data.panels(embedding @ _numpy(model.blocks[0].input.weight).T)),  # type: ignore[union-attr]
+        first_y=data.add(data.panels(embedding @ _numpy(blocks[0].input.weight).T)),
         last=data.add(last_row),
         layers=first,
         tables=filters.add(_table_panels(tables, filters)),
@@ -156,4 +157,4 @@ def _table_panels(tables: FilterTables, filters: _Flat) -> FloatArray:
     """[blocks, K + 1, 3, F] -> [blocks, F / width, K + 1, 3, width]."""
     blocks, knots, rows, f = tables.rows.shape
     padded = np.pad(tables.rows, ((0, 0), (0, 0), (0, 0), (0, filters.up(f) - f)))
-    return padded.reshape(blocks, knots, rows, -1, filters.width).transpose(0, 3, 1, 2, 4)
+    return np.asarray(padded.reshape(blocks, knots, rows, -1, filters.width).transpose(0, 3, 1, 2, 4))

@@ -3,6 +3,7 @@
 A vector holds 64 bytes: 16 float32 or 8 float64. LLVM splits it where the machine's registers are shorter, so the
 order of every sum, and with it every bit, is the same on AVX-512, AVX2 and NEON (up to the fused multiply-add).
 
+    lanes(a)         how many elements of a's dtype a vector has
     load(a, i)       the lanes a[i:i + lanes] of a flat array
     store(a, i, v)
     lane(a, i)       a[i] in every lane
@@ -45,6 +46,17 @@ def _pointer(context, builder, array_type, array, index):
     data = context.make_array(array_type)(context, builder, array).data
     vector = context.get_value_type(Vector(array_type.dtype))
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+
+
+@intrinsic
+def lanes(typing_context, a):
+    """Elements of a vector of the dtype of `a`; a constant to the compiler, unlike `a.itemsize`."""
+    count = BYTES * 8 // a.dtype.bitwidth
+
+    def generate(context, builder, signature, args):
+        return context.get_constant(types.intp, count)
+
+    return types.intp(a), generate
 
 
 @intrinsic

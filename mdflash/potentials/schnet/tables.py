@@ -1,7 +1,7 @@
 """Filters as tables: W(d), a function of one number, on a uniform grid with cubic Hermite interpolation.
 
 For each interaction block, v(d) = W(d) as in `network.py`, its envelope included. At the knots d_k = k h, h = rc / K,
-value and slope are exact (float64, forward-mode derivatives). Between d_k and d_k+1, with t = (d - d_k) / h:
+value and slope are exact (float64). Between d_k and d_k+1, with t = (d - d_k) / h:
 
     v(d) = v_k + t (s_k + t (c_k + t e_k))
     s_k = h v'(d_k)    c_k = 3 (v_k+1 - v_k) - 2 s_k - s_k+1    e_k = (s_k+1 - s_k - 2 c_k) / 3
@@ -16,7 +16,8 @@ exact filters, both in float64, on a conformation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from mdflash.errors import ForceFieldError
 from mdflash.potentials.schnet.network import ACTIVATIONS, SchNet, _chain
@@ -99,7 +99,7 @@ class FilterTables:
     @property
     def intervals(self) -> int:
         """K."""
-        return self.rows.shape[1] - 1
+        return int(self.rows.shape[1]) - 1
 
     def filters(self, block: int, d: Tensor) -> Tensor:
         """W(d) by interpolation: distances [P] -> [P, F], differentiable in d."""
@@ -114,12 +114,14 @@ class FilterTables:
 
 def filter_values(network: SchNet, block: int, d: npt.NDArray[np.float64]) -> tuple[FloatArray, FloatArray]:
     """W(d) [P, F] and dW/dd [P, F] of a float64 network, exact."""
-    x = torch.from_numpy(d)
-    with forward_ad.dual_level():
-        dual = exact_filters(network)(block, forward_ad.make_dual(x, torch.ones_like(x)))
-        value, slope = forward_ad.unpack_dual(dual)
-    assert slope is not None
-    return value.numpy(), slope.numpy()
+    with torch.enable_grad():
+        x = torch.from_numpy(d).requires_grad_()
+        value = exact_filters(network)(block, x)  # [P, F]
+        # W of row p depends on x_p alone, so sum_p dW_pf/dx_p u_pf is linear in u, and its gradient by u is dW/dx
+        u = torch.zeros_like(value, requires_grad=True)
+        (mixed,) = torch.autograd.grad(value, x, u, create_graph=True)
+        (slope,) = torch.autograd.grad(mixed.sum(), u)
+    return value.detach().numpy(), slope.numpy()
 
 
 def exact_filters(network: SchNet) -> Filters:
@@ -141,6 +143,18 @@ def tabulate(network: SchNet, intervals: int) -> FilterTables:
     return FilterTables(rows, rc)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from torch's threads, and lose a lot where cores are shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = None) -> FilterTables:
     """The smallest tables whose force error on `sample` is at most `tolerance`.
 
@@ -174,6 +188,7 @@ def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = Non
         intervals = min(wanted, MOST)
 
 
+@_one_thread()
 def force_error(network: SchNet, tables: FilterTables, sample: Sample) -> float:
     """Error of the forces by the tables alone, relative to their rms."""
     network, sample = _double(network), sample.core()
@@ -209,7 +224,8 @@ def sample_forces(network: SchNet, filters: Filters, sample: Sample) -> FloatArr
     d = torch.linalg.vector_norm(x[j] - x[i], dim=-1)
     h = network.embedding[torch.from_numpy(np.array(sample.types))]
     for b, block in enumerate(network.blocks):
-        w, y = filters(b, d), block.input(h)
+        w = filters(b, d)
+        y: Tensor = block.input(h)  # type: ignore[operator]
         m = torch.zeros_like(y).index_add(0, i, y[j] * w).index_add(0, j, y[i] * w)
         h = h + _chain(block.update, act, m)  # type: ignore[arg-type]
     energy = _chain(network.output, act, h).sum()

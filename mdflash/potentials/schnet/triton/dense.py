@@ -42,10 +42,9 @@ def dense(
         k = start + tl.arange(0, BK)
         x = tl.load(a + row * STRIDE + k[None, :], mask=inside, other=0.0)
         if PRELUDE == 1:
-            x, _ = activate(x, ACT)
+            x = activate(x, ACT)[0]
         if PRELUDE == 2:
-            _, slope = activate(tl.load(z + row * K + k[None, :], mask=inside, other=0.0), ACT)
-            x *= slope
+            x *= activate(tl.load(z + row * K + k[None, :], mask=inside, other=0.0), ACT)[1]
         w = tl.load(weight + k[:, None] * N + n[None, :]).to(DTYPE)
         acc = tl.dot(x, w, acc, input_precision=PRECISION, out_dtype=DTYPE)
     if SCALED:
@@ -69,7 +68,7 @@ def readout(
     inside = m < rows
     x = tl.load(z + m.to(tl.int64)[:, None] * K + k[None, :], mask=inside[:, None], other=0.0)
     if ACTIVATED:
-        x, _ = activate(x, ACT)
+        x = activate(x, ACT)[0]
     e = tl.sum(x * tl.load(weight + k)[None, :], axis=1) + tl.load(bias)
     at = energy + first + m
     tl.store(at, tl.load(at, mask=inside, other=0.0) + e.to(tl.float64), mask=inside)

@@ -59,12 +59,22 @@ def _basis(
     return c[:, None] * e, e * (dc[:, None] - c[:, None] * 2.0 * width * away * ds[:, None])
 
 
+@triton.jit
+def _weights(w1, b1, w2, chunk, F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr, CHUNK: tl.constexpr):
+    """What CHUNK hidden units need, from the cache: [R, CHUNK], [CHUNK, F] and [CHUNK]; all at once would spill."""
+    unit = chunk + tl.arange(0, CHUNK)
+    first = tl.load(w1 + tl.arange(0, R)[:, None] * HIDDEN + unit[None, :])
+    second = tl.load(w2 + unit[:, None] * F + tl.arange(0, F)[None, :])
+    return first, second, tl.load(b1 + unit)
+
+
 @triton.jit(do_not_specialize=["first"])
 def gather_messages_exact(
     h, centers, gamma, w1, b1, w2, b2, near, distance, near_count, out, capacity, first,
     F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr, ACT: tl.constexpr, EXPNORMAL: tl.constexpr,
     ALPHA: tl.constexpr, ORIGIN: tl.constexpr, BASIS_COSINE: tl.constexpr, COSINE: tl.constexpr,
-    LOWER: tl.constexpr, UPPER: tl.constexpr, FILTER_UPPER: tl.constexpr, PRECISION: tl.constexpr, E: tl.constexpr,
+    LOWER: tl.constexpr, UPPER: tl.constexpr, FILTER_UPPER: tl.constexpr, PRECISION: tl.constexpr, CHUNK: tl.constexpr,
+    E: tl.constexpr,
 ):  # fmt: skip
     """out[i] = sum_j h_j w(d_ij); grid (beads,). w1 [R, HIDDEN], w2 [HIDDEN, F]; the rest as in `message.py`."""
     DTYPE: tl.constexpr = out.dtype.element_ty
@@ -72,20 +82,20 @@ def gather_messages_exact(
     n = tl.load(near_count + first + i)
     row = (first + i).to(tl.int64) * capacity
     f = tl.arange(0, F)
-    hidden = tl.arange(0, HIDDEN)
     edge = tl.arange(0, E)
-    first_weight = tl.load(w1 + tl.arange(0, R)[:, None] * HIDDEN + hidden[None, :]).to(DTYPE)
-    second_weight = tl.load(w2 + hidden[:, None] * F + f[None, :]).to(DTYPE)
     total = tl.zeros([F], DTYPE)
     for k in range(0, n, E):
         inside = k + edge < n
         j = tl.load(near + row + k + edge, mask=inside, other=0) - first
         d = tl.load(distance + row + k + edge, mask=inside, other=UPPER)
-        e, _ = _basis(d, centers, gamma, R, EXPNORMAL, ALPHA, ORIGIN, BASIS_COSINE, LOWER, UPPER)
-        z = tl.dot(e, first_weight, input_precision=PRECISION, out_dtype=DTYPE) + tl.load(b1 + hidden)[None, :]
-        y, _ = activate(z, ACT)
-        w = tl.dot(y, second_weight, input_precision=PRECISION, out_dtype=DTYPE) + tl.load(b2 + f)[None, :]
-        c, _ = _envelope(d, COSINE, LOWER, FILTER_UPPER)
+        e = _basis(d, centers, gamma, R, EXPNORMAL, ALPHA, ORIGIN, BASIS_COSINE, LOWER, UPPER)[0]
+        w = tl.zeros([E, F], DTYPE) + tl.load(b2 + f)[None, :]
+        for chunk in range(0, HIDDEN, CHUNK):
+            first_weight, second_weight, bias = _weights(w1, b1, w2, chunk, F, R, HIDDEN, CHUNK)
+            z = tl.dot(e, first_weight, input_precision=PRECISION, out_dtype=DTYPE) + bias[None, :]
+            y = activate(z, ACT)[0]
+            w = tl.dot(y, second_weight, w, input_precision=PRECISION, out_dtype=DTYPE)
+        c = _envelope(d, COSINE, LOWER, FILTER_UPPER)[0]
         hj = tl.load(h + j[:, None] * F + f[None, :], mask=inside[:, None], other=0.0).to(DTYPE)
         total += tl.sum(w * c[:, None] * hj, axis=0)
     tl.store(out + i.to(tl.int64) * F + f, total)
@@ -97,7 +107,7 @@ def scatter_gradients_exact(
     F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr, ACT: tl.constexpr, EXPNORMAL: tl.constexpr,
     ALPHA: tl.constexpr, ORIGIN: tl.constexpr, BASIS_COSINE: tl.constexpr, COSINE: tl.constexpr,
     LOWER: tl.constexpr, UPPER: tl.constexpr, FILTER_UPPER: tl.constexpr, PRECISION: tl.constexpr,
-    FEATURES: tl.constexpr, ADD: tl.constexpr, PERIODIC: tl.constexpr, E: tl.constexpr,
+    CHUNK: tl.constexpr, FEATURES: tl.constexpr, ADD: tl.constexpr, PERIODIC: tl.constexpr, E: tl.constexpr,
 ):  # fmt: skip
     """The backward sweep; grid (beads,); arguments as above and in `message.scatter_gradients`."""
     DTYPE: tl.constexpr = g.dtype.element_ty
@@ -106,10 +116,7 @@ def scatter_gradients_exact(
     n = tl.load(near_count + flat)
     row = flat.to(tl.int64) * capacity
     f = tl.arange(0, F)
-    hidden = tl.arange(0, HIDDEN)
     edge = tl.arange(0, E)
-    first_weight = tl.load(w1 + tl.arange(0, R)[:, None] * HIDDEN + hidden[None, :]).to(DTYPE)
-    second_weight = tl.load(w2 + hidden[:, None] * F + f[None, :]).to(DTYPE)
     at_i = i.to(tl.int64) * F + f
     gi = tl.load(g + at_i)[None, :]
     hi = tl.load(h + at_i).to(DTYPE)[None, :]
@@ -132,11 +139,15 @@ def scatter_gradients_exact(
         gj = tl.load(g + at_j, mask=inside[:, None], other=0.0)
         hj = tl.load(h + at_j, mask=inside[:, None], other=0.0).to(DTYPE)
         e, de = _basis(d, centers, gamma, R, EXPNORMAL, ALPHA, ORIGIN, BASIS_COSINE, LOWER, UPPER)
-        z = tl.dot(e, first_weight, input_precision=PRECISION, out_dtype=DTYPE) + tl.load(b1 + hidden)[None, :]
-        y, slope = activate(z, ACT)
-        dy = slope * tl.dot(de, first_weight, input_precision=PRECISION, out_dtype=DTYPE)
-        w = tl.dot(y, second_weight, input_precision=PRECISION, out_dtype=DTYPE) + tl.load(b2 + f)[None, :]
-        dw = tl.dot(dy, second_weight, input_precision=PRECISION, out_dtype=DTYPE)
+        w = tl.zeros([E, F], DTYPE) + tl.load(b2 + f)[None, :]
+        dw = tl.zeros([E, F], DTYPE)
+        for chunk in range(0, HIDDEN, CHUNK):
+            first_weight, second_weight, bias = _weights(w1, b1, w2, chunk, F, R, HIDDEN, CHUNK)
+            z = tl.dot(e, first_weight, input_precision=PRECISION, out_dtype=DTYPE) + bias[None, :]
+            y, slope = activate(z, ACT)
+            dy = slope * tl.dot(de, first_weight, input_precision=PRECISION, out_dtype=DTYPE)
+            w = tl.dot(y, second_weight, w, input_precision=PRECISION, out_dtype=DTYPE)
+            dw = tl.dot(dy, second_weight, dw, input_precision=PRECISION, out_dtype=DTYPE)
         c, dc = _envelope(d, COSINE, LOWER, FILTER_UPPER)
         dw = dw * c[:, None] + w * dc[:, None]
         if FEATURES:

@@ -31,7 +31,7 @@ class Tiles:
         channels: slice of the filter table; None: the widest whose table stays within `table_bytes`.
         table_bytes: what a slice of the table may take of the L1 cache.
         edges, warps: of the message kernels.
-        exact_edges, exact_warps: of those with the exact filters.
+        exact_edges, exact_warps: of those with the exact filters; chunk: hidden units they take at a time.
         rows, columns, depth, dense_warps: of the dense layers.
         precision: of the products of tiles in fp32: "ieee", "tf32x3" or "tf32" (mixed16 takes "tf32").
     """
@@ -39,9 +39,10 @@ class Tiles:
     channels: int | None = None
     table_bytes: int = 160 * 1024
     edges: int = 32
-    warps: int = 4
+    warps: int = 1
     exact_edges: int = 32
-    exact_warps: int = 8
+    exact_warps: int = 4
+    chunk: int = 32
     rows: int = 32
     columns: int = 64
     depth: int = 32
@@ -325,5 +326,5 @@ class DeviceSchNet:
             "ALPHA": hyper.alpha, "ORIGIN": hyper.basis_lower, "BASIS_COSINE": hyper.basis_envelope == "cosine",
             "COSINE": hyper.filter_envelope == "cosine", "LOWER": hyper.lower, "UPPER": hyper.cutoff,
             "FILTER_UPPER": hyper.filter_cutoff or hyper.cutoff, "PRECISION": self._product,
-            "E": self.tiles.exact_edges, "num_warps": self.tiles.exact_warps,
+            "CHUNK": min(self.tiles.chunk, hidden), "E": self.tiles.exact_edges, "num_warps": self.tiles.exact_warps,
         }  # fmt: skip

@@ -1,0 +1,180 @@
+"""Compile every GPU kernel ahead of time, as the standard benchmark launches it, for GPUs that need not be here.
+
+    python benchmarks/aot.py [--targets 80 90 120] [--out benchmarks/results/aot_DATE.json]
+
+Records registers, stack (spills), shared memory and counts of the instructions that tell how memory is read, for each
+kernel and target. Nothing runs; what the numbers say about speed is for a GPU to show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+from gpu_systems import homeodomain_like
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+from mdflash.integrators.langevin import LangevinBAOAB
+from mdflash.potentials.schnet.tables import tabulate
+from mdflash.potentials.schnet.triton.network import Precision, Tiles
+from mdflash.propagate.cuda import CudaPropagator
+from mdflash.state import State
+
+TYPES = {
+    torch.float16: "*fp16", torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64",
+}  # fmt: skip
+COUNTED = ("LDG", "LDG.128", "LDG.64", "STG", "LDS", "STS", "LDL", "STL", "BAR", "SHFL", "FFMA", "DFMA", "MUFU", "HMMA",
+           "HGMMA", "DMMA")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel with the types and constants it was launched with."""
+
+    kernel: JITFunction[Any]
+    signature: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, Any], ...]
+    divisible: tuple[int, ...]
+    warps: int
+
+    @property
+    def name(self) -> str:
+        return str(self.kernel.__name__)
+
+
+def record(precision: Precision, exact: bool) -> list[Launch]:
+    """The kernels of a step of the published CGSchNet size with all its priors."""
+    layout, terms, network, positions = homeodomain_like(replicas=2)
+    tables = None if exact else {id(network): tabulate(network, 1024)}
+    launches: dict[Launch, None] = {}
+
+    def remember(self: JITFunction[Any], *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+        launches[_launch(self, args, options)] = None
+
+    run, JITFunction.run = JITFunction.run, remember  # type: ignore[method-assign]
+    try:
+        propagator = CudaPropagator(
+            layout, terms, LangevinBAOAB(0.004, 1.0), 1, 2.0, True, None,
+            tables=tables, precision=precision, device="cpu", tiles=Tiles(),
+        )  # fmt: skip
+        state = State.at(layout, positions, 300.0)
+        propagator.advance(state, 1)
+    finally:
+        JITFunction.run = run  # type: ignore[method-assign]
+    return list(launches)
+
+
+def _launch(kernel: JITFunction[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Launch:
+    warps = options.pop("num_warps", 4)
+    values = dict(zip(kernel.arg_names, args, strict=False)) | options
+    signature, constants, divisible = [], [], []
+    for index, parameter in enumerate(kernel.params):
+        value = values[parameter.name]
+        if parameter.is_constexpr:
+            kind = "constexpr"
+        elif isinstance(value, torch.Tensor):
+            kind = TYPES[value.dtype]
+            divisible.append(index)
+        else:
+            assert isinstance(value, int)
+            kind = "i32"
+            if not parameter.do_not_specialize and value == 1:
+                kind = "constexpr"
+            elif not parameter.do_not_specialize and value % 16 == 0:
+                divisible.append(index)
+        signature.append((parameter.name, kind))
+        if kind == "constexpr":
+            constants.append((parameter.name, value))
+    return Launch(kernel, tuple(signature), tuple(constants), tuple(divisible), warps)
+
+
+def compile_for(launch: Launch, target: int) -> dict[str, Any]:
+    """Compile; what the machine code needs."""
+    source = ASTSource(
+        launch.kernel, dict(launch.signature), dict(launch.constants),
+        attrs={(i,): [["tt.divisibility", 16]] for i in launch.divisible},
+    )  # fmt: skip
+    compiled = triton.compile(source, target=GPUTarget("cuda", target, 32), options={"num_warps": launch.warps})
+    return {
+        "kernel": launch.name,
+        "target": f"sm_{target}",
+        "warps": launch.warps,
+        "constants": {k: v for k, v in launch.constants if isinstance(v, (int, float, str, bool))},
+        "shared_bytes": compiled.metadata.shared,
+        **_read_cubin(compiled.asm["cubin"]),
+    }
+
+
+def _read_cubin(cubin: bytes) -> dict[str, Any]:
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        usage = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True).stdout
+        sass = subprocess.run([tool, "--dump-sass", file.name], capture_output=True, text=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", usage)
+    assert found, usage
+    counts = dict.fromkeys(COUNTED, 0)
+    for opcode in _opcodes(sass):
+        base = opcode.split(".")[0]
+        if base in counts:
+            counts[base] += 1
+        if base == "LDG" and ".128" in opcode:
+            counts["LDG.128"] += 1
+        elif base == "LDG" and ".64" in opcode:
+            counts["LDG.64"] += 1
+    return {
+        "registers": int(found[1]), "stack_bytes": int(found[2]), "local_bytes": int(found[4]),
+        "instructions": {k: v for k, v in counts.items() if v},
+    }  # fmt: skip
+
+
+def _opcodes(sass: str) -> Iterator[str]:
+    for line in sass.splitlines():
+        match = re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?\w+\s+)?([A-Z][\w.]*)", line)
+        if match:
+            yield match[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    today = datetime.date.today().isoformat()
+    parser.add_argument("--targets", type=int, nargs="+", default=[80, 90, 120])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / f"aot_{today}.json")
+    options = parser.parse_args()
+    np.random.seed(0)
+    rows, done = [], set()
+    for precision, exact in (("fp32", False), ("mixed16", False), ("fp32", True), ("fp64", False)):
+        for launch in record(precision, exact):  # type: ignore[arg-type]
+            for target in options.targets:
+                if (launch, target) in done:
+                    continue
+                done.add((launch, target))
+                row = compile_for(launch, target) | {"precision": precision, "filters": "exact" if exact else "table"}
+                rows.append(row)
+                if target == options.targets[0] or row["stack_bytes"]:
+                    print(f"{precision:8} {row['target']:7} {row['kernel']:26} {row['warps']} warps "
+                          f"{row['registers']:4} registers, stack {row['stack_bytes']:4} B, "
+                          f"shared {row['shared_bytes']:6} B  {row['instructions']}", flush=True)  # fmt: skip
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    header = {"date": today, "triton": triton.__version__, "torch": torch.__version__}
+    options.out.write_text(json.dumps(header | {"kernels": rows}, indent=1) + "\n")
+    spilled = sum(bool(r["stack_bytes"]) for r in rows)
+    print(f"{len(rows)} compilations, {spilled} with a stack frame; written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Noise, every integrator, and whole steps with networks and priors against the CPU loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import triton
+import triton.language as tl
+
+from mdflash.integrators import random
+from mdflash.integrators import triton as kernels
+from mdflash.integrators.base import Integrator
+from mdflash.integrators.brownian import Brownian
+from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
+from mdflash.integrators.verlet import Verlet
+from mdflash.potentials.base import SumPotential
+from mdflash.potentials.build import build_potential
+from mdflash.potentials.priors.pack import pack
+from mdflash.propagate.compiled import CompiledPropagator
+from mdflash.propagate.cuda import CudaPropagator
+from mdflash.propagate.plain import PlainPropagator
+from mdflash.state import Layout, State
+from tests.gpu.batches import TILES, layout_of, network, schnet, tables_of, walks
+from tests.helpers import go_helix, helix
+
+SCHEMES: list[Integrator] = [
+    LangevinMiddle(0.004, 1.0), LangevinBAOAB(0.004, 2.0), Verlet(0.002), Brownian(0.001, 50.0)
+]  # fmt: skip
+
+
+@triton.jit
+def _words(counter, out):
+    c0, c1, c2, c3 = kernels.philox4x32(
+        tl.load(counter), tl.load(counter + 1), tl.load(counter + 2), tl.load(counter + 3),
+        tl.load(counter + 4), tl.load(counter + 5),
+    )  # fmt: skip
+    tl.store(out, c0)
+    tl.store(out + 1, c1)
+    tl.store(out + 2, c2)
+    tl.store(out + 3, c3)
+
+
+@triton.jit
+def _normals(where, out, n: tl.constexpr):
+    bead = tl.arange(0, n).to(tl.int64)
+    a, b, c = kernels.normal3(tl.load(where), tl.load(where + 1), tl.load(where + 2), bead)
+    tl.store(out + 3 * bead, a)
+    tl.store(out + 3 * bead + 1, b)
+    tl.store(out + 3 * bead + 2, c)
+
+
+@pytest.mark.parametrize(
+    ("counter_and_key", "expected"),
+    [  # the published vectors of Random123
+        ([0] * 6, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+        ([0xFFFFFFFF] * 6, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+        (
+            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0],
+            [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+        ),
+    ],
+)
+def test_philox(counter_and_key: list[int], expected: list[int]) -> None:
+    counter = torch.tensor(counter_and_key, dtype=torch.uint32)
+    out = torch.zeros(4, dtype=torch.uint32)
+    _words[(1,)](counter, out)
+    assert out.tolist() == expected
+
+
+@pytest.mark.parametrize(("seed", "replica", "step"), [(1, 0, 0), (4294967295, 77, 5_000_000_000)])
+def test_noise_is_the_cpus(seed: int, replica: int, step: int) -> None:
+    out = torch.zeros(16, 3, dtype=torch.float64)
+    _normals[(1,)](torch.tensor([seed, replica, step]), out, n=16)
+    expected = random.normals(seed, replica, step, 16, random.LANGEVIN)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-13, atol=1e-15)
+
+
+def start(layout: Layout, x: torch.Tensor, seed: int) -> State:
+    rng = np.random.default_rng(seed)
+    state = State.at(layout, x, [300.0 + 10 * r for r in range(layout.n_replicas)])
+    state.velocities.copy_(torch.from_numpy(rng.normal(size=x.shape)))
+    state.step = 4_294_967_290  # crosses 2^32
+    return state
+
+
+def same(a: State, b: State, tolerance: float) -> None:
+    for name in ("positions", "velocities", "forces", "energy"):
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=tolerance, atol=tolerance)
+    assert a.step == b.step
+
+
+@pytest.mark.parametrize("remove_com", [False, True], ids=["", "com"])
+@pytest.mark.parametrize("integrator", SCHEMES, ids=lambda i: i.name)
+def test_priors_under_every_integrator(integrator: Integrator, remove_com: bool) -> None:
+    system, forcefield = go_helix(8)
+    layout = Layout((system,), (2,), replica_ids=(5, 3))
+    potential = build_potential([forcefield], layout)
+    rng = np.random.default_rng(41)
+    x = torch.from_numpy(np.tile(helix(8), (2, 1)) + 0.1 * rng.normal(size=(16, 3)))
+    common = (integrator, 2026, 1.0, remove_com, None)
+    cpu = CompiledPropagator(layout, pack(potential.terms, layout), *common)
+    gpu = CudaPropagator(layout, potential.terms, *common, tables=None, precision="fp64", device="cpu")
+    mine, theirs = start(layout, x, 42), start(layout, x, 42)
+    cpu.evaluate(theirs)
+    gpu.evaluate(mine)
+    same(mine, theirs, 1e-11)
+    for steps in (5, 3):
+        assert cpu.advance(theirs, steps).tolist() == gpu.advance(mine, steps).tolist() == [-1, -1]
+    same(mine, theirs, 1e-10)
+
+
+def test_network_and_priors_over_two_systems() -> None:
+    """A full Langevin run against the plain loop with the torch reference."""
+    helix_system, forcefield = go_helix(7)
+    other, other_field = go_helix(5, "short")
+    layout = Layout((helix_system, other), (1, 2))
+    rng = np.random.default_rng(43)
+    net = schnet([network(seed=3), network(seed=4)], layout, rng)
+    terms = [net, *build_potential([forcefield, other_field], layout).terms]
+    x = torch.from_numpy(np.concatenate([helix(7), helix(5), helix(5) + 9.0]) + 0.1 * rng.normal(size=(17, 3)))
+    common = (LangevinMiddle(0.004, 1.0), 7, 1.0, False, None)
+    cpu = PlainPropagator(layout, SumPotential(terms), *common)
+    gpu = CudaPropagator(layout, terms, *common, tables=None, precision="fp64", device="cpu", tiles=TILES)
+    mine, theirs = start(layout, x, 44), start(layout, x, 44)
+    cpu.evaluate(theirs)
+    gpu.evaluate(mine)
+    cpu.advance(theirs, 5)
+    gpu.advance(mine, 5)
+    same(mine, theirs, 1e-9)
+
+
+def test_how_steps_are_grouped_changes_no_bit() -> None:
+    rng = np.random.default_rng(45)
+    layout = layout_of((6,), (2,))
+    net = schnet([network()], layout, rng)
+    x = walks(layout, rng)
+    states = []
+    for blocks in ((6,), (1, 3, 2)):
+        gpu = CudaPropagator(
+            layout, [net], LangevinMiddle(0.004, 1.0), 7, 0.5, False, None, tables=tables_of(net, 256),
+            precision="fp32", device="cpu", tiles=TILES,
+        )  # fmt: skip
+        state = start(layout, x, 46)
+        gpu.evaluate(state)
+        for steps in blocks:
+            gpu.advance(state, steps)
+        states.append(state)
+    same(*states, 0.0)
+
+
+def test_a_replica_without_finite_energy_stands_still() -> None:
+    system, forcefield = go_helix(8)
+    layout = Layout((system,), (3,))
+    potential = build_potential([forcefield], layout)
+    x = torch.from_numpy(np.tile(helix(8), (3, 1)))
+    common = (LangevinMiddle(0.004, 1.0), 1, 1.0, False, None)
+    cpu = CompiledPropagator(layout, pack(potential.terms, layout), *common)
+    gpu = CudaPropagator(layout, potential.terms, *common, tables=None, precision="fp64", device="cpu")
+    mine, theirs = start(layout, x, 47), start(layout, x, 47)
+    for state, propagator in ((mine, gpu), (theirs, cpu)):
+        propagator.evaluate(state)
+        state.velocities[9] = 1e200
+    failed = cpu.advance(theirs, 4)
+    assert failed[0] == failed[2] == -1 < failed[1]
+    assert gpu.advance(mine, 4).tolist() == failed.tolist()
+    for r in (0, 2):
+        rows = layout.rows(r)
+        torch.testing.assert_close(mine.positions[rows], theirs.positions[rows], rtol=1e-10, atol=1e-10)
+
+
+def test_a_block_whose_lists_overflow_is_done_again() -> None:
+    rng = np.random.default_rng(48)
+    layout = layout_of((36,), (1,))
+    net = schnet([network()], layout, rng)
+    x = torch.from_numpy(rng.uniform(-3, 3, (36, 3)))
+    states = []
+    for room in (32, 64):
+        gpu = CudaPropagator(
+            layout, [net], LangevinMiddle(0.0005, 1.0), 7, 1.0, False, None, tables=tables_of(net, 256),
+            precision="fp32", device="cpu", tiles=TILES,
+        )  # fmt: skip
+        state = start(layout, x, 49)
+        gpu.evaluate(state)
+        gpu.forces._make_room(room)
+        gpu.advance(state, 1)
+        assert gpu.replayed == (room == 32)
+        states.append(state)
+    same(*states, 0.0)

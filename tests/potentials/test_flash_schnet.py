@@ -1,0 +1,267 @@
+"""The compiled SchNet against the plain torch reference, and its bits in any company."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from mdflash.errors import UnstableError
+from mdflash.importers.mlcg import import_mlcg
+from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.integrators.verlet import Verlet
+from mdflash.neighbors.reference import all_pairs
+from mdflash.potentials.base import EnergyForces, Potential, SumPotential
+from mdflash.potentials.build import build_potential
+from mdflash.potentials.schnet.flash import FlashSchNet
+from mdflash.potentials.schnet.network import ACTIVATIONS, SchNet
+from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.simulation import Simulation
+from mdflash.state import Layout, State
+from tests.helpers import Rest, bead_term, same_bits, toy, volume_term, walk
+from tests.potentials.random_schnet import random_batch, random_schnet
+
+
+def evaluate(potential: Potential, layout: Layout, x: torch.Tensor, box: tuple[float, float, float] | None = None):  # type: ignore[no-untyped-def]
+    assert potential.cutoff is not None or isinstance(potential, FlashSchNet)
+    pairs = None if potential.cutoff is None else all_pairs(x, layout, potential.cutoff, box)
+    return potential.energy_and_forces(x, layout, pairs)
+
+
+def agree(found: EnergyForces, expected: EnergyForces, layout: Layout, tolerance: float) -> None:
+    """Forces of each replica to `tolerance` of their rms, energies likewise."""
+    for r in range(layout.n_replicas):
+        f, wanted = found.forces[layout.rows(r)], expected.forces[layout.rows(r)]
+        assert (f - wanted).square().mean().sqrt() <= tolerance * wanted.square().mean().sqrt()
+        e = float(expected.energy[r])
+        assert abs(float(found.energy[r]) - e) <= tolerance * max(1.0, abs(e))
+
+
+VARIANTS = [
+    *({"activation": a} for a in sorted(set(ACTIVATIONS) - {"relu"})),
+    {"basis": "gaussian", "filter_bias": True, "output_bias": True},
+    {"basis_envelope": "none"},
+    {"features": 16, "filters": 70, "blocks": 1, "output": ()},
+    {"features": 65, "filters": 8, "blocks": 4, "output": (5,)},
+    {"output": (33, 20, 7), "filter_hidden": (10, 30)},
+    {"cutoff": 5.0, "basis_lower": 1.0, "basis_alpha": 0.7, "filter_hidden": ()},
+    {"filter_cutoff": 8.0},
+]
+
+
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+def test_every_variant_gives_the_reference_s_forces(precision: str) -> None:
+    """All in one batch, beside a molecule without a network."""
+    networks: list[SchNet | None] = [random_schnet(k, **variant) for k, variant in enumerate(VARIANTS)]
+    sizes = (*(21 + 2 * k for k in range(len(networks))), 9)
+    layout, potential, _ = random_batch([*networks, None], sizes, (2,) * len(sizes), 1, excluded_bonds=2)
+    rng = np.random.default_rng(1)
+    x = torch.from_numpy(np.concatenate([_compact(n, rng) for n in sizes for _ in range(2)]))
+    found = evaluate(FlashSchNet.of(potential, layout, precision), layout, x)  # type: ignore[arg-type]
+    agree(found, evaluate(potential, layout, x), layout, 1e-6 if precision == "fp64" else 1e-5)
+
+
+def test_a_periodic_box() -> None:
+    box = (21.0, 19.0, 24.0)
+    layout, potential, x = random_batch([random_schnet(3)], (25,), (2,), 3)
+    x = x % torch.tensor(box, dtype=torch.float64)
+    found = evaluate(FlashSchNet.of(potential, layout, "fp64", box=box), layout, x)
+    agree(found, evaluate(potential, layout, x, box), layout, 1e-6)
+
+
+def test_far_from_the_origin_nothing_is_lost() -> None:
+    """Distances are taken in float64, whatever the precision."""
+    layout, potential, x = random_batch([random_schnet(3)], (25,), (2,), 3)
+    flash = FlashSchNet.of(potential, layout, "fp32")
+    here, there = evaluate(flash, layout, x), evaluate(flash, layout, x + 1000.0)
+    assert float((here.forces - there.forces).abs().max()) <= 1e-6 * float(here.forces.abs().max())
+
+
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+def test_the_published_size_on_a_real_protein(precision: str, reference_dir: Path) -> None:
+    """1ENH, 128 features, 4 blocks: force errors of the issue's table."""
+    ff = import_mlcg([reference_dir / "mlcg/1enh_5b_random_schnet_exp_schnet.pt"],
+                     reference_dir / "mlcg/1enh_5b_configurations.pt", "1enh")  # fmt: skip
+    with np.load(reference_dir / "1enh_5b_random_schnet_exp.npz") as data:
+        frames, forces = data["positions"][[0, 4]], data["F_SchNet_f64"][[0, 4]]
+    layout = Layout((ff.systems[0][0],), (2,))
+    (potential,) = build_potential([ff], layout).terms
+    assert isinstance(potential, SchNetPotential)
+    x = torch.from_numpy(frames.reshape(-1, 3))
+    found = evaluate(FlashSchNet.of(potential, layout, precision), layout, x)  # type: ignore[arg-type]
+    for f, wanted in zip(found.forces.reshape(2, -1, 3).numpy(), forces, strict=True):
+        error = np.sqrt(((f - wanted) ** 2).mean() / (wanted**2).mean())
+        assert error <= {"fp64": 1e-6, "fp32": 1e-5}[precision]
+
+
+def long_chain(counts: tuple[int, ...], seed: int) -> tuple[Layout, SumPotential, torch.Tensor]:
+    """80 compact beads (so that threads can share one) with bonds, excluded volume and a network; and 12 beads."""
+    sizes = (80, 12)[: len(counts)]
+    rng = np.random.default_rng(seed)
+    network = random_schnet(8, output_bias=True)
+    layout, schnet, _ = random_batch([network] * len(sizes), sizes, counts, 8, excluded_bonds=1)
+    bonded = [bead_term("bonds", "harmonic_bond", [(i, i + 1) for i in range(n - 1)], k=50.0, x0=3.8) for n in sizes]
+    priors = build_potential([toy(b, volume_term(1, 7.0, exclude_bonds=2)) for b in bonded], layout)
+    x = np.concatenate([_compact(n, rng) for n, count in zip(sizes, counts, strict=True) for _ in range(count)])
+    return layout, SumPotential([schnet, *priors.terms]), torch.from_numpy(x)
+
+
+def _compact(n: int, rng: np.random.Generator) -> np.ndarray:
+    """A chain that goes back and forth in layers."""
+    i = np.arange(n)
+    row, column = i // 4, i % 4
+    column = np.where(row % 2 == 0, column, 3 - column)
+    return 3.8 * np.stack([column, row % 5, row // 5], axis=1) + 0.2 * rng.normal(size=(n, 3))
+
+
+def simulation(
+    counts: tuple[int, ...], steps: int, x: torch.Tensor | None = None, precision: str = "fp32", extra: bool = False
+) -> Simulation:
+    layout, potential, start = long_chain(counts, 5)
+    if extra:
+        potential = SumPotential([*potential.terms, Rest()])
+    state = State.at(layout, start if x is None else x, 300.0)
+    sim = Simulation(layout, potential, state, LangevinMiddle(0.004), seed=3, precision=precision)  # type: ignore[arg-type]
+    sim.draw_velocities()
+    sim.run(steps)
+    return sim
+
+
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+def test_same_bits_for_any_number_of_threads_and_replicas(precision: str) -> None:
+    """One replica by one thread or by all, and among 7 or 64 others."""
+    layout, _, x = long_chain((64, 1), 5)
+    first = x[: layout.rows(0).stop]
+    before, most = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
+    try:
+        numba.set_num_threads(1)
+        alone = simulation((1,), 25, first, precision)
+        numba.set_num_threads(most)
+        together = simulation((1,), 25, first, precision)
+        seven = simulation((7,), 25, x[: layout.rows(6).stop], precision)
+        many = simulation((64, 1), 25, x, precision)
+    finally:
+        numba.set_num_threads(before)
+    assert same_bits(alone, together)
+    assert same_bits(alone, seven)
+    assert same_bits(alone, many)
+    assert same_bits(seven, many, 6, 6)
+
+
+def test_the_plain_loop_gives_the_same_bits() -> None:
+    """A user's potential beside the network sends the run through Python."""
+    compiled, plain = simulation((2, 1), 12), simulation((2, 1), 12, extra=True)
+    assert (compiled.propagator.kernels, plain.propagator.kernels) == ("compiled", "python")
+    assert all(same_bits(compiled, plain, r, r) for r in range(3))
+
+
+def test_blocks_and_skin_leave_no_trace() -> None:
+    layout, potential, x = long_chain((2,), 5)
+
+    def run(skin: float, parts: tuple[int, ...]) -> Simulation:
+        sim = Simulation(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3, skin=skin)
+        sim.draw_velocities()
+        for steps in parts:
+            sim.run(steps)
+        return sim
+
+    assert same_bits(run(2.0, (30,)), run(0.4, (1, 7, 22)))
+
+
+def test_energy_is_conserved_as_by_the_reference() -> None:
+    """NVE, 0.3 ps from a minimum: the compiled fp32 drifts no more than plain torch in float64."""
+    layout, potential, x = long_chain((1,), 5)
+    start = Simulation(layout, potential, State.at(layout, x, 150.0), Verlet(0.001), seed=3)
+    start.minimize(300)
+    drift, slosh = {}, 0.0
+    for kernels, precision in (("reference", "fp64"), ("auto", "fp32")):
+        sim = Simulation(layout, potential, State.at(layout, start.state.positions, 150.0), Verlet(0.0025), seed=3,
+                         kernels=kernels, precision=precision)  # type: ignore[arg-type]  # fmt: skip
+        sim.draw_velocities()
+        sim.evaluate()
+        total, kinetic = [], []
+        for _ in range(20):
+            sim.run(6)
+            kinetic.append(float(sim.kinetic_energy()[0]))
+            total.append(float(sim.state.energy[0]) + kinetic[-1])
+        drift[kernels], slosh = np.ptp(total), np.ptp(kinetic)
+    assert slosh > 3.0  # kcal/mol that went to and fro
+    assert drift["reference"] < 0.01 * slosh
+    assert drift["auto"] <= drift["reference"] + 1e-3
+
+
+def test_two_beads_in_one_place_have_finite_energy() -> None:
+    layout, potential, x = random_batch([random_schnet(3)], (12,), (1,), 3)
+    x[5] = x[4]
+    found = evaluate(FlashSchNet.of(potential, layout, "fp32"), layout, x)
+    assert torch.isfinite(found.energy).all() and torch.isfinite(found.forces).all()
+    x[5] += 1e-9
+    near = evaluate(FlashSchNet.of(potential, layout, "fp32"), layout, x)
+    assert abs(float(near.energy[0] - found.energy[0])) <= 1e-5 * abs(float(found.energy[0]))
+
+
+def test_a_replica_that_breaks_is_named() -> None:
+    """Infinite coordinates have no neighbours; they must not pass for a bead alone in space."""
+    layout, potential, x = random_batch([random_schnet(3)], (12,), (3,), 3)
+    sim = Simulation(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
+    sim.state.velocities[layout.rows(1)] = torch.inf
+    with pytest.raises(UnstableError, match=r"replica 1 .* became unstable at step"):
+        sim.run(5)
+    sim.state.positions[:] = x
+    sim.state.positions[layout.rows(2).start] = torch.nan
+    with pytest.raises(UnstableError, match="replica 2"):
+        sim.run(1)
+
+
+def test_no_beads_in_reach() -> None:
+    layout, potential, x = random_batch([random_schnet(3)], (6,), (2,), 3)
+    far = x * 100.0
+    flash = FlashSchNet.of(potential, layout, "fp64")
+    agree(evaluate(flash, layout, far), evaluate(potential, layout, far), layout, 1e-9)
+
+
+def test_one_bead() -> None:
+    layout, potential, x = random_batch([random_schnet(3)], (1,), (2,), 3)
+    found = evaluate(FlashSchNet.of(potential, layout, "fp64"), layout, x)
+    assert torch.allclose(found.energy, evaluate(potential, layout, x).energy, rtol=1e-12)
+    assert not found.forces.any()
+
+
+def test_what_the_kernels_do_not_take_falls_back_with_one_warning() -> None:
+    layout, potential, x = random_batch([random_schnet(3, activation="relu")], (12,), (2,), 3)
+    with pytest.warns(UserWarning, match=r"'schnet' runs in plain torch.*cannot be tabulated") as caught:
+        sim = Simulation(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
+    assert len(caught) == 1
+    assert sim.propagator.kernels == "python"
+
+    layout, first, x = random_batch([random_schnet(3)], (12,), (2,), 3)
+    second = SchNetPotential("second", [random_schnet(4)], [t.numpy() for t in first.types], first.excluded)
+    both = SumPotential([first, second])
+    with pytest.warns(UserWarning, match=r"'second' runs in plain torch.*system 'm0_12' has a second network"):
+        sim = Simulation(layout, both, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
+    sim.evaluate()
+    agree(EnergyForces(sim.state.energy, sim.state.forces), evaluate(both, layout, x), layout, 1e-6)
+
+
+def test_reference_kernels_are_still_there() -> None:
+    layout, potential, x = random_batch([random_schnet(3)], (12,), (2,), 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sim = Simulation(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3,
+                         kernels="reference")  # fmt: skip
+    sim.evaluate()
+    expected = evaluate(potential, layout, x)
+    assert torch.equal(sim.state.forces, expected.forces)
+
+
+def test_random_walks_many_sizes() -> None:
+    """Every size around a tile, a panel and a part of rows."""
+    network = random_schnet(9)
+    sizes = (2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 70)
+    layout, potential, x = random_batch([network] * len(sizes), sizes, (1,) * len(sizes), 4)
+    x += torch.from_numpy(walk(len(x), np.random.default_rng(1)) * 1e-3)
+    agree(evaluate(FlashSchNet.of(potential, layout, "fp64"), layout, x), evaluate(potential, layout, x), layout, 1e-6)
