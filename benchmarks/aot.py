@@ -1,6 +1,6 @@
 """Compile every GPU kernel ahead of time, as the standard benchmark launches it, for GPUs that need not be here.
 
-    python benchmarks/aot.py [--targets 80 90 120] [--out benchmarks/results/aot_DATE.json]
+    PYTHONPATH=. python benchmarks/aot.py [--targets 80 90 120] [--out benchmarks/results/aot_DATE.json]
 
 Records registers, stack (spills), shared memory and counts of the instructions that tell how memory is read, for each
 kernel and target. Nothing runs; what the numbers say about speed is for a GPU to show.

@@ -26,7 +26,7 @@ def chain(n: int, name: str = "chain") -> System:
     )  # fmt: skip
 
 
-def compact_walk(n: int, rng: np.random.Generator, density: float = 0.0105) -> FloatArray:
+def compact_walk(n: int, rng: np.random.Generator, density: float) -> FloatArray:
     """[n, 3] Å: points at least 2 Å apart in a sphere of `density` beads/Å^3, ordered along a path."""
     radius = (n / density * 3 / (4 * np.pi)) ** (1 / 3)
     x = np.empty((0, 3))
@@ -43,12 +43,14 @@ def compact_walk(n: int, rng: np.random.Generator, density: float = 0.0105) -> F
 
 
 def _term(name: str, form: str, rows: np.ndarray, **parameters: object) -> Term:
-    columns = {p: np.broadcast_to(np.asarray(v, float), (len(rows), *np.shape(v))).copy() for p, v in parameters.items()}
+    columns = {
+        p: np.broadcast_to(np.asarray(v, float), (len(rows), *np.shape(v))).copy() for p, v in parameters.items()
+    }
     return Term(name, form, "beads", rows, columns)
 
 
 def priors_for(x: FloatArray) -> ForceField:
-    """The kinds of priors that CGSchNet has, with minima at x: bonds, angles, torsions, impropers, all-pairs repulsion."""
+    """The kinds of priors that CGSchNet has: bonds at their length in x, angles, torsions, all-pairs repulsion."""
     n = len(x)
     bonds, angles, torsions = (np.arange(n - k)[:, None] + np.arange(k + 1) for k in (1, 2, 3))
     i, j = np.triu_indices(n, k=4)
@@ -72,7 +74,7 @@ def random_network(hyper: Hyperparameters, seed: int = 0) -> SchNet:
 
 
 def synthetic(
-    n: int, hyper: Hyperparameters, replicas: int, density: float = 0.0105
+    n: int, hyper: Hyperparameters, replicas: int, density: float = 0.029
 ) -> tuple[Layout, list[Potential], SchNet, FloatArray]:
     """Layout, potentials, network and start positions [replicas * n, 3] of a compact chain of n beads."""
     rng = np.random.default_rng(n)

@@ -2,12 +2,12 @@
 
     python benchmarks/schnet_cpu.py REFERENCE [--case 1enh-5b] [--threads 2] [--out benchmarks/results]
 
-REFERENCE is the folder with mlcg's models (`mlcg/1enh_5b_random_schnet_exp_schnet.pt`, ...). Cases: `1enh-5b`, 269 beads in
-the folded start frames, the published CGSchNet size with random weights (last layer scaled by 0.02, so that dynamics is
-stable) and the published priors; `chignolin-ca`, 10 beads, mlcg's trained network and its priors.
+REFERENCE is the folder with mlcg's models (`mlcg/1enh_5b_random_schnet_exp_schnet.pt`, ...). Cases: `1enh-5b`, 269
+beads in the folded start frames, the published CGSchNet size with random weights (last layer scaled by 0.02, so that
+dynamics is stable) and the published priors; `chignolin-ca`, 10 beads, mlcg's trained network and its priors.
 
-Each number is full Langevin steps (priors, network, thermostat). `wall` is what a user sees; `cpu` counts processor time
-of all threads, which is the one to compare when the machine is shared. The best of several blocks is reported.
+Each number is full Langevin steps (priors, network, thermostat). `wall` is what a user sees; `cpu` counts processor
+time of all threads, which is the one to compare when the machine is shared. The best of several blocks is reported.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import platform
 import resource
 import time
@@ -110,15 +111,16 @@ def time_evaluations(ff: ForceField, seconds: float) -> dict[str, Any]:
 
 def measure(case: str, reference: Path, seconds: float) -> dict[str, Any]:
     ff = forcefield(case, reference)
-    result: dict[str, Any] = {"beads": ff.systems[0][0].n_beads, "evaluation": time_evaluations(ff, seconds)}
+    result: dict[str, Any] = {"beads": ff.systems[0][0].n_beads}
     for replicas in REPLICAS:
         times = time_steps(simulation(ff, replicas, "auto"), seconds)
         result[f"{replicas} replicas"] = {**times, "steps_per_second_all_replicas": 1.0 / times["wall"]}
+    result["peak_memory_MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # before the reference
+    result["evaluation"] = time_evaluations(ff, seconds)
     plain = time_steps(simulation(ff, 1, "reference"), seconds)
     result["reference, 1 replica"] = plain
     for clock in ("wall", "cpu"):
         result[f"step_ratio_{clock}"] = plain[clock] / result["1 replicas"][clock]
-    result["peak_memory_MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return result
 
 
@@ -144,6 +146,7 @@ def main() -> None:
         "date": date.today().isoformat(),
         "machine": cpu_model(),
         "threads": threads,
+        "load_average": os.getloadavg()[0],
         "versions": {"torch": torch.__version__, "numba": numba.__version__, "numpy": np.__version__},
         "memory_of_the_interpreter_MB": before,
     }

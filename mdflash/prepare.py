@@ -68,7 +68,7 @@ class Prepared:
         return Simulation(
             self.layout,
             self.potential,
-            State.at(self.layout, self.start, torch.tensor(config.temperatures, dtype=torch.float64), config.box),
+            State.at(self.layout, self.start, config.temperatures, config.box),
             make_integrator(config.dynamics),
             seed=config.dynamics.seed,
             skin=config.neighbors.skin,
@@ -116,7 +116,7 @@ def prepare(config: RunConfig) -> Prepared:
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
     layout = Layout(tuple(systems), config.counts)
     start = torch.from_numpy(np.concatenate(starts))
-    State.at(layout, start, torch.tensor(config.temperatures, dtype=torch.float64))  # refuses a NaN, naming replica and bead
+    State.at(layout, start, config.temperatures)  # refuses a NaN, naming replica and bead
     return Prepared(config, layout, forcefields, build_potential(forcefields, layout), start, tuple(notes))
 
 

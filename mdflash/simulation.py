@@ -182,7 +182,8 @@ class Simulation:
             The steps done.
 
         Raises:
-            UnstableError: a replica's energy is no longer finite. Reporters have seen everything before that block.
+            UnstableError: a replica's energy is no longer finite, and the guard does not help. Reporters have seen
+                everything before that block.
         """
         if not self._current:
             self.evaluate()

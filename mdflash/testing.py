@@ -83,6 +83,13 @@ class _Case:
     reference: Potential | None
     seed: int
 
+    @property
+    def cutoff(self) -> float | None:
+        """Of the potential; or of the reference, where the potential finds its neighbours itself."""
+        if self.potential.cutoff is None and self.reference is not None:
+            return self.reference.cutoff
+        return self.potential.cutoff
+
     def random(self, *shape: int) -> Tensor:
         return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(self.seed))
 
@@ -250,9 +257,9 @@ def _line(case: _Case, cutoff: float) -> Tensor:
 
 
 def _no_neighbors(case: _Case) -> float:
-    if case.potential.cutoff is None:
+    if case.cutoff is None:
         return 0.0
-    forces = case.finite("no_neighbors", case.at(_line(case, case.potential.cutoff))).forces
+    forces = case.finite("no_neighbors", case.at(_line(case, case.cutoff))).forces
     largest = float(forces.abs().max())
     assert largest == 0.0, f"no_neighbors: a bead without neighbours feels {largest:.3g} kcal/mol/Å"
     return 0.0
@@ -260,7 +267,7 @@ def _no_neighbors(case: _Case) -> float:
 
 def _crowded(case: _Case) -> Tensor:
     """The conformations, shrunk until every pair is within the cutoff."""
-    cutoff = case.potential.cutoff
+    cutoff = case.cutoff
     assert cutoff is not None
 
     def shrink(r: int, x: Tensor) -> Tensor:
@@ -272,13 +279,13 @@ def _crowded(case: _Case) -> Tensor:
 
 
 def _all_neighbors(case: _Case) -> float:
-    if case.potential.cutoff is None:
+    if case.cutoff is None:
         return 0.0
     return _gradient_error(case, "all_neighbors", _crowded(case))
 
 
 def _at_the_cutoff(case: _Case) -> float:
-    cutoff = case.potential.cutoff
+    cutoff = case.cutoff
     if cutoff is None:
         return 0.0
     apart = _line(case, cutoff)
@@ -306,7 +313,7 @@ def _reference(case: _Case) -> float:
     if case.reference is None:
         return 0.0
     places = {"at the positions": case.positions}
-    if case.potential.cutoff is not None:
+    if case.cutoff is not None:
         places["with all neighbours"] = _crowded(case)
     return max(
         _differ(

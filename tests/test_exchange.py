@@ -190,9 +190,7 @@ def test_a_swap_changes_temperature_and_speed_and_nothing_else() -> None:
         before = simulation.state
         old = {n: getattr(before, n).clone() for n in ("positions", "velocities", "forces", "energy", "temperature")}
         labels = simulation.exchange.labels(before)
-        after, *_ = simulation.exchange.decide(
-            old["energy"].numpy(), labels, np.ones(8, bool), simulation.seed, 1000
-        )
+        after, *_ = simulation.exchange.decide(old["energy"].numpy(), labels, np.ones(8, bool), simulation.seed, 1000)
         before.step, kept = 1000, before.step
         simulation.exchange.attempt(simulation)
         before.step = kept
@@ -203,9 +201,7 @@ def test_a_swap_changes_temperature_and_speed_and_nothing_else() -> None:
             new = LADDER[after[r]]
             assert float(simulation.state.temperature[r]) == new
             factor = math.sqrt(new / float(old["temperature"][r]))
-            np.testing.assert_allclose(
-                simulation.state.velocities[rows], factor * old["velocities"][rows], rtol=1e-15
-            )
+            np.testing.assert_allclose(simulation.state.velocities[rows], factor * old["velocities"][rows], rtol=1e-15)
             swapped += factor != 1.0
         simulation.run(18)
     assert swapped > 20
@@ -512,7 +508,8 @@ def test_check_suggests_a_ladder_to_paste(toy_yaml: Path) -> None:
     assert config.exchange is not None
     assert (config.exchange.temperatures[0], config.exchange.temperatures[-1]) == (300.0, 450.0)
     missing = CliRunner().invoke(
-        app, ["check", str(toy_yaml), "--suggest-ladder", "--set", "exchange=none", "--set", "dynamics.temperature=300 K"]
+        app,
+        ["check", str(toy_yaml), "--suggest-ladder", "--set", "exchange=none", "--set", "dynamics.temperature=300 K"],
     )
     assert isinstance(missing.exception, InputError)
     assert "--min '300 K'" in str(missing.exception)

@@ -171,9 +171,7 @@ def test_a_force_spike_is_an_event_and_nothing_else() -> None:
     system, ff = go_helix(9)
     layout = Layout((system,), (4,), (5, 6, 7, 8))
     start = np.tile(helix(9), (4, 1)).reshape(4, 9, 3)
-    quiet, watched = (
-        simulate(layout, [ff], start, guard=Guard(layout, "stop", limit)) for limit in (None, 1e-3)
-    )
+    quiet, watched = (simulate(layout, [ff], start, guard=Guard(layout, "stop", limit)) for limit in (None, 1e-3))
     told = Told(watched)
     for simulation in (quiet, watched):
         simulation.run(2 * STRETCH + 10)

@@ -187,14 +187,14 @@ class ReplicaExchange:
         return found
 
     def summary(self) -> dict[str, Any]:
-        """For manifest.json: the ladder, acceptance between neighbours, round trips of every replica."""
+        """For manifest.json: the ladder, acceptance between neighbours, round trips by replica."""
         return {
             "temperatures_K": self.temperatures.tolist(),
             "scheme": self.scheme,
             "every_steps": self.every,
             "ladders": len(self.ladders),
             "acceptance": self.acceptance(),
-            "round_trips": dict(zip(map(str, self.layout.replica_ids), self.round_trips.tolist(), strict=True)),
+            "round_trips": self.round_trips.tolist(),
         }
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

@@ -175,7 +175,7 @@ def after_force(
             total += tl.where(inside, m, 0.0)
             for c in tl.static_range(3):
                 u = tl.load(v + 3 * i + c, mask=inside, other=0.0)
-                if CODE == _BAOAB or CODE == _VERLET:
+                if CODE == _BAOAB or CODE == _VERLET:  # noqa: SIM109 (a kernel takes no tuples)
                     u += half * (tl.load(f + 3 * i + c, mask=inside, other=0.0) * (_ACCELERATION / m))
                     tl.store(v + 3 * i + c, u, mask=inside)
                 if c == 0:
@@ -199,7 +199,7 @@ def after_force(
 
 
 def constants_of(integrator: Integrator, device: torch.device) -> Tensor:
-    """dt, dt/2, exp(-gamma dt), sqrt(1 - exp(-2 gamma dt)), dt/gamma, sqrt(2 dt/gamma), as `cpu.before_force` has them."""
+    """[6] dt, dt/2, exp(-gamma dt), sqrt(1 - exp(-2 gamma dt)), dt/gamma, sqrt(2 dt/gamma), for `before_force`."""
     dt, gamma = integrator.timestep, integrator.friction
     c = math.exp(-gamma * dt)
     overdamped = (dt / gamma, math.sqrt(2.0 * dt / gamma)) if gamma > 0 else (0.0, 0.0)

@@ -7,6 +7,8 @@ threads.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numba
@@ -23,7 +25,6 @@ from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.priors.cpu import Listed, Nonbonded
 from mdflash.potentials.priors.pack import Packed
-from mdflash.potentials.schnet.cpu import Networks
 from mdflash.potentials.schnet.flash import together
 from mdflash.propagate.network import block_of_each, block_together
 from mdflash.propagate.replica import prior_forces, rebuild
@@ -128,6 +129,47 @@ class CompiledPriors(Potential):
         return EnergyForces(torch.from_numpy(energy).to(positions), torch.from_numpy(forces).to(positions))
 
 
+class Crew:
+    """Whether all threads work on one replica, or one: whichever was faster of late. The bits are the same.
+
+    Threads that share a replica wait for each other some twenty times a step, which takes microseconds on cores of
+    their own and milliseconds on cores that are busy with something else.
+    """
+
+    RETRY = 40
+    """Blocks after which the slower way is tried again."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}  # of one step, by number of threads
+        self._blocks = 0
+
+    def choose(self, most: int) -> int:
+        """Threads for the next block of steps."""
+        self._blocks += 1
+        for threads in (most, 1):
+            if threads not in self._seconds:
+                return threads
+        faster, slower = sorted((1, most), key=self._seconds.__getitem__)
+        return slower if self._blocks % self.RETRY == 0 else faster
+
+    def time(self, kernel: Callable[..., None], steps: int) -> Callable[..., None]:
+        """`kernel` with the threads to use, timed where it makes steps."""
+        most = numba.get_num_threads()
+
+        def timed(*arguments: object) -> None:
+            threads = self.choose(most) if steps else most
+            numba.set_num_threads(threads)
+            began = time.perf_counter()
+            try:
+                kernel(*arguments)
+            finally:
+                numba.set_num_threads(most)
+            if steps:
+                self._seconds[threads] = (time.perf_counter() - began) / steps
+
+        return timed
+
+
 class CompiledPropagator:
     """Carries a batch whose whole potential is packed; see the module's docstring.
 
@@ -162,6 +204,7 @@ class CompiledPropagator:
         self._scheme = scheme(integrator, remove_com_motion)
         self._seed, self._skin, self._box = seed, skin, _box(box)
         self._batch = batch(layout)
+        self._crew = Crew()
 
     def evaluate(self, state: State) -> None:
         """Bring energy and forces of the state up to date with its positions."""
@@ -190,11 +233,10 @@ class CompiledPropagator:
 
     def _carry(self, state: State, steps: int) -> npt.NDArray[np.int64]:
         failed = np.empty(self.layout.n_replicas, np.int64)
-        kernel = _block
-        networks: tuple[Networks, ...] = ()
-        if self.packed.networks is not None:
-            networks = (self.packed.networks,)
-            kernel = block_together if together(self.layout) else block_of_each
+        networks = () if self.packed.networks is None else (self.packed.networks,)
+        kernel = block_of_each if networks else _block
+        if networks and together(self.layout):
+            kernel = self._crew.time(block_together, steps)
         kernel(
             self._scheme,
             *self.packed.listed,
@@ -218,6 +260,6 @@ class CompiledPropagator:
 
 def set_threads(threads: int | None) -> int:
     """Use that many threads in compiled loops (None: all cores); returns how many."""
-    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    most = int(numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(min(threads or most, most))
     return int(numba.get_num_threads())

@@ -19,7 +19,7 @@ from mdflash.integrators.base import Integrator
 from mdflash.integrators.triton import constants_of
 from mdflash.potentials.base import Potential
 from mdflash.potentials.schnet.tables import FilterTables
-from mdflash.potentials.schnet.triton.network import Precision, Tiles
+from mdflash.potentials.schnet.triton.network import TILES, Precision, Tiles
 from mdflash.propagate.device import DeviceForces
 from mdflash.state import Layout, State
 from mdflash.units import BOLTZMANN
@@ -65,7 +65,7 @@ class CudaPropagator:
         precision: Precision = "fp32",
         device: torch.device | str = "cuda",
         graphs: bool = True,
-        tiles: Tiles = Tiles(),  # noqa: B008 (frozen)
+        tiles: Tiles = TILES,
     ) -> None:
         self.layout = layout
         self.forces = DeviceForces(layout, terms, tables, precision, skin, box, device, tiles)

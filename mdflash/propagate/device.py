@@ -1,7 +1,7 @@
 """All forces of a batch on one device: neighbour list, networks, priors, their sum. Nothing returns to the host.
 
-What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds), the priors,
-then for each network `select_near` and its own kernels, and `collect`.
+What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds), the
+priors, then for each network `select_near` and its own kernels, and `collect`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mdflash.potentials.priors.triton import DevicePriors
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables, tabulate
-from mdflash.potentials.schnet.triton.network import DeviceSchNet, NearList, Precision, Tiles, why_not
+from mdflash.potentials.schnet.triton.network import TILES, DeviceSchNet, NearList, Precision, Tiles, why_not
 from mdflash.state import Layout
 
 FIRST_CAPACITY = 256
@@ -90,7 +90,7 @@ class DeviceForces:
         skin: float,
         box: tuple[float, float, float] | None,
         device: torch.device | str = "cuda",
-        tiles: Tiles = Tiles(),  # noqa: B008 (frozen)
+        tiles: Tiles = TILES,
     ) -> None:
         reason = unsupported(terms, layout, exact=tables is None)
         if reason is not None:

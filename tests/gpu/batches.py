@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,6 +21,8 @@ from tests.helpers import beads, walk
 SMALL = Hyperparameters(
     cutoff=8.0, types=4, features=6, filters=18, blocks=2, basis_size=7, filter_hidden=(9,), output=(4, 5)
 )
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+"""`benchmarks/gpu_check.py` runs these checks on a GPU."""
 TILES = Tiles(channels=16, edges=8, exact_edges=16)
 
 Box = tuple[float, float, float] | None
@@ -64,10 +67,10 @@ def on_device(
     layout: Layout, terms: Sequence[Potential], x: torch.Tensor, tables: Mapping[int, FilterTables] | None,
     precision: Precision = "fp64", box: Box = None, skin: float = 1.0, tiles: Tiles = TILES,
 ) -> EnergyForces:  # fmt: skip
-    forces = DeviceForces(layout, terms, tables, precision, skin, box, "cpu", tiles)
+    forces = DeviceForces(layout, terms, tables, precision, skin, box, DEVICE, tiles)
     forces.x.copy_(x)
     forces.evaluate()
-    return EnergyForces(forces.energy, forces.f)
+    return EnergyForces(forces.energy.cpu(), forces.f.cpu())
 
 
 def reference(layout: Layout, potential: Potential, x: torch.Tensor, box: Box = None) -> EnergyForces:

@@ -1,6 +1,6 @@
 """The `check_*.py` of this folder run kernels through Triton's interpreter, in a process of their own.
 
-`test_interpreted.py` starts that process, with TRITON_INTERPRET=1: the interpreter must be on before triton is imported.
+`test_interpreted.py` starts it with TRITON_INTERPRET=1: the interpreter must be on before triton is imported.
 """
 
 from __future__ import annotations

@@ -188,9 +188,7 @@ def _distances(
         dy = yj - yi
         dz = zj - zi
         r = tl.where(inside, tl.sqrt(dx * dx + dy * dy + dz * dz), 1.0)
-        u, du = _distance_function(
-            r, tl.load(code + m, mask=inside, other=0), parameters, m, inside, stride, FORMS
-        )
+        u, du = _distance_function(r, tl.load(code + m, mask=inside, other=0), parameters, m, inside, stride, FORMS)
         g = tl.where(inside, tl.where(who == 0, du / r, -du / r), 0.0)
         e += tl.where(inside & (who == 0), u, 0.0)
         fx += g * dx
@@ -376,9 +374,7 @@ def priors(
     gy = energy_i
     gz = energy_i
     if FORMS2:
-        e, fx, fy, fz = _distances(
-            x, first, bead, start2, beads2, role2, code2, parameters2, stride2, FORMS2, P2, B2
-        )
+        e, fx, fy, fz = _distances(x, first, bead, start2, beads2, role2, code2, parameters2, stride2, FORMS2, P2, B2)
         energy_i += tl.sum(e, axis=0)
         gx += tl.sum(fx, axis=0)
         gy += tl.sum(fy, axis=0)
@@ -400,9 +396,7 @@ def priors(
         gy += tl.sum(fy, axis=0)
         gz += tl.sum(fz, axis=0)
     if FORMS4:
-        e, fx, fy, fz = _dihedrals(
-            x, first, bead, start4, beads4, role4, code4, parameters4, stride4, FORMS4, P4, B4
-        )
+        e, fx, fy, fz = _dihedrals(x, first, bead, start4, beads4, role4, code4, parameters4, stride4, FORMS4, P4, B4)
         energy_i += tl.sum(e, axis=0)
         gx += tl.sum(fx, axis=0)
         gy += tl.sum(fy, axis=0)

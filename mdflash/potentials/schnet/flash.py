@@ -28,6 +28,7 @@ from mdflash.potentials.schnet.pack import pack_networks
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables, Sample, filter_tables, force_error
 from mdflash.state import Layout
+from mdflash.system import FloatArray, IntArray
 
 Precision = Literal["fp64", "fp32"]
 
@@ -103,7 +104,7 @@ def _check_tables(
 
 
 @njit(cache=True)
-def _list(networks, system, box, x):
+def _list(networks: Networks, system: int, box: FloatArray, x: FloatArray) -> tuple[IntArray, IntArray]:
     """The neighbour list of one replica, with no skin, and room for its pairs."""
     n = x.shape[0]
     row = networks.first[system] + system
@@ -117,7 +118,10 @@ def _list(networks, system, box, x):
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
-def _each(networks, system, bead_offset, box, x, f, energy):
+def _each(
+    networks: Networks, system: IntArray, bead_offset: IntArray, box: FloatArray, x: FloatArray, f: FloatArray,
+    energy: FloatArray,
+) -> None:  # fmt: skip
     for r in prange(energy.shape[0]):
         s = system[r]
         if networks.network[s] >= 0:
@@ -128,7 +132,10 @@ def _each(networks, system, bead_offset, box, x, f, energy):
 
 
 @njit(cache=True, nogil=True)
-def _together(networks, system, bead_offset, box, x, f, energy):
+def _together(
+    networks: Networks, system: IntArray, bead_offset: IntArray, box: FloatArray, x: FloatArray, f: FloatArray,
+    energy: FloatArray,
+) -> None:  # fmt: skip
     for r in range(energy.shape[0]):
         s = system[r]
         if networks.network[s] >= 0:

@@ -26,7 +26,7 @@ from numba.extending import intrinsic, lower_builtin, register_model, type_calla
 BYTES = 64
 
 
-class Vector(types.Type):
+class Vector(types.Type):  # type: ignore[misc]
     """The numba type of a vector of `dtype`."""
 
     def __init__(self, dtype: types.Float) -> None:
@@ -36,7 +36,7 @@ class Vector(types.Type):
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, dmm, fe_type):
         element = ir.FloatType() if fe_type.dtype == types.float32 else ir.DoubleType()
         super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.lanes))

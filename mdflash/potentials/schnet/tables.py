@@ -32,7 +32,7 @@ from mdflash.system import FloatArray, IntArray
 
 FEWEST, MOST = 256, 65536
 """Intervals that are tried."""
-SAMPLE_BEADS: Final = 128
+SAMPLE_BEADS: Final = 64
 """The error is measured on at most so many beads around the middle of a molecule."""
 
 Filters = Callable[[int, Tensor], Tensor]

@@ -1,7 +1,7 @@
 """Activations and their slopes inside Triton kernels.
 
-`activate(x, code)` returns (y, dy/dx). tanh near 0 is the rational function of Cephes (tanh.c), since 1 - 2/(exp(2x) + 1)
-loses there what a gradient needs.
+`activate(x, code)` returns (y, dy/dx). tanh near 0 is the rational function of Cephes (tanh.c), since
+1 - 2/(exp(2x) + 1) loses there what a gradient needs.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators

@@ -26,11 +26,11 @@ def _envelope(d, COSINE: tl.constexpr, LOWER: tl.constexpr, UPPER: tl.constexpr)
     """C(d) and C'(d), see `network.cosine_envelope`."""
     if COSINE:
         if LOWER > 0:
-            rate: tl.constexpr = 6.283185307179586 / (UPPER - LOWER)
-            phase = rate * (d - LOWER) + 3.141592653589793
+            rise: tl.constexpr = 6.283185307179586 / (UPPER - LOWER)
+            phase = rise * (d - LOWER) + 3.141592653589793
             inside = (d < UPPER) & (d > LOWER)
             value = tl.where(inside, 0.5 * (tl.cos(phase) + 1.0), 0.0)
-            return value, tl.where(inside, -0.5 * rate * tl.sin(phase), 0.0)
+            return value, tl.where(inside, -0.5 * rise * tl.sin(phase), 0.0)
         else:
             rate: tl.constexpr = 3.141592653589793 / UPPER
             value = tl.where(d < UPPER, 0.5 * (tl.cos(rate * d) + 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""Flash message passing with tabulated filters: gather, filter, product and reduction in one pass, for force and energy.
+"""Flash message passing with tabulated filters: gather, filter, product and reduction in one pass.
 
 A program owns bead i and a slice of C channels, and walks the row of i in the list of near neighbours:
 
@@ -9,9 +9,9 @@ A program owns bead i and a slice of C channels, and walks the row of i in the l
 The graph is symmetric, so the same row is the CSR by destination (forward) and by source (backward): no atomics, sums
 in the order of the row, nothing of size [edges, features] in memory, and w' holds the derivative of the envelope.
 
-w is a cubic in each interval of the table (`tables.py`): w = v + t (s + t (c + t (s' - s - 2 c) / 3)), with s' the slope
-at the next knot. 16-bit tables are read linearly, v and s each on its own: the difference of two rounded values would
-spoil a cubic's derivative (0.05 % of v over an interval of 0.01 Å), and a linear read of both moves half the bytes.
+w is a cubic in each interval of the table (`tables.py`): w = v + t (s + t (c + t (s' - s - 2 c) / 3)), with s' the
+slope at the next knot. 16-bit tables are read linearly, v and s each on its own: the difference of two rounded values
+would spoil a cubic's derivative (0.05 % of v over an interval of 0.01 Å), and a linear read moves half the bytes.
 
 What a full evaluation reads, 1ENH folded, 64 replicas: 17,216 beads x 164 neighbours = 2.8 M directed edges, 128
 channels, 4 blocks:

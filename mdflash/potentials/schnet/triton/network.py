@@ -41,13 +41,17 @@ class Tiles:
     edges: int = 32
     warps: int = 1
     exact_edges: int = 32
-    exact_warps: int = 4
-    chunk: int = 32
+    exact_warps: int = 8
+    chunk: int = 16
     rows: int = 32
     columns: int = 64
     depth: int = 32
     dense_warps: int = 4
     precision: str = "ieee"
+
+
+TILES = Tiles()
+"""The default shapes."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class DeviceSchNet:
         first: int,
         precision: Precision,
         device: torch.device,
-        tiles: Tiles = Tiles(),  # noqa: B008 (frozen)
+        tiles: Tiles = TILES,
     ) -> None:
         reason = why_not(model, exact=tables is None)
         if reason is not None:
