@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from mdflash.kernels import njit
 from mdflash.state import Layout, State
 
 LARGEST_MOVE = 0.2

@@ -122,6 +122,12 @@ def execute(config: RunConfig, source: Path, *, fresh: bool = False, watch: Watc
             notes = (*prepared.notes, *checkpoint.notes)
             plan = Plan(prepared, simulation, "finished" if finished else "resume", notes)
         watch.planned(plan)
+        if plan.start == "fresh":
+            try:
+                _settle(simulation, config)
+            except BaseException:
+                folder.discard()
+                raise
         if plan.start != "finished":
             _carry_out(plan, folder, checkpoint, source, watch)
     return plan
@@ -239,15 +245,20 @@ def _carry_out(plan: Plan, folder: RunFolder, checkpoint: Checkpoint | None, sou
         log.close()
 
 
-def _start(plan: Plan, folder: RunFolder, source: Path, identity: dict[str, Any]) -> Outputs:
-    """From start frames to step 0 on the disk."""
-    prepared, simulation = plan.prepared, plan.simulation
-    config, layout = prepared.config, prepared.layout
+def _settle(simulation: Simulation, config: RunConfig) -> None:
+    """From start frames to step 0; raises UnstableError where a start frame has no finite energy."""
     if config.dynamics.minimize:
         simulation.minimize(config.dynamics.minimize)
     simulation.evaluate()
+    simulation.require_finite()
     if simulation.integrator.name != "brownian":
         simulation.draw_velocities()
+
+
+def _start(plan: Plan, folder: RunFolder, source: Path, identity: dict[str, Any]) -> Outputs:
+    """Bring step 0 to the disk."""
+    prepared, simulation = plan.prepared, plan.simulation
+    config, layout = prepared.config, prepared.layout
     atomic_write(folder.input, source.read_bytes())
     atomic_write(folder.resolved, resolved_yaml(config))
     names = [s.name for s in layout.systems]

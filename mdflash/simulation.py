@@ -187,7 +187,7 @@ class Simulation:
         """
         if not self._current:
             self.evaluate()
-        self._check_start()
+        self.require_finite()
         self.guard.begin(self.state)
         begin, end = self.state.step, self.state.step + steps
         while self.state.step < end:
@@ -198,7 +198,7 @@ class Simulation:
             target = min(boundary, end)
             block = min(target, step + self._block) - step
             started = time.perf_counter()
-            failed = self.propagator.advance(self.state, block)
+            failed = self._with_lost_beads(self.propagator.advance(self.state, block))
             self._adapt(block, time.perf_counter() - started)
             try:
                 self.guard.after_block(self, failed)
@@ -237,14 +237,22 @@ class Simulation:
             )
         return due
 
+    def _with_lost_beads(self, failed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """`failed`, and replicas with a position that is not finite: a free bead can get lost without any energy."""
+        finite = torch.isfinite(self.state.positions).all(dim=1).numpy()
+        lost = ~np.logical_and.reduceat(finite, self.layout.bead_offset[:-1])
+        return np.where(lost & (failed < 0), self.state.step - 1, failed)
+
     def _adapt(self, block: int, seconds: float) -> None:
         if block == self._block and seconds < 0.5 * LONGEST_BLOCK:
             self._block *= 2
         elif seconds > LONGEST_BLOCK:
             self._block = max(1, int(block * LONGEST_BLOCK / seconds))
 
-    def _check_start(self) -> None:
+    def require_finite(self) -> None:
+        """Raise UnstableError, naming replica, bead and term, where an energy or position is not finite."""
         failed = np.where(np.isfinite(self.state.energy.numpy()), -1, self.state.step)
+        failed = self._with_lost_beads(failed)
         if (failed >= 0).any():
             raise unstable(self, failed)
 

@@ -47,8 +47,9 @@ class Layout:
             raise InputError(f"every system needs at least one replica, found counts {self.counts}")
         if not self.replica_ids:
             object.__setattr__(self, "replica_ids", tuple(range(sum(self.counts))))
-        if len(set(self.replica_ids)) != self.n_replicas or min(self.replica_ids) < 0:
-            raise InputError(f"replica ids must be {self.n_replicas} different numbers >= 0")
+        ids = self.replica_ids
+        if len(set(ids)) != self.n_replicas or min(ids) < 0 or max(ids) >= 2**32:
+            raise InputError(f"replica ids must be {self.n_replicas} different numbers from 0 to 2^32 - 1")
 
     @property
     def n_replicas(self) -> int:

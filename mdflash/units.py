@@ -116,8 +116,7 @@ def parse(value: object, dimension: str) -> float:
         )
     if unit not in units:
         raise ValueError(
-            f"unknown unit {unit!r} of {dimension} in {value!r}; known: {', '.join(units)}, "
-            f"for example '{example}'"
+            f"unknown unit {unit!r} of {dimension} in {value!r}; known: {', '.join(units)}, for example '{example}'"
         )
     result = float(number.replace("_", "")) * units[unit]
     if not math.isfinite(result):

@@ -146,6 +146,13 @@ def test_an_unstable_run_says_where_and_loses_nothing(tmp_path: Path) -> None:
     assert run(folder, "dynamics.integrator=verlet").start == "resume"
 
 
+def test_a_start_without_finite_energy_writes_nothing(tmp_path: Path) -> None:
+    np.save(tmp_path / "collapsed.npy", np.zeros((1, 10, 3)))
+    with pytest.raises(UnstableError, match=r"replica 0 .*step 0"):
+        run(tmp_path / "run", f"system.start={tmp_path / 'collapsed.npy'}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
     def second(plan: Plan) -> None:
         done = subprocess.run(

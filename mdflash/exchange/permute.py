@@ -20,9 +20,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from mdflash.integrators.random import philox4x32
+from mdflash.kernels import njit
 
 EXCHANGE: Final = 2
 """Purpose of the random numbers; see `integrators.random` for the others."""

@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from mdflash.kernels import njit
 
 LANGEVIN: Final = 0
 """Purpose: thermostat noise of an integrator step."""

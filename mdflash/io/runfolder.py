@@ -177,6 +177,16 @@ class RunFolder:
                 file.unlink()
         return files
 
+    def discard(self) -> None:
+        """Remove the folder again if nothing was written into it."""
+        if self.own_files():
+            return
+        with suppress(OSError):
+            self.trajectory.rmdir()
+            self.checkpoint.rmdir()
+            (self.path / "lock").unlink()
+            self.path.rmdir()
+
     def close(self) -> None:
         """Give the lock back."""
         self._lock.release()

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from mdflash.kernels import njit
 
 CELLS_FROM = 400
 """Beads from which cells pay."""

@@ -15,11 +15,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit, prange
 from torch import Tensor
 
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import after_force, before_force, scheme
+from mdflash.kernels import njit, prange
 from mdflash.neighbors.cpu import moved_too_far
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
@@ -179,7 +179,7 @@ class CompiledPropagator:
         integrator: the scheme.
         seed: of the noise, 0 to 2^32 - 1.
         skin: Å.
-        remove_com_motion: take out the centre of mass velocity before every step.
+        remove_com_motion: take out the centre of mass velocity after every step.
         box: periodic edges in Å, or None.
     """
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 
 from mdflash.integrators.cpu import after_force, before_force
+from mdflash.kernels import njit, prange
 from mdflash.neighbors.cpu import moved_too_far
 from mdflash.potentials.priors.cpu import Listed
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together, make_pairs, make_work

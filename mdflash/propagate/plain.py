@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
 
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import after_force, before_force, scheme
+from mdflash.kernels import njit, prange
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Potential
 from mdflash.propagate.compiled import batch

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mdflash.kernels import njit
 from mdflash.neighbors.cpu import build_half_list
 from mdflash.potentials.priors.cpu import add_listed, add_nonbonded
 

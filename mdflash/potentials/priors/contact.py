@@ -11,8 +11,9 @@ Clementi, Nymeyer & Onuchic, J. Mol. Biol. 298, 937 (2000), eq. 1. The minimum i
 
 from __future__ import annotations
 
-from numba import njit
 from torch import Tensor
+
+from mdflash.kernels import njit
 
 
 def energy(q: Tensor, epsilon: Tensor, r0: Tensor) -> Tensor:

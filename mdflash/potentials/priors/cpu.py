@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from mdflash.kernels import njit
 from mdflash.neighbors.cpu import nearest_image
 from mdflash.potentials.priors import (
     contact,

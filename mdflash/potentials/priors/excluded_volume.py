@@ -15,8 +15,9 @@ J. Mol. Biol. 298, 937 (2000), eq. 1, evaluated through the neighbour list.
 
 from __future__ import annotations
 
-from numba import njit
 from torch import Tensor
+
+from mdflash.kernels import njit
 
 
 def energy(q: Tensor, epsilon: Tensor, sigma: Tensor, cutoff: float) -> Tensor:

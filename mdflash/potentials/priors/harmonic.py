@@ -12,8 +12,9 @@ torsion is not periodic here: q0 should lie well inside (-pi, pi]).
 
 from __future__ import annotations
 
-from numba import njit
 from torch import Tensor
+
+from mdflash.kernels import njit
 
 
 def energy(q: Tensor, k: Tensor, x0: Tensor) -> Tensor:

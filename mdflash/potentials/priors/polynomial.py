@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 import torch
-from numba import njit
 from torch import Tensor
+
+from mdflash.kernels import njit
 
 
 def energy(q: Tensor, v0: Tensor, ks: Tensor) -> Tensor:

@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from numba import njit
 from torch import Tensor
+
+from mdflash.kernels import njit
 
 
 def energy(q: Tensor, sigma: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from __future__ import annotations
 import math
 
 import torch
-from numba import njit
 from torch import Tensor
+
+from mdflash.kernels import njit
 
 
 def energy(q: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, k: Tensor, v0: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 
 import torch
-from numba import njit
 from torch import Tensor
+
+from mdflash.kernels import njit
 
 
 def energy(q: Tensor, k: Tensor, x0: Tensor) -> Tensor:

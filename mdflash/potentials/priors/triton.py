@@ -40,8 +40,7 @@ _HAS_RESTRICTED, _HAS_FOURIER = tl.constexpr(1 << RESTRICTED), tl.constexpr(1 <<
 _HAS_SHIFTED, _NEEDS_PHI = tl.constexpr(1 << SHIFTED), tl.constexpr(1 << HARMONIC | 1 << SHIFTED)
 _PI = tl.constexpr(3.141592653589793)
 
-BLOCKS: Final = {"distance": 64, "angle_cosine": 16, "angle": 16, "dihedral": 16}
-"""Interactions of one bead that a program takes at a time."""
+BLOCKS: Final = {"distance": 64, "angle_cosine": 16, "angle": 16, "dihedral": 16}  # of one bead, taken at a time
 
 
 @triton.jit

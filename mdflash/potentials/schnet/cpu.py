@@ -29,8 +29,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
 
+from mdflash.kernels import njit, prange
 from mdflash.neighbors.cpu import nearest_image
 from mdflash.potentials.schnet.dense import TILE, activate, multiply, panel_width
 from mdflash.potentials.schnet.simd import fma, lane, load, splat, store, total

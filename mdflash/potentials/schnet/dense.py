@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from numba import njit
-
+from mdflash.kernels import njit
 from mdflash.potentials.schnet.network import ACTIVATIONS
 from mdflash.potentials.schnet.simd import clamp, fma, lane, lanes, load, splat, store
 

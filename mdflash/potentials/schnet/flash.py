@@ -10,10 +10,10 @@ from typing import Final, Literal
 import numba
 import numpy as np
 import torch
-from numba import njit, prange
 from torch import Tensor
 
 from mdflash.errors import ForceFieldError
+from mdflash.kernels import njit, prange
 from mdflash.neighbors.cpu import build_half_list
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.schnet.cpu import (
