@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint types wheel physics faults clean
+.PHONY: run test lint types wheel physics faults gpu-check aot clean
 
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin.yaml
@@ -26,10 +26,19 @@ wheel: $(READY)
 	bash .ci/wheel $(BIN)/python
 
 physics: $(READY)
-	$(BIN)/python -m pytest tests/physics
+	$(BIN)/python -m pytest tests/physics tests/gpu
 
 faults: $(READY)
 	$(BIN)/python -m pytest tests/faults
+
+# On a machine with a GPU: PYTHON is an interpreter that has a CUDA build of torch, and triton. Nothing is installed.
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py --reference ../shared/reference
+
+# Registers, spills and shared memory of every GPU kernel, without a GPU (needs triton).
+aot: $(READY)
+	$(BIN)/python -m pip install --quiet 'triton>=3.6'
+	PYTHONPATH=. $(BIN)/python benchmarks/aot.py
 
 # Where no GPU is present, a plain `torch` would bring gigabytes of CUDA packages along.
 $(READY): pyproject.toml

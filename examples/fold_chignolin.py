@@ -1,6 +1,6 @@
 """Replicas from Python: eight copies of Gō chignolin at three temperatures, and a reporter of one's own.
 
-    python examples/fold_chignolin.py
+python examples/fold_chignolin.py
 """
 
 from __future__ import annotations

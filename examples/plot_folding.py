@@ -1,7 +1,7 @@
 """Q of one replica against time, and the free energy along Q of all replicas, from a finished run folder.
 
-    mdflash run chignolin
-    python examples/plot_folding.py runs/chignolin --out chignolin.png
+mdflash run chignolin
+python examples/plot_folding.py runs/chignolin --out chignolin.png
 """
 
 from __future__ import annotations

@@ -156,12 +156,8 @@ class _FlowDict(dict[str, Any]):
     """A mapping to be written on one line."""
 
 
-_Dumper.add_representer(
-    _FlowDict, lambda d, m: d.represent_mapping("tag:yaml.org,2002:map", m, flow_style=True)
-)
-_Dumper.add_representer(
-    _Row, lambda d, row: d.represent_sequence("tag:yaml.org,2002:seq", row, flow_style=True)
-)
+_Dumper.add_representer(_FlowDict, lambda d, m: d.represent_mapping("tag:yaml.org,2002:map", m, flow_style=True))
+_Dumper.add_representer(_Row, lambda d, row: d.represent_sequence("tag:yaml.org,2002:seq", row, flow_style=True))
 
 
 def _dump(data: Any) -> str:
@@ -201,8 +197,7 @@ def _describe(ff: ForceField, provenance: bool = True) -> dict[str, Any]:
         "units": {"length": "angstrom", "energy": "kcal/mol", "angle": "radian", "mass": "Da"},
         "mapping": ff.mapping,
         "bead_types": {
-            t.name: _FlowDict(index=t.index, mass=None if t.mass is None else f"{t.mass!r} Da")
-            for t in ff.bead_types
+            t.name: _FlowDict(index=t.index, mass=None if t.mass is None else f"{t.mass!r} Da") for t in ff.bead_types
         },
         "terms": [table(t) for t in ff.terms],
         "networks": [{"name": n.name, "kind": n.kind, **dict(n.hyperparameters)} for n in ff.networks],
@@ -217,11 +212,7 @@ def save_forcefield(folder: Path, ff: ForceField) -> None:
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        f"{n.name}/{key}": np.ascontiguousarray(array)
-        for n in ff.networks
-        for key, array in n.weights.items()
-    }
+    weights = {f"{n.name}/{key}": np.ascontiguousarray(array) for n in ff.networks for key, array in n.weights.items()}
     if weights:
         (folder / "weights.safetensors").write_bytes(save(weights))
     for system, start in ff.systems:
@@ -262,9 +253,7 @@ def load_forcefield(folder: Path | str) -> ForceField:
             reader.fail(f"two terms are called '{term.name}'", ("terms", i, "name"))
         for other in term.exclude_terms:
             if other not in names:
-                reader.fail(
-                    f"excludes '{other}', but the terms are {', '.join(names)}", ("terms", i, "exclude_terms")
-                )
+                reader.fail(f"excludes '{other}', but the terms are {', '.join(names)}", ("terms", i, "exclude_terms"))
     return ForceField(
         name=reader.get(("name",), str),
         bead_types=types,

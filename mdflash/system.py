@@ -79,9 +79,7 @@ class System:
         put("bonds", _frozen(np.sort(np.asarray(self.bonds, np.int64).reshape(-1, 2), axis=1)))
         put(
             "interactions",
-            MappingProxyType(
-                {name: _frozen(np.asarray(rows, np.int64)) for name, rows in self.interactions.items()}
-            ),
+            MappingProxyType({name: _frozen(np.asarray(rows, np.int64)) for name, rows in self.interactions.items()}),
         )
 
         n, residues = len(self.types), len(self.residue_names)
@@ -190,9 +188,7 @@ def load_system(path: Path) -> tuple[System, FloatArray | None]:
             file=path,
         )
     interactions = {
-        key.removeprefix("interactions/"): rows
-        for key, rows in tensors.items()
-        if key.startswith("interactions/")
+        key.removeprefix("interactions/"): rows for key, rows in tensors.items() if key.startswith("interactions/")
     }
     system = System(
         **header,

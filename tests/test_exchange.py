@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import mdtraj
@@ -19,10 +20,11 @@ from mdflash.exchange.permute import EXCHANGE, permute
 from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.exchange.suggest import EnergyCurve, suggest
 from mdflash.forcefield import save_forcefield
+from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.random import LANGEVIN, VELOCITIES, philox4x32
 from mdflash.io.exchange_log import ExchangeLog, read_exchange
 from mdflash.io.read import read_frames
-from mdflash.run import Plan, execute
+from mdflash.run import Plan, Watch, execute
 from mdflash.simulation import Simulation
 from mdflash.state import Layout
 from mdflash.units import BOLTZMANN
@@ -111,8 +113,6 @@ def test_equal_energies_always_swap_and_a_gain_is_always_taken() -> None:
 @pytest.mark.parametrize("scheme", ["neighbours", "gibbs"])
 def test_the_permutations_are_drawn_from_their_distribution(scheme: str) -> None:
     """Over fixed coordinates, labels are a Markov chain over the 24 permutations with P ~ exp(-sum u[l(x), x])."""
-    from itertools import permutations
-
     from scipy import stats
 
     rng = np.random.default_rng(5)
@@ -177,7 +177,7 @@ def exchanging(ladders: int = 2, every: int = 20, scheme: str = "neighbours", **
     exchange = ReplicaExchange(layout, LADDER, every, scheme)  # type: ignore[arg-type]
     start = np.tile(helix(8), (4 * ladders, 1))
     temperatures = exchange.start_temperatures.tolist()
-    return simulate(layout, [ff], start, None, temperatures, exchange=exchange, **options)
+    return simulate(layout, [ff], start, options.pop("integrator", None), temperatures, exchange=exchange, **options)  # type: ignore[arg-type]
 
 
 def test_a_swap_changes_temperature_and_speed_and_nothing_else() -> None:
@@ -257,7 +257,7 @@ def test_labels_stay_permutations_and_counts_add_up(scheme: str) -> None:
             assert sorted(ladder) == [0, 1, 2, 3]
     if scheme == "neighbours":
         history = np.array([np.tile(np.arange(4), 3), *seen])
-        swaps = sum(int((a != b).sum()) for a, b in zip(history, history[1:], strict=False)) // 2
+        swaps = sum(int((a != b).sum()) for a, b in pairwise(history)) // 2
         assert exchange.accepted.sum() == swaps
         assert exchange.attempted.sum() == 3 * (150 * 2 + 150)
     trips = 0
@@ -300,6 +300,13 @@ def test_systems_exchange_within_themselves() -> None:
     alone.run(400)
     assert all(torch.equal(replica(mixed, 4 + r)[0], replica(alone, r)[0]) for r in range(8))
     assert exchange.attempted.sum(axis=(1, 2)).tolist() == [30, 60]
+
+
+def test_brownian_replicas_exchange_without_velocities() -> None:
+    simulation = exchanging(integrator=Brownian(0.0005, 50.0), draw=False)
+    simulation.run(1000)
+    assert simulation.exchange is not None and simulation.exchange.accepted.sum() > 20
+    assert not simulation.state.velocities.any()
 
 
 def test_a_temperature_off_the_ladder_is_named() -> None:
@@ -376,8 +383,6 @@ def test_export_by_temperature(toy_yaml: Path, tmp_path: Path, form: str) -> Non
     """Frame by frame, the file holds the replica whose simulation was at that temperature at that step."""
     folder = tmp_path / "run"
     config = load_run(toy_yaml, [*OVERRIDES, f"output.folder={folder}", f"output.trajectory.format={form}"])
-    from mdflash.run import Watch
-
     held: dict[int, list[float]] = {}
 
     class Witness:
@@ -491,7 +496,7 @@ def test_a_suggested_ladder_has_the_acceptance_it_was_made_for() -> None:
     ladder = suggest([curve], 300.0, 450.0, 0.3)
     assert (ladder[0], ladder[-1]) == (300.0, 450.0)
     rng = np.random.default_rng(2)
-    for low, high in zip(ladder, ladder[1:], strict=False):
+    for low, high in pairwise(ladder):
         u, v = (rng.gamma(n / 2, BOLTZMANN * temperature, 200_000) for temperature in (low, high))
         drawn = np.minimum(1.0, np.exp((beta(low) - beta(high)) * (u - v))).mean()
         assert drawn == pytest.approx(curve.acceptance(low, high), abs=0.02)

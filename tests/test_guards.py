@@ -235,7 +235,7 @@ def test_frozen_replicas_take_no_part_in_exchange() -> None:
 
 @pytest.fixture
 def springs(tmp_path: Path) -> Path:
-    """Two springs as a run: at 60 fs the light one explodes within 100 steps, a quarter of that holds; the other is slow."""
+    """Two springs: at 60 fs the light one explodes within 100 steps, a quarter of that holds; the heavy one is slow."""
     k = 100.0**2 * 10.0 / 418.4 / 4
     entries = []
     for name, mass in (("light", 10.0), ("heavy", 10_000.0)):

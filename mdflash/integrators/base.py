@@ -39,9 +39,7 @@ class Integrator(ABC):
         return 0.0
 
     @abstractmethod
-    def before_force(
-        self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def before_force(self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """New positions and velocities, up to the evaluation of the forces."""
 
     def after_force(self, v: Tensor, a: Tensor) -> Tensor:

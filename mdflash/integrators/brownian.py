@@ -24,8 +24,6 @@ class Brownian(_WithFriction):
     name: ClassVar[str] = "brownian"
     code: ClassVar[int] = 3
 
-    def before_force(
-        self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def before_force(self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         dt, gamma = self.timestep, self.friction
         return x + (dt / gamma) * a + math.sqrt(2.0 * dt / gamma) * thermal * noise, v

@@ -120,9 +120,7 @@ def _draw(v, mass, kT, seed, replica, purpose):
             v[i, k] = thermal * noise[k]
 
 
-def maxwell_boltzmann(
-    masses: npt.NDArray[np.float64], kT: float, seed: int, replica: int
-) -> npt.NDArray[np.float64]:
+def maxwell_boltzmann(masses: npt.NDArray[np.float64], kT: float, seed: int, replica: int) -> npt.NDArray[np.float64]:
     """[N, 3] start velocities in Å/ps of one replica; masses [N] in Da, kT in kcal/mol."""
     v = np.empty((len(masses), 3))
     _draw(v, masses, kT, seed, replica, VELOCITIES)

@@ -34,9 +34,7 @@ class LangevinMiddle(_WithFriction):
     name: ClassVar[str] = "langevin-middle"
     code: ClassVar[int] = 0
 
-    def before_force(
-        self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def before_force(self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         c = math.exp(-self.friction * self.timestep)
         v = v + self.timestep * a
         x = x + 0.5 * self.timestep * v
@@ -57,9 +55,7 @@ class LangevinBAOAB(_WithFriction):
     name: ClassVar[str] = "langevin-baoab"
     code: ClassVar[int] = 1
 
-    def before_force(
-        self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def before_force(self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         c = math.exp(-self.friction * self.timestep)
         v = v + 0.5 * self.timestep * a
         x = x + 0.5 * self.timestep * v

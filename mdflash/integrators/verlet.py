@@ -23,9 +23,7 @@ class Verlet(Integrator):
     code: ClassVar[int] = 2
     thermostatted: ClassVar[bool] = False
 
-    def before_force(
-        self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def before_force(self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         v = v + 0.5 * self.timestep * a
         return x + self.timestep * v, v
 

@@ -11,9 +11,17 @@ import pytest
 
 pytest.importorskip("triton", reason="the GPU kernels need triton (pip install 'mdflash[gpu]')")
 FOLDER = Path(__file__).parent
+QUICK = ("check_neighbors.py", "check_priors.py")
+"""The interpreter is slow: a network takes minutes."""
 
 
-@pytest.mark.parametrize("file", sorted(p.name for p in FOLDER.glob("check_*.py")))
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(p.name, marks=() if p.name in QUICK else pytest.mark.slow)
+        for p in sorted(FOLDER.glob("check_*.py"))
+    ],
+)
 def test_interpreted(file: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(FOLDER / file)],

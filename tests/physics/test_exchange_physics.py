@@ -5,6 +5,7 @@ Ladders are independent of each other, so one sample of each gives independent s
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from mdflash.exchange.permute import Scheme
 from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefield import load_forcefield
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.simulation import Simulation
 from mdflash.state import Layout
@@ -86,19 +86,17 @@ def test_double_well_short() -> None:
     check_double_wells(simulation)
     alone = double_wells(30, "neighbours", LangevinMiddle(0.01, 0.5), exchanging=False)
     alone.run(8000)
-    with pytest.raises(AssertionError, match="torsion at 300.0 K"):  # so exchange was needed
+    with pytest.raises(AssertionError, match=r"torsion at 300\.0 K"):  # so exchange was needed
         check_double_wells(alone)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["neighbours", "gibbs"])
-@pytest.mark.parametrize(
-    "integrator", [LangevinMiddle(0.01, 0.5), LangevinBAOAB(0.005, 0.5), Brownian(0.0002, 20.0)], ids=lambda s: s.name
-)
+@pytest.mark.parametrize("integrator", [LangevinMiddle(0.01, 0.5), LangevinBAOAB(0.01, 0.5)], ids=lambda s: s.name)
 def test_double_well(scheme: Scheme, integrator: Integrator) -> None:
-    """1,000 torsions and 12,000 velocities at each of 6 temperatures."""
-    simulation = double_wells(1000, scheme, integrator)
-    simulation.run(20_000)
+    """400 torsions and 4,800 velocities at each of 6 temperatures."""
+    simulation = double_wells(400, scheme, integrator)
+    simulation.run(10_000)
     check_double_wells(simulation)
 
 
@@ -120,7 +118,7 @@ def compare_with_single_temperatures(
     for t in temperatures:
         assert stats.ks_2samp(together[t], alone[t]).pvalue > 0.01, f"energies at {t} K"
     # the test can tell: neighbouring temperatures are different
-    for low, high in zip(temperatures, temperatures[1:], strict=False):
+    for low, high in pairwise(temperatures):
         assert stats.ks_2samp(together[low], alone[high]).pvalue < 1e-4
 
 
@@ -143,7 +141,7 @@ def test_go_helix_short() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["neighbours", "gibbs"])
 def test_go_chignolin(scheme: Scheme) -> None:
-    """4 temperatures around folding, 32 ladders, 10 samples each 0.1 ns apart (correlation < 0.1): 320 energies at each."""
+    """4 temperatures around folding, 32 ladders, 10 samples each 0.1 ns apart (correlation < 0.1): 320 of each."""
     ff = load_forcefield(Path(__file__).parents[2] / "forcefields" / "go-chignolin")
     system, native = ff.system()
     assert native is not None

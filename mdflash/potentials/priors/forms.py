@@ -26,9 +26,7 @@ from mdflash.potentials.priors import (
 
 Coordinate = Literal["distance", "angle_cosine", "angle", "dihedral"]
 
-ORDER: Final[Mapping[Coordinate, int]] = MappingProxyType(
-    {"distance": 2, "angle_cosine": 3, "angle": 3, "dihedral": 4}
-)
+ORDER: Final[Mapping[Coordinate, int]] = MappingProxyType({"distance": 2, "angle_cosine": 3, "angle": 3, "dihedral": 4})
 """How many beads a coordinate takes."""
 
 

@@ -85,9 +85,7 @@ def _table(terms: Sequence[PriorTerm], coordinate: Coordinate, n_systems: int) -
     return Table(
         np.concatenate(beads or [np.zeros((0, order), np.int64)]).astype(np.int32),
         np.concatenate(codes or [np.zeros(0)]).astype(np.int8),
-        np.concatenate(
-            [np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in rows] or [np.zeros((0, width))]
-        ),
+        np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in rows] or [np.zeros((0, width))]),
         np.array(row, np.int64),
     )
 
