@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mdflash.config.load import load_run as load_run
     from mdflash.errors import MdflashError as MdflashError
+    from mdflash.exchange.replica_exchange import ReplicaExchange as ReplicaExchange
     from mdflash.forcefield import ForceField as ForceField
     from mdflash.forcefield import load_forcefield as load_forcefield
     from mdflash.forcefield import save_forcefield as save_forcefield
+    from mdflash.guards import Guard as Guard
     from mdflash.integrators.brownian import Brownian as Brownian
     from mdflash.integrators.langevin import LangevinBAOAB as LangevinBAOAB
     from mdflash.integrators.langevin import LangevinMiddle as LangevinMiddle
@@ -35,6 +37,8 @@ __version__ = "0.1.0"
 _HOME = {
     "load_run": "mdflash.config.load",
     "MdflashError": "mdflash.errors",
+    "Guard": "mdflash.guards",
+    "ReplicaExchange": "mdflash.exchange.replica_exchange",
     "ForceField": "mdflash.forcefield",
     "load_forcefield": "mdflash.forcefield",
     "save_forcefield": "mdflash.forcefield",

@@ -21,11 +21,8 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.integrators.random import philox4x32
+from mdflash.integrators.random import EXCHANGE, philox4x32
 from mdflash.kernels import njit
-
-EXCHANGE: Final = 2
-"""Purpose of the random numbers; see `integrators.random` for the others."""
 
 MOST_SWAPS: Final = 1_000_000
 """Random pairs a Gibbs attempt tries at most; otherwise the cube of the number of replicas."""

@@ -22,6 +22,9 @@ LANGEVIN: Final = 0
 VELOCITIES: Final = 1
 """Purpose: Maxwell-Boltzmann start velocities."""
 
+EXCHANGE: Final = 2
+"""Purpose: decisions of replica exchange."""
+
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from mdflash.errors import InputError, StorageError
 from mdflash.io.files import append_at, storage_errors, sync_file, truncate
+from mdflash.io.log import drop_tail
 from mdflash.io.writer import create_files
 
 IntArray = npt.NDArray[np.int64]
@@ -136,3 +137,17 @@ def read_exchange(path: Path) -> ExchangeTable:
     except ValueError:
         raise InputError("is damaged: a row has not one whole number for each replica", file=path) from None
     return ExchangeTable(table[:, 0], table[:, 1:], ids)
+
+
+def repair_exchange(path: Path) -> tuple[int, int]:
+    """Drop a torn last line of exchange.csv; returns (rows kept, bytes dropped).
+
+    Raises:
+        StorageError: not such a file, or not writable.
+    """
+    with storage_errors(path):
+        data = path.read_bytes()
+    size = data.rfind(b"\n") + 1
+    if not data.startswith(b"step,time_ps,replica_"):
+        raise StorageError(f"{path}: is not an exchange.csv of mdflash; its first line must begin with step,time_ps")
+    return data[:size].count(b"\n") - 1, drop_tail(path, size)

@@ -10,6 +10,7 @@ from pathlib import Path
 from mdflash.errors import InputError, StorageError
 from mdflash.io.dcd import repair_dcd
 from mdflash.io.events import repair_events
+from mdflash.io.exchange_log import repair_exchange
 from mdflash.io.files import size_text
 from mdflash.io.log import repair_log
 from mdflash.io.runfolder import FolderLock, is_run_folder
@@ -43,7 +44,7 @@ def repair_file(path: Path) -> Repair:
     """Repair one output file of mdflash; a healthy file is not written to.
 
     Args:
-        path: a trajectory `.h5`, `.xtc` or `.dcd`, a `log.csv` or an `events.jsonl`.
+        path: a trajectory `.h5`, `.xtc` or `.dcd`, `log.csv`, `exchange.csv` or `events.jsonl`.
 
     Raises:
         InputError: no such file, or none of these kinds.
@@ -61,12 +62,14 @@ def repair_file(path: Path) -> Repair:
     if path.suffix == ".dcd":
         kept, done = repair_dcd(path)
         return Repair(path, kept, "frames", done)
+    if path.name == "exchange.csv":
+        return _tail(repair_exchange, path, "rows", "row")
     if path.suffix == ".csv":
         return _tail(repair_log, path, "rows", "row")
     if path.suffix == ".jsonl":
         return _tail(repair_events, path, "events", "event")
     raise InputError(
-        "is not a file that can be repaired; give a trajectory (.h5, .xtc, .dcd), log.csv, events.jsonl, "
+        "is not a file that can be repaired; give a trajectory (.h5, .xtc, .dcd), log.csv, exchange.csv, events.jsonl, "
         "or the run folder",
         file=path,
     )
@@ -97,7 +100,7 @@ def repairable_files(folder: Path) -> list[Path]:
         StorageError: the folder holds none.
     """
     files = [
-        *(path for path in (folder / "log.csv", folder / "events.jsonl") if path.is_file()),
+        *(folder / name for name in ("log.csv", "exchange.csv", "events.jsonl") if (folder / name).is_file()),
         *sorted(path for path in folder.glob("trajectory/*") if path.suffix in (".h5", ".xtc", ".dcd")),
     ]
     if not files:
