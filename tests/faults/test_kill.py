@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 STEPS = 400_000
+CAMPAIGN_STEPS = 4_000_000
 
 
-def command(folder: Path, form: str) -> list[str]:
-    """A few seconds of Gō chignolin, 8 replicas, a checkpoint every 16,000 steps, frames and log in between."""
+def command(folder: Path, form: str, steps: int = STEPS) -> list[str]:
+    """Seconds of Gō chignolin, 8 replicas, a checkpoint every 16,000 steps, frames and log in between."""
     return [
-        *(sys.executable, "-m", "mdflash", "run", "chignolin", "--steps", str(STEPS)),
+        *(sys.executable, "-m", "mdflash", "run", "chignolin", "--steps", str(steps)),
         *("--set", f"output.folder={folder}", "--set", f"output.trajectory.format={form}"),
         *("--set", "replicas.count=8", "--set", "dynamics.timestep=4 fs", "--set", "dynamics.seed=5"),
         *("--set", "output.trajectory.interval=12 ps", "--set", "output.log.interval=20 ps"),
@@ -49,36 +50,37 @@ def finished(folder: Path) -> bool:
     return manifest.is_file() and json.loads(manifest.read_text())["status"] == "finished"
 
 
-def first_checkpoint(folder: Path) -> bool:
-    return any((folder / "checkpoint").glob("*.npz"))
+def events(folder: Path) -> list[bytes]:
+    file = folder / "events.jsonl"
+    return file.read_bytes().splitlines() if file.is_file() else []
 
 
-def run_and_kill(folder: Path, form: str, kills: int, seed: int) -> list[int]:
+def run_and_kill(folder: Path, form: str, steps: int, kills: int, seed: int) -> list[int]:
     """Start again and again, each time with SIGKILL at a random moment; returns the steps of the events log."""
     rng = random.Random(seed)
     for _ in range(kills):
-        child = subprocess.Popen(command(folder, form), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        # half the time from the first sign of life on, half from the start: set-up is killed too
-        if rng.random() < 0.7:
-            while child.poll() is None and not first_checkpoint(folder):
+        before = len(events(folder))
+        child = subprocess.Popen(command(folder, form, steps), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # mostly while steps are done, sometimes while it starts or resumes
+        if rng.random() < 0.8:
+            while child.poll() is None and len(events(folder)) == before:
                 time.sleep(0.01)
-            time.sleep(1.5 + rng.uniform(0.0, 1.2))
+            time.sleep(rng.uniform(0.0, 1.5))
         else:
             time.sleep(rng.uniform(1.0, 3.0))
         if child.poll() is None:
             os.kill(child.pid, signal.SIGKILL)
         _, errors = child.communicate()
         assert child.returncode in (0, -signal.SIGKILL), errors.decode()
-    done = subprocess.run(command(folder, form), capture_output=True, text=True, check=False)
+    done = subprocess.run(command(folder, form, steps), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    return [e["step"] for e in events if e["event"] == "resume"]
+    return [e["step"] for e in map(json.loads, events(folder)) if e["event"] == "resume"]
 
 
-def compare(tmp_path: Path, form: str, kills: int, seed: int) -> list[int]:
+def compare(tmp_path: Path, form: str, steps: int, kills: int, seed: int) -> list[int]:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(whole, form), check=True, capture_output=True)
-    resumed = run_and_kill(broken, form, kills, seed)
+    subprocess.run(command(whole, form, steps), check=True, capture_output=True)
+    resumed = run_and_kill(broken, form, steps, kills, seed)
     assert finished(whole)
     assert finished(broken)
     expected, found = content(whole), content(broken)
@@ -89,13 +91,13 @@ def compare(tmp_path: Path, form: str, kills: int, seed: int) -> list[int]:
 
 
 def test_killed_runs_end_the_same(tmp_path: Path) -> None:
-    compare(tmp_path, "hdf5", kills=3, seed=1)
+    compare(tmp_path, "hdf5", STEPS, kills=3, seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "kills"), [("hdf5", 20), ("xtc", 6), ("dcd", 6)])
 def test_campaign(tmp_path: Path, form: str, kills: int) -> None:
-    resumed = compare(tmp_path, form, kills, seed=2)
+    resumed = compare(tmp_path, form, CAMPAIGN_STEPS, kills, seed=2)
     assert len(set(resumed)) > kills // 4, f"the kills did not fall into the run: {resumed}"
 
 
