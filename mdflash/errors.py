@@ -71,15 +71,6 @@ class UnstableError(MdflashError):
     exit_code = 3
 
 
-class MissingExtraError(MdflashError):
-    """An optional package is needed; the text names the extra that installs it."""
-
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed: pip install 'mdflash[{extra}]'"
-        )
-
-
 class Interrupted(MdflashError):
     """Stopped by a signal or `--until`; a checkpoint was written."""
 

@@ -33,15 +33,23 @@ BLOCK_BYTES = 4 << 20
 """About how much of one trajectory is collected before it is written."""
 
 
-class FrameReporter:
-    """Hands the positions of every system to its writer."""
+class _Periodic:
+    """Due at every multiple of `every` steps."""
 
-    def __init__(self, every: int, writers: Sequence[FrameWriter], background: BackgroundWriter) -> None:
-        self.every, self.writers, self.background = every, writers, background
+    def __init__(self, every: int) -> None:
+        self.every = every
 
     def next_report(self, step: int) -> int:
         """The next multiple of the interval."""
         return (step // self.every + 1) * self.every
+
+
+class FrameReporter(_Periodic):
+    """Hands the positions of every system to its writer."""
+
+    def __init__(self, every: int, writers: Sequence[FrameWriter], background: BackgroundWriter) -> None:
+        super().__init__(every)
+        self.writers, self.background = writers, background
 
     def report(self, simulation: Simulation) -> None:
         """Copy the positions; they are written while the simulation goes on."""
@@ -52,17 +60,14 @@ class FrameReporter:
             self.background.submit(partial(writer.append, frame, step, time))
 
 
-class LogReporter:
+class LogReporter(_Periodic):
     """Hands energies and temperatures of every replica to log.csv."""
 
     def __init__(self, every: int, log: LogWriter, layout: Layout, background: BackgroundWriter) -> None:
-        self.every, self.log, self.background = every, log, background
+        super().__init__(every)
+        self.log, self.background = log, background
         self._ids = layout.replica_ids
         self._names = [layout.systems[s].name for s in layout.system_of_replica]
-
-    def next_report(self, step: int) -> int:
-        """The next multiple of the interval."""
-        return (step // self.every + 1) * self.every
 
     def report(self, simulation: Simulation) -> None:
         """Copy the energies; rows are written while the simulation goes on."""

@@ -129,7 +129,6 @@ def _read_system(entry: SystemEntry, ff: ForceField, notes: list[str]) -> tuple[
         mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
         system, frames, said = map_structure(entry.structure, mapping, ff, entry.name)
         notes.extend(f"{entry.name}: {sentence}" for sentence in said)
-    _check_made_for(system, ff, entry)
     if entry.start is not None:
         frames = load_frames(entry.start, system)
     if frames is None or not len(frames):
@@ -139,19 +138,3 @@ def _read_system(entry: SystemEntry, ff: ForceField, notes: list[str]) -> tuple[
             key="system.start",
         )
     return dataclasses.replace(system, name=entry.name), frames
-
-
-def _check_made_for(system: System, ff: ForceField, entry: SystemEntry) -> None:
-    """A force field with tables by bead number fits one molecule only."""
-    own = [s for s, _ in ff.systems]
-    if not own or all(term.keyed_by != "beads" for term in ff.terms):
-        return
-    if all(s.types != system.types for s in own):
-        expected = own[0]
-        raise InputError(
-            f"force field '{ff.name}' was made for {expected.name} ({expected.n_beads} beads, "
-            f"{'-'.join(expected.types[:12])}), not for {entry.name} ({system.n_beads} beads, "
-            f"{'-'.join(system.types[:12])}); its tables name beads by number",
-            file=entry.structure,
-            key="system.structure",
-        )

@@ -16,7 +16,7 @@ from mdflash import __version__
 from mdflash.run import Plan, Watch
 from mdflash.simulation import Simulation
 
-STARTING = "starting (the first run ever compiles its kernels: about half a minute)"
+STARTING = "starting (the first run ever compiles its kernels: up to a minute)"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
