@@ -25,11 +25,11 @@ import torch
 
 from mdflash import __version__
 from mdflash.config.shipped import shipped_folder
+from mdflash.engine import Engine
 from mdflash.forcefield import ForceField, load_forcefield
 from mdflash.go import distances
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.build import build_potential
-from mdflash.simulation import Simulation
 from mdflash.state import Layout, State
 from mdflash.units import BOLTZMANN
 
@@ -53,7 +53,7 @@ class Watch:
     def next_report(self, step: int) -> int:
         return (step // EVERY + 1) * EVERY
 
-    def report(self, simulation: Simulation) -> None:
+    def report(self, simulation: Engine) -> None:
         x = simulation.layout.view(simulation.state.positions, 0).numpy()
         self.q.append((distances(x, self.pairs) < self.limit).mean(axis=1))
         self.energy.append(simulation.state.energy.numpy().copy())
@@ -65,7 +65,7 @@ def simulate(ff: ForceField, temperatures: Series, length: float, seed: int) -> 
     assert native is not None
     layout = Layout((system,), (len(temperatures),))
     state = State.at(layout, np.tile(native[0], (len(temperatures), 1)), torch.from_numpy(temperatures))
-    simulation = Simulation(layout, build_potential([ff], layout), state, LangevinMiddle(TIMESTEP, FRICTION), seed=seed)
+    simulation = Engine(layout, build_potential([ff], layout), state, LangevinMiddle(TIMESTEP, FRICTION), seed=seed)
     simulation.draw_velocities()
     simulation.run(EVERY)  # compiles
     watch = Watch(ff)

@@ -27,6 +27,7 @@ import numba
 import numpy as np
 import torch
 
+from mdflash.engine import Engine
 from mdflash.forcefield import ForceField
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.integrators.langevin import LangevinMiddle
@@ -36,7 +37,6 @@ from mdflash.potentials.precision import Recentred
 from mdflash.potentials.schnet.flash import FlashSchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.propagate.compiled import set_threads
-from mdflash.simulation import Simulation
 from mdflash.state import Layout, State
 
 REPLICAS = (1, 64)
@@ -55,11 +55,11 @@ def forcefield(case: str, reference: Path) -> ForceField:
     return dataclasses.replace(ff, networks=(dataclasses.replace(network, weights=weights),))
 
 
-def simulation(ff: ForceField, replicas: int, kernels: str) -> Simulation:
+def simulation(ff: ForceField, replicas: int, kernels: str) -> Engine:
     system, frames = ff.systems[0]
     layout = Layout((system,), (replicas,))
     state = State.at(layout, np.concatenate([frames[0]] * replicas), 300.0)
-    sim = Simulation(
+    sim = Engine(
         layout, build_potential([ff], layout), state, LangevinMiddle(0.004, 1.0),
         seed=2026, precision="fp32", kernels=kernels,  # type: ignore[arg-type]
     )  # fmt: skip
@@ -67,7 +67,7 @@ def simulation(ff: ForceField, replicas: int, kernels: str) -> Simulation:
     return sim
 
 
-def time_steps(sim: Simulation, seconds: float) -> dict[str, float]:
+def time_steps(sim: Engine, seconds: float) -> dict[str, float]:
     """Seconds of wall and processor time of one step of one replica, best of `BLOCKS` blocks."""
     sim.run(2)  # compiles
     began = time.perf_counter()

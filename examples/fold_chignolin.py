@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mdflash import LangevinMiddle, Layout, Simulation, State, build_potential, load_forcefield
+from mdflash import Engine, LangevinMiddle, Layout, State, build_potential, load_forcefield
 
 
 class NativeContacts:
@@ -20,7 +20,7 @@ class NativeContacts:
     def next_report(self, step: int) -> int:
         return (step // self.every + 1) * self.every
 
-    def report(self, simulation: Simulation) -> None:
+    def report(self, simulation: Engine) -> None:
         x = simulation.layout.view(simulation.state.positions, 0).numpy()  # [R, N, 3] Å
         r = np.linalg.norm(x[:, self.contacts[:, 0]] - x[:, self.contacts[:, 1]], axis=-1)
         self.q.append((r < 1.2 * self.r0).mean(axis=1))
@@ -34,7 +34,7 @@ def main(steps: int = 200_000) -> np.ndarray:
     layout = Layout((system,), (len(temperatures),))
     start = np.tile(native[0], (len(temperatures), 1))  # [R * N, 3] Å
 
-    simulation = Simulation(
+    simulation = Engine(
         layout,
         build_potential([forcefield], layout),
         State.at(layout, start, temperatures),

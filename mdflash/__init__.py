@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mdflash.config.load import load_run as load_run
+    from mdflash.engine import Engine as Engine
     from mdflash.errors import MdflashError as MdflashError
     from mdflash.exchange.replica_exchange import ReplicaExchange as ReplicaExchange
     from mdflash.forcefield import ForceField as ForceField
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from mdflash.potentials.base import Potential as Potential
     from mdflash.potentials.base import SumPotential as SumPotential
     from mdflash.potentials.build import build_potential as build_potential
-    from mdflash.simulation import Simulation as Simulation
     from mdflash.state import Layout as Layout
     from mdflash.state import State as State
     from mdflash.system import System as System
@@ -51,7 +51,7 @@ _HOME = {
     "Potential": "mdflash.potentials.base",
     "SumPotential": "mdflash.potentials.base",
     "build_potential": "mdflash.potentials.build",
-    "Simulation": "mdflash.simulation",
+    "Engine": "mdflash.engine",
     "Layout": "mdflash.state",
     "State": "mdflash.state",
     "System": "mdflash.system",

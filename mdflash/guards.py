@@ -28,7 +28,7 @@ from mdflash.potentials.base import SumPotential
 from mdflash.state import Layout, State
 
 if TYPE_CHECKING:
-    from mdflash.simulation import Simulation
+    from mdflash.engine import Engine
 
 STRETCH: Final = 1000
 """Steps between boundaries at most, so that little is lost or done again."""
@@ -131,7 +131,7 @@ class Guard:
             getattr(self._anchor, name).copy_(getattr(state, name))
         self._anchor.step = state.step
 
-    def after_block(self, simulation: Simulation, failed: npt.NDArray[np.int64]) -> None:
+    def after_block(self, simulation: Engine, failed: npt.NDArray[np.int64]) -> None:
         """Look at the outcome of a block.
 
         Args:
@@ -151,7 +151,7 @@ class Guard:
         for r in (*np.flatnonzero(out), *new):  # the block carried these along for nothing
             self._put_back(simulation.state, int(r))
 
-    def settle(self, simulation: Simulation) -> None:
+    def settle(self, simulation: Engine) -> None:
         """At a boundary, before its reports: mend or freeze what failed, and look for force spikes.
 
         Raises:
@@ -188,7 +188,7 @@ class Guard:
         assert self._anchor is not None
         _take(state, self._anchor, self.layout, r)
 
-    def _retry(self, simulation: Simulation) -> None:
+    def _retry(self, simulation: Engine) -> None:
         """Do the stretch again for the replicas that failed, with a shorter and shorter time step."""
         assert self._anchor is not None
         start, end = self._anchor.step, simulation.state.step
@@ -206,7 +206,7 @@ class Guard:
                 _take(simulation.state, state, self.layout, r)
                 self._tell(end, "retry", self._pending.pop(r), from_step=start, timestep_fs=timestep * 1e3)
 
-    def _find_spikes(self, simulation: Simulation) -> None:
+    def _find_spikes(self, simulation: Engine) -> None:
         if self.max_force is None:
             return
         size = simulation.state.forces.norm(dim=1).numpy()
@@ -266,7 +266,7 @@ def _take(target: State, source: State, layout: Layout, r: int) -> None:
     target.energy[r] = source.energy[r]
 
 
-def unstable(simulation: Simulation, failed: npt.NDArray[np.int64]) -> UnstableError:
+def unstable(simulation: Engine, failed: npt.NDArray[np.int64]) -> UnstableError:
     """The error that ends a run: the first replica that failed, where, and what to try.
 
     Args:
@@ -285,7 +285,7 @@ def unstable(simulation: Simulation, failed: npt.NDArray[np.int64]) -> UnstableE
     )
 
 
-def diagnose(simulation: Simulation, r: int, step: int) -> Failure:
+def diagnose(simulation: Engine, r: int, step: int) -> Failure:
     """Find the bead and term at fault in replica r; evaluated again term by term, which only a failure pays for."""
     layout = simulation.layout
     system = layout.systems[int(layout.system_of_replica[r])]
@@ -299,7 +299,7 @@ def diagnose(simulation: Simulation, r: int, step: int) -> Failure:
     return Failure(layout.replica_ids[r], system.name, step, what)
 
 
-def _worst_term(simulation: Simulation, replica: int) -> tuple[str, float, int]:
+def _worst_term(simulation: Engine, replica: int) -> tuple[str, float, int]:
     """The term with the worst energy, that energy, and the bead on which it pulls hardest, of one replica."""
     layout, potential = simulation.layout, simulation.potential
     whole = simulation.state.positions.clone()

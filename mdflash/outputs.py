@@ -17,13 +17,13 @@ import torch
 
 from mdflash import __version__
 from mdflash.config.schema import RunConfig
+from mdflash.engine import Engine, Reporter
 from mdflash.io.background import BackgroundWriter
 from mdflash.io.checkpoint import Checkpoint, save_checkpoint
 from mdflash.io.exchange_log import ExchangeLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.writer import FrameWriter, Target, writer_class
-from mdflash.simulation import Reporter, Simulation
 from mdflash.state import Layout
 
 ARRAYS = ("positions", "velocities", "forces", "energy", "temperature")
@@ -51,7 +51,7 @@ class FrameReporter(_Periodic):
         super().__init__(every)
         self.writers, self.background = writers, background
 
-    def report(self, simulation: Simulation) -> None:
+    def report(self, simulation: Engine) -> None:
         """Copy the positions; they are written while the simulation goes on."""
         step, time = simulation.state.step, simulation.time
         x = simulation.state.positions.clone()
@@ -69,7 +69,7 @@ class LogReporter(_Periodic):
         self._ids = layout.replica_ids
         self._names = [layout.systems[s].name for s in layout.system_of_replica]
 
-    def report(self, simulation: Simulation) -> None:
+    def report(self, simulation: Engine) -> None:
         """Copy the energies; rows are written while the simulation goes on."""
         row = (
             simulation.state.step,
@@ -87,7 +87,7 @@ class Outputs:
     """Everything a run writes while it goes on; make one with `create` or `resume`.
 
     Attributes:
-        reporters: for `Simulation.reporters`.
+        reporters: for `Engine.reporters`.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Outputs:
         """
         return cls(folder, config, layout, identity, checkpoint.header)
 
-    def attach(self, simulation: Simulation) -> None:
+    def attach(self, simulation: Engine) -> None:
         """Follow the simulation from now on."""
         simulation.reporters.extend(self.reporters)
         if simulation.exchange is not None:
@@ -159,7 +159,7 @@ class Outputs:
         assert self.exchange is not None
         self._background.submit(partial(self.exchange.append, step, time, labels))
 
-    def report(self, simulation: Simulation) -> None:
+    def report(self, simulation: Engine) -> None:
         """Report the start of a run (step 0), which no schedule contains."""
         for reporter in self.reporters:
             reporter.report(simulation)
@@ -171,7 +171,7 @@ class Outputs:
         tables = [self.log] if self.exchange is None else [self.log, self.exchange]
         return [file.flush for file in (*tables, *self.writers)]
 
-    def checkpoint(self, simulation: Simulation) -> None:
+    def checkpoint(self, simulation: Engine) -> None:
         """Bring everything reported so far to the disk, then write a checkpoint of this step.
 
         Raises:
@@ -218,7 +218,7 @@ class Outputs:
                 writer.close()
 
 
-def restore(simulation: Simulation, checkpoint: Checkpoint) -> None:
+def restore(simulation: Engine, checkpoint: Checkpoint) -> None:
     """Put a simulation where the checkpoint was taken: bit for bit, forces included."""
     for name in ARRAYS:
         getattr(simulation.state, name).copy_(torch.from_numpy(checkpoint.arrays[name]))

@@ -16,6 +16,7 @@ import torch
 
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
+from mdflash.engine import Engine
 from mdflash.errors import InputError
 from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefield import ForceField, load_forcefield
@@ -29,7 +30,6 @@ from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.build import build_potential
 from mdflash.propagate.compiled import set_threads
-from mdflash.simulation import Simulation
 from mdflash.state import Layout, State
 from mdflash.system import FloatArray, System, load_system
 
@@ -59,13 +59,13 @@ class Prepared:
     start: torch.Tensor
     notes: tuple[str, ...]
 
-    def simulation(self) -> Simulation:
+    def simulation(self) -> Engine:
         """A simulation at rest at the start frames, with the threads that the run asks for."""
         config = self.config
         if config.dynamics.seed is None:
             raise ValueError("the run has no seed yet; see RunConfig.with_seed")
         set_threads(config.hardware.threads)
-        return Simulation(
+        return Engine(
             self.layout,
             self.potential,
             State.at(self.layout, self.start, config.temperatures, config.box),

@@ -26,6 +26,7 @@ from mdflash import __version__
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import resolved_yaml, to_data
 from mdflash.config.yamlfile import load_yaml
+from mdflash.engine import Engine
 from mdflash.errors import InputError, Interrupted, StorageError, UnstableError
 from mdflash.io.checkpoint import Checkpoint, load_checkpoint
 from mdflash.io.events import EventLog
@@ -34,7 +35,6 @@ from mdflash.io.runfolder import RunFolder
 from mdflash.io.topology import write_pdb
 from mdflash.outputs import Outputs, bytes_to_come, restore
 from mdflash.prepare import Prepared, prepare
-from mdflash.simulation import Simulation
 
 MAY_CHANGE = frozenset(
     {
@@ -68,7 +68,7 @@ class Plan:
     """
 
     prepared: Prepared
-    simulation: Simulation
+    simulation: Engine
     start: Literal["fresh", "resume", "finished"]
     notes: tuple[str, ...]
 
@@ -84,7 +84,7 @@ class Watch:
     """
 
     planned: Callable[[Plan], None] = lambda plan: None
-    progress: Callable[[Simulation], None] = lambda simulation: None
+    progress: Callable[[Engine], None] = lambda simulation: None
     should_stop: Callable[[], str | None] = lambda: None
 
 
@@ -245,7 +245,7 @@ def _carry_out(plan: Plan, folder: RunFolder, checkpoint: Checkpoint | None, sou
         log.close()
 
 
-def _settle(simulation: Simulation, config: RunConfig) -> None:
+def _settle(simulation: Engine, config: RunConfig) -> None:
     """From start frames to step 0; raises UnstableError where a start frame has no finite energy."""
     if config.dynamics.minimize:
         simulation.minimize(config.dynamics.minimize)
@@ -275,7 +275,7 @@ def _start(plan: Plan, folder: RunFolder, source: Path, identity: dict[str, Any]
     return outputs
 
 
-def _loop(simulation: Simulation, outputs: Outputs, config: RunConfig, watch: Watch) -> None:
+def _loop(simulation: Engine, outputs: Outputs, config: RunConfig, watch: Watch) -> None:
     """Steps and checkpoints until the end, or until the caller wants to stop."""
     every, seconds = config.checkpoint_every, config.checkpoint_seconds
     last = time.monotonic()
@@ -304,7 +304,7 @@ def _loop(simulation: Simulation, outputs: Outputs, config: RunConfig, watch: Wa
 class _Manifest:
     """manifest.json: what ran where, with what, and how fast."""
 
-    def __init__(self, path: Path, prepared: Prepared, simulation: Simulation) -> None:
+    def __init__(self, path: Path, prepared: Prepared, simulation: Engine) -> None:
         self.path, self.simulation = path, simulation
         self._begun = time.monotonic()
         self._first_step = simulation.state.step

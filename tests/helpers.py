@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mdflash.engine import Engine
 from mdflash.forcefield import BeadType, ForceField, Term
 from mdflash.go import GoParameters, build_go
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
 from mdflash.potentials.build import build_potential
-from mdflash.simulation import Simulation
 from mdflash.state import Layout, State
 from mdflash.system import System
 
@@ -103,11 +103,11 @@ def simulate(
     draw: bool = True,
     seed: int = 2026,
     **options: object,
-) -> Simulation:
-    """A Simulation at `positions` (any shape with all beads), velocities drawn."""
+) -> Engine:
+    """A Engine at `positions` (any shape with all beads), velocities drawn."""
     potential = SumPotential([*build_potential(forcefields, layout).terms, *extra])
     state = State.at(layout, positions.reshape(-1, 3), temperature, box)
-    simulation = Simulation(
+    simulation = Engine(
         layout,
         potential,
         state,
@@ -120,13 +120,13 @@ def simulate(
     return simulation
 
 
-def replica(simulation: Simulation, r: int) -> tuple[torch.Tensor, ...]:
+def replica(simulation: Engine, r: int) -> tuple[torch.Tensor, ...]:
     """Positions, velocities, forces and energy of one replica."""
     state, rows = simulation.state, simulation.layout.rows(r)
     return state.positions[rows], state.velocities[rows], state.forces[rows], state.energy[r]
 
 
-def same_bits(a: Simulation, b: Simulation, r: int = 0, s: int = 0) -> bool:
+def same_bits(a: Engine, b: Engine, r: int = 0, s: int = 0) -> bool:
     """Whether replica r of a and replica s of b agree to the last bit (and are finite)."""
     pairs = list(zip(replica(a, r), replica(b, s), strict=True))
     return all(bool(torch.isfinite(p).all()) and torch.equal(p, q) for p, q in pairs)

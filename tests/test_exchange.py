@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
+from mdflash.engine import Engine
 from mdflash.errors import InputError, MdflashError, StorageError
 from mdflash.exchange.permute import EXCHANGE, permute
 from mdflash.exchange.replica_exchange import ReplicaExchange
@@ -25,7 +26,6 @@ from mdflash.integrators.random import LANGEVIN, VELOCITIES, philox4x32
 from mdflash.io.exchange_log import ExchangeLog, read_exchange
 from mdflash.io.read import read_frames
 from mdflash.run import Plan, Watch, execute
-from mdflash.simulation import Simulation
 from mdflash.state import Layout
 from mdflash.units import BOLTZMANN
 from tests.helpers import go_helix, helix, replica, same_bits, simulate
@@ -171,7 +171,7 @@ def test_bad_ladders_are_refused(temperatures: tuple[float, ...], count: int, wo
 # --- in a simulation --------------------------------------------------------------------------------------------
 
 
-def exchanging(ladders: int = 2, every: int = 20, scheme: str = "neighbours", **options: object) -> Simulation:
+def exchanging(ladders: int = 2, every: int = 20, scheme: str = "neighbours", **options: object) -> Engine:
     system, ff = go_helix(8, epsilon=0.4)
     layout = Layout((system,), (4 * ladders,))
     exchange = ReplicaExchange(layout, LADDER, every, scheme)  # type: ignore[arg-type]
@@ -230,7 +230,7 @@ def test_attempts_fall_on_multiples_after_the_reports() -> None:
         def next_report(self, step: int) -> int:
             return (step // 25 + 1) * 25
 
-        def report(self, simulation: Simulation) -> None:
+        def report(self, simulation: Engine) -> None:
             told.append(("report", simulation.state.step, exchange.labels(simulation.state).tolist()))
 
     simulation.reporters.append(Report())
@@ -389,7 +389,7 @@ def test_export_by_temperature(toy_yaml: Path, tmp_path: Path, form: str) -> Non
         def next_report(self, step: int) -> int:
             return (step // 50 + 1) * 50
 
-        def report(self, simulation: Simulation) -> None:
+        def report(self, simulation: Engine) -> None:
             held[simulation.state.step] = simulation.state.temperature.tolist()
 
     def planned(plan: Plan) -> None:

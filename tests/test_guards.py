@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mdflash.config.load import load_run
+from mdflash.engine import Engine
 from mdflash.errors import UnstableError
 from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefield import save_forcefield
@@ -19,7 +20,6 @@ from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.io.by_state import find_state
 from mdflash.io.events import read_events
 from mdflash.run import Plan, Watch, execute
-from mdflash.simulation import Simulation
 from mdflash.state import Layout
 from tests.helpers import Rest, bead_term, beads, go_helix, helix, replica, same_bits, simulate, toy
 
@@ -27,7 +27,7 @@ BAD = 3
 """The replica that explodes."""
 
 
-def batch(nonfinite: str = "freeze", n: int = 8, **options: object) -> Simulation:
+def batch(nonfinite: str = "freeze", n: int = 8, **options: object) -> Engine:
     """Gō helices; replica 3 is thrown apart so fast that no time step of its size holds it."""
     system, ff = go_helix(9)
     layout = Layout((system,), (n,), tuple(range(40, 40 + n)))
@@ -35,7 +35,7 @@ def batch(nonfinite: str = "freeze", n: int = 8, **options: object) -> Simulatio
     return simulate(layout, [ff], np.tile(helix(9), (n, 1)), guard=guard, **options)  # type: ignore[arg-type]
 
 
-def explode(simulation: Simulation) -> None:
+def explode(simulation: Engine) -> None:
     """Send two beads of the bad replica at each other; the energy overflows some steps later."""
     rows = simulation.layout.rows(BAD)
     simulation.state.velocities[rows][0] = torch.tensor([1e155, 0.0, 0.0], dtype=torch.float64)
@@ -44,7 +44,7 @@ def explode(simulation: Simulation) -> None:
 class Told:
     """What a guard said."""
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self, simulation: Engine) -> None:
         self.events: list[tuple[int, str, dict[str, object]]] = []
         simulation.guard.listeners.append(self)
 
@@ -109,7 +109,7 @@ def test_when_all_are_frozen_the_run_ends() -> None:
 # --- retry: a time step that is too long for a stiff bond, and short enough when halved --------------------------
 
 
-def stiff(policy: str, timestep: float, temperatures: list[float]) -> Simulation:
+def stiff(policy: str, timestep: float, temperatures: list[float]) -> Engine:
     """Two beads on a spring of frequency 100 /ps: stable below 20 fs, slowly unstable above."""
     k = 100.0**2 * 10.0 / 418.4 / 4  # omega^2 = 2 k / reduced mass, reduced mass 5 Da
     system = beads("spring", 2, masses=10.0)
@@ -208,7 +208,7 @@ def test_frozen_replicas_take_no_part_in_exchange() -> None:
     system, ff = go_helix(8, epsilon=0.4)
     layout = Layout((system,), (8,))
 
-    def start() -> Simulation:
+    def start() -> Engine:
         exchange = ReplicaExchange(layout, (300.0, 340.0, 390.0, 450.0), 20)
         return simulate(
             layout, [ff], np.tile(helix(8), (8, 1)), None, exchange.start_temperatures.tolist(),
@@ -259,7 +259,7 @@ def springs(tmp_path: Path) -> Path:
     return tmp_path / "system.yaml"
 
 
-def run(source: Path, folder: Path, steps: int, *overrides: str) -> Simulation:
+def run(source: Path, folder: Path, steps: int, *overrides: str) -> Engine:
     config = load_run(source, [f"output.folder={folder}", f"dynamics.steps={steps}", *overrides])
     return execute(config, source).simulation
 
@@ -318,7 +318,7 @@ guards: {{nonfinite: freeze}}
         def next_report(self, step: int) -> int:
             return (step // 400 + 1) * 400
 
-        def report(self, simulation: Simulation) -> None:
+        def report(self, simulation: Engine) -> None:
             if simulation.state.step == 400:
                 simulation.state.velocities[simulation.layout.rows(1)][0, 0] = 1e155
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.simulation import Simulation
+from mdflash.engine import Engine
 from mdflash.state import Layout
 from tests.helpers import bead_term, beads, go_helix, helix, replica, simulate, toy, volume_term, walk
 
@@ -19,7 +19,7 @@ def starts(count: int, spread: float = 0.6) -> np.ndarray:
     return np.stack([walk(20, rng) + rng.normal(size=(20, 3)) * spread for _ in range(count)])
 
 
-def chains(x: np.ndarray, **options: object) -> Simulation:
+def chains(x: np.ndarray, **options: object) -> Engine:
     return simulate(Layout((SYSTEM,), (len(x),)), [FF], x, draw=False, **options)  # type: ignore[arg-type]
 
 

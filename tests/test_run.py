@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from mdflash.config.load import load_run, locate
+from mdflash.engine import Engine
 from mdflash.errors import InputError, StorageError, UnstableError
 from mdflash.io.log import COLUMNS
 from mdflash.run import Plan, Watch, execute
-from mdflash.simulation import Simulation
 
 QUICK = (
     "replicas.count=3",
@@ -135,7 +135,7 @@ def test_another_force_field_is_refused(tmp_path: Path) -> None:
 def test_an_unstable_run_says_where_and_loses_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "run"
 
-    def shake(simulation: Simulation) -> None:
+    def shake(simulation: Engine) -> None:
         if simulation.state.step >= 600:
             simulation.state.positions[12] += 1e155  # bead 2 of replica 1, between two blocks
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from mdflash.engine import Engine
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet
 from mdflash.propagate.compiled import set_threads
-from mdflash.simulation import Simulation
 from mdflash.state import Layout
 from tests.helpers import Rest, beads, go_helix, helix, same_bits, simulate, toy, volume_term, walk
 
@@ -22,28 +22,28 @@ OTHER, OTHER_GO = go_helix(21, "other")
 START = helix(12)
 
 
-def helices(count: int, ids: tuple[int, ...] = (), **options: object) -> Simulation:
+def helices(count: int, ids: tuple[int, ...] = (), **options: object) -> Engine:
     """Replicas of the 12-bead helix, all from one start, each with its own noise."""
     layout = Layout((HELIX,), (count,), ids)
     return simulate(layout, [GO], np.tile(START, (count, 1)), **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def alone() -> Simulation:
+def alone() -> Engine:
     simulation = helices(1)
     simulation.run(STEPS)
     return simulation
 
 
 @pytest.fixture(scope="module")
-def fifth() -> Simulation:
+def fifth() -> Engine:
     simulation = helices(1, (5,))
     simulation.run(STEPS)
     return simulation
 
 
 @pytest.mark.parametrize("count", [7, 64])
-def test_in_a_batch(count: int, alone: Simulation, fifth: Simulation) -> None:
+def test_in_a_batch(count: int, alone: Engine, fifth: Engine) -> None:
     many = helices(count)
     many.run(STEPS)
     assert same_bits(many, alone)
@@ -52,7 +52,7 @@ def test_in_a_batch(count: int, alone: Simulation, fifth: Simulation) -> None:
     assert all(not ends[r].equal(ends[0]) for r in range(1, count))  # every replica has noise of its own
 
 
-def test_beside_other_systems(alone: Simulation, fifth: Simulation) -> None:
+def test_beside_other_systems(alone: Engine, fifth: Engine) -> None:
     """Before, between and after molecules with more terms, another cutoff and another temperature."""
     rng = np.random.default_rng(2)
     fluid = beads("fluid", 30, bonds=False)
@@ -73,7 +73,7 @@ def all_threads() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_on_any_number_of_threads(threads: int, alone: Simulation, fifth: Simulation, all_threads: None) -> None:
+def test_on_any_number_of_threads(threads: int, alone: Engine, fifth: Engine, all_threads: None) -> None:
     set_threads(threads)
     simulation = helices(6)
     simulation.run(STEPS)
@@ -82,7 +82,7 @@ def test_on_any_number_of_threads(threads: int, alone: Simulation, fifth: Simula
 
 
 @pytest.mark.parametrize("skin", [0.0, 0.3, 1.1, 7.0, 100.0])
-def test_with_any_skin(skin: float, alone: Simulation) -> None:
+def test_with_any_skin(skin: float, alone: Engine) -> None:
     simulation = helices(1, skin=skin)
     simulation.run(STEPS)
     assert same_bits(simulation, alone)
@@ -97,7 +97,7 @@ class Looker:
     def next_report(self, step: int) -> int:
         return next((due for due in self.due if due > step), 10**9)
 
-    def report(self, simulation: Simulation) -> None:
+    def report(self, simulation: Engine) -> None:
         simulation.kinetic_energy()
 
 
@@ -108,7 +108,7 @@ class Looker:
 )
 @pytest.mark.parametrize("remove", [False, True], ids=["", "com"])
 def test_for_any_splitting_into_blocks(integrator: Integrator, remove: bool) -> None:
-    def start() -> Simulation:
+    def start() -> Engine:
         return helices(2, integrator=integrator, remove_com_motion=remove)
 
     whole, single, chunks, reported, minimal = (start() for _ in range(5))
@@ -163,7 +163,7 @@ def test_a_fluid_in_a_box(n: int) -> None:
     start = grid + rng.normal(size=(n, 3)) * 0.3
     steps = 400 if n < 100 else 60
 
-    def fluid(count: int = 1, **options: object) -> Simulation:
+    def fluid(count: int = 1, **options: object) -> Engine:
         layout = Layout((beads("fluid", n),), (count,))
         return simulate(layout, [ff], np.tile(start, (count, 1)), LangevinMiddle(0.02, 1.0), 600.0, box=box, **options)  # type: ignore[arg-type]
 

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from mdflash import __version__
+from mdflash.engine import Engine
 from mdflash.run import Plan, Watch
-from mdflash.simulation import Simulation
 
 STARTING = "starting (the first run ever compiles its kernels: up to a minute)"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -66,7 +66,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         console.print(f"[green]going on[/] at step {simulation.state.step:,} ({_time(simulation.time)})")
 
 
-def _sampling(simulation: Simulation) -> dict[str, str]:
+def _sampling(simulation: Engine) -> dict[str, str]:
     """Exchange and guards, where they differ from nothing."""
     exchange, guard = simulation.exchange, simulation.guard
     rows = {}
@@ -148,7 +148,7 @@ class Follower:
         self._mark = (time.monotonic(), step)
         self._bar.start()
 
-    def _progress(self, simulation: Simulation) -> None:
+    def _progress(self, simulation: Engine) -> None:
         if self._bar is None:
             return
         began, first = self._mark

@@ -22,7 +22,7 @@ from mdflash.state import Layout, State
 from mdflash.units import BOLTZMANN
 
 if TYPE_CHECKING:
-    from mdflash.simulation import Simulation
+    from mdflash.engine import Engine
 
 Listener = Callable[[int, float, IntArray], None]
 """Told (step, time in ps, labels [R]) after every attempt."""
@@ -154,7 +154,7 @@ class ReplicaExchange:
             counts[1, ladder.system] += outcome.accepted
         return new, counts[0], counts[1]
 
-    def attempt(self, simulation: Simulation) -> None:
+    def attempt(self, simulation: Engine) -> None:
         """Exchange once, now: temperatures and velocities of the state change."""
         state = simulation.state
         before = self.labels(state)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from mdflash.engine import Engine
 from mdflash.forcefield import load_forcefield
 from mdflash.go import bond_angles, distances, torsions
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet
-from mdflash.simulation import Simulation
 from mdflash.state import Layout
 from mdflash.units import BOLTZMANN
 from tests.helpers import bead_term, beads, simulate, toy
@@ -26,9 +26,7 @@ KT = BOLTZMANN * TEMPERATURE
 SCHEMES = [LangevinMiddle(0.004, 3.0), LangevinBAOAB(0.004, 3.0)]
 
 
-def chignolin(
-    replicas: int, integrator: Integrator, temperature: float, seed: int = 2026, **options: object
-) -> Simulation:
+def chignolin(replicas: int, integrator: Integrator, temperature: float, seed: int = 2026, **options: object) -> Engine:
     ff = load_forcefield(Path(__file__).parents[2] / "forcefields" / "go-chignolin")
     system, start = ff.system()
     assert start is not None
@@ -36,7 +34,7 @@ def chignolin(
     return simulate(layout, [ff], np.tile(start[0], (replicas, 1)), integrator, temperature, seed=seed, **options)  # type: ignore[arg-type]
 
 
-def frames(simulation: Simulation, count: int, every: int, skip: int) -> np.ndarray:
+def frames(simulation: Engine, count: int, every: int, skip: int) -> np.ndarray:
     """[count, B, 3] positions, every so many steps."""
     simulation.run(skip)
     found = []

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mdflash.engine import Engine
 from mdflash.exchange.permute import Scheme
 from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefield import load_forcefield
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
-from mdflash.simulation import Simulation
 from mdflash.state import Layout
 from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.helpers import bead_term, beads, go_helix, helix, simulate, toy
@@ -47,7 +47,7 @@ def torsion(x: np.ndarray) -> np.ndarray:
     return np.arctan2(along, (n1 * n2).sum(-1))
 
 
-def double_wells(ladders: int, scheme: Scheme, integrator: Integrator, exchanging: bool = True) -> Simulation:
+def double_wells(ladders: int, scheme: Scheme, integrator: Integrator, exchanging: bool = True) -> Engine:
     """Everything starts in the shallow well, which cold replicas alone would not leave."""
     n = ladders * len(LADDER)
     ff = toy(
@@ -66,7 +66,7 @@ def double_wells(ladders: int, scheme: Scheme, integrator: Integrator, exchangin
     )  # fmt: skip
 
 
-def check_double_wells(simulation: Simulation) -> None:
+def check_double_wells(simulation: Engine) -> None:
     """Torsions, and velocities straight after an attempt, when they have just been scaled."""
     temperature = simulation.state.temperature.numpy()
     phi = torsion(simulation.state.positions.view(-1, 4, 3).numpy())
@@ -101,11 +101,11 @@ def test_double_well(scheme: Scheme, integrator: Integrator) -> None:
 
 
 def compare_with_single_temperatures(
-    make: Simulation, single: Simulation, temperatures: tuple[float, ...], warm_up: int, every: int, count: int
+    make: Engine, single: Engine, temperatures: tuple[float, ...], warm_up: int, every: int, count: int
 ) -> None:
     """Potential energies of both at each temperature: two-sample Kolmogorov-Smirnov."""
 
-    def sample(simulation: Simulation) -> dict[float, np.ndarray]:
+    def sample(simulation: Engine) -> dict[float, np.ndarray]:
         simulation.run(warm_up)
         found: dict[float, list[np.ndarray]] = {t: [] for t in temperatures}
         for _ in range(count):
@@ -127,7 +127,7 @@ def test_go_helix_short() -> None:
     system, ff = go_helix(8, epsilon=0.4)
     temperatures = (300.0, 350.0, 415.0, 490.0)
 
-    def start(exchanging: bool) -> Simulation:
+    def start(exchanging: bool) -> Engine:
         layout = Layout((system,), (200,))
         exchange = ReplicaExchange(layout, temperatures, 50)
         return simulate(
@@ -147,7 +147,7 @@ def test_go_chignolin(scheme: Scheme) -> None:
     assert native is not None
     temperatures = (310.0, 345.0, 385.0, 430.0)
 
-    def start(exchanging: bool) -> Simulation:
+    def start(exchanging: bool) -> Engine:
         layout = Layout((system,), (128,))
         exchange = ReplicaExchange(layout, temperatures, 100, scheme)
         return simulate(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash.engine import Engine
 from mdflash.errors import UnstableError
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.integrators.langevin import LangevinMiddle
@@ -20,7 +21,6 @@ from mdflash.potentials.build import build_potential
 from mdflash.potentials.schnet.flash import FlashSchNet
 from mdflash.potentials.schnet.network import ACTIVATIONS, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.simulation import Simulation
 from mdflash.state import Layout, State
 from tests.helpers import Rest, bead_term, same_bits, toy, volume_term, walk
 from tests.potentials.random_schnet import random_batch, random_schnet
@@ -120,12 +120,12 @@ def _compact(n: int, rng: np.random.Generator) -> np.ndarray:
 
 def simulation(
     counts: tuple[int, ...], steps: int, x: torch.Tensor | None = None, precision: str = "fp32", extra: bool = False
-) -> Simulation:
+) -> Engine:
     layout, potential, start = long_chain(counts, 5)
     if extra:
         potential = SumPotential([*potential.terms, Rest()])
     state = State.at(layout, start if x is None else x, 300.0)
-    sim = Simulation(layout, potential, state, LangevinMiddle(0.004), seed=3, precision=precision)  # type: ignore[arg-type]
+    sim = Engine(layout, potential, state, LangevinMiddle(0.004), seed=3, precision=precision)  # type: ignore[arg-type]
     sim.draw_velocities()
     sim.run(steps)
     return sim
@@ -162,8 +162,8 @@ def test_the_plain_loop_gives_the_same_bits() -> None:
 def test_blocks_and_skin_leave_no_trace() -> None:
     layout, potential, x = long_chain((2,), 5)
 
-    def run(skin: float, parts: tuple[int, ...]) -> Simulation:
-        sim = Simulation(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3, skin=skin)
+    def run(skin: float, parts: tuple[int, ...]) -> Engine:
+        sim = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3, skin=skin)
         sim.draw_velocities()
         for steps in parts:
             sim.run(steps)
@@ -175,11 +175,11 @@ def test_blocks_and_skin_leave_no_trace() -> None:
 def test_energy_is_conserved_as_by_the_reference() -> None:
     """NVE, 0.3 ps from a minimum: the compiled fp32 drifts no more than plain torch in float64."""
     layout, potential, x = long_chain((1,), 5)
-    start = Simulation(layout, potential, State.at(layout, x, 150.0), Verlet(0.001), seed=3)
+    start = Engine(layout, potential, State.at(layout, x, 150.0), Verlet(0.001), seed=3)
     start.minimize(300)
     drift, slosh = {}, 0.0
     for kernels, precision in (("reference", "fp64"), ("auto", "fp32")):
-        sim = Simulation(layout, potential, State.at(layout, start.state.positions, 150.0), Verlet(0.0025), seed=3,
+        sim = Engine(layout, potential, State.at(layout, start.state.positions, 150.0), Verlet(0.0025), seed=3,
                          kernels=kernels, precision=precision)  # type: ignore[arg-type]  # fmt: skip
         sim.draw_velocities()
         sim.evaluate()
@@ -207,7 +207,7 @@ def test_two_beads_in_one_place_have_finite_energy() -> None:
 def test_a_replica_that_breaks_is_named() -> None:
     """Infinite coordinates have no neighbours; they must not pass for a bead alone in space."""
     layout, potential, x = random_batch([random_schnet(3)], (12,), (3,), 3)
-    sim = Simulation(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
+    sim = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
     sim.state.velocities[layout.rows(1)] = torch.inf
     with pytest.raises(UnstableError, match=r"replica 1 .* became unstable at step"):
         sim.run(5)
@@ -234,7 +234,7 @@ def test_one_bead() -> None:
 def test_what_the_kernels_do_not_take_falls_back_with_one_warning() -> None:
     layout, potential, x = random_batch([random_schnet(3, activation="relu")], (12,), (2,), 3)
     with pytest.warns(UserWarning, match=r"'schnet' runs in plain torch.*cannot be tabulated") as caught:
-        sim = Simulation(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
+        sim = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
     assert len(caught) == 1
     assert sim.propagator.kernels == "python"
 
@@ -242,7 +242,7 @@ def test_what_the_kernels_do_not_take_falls_back_with_one_warning() -> None:
     second = SchNetPotential("second", [random_schnet(4)], [t.numpy() for t in first.types], first.excluded)
     both = SumPotential([first, second])
     with pytest.warns(UserWarning, match=r"'second' runs in plain torch.*system 'm0_12' has a second network"):
-        sim = Simulation(layout, both, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
+        sim = Engine(layout, both, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
     sim.evaluate()
     agree(EnergyForces(sim.state.energy, sim.state.forces), evaluate(both, layout, x), layout, 1e-6)
 
@@ -251,7 +251,7 @@ def test_reference_kernels_are_still_there() -> None:
     layout, potential, x = random_batch([random_schnet(3)], (12,), (2,), 3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sim = Simulation(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3,
+        sim = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3,
                          kernels="reference")  # fmt: skip
     sim.evaluate()
     expected = evaluate(potential, layout, x)

@@ -1,4 +1,4 @@
-"""Simulation: potentials in Python, reporters, errors, temperatures."""
+"""Engine: potentials in Python, reporters, errors, temperatures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash.engine import Engine
 from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.simulation import Simulation
 from mdflash.state import Layout, State
 from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.helpers import bead_term, beads, go_helix, helix, simulate, toy
@@ -46,7 +46,7 @@ class Recorder:
     def next_report(self, step: int) -> int:
         return next((s for s in self.wanted if s > step), 10**9)
 
-    def report(self, simulation: Simulation) -> None:
+    def report(self, simulation: Engine) -> None:
         state = simulation.state
         self.seen.append(
             (state.step, simulation.time, state.positions.clone(), state.forces.clone(), state.energy.clone())
@@ -62,7 +62,7 @@ class Every(Recorder):
         return (step // self.interval + 1) * self.interval
 
 
-def small(**options: object) -> Simulation:
+def small(**options: object) -> Engine:
     system, ff = go_helix(9)
     return simulate(Layout((system,), (3,)), [ff], np.tile(helix(9), (3, 1)), **options)  # type: ignore[arg-type]
 
@@ -88,7 +88,7 @@ def test_a_simulation_of_nothing_but_a_python_potential_samples_its_well() -> No
     layout = Layout((beads("gas", 400, bonds=False, masses=10.0),), (1,))
     k, temperature = 2.0, 300.0
     state = State.at(layout, np.zeros((400, 3)), temperature)
-    simulation = Simulation(layout, Restraint(k, torch.zeros(3)), state, LangevinMiddle(0.02, 20.0), seed=3)
+    simulation = Engine(layout, Restraint(k, torch.zeros(3)), state, LangevinMiddle(0.02, 20.0), seed=3)
     simulation.draw_velocities()
     simulation.run(300)
     squares = []
@@ -127,7 +127,7 @@ def test_reporters_are_called_in_order_and_due_at_the_end() -> None:
             super().__init__(20)
             self.name = name
 
-        def report(self, simulation: Simulation) -> None:
+        def report(self, simulation: Engine) -> None:
             calls.append(f"{self.name}{simulation.state.step}")
 
     simulation.reporters += [Named("b"), Named("a")]
@@ -210,7 +210,7 @@ def test_a_replica_that_explodes_is_named_and_the_others_are_whole(python: bool)
 def test_too_long_a_time_step_is_named(python: bool) -> None:
     extra = [Restraint(0.0, torch.zeros(3))] if python else []
 
-    def start() -> Simulation:
+    def start() -> Engine:
         return small(integrator=Verlet(0.5), extra=extra)
 
     simulation = start()

@@ -1,4 +1,4 @@
-"""Simulation: replicas carried through time in blocks, with reporters in between.
+"""Engine: replicas carried through time in blocks, with reporters in between.
 
 A block is the stretch of steps until the next reporter is due. Inside it nothing returns to Python where the potential
 is compiled. How steps are grouped into blocks changes no bit of the result.
@@ -43,7 +43,7 @@ class Reporter(Protocol):
     def next_report(self, step: int) -> int:
         """The first step after `step` at which `report` is due."""
 
-    def report(self, simulation: Simulation) -> None:
+    def report(self, simulation: Engine) -> None:
         """Look at the simulation; energy and forces belong to the positions."""
 
 
@@ -57,7 +57,7 @@ class Propagator(Protocol):
     def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]: ...
 
 
-class Simulation:
+class Engine:
     """A batch of replicas under a potential and an integrator.
 
     Args:
@@ -256,9 +256,9 @@ class Simulation:
         if (failed >= 0).any():
             raise unstable(self, failed)
 
-    def sibling(self, state: State, timestep: float, seed: int) -> Simulation:
+    def sibling(self, state: State, timestep: float, seed: int) -> Engine:
         """The same simulation from another state, with another time step (ps) and seed; no reporters, no exchange."""
-        return Simulation(
+        return Engine(
             self.layout,
             self.potential,
             state,
