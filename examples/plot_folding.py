@@ -7,7 +7,6 @@ python examples/plot_folding.py runs/chignolin --out chignolin.png
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib
@@ -16,8 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from mdflash import load_forcefield
-from mdflash.io.read import read_frames
+import mdflash
 
 
 def fraction_of_contacts(positions: np.ndarray, contacts: np.ndarray, r0: np.ndarray) -> np.ndarray:
@@ -28,13 +26,10 @@ def fraction_of_contacts(positions: np.ndarray, contacts: np.ndarray, r0: np.nda
 
 def plot(run: Path, out: Path, forcefield: str = "go-chignolin", replica: int = 0) -> np.ndarray:
     """Writes the picture; returns Q [R, F]."""
-    model = load_forcefield(forcefield)
-    contacts = next(t for t in model.terms if t.name == "contacts")
-    file = next((run / "trajectory").glob("*.h5"))
-    count = json.loads((run / "manifest.json").read_text())["systems"][0]["replicas"]
-    replicas = [read_frames(file, r) for r in range(count)]
-    times = replicas[0].times / 1000  # ns
-    q = np.array([fraction_of_contacts(f.positions, contacts.keys, contacts.parameters["r0"]) for f in replicas])
+    contacts = next(t for t in mdflash.load_forcefield(forcefield).terms if t.name == "contacts")
+    frames = mdflash.open_run(run).xarray().positions  # [replica, time, bead, xyz] Å, read when asked for
+    times = frames.time.values / 1000  # ns
+    q = np.array([fraction_of_contacts(x.values, contacts.keys, contacts.parameters["r0"]) for x in frames])
     counts, edges = np.histogram(q, bins=25, range=(0, 1))
     with np.errstate(divide="ignore"):
         free_energy = -np.log(counts / counts.max())  # kT

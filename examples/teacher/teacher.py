@@ -1,0 +1,152 @@
+"""A case with an exactly known truth: SchNet learns the forces of a Gō force field, and must fold like it.
+
+python examples/teacher/teacher.py data runs/teacher/data --temperatures 300 330 360 400 450
+mdflash train examples/teacher/train.yaml
+python examples/teacher/teacher.py compare runs/teacher/train/forcefield --temperatures 320 345 370
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mdflash import Engine, ForceField, LangevinMiddle, Layout, State, build_potential, load_forcefield
+from mdflash.data.dataset import create_dataset
+from mdflash.data.trajectory import TrajectoryWriter
+from mdflash.units import kT
+
+TIMESTEP, FRICTION = 0.010, 1.0  # ps, 1/ps
+POPULATED = 4.0  # kcal/mol
+
+
+def engine(ff: ForceField, temperatures: list[float], seed: int) -> Engine:
+    """One replica at each temperature, from the native structure."""
+    system, native = ff.system()
+    layout = Layout((system,), (len(temperatures),))
+    start = State.at(layout, np.tile(native[0], (len(temperatures), 1)), temperatures)
+    simulation = Engine(
+        layout, build_potential([ff], layout), start, LangevinMiddle(TIMESTEP, FRICTION), seed=seed, precision="fp32"
+    )
+    simulation.draw_velocities()
+    return simulation
+
+
+def write_data(
+    teacher: ForceField, out: Path, temperatures: list[float], frames: int, every: int, walkers: int
+) -> None:
+    """A dataset of the teacher's frames and forces; `every` steps between frames, `walkers` at each temperature."""
+    system, native = teacher.system()
+    kelvin = temperatures * walkers
+    simulation = engine(teacher, kelvin, seed=1)
+    simulation.run(frames * every // 20)  # away from the start
+    create_dataset(out, {system.name: (system, native)}, "ca", {"teacher": teacher.name, "digest": teacher.digest})
+    writers = [
+        TrajectoryWriter(out / system.name / f"{r:03d}.h5", system.n_beads, seed=1, aggregation="basic")
+        for r in range(len(kelvin))
+    ]
+    for _ in range(frames):
+        simulation.run(every)
+        x, f = (simulation.layout.view(t, 0).numpy() for t in (simulation.state.positions, simulation.state.forces))
+        for r, writer in enumerate(writers):
+            writer.append(x[r], f[r], kelvin[r], simulation.time)
+    for writer in writers:
+        writer.close()
+
+
+class WatchQ:
+    """Keeps the smooth fraction of native contacts of every replica."""
+
+    def __init__(self, teacher: ForceField, every: int, first: int) -> None:
+        contacts = next(t for t in teacher.terms if t.name == "contacts")
+        self.pairs, self.r0 = contacts.keys, contacts.parameters["r0"]
+        self.every, self.first, self.q = every, first, []
+
+    def next_report(self, step: int) -> int:
+        return (step // self.every + 1) * self.every
+
+    def report(self, simulation: Engine) -> None:
+        if simulation.state.step > self.first:
+            x = simulation.layout.view(simulation.state.positions, 0).numpy()
+            r = np.linalg.norm(x[:, self.pairs[:, 0]] - x[:, self.pairs[:, 1]], axis=-1)
+            self.q.append((1.0 / (1.0 + np.exp(np.clip(5.0 * (r - 1.2 * self.r0), -50, 50)))).mean(axis=1))
+
+
+def folding(ff: ForceField, teacher: ForceField, kelvin: list[float], steps: int, seed: int) -> np.ndarray:
+    """Q [frames, replicas] of a force field, the first tenth left out."""
+    simulation = engine(ff, kelvin, seed)
+    watcher = WatchQ(teacher, 100, steps // 10)
+    simulation.reporters.append(watcher)
+    simulation.run(steps)
+    return np.array(watcher.q)
+
+
+def free_energy(q: np.ndarray, energy: float) -> np.ndarray:
+    """[20] -kT ln p along Q, kcal/mol; inf where nothing was."""
+    counts = np.histogram(q, bins=20, range=(0, 1))[0]
+    with np.errstate(divide="ignore"):
+        return -energy * np.log(counts / counts.sum())
+
+
+def rmse(reference: np.ndarray, other: np.ndarray) -> tuple[float, int]:
+    """Over bins within 4 kcal/mol of the reference's minimum and visited by both; and how many the other missed."""
+    populated = reference < reference.min() + POPULATED
+    both = populated & np.isfinite(other)
+    return float(np.sqrt(((other - reference)[both] ** 2).mean())), int((populated & ~both).sum())
+
+
+def compare(teacher: ForceField, student: ForceField, temperatures: list[float], steps: int, walkers: int) -> dict:
+    """Free energies along Q of both, and of two halves of the teacher's replicas, at each temperature."""
+    kelvin = temperatures * walkers
+    q = {
+        "teacher": folding(teacher, teacher, kelvin, steps, 11),
+        "student": folding(student, teacher, kelvin, steps, 12),
+    }
+    found = []
+    for k, t in enumerate(temperatures):
+        mine = {name: values[:, k :: len(temperatures)] for name, values in q.items()}
+        f = {name: free_energy(values, kT(t)) for name, values in mine.items()}
+        halves = [free_energy(mine["teacher"][:, part::2], kT(t)) for part in (0, 1)]
+        error, missed = rmse(f["teacher"], f["student"])
+        found.append(
+            {
+                "temperature_K": t,
+                "rmse_kcal_mol": round(error, 3),
+                "bins_missed": missed,
+                "rmse_between_halves_of_the_teacher": round(rmse(*halves)[0], 3),
+                "folded_teacher": round(float((mine["teacher"] > 0.5).mean()), 3),
+                "folded_student": round(float((mine["student"] > 0.5).mean()), 3),
+                "frames": int(mine["student"].size),
+            }
+        )
+    return {
+        "teacher": teacher.name,
+        "replicas_per_temperature": walkers,
+        "ns_each": steps * TIMESTEP / 1e3,
+        "at": found,
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["data", "compare"])
+    parser.add_argument("folder", type=Path, help="the dataset to write, or the student's force field")
+    parser.add_argument("--teacher", default="go-chignolin", help="force field folder, or the name of a shipped one")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[300.0, 330.0, 360.0, 400.0, 450.0])
+    parser.add_argument("--walkers", type=int, default=2, help="replicas at each temperature")
+    parser.add_argument("--frames", type=int, default=4000, help="of each replica (data)")
+    parser.add_argument("--every", type=int, default=100, help="steps between frames (data)")
+    parser.add_argument("--steps", type=int, default=2_000_000, help="of each replica (compare)")
+    options = parser.parse_args()
+    teacher_ff = load_forcefield(options.teacher)
+    if options.what == "data":
+        write_data(teacher_ff, options.folder, options.temperatures, options.frames, options.every, options.walkers)
+    else:
+        result = compare(
+            teacher_ff, load_forcefield(options.folder), options.temperatures, options.steps, options.walkers
+        )
+        text = json.dumps(result, indent=2)
+        print(text)
+        (options.folder.parent / "folding.json").write_text(text + "\n")

@@ -1,0 +1,228 @@
+"""A run folder in one line: positions, tables and settings, while the run goes on, after a kill, or when it is done."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mdflash.analysis.lazy import LazyPositions, lazy_variable
+from mdflash.config.yamlfile import load_yaml
+from mdflash.errors import InputError
+from mdflash.extras import require
+from mdflash.io.events import read_events
+from mdflash.io.export import Source, find_replica, trajectories
+from mdflash.io.files import storage_errors
+from mdflash.io.read import read_frames, read_times
+from mdflash.io.runfolder import topology_path
+from mdflash.units import NM_PER_ANGSTROM
+
+if TYPE_CHECKING:
+    import mdtraj
+    import pandas
+    import xarray
+
+
+def open_run(folder: str | os.PathLike[str]) -> Run:
+    """Open a run folder for reading.
+
+        run = mdflash.open_run("runs/chignolin")
+        run.positions[3][::10]         # every tenth frame of replica 3, [F, N, 3] Å
+        run.log.groupby("replica").potential_kcal_mol.mean()
+        run.trajectory(3)              # mdtraj.Trajectory
+        run.xarray().positions.sel(replica=3).isel(time=-1)
+
+    Raises:
+        InputError: no such folder, or no run in it.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError("no such run folder", file=path)
+    if not (path / "manifest.json").is_file():
+        raise InputError("holds no run: manifest.json, which comes with the first checkpoint, is not there", file=path)
+    return Run(path)
+
+
+class Run:
+    """What a run has written so far; every access reads the files anew. Make one with `open_run`.
+
+    Attributes:
+        folder: where it is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        m = self.manifest
+        systems = ", ".join(f"{s['replicas']} x {s['name']} ({s['beads']} beads)" for s in m["systems"])
+        return f"<Run {m['name']} in {self.folder}: {systems}, {m['status']} at step {m['step']} of {m['total_steps']}>"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """manifest.json: versions, digests, timing and status ("running" also after a kill)."""
+        found: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
+        return found
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """resolved.yaml, every setting of the run, as plain dicts and lists."""
+        data: dict[str, Any] = load_yaml(self.folder / "resolved.yaml").data
+        return data
+
+    @cached_property
+    def systems(self) -> dict[str, int]:
+        """The beads of each molecule, by name."""
+        return {s["name"]: s["beads"] for s in self.manifest["systems"]}
+
+    @property
+    def positions(self) -> Mapping[int, LazyPositions]:
+        """By replica, its positions [F, N, 3] Å, which are read when they are indexed."""
+        return _Positions(self)
+
+    @property
+    def log(self) -> pandas.DataFrame:
+        """log.csv: step, time_ps, replica, system, energies (kcal/mol) and temperature (K)."""
+        return self._csv("log.csv")
+
+    @property
+    def exchange(self) -> pandas.DataFrame:
+        """exchange.csv: by step of the attempt, the number of each replica's temperature from then on."""
+        return self._csv("exchange.csv", "this run has no replica exchange").set_index("step")
+
+    @property
+    def colvars(self) -> pandas.DataFrame:
+        """colvars.csv: the collective variables of each replica."""
+        return self._csv("colvars.csv", "this run has no biases")
+
+    @property
+    def events(self) -> pandas.DataFrame:
+        """events.jsonl: what happened, when (UTC) and at which step."""
+        pandas = require("pandas", "analysis", "Run.events")
+        frame = pandas.DataFrame(read_events(self.folder / "events.jsonl"))
+        return frame.assign(time=pandas.to_datetime(frame["time"]))
+
+    @property
+    def topologies(self) -> dict[str, mdtraj.Topology]:
+        """Each molecule as an mdtraj.Topology, by name."""
+        import mdtraj
+
+        names = list(self.systems)
+        return {name: mdtraj.load_topology(str(topology_path(self.folder, name, names))) for name in names}
+
+    @property
+    def topology(self) -> mdtraj.Topology:
+        """The molecule as an mdtraj.Topology; `topologies` where there are several.
+
+        Raises:
+            InputError: the run has several molecules.
+        """
+        return self.topologies[self._one_system(None, "run.topologies")]
+
+    def trajectory(self, replica: int = 0, stride: int = 1) -> mdtraj.Trajectory:
+        """Every `stride`-th frame of one replica, in memory.
+
+        Raises:
+            InputError: no such replica, or no frame yet.
+        """
+        import mdtraj
+
+        source = find_replica(self.folder, replica)
+        frames = read_frames(source.path, replica, stride)
+        lengths = None if frames.box is None else np.tile(frames.box, (len(frames), 1)) * NM_PER_ANGSTROM
+        return mdtraj.Trajectory(
+            (frames.positions * NM_PER_ANGSTROM).astype(np.float32),
+            self.topologies[source.system],
+            time=frames.times,
+            unitcell_lengths=lengths,
+            unitcell_angles=None if lengths is None else np.full_like(lengths, 90.0),
+        )
+
+    def xarray(self, system: str | None = None) -> xarray.Dataset:
+        """The positions of all replicas of one molecule, [replica, time, bead, xyz] Å, with their coordinates.
+
+        Frames are read when they are asked for; time is in ps.
+
+        Raises:
+            InputError: the run has several molecules and `system` names none of them, or it has no frame yet.
+        """
+        package = require("xarray", "analysis", "Run.xarray")
+        name = self._one_system(system, "run.xarray")
+        mine = [self.positions[s.replica] for s in self.sources() if s.system == name]
+        variable = lazy_variable(mine, ("replica", "time", "bead", "xyz"), {"units": "angstrom"})
+        frames = variable.sizes["time"]
+        steps, times = (column[:frames] for column in read_times(mine[0].path))
+        residues = [str(atom.residue) for atom in self.topologies[name].atoms]
+        dataset: xarray.Dataset = package.Dataset(
+            {"positions": variable},
+            coords={
+                "replica": [x.replica for x in mine],
+                "time": ("time", times, {"units": "ps"}),
+                "step": ("time", steps),
+                "residue": ("bead", residues),
+                "xyz": list("xyz"),
+            },
+            attrs={"run": str(self.folder), "system": name},
+        )
+        return dataset
+
+    def sources(self) -> list[Source]:
+        """For each replica, the file that holds its positions.
+
+        Raises:
+            InputError: the run writes no trajectory.
+        """
+        by_replica = {s.replica: s for s in reversed(trajectories(self.folder))}  # the most exact format last
+        if not by_replica:
+            raise InputError("has no trajectory: trajectory/ holds no .h5, .xtc or .dcd file", file=self.folder)
+        return [by_replica[r] for r in sorted(by_replica)]
+
+    def _one_system(self, name: str | None, call: str) -> str:
+        names = list(self.systems)
+        if name in names or (name is None and len(names) == 1):
+            return name or names[0]
+        found = "several molecules" if name is None else f"no molecule '{name}'"
+        raise InputError(f"has {found}; it has {', '.join(names)}; use {call} with one of them", file=self.folder)
+
+    def _csv(self, name: str, without: str = "it is missing") -> pandas.DataFrame:
+        """Every complete row."""
+        pandas = require("pandas", "analysis", f"Run.{name.removesuffix('.csv')}")
+        path = self.folder / name
+        if not path.is_file():
+            raise InputError(f"no such file: {without}", file=path)
+        with storage_errors(path):
+            data = path.read_bytes()
+        return pandas.read_csv(io.BytesIO(data[: data.rfind(b"\n") + 1]))
+
+
+class _Positions(Mapping[int, LazyPositions]):
+    """By replica number."""
+
+    def __init__(self, run: Run) -> None:
+        self._systems = run.systems
+        self._folder = run.folder
+        self._sources = {s.replica: s for s in run.sources()}
+
+    def __getitem__(self, replica: int) -> LazyPositions:
+        if replica not in self._sources:
+            find_replica(self._folder, replica)  # says which there are
+        source = self._sources[replica]
+        return LazyPositions(source.path, replica, self._systems[source.system])
+
+    def __contains__(self, replica: object) -> bool:
+        return replica in self._sources
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __repr__(self) -> str:
+        return f"<positions of {len(self)} replicas, by number>"

@@ -1,0 +1,95 @@
+"""Replicas of a force field, for its validation: run, keep the frames in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mdflash.engine import Engine
+from mdflash.forcefield import ForceField
+from mdflash.guards import Guard
+from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.build import build_potential
+from mdflash.reporters import Periodic
+from mdflash.state import Layout, State
+from mdflash.system import FloatArray, System
+
+
+@dataclass(frozen=True)
+class SimulationPlan:
+    """How a force field is run.
+
+    Attributes:
+        temperature: K.
+        replicas: how many, from frames of the data.
+        length: of each after `settling`, ps.
+        settling: left out at the start of each, ps.
+        timestep, friction: ps and 1/ps.
+        interval: between frames, ps.
+        seed: of start frames and noise.
+    """
+
+    temperature: float
+    replicas: int = 64
+    length: float = 10_000.0
+    settling: float = 1_000.0
+    timestep: float = 0.004
+    friction: float = 1.0
+    interval: float = 2.0
+    seed: int = 1
+
+    @property
+    def steps(self) -> int:
+        """With the settling."""
+        return round((self.length + self.settling) / self.timestep)
+
+
+class _Keep(Periodic):
+    def __init__(self, interval: int, first: int, told: Callable[[int], None]) -> None:
+        super().__init__(interval)
+        self.first, self.told = first, told
+        self.frames: list[FloatArray] = []
+
+    def report(self, simulation: Engine) -> None:
+        if simulation.state.step > self.first:
+            x = simulation.layout.view(simulation.state.positions, 0).numpy()
+            self.frames.append((x - x.mean(axis=1, keepdims=True)).astype(np.float32))
+        self.told(simulation.state.step)
+
+
+def simulate(
+    ff: ForceField, system: System, start: FloatArray, plan: SimulationPlan, told: Callable[[int], None]
+) -> tuple[list[FloatArray], int]:
+    """Run `plan.replicas` replicas.
+
+    Args:
+        ff: the force field.
+        system: the molecule.
+        start: [S, N, 3] Å; replicas begin at frames drawn from these.
+        plan: the rest.
+        told: called with the step now and then.
+
+    Returns:
+        [F, N, 3] of each replica that stayed finite, and how many did not.
+    """
+    layout = Layout((system,), (plan.replicas,))
+    rng = np.random.default_rng(plan.seed)
+    x = start[rng.integers(0, len(start), plan.replicas)]
+    guard = Guard(layout, "freeze")
+    engine = Engine(
+        layout,
+        build_potential([ff], layout),
+        State.at(layout, x.reshape(-1, 3).astype(np.float64), plan.temperature),
+        LangevinMiddle(plan.timestep, plan.friction),
+        seed=plan.seed,
+        precision="fp32",
+        guard=guard,
+    )
+    engine.draw_velocities()
+    keep = _Keep(max(1, round(plan.interval / plan.timestep)), round(plan.settling / plan.timestep), told)
+    engine.reporters.append(keep)
+    engine.run(plan.steps)
+    frames = np.stack(keep.frames, axis=1)  # [R, F, N, 3]
+    return [own for own, frozen in zip(frames, guard.frozen, strict=True) if not frozen], int(guard.frozen.sum())

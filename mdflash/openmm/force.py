@@ -1,0 +1,118 @@
+"""A mdflash force field as an OpenMM force.
+
+The force is an `openmm.PythonForce`, so it works wherever OpenMM forces do: on subsets of the particles, in force
+groups, inside CustomCVForce, with Metadynamics, the minimiser, several Contexts in threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from mdflash.engine import Precision
+from mdflash.errors import InputError
+from mdflash.evaluator import Device, Evaluator
+from mdflash.extras import require
+from mdflash.forcefield import ForceField, load_forcefield
+from mdflash.openmm.computation import Computation
+from mdflash.openmm.reference import Reference
+from mdflash.openmm.topology import find_molecule
+from mdflash.system import System
+
+OPTIONS = ("replicas", "device", "precision")
+"""Keyword arguments of `mdflash_force` and `create_system`."""
+
+
+def mdflash_force(
+    forcefield: ForceField | Path | str,
+    topology_or_beads: Any,
+    particles: Sequence[int] | None = None,
+    *,
+    replicas: int = 1,
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+) -> Any:
+    """A force field as an `openmm.PythonForce`.
+
+    Where OpenMM has run into an error of the force, `original_errors` brings its class back. A System that holds the
+    force can be copied and written as XML: it refers to the folder of the force field. If `forcefield` is not from a
+    folder, only this process can read it again.
+
+    Args:
+        forcefield: a folder, the name of a shipped one, or a ForceField.
+        topology_or_beads: `openmm.app.Topology`, whose atoms are the beads of a molecule that came with the force
+            field, or of its mapping ("ca": one CA per residue); or the molecule as a System. With a periodic box in the
+            Topology, the force follows the Context's box.
+        particles: the particles of the OpenMM System that are the beads, in their order; None: all.
+        replicas: copies of the molecule that lie one after the other and do not feel each other.
+        device: "cpu" or "cuda".
+        precision: arithmetic of networks.
+
+    Raises:
+        ForceFieldError: the force field cannot be read, or does not fit the beads.
+        InputError: an argument is wrong.
+        MissingExtraError: openmm is not installed.
+    """
+    return bind(forcefield, topology_or_beads, particles, replicas, device, precision)[0]
+
+
+def create_system(
+    forcefield: ForceField | Path | str,
+    topology_or_beads: Any,
+    *,
+    replicas: int = 1,
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+) -> Any:
+    """An `openmm.System` of the beads, with their masses and `mdflash_force`; arguments and errors as there.
+
+    Nothing removes the motion of the centre of mass: add an `openmm.CMMotionRemover` if you want that, but not with
+    several replicas, which it would couple.
+    """
+    force, beads = bind(forcefield, topology_or_beads, None, replicas, device, precision)
+    system = require("openmm", "openmm", "mdflash.openmm").System()
+    for mass in beads.masses.tolist() * replicas:
+        system.addParticle(mass)
+    if force.usesPeriodicBoundaryConditions():
+        system.setDefaultPeriodicBoxVectors(*topology_or_beads.getPeriodicBoxVectors())
+    system.addForce(force)
+    return system
+
+
+def bind(
+    forcefield: ForceField | Path | str,
+    topology_or_beads: Any,
+    particles: Sequence[int] | None,
+    replicas: int,
+    device: Device,
+    precision: Precision,
+) -> tuple[Any, System]:
+    """What `mdflash_force` returns, and the molecule that it acts on."""
+    openmm = require("openmm", "openmm", "mdflash.openmm")
+    folder = None if isinstance(forcefield, ForceField) else forcefield
+    ff = forcefield if isinstance(forcefield, ForceField) else load_forcefield(forcefield)
+    for name, value, known in (("precision", precision, get_args(Precision)), ("device", device, get_args(Device))):
+        if value not in known:
+            raise InputError(f"{name} must be one of {', '.join(known)}; found {value!r}")
+    if replicas < 1:
+        raise InputError(f"replicas must be at least 1, found {replicas}")
+    if isinstance(topology_or_beads, System):
+        beads, periodic = topology_or_beads, False
+    else:
+        beads = find_molecule(ff, topology_or_beads, replicas, particles)
+        periodic = topology_or_beads.getPeriodicBoxVectors() is not None
+    if particles is not None and len(particles) != replicas * beads.n_beads:
+        raise InputError(
+            f"{len(particles)} particles for {replicas} x {beads.name} ({beads.n_beads} beads); "
+            f"name {replicas * beads.n_beads} particles, replica after replica"
+        )
+    reference = Reference.to(
+        folder, ff, beads, replicas=replicas, precision=precision, device=device, periodic=periodic
+    )
+    evaluator = Evaluator(ff, beads, replicas, precision, device)
+    computation = Computation(reference, evaluator)
+    force = openmm.PythonForce(computation, {}, [] if particles is None else list(map(int, particles)))
+    force.setName("mdflash")
+    force.setUsesPeriodicBoundaryConditions(periodic)
+    return force, beads

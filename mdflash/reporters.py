@@ -1,0 +1,207 @@
+"""Reporters for `sim.reporters`: energies as OpenMM's StateDataReporter writes them, and trajectories.
+
+A reporter of your own is any object with two methods:
+
+    next_report(step) -> int      the first step after `step` at which `report` is due
+    report(simulation) -> None    look at the simulation; energy and forces belong to the positions
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from pathlib import Path
+from typing import Final, TextIO
+
+from mdflash.engine import Engine
+from mdflash.errors import InputError
+from mdflash.io.files import storage_errors
+from mdflash.io.topology import write_pdb
+from mdflash.io.writer import Format, FrameWriter, Target, writer_class
+from mdflash.units import KCAL_PER_KJ
+
+_SUFFIXES: Final = {"hdf5": ".h5", "xtc": ".xtc", "dcd": ".dcd"}
+
+
+class Periodic:
+    """Due at every multiple of `interval` steps; a base for reporters.
+
+    Args:
+        interval: steps; `sim.steps_in("10 ps")` gives them for a time.
+
+    Raises:
+        InputError: not a whole number of 1 or more.
+    """
+
+    def __init__(self, interval: int) -> None:
+        if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
+            raise InputError(
+                f"{type(self).__name__}: the interval is a whole number of steps, found {interval!r}; "
+                "write for example `sim.steps_in('10 ps')`"
+            )
+        self.interval = interval
+
+    def next_report(self, step: int) -> int:
+        """The next multiple of the interval."""
+        return (step // self.interval + 1) * self.interval
+
+
+class StateDataReporter(Periodic):
+    """Writes step, time, energies and temperature of one replica as CSV, as `openmm.app.StateDataReporter` does.
+
+    Columns, their titles and units (ps, kJ/mole, K, ns/day) are those of OpenMM, so what reads its files reads these.
+
+    Args:
+        file: a path (an existing file is replaced), or an open text file, such as `sys.stdout`.
+        interval: steps between rows.
+        replica: the number of the replica.
+        step, time, potential_energy, kinetic_energy, total_energy, temperature, speed, elapsed_time: which columns.
+        separator: between columns.
+
+    Raises:
+        InputError: the interval is no whole number, or no column was asked for.
+        StorageError: the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str] | TextIO,
+        interval: int,
+        replica: int = 0,
+        *,
+        step: bool = True,
+        time: bool = True,
+        potential_energy: bool = True,
+        kinetic_energy: bool = True,
+        total_energy: bool = True,
+        temperature: bool = True,
+        speed: bool = False,
+        elapsed_time: bool = False,
+        separator: str = ",",
+    ) -> None:
+        super().__init__(interval)
+        wanted = {
+            "Step": step,
+            "Time (ps)": time,
+            "Potential Energy (kJ/mole)": potential_energy,
+            "Kinetic Energy (kJ/mole)": kinetic_energy,
+            "Total Energy (kJ/mole)": total_energy,
+            "Temperature (K)": temperature,
+            "Speed (ns/day)": speed,
+            "Elapsed Time (s)": elapsed_time,
+        }
+        self.replica, self.separator = replica, separator
+        self.columns = tuple(title for title, asked in wanted.items() if asked)
+        if not self.columns:
+            raise InputError("StateDataReporter: no column was asked for; write for example `potential_energy=True`")
+        self._path = Path(file) if isinstance(file, (str, os.PathLike)) else None
+        if self._path is not None:
+            with storage_errors(self._path):
+                self._file: TextIO = self._path.open("w")
+            weakref.finalize(self, self._file.close)
+        else:
+            assert not isinstance(file, (str, os.PathLike))
+            self._file = file
+        self._began: tuple[float, float] | None = None  # on the wall (s), in the simulation (ps)
+
+    def report(self, simulation: Engine) -> None:
+        """Write one row, the titles above the first."""
+        if not 0 <= self.replica < simulation.layout.n_replicas:
+            raise InputError(
+                f"StateDataReporter: there is no replica {self.replica}; "
+                f"the simulation has {simulation.layout.n_replicas}, from 0"
+            )
+        now = time.monotonic()
+        lines = []
+        if self._began is None:
+            self._began = (now, simulation.time)
+            lines.append('#"' + f'"{self.separator}"'.join(self.columns) + '"')
+        potential = float(simulation.state.energy[self.replica]) / KCAL_PER_KJ
+        kinetic = float(simulation.kinetic_energy()[self.replica]) / KCAL_PER_KJ
+        seconds, ps = now - self._began[0], simulation.time - self._began[1]
+        values = {
+            "Step": str(simulation.state.step),
+            "Time (ps)": repr(simulation.time),
+            "Potential Energy (kJ/mole)": repr(potential),
+            "Kinetic Energy (kJ/mole)": repr(kinetic),
+            "Total Energy (kJ/mole)": repr(kinetic + potential),
+            "Temperature (K)": repr(float(simulation.instantaneous_temperature()[self.replica])),
+            "Speed (ns/day)": f"{ps * 86.4 / seconds:.3g}" if ps and seconds > 0 else "--",
+            "Elapsed Time (s)": repr(seconds),
+        }
+        lines.append(self.separator.join(values[title] for title in self.columns))
+        with storage_errors(self._path or Path(str(getattr(self._file, "name", "the open file")))):
+            print(*lines, sep="\n", file=self._file, flush=True)
+
+
+class TrajectoryReporter(Periodic):
+    """Writes the positions of all replicas: NAME.h5, or NAME_0000.xtc (.dcd) for each replica, with topology_NAME.pdb.
+
+    Every frame is in the files when `report` returns. `close` (or leaving a `with` block, or the end of the program)
+    closes them, after which every program may open the HDF5 file.
+
+    Args:
+        folder: where the files go; created if needed.
+        interval: steps between frames.
+        format: "hdf5", "xtc" or "dcd".
+
+    Raises:
+        InputError: the interval is no whole number, an unknown format, or `folder` looks like a file or holds
+            trajectories already.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], interval: int, format: Format = "hdf5") -> None:
+        super().__init__(interval)
+        if format not in _SUFFIXES:
+            raise InputError(f"TrajectoryReporter: expected one of {', '.join(_SUFFIXES)}, found format={format!r}")
+        self.folder, self.format = Path(folder), format
+        by_suffix = {suffix: name for name, suffix in _SUFFIXES.items()}
+        if self.folder.suffix in by_suffix:
+            raise InputError(
+                f"TrajectoryReporter: '{folder}' looks like a file, and a folder is due (it takes one file for each "
+                f"molecule or replica); write TrajectoryReporter('{self.folder.stem}', {interval}, "
+                f"'{by_suffix[self.folder.suffix]}')"
+            )
+        there = sorted(self.folder.glob(f"*{_SUFFIXES[format]}"))
+        if there:
+            raise InputError(f"holds {there[0].name} already; choose another folder, or delete it", file=self.folder)
+        self._writers: list[FrameWriter] = []
+        self._closer = weakref.finalize(self, _close, self._writers)
+
+    def report(self, simulation: Engine) -> None:
+        """Write one frame of every replica."""
+        if not self._closer.alive:
+            raise InputError("TrajectoryReporter: is closed; remove it from sim.reporters", file=self.folder)
+        if not self._writers:
+            self._create(simulation)
+        for s, writer in enumerate(self._writers):
+            frame = simulation.layout.view(simulation.state.positions, s).numpy()
+            writer.append(frame, simulation.state.step, simulation.time)
+            writer.flush()
+
+    def _create(self, simulation: Engine) -> None:
+        layout, box = simulation.layout, simulation.state.box
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        first = layout.replica_offset.tolist()
+        for s, system in enumerate(layout.systems):
+            x = layout.view(simulation.state.positions, s)[0].numpy()
+            write_pdb(self.folder / f"topology_{system.name}.pdb", system, x, box)
+            target = Target(self.folder, system, layout.replica_ids[first[s] : first[s + 1]], box)
+            self._writers.append(writer_class(self.format).create(target))
+
+    def close(self) -> None:
+        """Close the files."""
+        self._closer()
+
+    def __enter__(self) -> TrajectoryReporter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _close(writers: list[FrameWriter]) -> None:
+    for writer in writers:
+        writer.close()

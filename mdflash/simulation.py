@@ -1,0 +1,400 @@
+"""Simulation: the engine as Python programs use it. Molecules, a force field and a few words make one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mdflash.arguments import argument_error, as_length, as_text, describe_run, steps_in
+from mdflash.config import rules
+from mdflash.config.quantity import plain_word, show_quantity
+from mdflash.engine import Engine
+from mdflash.errors import InputError
+from mdflash.forcefield import ForceField, load_forcefield
+from mdflash.io.frames import load_frames
+from mdflash.mapping.read import FORMATS
+from mdflash.minimize import Minimized
+from mdflash.potentials.base import Potential, SumPotential
+from mdflash.prepare import assemble, read_molecule
+from mdflash.propagate.compiled import set_threads
+from mdflash.system import FloatArray, System
+from mdflash.units import parse
+
+
+class Simulation(Engine):
+    """Replicas of one or several molecules under a force field.
+
+        sim = Simulation("chignolin.pdb", "go-chignolin", replicas=8, temperatures="340 K", timestep="10 fs")
+        sim.minimize()
+        sim.run("10 ns")
+        sim.replicas[3].positions  # [N, 3] Å
+
+    The same settings give the same bits as `mdflash run` with a system.yaml. Quantities are text with a unit ("4 fs"),
+    quantities of `openmm.unit` or pint, or numbers in Å, ps, K, 1/ps.
+
+    Args:
+        systems: a molecule, or a list of them: a structure file (PDB, mmCIF, GRO, .safetensors), the name of a molecule
+            that came with the force field, or a System.
+        forcefield: a folder, the name of a shipped one, or a ForceField; or a list with one for each molecule.
+        replicas: copies of each molecule; or a list with one number for each.
+        temperatures: one for all replicas, or one for each; 300 K when left out. The ladder of `exchange` sets them.
+        timestep: one step.
+        friction: coupling to the bath, 1/ps; verlet ignores it.
+        integrator: "langevin-middle", "langevin-baoab", "verlet" or "brownian".
+        start: start positions in Å: an array [N, 3] or [F, N, 3] (replica i starts from frame i, cycled), or a
+            trajectory file; a list with one for each molecule (None: its own) where there are several.
+            Left out: the frames of the structure, or those that the force field brings along.
+        seed: of all random numbers; None draws one, which is `sim.seed`.
+        exchange: replica exchange, the `exchange` section of a system.yaml:
+            `{"temperatures": {"min": "300 K", "max": "450 K", "count": 8}, "interval": "2 ps"}`.
+        guard: "stop", "freeze" or "retry" where a replica becomes unstable; or the `guards` section of a system.yaml.
+        box: three edges of a periodic box, or None.
+        biases: restraints and umbrella windows, each as an entry of the `biases` section of a system.yaml, with its
+            quantities as text: `{"name": "pull", "variable": "distance", "beads": [0, 9], "center": "8 angstrom",
+            "force_constant": "2 kcal/mol/angstrom^2"}`; or any Potential, such as a FunctionBias.
+        network_every: steps between forces of networks; priors and biases act at every step.
+        precision: arithmetic of networks, "fp32", "fp64" or "mixed16" (filter tables in 16 bits); positions are always
+            float64.
+        kernels: "auto", or "reference" for plain torch throughout.
+        filters: of networks: "table", "exact" (plain torch, slow), or "auto": tables where they are exact enough.
+        skin: of the neighbour list; changes speed, not results.
+        remove_com_motion: keep each replica's centre of mass at rest.
+        threads: of compiled loops, from now on and for the whole process; None leaves them as they are.
+
+    Attributes:
+        replicas: one `Replica` for each, by its number.
+        reporters: asked in this order at every step they want; append yours.
+        notes: sentences about how the input was read, and about kernels and precision.
+
+    Raises:
+        InputError: an argument or file is wrong; the text names it, what was found, what was expected, and the fix.
+    """
+
+    def __init__(
+        self,
+        systems: Any,
+        forcefield: Any,
+        *,
+        replicas: int | Sequence[int] = 1,
+        temperatures: Any = None,
+        timestep: Any = "4 fs",
+        friction: Any = "1 /ps",
+        integrator: str = "langevin-middle",
+        start: Any = None,
+        seed: int | None = None,
+        exchange: Mapping[str, Any] | None = None,
+        guard: str | Mapping[str, Any] = "stop",
+        box: Any = None,
+        biases: Sequence[Mapping[str, Any] | Potential] = (),
+        network_every: int = 1,
+        precision: str = "fp32",
+        kernels: str = "auto",
+        filters: str = "auto",
+        skin: Any = "2 angstrom",
+        remove_com_motion: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        only_biases = isinstance(exchange, Mapping) and "biases" in exchange and "temperatures" not in exchange
+        ladder = exchange is not None and not only_biases
+        if ladder and temperatures is not None:
+            raise argument_error("temperatures", "the ladder of `exchange` sets them; give one of the two")
+        many = isinstance(systems, (list, tuple))
+        given: Sequence[Any] = systems if many else [systems]
+        if not given:
+            raise argument_error("systems", "the list is empty; name at least one molecule, such as 'protein.pdb'")
+        forcefields = _forcefields(forcefield, len(given))
+        notes: list[str] = []
+        molecules = [_molecule(what, ff, notes) for what, ff in zip(given, forcefields, strict=True)]
+        described, potentials = _sorted_biases(biases)
+        starts = _one_each(start, len(given), "start") if many else [start]
+        config = describe_run(
+            [system for system, _ in molecules],
+            replicas,
+            {
+                "model": {"precision": precision, "kernels": kernels, "filters": filters},
+                "dynamics": {
+                    "integrator": integrator,
+                    "timestep": timestep,
+                    "friction": friction,
+                    "temperature": "300 K" if temperatures is None and not ladder else temperatures,
+                    "seed": seed,
+                    "remove_com_motion": remove_com_motion,
+                    "network_every": network_every,
+                },
+                "biases": described,
+                "exchange": exchange,
+                "guards": {"nonfinite": guard} if isinstance(guard, str) else guard,
+                "box": box,
+                "neighbors": {"skin": skin},
+                "hardware": {"threads": threads},
+            },
+        )
+        for sentence in rules.warnings(config):
+            warnings.warn(sentence, stacklevel=2)
+        framed = [(s, _frames(s, own, x)) for (s, own), x in zip(molecules, starts, strict=True)]
+        prepared = assemble(config, framed, forcefields, notes)
+        potential = SumPotential([*prepared.potential.terms, *potentials])
+        if threads is not None:
+            set_threads(config.hardware.threads)
+        super().__init__(**dataclasses.replace(prepared, potential=potential).arguments())
+        self.notes = (*prepared.notes, *self.notes)
+        if self.integrator.name != "brownian":
+            self.draw_velocities()
+
+    def __repr__(self) -> str:
+        step = show_quantity(self.integrator.timestep, "time", ("fs", "ps"))
+        return f"<Simulation: {self.layout.describe()}, {self.integrator.name} {step}, at step {self.state.step}>"
+
+    @cached_property
+    def replicas(self) -> tuple[Replica, ...]:
+        """The replicas: all of the first molecule, then all of the second, ..."""
+        return tuple(Replica(self, r) for r in range(self.layout.n_replicas))
+
+    def positions(self, system: int = 0) -> FloatArray:
+        """[replicas, N, 3] Å of one molecule, a live view that cannot be written to; `copy()` it to keep a frame."""
+        return _read_only(self.layout.view(self.state.positions, system))
+
+    def steps_in(self, time: Any) -> int:
+        """The number of steps in a time such as "10 ps".
+
+        Raises:
+            InputError: not a whole number of steps; the text names the nearest times that are.
+        """
+        return steps_in(time, self.integrator.timestep)
+
+    def run(self, steps: Any, should_stop: Callable[[], bool] = lambda: False) -> int:
+        """Go on for a number of steps (100_000) or a time ("10 ns"), calling reporters when they are due.
+
+        Args:
+            steps: how long.
+            should_stop: asked between blocks (at least about every half second); True ends the run there.
+
+        Returns:
+            The steps done.
+
+        Raises:
+            InputError: not a whole number of steps, or something in `reporters` that is no reporter.
+            UnstableError: a replica's energy is no longer finite, and the guard does not help.
+        """
+        for reporter in self.reporters:
+            if not (hasattr(reporter, "next_report") and hasattr(reporter, "report")):
+                raise InputError(
+                    f"sim.reporters holds a {type(reporter).__name__}, which lacks the methods next_report(step) and "
+                    "report(simulation); in the place of OpenMM's reporters use mdflash.StateDataReporter and "
+                    "mdflash.TrajectoryReporter"
+                )
+        return super().run(self.steps_in(steps), should_stop)
+
+    def minimize(self, steps: int = 500, tolerance: Any = 1.0) -> Minimized:
+        """Move every replica downhill, for at most `steps` steps or until no force exceeds `tolerance`.
+
+        Args:
+            steps: most steps.
+            tolerance: a force, "1 kcal/mol/angstrom" or a number in that unit.
+        """
+        try:
+            largest = parse(as_text(tolerance, "force"), "force")
+        except ValueError as error:
+            raise InputError(f"argument 'tolerance' of minimize: {error}") from None
+        return super().minimize(steps, largest)
+
+    def refresh(self) -> None:
+        """Evaluate energy and forces if positions have changed since they were."""
+        if not self._current:
+            self.evaluate()
+
+    def moved(self) -> None:
+        """Say that positions were changed: energy and forces are evaluated again before they are used."""
+        self._current = False
+        self.guard.forget()
+
+
+class Replica:
+    """One replica of a Simulation.
+
+    Arrays are live views that cannot be written to; assign (`replica.positions = x`) to change them, `copy()` them to
+    keep them.
+
+    Attributes:
+        number: its number in `sim.replicas`.
+        system: its molecule.
+    """
+
+    def __init__(self, simulation: Simulation, number: int) -> None:
+        layout = simulation.layout
+        self.number, self.system = number, layout.systems[int(layout.system_of_replica[number])]
+        self._simulation, self._rows = simulation, layout.rows(number)
+
+    def __repr__(self) -> str:
+        return f"<Replica {self.number}: {self.system.name} ({self.system.n_beads} beads), {self.temperature:g} K>"
+
+    @property
+    def positions(self) -> FloatArray:
+        """[N, 3] Å. May be set from numbers in Å or from quantities."""
+        return _read_only(self._simulation.state.positions[self._rows])
+
+    @positions.setter
+    def positions(self, value: Any) -> None:
+        self._simulation.state.positions[self._rows] = self._vectors(value, "positions", "Å")
+        self._simulation.moved()
+
+    @property
+    def velocities(self) -> FloatArray:
+        """[N, 3] Å/ps (those of the half step for langevin-middle). May be set."""
+        return _read_only(self._simulation.state.velocities[self._rows])
+
+    @velocities.setter
+    def velocities(self, value: Any) -> None:
+        self._simulation.state.velocities[self._rows] = self._vectors(value, "velocities", "Å/ps")
+        self._simulation.guard.forget()
+
+    @property
+    def forces(self) -> FloatArray:
+        """[N, 3] kcal/mol/Å, at the positions."""
+        self._simulation.refresh()
+        return _read_only(self._simulation.state.forces[self._rows])
+
+    @property
+    def energy(self) -> float:
+        """Potential energy at the positions, kcal/mol."""
+        self._simulation.refresh()
+        return float(self._simulation.state.energy[self.number])
+
+    @property
+    def kinetic_energy(self) -> float:
+        """kcal/mol."""
+        return float(self._simulation.kinetic_energy()[self.number])
+
+    @property
+    def temperature(self) -> float:
+        """Temperature of its bath, K. May be set ("350 K"), save under replica exchange."""
+        return float(self._simulation.state.temperature[self.number])
+
+    @temperature.setter
+    def temperature(self, value: Any) -> None:
+        if self._simulation.exchange is not None:
+            raise InputError("the temperatures of replicas that exchange belong to the ladder; they cannot be set")
+        try:
+            kelvin = parse(as_text(value, "temperature"), "temperature")
+        except ValueError as error:
+            raise InputError(f"replica {self.number}: temperature: {error}") from None
+        if kelvin < 0:
+            raise InputError(f"replica {self.number}: temperature: expected 0 K or more, found {kelvin:g} K")
+        self._simulation.state.temperature[self.number] = kelvin
+        self._simulation.guard.forget()
+
+    def _vectors(self, value: Any, what: str, unit: str) -> torch.Tensor:
+        """[N, 3], checked."""
+        try:
+            x = as_length(value) if what == "positions" else np.asarray(value, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"replica {self.number}: {what}: expected numbers in {unit}: {error}") from None
+        if x.shape != (self.system.n_beads, 3):
+            raise InputError(
+                f"replica {self.number}: {what} must be [{self.system.n_beads}, 3] in {unit}, found {list(x.shape)}"
+            )
+        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+        if len(bad):
+            bead = self.system.bead_label(int(bad[0]))
+            raise InputError(
+                f"replica {self.number}: the {what} of {bead} are {x[bad[0]].tolist()}; numbers must be finite"
+            )
+        return torch.tensor(x)
+
+
+def _read_only(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
+    array: npt.NDArray[np.float64] = tensor.numpy()
+    array.flags.writeable = False
+    return array
+
+
+def _one_each(value: Any, count: int, name: str) -> Sequence[Any]:
+    """`value`, a list with one entry for each molecule, or None."""
+    if value is None:
+        return [None] * count
+    if not isinstance(value, (list, tuple)) or len(value) != count:
+        found = f"{len(value)} entries" if isinstance(value, (list, tuple)) else type(value).__name__
+        raise argument_error(name, f"expected a list with one entry for each of the {count} molecules, found {found}")
+    return value
+
+
+def _forcefields(given: Any, count: int) -> list[ForceField]:
+    """One for each molecule."""
+    many = isinstance(given, (list, tuple))
+    loaded: dict[str, ForceField] = {}
+    found = []
+    for item in _one_each(given, count, "forcefield") if many else [given] * count:
+        if isinstance(item, (str, os.PathLike)):
+            key = os.fspath(item)
+            if key not in loaded:
+                loaded[key] = load_forcefield(key)
+            item = loaded[key]
+        if not isinstance(item, ForceField):
+            raise argument_error(
+                "forcefield", f"expected a folder, a shipped name or a ForceField, found {type(item).__name__}"
+            )
+        found.append(item)
+    return found
+
+
+def _molecule(given: Any, ff: ForceField, notes: list[str]) -> tuple[System, FloatArray | None]:
+    """A molecule and the start frames [F, N, 3] Å that are known for it."""
+    if isinstance(given, System):
+        known = [frames for system, frames in ff.systems if dataclasses.replace(system, name=given.name) == given]
+        return given, known[0] if known else None
+    if not isinstance(given, (str, os.PathLike)):
+        raise argument_error("systems", f"expected a System, a structure file or a name, found {type(given).__name__}")
+    path = Path(given).expanduser()
+    if path.is_file() or path.suffix.lower() in (*FORMATS, ".safetensors"):
+        return read_molecule(path, ff.mapping, ff, plain_word(path.stem), notes)
+    names = [system.name for system, _ in ff.systems]
+    if str(given) in names:
+        return ff.system(str(given))
+    raise argument_error(
+        "systems",
+        f"'{given}' is neither a structure file nor a molecule of the force field '{ff.name}', "
+        f"which brings along {', '.join(names) or 'none'}; write for example 'protein.pdb'",
+    )
+
+
+def _frames(system: System, own: FloatArray | None, start: Any) -> FloatArray:
+    """[F, N, 3] Å, where a molecule starts."""
+    if isinstance(start, (str, os.PathLike)):
+        return load_frames(Path(start), system)
+    if start is None:
+        if own is None or not len(own):
+            raise argument_error(
+                "start", f"no positions are known for '{system.name}'; write `start=x`, x an array [N, 3] in Å"
+            )
+        return own
+    try:
+        x = as_length(start)
+    except (TypeError, ValueError) as error:
+        raise argument_error("start", f"expected positions in Å or a trajectory file: {error}") from None
+    x = x[None] if x.ndim == 2 else x
+    if x.ndim != 3 or x.shape[1:] != (system.n_beads, 3) or not len(x):
+        n = system.n_beads
+        raise argument_error("start", f"'{system.name}' needs [{n}, 3] or [F, {n}, 3] in Å, found {list(x.shape)}")
+    return x
+
+
+def _sorted_biases(
+    biases: Sequence[Mapping[str, Any] | Potential],
+) -> tuple[list[Mapping[str, Any]], list[Potential]]:
+    """Those described as in a system.yaml, and those that are potentials."""
+    if isinstance(biases, (Mapping, Potential)):
+        raise argument_error("biases", "expected a list, found a single bias; write `biases=[...]`")
+    for bias in biases:
+        if not isinstance(bias, (Mapping, Potential)):
+            raise argument_error("biases", f"expected dicts or potentials, found {type(bias).__name__} in the list")
+    described = [bias for bias in biases if isinstance(bias, Mapping)]
+    return described, [bias for bias in biases if isinstance(bias, Potential)]
