@@ -1,0 +1,104 @@
+"""Frames per second of force matching: the compiled way beside the plain one (autograd twice), on one thread.
+
+    python benchmarks/training.py              # about a minute
+    python benchmarks/training.py --threads 2
+
+A step is the loss and its gradient by the weights, float32. Ways are timed in turn, so that a busy machine slows both;
+the processor's time of this process is given beside the wall's. Writes results/training.json beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mdflash import __version__
+from mdflash.potentials.schnet.network import Hyperparameters, SchNet
+from mdflash.propagate.compiled import set_threads
+from mdflash.training.convolution import Pairs
+from mdflash.training.forces import Batch, FlashForces, PlainForces, Topology
+
+CASES = (
+    # name, beads, frames in a batch, features, blocks, cutoff in Å, size of the molecule in Å
+    ("alanine dipeptide, heavy atoms", 10, 256, 64, 2, 10.0, 2.0),
+    ("alanine dipeptide, heavy atoms, large network", 10, 256, 128, 3, 10.0, 2.0),
+    ("54-residue protein, CA", 54, 32, 64, 2, 12.0, 7.0),
+)
+ROUNDS = 5
+
+
+def measure(beads: int, frames: int, features: int, blocks: int, cutoff: float, size: float) -> dict[str, Any]:
+    """Frames per second of both ways on random frames, medians over rounds."""
+    generator = torch.Generator().manual_seed(1)
+    torch.manual_seed(1)
+    hyper = Hyperparameters(
+        cutoff, beads, features=features, filters=features, blocks=blocks, filter_hidden=(features,),
+        output=(features, features // 2),
+    )  # fmt: skip
+    model = SchNet(hyper)
+    first, second = torch.triu_indices(beads, beads, 1)
+    topology = Topology(torch.arange(beads), Pairs(first, second))
+    x = size * torch.randn(frames, beads, 3, generator=generator)
+    r = torch.linalg.vector_norm(x[:, second] - x[:, first], dim=-1)
+    batch = Batch(0, x, torch.randn(x.shape, generator=generator))
+    ways = {
+        "compiled": FlashForces(model, [topology], float(r.min()), float(r.max())),
+        "plain": PlainForces(model, [topology]),
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for turn in range(ROUNDS + 1):
+        for name, way in ways.items():
+            model.zero_grad()
+            began = time.perf_counter(), time.process_time()
+            way.backward([batch], x.numel())
+            if turn:  # the first one compiles
+                times[name].append((time.perf_counter() - began[0], time.process_time() - began[1]))
+    found: dict[str, Any] = {"pairs_within_cutoff_per_frame": round(float((r < cutoff).sum()) / frames, 1)}
+    for name, measured in times.items():
+        wall, cpu = (sorted(column)[ROUNDS // 2] for column in zip(*measured, strict=True))
+        found[name] = {"frames_per_second": round(frames / wall, 1), "frames_per_cpu_second": round(frames / cpu, 1)}
+    found["speedup"] = round(found["compiled"]["frames_per_second"] / found["plain"]["frames_per_second"], 2)
+    return found
+
+
+def main() -> None:
+    """Run, print a table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "training.json")
+    options = parser.parse_args()
+    torch.set_num_threads(set_threads(options.threads))
+    results = []
+    print("frames/s            compiled      plain   ratio")
+    for name, beads, frames, features, blocks, cutoff, size in CASES:
+        found = measure(beads, frames, features, blocks, cutoff, size)
+        rates = [found[way]["frames_per_second"] for way in ("compiled", "plain")]
+        print(f"{name}: {rates[0]:.0f} {rates[1]:.0f} {found['speedup']:.1f}x")
+        case = {"case": name, "beads": beads, "batch": frames, "features": features, "blocks": blocks}
+        results.append(case | {"cutoff_angstrom": cutoff} | found)
+    load = os.getloadavg()[0]
+    if load > 1.5 * options.threads:
+        print(f"the machine is busy (load {load:.1f}): rates are too low, the ratio is fair")
+    about = {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "threads": options.threads,
+        "load_average": round(load, 1),
+        "date": datetime.date.today().isoformat(),
+        "mdflash": __version__,
+        "torch": torch.__version__,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(about | {"cases": results}, indent=2) + "\n")
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()

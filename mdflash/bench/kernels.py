@@ -1,0 +1,149 @@
+"""Compiled kernels of the measurements: the machine's limits, and the parts of a step, each repeated on its own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mdflash.integrators.cpu import after_force, before_force
+from mdflash.kernels import njit, prange
+from mdflash.neighbors.cpu import moved_too_far, rebuild
+from mdflash.potentials.priors.cpu import Listed
+from mdflash.potentials.schnet.arrays import make_pairs, make_work
+from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
+from mdflash.potentials.schnet.dense import activate, multiply
+from mdflash.potentials.schnet.simd import fma, lanes, load, store
+from mdflash.propagate.replica import prior_forces
+
+
+@njit(cache=True, parallel=True)
+def triad(a, b, c):
+    """a = b + 3 c, of long arrays."""
+    for i in prange(a.shape[0]):
+        a[i] = b[i] + 3.0 * c[i]
+
+
+@njit(cache=True, parallel=True)
+def chains(data, threads, rounds):
+    """Ten independent chains of multiply-adds in every thread; `data` holds 16 vectors for each."""
+    width = lanes(data)
+    for thread in prange(threads):
+        at = np.int64(thread) * 16 * width
+        a, b = load(data, at), load(data, at + width)
+        # ten starts that a compiler cannot know to be alike
+        at += 2 * width
+        c0, c1, c2 = load(data, at), load(data, at + width), load(data, at + 2 * width)
+        c3, c4, c5 = load(data, at + 3 * width), load(data, at + 4 * width), load(data, at + 5 * width)
+        c6, c7, c8 = load(data, at + 6 * width), load(data, at + 7 * width), load(data, at + 8 * width)
+        c9 = load(data, at + 9 * width)
+        for _ in range(rounds):
+            c0, c1, c2, c3, c4 = fma(c0, a, b), fma(c1, a, b), fma(c2, a, b), fma(c3, a, b), fma(c4, a, b)
+            c5, c6, c7, c8, c9 = fma(c5, a, b), fma(c6, a, b), fma(c7, a, b), fma(c8, a, b), fma(c9, a, b)
+        store(data, at, c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9)
+
+
+@njit(cache=True, parallel=True)
+def lists(table, layout, skin, box, x, times):
+    """Build every replica's list for the pairs of `table` (`Nonbonded` or `Networks`), `times` times."""
+    for r in prange(layout.system.shape[0]):
+        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
+        if table.cutoff[system] > 0.0:
+            row = table.first[system] + system
+            exclusion_start = table.exclusion_start[row : row + b - a + 1]
+            start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
+            reach = table.cutoff[system] + skin
+            for _ in range(times):
+                neighbor = rebuild(x[a:b], reach, box, exclusion_start, table.exclusion, start, neighbor)
+
+
+@njit(cache=True, parallel=True)
+def priors(distance, angle_cosine, angle, dihedral, nonbonded, biases, layout, skin, box, x, times):
+    """Evaluate every replica's priors and biases, `times` times."""
+    for r in prange(layout.system.shape[0]):
+        listed = Listed(distance, angle_cosine, angle, dihedral)
+        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
+        row = nonbonded.first[system] + system
+        start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
+        if nonbonded.cutoff[system] > 0.0:
+            neighbor = rebuild(
+                x[a:b], nonbonded.cutoff[system] + skin, box, nonbonded.exclusion_start[row : row + b - a + 1],
+                nonbonded.exclusion, start, neighbor,
+            )  # fmt: skip
+        f = np.empty((b - a, 3))
+        for _ in range(times):
+            prior_forces(listed, nonbonded, biases, system, r, box, start, neighbor, x[a:b], f)
+
+
+@njit(cache=True, parallel=True)
+def integrator(s, layout, kT, skin, x, v, f, times):
+    """Make `times` steps of every replica under constant forces, with the check of the neighbour list."""
+    for r in prange(layout.system.shape[0]):
+        a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+        y, u, begin = x[a:b].copy(), v[a:b].copy(), x[a:b].copy()
+        for step in range(times):
+            before_force(s, y, u, f[a:b], layout.mass[a:b], kT[r], 1, layout.replica_id[r], step)
+            after_force(s, u, f[a:b], layout.mass[a:b])
+            if moved_too_far(y, begin, skin):
+                y[:], u[:] = x[a:b], v[a:b]
+
+
+def _network_kernel(team):
+    """Compile the repeated evaluation of one replica's network, by one thread or by all."""
+
+    @njit(cache=True)
+    def repeat(networks, system, skin, box, x, times):
+        n = x.shape[0]
+        row = networks.first[system] + system
+        exclusion_start = networks.exclusion_start[row : row + n + 1]
+        start, neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
+        reach = networks.cutoff[system] + skin
+        neighbor = rebuild(x, reach, box, exclusion_start, networks.exclusion, start, neighbor)
+        pairs, work = make_pairs(networks, system, neighbor.shape[0]), make_work(networks, system, n)
+        f = np.zeros((n, 3))
+        for _ in range(times):
+            if team:
+                evaluate_together(networks, system, box, start, neighbor, x, pairs, work, f)
+            else:
+                evaluate_alone(networks, system, box, start, neighbor, x, pairs, work, f)
+
+    return repeat
+
+
+_one_network_alone = _network_kernel(team=False)
+_one_network_together = _network_kernel(team=True)
+
+
+@njit(cache=True, parallel={"prange": True, "numpy": False})
+def network_of_each(networks, layout, skin, box, x, times):
+    """Evaluate every replica's network, `times` times, each replica by one thread."""
+    for r in prange(layout.system.shape[0]):
+        if networks.cutoff[layout.system[r]] > 0.0:
+            a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+            _one_network_alone(networks, layout.system[r], skin, box, x[a:b], times)
+
+
+@njit(cache=True)
+def network_together(networks, layout, skin, box, x, times):
+    """As `network_of_each`, every replica by all threads."""
+    for r in range(layout.system.shape[0]):
+        if networks.cutoff[layout.system[r]] > 0.0:
+            a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+            _one_network_together(networks, layout.system[r], skin, box, x[a:b], times)
+
+
+@njit(cache=True, parallel={"prange": True, "numpy": False})
+def dense(layers, data, activation, widest, rows, times):
+    """The dense layers alone, forward and back, of `rows` [tasks] beads each (whole tiles).
+
+    layers [J, 6]: n_in, n_out, the weights forward and backward, the bias, and whether an activation follows.
+    """
+    for task in prange(rows.shape[0]):
+        n = rows[task]
+        a, b = np.zeros(n * widest, data.dtype), np.zeros(n * widest, data.dtype)
+        slopes = np.zeros(n * widest, data.dtype)
+        for _ in range(times):
+            for k in range(layers.shape[0]):
+                n_in, n_out = layers[k, 0], layers[k, 1]
+                multiply(a, 0, n_in, data, layers[k, 2], layers[k, 4], b, 0, n_out, n, 0, n, False)
+                if layers[k, 5]:
+                    activate(activation, b, 0, slopes, 0, n_out, n, 0, n)
+                multiply(a, 0, n_out, data, layers[k, 3], -1, b, 0, n_in, n, 0, n, False)

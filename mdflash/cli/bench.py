@@ -1,0 +1,43 @@
+"""`mdflash bench`: how fast a run is here, and where its time goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    file: Annotated[
+        str, typer.Argument(help="a system.yaml, or the name of a shipped system", metavar="FILE")
+    ] = "chignolin",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="override a key: --set replicas.count=8"),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="of wall time for each of about a dozen measurements")] = 2.0,
+    json_: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="write all numbers there as well", show_default=False)
+    ] = None,
+) -> None:
+    """Measure speed, time by term, memory and the best batch size of a run; nothing else is written."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mdflash.bench.report import bench as measure
+    from mdflash.bench.report import rows
+    from mdflash.config.load import locate
+    from mdflash.io.files import atomic_write_json
+
+    console = Console()
+    with console.status("starting") as status:
+        report = measure(locate(file), set_ or [], seconds, said=lambda what: status.update(f"measuring: {what}"))
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows(report):
+        table.add_row(f"[bold]{name}[/]", value)
+    console.rule(f"[bold]mdflash {report.version}[/]  {report.name}")
+    console.print(table)
+    if json_ is not None:
+        atomic_write_json(json_, report.as_data())
+        console.print(f"wrote {json_}")
