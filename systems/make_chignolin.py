@@ -92,7 +92,7 @@ def relax(topology: app.Topology, positions: unit.Quantity) -> unit.Quantity:
     integrator.setRandomNumberSeed(SEED)
     platform = mm.Platform.getPlatformByName("CPU")
     properties = {"Threads": "1", "DeterministicForces": "true"}
-    simulation = app.Engine(topology, system, integrator, platform, properties)
+    simulation = app.Simulation(topology, system, integrator, platform, properties)
     context = simulation.context
     context.setPositions(positions)
     for k_torsion in (1_000.0, 200.0):

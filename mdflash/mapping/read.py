@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,23 +24,36 @@ FORMATS = (".pdb", ".ent", ".cif", ".mmcif", ".gro")
 
 @dataclass(frozen=True)
 class Residue:
-    """One protein residue of a structure file.
+    """One protein residue, or terminal cap, of a structure file.
 
     Attributes:
         name: three letters; protonation states carry their parent's name (HIE is HIS).
         number: as in the file.
         chain: chain id; chains without one get A, B, ...
         chain_index: counts the file's chains; two chains of one id differ here.
-        ca: row of its CA atom in `Structure.positions`.
-        heavy: rows of its atoms other than hydrogen.
+        atoms: atom name -> row in `Structure.positions`, of its atoms other than hydrogen.
     """
 
     name: str
     number: int
     chain: str
     chain_index: int
-    ca: int
-    heavy: IntArray
+    atoms: Mapping[str, int]
+
+    @property
+    def ca(self) -> int:
+        """Row of its CA atom; caps have none."""
+        return self.atoms["CA"]
+
+    @property
+    def heavy(self) -> IntArray:
+        """Rows of its atoms other than hydrogen."""
+        return np.array(list(self.atoms.values()), np.int64)
+
+    @property
+    def place(self) -> str:
+        """The residue as a person would name it: 'TYR 2 of chain A'."""
+        return f"{self.name} {self.number} of chain {self.chain}"
 
 
 @dataclass(frozen=True)
@@ -49,13 +63,17 @@ class Structure:
     Attributes:
         file: where it came from.
         residues: protein residues, in the file's order.
+        with_caps: as `residues`, with the terminal caps (ACE, NME, ...) among them.
         positions: [F, atoms, 3] Å, all models of the file and all its atoms.
+        bonds: [bonds, 2] rows of atoms that a standard residue, its neighbours or the file itself bond.
         notes: what was skipped or looks odd, for people.
     """
 
     file: Path
     residues: tuple[Residue, ...]
+    with_caps: tuple[Residue, ...]
     positions: FloatArray
+    bonds: IntArray
     notes: tuple[str, ...]
 
     @property
@@ -71,7 +89,7 @@ class Structure:
 def read_structure(file: Path, also_known: frozenset[str] = frozenset()) -> Structure:
     """Read the protein of a PDB, mmCIF or GRO file.
 
-    Waters, ions and terminal caps are skipped and noted. Of alternate locations the first is read.
+    Waters and ions are skipped and noted. Of alternate locations the first is read.
 
     Args:
         file: the structure; several models become several frames.
@@ -84,41 +102,45 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset()) -> Stru
     trajectory = _load(file)
     positions = np.asarray(trajectory.xyz, np.float64) * 10.0  # nm to Å
     residues: list[Residue] = []
+    with_caps: list[Residue] = []
     skipped: Counter[str] = Counter()
     unknown: dict[str, str] = {}
     for residue in trajectory.topology.residues:
         name = str(residue.name).strip().upper()
         name = SAME_RESIDUE.get(name, name)
         chain = str(residue.chain.chain_id or "").strip() or _letter(residue.chain.index)
-        place = f"{name} {residue.resSeq} of chain {chain}"
+        atoms = {str(a.name): int(a.index) for a in residue.atoms if not _is_hydrogen(a)}
+        found = Residue(name, int(residue.resSeq), chain, residue.chain.index, atoms)
+        place = found.place
         if name in also_known or name in RESIDUE_MASS:
-            ca = [a.index for a in residue.atoms if a.name == "CA"]
-            if not ca:
+            if "CA" not in atoms:
                 raise InputError(
                     f"residue {place} has no CA atom; complete the structure (PDBFixer adds missing atoms) "
                     "or remove the residue",
                     file=file,
                 )
-            heavy = [a.index for a in residue.atoms if not _is_hydrogen(a)]
-            residues.append(
-                Residue(name, int(residue.resSeq), chain, residue.chain.index, ca[0], np.array(heavy, np.int64))
-            )
+            residues.append(found)
+            with_caps.append(found)
         elif name in WATERS:
             skipped["waters"] += 1
         elif name in IONS and residue.n_atoms == 1:
             skipped["ions"] += 1
         elif name in CAPS:
-            skipped[f"cap {name}"] += 1
+            with_caps.append(found)
         else:
             unknown.setdefault(name, place)
     if unknown:
         raise InputError(_about_unknown(unknown, also_known), file=file)
     if not residues:
-        there = ", ".join(f"{count} {what}" for what, count in skipped.items()) or "nothing"
+        skipped["caps"] = len(with_caps)
+        there = ", ".join(f"{count} {what}" for what, count in skipped.items() if count) or "nothing"
         raise InputError(f"holds no protein (found {there}); a structure with amino acids is due", file=file)
-    _check_finite(file, residues, positions, trajectory.topology)
+    _check_finite(file, with_caps, positions, trajectory.topology)
+    bonds = np.array([sorted((a.index, b.index)) for a, b in trajectory.topology.bonds], np.int64).reshape(-1, 2)
     notes = [f"skipped {count} {what}" for what, count in skipped.items()]
-    return Structure(file, tuple(residues), positions, tuple(notes))
+    if (split := _split_residues(file)) > 0:
+        notes.append(f"{split} residues have alternate locations; the first of each atom was read")
+    return Structure(file, tuple(residues), tuple(with_caps), positions, bonds, tuple(notes))
 
 
 def _load(file: Path) -> Any:
@@ -164,6 +186,19 @@ def _bad_atom_line(file: Path) -> int | None:
     return None
 
 
+def _split_residues(file: Path) -> int:
+    """How many residues of a PDB file have an atom in several places."""
+    if file.suffix.lower() not in (".pdb", ".ent"):
+        return 0
+    places: Counter[str] = Counter()
+    for line in file.read_text(errors="replace").splitlines():
+        if line.startswith("ENDMDL"):
+            break
+        if line.startswith(("ATOM", "HETATM")) and line[16:17].strip():
+            places[line[12:16] + line[17:27]] += 1
+    return len({atom[4:] for atom, count in places.items() if count > 1})
+
+
 def _letter(index: int) -> str:
     return chr(ord("A") + index % 26)
 
@@ -187,7 +222,7 @@ def _about_unknown(unknown: dict[str, str], also_known: frozenset[str]) -> str:
 
 def _check_finite(file: Path, residues: list[Residue], positions: FloatArray, topology: Any) -> None:
     for residue in residues:
-        rows = np.append(residue.heavy, residue.ca)
+        rows = residue.heavy
         bad = np.argwhere(~np.isfinite(positions[:, rows]).all(axis=2))
         if len(bad):
             model, row = bad[0]

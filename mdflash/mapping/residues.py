@@ -27,6 +27,9 @@ SAME_RESIDUE: Final[Mapping[str, str]] = MappingProxyType(
 )  # fmt: skip
 """Protonation states and disulfides, which one bead per residue does not tell apart."""
 
+ELEMENT_MASS: Final[Mapping[str, float]] = MappingProxyType({"C": 12.011, "N": 14.007, "O": 15.999, "S": 32.06})
+"""Of the heavy atoms of the twenty amino acids and the caps, whose names begin with their element."""
+
 PARENT_RESIDUE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "MSE": "MET", "SEP": "SER", "TPO": "THR", "PTR": "TYR", "HYP": "PRO", "PCA": "GLU", "CSO": "CYS",

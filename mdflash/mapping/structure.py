@@ -1,19 +1,36 @@
-"""From a structure file to beads: one bead per residue, at its CA."""
+"""From a structure file to beads.
+
+==========  ================================================================================================
+mapping     beads
+==========  ================================================================================================
+ca          one for each residue, at its CA; its type is the residue's name
+heavy       every atom but hydrogens, caps too; types are RESIDUE-ATOM, as in ALA-CB
+five-bead   N, CA, CB, C, O of each residue (glycine has no CB), with the types and interaction lists of mlcg
+file.yaml   as the file says, see `mdflash.mapping.custom`
+==========  ================================================================================================
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mdflash.config.quantity import plain_word
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefield import ForceField
+from mdflash.mapping.beads import BeadMap, make_beads, refuse_long_bonds
+from mdflash.mapping.custom import CustomMapping
+from mdflash.mapping.fivebead import five_bead
+from mdflash.mapping.interactions import from_bonds, pairs_apart
 from mdflash.mapping.read import Structure, read_structure
-from mdflash.mapping.residues import RESIDUE_MASS
+from mdflash.mapping.residues import ELEMENT_MASS, RESIDUE_MASS
 from mdflash.system import FloatArray, System
 
+NONBONDED_BONDS = {"ca": 3, "five-bead": 5}
+"""At least so many bonds lie between the pairs of mlcg's list "non_bonded"."""
 CHAIN_BREAK = 4.5
 """Å; consecutive CA atoms are 3.8 Å apart (2.9 Å across a cis bond)."""
 
@@ -36,28 +53,73 @@ def map_structure(file: Path, mapping: str = "ca", forcefield: ForceField | None
     """Read a PDB, mmCIF or GRO file and map it to beads.
 
     Args:
-        file: all-atom or CA-only structure; several models become several frames.
-        mapping: "ca", one bead per residue at its CA; the bead's type is the residue's name.
+        file: structure; several models become several frames.
+        mapping: "ca", "heavy", "five-bead", or the path of a mapping file.
         forcefield: where given, its masses are taken and its bead types must cover the structure.
-            Otherwise beads weigh what their residues weigh on average.
+            Otherwise CA beads weigh what their residues weigh on average, others what their atoms weigh.
         name: of the System; default: the file's name.
 
     Raises:
-        InputError: the file (see `read_structure`), or a mapping other than "ca".
-        ForceFieldError: a residue for which the force field has no bead type, or nobody a mass.
+        InputError: the file (see `read_structure`), a missing atom, or an unknown mapping.
+        ForceFieldError: a bead type that the force field does not have, or nobody a mass for.
     """
-    if mapping != "ca":
+    known = frozenset(t.name for t in forcefield.bead_types) if forcefield and mapping == "ca" else frozenset()
+    structure = read_structure(file, known)
+    beads = bead_map(structure, mapping, forcefield, name)
+    positions = beads.positions(structure.positions)
+    return Mapped(beads.system, positions, (*beads.notes, *chain_breaks(beads.system, positions)))
+
+
+def bead_map(structure: Structure, mapping: str, forcefield: ForceField | None = None, name: str = "") -> BeadMap:
+    """Which atoms become which beads, with the interactions that the force field asks for (all, without one).
+
+    Arguments and errors as for `map_structure`.
+    """
+    if mapping == "ca":
+        beads = _ca(structure, forcefield, name)
+    elif mapping == "heavy":
+        beads = _heavy(structure, name)
+    elif mapping == "five-bead":
+        beads = five_bead(structure, name)
+    elif Path(mapping).suffix in (".yaml", ".yml"):
+        beads = CustomMapping(Path(mapping)).apply(structure, name)
+    else:
         raise InputError(
-            f"mapping '{mapping}' cannot be built from a structure file; known: ca. A force field with another "
-            "mapping brings its molecules along: write `structure: FORCEFIELD/systems/NAME.safetensors`",
-            file=file,
+            f"mapping '{mapping}' is not known: ca, heavy, five-bead, or the path of a mapping file (.yaml). A force "
+            "field with mapping 'none' brings its molecules along: "
+            "write `structure: FORCEFIELD/systems/NAME.safetensors`",
+            file=structure.file,
         )
-    known = frozenset(t.name for t in forcefield.bead_types) if forcefield else frozenset()
-    return map_to_ca(read_structure(file, known), forcefield, name)
+    system = beads.system
+    lists = dict(system.interactions) or from_bonds(system.n_beads, system.bonds)
+    if forcefield is None:
+        return replace(beads, system=replace(system, interactions={k: rows for k, rows in lists.items() if len(rows)}))
+    forcefield.type_indices(system)
+    if mapping in NONBONDED_BONDS:
+        lists["non_bonded"] = pairs_apart(system.n_beads, system.bonds, NONBONDED_BONDS[mapping])
+    if mapping == "ca" and "dihedrals" in lists:
+        lists["pseudo_ca_dihedral"] = lists["dihedrals"]
+    wanted = {t.name for t in forcefield.terms if t.keyed_by == "types"}
+    wanted |= {name for n in forcefield.networks for name in n.hyperparameters.get("exclude_interactions", ())}
+    masses = {t.name: t.mass for t in forcefield.bead_types if t.mass is not None}
+    system = replace(
+        system,
+        masses=np.array([masses.get(t, m) for t, m in zip(system.types, system.masses, strict=True)]),
+        interactions={key: rows for key, rows in lists.items() if key in wanted},
+    )
+    return replace(beads, system=system)
 
 
 def map_to_ca(structure: Structure, forcefield: ForceField | None = None, name: str = "") -> Mapped:
-    """As `map_structure`, for a structure that was read already."""
+    """A structure that was read already, one bead per residue, without lists of interactions."""
+    beads = _ca(structure, forcefield, name)
+    if forcefield is not None:
+        forcefield.type_indices(beads.system)
+    positions = beads.positions(structure.positions)
+    return Mapped(beads.system, positions, (*beads.notes, *chain_breaks(beads.system, positions)))
+
+
+def _ca(structure: Structure, forcefield: ForceField | None, name: str) -> BeadMap:
     residues = structure.residues
     masses = dict(RESIDUE_MASS)
     if forcefield is not None:
@@ -65,32 +127,55 @@ def map_to_ca(structure: Structure, forcefield: ForceField | None = None, name: 
     for residue in residues:
         if residue.name not in masses:
             raise ForceFieldError(
-                f"residue {residue.name} {residue.number} of chain {residue.chain} has no mass: "
+                f"residue {residue.place} has no mass: "
                 f"add one to bead_types, as in `{residue.name}: {{index: 0, mass: 110 Da}}`",
                 file=structure.file,
             )
     chain = np.array([r.chain_index for r in residues])
     first = np.flatnonzero(chain[1:] == chain[:-1])
-    bonds = np.stack([first, first + 1], axis=1)
-    system = System(
-        name=name or plain_word(structure.file.stem),
-        types=tuple(r.name for r in residues),
-        bead_names=("CA",) * len(residues),
-        residue_index=np.arange(len(residues)),
-        residue_names=tuple(r.name for r in residues),
-        residue_ids=tuple(r.number for r in residues),
-        chain_ids=tuple(r.chain for r in residues),
-        masses=np.array([masses[r.name] for r in residues]),
-        bonds=bonds,
+    caps = Counter(r.name for r in structure.with_caps if r not in residues)
+    return make_beads(
+        structure,
+        residues,
+        [("CA", r.name, masses[r.name], [r.ca]) for r in residues],
+        owner=np.arange(len(residues)),
+        bonds=np.stack([first, first + 1], axis=1),
+        name=name,
+        notes=tuple(f"skipped {count} cap {cap}" for cap, count in caps.items()),
     )
-    if forcefield is not None:
-        forcefield.type_indices(system)
-    positions = np.ascontiguousarray(structure.positions[:, [r.ca for r in residues]])
-    return Mapped(system, positions, (*structure.notes, *_chain_breaks(system, positions)))
 
 
-def _chain_breaks(system: System, positions: FloatArray) -> list[str]:
-    i, j = system.bonds.T
+def _heavy(structure: Structure, name: str) -> BeadMap:
+    residues = structure.with_caps
+    atoms = [(atom, row, k) for k, r in enumerate(residues) for atom, row in r.atoms.items()]
+    bead_of = {row: bead for bead, (_, row, _) in enumerate(atoms)}
+    bonds = np.array(
+        [(bead_of[i], bead_of[j]) for i, j in structure.bonds.tolist() if i in bead_of and j in bead_of], np.int64
+    ).reshape(-1, 2)
+    for bead in np.setdiff1d(np.arange(len(atoms)), bonds).tolist():
+        atom, _, k = atoms[bead]
+        raise InputError(
+            f"atom {atom} of residue {residues[k].place} is bonded to nothing: its name or the residue's is not "
+            "the standard one, or atoms are missing; PDBFixer mends both",
+            file=structure.file,
+        )
+    beads = make_beads(
+        structure,
+        residues,
+        [(atom, f"{residues[k].name}-{atom}", ELEMENT_MASS[atom[0]], [row]) for atom, row, k in atoms],
+        owner=np.array([k for _, _, k in atoms]),
+        bonds=bonds,
+        name=name,
+    )
+    refuse_long_bonds(structure, beads)
+    return beads
+
+
+def chain_breaks(system: System, positions: FloatArray) -> list[str]:
+    """What to say about CA beads that follow each other but lie too far apart, in the first of positions [F, N, 3]."""
+    ca = np.array(system.bead_names) == "CA"
+    bonds = system.bonds[ca[system.bonds].all(axis=1)]
+    i, j = bonds.T
     length = np.linalg.norm(positions[0, j] - positions[0, i], axis=1)
     return [
         f"chain break: {system.bead_label(int(i[k]))} and {system.bead_label(int(j[k]))} are {length[k]:.1f} Å "

@@ -199,5 +199,5 @@ def test_folder_instead_of_file(tmp_path: Path) -> None:
 
 
 def test_other_mapping(write) -> None:
-    with pytest.raises(InputError, match=r"mapping 'five-bead'.*NAME\.safetensors"):
-        map_structure(write(pdb(PEPTIDE)), mapping="five-bead")
+    with pytest.raises(InputError, match=r"mapping 'none'.*NAME\.safetensors"):
+        map_structure(write(pdb(PEPTIDE)), mapping="none")

@@ -1,0 +1,74 @@
+"""`mdflash sample`: all-atom simulations, mapped to beads while they run, become a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mdflash.data.recipe import SampleRecipe
+    from mdflash.data.schedule import Progress
+
+
+def sample(
+    recipe: Annotated[Path, typer.Argument(help="What to sample: a recipe.yaml.", show_default=False)],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build and map everything, say how long it takes, and write nothing.")
+    ] = False,
+) -> None:
+    """Sample molecules all-atom (ff14SB, implicit solvent) into a dataset of beads and forces.
+
+    The same command goes on where it was stopped.
+    """
+    from mdflash.data.dataset import load_dataset
+    from mdflash.data.recipe import load_recipe
+    from mdflash.data.sample import sample as carry_out
+
+    plan = load_recipe(recipe)
+    if dry_run:
+        _show_plan(plan)
+        return
+    folder = carry_out(plan, typer.echo, _show_progress)
+    found = load_dataset(folder)
+    size = sum(t.file.stat().st_size for m in found.molecules for t in m.trajectories)
+    typer.echo(f"{folder}: {found.n_frames} frames, {size / 1e6:.1f} MB")
+
+
+def _show_plan(plan: SampleRecipe) -> None:
+    from mdflash.data.sample import prepare, speed
+
+    hours = 0.0
+    for molecule in prepare(plan):
+        system = molecule.beads.system
+        count = plan.walkers * len(plan.temperatures)
+        rate = speed(molecule, plan)
+        hours += count * plan.length / rate / 3600 / plan.processes
+        typer.echo(
+            f"{molecule.name}: {len(molecule.groups)} atoms, {system.n_beads} beads ({plan.mapping}); "
+            f"{count} walkers of {plan.frames} frames, {rate * 86.4:.0f} ns/day each"
+        )
+        for name, rows in system.interactions.items():
+            typer.echo(f"  {len(rows)} {name}")
+    typer.echo(
+        f"about {duration(hours * 3600)} with {plan.processes} processes on as many idle cores, into {plan.folder}\n"
+        "Dry run: nothing was written."
+    )
+
+
+def _show_progress(progress: Progress) -> None:
+    rate = progress.new / progress.seconds
+    typer.echo(
+        f"{100 * progress.done / progress.total:5.1f} %  {progress.walker.label}: {progress.frames} frames; "
+        f"{rate:.1f} frames/s, {duration(progress.seconds_left)} left"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A stretch of wall time as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

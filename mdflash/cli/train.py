@@ -1,0 +1,167 @@
+"""`mdflash train` and `mdflash fit`: a dataset becomes a force field."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from mdflash.distributed import Ranks
+    from mdflash.training.run import PreparedTraining
+    from mdflash.training.trainer import Trainer
+
+RecipeFile = Annotated[Path, typer.Argument(help="What to train: a recipe.yaml.", metavar="RECIPE", show_default=False)]
+
+
+def train(
+    recipe: RecipeFile,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and check everything, time a step, and write nothing.")
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads; same number, same bits.", show_default="all cores"),
+    ] = None,
+) -> None:
+    """Train a SchNet on the forces of a dataset; the same command goes on where it was stopped.
+
+    On many processors: torchrun --nproc-per-node N -m mdflash train RECIPE.
+    """
+    from mdflash.distributed import join
+
+    with join() as ranks:
+        _train(recipe, dry_run, threads, ranks)
+
+
+def fit(
+    recipe: RecipeFile,
+    out: Annotated[Path, typer.Option(help="The force field folder to write.", show_default=False)],
+) -> None:
+    """Fit the priors of RECIPE by Boltzmann inversion, with a picture of each fit; no training."""
+    from mdflash.forcefield import save_forcefield
+    from mdflash.io.files import storage_errors
+    from mdflash.training.plots import plot_priors
+    from mdflash.training.recipe import load_recipe
+    from mdflash.training.run import read_priors
+
+    _, priors, fits = read_priors(load_recipe(recipe))
+    with storage_errors(out):
+        save_forcefield(out, priors)
+        pictures = plot_priors(out / "pictures", fits, priors)
+    typer.echo(f"wrote {out}: " + ", ".join(f"{len(t.keys)} {t.name}" for t in priors.terms))
+    for picture in pictures:
+        typer.echo(f"  {picture}")
+
+
+def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None:
+    from mdflash.training.recipe import load_recipe
+
+    plan = load_recipe(file)
+
+    # heavy, and of no use to a recipe that is not valid
+    import torch
+    from rich.console import Console
+
+    from mdflash.propagate.compiled import set_threads
+    from mdflash.training.run import make_trainer, prepare_training, train, write_head
+
+    torch.set_num_threads(set_threads(threads or ranks.threads))
+    console = Console(quiet=ranks.rank > 0)
+    prepared = prepare_training(plan)
+    _show_plan(prepared, console)
+    if dry_run:
+        seconds = make_trainer(prepared, ranks).time_step()
+        rate = plan.training.batch / seconds
+        minutes = prepared.data.count(False) / rate / 60
+        console.print(f"a step: {1e3 * seconds:.0f} ms; {rate:,.0f} frames/s; {minutes:.1f} minutes an epoch")
+        console.print("Dry run: nothing was written.")
+        return
+    if ranks.rank == 0:
+        write_head(prepared)
+    with _signals() as received, _Bar(console) as bar:
+        folder, trainer = train(prepared, ranks, bar.show, lambda: bool(received))
+    p = trainer.progress
+    console.print(
+        f"{p.epoch} epochs, {p.step:,} steps; lowest validation loss {p.best:.5g}, after epoch {p.best_epoch}\n"
+        f"wrote {folder}\nnext: mdflash validate {folder} --against {plan.data.dataset[0]}"
+    )
+
+
+def _show_plan(prepared: PreparedTraining, console: Console) -> None:
+    from rich.table import Table
+
+    recipe, data = prepared.recipe, prepared.data
+    n = recipe.network
+    rows = {
+        "molecules": ", ".join(f"{m.system.name} ({m.system.n_beads} beads)" for m in data.molecules),
+        "frames": f"{data.count(False):,} for training, {data.count(True):,} held out",
+        "priors": ", ".join(f"{len(t.keys)} {t.name}" for t in prepared.priors.terms) or "none",
+        "network": f"SchNet, {n.features} features, {n.blocks} blocks, cutoff {n.cutoff:g} Å",
+        "loss of the priors alone": f"{prepared.loss_without_network():.5g} (kcal/mol/Å)², on the frames held out",
+        "folder": str(recipe.output),
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/]", value)
+    console.print(table)
+    for note in data.notes:
+        console.print(f"[yellow]note[/] {note}")
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals to stop that came; a second one of a kind ends the process at once."""
+    received: list[int] = []
+
+    def catch(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    previous = {n: signal.signal(n, catch) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Bar:
+    """The progress bar: epoch, losses, time left."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("at most"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+            refresh_per_second=2,
+        )
+        self._task = self._bar.add_task("compiling the kernels", total=None)
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def show(self, trainer: Trainer) -> None:
+        p, epochs = trainer.progress, trainer.settings.epochs
+        best = f", best {p.best:.5g}" if p.best_epoch else ""
+        self._bar.update(
+            self._task,
+            total=epochs * trainer.steps_per_epoch,
+            completed=p.step,
+            description=f"epoch {p.epoch + 1} of {epochs}: loss {p.squares / p.components:.5g}{best}",
+        )

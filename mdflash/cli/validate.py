@@ -1,0 +1,90 @@
+"""`mdflash validate`: a force field against the data it should reproduce."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def validate(
+    forcefield: Annotated[str, typer.Argument(help="Force field folder, or the name of a shipped one.")],
+    against: Annotated[Path, typer.Option(help="Dataset folder.", show_default=False)],
+    temperature: Annotated[str, typer.Option(help="Of the simulation, and of the data compared.")] = "300 K",
+    replicas: Annotated[int, typer.Option(min=2, help="Simulations, started from frames of the data.")] = 64,
+    length: Annotated[str, typer.Option(help="Of each simulation.")] = "10 ns",
+    settling: Annotated[str, typer.Option(help="Left out at the start of each.")] = "1 ns",
+    timestep: Annotated[str, typer.Option(help="One step.")] = "4 fs",
+    friction: Annotated[str, typer.Option(help="Coupling to the bath.")] = "1 /ps",
+    interval: Annotated[str, typer.Option(help="Between frames.")] = "2 ps",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of report.html and report.json.", show_default="runs/validate-NAME")
+    ] = None,
+) -> None:
+    """Simulate with FORCEFIELD and compare free energies, structure and fluctuations with a dataset."""
+    from mdflash import __version__
+    from mdflash.cli.arguments import forcefield_folder
+    from mdflash.data.dataset import load_dataset
+    from mdflash.errors import InputError
+    from mdflash.forcefield import load_forcefield
+    from mdflash.units import parse
+
+    def quantity(option: str, text: str, dimension: str) -> float:
+        try:
+            value = parse(text, dimension)
+        except ValueError as error:
+            raise InputError(f"{option}: {error}") from None
+        if value <= 0 and option != "--settling":
+            raise InputError(f"{option} must be positive, found '{text}'")
+        return value
+
+    given = {
+        "temperature": quantity("--temperature", temperature, "temperature"),
+        "length": quantity("--length", length, "time"),
+        "settling": quantity("--settling", settling, "time"),
+        "timestep": quantity("--timestep", timestep, "time"),
+        "friction": quantity("--friction", friction, "rate"),
+        "interval": quantity("--interval", interval, "time"),
+    }
+    if given["length"] < 10 * given["interval"]:
+        raise InputError(f"--length {length} holds less than 10 frames, one every {interval}; simulate longer")
+    ff = load_forcefield(forcefield_folder(forcefield))
+    dataset = load_dataset(against)
+    folder = out or Path.cwd() / "runs" / f"validate-{ff.name}"
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mdflash.analysis.validate import validate as carry_out
+    from mdflash.analysis.validate_report import write_report
+    from mdflash.analysis.validate_simulate import SimulationPlan
+    from mdflash.propagate.compiled import set_threads
+
+    set_threads(threads)
+    plan = SimulationPlan(replicas=replicas, seed=seed, **given)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("left"), TimeRemainingColumn(compact=True))
+    with Progress(*columns) as bar:
+        task = bar.add_task("simulating", total=plan.steps)
+        found = carry_out(
+            ff, dataset, plan, lambda name, step: bar.update(task, completed=step, description=f"simulating {name}")
+        )
+    about = {
+        "force field": f"{ff.name} ({ff.digest[:16]})",
+        "data": str(against),
+        "temperature": f"{plan.temperature:g} K",
+        "mdflash": __version__,
+    }
+    page = write_report(folder, f"{ff.name} against {against.name}", about, found)
+    for validation in found:
+        for f in validation.findings:
+            if not f.coordinate.group:
+                typer.echo(
+                    f"{validation.molecule}  {f.coordinate.name:20s} JSD {f.model.jsd:.4f}  free energy RMSE "
+                    f"{f.model.rmse:.2f} ± {f.model.rmse_error:.2f} kcal/mol   "
+                    f"(halves of the data: {f.halves.jsd:.4f}, {f.halves.rmse:.2f})"
+                )
+        if validation.frozen:
+            typer.echo(f"{validation.molecule}: {validation.frozen} of {replicas} replicas left the finite numbers")
+    typer.echo(f"wrote {page}")

@@ -1,0 +1,294 @@
+"""One trajectory of a dataset: positions and mapped forces, compressed, appended to in blocks.
+
+    /positions   [F, N, 3] float32 Å
+    /forces      [F, N, 3] float32 kcal/mol/Å
+    /temperature [F] float32 K
+    /replica     [F] int32, only where replicas exchanged temperatures
+    /time        [F] float64 ps
+    attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed
+
+Positions are centred and rounded to 1/1024 Å, forces to 1/128 kcal/mol/Å: far below the noise of mapped forces, and it
+halves the file. `time` is written last and reads as NaN where it was never written, so frames that have a
+time are complete, whenever the writer was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.errors import InputError, StorageError
+from mdflash.io.files import storage_errors, sync_file
+from mdflash.io.superblock import mend
+from mdflash.system import FloatArray
+
+if TYPE_CHECKING:
+    import h5py
+
+VERSION = 1
+BLOCK = 256
+"""Frames per chunk; the writer adds whole chunks, since a compressed chunk that grows would be written twice."""
+POSITION_STEPS, FORCE_STEPS = 1024.0, 128.0
+_OPEN: dict[str, Any] = {"libver": ("v110", "v110"), "locking": "best-effort"}
+Float32 = npt.NDArray[np.float32]
+Aggregation = Literal["basic", "optimised"]
+
+
+class Frames(NamedTuple):
+    """Consecutive frames: positions and forces [F, N, 3], temperature and time [F], replica [F] or None."""
+
+    positions: Float32
+    forces: Float32
+    temperature: Float32
+    time: FloatArray
+    replica: npt.NDArray[np.int32] | None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A trajectory file that was looked at; frames are read when asked for.
+
+    Attributes:
+        file: its path.
+        molecule: name of its molecule.
+        n_frames: complete frames.
+        n_beads: beads per frame.
+        aggregation: how atom forces became bead forces.
+        seed: of the simulation that made it.
+    """
+
+    file: Path
+    molecule: str
+    n_frames: int
+    n_beads: int
+    aggregation: Aggregation
+    seed: int
+
+    def read(self, start: int = 0, stop: int | None = None, stride: int = 1) -> Frames:
+        """Read frames start:stop:stride.
+
+        Raises:
+            InputError: a number that is not finite, a temperature that is not positive; names file and frame.
+        """
+        part = slice(start, self.n_frames if stop is None else min(stop, self.n_frames), stride)
+        with _reading(self.file) as f:
+            frames = Frames(
+                f["positions"][part],
+                f["forces"][part],
+                f["temperature"][part],
+                f["time"][part],
+                f["replica"][part] if "replica" in f else None,
+            )
+        for name in ("positions", "forces", "temperature"):
+            values = getattr(frames, name)
+            bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+            if name == "temperature":
+                bad |= values <= 0
+            if bad.any():
+                frame = start + stride * int(np.argmax(bad))
+                raise InputError(
+                    f"frame {frame}: {name} must be {'positive' if name == 'temperature' else 'finite numbers'}, "
+                    f"found {_first_bad(values[int(np.argmax(bad))])}; leave this trajectory out or sample it again",
+                    file=self.file,
+                )
+        return frames
+
+
+def _first_bad(values: Float32) -> str:
+    flat = np.atleast_1d(values).reshape(len(np.atleast_1d(values)), -1)
+    row = int(np.argmax(~np.isfinite(flat).all(axis=1)))
+    shown = ", ".join(f"{v:g}" for v in flat[row])
+    return f"{shown} (bead {row})" if values.ndim else shown
+
+
+def open_trajectory(file: Path, molecule: str) -> Trajectory:
+    """Look at a trajectory without reading its frames.
+
+    Raises:
+        InputError: not such a file, another version, no forces, columns that do not fit each other.
+    """
+    with _reading(file) as f:
+        version = f.attrs.get("mdflash_data")
+        if version != VERSION:
+            raise InputError(
+                "is an HDF5 file, but not a trajectory of a dataset (attribute mdflash_data is missing)"
+                if version is None
+                else f"expected attribute mdflash_data = {VERSION}, found {version}; other versions are not read",
+                file=file,
+            )
+        if "forces" not in f:
+            raise InputError(
+                "frames without forces: dataset /forces is missing. Force matching needs the mapped force of "
+                "every frame, which cannot be recovered from positions; sample again with `mdflash sample`",
+                file=file,
+            )
+        for name in ("positions", "temperature", "time"):
+            if name not in f:
+                raise InputError(f"dataset /{name} is missing", file=file)
+        shape = f["positions"].shape
+        if len(shape) != 3 or shape[2] != 3 or f["forces"].shape[1:] != shape[1:]:
+            raise InputError(
+                f"/positions is {shape} and /forces {f['forces'].shape}; expected [frames, beads, 3] of both", file=file
+            )
+        return Trajectory(
+            file=file,
+            molecule=molecule,
+            n_frames=complete_frames(f),
+            n_beads=int(shape[1]),
+            aggregation=str(f.attrs.get("aggregation", "basic")),  # type: ignore[arg-type]
+            seed=int(f.attrs.get("seed", 0)),
+        )
+
+
+def complete_frames(file: h5py.File) -> int:
+    """Frames whose every column was written."""
+    columns = [file[name] for name in ("positions", "forces", "temperature", "time", "replica") if name in file]
+    shortest = min(int(column.shape[0]) for column in columns)
+    written = np.isfinite(file["time"][:shortest])
+    return shortest if written.all() else int(np.argmin(written))
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[h5py.File]:
+    """The file, also while it is written or after its writer was killed."""
+    import h5py
+
+    if not file.is_file():
+        raise InputError("no such file", file=file)
+    try:
+        opened = h5py.File(file, "r", swmr=True, locking="best-effort")
+    except OSError:
+        try:  # a process that has it open for plain reading must go on so
+            opened = h5py.File(file, "r", locking="best-effort")
+        except OSError as error:
+            raise InputError(f"cannot be read as HDF5: {error}", file=file) from None
+    with opened:
+        try:
+            yield opened
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"is damaged: {error}", file=file) from None
+
+
+class TrajectoryWriter:
+    """Append frames to a trajectory file; a killed writer loses at most what it had not flushed.
+
+    Args:
+        file: created, or cut to `frames` and gone on with.
+        n_beads: beads per frame.
+        seed, aggregation: noted in the file.
+        frames: how many frames to keep of an existing file.
+        replica: whether a replica number is stored with each frame.
+
+    Raises:
+        StorageError: the file has fewer frames than `frames` or another number of beads; it cannot be written.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        n_beads: int,
+        *,
+        seed: int,
+        aggregation: Aggregation,
+        frames: int = 0,
+        replica: bool = False,
+    ) -> None:
+        import h5py
+
+        self.file, self.n_beads = file, n_beads
+        self._pending: list[tuple[Any, ...]] = []
+        with storage_errors(file):
+            if frames:
+                mend(file)
+                self._h5 = h5py.File(file, "r+", **_OPEN)
+                found = complete_frames(self._h5)
+                if found < frames or self._h5["positions"].shape[1] != n_beads:
+                    beads = self._h5["positions"].shape[1]
+                    self._h5.close()
+                    raise StorageError(
+                        f"{file}: holds {found} frames of {beads} beads, but the checkpoint counted {frames} of "
+                        f"{n_beads}; remove the folder to start over"
+                    )
+            else:
+                self._h5 = h5py.File(file, "w", **_OPEN)
+                _create(self._h5, n_beads, {"seed": seed, "aggregation": aggregation}, replica)
+            names = ("positions", "forces", "temperature", "replica", "time")  # time last, see the module
+            self._columns = [self._h5[name] for name in names if name in self._h5]
+            for column in self._columns:
+                column.resize(frames, axis=0)
+            self._h5.swmr_mode = True
+        self._written = frames
+
+    @property
+    def frames(self) -> int:
+        """Frames so far, those not yet flushed included."""
+        return self._written + len(self._pending)
+
+    def append(
+        self, positions: FloatArray, forces: FloatArray, temperature: float, time: float, replica: int | None = None
+    ) -> None:
+        """Add a frame: positions and forces [N, 3] in Å and kcal/mol/Å, temperature in K, time in ps."""
+        x = np.round((positions - positions.mean(axis=0)) * POSITION_STEPS) / POSITION_STEPS
+        f = np.round(forces * FORCE_STEPS) / FORCE_STEPS
+        self._pending.append((x, f, temperature, *(() if replica is None else (replica,)), time))
+        if (self._written + len(self._pending)) % BLOCK == 0:
+            self._write()
+
+    def flush(self) -> None:
+        """Put everything on the disk."""
+        self._write()
+        sync_file(self.file)
+
+    def _write(self) -> None:
+        if not self._pending:
+            return
+        last = self._written + len(self._pending)
+        with storage_errors(self.file):
+            for column, rows in zip(self._columns, zip(*self._pending, strict=True), strict=True):
+                column.resize(last, axis=0)
+                column[self._written : last] = np.array(rows, column.dtype)
+                column.flush()
+        self._written, self._pending = last, []
+
+    def close(self) -> None:
+        """Write what is left and close."""
+        self._write()
+        with storage_errors(self.file):
+            self._h5.close()
+
+    def __enter__(self) -> TrajectoryWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _create(file: h5py.File, n_beads: int, attributes: Mapping[str, Any], replica: bool) -> None:
+    packed: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 6}
+    for name in ("positions", "forces"):
+        file.create_dataset(
+            name,
+            (0, n_beads, 3),
+            np.float32,
+            maxshape=(None, n_beads, 3),
+            chunks=(BLOCK, n_beads, 3),
+            fillvalue=np.nan,
+            **packed,
+        )
+    series: dict[str, Any] = {"shape": (0,), "maxshape": (None,), "chunks": (8 * BLOCK,)}
+    file.create_dataset("temperature", dtype=np.float32, fillvalue=np.nan, **series, **packed)
+    if replica:
+        file.create_dataset("replica", dtype=np.int32, fillvalue=-1, **series, **packed)
+    file.create_dataset("time", dtype=np.float64, fillvalue=np.nan, **series)
+    file.attrs["mdflash_data"] = VERSION
+    for name, value in attributes.items():
+        file.attrs[name] = value

@@ -1,0 +1,132 @@
+"""Coarse-grained frames back to all atoms: backbone, side chains, hydrogens, then energy minimization.
+
+Beads that are atoms (CA, or N, CA, CB, C, O) are held within about 0.1 Å while the rest relaxes in ff14SB with OBC2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdflash.errors import InputError
+from mdflash.mapping.allatom import create_system, relax
+from mdflash.mapping.backbone import backbone_from_ca
+from mdflash.mapping.geometry import beta_carbon
+from mdflash.mapping.peptide import complete
+from mdflash.mapping.read import Residue, Structure, read_structure
+from mdflash.system import FloatArray, IntArray
+
+CLASH = 2.5
+"""Å; heavy atoms nearer than this and more than three bonds apart clash (a short hydrogen bond is 2.6 Å)."""
+_BACKBONE = ("N", "CA", "C", "O")
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """One frame with all its atoms.
+
+    Attributes:
+        topology: OpenMM's.
+        positions: [atoms, 3] Å.
+        clashes: pairs of atoms as a person would name them, with their distance in Å.
+        wrong_hands: residues whose CA came out as a D amino acid's.
+        moved: root mean square distance of the beads from where they were, Å.
+    """
+
+    topology: Any
+    positions: FloatArray
+    clashes: tuple[tuple[str, str, float], ...]
+    wrong_hands: tuple[str, ...]
+    moved: float
+
+
+def rebuild(file: Path) -> Iterator[Rebuilt]:
+    """Every frame of a PDB file of beads with all its atoms.
+
+    Args:
+        file: one CA for each residue, or N, CA, C, O and maybe CB; several models are several frames.
+
+    Raises:
+        InputError: not such a file; openmm or pdbfixer is not installed.
+    """
+    structure = read_structure(file)
+    for residue in structure.residues:
+        if not structure.ca_only and not set(_BACKBONE) <= residue.atoms.keys():
+            missing = next(atom for atom in _BACKBONE if atom not in residue.atoms)
+            raise InputError(
+                f"residue {residue.place} has no {missing}; frames with CA alone, or with N, CA, C, O (and CB) of "
+                "every residue can be rebuilt",
+                file=file,
+            )
+    for frame in range(len(structure.positions)):
+        yield _rebuild_frame(structure, frame)
+
+
+def _rebuild_frame(structure: Structure, frame: int) -> Rebuilt:
+    x = structure.positions[frame]
+    atoms: list[dict[str, FloatArray]] = []
+    for _, group in groupby(structure.residues, key=lambda r: r.chain_index):
+        chain = list(group)
+        atoms += (
+            backbone_from_ca(x[[r.ca for r in chain]], [r.name for r in chain])
+            if structure.ca_only
+            else [{atom: x[row] for atom, row in r.atoms.items() if atom in (*_BACKBONE, "CB")} for r in chain]
+        )
+    for residue, own in zip(structure.residues, atoms, strict=True):
+        if residue.name != "GLY" and "CB" not in own:
+            own["CB"] = beta_carbon(own["N"], own["CA"], own["C"])
+    topology, start = complete(
+        [(r.name, r.number, _chain_letter(r), own) for r, own in zip(structure.residues, atoms, strict=True)]
+    )
+    row = {(a.residue.index, a.name): a.index for a in topology.atoms()}
+    held = [(row[k, atom], x[r.atoms[atom]]) for k, r in enumerate(structure.residues) for atom in r.atoms]
+    beads = np.array([atom for atom, _ in held])
+    positions = relax(create_system(topology), start, hold=beads)
+    off = positions[beads] - np.array([place for _, place in held])
+    return Rebuilt(
+        topology=topology,
+        positions=positions,
+        clashes=tuple(_clashes(topology, positions)),
+        wrong_hands=tuple(_wrong_hands(structure.residues, row, positions)),
+        moved=float(np.sqrt((off**2).sum(axis=1).mean())),
+    )
+
+
+def _chain_letter(residue: Residue) -> str:
+    """Chains of one id would become one."""
+    return chr(ord("A") + residue.chain_index % 26)
+
+
+def _clashes(topology: Any, positions: FloatArray) -> Iterator[tuple[str, str, float]]:
+    from scipy.spatial import cKDTree
+
+    atoms = list(topology.atoms())
+    heavy: IntArray = np.array([a.index for a in atoms if a.element.symbol != "H"], np.int64)
+    near: list[set[int]] = [{a.index} for a in atoms]
+    for _ in range(3):  # after k rounds: atoms at most k bonds away
+        grown = [set(n) for n in near]
+        for a, b in topology.bonds():
+            grown[a.index] |= near[b.index]
+            grown[b.index] |= near[a.index]
+        near = grown
+    for i, j in sorted(cKDTree(positions[heavy]).query_pairs(CLASH)):
+        a, b = atoms[heavy[i]], atoms[heavy[j]]
+        if b.index not in near[a.index]:
+            yield _label(a), _label(b), float(np.linalg.norm(positions[a.index] - positions[b.index]))
+
+
+def _label(atom: Any) -> str:
+    return f"{atom.residue.name} {atom.residue.id} {atom.name}"
+
+
+def _wrong_hands(residues: Sequence[Residue], row: dict[tuple[int, str], int], x: FloatArray) -> Iterator[str]:
+    for k, residue in enumerate(residues):
+        if residue.name != "GLY":
+            n, c, cb = (x[row[k, atom]] - x[row[k, "CA"]] for atom in ("N", "C", "CB"))
+            if np.dot(np.cross(n, c), cb) < 0:
+                yield residue.place

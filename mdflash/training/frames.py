@@ -1,0 +1,180 @@
+"""The frames of a training in memory, split into training and validation by trajectory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mdflash.data.dataset import Dataset, load_dataset
+from mdflash.data.trajectory import Trajectory
+from mdflash.engine import Engine
+from mdflash.errors import InputError, UnstableError
+from mdflash.forcefield import ForceField
+from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.build import build_potential
+from mdflash.state import Layout, State
+from mdflash.system import FloatArray, IntArray, System
+
+Float32 = npt.NDArray[np.float32]
+
+SAME_TEMPERATURE = 1.0
+"""K; what counts as the temperature asked for."""
+CHUNK = 2048
+"""Frames whose prior forces are evaluated together."""
+
+
+@dataclass(frozen=True, eq=False)
+class MoleculeFrames:
+    """All frames of one molecule.
+
+    Attributes:
+        system: the molecule.
+        start: start frames [S, N, 3] in Å, or None.
+        positions, forces: [F, N, 3] Å and kcal/mol/Å.
+        temperature: [F] K.
+        source: [F] number of each frame's trajectory.
+        files: of the trajectories.
+        validation: [F] whether a frame is held out.
+    """
+
+    system: System
+    start: FloatArray | None
+    positions: Float32
+    forces: Float32
+    temperature: Float32
+    source: IntArray
+    files: tuple[Path, ...]
+    validation: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a training reads.
+
+    Attributes:
+        molecules: with their frames.
+        mapping: how structures became beads.
+        digest: SHA-256 over all frames, hexadecimal.
+        notes: sentences a person should read.
+    """
+
+    molecules: tuple[MoleculeFrames, ...]
+    mapping: str
+    digest: str
+    notes: tuple[str, ...]
+
+    def count(self, validation: bool) -> int:
+        """Frames for training, or for validation."""
+        return sum(int((m.validation == validation).sum()) for m in self.molecules)
+
+
+def load_frames(
+    folders: Sequence[Path], validation: float, mapping: str | None = None, temperature: float | None = None
+) -> TrainingData:
+    """Read datasets and hold out a share of each molecule's trajectories.
+
+    Trajectories are held out whole, the last ones of a molecule; of a single trajectory, its end.
+
+    Args:
+        folders: datasets; molecules of one name are the same molecule.
+        validation: share to hold out.
+        mapping: what the datasets must be mapped by, or None.
+        temperature: K; only frames within `SAME_TEMPERATURE` of it; None: all.
+
+    Raises:
+        InputError: datasets that do not fit each other or the arguments, no frames left, a damaged file.
+    """
+    datasets = [load_dataset(folder) for folder in folders]
+    mappings = {d.mapping: d.folder for d in datasets}
+    wanted = mapping or datasets[0].mapping
+    for found, folder in mappings.items():
+        if found != wanted:
+            raise InputError(
+                f"is mapped by '{found}', but "
+                + (f"the recipe asks for '{wanted}'" if mapping else f"{datasets[0].folder} by '{wanted}'")
+                + "; a force field has one mapping",
+                file=folder,
+            )
+    notes: list[str] = []
+    digest = hashlib.sha256()
+    molecules = []
+    for name in dict.fromkeys(m.name for d in datasets for m in d.molecules):
+        molecules.append(_load_molecule(name, datasets, validation, temperature, notes, digest))
+    return TrainingData(tuple(molecules), wanted, digest.hexdigest(), tuple(notes))
+
+
+def _load_molecule(
+    name: str,
+    datasets: Sequence[Dataset],
+    share: float,
+    temperature: float | None,
+    notes: list[str],
+    digest: hashlib._Hash,
+) -> MoleculeFrames:
+    mine = [(d, m) for d in datasets for m in d.molecules if m.name == name]
+    system = mine[0][1].system
+    for dataset, molecule in mine:
+        if molecule.system != system:
+            raise InputError(
+                f"molecule '{name}' is another one in {dataset.folder} than in {mine[0][0].folder} (beads, bonds or "
+                "masses differ); rename one of them, or map both the same way",
+                file=dataset.folder / name / "system.safetensors",
+            )
+    trajectories: list[Trajectory] = [t for _, m in mine for t in m.trajectories]
+    parts, files, seen = [], [], set()
+    for trajectory in trajectories:
+        frames = trajectory.read()
+        seen |= {round(float(t)) for t in np.unique(frames.temperature)}
+        keep = np.ones(len(frames.time), bool)
+        if temperature is not None:
+            keep = np.abs(frames.temperature - temperature) <= SAME_TEMPERATURE
+        if keep.any():
+            parts.append((frames.positions[keep], frames.forces[keep], frames.temperature[keep]))
+            files.append(trajectory.file)
+    if not parts:
+        raise InputError(
+            f"molecule '{name}' has no frames at {temperature:g} K; its temperatures are "
+            f"{', '.join(f'{t} K' for t in sorted(seen))}",
+            file=mine[0][0].folder,
+        )
+    counts = np.array([len(p[0]) for p in parts])
+    source = np.repeat(np.arange(len(parts)), counts)
+    positions, forces, kelvin = (np.concatenate([p[k] for p in parts]) for k in range(3))
+    digest.update(b"".join([system.digest.encode(), positions.tobytes(), forces.tobytes(), kelvin.tobytes()]))
+    held = np.zeros(len(source), bool)
+    if len(parts) == 1:
+        held[-max(1, round(share * len(source))) :] = True
+        notes.append(f"molecule '{name}' has one trajectory: its last {share:.0%} are held out for validation")
+    else:
+        held = source >= len(parts) - max(1, round(share * len(parts)))
+    if held.all():
+        raise InputError(f"molecule '{name}': {len(source)} frames are too few to train on", file=mine[0][0].folder)
+    return MoleculeFrames(system, mine[0][1].start, positions, forces, kelvin, source, tuple(files), held)
+
+
+def prior_forces(ff: ForceField, system: System, positions: Float32) -> Float32:
+    """[F, N, 3] kcal/mol/Å, the forces of the terms of `ff` at positions [F, N, 3] in Å.
+
+    Raises:
+        ForceFieldError: the force field does not fit the molecule.
+        UnstableError: a force is not finite; names the frame.
+    """
+    forces = np.empty_like(positions)
+    for begin in range(0, len(positions), CHUNK):
+        x = positions[begin : begin + CHUNK].astype(np.float64)
+        layout = Layout((system,), (len(x),))
+        state = State.at(layout, torch.from_numpy(x.reshape(-1, 3)), 0.0)
+        engine = Engine(layout, build_potential([ff], layout), state, LangevinMiddle(0.001, 1.0), seed=0)
+        engine.evaluate()
+        found = state.forces.numpy().reshape(x.shape)
+        bad = np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))
+        if len(bad):
+            raise UnstableError(f"frame {begin + bad[0]} of '{system.name}': the forces of the priors are not finite")
+        forces[begin : begin + CHUNK] = found
+    return forces

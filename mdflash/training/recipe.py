@@ -1,0 +1,190 @@
+"""recipe.yaml of a training: every key, its default and one line about it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StrictBool, ValidationError, ValidationInfo
+
+from mdflash.config.explain import explain
+from mdflash.config.load import input_error
+from mdflash.config.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
+from mdflash.config.rules import Problem
+from mdflash.config.section import Folder, ForceFieldFolder, Section
+from mdflash.config.yamlfile import load_yaml
+from mdflash.errors import InputError
+from mdflash.potentials.schnet.network import Hyperparameters
+
+
+def _read_dataset(value: object, info: ValidationInfo) -> Path:
+    """The path of a dataset; relative ones start at the folder of the recipe."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"expected a path, found {describe(value)}; for example `dataset: my-data`")
+    context: dict[str, Path] = info.context or {}
+    path = Path(os.path.abspath(context["folder"] / os.path.expanduser(value)))
+    if not (path / "dataset.yaml").is_file():
+        raise ValueError(f"{path} is not a dataset: it has no dataset.yaml (paths are relative to the recipe)")
+    return path
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _read_version(value: object) -> object:
+    if isinstance(value, bool) or value != 1:
+        raise ValueError(f"expected the version 1, found {describe(value)}; write `mdflash: 1`")
+    return 1
+
+
+DatasetFolder = Annotated[Path, BeforeValidator(_read_dataset)]
+Positive = Annotated[float, Field(gt=0, strict=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Data(Section):
+    """Which frames are used."""
+
+    dataset: Annotated[tuple[DatasetFolder, ...], BeforeValidator(_as_list)] = Field(
+        description="dataset folder, or a list of them, relative to this file", examples=["my-data"]
+    )
+    mapping: Word | None = Field(default=None, description="what the data must be mapped by; null: whatever it is")
+    temperature: Temperature | None = Field(
+        default=None, description="only frames of this temperature (within 1 K); null: all", examples=["300 K"]
+    )
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.1, description="share of each molecule's trajectories that is held out"
+    )
+
+
+class Priors(Section):
+    """Terms that hold where there is no data: fitted by Boltzmann inversion, or those of a force field."""
+
+    forcefield: ForceFieldFolder | None = Field(
+        default=None, description="take the terms of this force field folder, fit nothing", examples=["my-priors"]
+    )
+    key: Literal["types", "beads"] = Field(
+        default="types", description="types (one row for each combination of bead types) | beads (one molecule only)"
+    )
+    temperature: Temperature | None = Field(
+        default=None, description="frames of this temperature are inverted; null: the lowest", examples=["300 K"]
+    )
+    bonds: Literal["harmonic", "none"] = Field(default="harmonic", description="harmonic | none")
+    angles: Literal["harmonic", "restricted", "none"] = Field(
+        default="harmonic", description="harmonic | restricted (quartic in the cosine, for wide angles) | none"
+    )
+    dihedrals: Literal["fourier", "none"] = Field(default="fourier", description="fourier | none")
+    degree: Annotated[int, Whole(1, 12)] = Field(default=3, description="of the Fourier series")
+    impropers: Literal["fourier", "none"] = Field(
+        default="fourier", description="fourier (keeps the hand of centres with three neighbours) | none"
+    )
+    repulsion: Literal["excluded_volume", "none"] = Field(
+        default="excluded_volume", description="excluded_volume (from closest approaches) | none"
+    )
+    exclude_bonds: Annotated[int, Whole(0, 10)] = Field(
+        default=3, description="pairs at most this many bonds apart do not repel"
+    )
+
+
+class NetworkSize(Section):
+    """The SchNet."""
+
+    cutoff: Length = Field(default=10.0, description="pairs nearer than this interact", examples=["10 angstrom"])
+    features: Annotated[int, Whole(1, 1024)] = Field(default=128, description="channels of a bead and of a filter")
+    blocks: Annotated[int, Whole(1, 16)] = Field(default=3, description="interaction blocks")
+    basis: Literal["expnormal", "gaussian"] = Field(default="expnormal", description="expnormal | gaussian")
+    basis_size: Annotated[int, Whole(2, 1024)] = Field(default=64, description="radial functions")
+    envelope: Literal["cosine", "quintic"] = Field(
+        default="cosine", description="how filters end at the cutoff: cosine | quintic (forces without a kink there)"
+    )
+    activation: str = Field(default="tanh", description="tanh | silu | shifted_softplus | ...")
+    exclude_bonds: Annotated[int, Whole(0, 10)] = Field(
+        default=0, description="pairs at most this many bonds apart exchange no messages"
+    )
+
+    def hyperparameters(self, types: int) -> Hyperparameters:
+        """Of a network for that many bead types."""
+        n = self.features
+        return Hyperparameters(
+            cutoff=self.cutoff, types=types, features=n, filters=n, blocks=self.blocks, basis=self.basis,
+            basis_size=self.basis_size, basis_envelope=self.envelope, filter_envelope=self.envelope,
+            filter_hidden=(n,), output=(n, max(n // 2, 1)), activation=self.activation,
+            exclude_bonds=self.exclude_bonds,
+        )  # fmt: skip
+
+
+class Optimization(Section):
+    """How the weights are found."""
+
+    epochs: Annotated[int, Whole(1, 10**6)] = Field(default=50, description="passes over the data, at most")
+    batch: Annotated[int, Whole(1, 10**6)] = Field(default=256, description="frames of a step, over all ranks")
+    learning_rate: Positive = Field(default=1e-3, description="the largest", examples=[1e-3])
+    schedule: Literal["cosine", "plateau", "constant"] = Field(
+        default="cosine", description="cosine (to a hundredth) | plateau (halved when validation stalls) | constant"
+    )
+    warmup: Annotated[int, Whole(0, 10**9)] = Field(default=100, description="steps of linear rise of the rate")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.0, description="of AdamW")
+    clip: Annotated[Positive | None, NoneWord] = Field(
+        default=10.0, description="none, or the longest gradient (all weights together) that is taken as it is"
+    )
+    ema: Share = Field(default=0.999, description="share of the running mean of the weights that a step keeps; 0: none")
+    patience: Annotated[Annotated[int, Whole(1, 10**6)] | None, NoneWord] = Field(
+        default=10, description="none, or epochs without a better validation loss before training stops"
+    )
+    seed: Annotated[int, Whole(0, 2**32 - 1)] = Field(default=1, description="of weights and of the order of frames")
+    kernels: Literal["auto", "reference"] = Field(
+        default="auto", description="auto (compiled, on the CPU) | reference (plain torch, any device)"
+    )
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="cpu | cuda (with kernels: reference)")
+    tensorboard: StrictBool = Field(default=False, description="write TensorBoard events beside log.csv")
+
+
+class Recipe(Section):
+    """A whole training."""
+
+    mdflash: Annotated[Literal[1], BeforeValidator(_read_version)] = Field(
+        description="version of this file's schema", examples=[1]
+    )
+    name: Word = Field(default="", description="names the force field; default: the file's name")
+    data: Data = Field(examples=["{dataset: my-data}"])
+    priors: Priors = Priors()
+    network: NetworkSize = NetworkSize()
+    training: Optimization = Optimization()
+    folder: Folder | None = Field(
+        default=None, description="where everything goes; default: runs/train-<name>, relative to here"
+    )
+
+    @property
+    def output(self) -> Path:
+        """The output folder, absolute."""
+        return self.folder or Path.cwd() / "runs" / f"train-{self.name}"
+
+    def essence(self) -> dict[str, Any]:
+        """What decides the result, as JSON can hold it: not where files lie."""
+        return self.model_dump(mode="json", exclude={"folder": True, "data": {"dataset"}, "priors": {"forcefield"}})
+
+
+def load_recipe(file: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        InputError: anything wrong, with file, line and key.
+    """
+    document = load_yaml(file)
+    data: Any = {} if document.data is None else document.data
+    try:
+        recipe = Recipe.model_validate(data, context={"folder": file.parent.absolute(), "cwd": Path.cwd()})
+    except ValidationError as error:
+        raise input_error(explain(error, data, Recipe), document, ()) from None
+    try:
+        recipe.network.hyperparameters(1)
+    except InputError as error:
+        raise input_error([Problem(("network",), error.message)], document, ()) from None
+    if recipe.training.device == "cuda" and recipe.training.kernels == "auto":
+        message = "the compiled kernels of training run on the CPU; write `kernels: reference` beside `device: cuda`"
+        raise input_error([Problem(("training", "device"), message)], document, ())
+    return recipe if recipe.name else recipe.model_copy(update={"name": plain_word(file.stem)})

@@ -1,0 +1,233 @@
+"""From a recipe to a force field folder: read, fit priors, train, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+import mdflash
+from mdflash.distributed import Ranks
+from mdflash.errors import ForceFieldError
+from mdflash.forcefield import ForceField, Network, load_forcefield, save_forcefield
+from mdflash.io.files import atomic_write, storage_errors
+from mdflash.mapping.interactions import with_interactions
+from mdflash.potentials.build import build_potential, network_exclusions, network_types
+from mdflash.potentials.schnet.network import SchNet
+from mdflash.potentials.schnet.potential import schnet_weights
+from mdflash.state import Layout
+from mdflash.training.convolution import Pairs
+from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
+from mdflash.training.frames import TrainingData, load_frames, prior_forces
+from mdflash.training.plots import plot_priors
+from mdflash.training.priors import Samples, fit_priors
+from mdflash.training.recipe import Recipe
+from mdflash.training.trainer import FrameSet, Trainer
+
+NETWORK = "schnet"
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedTraining:
+    """A training that was checked and can start.
+
+    Attributes:
+        recipe: what it was made from.
+        data: its frames.
+        priors: the force field without the network.
+        fits: what the priors were fitted to; empty for priors from a folder.
+        targets: for each molecule [F, N, 3], forces less those of the priors, kcal/mol/Å.
+    """
+
+    recipe: Recipe
+    data: TrainingData
+    priors: ForceField
+    fits: tuple[Samples, ...]
+    targets: tuple[torch.Tensor, ...]
+
+    def loss_without_network(self) -> float:
+        """The validation loss of the priors alone, (kcal/mol/Å)^2."""
+        held = [t[torch.from_numpy(m.validation)] for t, m in zip(self.targets, self.data.molecules, strict=True)]
+        squares = sum(float(t.double().square().sum()) for t in held)
+        return squares / sum(t.numel() for t in held)
+
+
+def read_priors(recipe: Recipe) -> tuple[TrainingData, ForceField, tuple[Samples, ...]]:
+    """The frames of a recipe, its priors (fitted, or those of a folder), and what they were fitted to.
+
+    Raises:
+        InputError, ForceFieldError: whatever is wrong with recipe or data.
+    """
+    data = load_frames(recipe.data.dataset, recipe.data.validation, recipe.data.mapping, recipe.data.temperature)
+    if recipe.priors.forcefield is None:
+        return data, *fit_priors(data.molecules, recipe.priors, data.mapping, recipe.name)
+    return data, _given_priors(recipe.priors.forcefield, data, recipe.name), ()
+
+
+def prepare_training(recipe: Recipe) -> PreparedTraining:
+    """Read and check everything a training needs, fit the priors and evaluate their forces.
+
+    Raises:
+        InputError, ForceFieldError: whatever is wrong with recipe or data.
+    """
+    data, priors, fits = read_priors(recipe)
+    systems = {own.name: own for own, _ in priors.systems}
+    targets = []
+    for molecule in data.molecules:
+        system = systems.get(molecule.system.name, molecule.system)
+        prior = prior_forces(priors, system, molecule.positions)
+        targets.append(torch.from_numpy(molecule.forces - prior))
+    return PreparedTraining(recipe, data, priors, fits, tuple(targets))
+
+
+def _given_priors(folder: Path, data: TrainingData, name: str) -> ForceField:
+    ff = load_forcefield(folder)
+    if ff.mapping != data.mapping:
+        raise ForceFieldError(
+            f"is for the mapping '{ff.mapping}', but the data is mapped by '{data.mapping}'; "
+            "take other priors, or map the data the same way",
+            file=folder,
+        )
+    if ff.networks:
+        raise ForceFieldError("has a network already; priors are terms alone", file=folder)
+    systems = tuple((with_interactions(m.system), m.start) for m in data.molecules)
+    build_potential([ff] * len(systems), Layout(tuple(s for s, _ in systems), (1,) * len(systems)))  # does it fit?
+    return replace(ff, name=name, systems=systems)
+
+
+def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
+    """The trainer of a prepared training, at its start or where its folder says.
+
+    Raises:
+        InputError: the folder holds another training.
+    """
+    recipe, data, ff = prepared.recipe, prepared.data, prepared.priors
+    settings = recipe.training
+    hyper = recipe.network.hyperparameters(max(t.index for t in ff.bead_types) + 1)
+    empty = Network(NETWORK, "schnet", hyper.to_dict(), {})
+    topologies = []
+    for molecule in data.molecules:
+        system = molecule.system
+        allowed = np.triu(np.ones((system.n_beads, system.n_beads), bool), 1)
+        allowed[tuple(network_exclusions(empty, system).T)] = False
+        pairs = Pairs(*(torch.from_numpy(side).to(settings.device) for side in np.nonzero(allowed)))
+        types = torch.from_numpy(network_types(ff, empty, system)).to(settings.device)
+        topologies.append(Topology(types, pairs))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = SchNet(hyper)
+    with torch.no_grad():
+        model.get_parameter(f"output.{len(model.output) - 1}.weight").zero_()  # training starts from the priors
+    model.to(settings.device)
+    forces: Forces = PlainForces(model, topologies)
+    if settings.kernels == "auto":
+        forces = FlashForces(model, topologies, *_distance_range(data, topologies))
+    said = identity(recipe, ff, data)
+    return Trainer(
+        model, forces, _frame_set(prepared, False), _frame_set(prepared, True), settings, recipe.output, said, ranks
+    )
+
+
+def _frame_set(prepared: PreparedTraining, held_out: bool) -> FrameSet:
+    positions, targets = [], []
+    for molecule, target in zip(prepared.data.molecules, prepared.targets, strict=True):
+        chosen = molecule.validation == held_out
+        positions.append(torch.from_numpy(molecule.positions[chosen]))
+        targets.append(target[torch.from_numpy(chosen)])
+    return FrameSet(positions, targets, prepared.recipe.training.device)
+
+
+def identity(recipe: Recipe, priors: ForceField, data: TrainingData) -> str:
+    """SHA-256 over everything that decides the result."""
+    said = [recipe.essence(), priors.digest, data.digest]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _distance_range(data: TrainingData, topologies: Sequence[Topology]) -> tuple[float, float]:
+    nearest, farthest = np.inf, 0.0
+    for molecule, topology in zip(data.molecules, topologies, strict=True):
+        for begin in range(0, len(molecule.positions), 1024):
+            x = torch.from_numpy(molecule.positions[begin : begin + 1024])
+            r = torch.linalg.vector_norm(x[:, topology.pairs.second] - x[:, topology.pairs.first], dim=-1)
+            nearest, farthest = min(nearest, float(r.min())), max(farthest, float(r.max()))
+    return nearest, farthest
+
+
+def trained_forcefield(prepared: PreparedTraining, trainer: Trainer) -> ForceField:
+    """The force field with the best weights, and where it came from."""
+    recipe, data = prepared.recipe, prepared.data
+    model, p = trainer.model, trainer.progress
+    state = model.state_dict()
+    state.update(trainer.best)
+    model.load_state_dict(state)
+    network = Network(NETWORK, "schnet", model.hyper.to_dict(), schnet_weights(model))
+    provenance: dict[str, Any] = {
+        "method": "force matching",
+        "mdflash": mdflash.__version__,
+        "data": {
+            "sha256": data.digest,
+            "training_frames": data.count(False),
+            "validation_frames": data.count(True),
+            "temperatures_K": sorted({round(float(t), 1) for m in data.molecules for t in np.unique(m.temperature)}),
+        },
+        "loss_unit": "(kcal/mol/angstrom)^2 per component",
+        "validation_loss": p.best,
+        "validation_loss_without_network": prepared.loss_without_network(),
+        "best_epoch": p.best_epoch,
+        "epochs": p.epoch,
+        "steps": p.step,
+        "recipe": recipe.essence(),
+    }
+    return replace(prepared.priors, networks=(network,), provenance={**prepared.priors.provenance, **provenance})
+
+
+def train(
+    prepared: PreparedTraining,
+    ranks: Ranks | None = None,
+    report: Callable[[Trainer], None] = lambda trainer: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Path, Trainer]:
+    """Train, or go on with a training, and write the force field to `recipe.output`/forcefield.
+
+    Args:
+        prepared: from `prepare_training`.
+        ranks: this process among others; None: alone.
+        report: called after every step.
+        should_stop: asked after every step.
+
+    Returns:
+        the force field folder and the trainer.
+
+    Raises:
+        Interrupted: was asked to stop; the state is saved.
+        UnstableError: the loss is not finite.
+        InputError: the folder holds another training.
+    """
+    ranks = ranks or Ranks()
+    trainer = make_trainer(prepared, ranks)
+    trainer.run(report, should_stop)
+    folder = prepared.recipe.output / "forcefield"
+    if ranks.rank == 0:
+        save_forcefield(folder, trained_forcefield(prepared, trainer))
+    return folder, trainer
+
+
+def write_head(prepared: PreparedTraining) -> None:
+    """Write what is known before training: the recipe with every default, and pictures of the fits.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    folder = prepared.recipe.output
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(folder / "recipe.yaml", yaml.safe_dump(prepared.recipe.model_dump(mode="json"), sort_keys=False))
+        if prepared.fits:
+            plot_priors(folder / "priors", prepared.fits, prepared.priors)

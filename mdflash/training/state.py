@@ -1,0 +1,79 @@
+"""What a training must remember to go on, to the last bit, and its file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mdflash.errors import InputError
+from mdflash.io.files import atomic_write
+
+
+@dataclass
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        epoch: the one that is going on, from 0.
+        step: steps done in all.
+        batch: batches of this epoch that are done.
+        squares, components: sum of squared residuals of this epoch so far, and how many there were.
+        rate_factor: what the plateau schedule has made of the learning rate.
+        best, best_epoch: lowest validation loss and the epochs done when it was found.
+        stale: epochs since then.
+        log_bytes: length of log.csv that belongs to this state.
+        identity: what a training must have in common with the one that it goes on from.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    batch: int = 0
+    squares: float = 0.0
+    components: int = 0
+    rate_factor: float = 1.0
+    best: float = float("inf")
+    best_epoch: int = 0
+    stale: int = 0
+    log_bytes: int = 0
+    identity: str = ""
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+def save_progress(path: Path, progress: Progress) -> None:
+    """Replace the file by this state; a kill leaves the old or the new one.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from safetensors.torch import save
+
+    numbers = {key: value for key, value in asdict(progress).items() if key != "tensors"}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in progress.tensors.items()}
+    atomic_write(path, save(tensors, metadata={"progress": json.dumps(numbers)}))
+
+
+def load_progress(path: Path, identity: str) -> Progress:
+    """Read what `save_progress` wrote.
+
+    Raises:
+        InputError: not such a file, or of another training.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as f:
+            numbers = json.loads((f.metadata() or {})["progress"])
+            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"cannot be read as the state of a training: {error}", file=path) from None
+    if numbers["identity"] != identity:
+        raise InputError(
+            "belongs to another recipe or other data than this training; give another `folder:`, or remove that "
+            "folder to start over",
+            file=path,
+        )
+    return Progress(**numbers, tensors={key: torch.clone(value) for key, value in tensors.items()})

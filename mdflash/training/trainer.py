@@ -1,0 +1,285 @@
+"""The loop of force matching: steps, epochs, validation, the running mean of the weights, when to stop.
+
+The loss is the mean squared component of F_network - F*, (kcal/mol/Å)^2, with F* the mapped force less that of the
+priors. Mapped forces are noisy, so the loss falls to the variance of that noise and not to 0 (Noid et al., J. Chem.
+Phys. 128, 244114 (2008)).
+
+The order of the frames of an epoch is a function of (seed, epoch), the learning rate one of the step, so a state holds
+no generator: a training that was killed goes on to the same bits, with the same number of threads and ranks.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mdflash.distributed import Ranks
+from mdflash.errors import Interrupted, UnstableError
+from mdflash.extras import require
+from mdflash.io.files import storage_errors
+from mdflash.potentials.schnet.network import SchNet
+from mdflash.training.forces import Batch, Forces
+from mdflash.training.recipe import Optimization
+from mdflash.training.state import Progress, load_progress, save_progress
+
+COLUMNS = "epoch,step,learning_rate,training_loss,validation_loss"
+LAST_RATE = 0.01
+"""What a cosine schedule leaves of the learning rate."""
+STALLED = 3
+"""Epochs without a better validation loss after which the plateau schedule halves the rate."""
+SAVE_EVERY = 300.0
+"""Seconds between states within an epoch."""
+
+
+class FrameSet:
+    """Frames to choose batches from, each of one molecule.
+
+    Args:
+        positions, forces: for each molecule [F, N, 3], Å and kcal/mol/Å.
+        device: where batches go.
+    """
+
+    def __init__(self, positions: Sequence[Tensor], forces: Sequence[Tensor], device: str = "cpu") -> None:
+        self.positions, self.forces, self.device = tuple(positions), tuple(forces), device
+        self.starts = np.concatenate(([0], np.cumsum([len(p) for p in positions])))
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def components(self, frames: npt.NDArray[np.int64]) -> int:
+        """How many force components these frames have."""
+        beads = np.array([p.shape[1] for p in self.positions])
+        return int(3 * beads[np.searchsorted(self.starts, frames, side="right") - 1].sum())
+
+    def batches(self, frames: npt.NDArray[np.int64]) -> list[Batch]:
+        """Frames (numbers over all molecules) as one batch for each molecule that has some."""
+        found = []
+        for molecule, (positions, forces) in enumerate(zip(self.positions, self.forces, strict=True)):
+            first, last = self.starts[molecule : molecule + 2]
+            mine = torch.from_numpy(frames[(frames >= first) & (frames < last)] - first)
+            if len(mine):
+                found.append(Batch(molecule, positions[mine].to(self.device), forces[mine].to(self.device)))
+        return found
+
+
+class Trainer:
+    """Carries a network through a training.
+
+    Args:
+        model: trained in place.
+        forces: evaluates it.
+        training, validation: frames.
+        settings: of the recipe.
+        folder: holds log.csv and state.safetensors.
+        identity: of recipe and data; a state with another is refused.
+        ranks: this process among others.
+
+    Raises:
+        InputError: the folder holds the state of another training.
+    """
+
+    def __init__(
+        self, model: SchNet, forces: Forces, training: FrameSet, validation: FrameSet, settings: Optimization,
+        folder: Path, identity: str, ranks: Ranks,
+    ) -> None:  # fmt: skip
+        self.model, self.forces, self.settings, self.ranks = model, forces, settings, ranks
+        self.training, self.validation = training, validation
+        self.folder, self.state_file, self.log_file = folder, folder / "state.safetensors", folder / "log.csv"
+        self.parameters = dict(model.named_parameters())
+        self.mean = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.steps_per_epoch = -(-len(training) // settings.batch)
+        self.progress = Progress(identity=identity)
+        self.resumed = self.state_file.is_file()
+        if self.resumed:
+            self._restore(load_progress(self.state_file, identity))
+        self._saved = time.monotonic()
+        self._board: Any = None
+
+    def run(
+        self,
+        report: Callable[[Trainer], None] = lambda trainer: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Train to the end; afterwards `best` holds the weights of the lowest validation loss.
+
+        Args:
+            report: called after every step.
+            should_stop: asked after every step; True saves the state and ends with `Interrupted`.
+
+        Raises:
+            Interrupted: was asked to stop.
+            UnstableError: the loss is not finite.
+            MissingExtraError: TensorBoard is asked for and not installed.
+        """
+        if not self.resumed:
+            self._begin_log()
+        if self.settings.tensorboard and self.ranks.rank == 0:
+            require("tensorboard", "tensorboard", "training.tensorboard: true")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.progress.epoch + 1)
+        while self.progress.epoch < self.settings.epochs and not self._stale():
+            self._epoch(report, should_stop)
+
+    def _stale(self) -> bool:
+        return self.settings.patience is not None and self.progress.stale >= self.settings.patience
+
+    def _epoch(self, report: Callable[[Trainer], None], should_stop: Callable[[], bool]) -> None:
+        p = self.progress
+        order = np.random.default_rng([self.settings.seed, p.epoch]).permutation(len(self.training))
+        while p.batch < self.steps_per_epoch:
+            begin = p.batch * self.settings.batch
+            self._step(order[begin : begin + self.settings.batch])
+            p.batch += 1
+            report(self)
+            if self.ranks.any(should_stop()):
+                self._save()
+                raise Interrupted(f"stopped in epoch {p.epoch + 1}; run the same command again to go on")
+            if time.monotonic() - self._saved > SAVE_EVERY:
+                self._save()
+        rate, loss = self._rate(), p.squares / p.components
+        validation = self.validation_loss(self.mean)
+        p.epoch, p.batch, p.squares, p.components = p.epoch + 1, 0, 0.0, 0
+        if validation < p.best:
+            p.best, p.best_epoch, p.stale = validation, p.epoch, 0
+            self.best = {name: value.clone() for name, value in self.mean.items()}
+        else:
+            p.stale += 1
+            if self.settings.schedule == "plateau" and p.stale % STALLED == 0:
+                p.rate_factor *= 0.5
+        self._log(f"{p.epoch},{p.step},{rate:.6g},{loss!r},{validation!r}\n")
+        if self._board is not None:
+            for name, value in (("learning_rate", rate), ("loss/training", loss), ("loss/validation", validation)):
+                self._board.add_scalar(name, value, p.epoch)
+            self._board.flush()
+        self._save()
+
+    def time_step(self) -> float:
+        """Seconds of a step, from the second of two on the first frames; training goes on changed by them."""
+        frames = np.arange(min(self.settings.batch, len(self.training)))
+        self._step(frames)
+        began = time.perf_counter()
+        self._step(frames)
+        return time.perf_counter() - began
+
+    def _step(self, frames: npt.NDArray[np.int64]) -> None:
+        p = self.progress
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        components = self.training.components(frames)
+        self.optimizer.zero_grad(set_to_none=False)
+        for parameter in self.parameters.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        mine = self.training.batches(frames[self.ranks.rank :: self.ranks.size])
+        squares = self._sum_over_ranks(self.forces.backward(mine, components))
+        if not math.isfinite(squares):
+            raise UnstableError(
+                f"the loss is {squares} in step {p.step} (epoch {p.epoch + 1}); lower training.learning_rate "
+                f"(now {self.settings.learning_rate:g}) or training.clip"
+            )
+        if self.settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
+        self.optimizer.step()
+        p.step += 1
+        p.squares, p.components = p.squares + squares, p.components + components
+        keep = min(self.settings.ema, p.step / (p.step + 10.0)) if self.settings.ema else 0.0
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                self.mean[name].lerp_(parameter, 1.0 - keep)
+
+    def _sum_over_ranks(self, squares: float) -> float:
+        """Add up the gradients of all ranks, in the order of the ranks; returns the sum of `squares`."""
+        if self.ranks.size == 1:
+            return squares
+        gradients = [q.grad for q in self.parameters.values() if q.grad is not None]
+        own = torch.cat([torch.tensor([squares]), *(g.flatten().cpu() for g in gradients)]).double()
+        everyone = [torch.empty_like(own) for _ in range(self.ranks.size)]
+        self.ranks.share(self.progress.step, own, everyone)
+        total = torch.stack(everyone).sum(dim=0)
+        begin = 1
+        for gradient in gradients:
+            gradient.copy_(total[begin : begin + gradient.numel()].view_as(gradient))
+            begin += gradient.numel()
+        return float(total[0])
+
+    def _rate(self) -> float:
+        s, p = self.settings, self.progress
+        rise = min(1.0, (p.step + 1) / s.warmup) if s.warmup else 1.0
+        fall = p.rate_factor
+        if s.schedule == "cosine":
+            share = min(1.0, p.step / (s.epochs * self.steps_per_epoch))
+            fall = LAST_RATE + (1.0 - LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * share))
+        return s.learning_rate * rise * fall
+
+    def validation_loss(self, weights: Mapping[str, Tensor]) -> float:
+        """The loss on the frames held out, with these weights."""
+        frames = np.arange(len(self.validation))[self.ranks.rank :: self.ranks.size]
+        current = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._put(weights)
+        squares = 0.0
+        for begin in range(0, len(frames), self.settings.batch):
+            for batch in self.validation.batches(frames[begin : begin + self.settings.batch]):
+                residual = self.forces.predict(batch.molecule, batch.positions) - batch.forces
+                squares += float(residual.double().square().sum())
+        self._put(current)
+        return sum(self.ranks.all(squares)) / self.validation.components(np.arange(len(self.validation)))
+
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+
+    def _begin_log(self) -> None:
+        if self.ranks.rank == 0:
+            with storage_errors(self.log_file):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.log_file.write_text(COLUMNS + "\n")
+        self.progress.log_bytes = len(COLUMNS) + 1
+
+    def _log(self, row: str) -> None:
+        if self.ranks.rank == 0:
+            with storage_errors(self.log_file), self.log_file.open("r+") as file:
+                file.truncate(self.progress.log_bytes)
+                file.seek(self.progress.log_bytes)
+                file.write(row)
+        self.progress.log_bytes += len(row)
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        if self.ranks.rank > 0:
+            return
+        tensors = {f"weights/{name}": p.detach() for name, p in self.parameters.items()}
+        tensors |= {f"mean/{name}": value for name, value in self.mean.items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"adam/{name}/{key}"] = value
+        self.progress.tensors = tensors
+        save_progress(self.state_file, self.progress)
+
+    def _restore(self, progress: Progress) -> None:
+        self.progress = progress
+        tensors = progress.tensors
+        device = next(iter(self.parameters.values())).device
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name: tensors[f"{prefix}/{name}"].to(device) for name in self.parameters}
+
+        self._put(part("weights"))
+        self.mean, self.best = part("mean"), part("best")
+        for name, parameter in self.parameters.items():
+            state = {key: tensors[f"adam/{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            self.optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in state.items()}

@@ -1,0 +1,96 @@
+"""Beads become the atoms they came from, or something close to it, and bad frames are reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mdflash.cli.app import app
+from mdflash.errors import InputError
+from mdflash.io.topology import write_pdb
+from mdflash.mapping.backbone import backbone_from_ca
+from mdflash.mapping.read import read_structure
+from mdflash.mapping.rebuild import rebuild
+from mdflash.mapping.structure import map_structure
+from mdflash.system import FloatArray
+
+CHIGNOLIN = Path(__file__).parents[2] / "systems" / "chignolin.pdb"
+
+
+def deviation(atoms: list[dict[str, FloatArray]], file: Path, name: str) -> float:
+    """Root mean square distance of an atom from where it was, but for the ends of the chain."""
+    structure = read_structure(file)
+    x = structure.positions[0]
+    off = [own[name] - x[r.atoms[name]] for own, r in zip(atoms, structure.residues, strict=True)][1:-1]
+    return float(np.sqrt((np.array(off) ** 2).sum(axis=1).mean()))
+
+
+def test_backbone_of_a_hairpin_from_its_ca() -> None:
+    structure = read_structure(CHIGNOLIN)
+    ca = structure.positions[0, [r.ca for r in structure.residues]]
+    atoms = backbone_from_ca(ca, [r.name for r in structure.residues])
+    assert deviation(atoms, CHIGNOLIN, "N") < 0.2 and deviation(atoms, CHIGNOLIN, "C") < 0.2
+    assert deviation(atoms, CHIGNOLIN, "O") < 0.6
+
+
+def test_backbone_of_a_crystal_structure_from_its_ca(reference_dir: Path) -> None:
+    file = reference_dir / "mlcg" / "1enh.pdb"
+    structure = read_structure(file)
+    ca = structure.positions[0, [r.ca for r in structure.residues]]
+    atoms = backbone_from_ca(ca, [r.name for r in structure.residues])
+    assert deviation(atoms, file, "N") < 0.2 and deviation(atoms, file, "C") < 0.2
+    assert deviation(atoms, file, "O") < 0.6
+
+
+def test_backbone_turns_and_moves_with_its_ca() -> None:
+    structure = read_structure(CHIGNOLIN)
+    names = [r.name for r in structure.residues]
+    ca = structure.positions[0, [r.ca for r in structure.residues]]
+    turn, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))
+    turn *= np.sign(np.linalg.det(turn))
+    plain, turned = backbone_from_ca(ca, names), backbone_from_ca(ca @ turn.T + 30.0, names)
+    for a, b in zip(plain, turned, strict=True):
+        for atom in ("N", "C"):  # the grid of rotations starts elsewhere, so not to the last digit
+            assert np.linalg.norm(a[atom] @ turn.T + 30.0 - b[atom]) < 0.25
+
+
+@pytest.mark.parametrize(("mapping", "most"), [("ca", 0.6), ("five-bead", 0.05)])
+def test_all_atoms_of_beads(tmp_path: Path, mapping: str, most: float) -> None:
+    system, positions, _ = map_structure(CHIGNOLIN, mapping)
+    write_pdb(tmp_path / "beads.pdb", system, positions[0])
+    result = CliRunner().invoke(
+        app, ["rebuild", str(tmp_path / "beads.pdb"), "--out", str(tmp_path / "all.pdb")], catch_exceptions=False
+    )
+    assert "1 frames of 166 atoms, 0 clashes" in result.output
+    found, native = mdtraj.load(str(tmp_path / "all.pdb")), mdtraj.load(str(CHIGNOLIN))
+    assert [(a.residue.name, a.element.symbol) for a in found.topology.atoms if a.name == "CA"] == [
+        (a.residue.name, a.element.symbol) for a in native.topology.atoms if a.name == "CA"
+    ]
+    rows = [t.topology.select("name N CA C O") for t in (found, native)]
+    off = (found.xyz[0, rows[0]] - native.xyz[0, rows[1]]) * 10
+    assert np.sqrt((off**2).sum(axis=1).mean()) < most
+
+
+def test_clashes_and_wrong_hands_are_reported(tmp_path: Path) -> None:
+    """Mirrored beads are D amino acids; two CA in one place cannot be relaxed away while they are held."""
+    system, positions, _ = map_structure(CHIGNOLIN, "five-bead")
+    beads = np.flatnonzero(np.array(system.residue_index) == 1)
+    crushed = positions[0].copy()
+    crushed[beads] += crushed[np.flatnonzero(np.array(system.residue_index) == 7)[1]] - crushed[beads[1]] + 0.3
+    write_pdb(tmp_path / "crushed.pdb", system, crushed)
+    (frame,) = rebuild(tmp_path / "crushed.pdb")
+    assert any({"TYR 2 CA", "THR 8 CA"} == {a, b} for a, b, _ in frame.clashes)
+    write_pdb(tmp_path / "mirror.pdb", system, positions[0] * (-1, 1, 1))
+    (frame,) = rebuild(tmp_path / "mirror.pdb")
+    assert len(frame.wrong_hands) == 9  # all but glycine
+
+
+def test_beads_that_are_no_backbone(tmp_path: Path) -> None:
+    lines = [line for line in CHIGNOLIN.read_text().splitlines() if line[12:16].strip() in ("CA", "CB")]
+    (tmp_path / "ca-cb.pdb").write_text("\n".join(lines) + "\nEND\n")
+    with pytest.raises(InputError, match="residue TYR 1 of chain A has no N"):
+        list(rebuild(tmp_path / "ca-cb.pdb"))

@@ -1,0 +1,118 @@
+"""The compiled way to the forces and their gradient, against the network as it stands and autograd twice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mdflash.potentials.schnet.network import Hyperparameters, SchNet
+from mdflash.training.convolution import Pairs
+from mdflash.training.forces import Batch, FlashForces, PlainForces, Topology
+
+SIZES = (5, 9)
+
+
+def _setup(seed: int, **hyper: object) -> tuple[SchNet, list[Topology], list[Batch]]:
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    sizes: dict[str, object] = {"cutoff": 7.0, "features": 24, "filters": 20, "blocks": 3, "basis_size": 12}
+    sizes |= {"filter_hidden": (16,), "output": (24, 8), "output_bias": True}
+    model = SchNet(Hyperparameters(types=4, **(sizes | hyper))).double()  # type: ignore[arg-type]
+    topologies, batches = [], []
+    for k, n in enumerate(SIZES):
+        first, second = torch.triu_indices(n, n, 1 + k)  # the second molecule excludes its bonds
+        topologies.append(Topology(torch.arange(n) % 4, Pairs(first, second)))
+        x = 3.0 * torch.randn(11 + k, n, 3, generator=generator, dtype=torch.float64)
+        batches.append(Batch(k, x, 5.0 * torch.randn(x.shape, generator=generator, dtype=torch.float64)))
+    return model, topologies, batches
+
+
+def _fast(model: SchNet, topologies: list[Topology]) -> FlashForces:
+    return FlashForces(model, topologies, 0.0, 30.0)
+
+
+def _gradient(model: SchNet) -> torch.Tensor:
+    return torch.cat(
+        [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()]
+    )
+
+
+@pytest.mark.parametrize(
+    "hyper",
+    [
+        {},
+        {"activation": "silu", "basis": "gaussian", "filter_bias": True},
+        {"activation": "shifted_softplus", "basis_envelope": "quintic", "filter_envelope": "quintic", "blocks": 1},
+    ],
+)
+def test_forces_and_gradients_agree(hyper: dict[str, object]) -> None:
+    model, topologies, batches = _setup(7, **hyper)
+    plain, fast = PlainForces(model, topologies), _fast(model, topologies)
+    components = sum(b.forces.numel() for b in batches)
+    for batch in batches:
+        expected = plain.predict(batch.molecule, batch.positions)
+        assert (fast.predict(batch.molecule, batch.positions) - expected).norm() < 1e-4 * expected.norm()
+    found = []
+    for forces in (plain, fast):
+        model.zero_grad()
+        squares = forces.backward(batches, components)
+        found.append((squares, _gradient(model)))
+    (a, expected), (b, gradient) = found
+    assert b == pytest.approx(a, rel=1e-5)
+    assert (gradient - expected).norm() < 1e-3 * expected.norm()
+    for p, q in zip(
+        expected.split([p.numel() for p in model.parameters()]),
+        gradient.split([p.numel() for p in model.parameters()]),
+        strict=True,
+    ):  # every weight on its own, so that a small one cannot hide
+        assert (p - q).norm() <= 5e-3 * p.norm() + 1e-9
+
+
+def test_error_of_the_tables_falls_with_their_spacing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, topologies, batches = _setup(3)
+    exact = PlainForces(model, topologies).predict(0, batches[0].positions)
+    errors = []
+    for spacing in (0.04, 0.02, 0.01):
+        monkeypatch.setattr("mdflash.training.forces.SPACING", spacing)
+        errors.append(float((_fast(model, topologies).predict(0, batches[0].positions) - exact).norm()))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[0] / errors[2] > 4.0**2  # second order at least, in spite of the kink at the cutoff
+
+
+def test_gradient_is_that_of_the_loss() -> None:
+    """Against a finite difference of the loss of the compiled forces themselves."""
+    model, topologies, batches = _setup(11)
+    fast = _fast(model, topologies)
+    components = sum(b.forces.numel() for b in batches)
+
+    def loss() -> float:
+        return (
+            sum(float((fast.predict(b.molecule, b.positions) - b.forces).square().sum()) for b in batches) / components
+        )
+
+    model.zero_grad()
+    fast.backward(batches, components)
+    gradient = _gradient(model)
+    direction = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    step = 1e-5
+    values = []
+    for sign in (1.0, -1.0):
+        begin = 0
+        with torch.no_grad():
+            for p in model.parameters():
+                p += sign * step * direction[begin : begin + p.numel()].view_as(p)
+                begin += p.numel()
+        values.append(loss())
+        begin = 0
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= sign * step * direction[begin : begin + p.numel()].view_as(p)
+                begin += p.numel()
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(float(gradient @ direction), rel=1e-4)
+
+
+def test_a_frame_gives_the_same_forces_in_any_batch() -> None:
+    model, topologies, batches = _setup(5)
+    fast, x = _fast(model, topologies), batches[1].positions
+    alone = torch.cat([fast.predict(1, x[k : k + 1]) for k in range(len(x))])
+    torch.testing.assert_close(fast.predict(1, x), alone, rtol=1e-12, atol=1e-12)

@@ -1,0 +1,200 @@
+"""Training: it learns, goes on to the same bits, and several ranks make the same steps."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mdflash.errors import InputError, Interrupted, UnstableError
+from mdflash.forcefield import load_forcefield
+from mdflash.potentials.build import build_potential
+from mdflash.state import Layout
+from mdflash.training.frames import prior_forces
+from mdflash.training.recipe import load_recipe
+from mdflash.training.run import PreparedTraining, make_trainer, prepare_training, train, write_head
+from mdflash.training.trainer import Trainer
+from tests.training.datasets import write_dataset, write_recipe
+
+ROOT = Path(__file__).parents[2]
+
+
+def _prepare(folder: Path, dataset: Path, **sections: dict[str, object]) -> PreparedTraining:
+    folder.mkdir(exist_ok=True)
+    return prepare_training(load_recipe(write_recipe(folder / "recipe.yaml", dataset, **sections)))
+
+
+def _log(folder: Path) -> list[dict[str, float]]:
+    with (folder / "out" / "log.csv").open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_it_learns_forces_and_writes_a_force_field_that_runs(dataset: Path, tmp_path: Path) -> None:
+    prepared = _prepare(
+        tmp_path,
+        dataset,
+        priors={"key": "beads", "angles": "none"},  # left to the network: springs between second neighbours
+        network={"cutoff": "8 angstrom", "basis": "gaussian", "basis_size": 20, "features": 16, "blocks": 2},
+        training={"epochs": 12, "batch": 16, "learning_rate": 1e-2},
+    )
+    folder, trainer = train(prepared)
+    assert trainer.progress.best < 0.75 * prepared.loss_without_network()
+
+    ff = load_forcefield(folder)
+    assert ff.mapping == "ca" and ff.provenance["validation_loss"] == trainer.progress.best
+    assert ff.provenance["data"]["sha256"] == prepared.data.digest
+    assert ff.provenance["recipe"]["network"]["features"] == 16
+    # the written force field, evaluated by the engine's own reference, has the loss that training said
+    molecule = prepared.data.molecules[0]
+    held = molecule.positions[molecule.validation]
+    forces = prior_forces(ff, ff.system()[0], held)
+    loss = ((forces - molecule.forces[molecule.validation]) ** 2).mean()
+    assert loss == pytest.approx(trainer.progress.best, rel=0.01)
+    layout = Layout((ff.system()[0],), (1,))
+    assert build_potential([ff], layout).terms[0].name == "schnet"
+
+
+def test_plain_and_compiled_training_have_the_same_losses(dataset: Path, tmp_path: Path) -> None:
+    losses = []
+    for kernels in ("auto", "reference"):
+        train(_prepare(tmp_path / kernels, dataset, training={"epochs": 3, "kernels": kernels}))
+        losses.append([row["validation_loss"] for row in _log(tmp_path / kernels)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
+    assert losses[0] != losses[1]  # or one was not what it claims
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(dataset: Path, tmp_path: Path) -> None:
+    sections = {"training": {"epochs": 3, "schedule": "plateau"}}
+    whole, _ = train(_prepare(tmp_path / "whole", dataset, **sections))
+    parts = _prepare(tmp_path / "parts", dataset, **sections)
+    for steps in (5, 9):  # within the first epoch; in another one
+        seen: list[int] = []
+        with pytest.raises(Interrupted, match="same command"):
+            train(parts, None, lambda t, seen=seen: seen.append(t.progress.step), lambda: len(seen) >= steps)  # noqa: B023
+    folder, trainer = train(parts)
+    assert trainer.resumed
+    assert (folder / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    assert (tmp_path / "parts/out/log.csv").read_bytes() == (tmp_path / "whole/out/log.csv").read_bytes()
+
+
+def test_a_state_of_another_training_is_refused(dataset: Path, tmp_path: Path) -> None:
+    train(_prepare(tmp_path, dataset, training={"epochs": 1}))
+    with pytest.raises(InputError, match="another recipe"):
+        train(_prepare(tmp_path, dataset, training={"epochs": 1, "batch": 64}))
+
+
+def test_molecules_of_different_sizes_share_batches(tmp_path: Path) -> None:
+    for name, beads in (("short", 6), ("long", 9)):
+        write_dataset(tmp_path / name, name, beads, frames=200)
+    both = {"dataset": [str(tmp_path / "short"), str(tmp_path / "long")]}
+    prepared = _prepare(tmp_path, tmp_path / "short", data=both, priors={"key": "types"}, training={"epochs": 15})
+    trainer = make_trainer(prepared, _alone())
+    molecules = {b.molecule for b in trainer.training.batches(np.arange(0, len(trainer.training), 7))}
+    assert molecules == {0, 1}
+    folder, trainer = train(prepared)
+    assert trainer.progress.best < 0.95 * prepared.loss_without_network()
+    ff = load_forcefield(folder)
+    assert sorted(s.name for s, _ in ff.systems) == ["long", "short"]
+
+
+def test_training_stops_when_validation_no_longer_improves(dataset: Path, tmp_path: Path) -> None:
+    options = {"epochs": 50, "patience": 2, "learning_rate": 1e-9, "ema": 0, "warmup": 0}
+    _, trainer = train(_prepare(tmp_path, dataset, training=options))
+    assert trainer.progress.epoch < 50
+    assert trainer.progress.epoch == trainer.progress.best_epoch + 2
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_advice(dataset: Path, tmp_path: Path) -> None:
+    prepared = _prepare(tmp_path, dataset)
+    trainer = make_trainer(prepared, _alone())
+    with torch.no_grad():
+        next(trainer.model.parameters()).fill_(float("nan"))
+    with pytest.raises(UnstableError, match=r"step 0.*learning_rate"):
+        trainer.run()
+
+
+def test_schedules(dataset: Path, tmp_path: Path) -> None:
+    for schedule, last in (("cosine", 0.05), ("constant", 1.0)):
+        options = {"epochs": 6, "schedule": schedule, "learning_rate": 1e-3, "warmup": 0}
+        train(_prepare(tmp_path / schedule, dataset, training=options))
+        rates = [row["learning_rate"] for row in _log(tmp_path / schedule)]
+        assert rates[-1] == pytest.approx(last * 1e-3, abs=0.05e-3)
+
+
+def test_the_head_tells_all_and_draws_the_fits(dataset: Path, tmp_path: Path) -> None:
+    prepared = _prepare(tmp_path, dataset)
+    write_head(prepared)
+    assert "learning_rate: 0.005" in (tmp_path / "out/recipe.yaml").read_text()
+    pictures = sorted(p.name for p in (tmp_path / "out/priors").glob("*.png"))
+    assert pictures == ["angles.png", "bonds.png", "dihedrals.png"]
+
+
+def _alone():  # type: ignore[no-untyped-def]
+    from mdflash.distributed import Ranks
+
+    return Ranks()
+
+
+def _command(recipe: Path, *before: str) -> list[str]:
+    return [sys.executable, *before, "-m", "mdflash", "train", str(recipe), "--threads", "1"]
+
+
+def test_two_ranks_make_the_steps_of_one(dataset: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_recipe(tmp_path / name / "recipe.yaml", dataset, training={"epochs": 2})
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    for name, before in (("one", ()), ("two", torchrun)):
+        command = _command(tmp_path / name / "recipe.yaml", *before)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    one, two = (_log(tmp_path / name) for name in ("one", "two"))
+    for key in ("training_loss", "validation_loss"):
+        np.testing.assert_allclose([r[key] for r in two], [r[key] for r in one], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_bits(dataset: Path, tmp_path: Path) -> None:
+    whole = _prepare(tmp_path / "whole", dataset, training={"epochs": 40})
+    folder, _ = train(whole)
+    (tmp_path / "killed").mkdir()
+    recipe = write_recipe(tmp_path / "killed" / "recipe.yaml", dataset, training={"epochs": 40})
+    log = tmp_path / "killed/out/log.csv"
+    for rows in (3, 11):
+        process = subprocess.Popen(_command(recipe), cwd=ROOT, stdout=subprocess.DEVNULL)
+        while not (log.exists() and log.read_text().count("\n") > rows):
+            time.sleep(0.05)
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(_command(recipe), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    killed = tmp_path / "killed/out"
+    assert log.read_bytes() == (tmp_path / "whole/out/log.csv").read_bytes()
+    assert (killed / "forcefield/weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
+
+
+def test_a_damaged_state_is_named(dataset: Path, tmp_path: Path) -> None:
+    prepared = _prepare(tmp_path, dataset, training={"epochs": 1})
+    trainer: Trainer = train(prepared)[1]
+    trainer.state_file.write_bytes(trainer.state_file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"state\.safetensors.*cannot be read"):
+        train(prepared)
+
+
+def test_tensorboard_gets_the_losses(dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(_prepare(tmp_path, dataset, training={"epochs": 3, "tensorboard": True}))
+    board = EventAccumulator(str(tmp_path / "out/tensorboard"))
+    board.Reload()
+    shown = [(e.step, e.value) for e in board.Scalars("loss/validation")]
+    expected = [(row["epoch"], row["validation_loss"]) for row in _log(tmp_path)]
+    np.testing.assert_allclose(shown, expected, rtol=1e-6)
