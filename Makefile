@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint types wheel physics faults gpu-check aot clean
+.PHONY: run test lint types wheel physics bench faults gpu-check aot clean example-ala2 example-teacher
 
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin.yaml
@@ -27,6 +27,11 @@ wheel: $(READY)
 
 physics: $(READY)
 	$(BIN)/python -m pytest tests/physics tests/gpu
+	$(BIN)/python -m pytest -m slow tests --ignore tests/physics --ignore tests/gpu --ignore tests/faults
+
+# The standard benchmark, about ten minutes on two otherwise idle cores; rewrites the tables in benchmarks/README.md.
+bench: $(READY)
+	PYTHONPATH=. $(BIN)/python benchmarks/standard.py
 
 faults: $(READY)
 	$(BIN)/python -m pytest tests/faults
@@ -39,6 +44,18 @@ gpu-check:
 aot: $(READY)
 	$(BIN)/python -m pip install --quiet 'triton>=3.6'
 	PYTHONPATH=. $(BIN)/python benchmarks/aot.py
+
+# Sample alanine dipeptide all-atom, train SchNet on it, and compare: data/, runs/train-ala2, runs/validate-ala2.
+example-ala2: $(READY)
+	$(BIN)/mdflash sample examples/ala2/sample.yaml
+	$(BIN)/mdflash train examples/ala2/train.yaml
+	$(BIN)/mdflash validate runs/train-ala2/forcefield --against data/ala2 --length '20 ns' --timestep '2 fs'
+
+# SchNet learns a Gō force field, and must fold like it: runs/teacher.
+example-teacher: $(READY)
+	$(BIN)/python examples/teacher/teacher.py data runs/teacher/data
+	$(BIN)/mdflash train examples/teacher/train.yaml
+	$(BIN)/python examples/teacher/teacher.py compare runs/teacher/train/forcefield --temperatures 300 330 360 --walkers 8
 
 # Where no GPU is present, a plain `torch` would bring gigabytes of CUDA packages along.
 $(READY): pyproject.toml

@@ -9,9 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mdflash.analysis.open_run import open_run as open_run
+    from mdflash.analysis.tables import term_table as term_table
     from mdflash.config.load import load_run as load_run
     from mdflash.engine import Engine as Engine
     from mdflash.errors import MdflashError as MdflashError
+    from mdflash.evaluator import Evaluator as Evaluator
     from mdflash.exchange.replica_exchange import ReplicaExchange as ReplicaExchange
     from mdflash.forcefield import ForceField as ForceField
     from mdflash.forcefield import load_forcefield as load_forcefield
@@ -25,7 +28,12 @@ if TYPE_CHECKING:
     from mdflash.potentials.base import Pairs as Pairs
     from mdflash.potentials.base import Potential as Potential
     from mdflash.potentials.base import SumPotential as SumPotential
+    from mdflash.potentials.bias.bias import Bias as Bias
+    from mdflash.potentials.bias.function import FunctionBias as FunctionBias
     from mdflash.potentials.build import build_potential as build_potential
+    from mdflash.reporters import StateDataReporter as StateDataReporter
+    from mdflash.reporters import TrajectoryReporter as TrajectoryReporter
+    from mdflash.simulation import Simulation as Simulation
     from mdflash.state import Layout as Layout
     from mdflash.state import State as State
     from mdflash.system import System as System
@@ -35,9 +43,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "open_run": "mdflash.analysis.open_run",
+    "term_table": "mdflash.analysis.tables",
     "load_run": "mdflash.config.load",
     "MdflashError": "mdflash.errors",
     "Guard": "mdflash.guards",
+    "Evaluator": "mdflash.evaluator",
     "ReplicaExchange": "mdflash.exchange.replica_exchange",
     "ForceField": "mdflash.forcefield",
     "load_forcefield": "mdflash.forcefield",
@@ -50,8 +61,13 @@ _HOME = {
     "Pairs": "mdflash.potentials.base",
     "Potential": "mdflash.potentials.base",
     "SumPotential": "mdflash.potentials.base",
+    "Bias": "mdflash.potentials.bias.bias",
+    "FunctionBias": "mdflash.potentials.bias.function",
     "build_potential": "mdflash.potentials.build",
     "Engine": "mdflash.engine",
+    "StateDataReporter": "mdflash.reporters",
+    "TrajectoryReporter": "mdflash.reporters",
+    "Simulation": "mdflash.simulation",
     "Layout": "mdflash.state",
     "State": "mdflash.state",
     "System": "mdflash.system",

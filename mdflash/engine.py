@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -20,17 +20,20 @@ from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.guards import Guard, unstable
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
+from mdflash.integrators.respa import check_network_every
 from mdflash.minimize import Minimized, minimize
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.precision import Recentred
 from mdflash.potentials.priors.pack import pack
-from mdflash.potentials.schnet.flash import FlashSchNet, take_networks
+from mdflash.potentials.schnet.flash import FilterKind, FlashSchNet, take_networks
+from mdflash.potentials.schnet.pack import Precision as Precision
+from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.propagate.compiled import CompiledPriors, CompiledPropagator
 from mdflash.propagate.plain import PlainPropagator
+from mdflash.propagate.shared import SharedPropagator
 from mdflash.state import Layout, State
 from mdflash.units import BOLTZMANN
 
-Precision = Literal["fp64", "fp32"]
 Kernels = Literal["auto", "reference"]
 
 LONGEST_BLOCK = 0.5
@@ -69,12 +72,17 @@ class Engine:
         skin: of the neighbour list, Å; changes speed, not results.
         remove_com_motion: take out each replica's centre of mass velocity after every step.
         precision: arithmetic of networks ("fp32": every replica recentred first); state and priors are float64.
+            "mixed16": fp32 with filter tables in 16 bits.
         kernels: "auto", or "reference" for plain torch throughout.
+        filters: of networks: "table"; "exact", in plain torch on a CPU; "auto": tables where they are exact enough.
         exchange: replica exchange, or None.
         guard: what happens to replicas that fail; default: they end the run.
+        shared: carries the batch over many ranks; None: this process carries all of it.
+        network_every: networks act at every so many steps, priors and biases at each; see `integrators.respa`.
 
     Attributes:
         reporters: asked in this order at every step they want.
+        notes: sentences about what did not fit the fast kernels, and what a lower precision costs.
     """
 
     def __init__(
@@ -89,8 +97,11 @@ class Engine:
         remove_com_motion: bool = False,
         precision: Precision = "fp64",
         kernels: Kernels = "auto",
+        filters: FilterKind = "auto",
         exchange: ReplicaExchange | None = None,
         guard: Guard | None = None,
+        shared: SharedPropagator | None = None,
+        network_every: int = 1,
     ) -> None:
         if not 0 <= seed < 2**32:
             raise InputError(f"the seed must be a whole number from 0 to {2**32 - 1}, found {seed}")
@@ -98,31 +109,49 @@ class Engine:
         self.seed, self.skin, self.remove_com_motion = seed, skin, remove_com_motion
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
+        check_network_every(integrator, network_every)
+        self.network_every = network_every
         self._precision: Precision = precision
         self._kernels: Kernels = kernels
-        self.propagator = self._choose(precision, kernels)
+        self._filters: FilterKind = filters
+        self.notes: tuple[str, ...] = ()
+        self._shared = shared
+        self.propagator: Propagator = shared or self._choose(precision, kernels)
         self._block = 16
         self._current = False
 
     def _choose(self, precision: Precision, kernels: Kernels) -> Propagator:
         common = (self.integrator, self.seed, self.skin, self.remove_com_motion, self.state.box)
 
-        def lowered(potential: Potential) -> Potential:
-            return Recentred(potential, torch.float32) if precision == "fp32" else potential
+        def lowered(terms: Sequence[Potential]) -> list[Potential]:
+            """Networks in the precision asked for; all else keeps float64, and sees where the replica is."""
+            return [Recentred(t, torch.float32) if precision != "fp64" and _is_network(t) else t for t in terms]
 
-        if kernels == "reference":
-            return PlainPropagator(self.layout, lowered(self.potential), *common)
+        def plain(terms: Sequence[Potential]) -> PlainPropagator:
+            slow = [t for t in terms if self.network_every > 1 and _is_network(t)]
+            fast = SumPotential([t for t in terms if t not in slow])
+            networks = SumPotential(slow) if slow else None
+            return PlainPropagator(self.layout, fast, *common, networks, self.network_every)
+
         terms = self.potential.terms if isinstance(self.potential, SumPotential) else (self.potential,)
+        if kernels == "reference":
+            if precision == "mixed16" or self._filters == "table":
+                what = "precision: mixed16" if precision == "mixed16" else "filters: table"
+                raise InputError(f"`{what}` needs filter tables; the reference has none: write `kernels: auto`")
+            return plain(lowered(terms))
         packed = pack(terms, self.layout)
-        networks, rest = take_networks(packed.rest, self.layout, precision, self.state.positions)
+        networks, rest, self.notes = take_networks(
+            packed.rest, self.layout, precision, self.state.positions, self._filters
+        )
         if not rest:
-            return CompiledPropagator(self.layout, packed._replace(networks=networks, rest=()), *common)
+            packed = packed._replace(networks=networks, rest=())
+            return CompiledPropagator(self.layout, packed, *common, self.network_every)
         compiled: list[Potential] = []
         if len(packed.rest) < len(terms):
-            compiled.append(CompiledPriors(packed.listed, packed.nonbonded, self.state.box))
+            compiled.append(CompiledPriors(packed, self.state.box))
         if networks is not None:
             compiled.append(FlashSchNet(networks, self.state.box))
-        return PlainPropagator(self.layout, SumPotential([*compiled, *map(lowered, rest)]), *common)
+        return plain([*compiled, *lowered(rest)])
 
     @property
     def time(self) -> float:
@@ -199,7 +228,8 @@ class Engine:
             block = min(target, step + self._block) - step
             started = time.perf_counter()
             failed = self._with_lost_beads(self.propagator.advance(self.state, block))
-            self._adapt(block, time.perf_counter() - started)
+            # ranks must agree on the next block, so they go by the same clock
+            self._adapt(block, self._shared.seconds if self._shared else time.perf_counter() - started)
             try:
                 self.guard.after_block(self, failed)
                 if self.state.step == target:
@@ -268,4 +298,12 @@ class Engine:
             remove_com_motion=self.remove_com_motion,
             precision=self._precision,
             kernels=self._kernels,
+            filters=self._filters,
+            network_every=self.network_every,
+            shared=self._shared and self._shared.sibling(state, timestep, seed),
         )
+
+
+def _is_network(term: Potential) -> bool:
+    """Whether `network_every` is about this term."""
+    return isinstance(term.potential if isinstance(term, Recentred) else term, (SchNetPotential, FlashSchNet))

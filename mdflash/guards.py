@@ -315,6 +315,8 @@ def _worst_term(simulation: Engine, replica: int) -> tuple[str, float, int]:
         energy, forces = term.energy_and_forces(whole, layout, pairs)
         size = torch.nan_to_num(forces[layout.rows(replica)].norm(dim=1), nan=torch.inf)
         e = float(torch.nan_to_num(energy[replica].abs(), nan=torch.inf))
+        if bool(torch.isinf(size).any()):
+            e = torch.inf  # the energy may be finite where its slope is not, at a straight angle
         if e > worst:
             worst, name, bead = e, term.name, int(size.argmax())
     return name, worst, bead

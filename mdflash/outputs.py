@@ -20,10 +20,16 @@ from mdflash.config.schema import RunConfig
 from mdflash.engine import Engine, Reporter
 from mdflash.io.background import BackgroundWriter
 from mdflash.io.checkpoint import Checkpoint, save_checkpoint
+from mdflash.io.colvars import ColvarsLog
 from mdflash.io.exchange_log import ExchangeLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.writer import FrameWriter, Target, writer_class
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.pack import PackedBiases
+from mdflash.potentials.bias.variables import UNITS
+from mdflash.prepare import Prepared
+from mdflash.reporters import Periodic
 from mdflash.state import Layout
 
 ARRAYS = ("positions", "velocities", "forces", "energy", "temperature")
@@ -33,18 +39,7 @@ BLOCK_BYTES = 4 << 20
 """About how much of one trajectory is collected before it is written."""
 
 
-class _Periodic:
-    """Due at every multiple of `every` steps."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-
-    def next_report(self, step: int) -> int:
-        """The next multiple of the interval."""
-        return (step // self.every + 1) * self.every
-
-
-class FrameReporter(_Periodic):
+class FrameReporter(Periodic):
     """Hands the positions of every system to its writer."""
 
     def __init__(self, every: int, writers: Sequence[FrameWriter], background: BackgroundWriter) -> None:
@@ -60,7 +55,7 @@ class FrameReporter(_Periodic):
             self.background.submit(partial(writer.append, frame, step, time))
 
 
-class LogReporter(_Periodic):
+class LogReporter(Periodic):
     """Hands energies and temperatures of every replica to log.csv."""
 
     def __init__(self, every: int, log: LogWriter, layout: Layout, background: BackgroundWriter) -> None:
@@ -83,6 +78,34 @@ class LogReporter(_Periodic):
         self.background.submit(partial(self.log.append, *row))
 
 
+class ColvarsReporter(Periodic):
+    """Hands collective variables and bias energies to colvars.csv."""
+
+    def __init__(
+        self, every: int, log: ColvarsLog, biases: Sequence[Bias], layout: Layout, background: BackgroundWriter
+    ) -> None:
+        super().__init__(every)
+        self.log, self.background = log, background
+        self._packed = PackedBiases(biases, layout)
+        self._order = [self._packed.biases.index(bias) for bias in biases]
+        self._ids = layout.replica_ids
+        self._names = [layout.systems[s].name for s in layout.system_of_replica]
+
+    def report(self, simulation: Engine) -> None:
+        """Measure; rows are written while the simulation goes on."""
+        values, energies = self._packed.measure(simulation.state.positions.numpy())
+        row = (values[:, self._order], energies[:, self._order])
+        step, time = simulation.state.step, simulation.time
+        self.background.submit(partial(self.log.append, step, time, self._ids, self._names, *row))
+
+
+class Silence(Periodic):
+    """Due, and says nothing: stands for a reporter of the rank that writes."""
+
+    def report(self, simulation: Engine) -> None:
+        """Nothing."""
+
+
 class Outputs:
     """Everything a run writes while it goes on; make one with `create` or `resume`.
 
@@ -93,12 +116,12 @@ class Outputs:
     def __init__(
         self,
         folder: RunFolder,
-        config: RunConfig,
-        layout: Layout,
+        prepared: Prepared,
         identity: Mapping[str, Any],
         before: Mapping[str, Any] | None,
     ) -> None:
         """As `create` (`before` is None) or `resume` (from the numbers of that checkpoint's header on)."""
+        config, layout = prepared.config, prepared.layout
         self.folder, self.layout, self._identity = folder, layout, dict(identity)
         self._keep = config.output.checkpoint.keep
         self._background = BackgroundWriter()
@@ -111,6 +134,14 @@ class Outputs:
                 if before is None
                 else ExchangeLog.resume(path, before["exchange_size"])
             )
+        self.colvars: ColvarsLog | None = None
+        if prepared.biases:
+            path = folder.path / "colvars.csv"
+            self.colvars = (
+                ColvarsLog.create(path, [(bias.name, UNITS[bias.variable.kind]) for bias in prepared.biases])
+                if before is None
+                else ColvarsLog.resume(path, before["colvars_size"])
+            )
         self.writers: list[FrameWriter] = []
         if config.output.trajectory.format != "none":
             kind = writer_class(config.output.trajectory.format)
@@ -121,24 +152,27 @@ class Outputs:
                     else kind.resume(target, before["frames"].get(target.system.name, 0))
                 )
         self.reporters: list[Reporter] = [LogReporter(config.log_every, self.log, layout, self._background)]
+        if self.colvars is not None and config.colvars_every is not None:
+            self.reporters.append(
+                ColvarsReporter(config.colvars_every, self.colvars, prepared.biases, layout, self._background)
+            )
         if config.trajectory_every is not None:
             self.reporters.append(FrameReporter(config.trajectory_every, self.writers, self._background))
 
     @classmethod
-    def create(cls, folder: RunFolder, config: RunConfig, layout: Layout, identity: Mapping[str, Any]) -> Outputs:
+    def create(cls, folder: RunFolder, prepared: Prepared, identity: Mapping[str, Any]) -> Outputs:
         """New, empty files. `identity` (versions, digests) goes into every checkpoint.
 
         Raises:
             StorageError: a file exists or cannot be written.
         """
-        return cls(folder, config, layout, identity, None)
+        return cls(folder, prepared, identity, None)
 
     @classmethod
     def resume(
         cls,
         folder: RunFolder,
-        config: RunConfig,
-        layout: Layout,
+        prepared: Prepared,
         identity: Mapping[str, Any],
         checkpoint: Checkpoint,
     ) -> Outputs:
@@ -147,13 +181,18 @@ class Outputs:
         Raises:
             StorageError: a file is missing or holds less than the checkpoint counts on.
         """
-        return cls(folder, config, layout, identity, checkpoint.header)
+        return cls(folder, prepared, identity, checkpoint.header)
 
     def attach(self, simulation: Engine) -> None:
         """Follow the simulation from now on."""
         simulation.reporters.extend(self.reporters)
         if simulation.exchange is not None:
             simulation.exchange.listeners.append(self._exchanged)
+
+    @property
+    def intervals(self) -> list[int]:
+        """Steps between the reports of each reporter."""
+        return [reporter.interval for reporter in self.reporters if isinstance(reporter, Periodic)]
 
     def _exchanged(self, step: int, time: float, labels: npt.NDArray[np.int64]) -> None:
         assert self.exchange is not None
@@ -168,8 +207,8 @@ class Outputs:
 
     @property
     def _flushes(self) -> list[Callable[..., None]]:
-        tables = [self.log] if self.exchange is None else [self.log, self.exchange]
-        return [file.flush for file in (*tables, *self.writers)]
+        tables = [table for table in (self.exchange, self.colvars) if table is not None]
+        return [file.flush for file in (self.log, *tables, *self.writers)]
 
     def checkpoint(self, simulation: Engine) -> None:
         """Bring everything reported so far to the disk, then write a checkpoint of this step.
@@ -197,6 +236,7 @@ class Outputs:
                 "frames": {w.target.system.name: w.frames for w in self.writers},
                 "log_rows": self.log.rows,
                 "exchange_size": 0 if self.exchange is None else self.exchange.size,
+                "colvars_size": 0 if self.colvars is None else self.colvars.size,
                 **self._identity,
             },
             keep=self._keep,
@@ -233,6 +273,8 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
     """About how much a run of `steps` steps will write."""
     total = 3 * layout.n_beads * 8 * 3 * config.output.checkpoint.keep
     total += 110 * layout.n_replicas * (steps // config.log_every + 1)
+    if config.colvars_every is not None:
+        total += (40 + 38 * len(config.biases)) * layout.n_replicas * (steps // config.colvars_every + 1)
     if config.exchange_every is not None:
         total += (24 + 3 * layout.n_replicas) * (steps // config.exchange_every + 1)
     if config.trajectory_every is not None:

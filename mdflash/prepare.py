@@ -6,16 +6,18 @@ Everything that can be wrong with the input is found here, before the run folder
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
+from mdflash.distributed import Ranks
 from mdflash.engine import Engine
 from mdflash.errors import InputError
 from mdflash.exchange.replica_exchange import ReplicaExchange
@@ -24,12 +26,16 @@ from mdflash.guards import Guard
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
+from mdflash.integrators.respa import resonance
 from mdflash.integrators.verlet import Verlet
 from mdflash.io.frames import load_frames
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
+from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.build import build_potential
+from mdflash.prepare_biases import build_biases
 from mdflash.propagate.compiled import set_threads
+from mdflash.propagate.shared import SharedPropagator, part, split, view
 from mdflash.state import Layout, State
 from mdflash.system import FloatArray, System, load_system
 
@@ -47,7 +53,7 @@ class Prepared:
         config: what it was made from, seed included.
         layout: its batch.
         forcefields: one for each system of the layout.
-        potential: the sum of their terms.
+        potential: the sum of their terms and of the biases.
         start: [B, 3] Å, before minimisation.
         notes: sentences a person should read (what was skipped, cycled, assumed).
     """
@@ -59,32 +65,68 @@ class Prepared:
     start: torch.Tensor
     notes: tuple[str, ...]
 
-    def simulation(self) -> Engine:
-        """A simulation at rest at the start frames, with the threads that the run asks for."""
+    @property
+    def biases(self) -> tuple[Bias, ...]:
+        """Those among the potential's terms."""
+        return tuple(term for term in self.potential.terms if isinstance(term, Bias))
+
+    def simulation(self, ranks: Ranks | None = None) -> Engine:
+        """A simulation at rest at the start frames, with the threads that the run asks for.
+
+        Args:
+            ranks: who carries it together; default: this process alone.
+
+        Raises:
+            InputError: more ranks than replicas.
+        """
+        ranks = ranks or Ranks()
+        set_threads(self.config.hardware.threads or ranks.threads)
+        arguments = self.arguments()
+        shared = None if ranks.size == 1 else self._share(ranks, arguments)
+        return Engine(**arguments, shared=shared)
+
+    def _share(self, ranks: Ranks, arguments: Mapping[str, Any]) -> SharedPropagator:
+        """The propagator over many ranks, with an engine for the replicas of this one."""
+        replicas = split(self.layout, ranks.size)[ranks.rank]
+        layout, systems = part(self.layout, replicas)
+        terms = [*build_potential([self.forcefields[s] for s in systems], layout).terms, *self.biases]
+        own = {
+            "layout": layout,
+            "potential": SumPotential(terms),
+            "state": view(arguments["state"], self.layout, replicas),
+            "exchange": None,
+            "guard": None,
+        }
+        return SharedPropagator(ranks, self.layout, Engine(**{**arguments, **own}))
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of an Engine at rest at the start frames."""
         config = self.config
         if config.dynamics.seed is None:
             raise ValueError("the run has no seed yet; see RunConfig.with_seed")
-        set_threads(config.hardware.threads)
-        return Engine(
-            self.layout,
-            self.potential,
-            State.at(self.layout, self.start, config.temperatures, config.box),
-            make_integrator(config.dynamics),
-            seed=config.dynamics.seed,
-            skin=config.neighbors.skin,
-            remove_com_motion=config.dynamics.remove_com_motion,
-            precision=config.model.precision,
-            kernels=config.model.kernels,
-            exchange=make_exchange(config, self.layout),
-            guard=Guard(self.layout, config.guards.nonfinite, config.guards.max_force),
-        )
+        return {
+            "layout": self.layout,
+            "potential": self.potential,
+            "state": State.at(self.layout, self.start, config.temperatures, config.box),
+            "integrator": make_integrator(config.dynamics),
+            "seed": config.dynamics.seed,
+            "skin": config.neighbors.skin,
+            "remove_com_motion": config.dynamics.remove_com_motion,
+            "precision": config.model.precision,
+            "kernels": config.model.kernels,
+            "filters": config.model.filters,
+            "network_every": config.dynamics.network_every,
+            "exchange": make_exchange(config, self.layout, self.biases),
+            "guard": Guard(self.layout, config.guards.nonfinite, config.guards.max_force),
+        }
 
 
-def make_exchange(config: RunConfig, layout: Layout) -> ReplicaExchange | None:
+def make_exchange(config: RunConfig, layout: Layout, biases: Sequence[Bias]) -> ReplicaExchange | None:
     """The exchange that a run asks for."""
     if config.exchange is None or config.exchange_every is None:
         return None
-    return ReplicaExchange(layout, config.exchange.temperatures, config.exchange_every, config.exchange.scheme)
+    traded = [bias for bias in biases if bias.name in config.exchange.biases]
+    return ReplicaExchange(layout, config.exchange_states, config.exchange_every, config.exchange.scheme, traded)
 
 
 def make_integrator(dynamics: Dynamics) -> Integrator:
@@ -103,32 +145,62 @@ def prepare(config: RunConfig) -> Prepared:
     """
     loaded = {folder: load_forcefield(folder) for folder in dict.fromkeys(config.forcefields)}
     forcefields = tuple(loaded[folder] for folder in config.forcefields)
-    systems: list[System] = []
+    notes: list[str] = []
+    molecules = [_read_system(entry, ff, notes) for entry, ff in zip(config.system, forcefields, strict=True)]
+    return assemble(config, molecules, forcefields, notes)
+
+
+def assemble(
+    config: RunConfig,
+    molecules: Sequence[tuple[System, FloatArray]],
+    forcefields: Sequence[ForceField],
+    said: Sequence[str] = (),
+) -> Prepared:
+    """As `prepare`, from molecules with their start frames [F, N, 3] Å, and a force field for each.
+
+    Args:
+        config: its `system` entries give the counts; their files are not read.
+        molecules: one for each entry.
+        forcefields: one for each entry.
+        said: notes about how the molecules were read.
+
+    Raises:
+        InputError: a start position that is not finite, or a force field that does not fit.
+    """
+    notes = [*warnings(config), *said]
     starts: list[FloatArray] = []
-    notes = list(warnings(config))
-    for entry, forcefield, count in zip(config.system, forcefields, config.counts, strict=True):
-        system, frames = _read_system(entry, forcefield, notes)
-        systems.append(system)
+    for (system, frames), count in zip(molecules, config.counts, strict=True):
         if len(frames) < count and len(frames) > 1:
             notes.append(
-                f"{entry.name}: {len(frames)} start frames for {count} replicas; replica i starts from frame i, cycled"
+                f"{system.name}: {len(frames)} start frames for {count} replicas; replica i starts from frame i, cycled"
             )
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
-    layout = Layout(tuple(systems), config.counts)
+    layout = Layout(tuple(system for system, _ in molecules), config.counts)
     start = torch.from_numpy(np.concatenate(starts))
     State.at(layout, start, config.temperatures)  # refuses a NaN, naming replica and bead
-    return Prepared(config, layout, forcefields, build_potential(forcefields, layout), start, tuple(notes))
+    biases = build_biases(config, layout, [frames[0] for _, frames in molecules], forcefields)
+    potential = SumPotential([*build_potential(forcefields, layout).terms, *biases])
+    notes.extend(_impulses(config.dynamics, potential, layout, forcefields))
+    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes))
+
+
+def _impulses(
+    dynamics: Dynamics, potential: SumPotential, layout: Layout, forcefields: Sequence[ForceField]
+) -> list[str]:
+    """Notes on `network_every`."""
+    if dynamics.network_every > 1 and not any(ff.networks for ff in forcefields):
+        raise InputError(
+            "no force field of this run has a network, so all of it acts at every step; write `network_every: 1`",
+            key="dynamics.network_every",
+        )
+    said = resonance(potential.terms, layout, dynamics.timestep, dynamics.network_every)
+    return [said] if said else []
 
 
 def _read_system(entry: SystemEntry, ff: ForceField, notes: list[str]) -> tuple[System, FloatArray]:
     """The molecule of one entry, under its name, and its start frames [F, N, 3] Å."""
-    frames: FloatArray | None
-    if entry.structure.suffix == ".safetensors":
-        system, frames = load_system(entry.structure)
-    else:
-        mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
-        system, frames, said = map_structure(entry.structure, mapping, ff, entry.name)
-        notes.extend(f"{entry.name}: {sentence}" for sentence in said)
+    mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
+    system, frames = read_molecule(entry.structure, mapping, ff, entry.name, notes)
     if entry.start is not None:
         frames = load_frames(entry.start, system)
     if frames is None or not len(frames):
@@ -137,4 +209,16 @@ def _read_system(entry: SystemEntry, ff: ForceField, notes: list[str]) -> tuple[
             file=entry.structure,
             key="system.start",
         )
-    return dataclasses.replace(system, name=entry.name), frames
+    return system, frames
+
+
+def read_molecule(
+    structure: Path, mapping: str, ff: ForceField, name: str, notes: list[str]
+) -> tuple[System, FloatArray | None]:
+    """The molecule of a structure file under `name`, and its frames [F, N, 3] Å; what is odd goes to `notes`."""
+    if structure.suffix == ".safetensors":
+        system, frames = load_system(structure)
+        return dataclasses.replace(system, name=name), frames
+    mapped = map_structure(structure, mapping, ff, name)
+    notes.extend(f"{name}: {sentence}" for sentence in mapped.notes)
+    return mapped.system, mapped.positions

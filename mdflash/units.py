@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 ACCELERATION: Final = 418.4
 """(kcal/mol/Å/Da) in Å/ps²: 1 kcal = 4184 J, exact."""
@@ -34,6 +35,7 @@ def kT(temperature: float) -> float:
 _LENGTH = {"angstrom": 1.0, "angstroms": 1.0, "Å": 1.0, "A": 1.0, "nm": 10.0, "pm": 0.01}
 _TIME = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e9}
 _ENERGY = {"kcal/mol": 1.0, "kJ/mol": KCAL_PER_KJ, "eV": 23.060547830619026}
+_ANGLE = {"rad": 1.0, "radian": 1.0, "degree": math.pi / 180, "degrees": math.pi / 180, "deg": math.pi / 180}
 _WALL = {
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
     "min": 60.0, "minute": 60.0, "minutes": 60.0,
@@ -50,6 +52,13 @@ DIMENSIONS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
         "force": {f"{e}/{x}": _ENERGY[e] / _LENGTH[x] for e in _ENERGY for x in ("angstrom", "Å", "A", "nm")},
         "mass": {"Da": 1.0, "u": 1.0, "amu": 1.0, "g/mol": 1.0},
         "wall": _WALL,
+        "angle": _ANGLE,
+        "inverse length": {f"/{x}": 1.0 / size for x, size in _LENGTH.items()},
+        "torque": {f"{e}/{a}": _ENERGY[e] / _ANGLE[a] for e in _ENERGY for a in _ANGLE},
+        "stiffness": {
+            f"{e}/{x}^2": _ENERGY[e] / _LENGTH[x] ** 2 for e in _ENERGY for x in ("angstrom", "Å", "A", "nm")
+        },
+        "angular stiffness": {f"{e}/{a}^2": _ENERGY[e] / _ANGLE[a] ** 2 for e in _ENERGY for a in _ANGLE},
     }
 )
 """For every dimension, each unit's name and its size in the internal unit (wall time: seconds)."""
@@ -64,10 +73,15 @@ EXAMPLES: Final[Mapping[str, str]] = MappingProxyType(
         "force": "5000 kcal/mol/angstrom",
         "mass": "12 Da",
         "wall": "10 min",
+        "angle": "60 degree",
+        "inverse length": "5 /angstrom",
+        "torque": "2 kcal/mol/rad",
+        "stiffness": "2 kcal/mol/angstrom^2",
+        "angular stiffness": "20 kcal/mol/rad^2",
     }
 )
 
-_INTERNAL: Final[Mapping[str, str]] = MappingProxyType(
+INTERNAL: Final[Mapping[str, str]] = MappingProxyType(
     {
         "length": "angstrom",
         "time": "ps",
@@ -77,8 +91,33 @@ _INTERNAL: Final[Mapping[str, str]] = MappingProxyType(
         "force": "kcal/mol/angstrom",
         "mass": "Da",
         "wall": "s",
+        "angle": "rad",
+        "inverse length": "/angstrom",
+        "torque": "kcal/mol/rad",
+        "stiffness": "kcal/mol/angstrom^2",
+        "angular stiffness": "kcal/mol/rad^2",
     }
 )
+"""The internal unit of every dimension."""
+
+_PARTS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
+    {
+        "length": {"angstrom": 1},
+        "time": {"picosecond": 1},
+        "rate": {"picosecond": -1},
+        "temperature": {"kelvin": 1},
+        "energy": {"kilocalorie": 1, "mole": -1},
+        "force": {"kilocalorie": 1, "mole": -1, "angstrom": -1},
+        "mass": {"dalton": 1},
+        "wall": {"second": 1},
+        "angle": {"radian": 1},
+        "inverse length": {"angstrom": -1},
+        "torque": {"kilocalorie": 1, "mole": -1, "radian": -1},
+        "stiffness": {"kilocalorie": 1, "mole": -1, "angstrom": -2},
+        "angular stiffness": {"kilocalorie": 1, "mole": -1, "radian": -2},
+    }
+)
+"""The internal units as products of powers, by the names that OpenMM and pint share."""
 
 _QUANTITY = re.compile(r"^\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*$")
 
@@ -100,7 +139,7 @@ def parse(value: object, dimension: str) -> float:
     if isinstance(value, (int, float)):
         raise ValueError(
             f"{value!r} has no unit; write the {dimension} with one, "
-            f"for example '{value} {_INTERNAL[dimension]}' (known units: {', '.join(units)})"
+            f"for example '{value} {INTERNAL[dimension]}' (known units: {', '.join(units)})"
         )
     match = _QUANTITY.match(value)
     if match is None:
@@ -111,7 +150,7 @@ def parse(value: object, dimension: str) -> float:
         unit = "/" + unit[: -len("**-1")]
     if not unit:
         raise ValueError(
-            f"{value!r} has no unit; write for example '{number} {_INTERNAL[dimension]}' "
+            f"{value!r} has no unit; write for example '{number} {INTERNAL[dimension]}' "
             f"(known units of {dimension}: {', '.join(units)})"
         )
     if unit not in units:
@@ -124,8 +163,55 @@ def parse(value: object, dimension: str) -> float:
     return result
 
 
+def from_number(value: Any, dimension: str) -> float | None:
+    """A Python number (in internal units) or a quantity of OpenMM or pint, in internal units; None for anything else.
+
+    Neither library is imported: their quantities are known by what they can do.
+
+    Args:
+        value: `0.004`, `4 * openmm.unit.femtoseconds`, `registry.Quantity(4, "fs")`, ...
+        dimension: a key of `DIMENSIONS`.
+
+    Raises:
+        ValueError: a quantity of another dimension, or not a finite number.
+    """
+    if isinstance(value, bool):
+        return None
+    magnitude = strip_unit(value, dimension)
+    if getattr(magnitude, "ndim", 0) or not hasattr(magnitude, "__float__"):
+        return None
+    result = float(magnitude)
+    if not math.isfinite(result):
+        raise ValueError(f"expected a finite {dimension}, found {value}")
+    if magnitude is not value:
+        # the conversions of other libraries round; these are the bits of the same quantity as text
+        number = float(value.magnitude if hasattr(value, "magnitude") else value.value_in_unit(value.unit))
+        same = [number * size for size in DIMENSIONS[dimension].values()]
+        return next((x for x in same if math.isclose(x, result, rel_tol=1e-12)), result)
+    return result
+
+
+def strip_unit(value: Any, dimension: str) -> Any:
+    """The magnitude of a quantity of OpenMM or pint in internal units, scalar or array; anything else as it is.
+
+    Raises:
+        ValueError: a quantity of another dimension.
+    """
+    parts = _PARTS[dimension]
+    try:
+        if hasattr(value, "value_in_unit"):
+            library = sys.modules[type(value).__module__.rpartition(".")[0]]
+            powers = (getattr(library, name) ** power for name, power in parts.items())
+            return value.value_in_unit(math.prod(powers, start=library.dimensionless))
+        if hasattr(value, "magnitude") and hasattr(value, "to"):
+            return value.to(dict(parts)).magnitude
+    except TypeError:  # of both libraries, for units that do not fit
+        raise ValueError(f"expected a {dimension} such as '{EXAMPLES[dimension]}', found {value}") from None
+    return value
+
+
 def show(value: float, dimension: str, unit: str | None = None) -> str:
     """`value` (internal units) as text with a unit, which `parse` reads back."""
-    unit = unit or _INTERNAL[dimension]
+    unit = unit or INTERNAL[dimension]
     number = value / DIMENSIONS[dimension][unit]
     return f"{number:.12g} {unit}"

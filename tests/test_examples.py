@@ -6,18 +6,75 @@ import runpy
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from mdflash.config.load import load_run, locate
+from mdflash.io.read import read_frames
 from mdflash.run import execute
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def test_fold_chignolin() -> None:
-    q = runpy.run_path(str(EXAMPLES / "fold_chignolin.py"))["main"](steps=20_000)
+    q = runpy.run_path(str(EXAMPLES / "fold_chignolin.py"))["main"](length="200 ps")
     assert q.shape == (20, 6)
     assert q[0].mean() > 0.5  # it starts folded
     assert ((q >= 0) & (q <= 1)).all()
+
+
+def test_replica_api(tmp_path: Path) -> None:
+    sim = runpy.run_path(str(EXAMPLES / "replica_api.py"))["main"](tmp_path / "api", length="20 ps")
+    assert sim.state.step == 2000
+    assert sorted(sim.state.temperature.tolist())[0] == 300.0
+    assert len((tmp_path / "api.csv").read_text().splitlines()) == 3
+    assert len(read_frames(tmp_path / "api" / "chignolin_0003.xtc")) == 20
+
+
+def test_own_reporter() -> None:
+    times = runpy.run_path(str(EXAMPLES / "own_reporter.py"))["main"](length="200 ps")
+    assert 0 < len(times) <= 16
+    assert all(0 < t <= 200 for t in times.values())
+
+
+def test_own_potential() -> None:
+    main = runpy.run_path(str(EXAMPLES / "own_potential.py"))["main"]
+    assert main(length="5 ps", radius=10.0) < 12.0  # the molecule alone drifts and stretches farther
+
+
+def test_openmm_force() -> None:
+    pytest.importorskip("openmm", reason="needs OpenMM (pip install 'mdflash[openmm]')")
+    distances = runpy.run_path(str(EXAMPLES / "openmm_force.py"))["main"](steps=20_000)
+    assert distances.shape == (40,)
+    assert ((distances > 3.0) & (distances < 36.0)).all()
+    assert distances[:10].mean() < 15.0  # it starts folded
+
+
+def test_openmm_mixed() -> None:
+    pytest.importorskip("openmmml", reason="needs OpenMM-ML (pip install 'mdflash[openmmml]')")
+    from openmmml import MLPotential
+
+    from mdflash.openmm.plugin import MdflashFactory
+
+    MLPotential.registerImplFactory("mdflash", MdflashFactory())  # where mdflash is on the path, but not installed
+    inside, outside = runpy.run_path(str(EXAMPLES / "openmm_mixed.py"))["main"](steps=5000)
+    assert abs(inside - 3.8) < 0.15
+    assert abs(outside - 4.0) < 0.15
+
+
+def test_metadynamics() -> None:
+    pytest.importorskip("openmm", reason="needs OpenMM (pip install 'mdflash[openmm]')")
+    r, free = runpy.run_path(str(EXAMPLES / "metadynamics.py"))["main"](steps=50_000)
+    assert r.shape == free.shape
+    assert 3.0 < r[free.argmin()] < 20.0
+    assert 1.0 < free.max() < 30.0  # nothing lies below 3 Å and beyond 33 Å
+
+
+def test_umbrella() -> None:
+    r, free = runpy.run_path(str(EXAMPLES / "umbrella.py"))["main"](samples=40, equilibration="50 ps")
+    assert r.shape == free.shape == (32,)
+    assert np.isfinite(free).sum() >= 28  # windows cover the range, save perhaps its ends
+    assert 4.0 < r[np.nanargmin(free)] < 8.0  # folded, the ends are 5.3 Å apart
+    assert 1.0 < np.nanmax(free) < 10.0
 
 
 def test_plot_folding(tmp_path: Path) -> None:

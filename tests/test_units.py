@@ -76,3 +76,42 @@ def test_constants_against_first_principles() -> None:
     # kcal/mol/Å/Da in SI is J/m/kg = m/s²; Å/ps² is 1e-10/1e-24 m/s²
     si = joule_per_kcal / avogadro / 1e-10 / (1e-3 / avogadro)
     assert math.isclose(units.ACCELERATION, si * 1e-14, rel_tol=1e-12)
+
+
+def test_quantities_of_other_libraries_have_the_bits_of_text() -> None:
+    u = pytest.importorskip("openmm.unit")
+    r = pytest.importorskip("pint").UnitRegistry()
+    for value, dimension, text in (
+        (9 * u.femtosecond, "time", "9 fs"),
+        (r.Quantity(9, "fs"), "time", "9 fs"),
+        (0 * u.femtosecond, "time", "0 fs"),
+        (1 / u.picosecond, "rate", "1 /ps"),
+        (r.Quantity(2, "1/ns"), "rate", "2 /ns"),
+        (r.Quantity(27, "degC"), "temperature", "300.15 K"),
+        (0.3 * u.nanometer, "length", "0.3 nm"),
+        (10 * u.kilojoule_per_mole / u.nanometer, "force", "10 kJ/mol/nm"),
+        (r.Quantity(1.7, "kcal/mol"), "energy", "1.7 kcal/mol"),
+        (r.Quantity(12, "dalton"), "mass", "12 Da"),
+        (2 * u.hour, "wall", "2 h"),
+        (0.004, "time", "0.004 ps"),
+    ):
+        assert units.from_number(value, dimension) == units.parse(text, dimension), text
+    assert math.isclose(units.from_number(r.Quantity(1, "week"), "wall") or 0, 7 * 86400)  # a unit that text has not
+
+
+def test_every_dimension_knows_its_unit_in_other_libraries() -> None:
+    u = pytest.importorskip("openmm.unit")
+    for dimension in set(units.DIMENSIONS) - {"rate", "inverse length"}:
+        unit = u.dimensionless
+        for name, power in units._PARTS[dimension].items():
+            unit = unit * getattr(u, name) ** power
+        assert units.from_number(3.5 * unit, dimension) == 3.5, dimension
+
+
+def test_what_is_no_number_is_left_to_others() -> None:
+    u = pytest.importorskip("openmm.unit")
+    for value in ("4 fs", None, True, [1, 2], [1, 2] * u.picosecond, object()):
+        assert units.from_number(value, "time") is None
+    for value, says in ((4 * u.kelvin, "expected a time such as '4 fs', found 4 K"), (math.nan, "finite")):
+        with pytest.raises(ValueError, match=says):
+            units.from_number(value, "time")

@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from mdflash import __version__
+from mdflash.cli.bench import bench
+from mdflash.cli.build import build
 from mdflash.cli.check import check
 from mdflash.cli.doctor import doctor
 from mdflash.cli.energy import energy
@@ -19,9 +21,14 @@ from mdflash.cli.go import go
 from mdflash.cli.import_ import app as import_app
 from mdflash.cli.info import info
 from mdflash.cli.init import init
+from mdflash.cli.map import map_
+from mdflash.cli.rebuild import rebuild
 from mdflash.cli.repair import repair
 from mdflash.cli.run import run
+from mdflash.cli.sample import sample
 from mdflash.cli.schema import schema
+from mdflash.cli.train import fit, train
+from mdflash.cli.validate import validate
 from mdflash.errors import MdflashError
 
 app = typer.Typer(
@@ -39,9 +46,17 @@ app.command()(init)
 app.command()(info)
 app.command()(energy)
 app.command()(go)
+app.command("map")(map_)
+app.command()(build)
+app.command()(rebuild)
+app.command()(sample)
+app.command()(fit)
+app.command()(train)
+app.command()(validate)
 app.add_typer(import_app, name="import")
 app.command()(export)
 app.command()(repair)
+app.command()(bench)
 app.command()(doctor)
 app.command()(schema)
 

@@ -93,12 +93,11 @@ def _suggest(config: RunConfig, low: str | None, high: str | None, acceptance: f
 
     ends: list[float] = []
     for option, text, end in (("--min", low, 0), ("--max", high, -1)):
-        if text is None and config.exchange is None:
+        given = None if config.exchange is None else config.exchange.temperatures
+        if text is None and given is None:
             raise InputError("is missing; give the range: --suggest-ladder --min '300 K' --max '450 K'", key=option)
         try:
-            ends.append(
-                parse(text, "temperature") if text or config.exchange is None else config.exchange.temperatures[end]
-            )
+            ends.append(parse(text, "temperature") if text or given is None else given[end])
         except ValueError as error:
             raise InputError(str(error), key=option) from None
     first, last = ends

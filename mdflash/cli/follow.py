@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mdflash import __version__
 from mdflash.engine import Engine
+from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.run import Plan, Watch
 
 STARTING = "starting (the first run ever compiles its kernels: up to a minute)"
@@ -29,7 +30,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     """The start-up banner: what runs, under what, with which numbers."""
     console = console or Console()
     config, layout, simulation = plan.prepared.config, plan.prepared.layout, plan.simulation
-    dt = config.dynamics.timestep
+    dt, every = config.dynamics.timestep, config.dynamics.network_every
     fields = dict.fromkeys(plan.prepared.forcefields)
     networks = any(f.networks for f in fields)
     kernels = {
@@ -44,13 +45,14 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         ),
         "replicas": str(layout.n_replicas),
         "temperature": _span(simulation.state.temperature.numpy(), "K"),
-        **_sampling(simulation),
+        **_sampling(plan),
         "integrator": simulation.integrator.name,
-        "time step": f"{dt * 1e3:g} fs",
+        "time step": f"{dt * 1e3:g} fs" + (f", networks every {every * dt * 1e3:g} fs" if every > 1 else ""),
         "friction": f"{simulation.integrator.friction:g} /ps",
         "masses": _span(layout.masses.numpy(), "Da"),
         "length": f"{config.total_steps:,} steps = {_time(config.total_steps * dt)} per replica",
         "device": f"CPU, {numba.get_num_threads()} threads",
+        **({"ranks": "; ".join(plan.places)} if plan.places else {}),
         "kernels": kernels + (f"; networks in {config.model.precision}" if networks else ""),
         "seed": str(simulation.seed),
         "run folder": str(config.folder),
@@ -60,23 +62,33 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         table.add_row(f"[bold]{name}[/]", value)
     console.rule(f"[bold]mdflash {__version__}[/]  {config.name}")
     console.print(table)
-    for note in plan.notes:
+    for note in (*plan.notes, *simulation.notes):
         console.print(f"[yellow]note[/] {note}")
     if plan.start == "resume":
         console.print(f"[green]going on[/] at step {simulation.state.step:,} ({_time(simulation.time)})")
 
 
-def _sampling(simulation: Engine) -> dict[str, str]:
-    """Exchange and guards, where they differ from nothing."""
+def _sampling(plan: Plan) -> dict[str, str]:
+    """Exchange, guards and biases, where they differ from nothing."""
+    simulation = plan.simulation
     exchange, guard = simulation.exchange, simulation.guard
     rows = {}
     if exchange is not None:
         k, n = len(exchange.temperatures), len(exchange.ladders)
         every = _time(exchange.every * simulation.integrator.timestep)
-        rows["exchange"] = f"{n} ladder{'s' if n > 1 else ''} of {k} temperatures, {exchange.scheme}, every {every}"
+        rows["exchange"] = (
+            f"{n} ladder{'s' if n > 1 else ''} of {k} {_states(exchange)}, {exchange.scheme}, every {every}"
+        )
     if guard.nonfinite != "stop":
         rows["unstable replicas"] = guard.nonfinite
+    biases = plan.prepared.biases
+    if biases:
+        rows["biases"] = ", ".join(f"{bias.name} ({bias.variable.kind.replace('_', ' ')})" for bias in biases)
     return rows
+
+
+def _states(exchange: ReplicaExchange) -> str:
+    return "states" if exchange.biases else "temperatures"
 
 
 def _time(ps: float) -> str:
@@ -93,11 +105,12 @@ class Follower:
 
     Args:
         limit: seconds of wall time, or None.
+        quiet: show nothing.
     """
 
-    def __init__(self, limit: float | None = None) -> None:
+    def __init__(self, limit: float | None = None, *, quiet: bool = False) -> None:
         self.watch = Watch(self._planned, self._progress, self._should_stop)
-        self._console = Console()
+        self._console = Console(quiet=quiet)
         self._deadline = None if limit is None else time.monotonic() + limit
         self._reason: str | None = None
         self._bar: Progress | None = None
@@ -176,7 +189,8 @@ class Follower:
         for path, about in (
             ("trajectory/", "frames of every replica"),
             ("log.csv", "energies and temperatures"),
-            ("exchange.csv", "which replica held which temperature"),
+            ("exchange.csv", "which replica held which state"),
+            ("colvars.csv", "variables and bias energies"),
             ("topology.pdb", "the beads, for viewers"),
             ("manifest.json", "versions, hashes, speed"),
         ):
@@ -206,6 +220,8 @@ class Follower:
             return
         for system, shares in exchange.acceptance().items():
             shown = " ".join("-" if share is None else f"{share:.2f}" for share in shares)
-            self._console.print(f"[bold]exchange[/] {system}: accepted between neighbouring temperatures: {shown}")
+            self._console.print(
+                f"[bold]exchange[/] {system}: accepted between neighbouring {_states(exchange)}: {shown}"
+            )
         trips = exchange.round_trips
         self._console.print(f"[bold]exchange[/] {trips.sum()} round trips, {trips.min()} to {trips.max()} a replica")

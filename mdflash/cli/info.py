@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mdflash.forcefield import ForceField, Network, Term
+    from mdflash.potentials.schnet.pack import Precision
     from mdflash.system import FloatArray
 
 
@@ -76,6 +77,7 @@ def _show_forcefield(ff: ForceField, folder: Path, console: Console) -> None:
         console.print(table)
     for network in ff.networks:
         _show_network(network, console)
+        _show_tables(ff, network, console)
     if ff.systems:
         table = Table("system", "beads", "residues", "start frames", title="Systems")
         for system, start in ff.systems:
@@ -112,6 +114,38 @@ def _show_network(network: Network, console: Console) -> None:
     count = sum(w.size for w in network.weights.values())
     kinds = ", ".join(sorted({str(w.dtype) for w in network.weights.values()}))
     table.add_row("weights", f"{count:,} numbers in {len(network.weights)} arrays, {kinds}")
+    console.print(table)
+
+
+def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
+    """Grid, size and force error of the filter tables, on the start frames of the force field's systems."""
+    from rich.table import Table
+
+    from mdflash.errors import ForceFieldError
+    from mdflash.potentials.build import network_exclusions, network_types
+    from mdflash.potentials.schnet.flash import TABLE_ERROR
+    from mdflash.potentials.schnet.potential import load_schnet
+    from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample
+
+    model = load_schnet(network)
+    samples = {
+        f"{system.name}, start frame": Sample(
+            start[0], network_types(ff, network, system), network_exclusions(network, system)
+        )
+        for system, start in ff.systems
+        if start is not None
+    } or {"a random chain": random_sample(model)}
+    table = Table("precision", "grid points", "size (MB)", *samples, title="Filter tables: force error / rms force")
+    sizes: tuple[tuple[Precision, int], ...] = (("fp64", 8), ("fp32", 4), ("mixed16", 2))
+    for precision, size in sizes:
+        try:
+            tables = filter_tables(model, TABLE_ERROR[precision])
+        except ForceFieldError as error:
+            console.print(f"{precision}: {error}")
+            continue
+        kept = tables.rounded() if precision == "mixed16" else tables
+        errors = [f"{force_error(model, kept, sample):.1e}" for sample in samples.values()]
+        table.add_row(precision, f"{tables.intervals + 1:,}", f"{size * tables.rows.size / 1e6:.1f}", *errors)
     console.print(table)
 
 

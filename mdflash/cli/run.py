@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mdflash.distributed import Ranks
 
 
 def run(
@@ -27,28 +30,42 @@ def run(
         bool, typer.Option("--dry-run", help="show what would run, and stop before writing anything")
     ] = False,
 ) -> None:
-    """Run a simulation; the same command goes on where a stopped one was."""
+    """Run a simulation; the same command goes on where a stopped one was.
+
+    By many processes: torchrun --nproc-per-node N -m mdflash run FILE, or srun --ntasks N mdflash run FILE.
+    """
+    from mdflash.distributed import join
+
+    overrides = [*(set_ or []), *([] if steps is None else [f"dynamics.steps={steps}"])]
+    with join() as ranks:
+        _run(file, overrides, until, fresh, dry_run, ranks)
+
+
+def _run(file: str, overrides: list[str], until: str | None, fresh: bool, dry_run: bool, ranks: Ranks) -> None:
     from mdflash.config.load import load_run, locate
     from mdflash.errors import InputError
     from mdflash.units import parse
 
     path = locate(file)
-    config = load_run(path, [*(set_ or []), *([] if steps is None else [f"dynamics.steps={steps}"])])
+    config = load_run(path, overrides)
     try:
         limit = None if until is None else parse(until, "wall")
     except ValueError as error:
         raise InputError(str(error), key="--until") from None
 
     # heavy, and of no use to a run that is not valid
+    from rich.console import Console
+
     from mdflash.cli.follow import Follower, show_plan
     from mdflash.prepare import prepare
     from mdflash.run import Plan, execute
 
     if dry_run:
         prepared = prepare(config.with_seed())
-        show_plan(Plan(prepared, prepared.simulation(), "fresh", prepared.notes))
-        typer.echo("Dry run: nothing was written.")
+        console = Console(quiet=ranks.rank > 0)
+        show_plan(Plan(prepared, prepared.simulation(ranks), "fresh", prepared.notes), console)
+        console.print("Dry run: nothing was written.")
         return
-    with Follower(limit) as follower:
-        plan = execute(config, path, fresh=fresh, watch=follower.watch)
+    with Follower(limit, quiet=ranks.rank > 0) as follower:
+        plan = execute(config, path, fresh=fresh, watch=follower.watch, ranks=ranks)
     follower.show_end(plan)

@@ -16,16 +16,16 @@ from mdflash.config.schema import RunConfig
 Key = tuple[str | int, ...]
 
 
-def explain(error: ValidationError, data: Any) -> list[Problem]:
-    """The problems of `data` (the YAML as plain dicts and lists), unknown keys first.
+def explain(error: ValidationError, data: Any, root: type[BaseModel] = RunConfig) -> list[Problem]:
+    """The problems of `data` (the YAML as plain dicts and lists) as a `root`, unknown keys first.
 
     A required key whose misspelling was found is not reported as missing too.
     """
     found = [(detail, _path(detail["loc"], data)) for detail in error.errors(include_url=False)]
     unknown = {path for detail, path in found if detail["type"] == "extra_forbidden"}
-    meant = {(*path[:-1], _nearest(path)) for path in unknown}
+    meant = {(*path[:-1], _nearest(path, root)) for path in unknown}
     result = [
-        Problem(path, _message(detail, path))
+        Problem(path, _message(detail, path, root))
         for detail, path in found
         if not (detail["type"] == "missing" and path in meant)
     ]
@@ -48,9 +48,9 @@ def _path(loc: Sequence[str | int], data: Any) -> Key:
     return tuple(path)
 
 
-def section_at(path: Key) -> type[BaseModel] | None:
+def section_at(path: Key, root: type[BaseModel] = RunConfig) -> type[BaseModel] | None:
     """The model of the mapping at `path`, None if there is none."""
-    section: type[BaseModel] | None = RunConfig
+    section: type[BaseModel] | None = root
     for part in path:
         if isinstance(part, int) or (isinstance(part, str) and part.isdigit()):
             continue
@@ -65,43 +65,43 @@ def _is_section(candidate: Any) -> bool:
     return plain and issubclass(candidate, BaseModel)
 
 
-def _nearest(path: Key) -> str:
+def _nearest(path: Key, root: type[BaseModel]) -> str:
     """The known key most like the last one of `path`; "" if none is."""
-    section = section_at(path[:-1])
+    section = section_at(path[:-1], root)
     known = list(section.model_fields) if section else []
     near = get_close_matches(str(path[-1]).lower(), known, n=1, cutoff=0.6)
     return near[0] if near else ""
 
 
-def _unknown(path: Key) -> str:
-    near = _nearest(path)
+def _unknown(path: Key, root: type[BaseModel]) -> str:
+    near = _nearest(path, root)
     if near:
         return f"is not a known key; did you mean '{near}'?"
-    elsewhere = _places_of(str(path[-1]), RunConfig, ())
+    elsewhere = _places_of(str(path[-1]), root, (), root)
     if elsewhere:
         return f"does not belong here; it is '{elsewhere[0]}'"
-    section = section_at(path[:-1])
+    section = section_at(path[:-1], root)
     return f"is not a known key; known here: {', '.join(section.model_fields if section else ())}"
 
 
-def _places_of(key: str, section: type[BaseModel], above: tuple[str, ...]) -> list[str]:
+def _places_of(key: str, section: type[BaseModel], above: tuple[str, ...], root: type[BaseModel]) -> list[str]:
     """Dotted paths at which `key` is known."""
     places = [".".join((*above, key))] if key in section.model_fields else []
     for name in section.model_fields:
-        below = section_at((*above, name))
+        below = section_at((*above, name), root)
         if below is not None:
-            places += _places_of(key, below, (*above, name))
+            places += _places_of(key, below, (*above, name), root)
     return places
 
 
-def _message(detail: ErrorDetails, path: Key) -> str:
+def _message(detail: ErrorDetails, path: Key, root: type[BaseModel]) -> str:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    section = section_at(path[:-1])
+    section = section_at(path[:-1], root)
     field = section.model_fields.get(str(path[-1])) if section and path else None
     example = str(field.examples[0]) if field and field.examples else ""
     found = describe(value)
     if kind == "extra_forbidden":
-        return _unknown(path)
+        return _unknown(path, root)
     if kind == "missing":
         return f"is missing; add for example `{path[-1]}: {example}`"
     if kind == "value_error":
@@ -112,7 +112,7 @@ def _message(detail: ErrorDetails, path: Key) -> str:
         hint = f"; write `{path[-1]}: {(near or known)[0]}`"
         return f"expected one of {', '.join(known)}, found {found}{hint}"
     if kind == "model_type":
-        below = section_at(path)
+        below = section_at(path, root)
         keys = ", ".join(below.model_fields) if below else ""
         return f"expected a mapping with the keys {keys}; found {found}"
     if kind in ("bool_type", "bool_parsing"):

@@ -62,14 +62,14 @@ def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
     try:
         config = RunConfig.model_validate(data, context=context)
     except ValidationError as error:
-        raise _input_error(explain(error, data), document, given) from None
+        raise input_error(explain(error, data), document, given) from None
     config = _with_names(config, document.file)
     found = [*problems(config), *_idle_overrides(config, given)]
     if found:
-        # a system given as one mapping stands in the file without its index
-        single = not isinstance(data["system"], list)
-        plain = [Problem(tuple(k for k in p.path if not (single and k == 0)), p.message) for p in found]
-        raise _input_error(plain, document, given)
+        # a system (or bias) given as one mapping stands in the file without its index
+        single = {key for key in ("system", "biases") if not isinstance(data.get(key), list)}
+        plain = [Problem(p.path[:1] + p.path[2:] if p.path[0] in single else p.path, p.message) for p in found]
+        raise input_error(plain, document, given)
     return config
 
 
@@ -92,7 +92,7 @@ def _idle_overrides(config: RunConfig, given: Sequence[Override]) -> list[Proble
     return []
 
 
-def _input_error(found: Sequence[Problem], document: Document, given: Sequence[Override]) -> InputError:
+def input_error(found: Sequence[Problem], document: Document, given: Sequence[Override]) -> InputError:
     """The first problem as the error, the others below it, each with its place."""
 
     def single(problem: Problem) -> InputError:

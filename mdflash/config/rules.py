@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from mdflash.config.quantity import Span, show_quantity
-from mdflash.config.schema import MAX_REPLICAS, RunConfig
+from mdflash.config.schema import MAX_REPLICAS, Exchange, RunConfig
 
 _TIME_UNITS = ("ps", "ns", "fs")
 
@@ -23,8 +23,10 @@ class Problem(NamedTuple):
 def problems(config: RunConfig) -> Iterator[Problem]:
     """Everything that keys get wrong together; nothing for a sound run."""
     yield from _systems(config)
+    yield from _filters(config)
     yield from _temperatures(config)
     yield from _exchange(config)
+    yield from _biases(config)
     yield from _durations(config)
 
 
@@ -53,12 +55,26 @@ def _systems(config: RunConfig) -> Iterator[Problem]:
             break
 
 
+def _filters(config: RunConfig) -> Iterator[Problem]:
+    model = config.model
+    if model.kernels == "reference" and model.filters == "table":
+        yield Problem(("model", "filters"), "the reference kernels have no tables; write `filters: auto`")
+    for key, value in (("kernels", "reference"), ("filters", "exact")):
+        if model.precision == "mixed16" and getattr(model, key) == value:
+            yield Problem(
+                ("model", "precision"),
+                f"mixed16 is a format of filter tables, and `{key}: {value}` has none; write `precision: fp32`",
+            )
+            break
+
+
 def _temperatures(config: RunConfig) -> Iterator[Problem]:
     key = ("dynamics", "temperature")
     given = config.dynamics.temperature
-    if given is None and config.exchange is None:
+    ladder = None if config.exchange is None else config.exchange.temperatures
+    if given is None and ladder is None:
         yield Problem(key, "is missing; add for example `temperature: 300 K`")
-    elif given is not None and config.exchange is not None:
+    elif given is not None and ladder is not None:
         yield Problem(
             key,
             "is set by the ladder of `exchange:`; remove this line (or add --set dynamics.temperature=none)",
@@ -74,14 +90,17 @@ def _temperatures(config: RunConfig) -> Iterator[Problem]:
 def _exchange(config: RunConfig) -> Iterator[Problem]:
     if config.exchange is None:
         return
-    ladder = config.exchange.temperatures
+    ladder, given = config.exchange_states, config.exchange.temperatures
+    yield from _traded(config, config.exchange)
+    if not ladder:
+        return
     if config.dynamics.integrator == "verlet":
         yield Problem(
             ("dynamics", "integrator"),
             "verlet holds no temperature, so replicas cannot exchange theirs; write `integrator: langevin-middle`, "
             "or remove `exchange:`",
         )
-    if ladder[0] <= 0 or any(a >= b for a, b in pairwise(ladder)):
+    if min(ladder) <= 0 or any(a >= b for a, b in pairwise(given or ())):
         fixed = ", ".join(show_quantity(t, "temperature", ("K",)) for t in sorted({t for t in ladder if t > 0}))
         yield Problem(
             ("exchange", "temperatures"),
@@ -94,10 +113,75 @@ def _exchange(config: RunConfig) -> Iterator[Problem]:
             near = [n for n in (least, least + len(ladder)) if n]
             yield Problem(
                 ("replicas", "count") if entry.replicas is None else ("system", i, "replicas"),
-                f"{count} replicas of '{entry.name}' do not fill ladders of {len(ladder)} temperatures; the nearest: "
+                f"{count} replicas of '{entry.name}' do not fill ladders of {len(ladder)} states; the nearest: "
                 f"{' and '.join(map(str, near))}; write `{key}: {near[-1]}`",
             )
             break
+
+
+def _traded(config: RunConfig, exchange: Exchange) -> Iterator[Problem]:
+    """What the states of a ladder are made of."""
+    here = ("exchange", "biases")
+    known = {bias.name: bias for bias in config.biases}
+    if exchange.temperatures is None and not exchange.biases:
+        yield Problem(
+            ("exchange", "temperatures"),
+            "is missing; add for example `temperatures: {min: 300 K, max: 450 K, count: 16}`, or name biases whose "
+            "windows are traded: `biases: [pull]`",
+        )
+    for name in exchange.biases:
+        if name not in known:
+            there = f"there is {', '.join(known)}" if known else "there is none: see `biases:`"
+            yield Problem(here, f"no bias is called '{name}'; {there}")
+        elif known[name].windows == 1:
+            yield Problem(here, f"'{name}' has one window, which leaves nothing to trade; give it several centers")
+    traded = [known[name] for name in exchange.biases if name in known]
+    counts = sorted(
+        {bias.windows for bias in traded} | ({len(exchange.temperatures)} if exchange.temperatures else set())
+    )
+    if traded and len(counts) > 1:
+        yield Problem(here, f"states have one window of each bias (and one temperature), found {counts} of them")
+    if traded and len(config.system) > 1:
+        yield Problem(here, f"exchange of biases takes one system; this run has {len(config.system)}")
+    if traded and exchange.temperatures is None and len(config.dynamics.temperature or ()) > 1:
+        yield Problem(("dynamics", "temperature"), "replicas that trade biases need one temperature; give one")
+    for i, bias in enumerate(config.biases):
+        if bias.windows > 1 and bias.name not in exchange.biases:
+            yield Problem(
+                ("biases", i, "center"),
+                f"'{bias.name}' has {bias.windows} windows, which would stay with replicas while they exchange; "
+                f"trade them too: `biases: [{', '.join([*exchange.biases, bias.name])}]` under `exchange:`",
+            )
+
+
+def _biases(config: RunConfig) -> Iterator[Problem]:
+    names = Counter(bias.name for bias in config.biases)
+    systems = [entry.name for entry in config.system]
+    for i, bias in enumerate(config.biases):
+        here = ("biases", i)
+        if names[bias.name] > 1:
+            message = f"'{bias.name}' is the name of {names[bias.name]} biases; give each its own"
+            yield Problem((*here, "name"), f"{message}, for example `name: {bias.name}-{i + 1}`")
+        if bias.form == "linear" and bias.variable == "dihedral":
+            yield Problem(
+                (*here, "form"), "a linear bias on a dihedral would jump at 180 degrees; write `form: harmonic`"
+            )
+        if bias.system not in systems and (bias.system is not None or len(systems) > 1):
+            what = "is missing" if bias.system is None else f"there is no system '{bias.system}'"
+            example = f"one of {', '.join(systems)}: write for example `system: {systems[0]}`"
+            yield Problem((*here, "system"), f"{what}; name {example}")
+            continue
+        count = config.counts[systems.index(bias.system or systems[0])]
+        for key, values in (("center", bias.center), ("force_constant", bias.force_constant)):
+            if values and count % len(values):
+                entry = config.system[systems.index(bias.system or systems[0])]
+                word = "replicas.count" if entry.replicas is None else f"the replicas of '{entry.name}'"
+                near = count + len(values) - count % len(values)
+                yield Problem(
+                    (*here, key),
+                    f"{len(values)} values do not spread evenly over {count} replicas; make {word} a multiple of "
+                    f"{len(values)}, such as {near}",
+                )
 
 
 def _durations(config: RunConfig) -> Iterator[Problem]:
@@ -118,15 +202,25 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
     if output.trajectory.format != "none":
         spans.append((("output", "trajectory", "interval"), output.trajectory.interval))
     spans.append((("output", "log", "interval"), output.log.interval))
+    if config.biases:
+        spans.append((("output", "colvars", "interval"), output.colvars.interval))
     if config.exchange is not None:
-        spans.append((("exchange", "interval"), config.exchange.interval))
+        cycle = dynamics.timestep * dynamics.network_every  # labels are exchanged between whole cycles of impulses
+        yield from whole_steps(("exchange", "interval"), config.exchange.interval, cycle)
     if output.checkpoint.interval.dimension == "time":
         spans.append((("output", "checkpoint", "interval"), output.checkpoint.interval.value))
     for path, time in spans:
-        yield from _whole_steps(path, time, config.dynamics.timestep)
+        yield from whole_steps(path, time, config.dynamics.timestep)
+    if dynamics.integrator == "brownian" and dynamics.network_every > 1:
+        yield Problem(
+            ("dynamics", "network_every"),
+            "brownian dynamics has no velocities that could take impulses; write `network_every: 1`, "
+            "or choose `integrator: langevin-middle`",
+        )
 
 
-def _whole_steps(path: tuple[str | int, ...], time: float, timestep: float) -> Iterator[Problem]:
+def whole_steps(path: tuple[str | int, ...], time: float, timestep: float) -> Iterator[Problem]:
+    """A problem of the key at `path` where `time` (ps) is not a whole number of steps of `timestep` (ps)."""
     shown = show_quantity(time, "time", _TIME_UNITS)
     step = show_quantity(timestep, "time", ("fs", "ps"))
     ratio = time / timestep
@@ -155,7 +249,7 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
     if dynamics.timestep > 0.020:
         found.append(f"dynamics.timestep is {step}: above 20 fs, coarse-grained proteins usually become unstable")
     if max(config.temperatures) > 1000.0:
-        key = "dynamics.temperature" if config.exchange is None else "exchange.temperatures"
+        key = "exchange.temperatures" if config.dynamics.temperature is None else "dynamics.temperature"
         found.append(f"{key} reaches {max(config.temperatures):g} K")
     if dynamics.integrator == "verlet" and len(set(config.temperatures)) > 1:
         found.append("dynamics.integrator is verlet: temperatures only set the first velocities")
@@ -163,6 +257,11 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
         ("output.trajectory.interval", config.trajectory_every),
         ("output.log.interval", config.log_every),
     ):
+        if every is not None and every % dynamics.network_every:
+            found.append(
+                f"{key} is {every} steps, no multiple of network_every: {dynamics.network_every}; states between two "
+                "forces of the networks sample less exactly"
+            )
         if every is not None and every > config.total_steps:
             found.append(f"{key} is longer than the run ({config.total_steps} steps): only the start is written")
     if config.exchange_every is not None and config.exchange_every > config.total_steps:

@@ -7,15 +7,15 @@ What several keys must agree on is in `rules.py`.
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, Field, StrictBool
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from mdflash.config.biases import BiasEntry
 from mdflash.config.quantity import (
     Duration,
     Interval,
@@ -32,55 +32,9 @@ from mdflash.config.quantity import (
     describe,
     read_quantity,
 )
-from mdflash.config.shipped import find_shipped, list_shipped
+from mdflash.config.section import ExistingFile, Folder, ForceFieldFolder, Section
 
 MAX_REPLICAS = 1_000_000
-
-
-def _text_path(value: object, info: ValidationInfo, example: str) -> Path:
-    """`value` as an absolute path; relative ones start at the folder of the YAML file."""
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError(f"expected a path such as '{example}', found {describe(value)}")
-    if len(value) > 4096:
-        raise ValueError(f"is too long for a path ({len(value)} characters): {describe(value)}")
-    folders: dict[str, Path] = info.context or {}
-    base = folders["cwd" if info.field_name == "folder" else "folder"]
-    return Path(os.path.abspath(base / os.path.expanduser(value)))
-
-
-def _read_file(value: object, info: ValidationInfo) -> Path:
-    path = _text_path(value, info, "protein.pdb")
-    if os.path.isfile(path):  # unlike Path.is_file, says no to a name too long for the file system
-        return path
-    if os.path.isdir(path):
-        raise ValueError(f"{path} is a folder; a file is due")
-    raise ValueError(f"no such file: {path} (paths are relative to the YAML file){_like(path)}")
-
-
-def _like(path: Path) -> str:
-    """The files beside `path` that it could have meant, as the end of a sentence."""
-    try:
-        siblings = sorted(name for name in os.listdir(path.parent) if Path(name).suffix == path.suffix)
-    except OSError:
-        return ""
-    return f"; that folder has {', '.join(siblings[:8])}" if siblings else ""
-
-
-def _read_forcefield(value: object, info: ValidationInfo) -> Path:
-    path = _text_path(value, info, "my-forcefield")
-    if os.path.isfile(path / "forcefield.yaml"):
-        return path
-    shipped = find_shipped("forcefields", str(value))
-    if shipped is not None:
-        return shipped
-    problem = "has no forcefield.yaml" if os.path.isdir(path) else "is not a folder"
-    raise ValueError(f"no force field {describe(value)}: {path} {problem}; {list_shipped('forcefields', str(value))}")
-
-
-def _read_folder(value: object, info: ValidationInfo) -> Path:
-    return _text_path(value, info, "runs/protein")
 
 
 def _read_version(value: object) -> object:
@@ -104,6 +58,8 @@ _LADDER = "`temperatures: {min: 300 K, max: 450 K, count: 16}`"
 
 def _read_ladder(value: object) -> object:
     """A list of temperatures as it is; {min, max, count} as a geometric series."""
+    if value is None:
+        return None
     if isinstance(value, (list, tuple)):
         if len(value) < 2:
             raise ValueError(f"lists {len(value)} temperatures; exchange needs at least 2; for example {_LADDER}")
@@ -128,6 +84,10 @@ def _read_systems(value: object) -> object:
     return _as_list(value)
 
 
+def _read_biases(value: object) -> object:
+    return () if value is None or value == "none" else _as_list(value)
+
+
 def _read_box(value: object) -> object:
     if value is None or value == "none":
         return None
@@ -150,17 +110,10 @@ def _not_yet(**refused: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-ExistingFile = Annotated[Path, BeforeValidator(_read_file), WithJsonSchema({"type": "string"})]
-ForceFieldFolder = Annotated[Path, BeforeValidator(_read_forcefield), WithJsonSchema({"type": "string"})]
-Folder = Annotated[Path, BeforeValidator(_read_folder), WithJsonSchema({"type": "string"})]
 Force = Annotated[float, Quantity("force", "5000 kcal/mol/angstrom", ("kcal/mol/angstrom",))]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
-
-
-class SystemEntry(_Section):
+class SystemEntry(Section):
     """One molecule (or complex), and how many replicas of it run."""
 
     structure: ExistingFile = Field(
@@ -172,9 +125,9 @@ class SystemEntry(_Section):
         default=None,
         description="start frames (.npy [F, N, 3] in angstrom, or a trajectory); replica i: frame i, cycled",
     )
-    mapping: Literal["from-forcefield", "ca", "none"] = Field(
+    mapping: Literal["from-forcefield", "ca", "heavy", "five-bead", "none"] = Field(
         default="from-forcefield",
-        description="how atoms become beads: from-forcefield | ca | none (beads already)",
+        description="how atoms become beads: from-forcefield | ca | heavy | five-bead | none (beads already)",
     )
     replicas: Annotated[int, Whole(1, MAX_REPLICAS)] | None = Field(
         default=None, description="replicas of this system; null: replicas.count"
@@ -182,7 +135,7 @@ class SystemEntry(_Section):
     forcefield: ForceFieldFolder | None = Field(default=None, description="null: model.forcefield")
 
 
-class Model(_Section):
+class Model(Section):
     """The force field, and the arithmetic that evaluates it."""
 
     forcefield: ForceFieldFolder | None = Field(
@@ -190,10 +143,14 @@ class Model(_Section):
         description="folder relative to this file, or the name of a shipped one",
         examples=["my-forcefield"],
     )
-    precision: Annotated[
-        Literal["fp64", "fp32"],
-        _not_yet(mixed16="is not available for runs yet; write `precision: fp32`"),
-    ] = Field(default="fp32", description="arithmetic of the forces: fp32 | fp64 (positions are always fp64)")
+    precision: Literal["fp64", "fp32", "mixed16"] = Field(
+        default="fp32",
+        description="arithmetic of networks: fp32 | fp64 | mixed16 (tables in 16 bits); positions are always fp64",
+    )
+    filters: Literal["auto", "table", "exact"] = Field(
+        default="auto",
+        description="of networks: table | exact (slow: plain torch) | auto (tables where they are exact enough)",
+    )
     kernels: Annotated[
         Literal["auto", "reference"],
         _not_yet(
@@ -203,7 +160,7 @@ class Model(_Section):
     ] = Field(default="auto", description="auto (the fastest that fits) | reference (plain, slow, for comparison)")
 
 
-class Dynamics(_Section):
+class Dynamics(Section):
     """How positions move."""
 
     integrator: Literal["langevin-middle", "langevin-baoab", "verlet", "brownian"] = Field(
@@ -211,6 +168,9 @@ class Dynamics(_Section):
         description="langevin-middle | langevin-baoab | verlet (constant energy) | brownian",
     )
     timestep: Timestep = Field(default=0.004, description="one step", examples=["4 fs"])
+    network_every: Annotated[int, Whole(1, 100)] = Field(
+        default=1, description="steps between forces of networks; priors and biases act at every step"
+    )
     friction: Rate = Field(default=1.0, description="coupling to the bath; verlet ignores it", examples=["1 /ps"])
     temperature: Annotated[
         tuple[Temperature, ...] | None,
@@ -236,7 +196,7 @@ class Dynamics(_Section):
     remove_com_motion: StrictBool = Field(default=False, description="keep each replica's center of mass at rest")
 
 
-class Replicas(_Section):
+class Replicas(Section):
     """Copies that run side by side."""
 
     count: Annotated[int, Whole(1, MAX_REPLICAS)] = Field(
@@ -244,7 +204,7 @@ class Replicas(_Section):
     )
 
 
-class TemperatureRange(_Section):
+class TemperatureRange(Section):
     """A geometric series of temperatures."""
 
     min: Temperature = Field(description="the lowest temperature")
@@ -252,15 +212,19 @@ class TemperatureRange(_Section):
     count: Annotated[int, Whole(2, MAX_REPLICAS)] = Field(description="how many, both ends included")
 
 
-class Exchange(_Section):
-    """Replica exchange: replicas trade temperatures; replicas.count is a multiple of their number."""
+class Exchange(Section):
+    """Replica exchange: replicas trade temperatures or umbrella windows; replicas.count is a multiple of the states."""
 
     temperatures: Annotated[
-        tuple[Temperature, ...],
-        BeforeValidator(_read_ladder, json_schema_input_type=TemperatureRange | list[Temperature]),
+        tuple[Temperature, ...] | None,
+        BeforeValidator(_read_ladder, json_schema_input_type=TemperatureRange | list[Temperature] | None),
     ] = Field(
-        description="{min, max, count} for a geometric ladder, or an increasing list",
+        default=None,
+        description="{min, max, count} for a geometric ladder, or an increasing list; null: one for all",
         examples=["{min: 300 K, max: 450 K, count: 16}"],
+    )
+    biases: Annotated[tuple[Word, ...], BeforeValidator(_as_list, json_schema_input_type=Word | list[Word])] = Field(
+        default=(), description="names of biases whose windows are traded (Hamiltonian exchange)", examples=["[pull]"]
     )
     interval: Duration = Field(default=2.0, description="time between attempts", examples=["2 ps"])
     scheme: Literal["neighbours", "gibbs"] = Field(
@@ -268,7 +232,7 @@ class Exchange(_Section):
     )
 
 
-class Guards(_Section):
+class Guards(Section):
     """What happens when a replica goes wrong."""
 
     nonfinite: Literal["stop", "freeze", "retry"] = Field(
@@ -282,7 +246,7 @@ class Guards(_Section):
     )
 
 
-class Neighbors(_Section):
+class Neighbors(Section):
     """The neighbor list; the cutoff comes from the force field."""
 
     skin: Length = Field(
@@ -292,7 +256,7 @@ class Neighbors(_Section):
     )
 
 
-class Trajectory(_Section):
+class Trajectory(Section):
     """Frames."""
 
     format: Literal["hdf5", "xtc", "dcd", "none"] = Field(
@@ -301,13 +265,19 @@ class Trajectory(_Section):
     interval: Duration = Field(default=10.0, description="time between frames", examples=["10 ps"])
 
 
-class Log(_Section):
+class Log(Section):
     """Energies and temperatures."""
 
     interval: Duration = Field(default=10.0, description="time between rows of log.csv", examples=["10 ps"])
 
 
-class Checkpoint(_Section):
+class Colvars(Section):
+    """Collective variables; only of runs with biases."""
+
+    interval: Duration = Field(default=10.0, description="time between rows of colvars.csv", examples=["1 ps"])
+
+
+class Checkpoint(Section):
     """What a killed run goes on from."""
 
     interval: Interval = Field(
@@ -318,7 +288,7 @@ class Checkpoint(_Section):
     keep: Annotated[int, Whole(1, 1000)] = Field(default=2, description="how many to keep")
 
 
-class Output(_Section):
+class Output(Section):
     """The run folder."""
 
     folder: Folder | None = Field(
@@ -328,10 +298,11 @@ class Output(_Section):
     )
     trajectory: Trajectory = Trajectory()
     log: Log = Log()
+    colvars: Colvars = Colvars()
     checkpoint: Checkpoint = Checkpoint()
 
 
-class Hardware(_Section):
+class Hardware(Section):
     """Where it runs."""
 
     device: Annotated[
@@ -344,7 +315,7 @@ class Hardware(_Section):
     threads: Annotated[int, Whole(1, 4096)] | None = Field(default=None, description="CPU threads; null: all cores")
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A whole run, as system.yaml describes it."""
 
     mdflash: Annotated[Literal[1], BeforeValidator(_read_version)] = Field(
@@ -370,6 +341,14 @@ class RunConfig(_Section):
         description="none, or replica exchange over a ladder of temperatures",
         examples=["{temperatures: {min: 300 K, max: 450 K, count: 16}}"],
     )
+    biases: Annotated[
+        tuple[BiasEntry, ...],
+        BeforeValidator(_read_biases, json_schema_input_type=BiasEntry | list[BiasEntry] | Literal["none"]),
+    ] = Field(
+        default=(),
+        description="none, or a list of restraints and umbrella windows on collective variables",
+        examples=["[{name: pull, variable: distance, beads: [0, 9], force_constant: 2 kcal/mol/angstrom^2}]"],
+    )
     guards: Guards = Guards()
     neighbors: Neighbors = Neighbors()
     output: Output = Output()
@@ -393,7 +372,7 @@ class RunConfig(_Section):
     @property
     def temperatures(self) -> tuple[float, ...]:
         """The temperature of each replica at the start, K."""
-        if self.exchange is not None:
+        if self.exchange is not None and self.exchange.temperatures is not None:
             ladder = self.exchange.temperatures
             return ladder * (self.n_replicas // len(ladder))
         t = self.dynamics.temperature or ()
@@ -424,6 +403,19 @@ class RunConfig(_Section):
     def log_every(self) -> int:
         """Steps between rows of the log."""
         return self.steps_in(self.output.log.interval)
+
+    @property
+    def colvars_every(self) -> int | None:
+        """Steps between rows of colvars.csv; None: no biases, no such file."""
+        return self.steps_in(self.output.colvars.interval) if self.biases else None
+
+    @property
+    def exchange_states(self) -> tuple[float, ...]:
+        """The temperature of each state of the ladder, K; empty without exchange."""
+        if self.exchange is None or self.exchange.temperatures is not None:
+            return () if self.exchange is None else self.exchange.temperatures or ()
+        windows = max((b.windows for b in self.biases if b.name in self.exchange.biases), default=0)
+        return (self.dynamics.temperature or (0.0,))[:1] * windows
 
     @property
     def exchange_every(self) -> int | None:

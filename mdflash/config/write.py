@@ -36,11 +36,14 @@ def to_data(config: RunConfig) -> dict[str, Any]:
         if section[key] is not None and len(section[key]) == 1:
             section[key] = section[key][0]
     for section, key in (
-        (data, "box"), (data, "exchange"), (data["dynamics"], "temperature"), (data["guards"], "max_force"),
+        (data, "box"), (data, "exchange"), (data, "biases"), (data["dynamics"], "temperature"),
+        (data["guards"], "max_force"),
     ):  # fmt: skip
         section[key] = section[key] or "none"
     for entry in [data["system"]] if isinstance(data["system"], dict) else data["system"]:
         entry["start"] = entry["start"] or "none"
+    for bias in data["biases"] if config.biases else ():
+        bias["system"], bias["contacts"] = bias["system"] or "none", bias["contacts"] or "none"
     return data
 
 

@@ -93,6 +93,21 @@ def after_force(s, v, f, mass):
 
 
 @njit(cache=True, error_model="numpy")
+def add_impulse(push, slow, every, now, last, f):
+    """From the fast forces in `push` [N, 3] to the impulse of step `now` (see `respa`), in place.
+
+    `slow` holds the networks' forces at the same positions, wherever `every` divides `now` or it is `last`; there f
+    becomes the forces of the whole potential.
+    """
+    for i in range(push.shape[0]):
+        for c in range(3):
+            if now == last:
+                f[i, c] = push[i, c] + slow[i, c]
+            if now % every == 0:
+                push[i, c] += every * slow[i, c]
+
+
+@njit(cache=True, error_model="numpy")
 def kinetic_energy(v, mass):
     """One replica's kinetic energy in kcal/mol."""
     twice = 0.0

@@ -11,7 +11,6 @@ state before that step's attempt, so it belongs to the row above: see `ExchangeT
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.errors import InputError, StorageError
-from mdflash.io.files import append_at, storage_errors, sync_file, truncate
+from mdflash.io.files import storage_errors
 from mdflash.io.log import drop_tail
-from mdflash.io.writer import create_files
+from mdflash.io.table import Table
 
 IntArray = npt.NDArray[np.int64]
 _PREFIX = "replica_"
@@ -32,17 +31,8 @@ def _header(replica_ids: Sequence[int]) -> bytes:
     return (",".join(["step", "time_ps", *(f"{_PREFIX}{r}" for r in replica_ids)]) + "\n").encode()
 
 
-class ExchangeLog:
-    """Appends rows to exchange.csv. What was flushed survives a kill.
-
-    Attributes:
-        path: the file.
-        size: bytes of the header and the rows that were flushed.
-    """
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.path, self.size = path, size
-        self._lines: list[str] = []
+class ExchangeLog(Table):
+    """Appends rows to exchange.csv."""
 
     @classmethod
     def create(cls, path: Path, replica_ids: Sequence[int]) -> ExchangeLog:
@@ -51,44 +41,11 @@ class ExchangeLog:
         Raises:
             StorageError: it exists already, or cannot be written.
         """
-        header = _header(replica_ids)
-        create_files([path], header)
-        return cls(path, len(header))
-
-    @classmethod
-    def resume(cls, path: Path, size: int) -> ExchangeLog:
-        """Cut the file to its first `size` bytes (as `size` was at a checkpoint) and go on behind them.
-
-        Raises:
-            StorageError: no such file, or shorter.
-        """
-        with storage_errors(path):
-            found = os.path.getsize(path)
-        if found < size:
-            raise StorageError(
-                f"{path}: has {found} bytes, but had {size} when the checkpoint was written; the file was cut or "
-                "edited since. Put the original back, or start over with --fresh"
-            )
-        truncate(path, size)
-        return cls(path, size)
+        return cls.start(path, _header(replica_ids))
 
     def append(self, step: int, time_ps: float, labels: IntArray) -> None:
         """Take the labels [R] that hold from after `step` on."""
-        self._lines.append(f"{step},{float(time_ps)!r},{','.join(map(str, labels.tolist()))}\n")
-
-    def flush(self, sync: bool = False) -> None:
-        """Write the rows in memory; with `sync`, wait until they are on the disk.
-
-        Raises:
-            StorageError: disk full, for example.
-        """
-        if self._lines:
-            data = "".join(self._lines).encode()
-            append_at(self.path, self.size, data)
-            self.size += len(data)
-            self._lines = []
-        if sync:
-            sync_file(self.path)
+        self.add(f"{step},{float(time_ps)!r},{','.join(map(str, labels.tolist()))}")
 
 
 @dataclass(frozen=True)

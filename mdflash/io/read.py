@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mdflash.errors import InputError
 from mdflash.io.dcd import scan_dcd
 from mdflash.io.writer import Box
-from mdflash.io.xtc import scan_xtc
+from mdflash.io.xtc import scan_xtc, xtc_times
 from mdflash.units import NM_PER_ANGSTROM
 
 
@@ -36,8 +36,15 @@ class Frames:
         return len(self.steps)
 
 
-def iter_frames(path: Path, replica: int | None = None, stride: int = 1, chunk: int = 1000) -> Iterator[Frames]:
-    """Read every `stride`-th complete frame, `chunk` frames of the file at a time.
+def iter_frames(
+    path: Path,
+    replica: int | None = None,
+    stride: int = 1,
+    chunk: int = 1000,
+    first: int = 0,
+    last: int | None = None,
+) -> Iterator[Frames]:
+    """Read every `stride`-th complete frame from `first` up to, not including, `last`; `chunk` frames at a time.
 
     The file may still be written, or torn by a kill: only complete frames are read.
 
@@ -50,14 +57,39 @@ def iter_frames(path: Path, replica: int | None = None, stride: int = 1, chunk: 
         StorageError: not readable.
     """
     readers = {".h5": _iter_hdf5, ".xtc": _iter_xtc, ".dcd": _iter_dcd}
-    if path.suffix not in readers:
-        raise InputError(f"expected a trajectory .h5, .xtc or .dcd, found '{path.suffix}'", file=path)
+    _check_suffix(path)
     start = 0
-    for frames in readers[path.suffix](path, replica, chunk):
+    for frames in readers[path.suffix](path, replica, chunk, first, last):
         keep = slice(-start % stride, None, stride)
         start += len(frames)
         if len(frames.steps[keep]):
             yield Frames(frames.positions[keep], frames.steps[keep], frames.times[keep], frames.box)
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in (".h5", ".xtc", ".dcd"):
+        raise InputError(f"expected a trajectory .h5, .xtc or .dcd, found '{path.suffix}'", file=path)
+
+
+def read_times(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Steps and times (ps) [F] of every complete frame, without reading the positions.
+
+    Raises:
+        InputError: unknown format.
+        StorageError: not readable.
+    """
+    _check_suffix(path)
+    if path.suffix == ".xtc":
+        return xtc_times(path)
+    if path.suffix == ".dcd":
+        scan = scan_dcd(path)
+        steps = scan.header.first_step + scan.header.interval * np.arange(scan.frames, dtype=np.int64)
+        return steps, steps.astype(np.float64) * scan.header.timestep
+    from mdflash.io.hdf5 import complete_frames, reading
+
+    with reading(path) as f:
+        position, total = f["particles/trajectory/position"], complete_frames(f)
+        return position["step"][:total], position["time"][:total]
 
 
 def read_frames(path: Path, replica: int | None = None, stride: int = 1) -> Frames:
@@ -77,7 +109,7 @@ def read_frames(path: Path, replica: int | None = None, stride: int = 1) -> Fram
     )
 
 
-def _iter_hdf5(path: Path, replica: int | None, chunk: int) -> Iterator[Frames]:
+def _iter_hdf5(path: Path, replica: int | None, chunk: int, start: int, stop: int | None) -> Iterator[Frames]:
     import h5py
 
     from mdflash.io.hdf5 import complete_frames, reading
@@ -95,8 +127,9 @@ def _iter_hdf5(path: Path, replica: int | None, chunk: int) -> Iterator[Frames]:
         if isinstance(edges, h5py.Dataset) and total:
             a, b, c = (edges[0].astype(np.float64) / NM_PER_ANGSTROM).tolist()
             box = (a, b, c)
-        for first in range(0, total, chunk):
-            rows = slice(first, min(first + chunk, total))
+        end = total if stop is None else min(stop, total)
+        for first in range(start, end, chunk):
+            rows = slice(first, min(first + chunk, end))
             yield Frames(
                 position["value"][rows, row * n : (row + 1) * n].astype(np.float64) / NM_PER_ANGSTROM,
                 position["step"][rows],
@@ -105,15 +138,18 @@ def _iter_hdf5(path: Path, replica: int | None, chunk: int) -> Iterator[Frames]:
             )
 
 
-def _iter_xtc(path: Path, replica: int | None, chunk: int) -> Iterator[Frames]:
+def _iter_xtc(path: Path, replica: int | None, chunk: int, start: int, stop: int | None) -> Iterator[Frames]:
     from mdtraj.formats import XTCTrajectoryFile
 
     total = scan_xtc(path).frames
-    if total == 0:
+    end = total if stop is None else min(stop, total)
+    if start >= end:
         return
     with XTCTrajectoryFile(str(path)) as file:
-        for first in range(0, total, chunk):
-            positions, times, steps, vectors = file.read(n_frames=min(chunk, total - first))
+        if start:
+            file.seek(start)
+        for first in range(start, end, chunk):
+            positions, times, steps, vectors = file.read(n_frames=min(chunk, end - first))
             box: Box | None = None
             if vectors is not None:
                 a, b, c = (np.diag(vectors[0]).astype(np.float64) / NM_PER_ANGSTROM).tolist()
@@ -126,7 +162,7 @@ def _iter_xtc(path: Path, replica: int | None, chunk: int) -> Iterator[Frames]:
             )
 
 
-def _iter_dcd(path: Path, replica: int | None, chunk: int) -> Iterator[Frames]:
+def _iter_dcd(path: Path, replica: int | None, chunk: int, start: int, stop: int | None) -> Iterator[Frames]:
     scan = scan_dcd(path)
     header = scan.header
     if scan.frames == 0:
@@ -136,8 +172,9 @@ def _iter_dcd(path: Path, replica: int | None, chunk: int) -> Iterator[Frames]:
     if header.boxed:
         a, b, c = (float(data[0]["cell"][i]) for i in (0, 2, 5))
         box = (a, b, c)
-    for first in range(0, scan.frames, chunk):
-        part = data[first : first + chunk]
+    end = scan.frames if stop is None else min(stop, scan.frames)
+    for first in range(start, end, chunk):
+        part = data[first : min(first + chunk, end)]
         steps = header.first_step + header.interval * np.arange(first, first + len(part), dtype=np.int64)
         yield Frames(
             np.stack([part["x"], part["y"], part["z"]], axis=-1).astype(np.float64),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdflash.errors import InputError, StorageError
+from mdflash.io.colvars import repair_colvars
 from mdflash.io.dcd import repair_dcd
 from mdflash.io.events import repair_events
 from mdflash.io.exchange_log import repair_exchange
@@ -15,6 +16,9 @@ from mdflash.io.files import size_text
 from mdflash.io.log import repair_log
 from mdflash.io.runfolder import FolderLock, is_run_folder
 from mdflash.io.xtc import repair_xtc
+
+TABLES = ("log.csv", "exchange.csv", "colvars.csv", "events.jsonl")
+"""What a run folder may hold besides trajectories."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def repair_file(path: Path) -> Repair:
     """Repair one output file of mdflash; a healthy file is not written to.
 
     Args:
-        path: a trajectory `.h5`, `.xtc` or `.dcd`, `log.csv`, `exchange.csv` or `events.jsonl`.
+        path: a trajectory `.h5`, `.xtc` or `.dcd`, `log.csv`, `exchange.csv`, `colvars.csv` or `events.jsonl`.
 
     Raises:
         InputError: no such file, or none of these kinds.
@@ -64,13 +68,15 @@ def repair_file(path: Path) -> Repair:
         return Repair(path, kept, "frames", done)
     if path.name == "exchange.csv":
         return _tail(repair_exchange, path, "rows", "row")
+    if path.name == "colvars.csv":
+        return _tail(repair_colvars, path, "rows", "row")
     if path.suffix == ".csv":
         return _tail(repair_log, path, "rows", "row")
     if path.suffix == ".jsonl":
         return _tail(repair_events, path, "events", "event")
     raise InputError(
-        "is not a file that can be repaired; give a trajectory (.h5, .xtc, .dcd), log.csv, exchange.csv, events.jsonl, "
-        "or the run folder",
+        "is not a file that can be repaired; give a trajectory (.h5, .xtc, .dcd), log.csv, exchange.csv, colvars.csv, "
+        "events.jsonl, or the run folder",
         file=path,
     )
 
@@ -100,7 +106,7 @@ def repairable_files(folder: Path) -> list[Path]:
         StorageError: the folder holds none.
     """
     files = [
-        *(folder / name for name in ("log.csv", "exchange.csv", "events.jsonl") if (folder / name).is_file()),
+        *(file for file in (folder / name for name in TABLES) if file.is_file()),
         *sorted(path for path in folder.glob("trajectory/*") if path.suffix in (".h5", ".xtc", ".dcd")),
     ]
     if not files:

@@ -21,6 +21,7 @@ _OWN_FILES = (
     "topology.pdb",
     "log.csv",
     "exchange.csv",
+    "colvars.csv",
     "events.jsonl",
     "manifest.json",
 )

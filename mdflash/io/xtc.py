@@ -93,6 +93,21 @@ def _walk(data: mmap.mmap, size: int) -> tuple[list[int], int]:
     return offsets, beads
 
 
+def xtc_times(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Steps and times (ps) [F] of the complete frames, from their headers.
+
+    Raises:
+        StorageError: as `scan_xtc`.
+    """
+    starts = scan_xtc(path).offsets[:-1]
+    heads = np.zeros(len(starts), [("step", ">i4"), ("time", ">f4")])
+    with storage_errors(path), path.open("rb") as file:
+        for k, start in enumerate(starts.tolist()):
+            file.seek(start + 8)  # behind the magic number and the number of beads
+            heads[k] = np.frombuffer(file.read(8), heads.dtype)[0]
+    return heads["step"].astype(np.int64), heads["time"].astype(np.float64)
+
+
 def encode_xtc(
     positions: npt.NDArray[np.float32],
     steps: Sequence[int],

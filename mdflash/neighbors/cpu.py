@@ -162,6 +162,21 @@ def build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor):
     return _by_cells(x, reach, box, exclusion_start, exclusion, start, neighbor)
 
 
+@njit(cache=True)
+def _room_for(count):
+    return np.empty(count + count // 4 + 64, np.int64)
+
+
+@njit(cache=True)
+def rebuild(x, reach, box, exclusion_start, exclusion, start, neighbor):
+    """`build_half_list`, with more room if needed; returns the array that holds the list."""
+    count = build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
+    if count > neighbor.shape[0]:
+        neighbor = _room_for(count)
+        build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
+    return neighbor
+
+
 @njit(cache=True, error_model="numpy")
 def moved_too_far(x, x_at_build, skin):
     """Whether any bead has moved more than half the skin since the list was built (or is not finite)."""

@@ -20,14 +20,14 @@ from torch import Tensor
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import after_force, before_force, scheme
 from mdflash.kernels import njit, prange
-from mdflash.neighbors.cpu import moved_too_far
+from mdflash.neighbors.cpu import moved_too_far, rebuild
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.priors.cpu import Listed, Nonbonded
+from mdflash.potentials.priors.cpu import Listed
 from mdflash.potentials.priors.pack import Packed
 from mdflash.potentials.schnet.flash import together
 from mdflash.propagate.network import block_of_each, block_together
-from mdflash.propagate.replica import prior_forces, rebuild
+from mdflash.propagate.replica import prior_forces
 from mdflash.state import Layout, State
 from mdflash.units import BOLTZMANN
 
@@ -52,7 +52,9 @@ def batch(layout: Layout) -> Batch:
 
 
 @njit(cache=True, error_model="numpy")
-def _carry(s, listed, nonbonded, system, mass, replica_id, kT, seed, first_step, steps, skin, box, x, v, f):
+def _carry(
+    s, listed, nonbonded, biases, system, replica, mass, replica_id, kT, seed, first_step, steps, skin, box, x, v, f
+):
     """One replica through `steps` steps, in place; returns its energy and the step that failed, or -1."""
     n = x.shape[0]
     with_list = nonbonded.cutoff[system] > 0.0
@@ -68,7 +70,7 @@ def _carry(s, listed, nonbonded, system, mass, replica_id, kT, seed, first_step,
         if with_list and moved_too_far(x, built_at, skin):
             neighbor = rebuild(x, reach, box, exclusion_start, nonbonded.exclusion, start, neighbor)
             built_at[:] = x
-        energy = prior_forces(listed, nonbonded, system, box, start, neighbor, x, f)
+        energy = prior_forces(listed, nonbonded, biases, system, replica, box, start, neighbor, x, f)
         if not np.isfinite(energy):
             return energy, step
         after_force(s, v, f, mass)
@@ -77,20 +79,20 @@ def _carry(s, listed, nonbonded, system, mass, replica_id, kT, seed, first_step,
 
 @njit(cache=True, parallel=True, nogil=True)
 def _block(
-    s, distance, angle_cosine, angle, dihedral, nonbonded, layout, kT, seed, first_step, steps, skin, box, x, v, f,
-    energy, failed,
+    s, distance, angle_cosine, angle, dihedral, nonbonded, biases, layout, kT, seed, first_step, steps, skin, box,
+    x, v, f, energy, failed,
 ):  # fmt: skip
     for r in prange(energy.shape[0]):
         listed = Listed(distance, angle_cosine, angle, dihedral)  # a parallel loop takes no nested tuples
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
         energy[r], failed[r] = _carry(
-            s, listed, nonbonded, layout.system[r], layout.mass[a:b], layout.replica_id[r], kT[r], seed,
+            s, listed, nonbonded, biases, layout.system[r], r, layout.mass[a:b], layout.replica_id[r], kT[r], seed,
             first_step, steps, skin, box, x[a:b], v[a:b], f[a:b],
         )  # fmt: skip
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _evaluate(distance, angle_cosine, angle, dihedral, nonbonded, layout, box, x, f, energy):
+def _evaluate(distance, angle_cosine, angle, dihedral, nonbonded, biases, layout, box, x, f, energy):
     for r in prange(energy.shape[0]):
         listed = Listed(distance, angle_cosine, angle, dihedral)
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
@@ -104,7 +106,7 @@ def _evaluate(distance, angle_cosine, angle, dihedral, nonbonded, layout, box, x
                 x[a:b], nonbonded.cutoff[system], box, nonbonded.exclusion_start[row : row + n + 1],
                 nonbonded.exclusion, start, neighbor,
             )  # fmt: skip
-        energy[r] = prior_forces(listed, nonbonded, system, box, start, neighbor, x[a:b], f[a:b])
+        energy[r] = prior_forces(listed, nonbonded, biases, system, r, box, start, neighbor, x[a:b], f[a:b])
 
 
 def _box(box: tuple[float, float, float] | None) -> npt.NDArray[np.float64]:
@@ -112,20 +114,21 @@ def _box(box: tuple[float, float, float] | None) -> npt.NDArray[np.float64]:
 
 
 class CompiledPriors(Potential):
-    """All packed terms as one potential: the compiled twin of their sum, for use from Python.
+    """All packed priors and biases as one potential: the compiled twin of their sum, for use from Python.
 
     The neighbour list is built afresh, so `pairs` is not needed.
     """
 
-    def __init__(self, listed: Listed, nonbonded: Nonbonded, box: tuple[float, float, float] | None = None) -> None:
+    def __init__(self, packed: Packed, box: tuple[float, float, float] | None = None) -> None:
         self.name = "priors"
-        self.listed, self.nonbonded = listed, nonbonded
+        self.packed = packed
         self._box = _box(box)
 
     def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
         x = positions.detach().to("cpu", torch.float64).contiguous().numpy()
         forces, energy = np.empty_like(x), np.empty(layout.n_replicas)
-        _evaluate(*self.listed, self.nonbonded, batch(layout), self._box, x, forces, energy)
+        biases = self.packed.biases.of(layout).arrays()
+        _evaluate(*self.packed.listed, self.packed.nonbonded, biases, batch(layout), self._box, x, forces, energy)
         return EnergyForces(torch.from_numpy(energy).to(positions), torch.from_numpy(forces).to(positions))
 
 
@@ -181,6 +184,7 @@ class CompiledPropagator:
         skin: Å.
         remove_com_motion: take out the centre of mass velocity after every step.
         box: periodic edges in Å, or None.
+        network_every: steps between impulses of the networks; see `integrators.respa`.
     """
 
     kernels = "compiled"
@@ -194,6 +198,7 @@ class CompiledPropagator:
         skin: float,
         remove_com_motion: bool,
         box: tuple[float, float, float] | None,
+        network_every: int = 1,
     ) -> None:
         assert not packed.rest
         cutoff = float(packed.nonbonded.cutoff.max())
@@ -203,6 +208,7 @@ class CompiledPropagator:
         self.layout, self.packed = layout, packed
         self._scheme = scheme(integrator, remove_com_motion)
         self._seed, self._skin, self._box = seed, skin, _box(box)
+        self._every = network_every
         self._batch = batch(layout)
         self._crew = Crew()
 
@@ -214,6 +220,7 @@ class CompiledPropagator:
         _evaluate(
             *self.packed.listed,
             self.packed.nonbonded,
+            self.packed.biases.arrays(),
             self._batch,
             self._box,
             state.positions.numpy(),
@@ -233,7 +240,7 @@ class CompiledPropagator:
 
     def _carry(self, state: State, steps: int) -> npt.NDArray[np.int64]:
         failed = np.empty(self.layout.n_replicas, np.int64)
-        networks = () if self.packed.networks is None else (self.packed.networks,)
+        networks = () if self.packed.networks is None else (self.packed.networks, self._every)
         kernel = block_of_each if networks else _block
         if networks and together(self.layout):
             kernel = self._crew.time(block_together, steps)
@@ -241,6 +248,7 @@ class CompiledPropagator:
             self._scheme,
             *self.packed.listed,
             self.packed.nonbonded,
+            self.packed.biases.arrays(),
             *networks,
             self._batch,
             BOLTZMANN * state.temperature.numpy(),

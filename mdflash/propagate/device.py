@@ -19,6 +19,8 @@ from mdflash.integrators import triton as integrator_kernels
 from mdflash.neighbors import triton as neighbors
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.function import FunctionBias
 from mdflash.potentials.priors.cpu import Nonbonded
 from mdflash.potentials.priors.pack import pack
 from mdflash.potentials.priors.triton import DevicePriors
@@ -55,6 +57,9 @@ def unsupported(terms: Sequence[Potential], layout: Layout, exact: bool) -> str 
             reason = why_not(model, exact)
             if reason is not None:
                 return reason
+    biases = [t for t in terms if isinstance(t, (Bias, FunctionBias))]
+    if biases:
+        return f"bias '{biases[0].name}' has no GPU kernel: biases are not on the device yet"
     rest = pack([t for t in terms if not isinstance(t, SchNetPotential)], layout).rest
     if rest:
         return f"term '{rest[0].name}' has no GPU kernel"

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.integrators.cpu import after_force, before_force
+from mdflash.integrators.cpu import add_impulse, after_force, before_force
 from mdflash.kernels import njit, prange
-from mdflash.neighbors.cpu import moved_too_far
+from mdflash.neighbors.cpu import moved_too_far, rebuild
 from mdflash.potentials.priors.cpu import Listed
-from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together, make_pairs, make_work
-from mdflash.propagate.replica import prior_forces, rebuild
+from mdflash.potentials.schnet.arrays import make_pairs, make_work
+from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
+from mdflash.propagate.replica import prior_forces
 
 
 def _carrier(team: bool) -> Any:
@@ -23,11 +24,12 @@ def _carrier(team: bool) -> Any:
 
     @njit(cache=True, error_model="numpy")
     def carry(
-        s, listed, nonbonded, networks, system, mass, replica_id, kT, seed, first_step, steps, skin, box, x, v, f
-    ):
+        s, listed, nonbonded, biases, networks, every, system, replica, mass, replica_id, kT, seed, first_step, steps,
+        skin, box, x, v, f,
+    ):  # fmt: skip
         """One replica through `steps` steps, in place; returns its energy and the step that failed, or -1.
 
-        With 0 steps: brings f up to date with x.
+        With 0 steps: brings f up to date with x. Energy and f at the end are those of the whole potential.
         """
         n = x.shape[0]
         cutoff = nonbonded.cutoff[system]
@@ -43,9 +45,13 @@ def _carrier(team: bool) -> Any:
 
         built_at = np.full((n, 3), np.nan)
         energy = np.nan
-        for step in range(first_step, first_step + max(steps, 1)):
-            if steps > 0:
-                before_force(s, x, v, f, mass, kT, seed, replica_id, step)
+        # with network_every > 1, what moves the beads is not f but the impulses of integrators/respa.py
+        push = f if every == 1 else np.empty((n, 3))
+        slow = f if every == 1 else np.zeros((n, 3))
+        last = first_step + steps
+        for now in range(first_step if every > 1 or steps == 0 else first_step + 1, last + 1):
+            if now > first_step:
+                before_force(s, x, v, push, mass, kT, seed, replica_id, now - 1)
             if moved_too_far(x, built_at, skin):
                 if cutoff > 0.0:
                     neighbor = rebuild(x, cutoff + skin, box, exclusion_start, nonbonded.exclusion, start, neighbor)
@@ -56,16 +62,20 @@ def _carrier(team: bool) -> Any:
                     if own_neighbor.shape[0] > pairs.t.shape[0]:
                         pairs = make_pairs(networks, system, own_neighbor.shape[0])
                 built_at[:] = x
-            energy = prior_forces(listed, nonbonded, system, box, start, neighbor, x, f)
-            if reach > 0.0:
+            energy = prior_forces(listed, nonbonded, biases, system, replica, box, start, neighbor, x, push)
+            if reach > 0.0 and (now % every == 0 or now == last):
+                if every > 1:
+                    slow[:] = 0.0
                 if team:
-                    energy += evaluate_together(networks, system, box, own_start, own_neighbor, x, pairs, work, f)
+                    energy += evaluate_together(networks, system, box, own_start, own_neighbor, x, pairs, work, slow)
                 else:
-                    energy += evaluate_alone(networks, system, box, own_start, own_neighbor, x, pairs, work, f)
+                    energy += evaluate_alone(networks, system, box, own_start, own_neighbor, x, pairs, work, slow)
+            if every > 1:
+                add_impulse(push, slow, every, now, last, f)
             if not np.isfinite(energy):
-                return energy, step
-            if steps > 0:
-                after_force(s, v, f, mass)
+                return energy, max(now - 1, first_step)
+            if now > first_step:
+                after_force(s, v, push, mass)
         return energy, -1
 
     return carry
@@ -77,29 +87,29 @@ _carry_together = _carrier(team=True)
 
 @njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
 def block_of_each(
-    s, distance, angle_cosine, angle, dihedral, nonbonded, networks, layout, kT, seed, first_step, steps, skin, box,
-    x, v, f, energy, failed,
+    s, distance, angle_cosine, angle, dihedral, nonbonded, biases, networks, every, layout, kT, seed, first_step,
+    steps, skin, box, x, v, f, energy, failed,
 ):  # fmt: skip
     """A block of steps, every replica by one thread."""
     for r in prange(energy.shape[0]):
         listed = Listed(distance, angle_cosine, angle, dihedral)  # a parallel loop takes no nested tuples
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
         energy[r], failed[r] = _carry_alone(
-            s, listed, nonbonded, networks, layout.system[r], layout.mass[a:b], layout.replica_id[r], kT[r], seed,
-            first_step, steps, skin, box, x[a:b], v[a:b], f[a:b],
+            s, listed, nonbonded, biases, networks, every, layout.system[r], r, layout.mass[a:b],
+            layout.replica_id[r], kT[r], seed, first_step, steps, skin, box, x[a:b], v[a:b], f[a:b],
         )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
 def block_together(
-    s, distance, angle_cosine, angle, dihedral, nonbonded, networks, layout, kT, seed, first_step, steps, skin, box,
-    x, v, f, energy, failed,
+    s, distance, angle_cosine, angle, dihedral, nonbonded, biases, networks, every, layout, kT, seed, first_step,
+    steps, skin, box, x, v, f, energy, failed,
 ):  # fmt: skip
     """A block of steps, every replica by all threads."""
     listed = Listed(distance, angle_cosine, angle, dihedral)
     for r in range(energy.shape[0]):
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
         energy[r], failed[r] = _carry_together(
-            s, listed, nonbonded, networks, layout.system[r], layout.mass[a:b], layout.replica_id[r], kT[r], seed,
-            first_step, steps, skin, box, x[a:b], v[a:b], f[a:b],
+            s, listed, nonbonded, biases, networks, every, layout.system[r], r, layout.mass[a:b],
+            layout.replica_id[r], kT[r], seed, first_step, steps, skin, box, x[a:b], v[a:b], f[a:b],
         )  # fmt: skip

@@ -54,6 +54,36 @@ def test_npy_frames(precision: str, bar: float, chignolin, tmp_path: Path) -> No
             assert np.abs(found[f"energy_{term}"] - expected).max() <= bar * np.abs(expected).max()
 
 
+def test_mixed16_says_what_it_costs(chignolin, tmp_path: Path) -> None:
+    """Networks with tables in 16 bits, all else as in float64; the cost is printed."""
+    folder, npz = chignolin
+    np.save(tmp_path / "x.npy", npz["positions"])
+    text = mdflash(
+        "energy", folder, "--frames", tmp_path / "x.npy", "--precision", "mixed16", "--out", tmp_path / "e.npz"
+    )
+    with np.load(tmp_path / "e.npz") as found:
+        error = rms(found["forces"] - npz["F_total_f64"]) / rms(npz["F_total_f64"])
+        shift = (found["energy"] - npz["E_total_f64"]).mean()
+        assert np.abs(found["energy_bonds"] - npz["E_bonds_f64"]).max() <= 1e-9 * np.abs(npz["E_bonds_f64"]).max()
+    assert 1e-7 < error <= 2e-3
+    assert f"against fp64: forces off by {error:.1e} of their rms, mean energy by {shift:+.2g} kcal/mol" in text
+
+
+def test_info_shows_what_tables_cost(chignolin) -> None:
+    folder, _ = chignolin
+    text = mdflash("info", folder)
+    rows = {
+        line.split()[1]: line.split()[3::2]
+        for line in text.splitlines()
+        if line.startswith("│ fp") or "│ mixed16" in line
+    }
+    assert rows.keys() == {"fp64", "fp32", "mixed16"}
+    for precision, limit in (("fp64", 1e-6), ("fp32", 1e-5), ("mixed16", 2e-3)):
+        points, size, error = rows[precision]
+        assert int(points.replace(",", "")) % 2 == 1 and float(size) > 0.0
+        assert 0.0 < float(error) <= limit
+
+
 def test_one_frame_and_trajectories_in_nanometres(chignolin, tmp_path: Path) -> None:
     folder, npz = chignolin
     from mdflash.forcefield import load_forcefield
@@ -93,7 +123,6 @@ def test_wrong_input_is_one_clear_sentence(chignolin, tmp_path: Path) -> None:
     clash = good.copy()
     clash[4, 6] = clash[4, 2]
     refused(r"frame 4: the term 'SchNet'|frame 4: the term 'non_bonded'", clash)
-    refused("mixed16 needs 16-bit kernels", good, "--precision", "mixed16")
     refused("there is no 'other'|systems are: cln", good, "--system", "other")
     refused("no such folder; shipped force fields", good, ff="nowhere")
     x.write_text("not an array")

@@ -57,7 +57,7 @@ def batch(form_name: str, seed: int) -> tuple[Layout, SumPotential, torch.Tensor
 def compiled(potential: SumPotential, layout: Layout, box: tuple[float, float, float] | None = None) -> CompiledPriors:
     packed = pack(potential.terms, layout)
     assert not packed.rest
-    return CompiledPriors(packed.listed, packed.nonbonded, box)
+    return CompiledPriors(packed, box)
 
 
 def agree(found: EnergyForces, expected: EnergyForces, layout: Layout) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numba
@@ -11,18 +10,19 @@ import pytest
 import torch
 
 from mdflash.engine import Engine
-from mdflash.errors import UnstableError
+from mdflash.errors import ForceFieldError, InputError, UnstableError
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.integrators.verlet import Verlet
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces, Potential, SumPotential
 from mdflash.potentials.build import build_potential
-from mdflash.potentials.schnet.flash import FlashSchNet
+from mdflash.potentials.schnet.arrays import CHUNK, WHOLE
+from mdflash.potentials.schnet.flash import FlashSchNet, together
 from mdflash.potentials.schnet.network import ACTIVATIONS, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.state import Layout, State
-from tests.helpers import Rest, bead_term, same_bits, toy, volume_term, walk
+from tests.helpers import Rest, bead_term, beads, same_bits, toy, volume_term, walk
 from tests.potentials.random_schnet import random_batch, random_schnet
 
 
@@ -50,6 +50,7 @@ VARIANTS = [
     {"output": (33, 20, 7), "filter_hidden": (10, 30)},
     {"cutoff": 5.0, "basis_lower": 1.0, "basis_alpha": 0.7, "filter_hidden": ()},
     {"filter_cutoff": 8.0},
+    {"features": 300, "filters": 270, "blocks": 2, "output": (130,)},
 ]
 
 
@@ -194,6 +195,14 @@ def test_energy_is_conserved_as_by_the_reference() -> None:
     assert drift["auto"] <= drift["reference"] + 1e-3
 
 
+def test_a_box_too_small_for_the_cutoff_and_a_molecule_without_beads() -> None:
+    layout, potential, _ = random_batch([random_schnet(3)], (12,), (1,), 3)
+    with pytest.raises(InputError, match=r"at least twice cutoff \+ skin = 18 Å"):
+        FlashSchNet.of(potential, layout, "fp64", box=(40.0, 17.9, 40.0))
+    with pytest.raises(InputError, match="system 'nothing': has no beads"):
+        beads("nothing", 0)
+
+
 def test_two_beads_in_one_place_have_finite_energy() -> None:
     layout, potential, x = random_batch([random_schnet(3)], (12,), (1,), 3)
     x[5] = x[4]
@@ -231,31 +240,76 @@ def test_one_bead() -> None:
     assert not found.forces.any()
 
 
-def test_what_the_kernels_do_not_take_falls_back_with_one_warning() -> None:
+def engine(layout: Layout, potential: Potential, x: torch.Tensor, **options: object) -> Engine:
+    state = State.at(layout, x, 300.0)
+    return Engine(layout, potential, state, LangevinMiddle(0.004), seed=3, **options)  # type: ignore[arg-type]
+
+
+def test_what_the_kernels_do_not_take_falls_back_with_one_note() -> None:
     layout, potential, x = random_batch([random_schnet(3, activation="relu")], (12,), (2,), 3)
-    with pytest.warns(UserWarning, match=r"'schnet' runs in plain torch.*cannot be tabulated") as caught:
-        sim = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
-    assert len(caught) == 1
+    sim = engine(layout, potential, x)
+    (note,) = sim.notes
+    assert note.startswith("'schnet' runs in plain torch, which is much slower: the filters")
+    assert "cannot be tabulated" in note and "activation 'relu'" in note
     assert sim.propagator.kernels == "python"
+    with pytest.raises(ForceFieldError, match=r"cannot be tabulated.*`filters: exact`"):
+        engine(layout, potential, x, filters="table")
 
     layout, first, x = random_batch([random_schnet(3)], (12,), (2,), 3)
     second = SchNetPotential("second", [random_schnet(4)], [t.numpy() for t in first.types], first.excluded)
     both = SumPotential([first, second])
-    with pytest.warns(UserWarning, match=r"'second' runs in plain torch.*system 'm0_12' has a second network"):
-        sim = Engine(layout, both, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
+    sim = engine(layout, both, x)
+    (note,) = sim.notes
+    assert note.startswith("'second' runs in plain torch") and "system 'm0_12' has a second network" in note
     sim.evaluate()
     agree(EnergyForces(sim.state.energy, sim.state.forces), evaluate(both, layout, x), layout, 1e-6)
 
 
-def test_reference_kernels_are_still_there() -> None:
+def test_exact_filters_are_the_network_s_own() -> None:
     layout, potential, x = random_batch([random_schnet(3)], (12,), (2,), 3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        sim = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3,
-                         kernels="reference")  # fmt: skip
-    sim.evaluate()
     expected = evaluate(potential, layout, x)
-    assert torch.equal(sim.state.forces, expected.forces)
+    exact, table = (engine(layout, potential, x, filters=kind) for kind in ("exact", "table"))
+    for sim in (exact, table):
+        sim.evaluate()
+    assert exact.notes == ("'schnet' runs in plain torch: only that has the exact filters on a CPU",)
+    assert torch.equal(exact.state.forces, expected.forces)
+    assert table.notes == () and table.propagator.kernels == "compiled"
+    assert 0.0 < float((table.state.forces - expected.forces).abs().max()) <= 1e-6 * float(expected.forces.abs().max())
+
+
+def test_the_reference_has_no_tables() -> None:
+    layout, potential, x = random_batch([random_schnet(3)], (12,), (2,), 3)
+    sim = engine(layout, potential, x, kernels="reference")
+    sim.evaluate()
+    assert sim.notes == ()
+    assert torch.equal(sim.state.forces, evaluate(potential, layout, x).forces)
+    for options in ({"filters": "table"}, {"precision": "mixed16"}):
+        with pytest.raises(InputError, match=r"needs filter tables.*write `kernels: auto`"):
+            engine(layout, potential, x, kernels="reference", **options)
+
+
+def test_large_molecules_are_sorted_in_chunks() -> None:
+    """More beads than `WHOLE`: forces of the reference, with and without a box, by one thread or several."""
+    n = WHOLE + CHUNK // 2 + 3
+    edge = 4.2 * n ** (1 / 3)
+    network = random_schnet(5, features=8, filters=8, output=(4,), filter_hidden=(6,), cutoff=7.0)
+    layout, potential, _ = random_batch([network], (n,), (1,), 2, excluded_bonds=1)
+    grid = np.stack(np.meshgrid(*[np.arange(12)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    rng = np.random.default_rng(2)
+    x = torch.from_numpy((rng.permutation(grid)[:n] + 0.3 * rng.random((n, 3))) * edge / 12)
+    most = numba.get_num_threads()
+    for box in (None, (edge, edge, edge)):
+        expected = evaluate(potential, layout, x, box)
+        flash = FlashSchNet.of(potential, layout, "fp64", box=box)
+        found = evaluate(flash, layout, x)
+        agree(found, expected, layout, 1e-6)
+        try:
+            numba.set_num_threads(1)
+            assert not together(layout)
+            alone = evaluate(flash, layout, x)
+        finally:
+            numba.set_num_threads(most)
+        assert torch.equal(alone.forces, found.forces) and torch.equal(alone.energy, found.energy)
 
 
 def test_random_walks_many_sizes() -> None:

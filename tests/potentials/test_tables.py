@@ -74,7 +74,7 @@ def test_a_single_precision_network_gets_the_tables_of_its_weights() -> None:
 
 def test_a_filter_with_kinks_is_refused() -> None:
     network = random_schnet(5, activation="relu")
-    with pytest.raises(ForceFieldError, match=r"cannot be tabulated: with 65536 intervals .* 'relu'.*kernels: ref"):
+    with pytest.raises(ForceFieldError, match=r"cannot be tabulated: with 65536 intervals .* 'relu'.*`filters: exact`"):
         filter_tables(network, 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""Pack reference priors into the tables that the compiled kernels read."""
+"""Pack reference priors and biases into the tables that the compiled kernels read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from mdflash.potentials.base import Potential
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.priors.cpu import CODES, Listed, Nonbonded, Table
 from mdflash.potentials.priors.forms import Coordinate, Form
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
-from mdflash.potentials.schnet.cpu import Networks
+from mdflash.potentials.schnet.arrays import Networks
 from mdflash.state import Layout
 from mdflash.system import FloatArray, IntArray
 
@@ -22,12 +24,14 @@ class Packed(NamedTuple):
 
     Attributes:
         listed, nonbonded: tables for `potentials.priors.cpu`.
+        biases: for `potentials.bias.cpu`.
         rest: potentials the kernels do not know.
         networks: for `potentials.schnet.cpu`; None where no system has a network (or they are in `rest`).
     """
 
     listed: Listed
     nonbonded: Nonbonded
+    biases: PackedBiases
     rest: tuple[Potential, ...]
     networks: Networks | None = None
 
@@ -35,11 +39,12 @@ class Packed(NamedTuple):
 def pack(terms: Sequence[Potential], layout: Layout) -> Packed:
     """Sort `terms` into compiled tables and the rest.
 
-    The kernels know every listed form, and one neighbour-list term in each system.
+    The kernels know every listed form, every bias, and one neighbour-list term in each system.
     """
     listed = [t for t in terms if isinstance(t, PriorTerm) and t.form.name in CODES]
     nonbonded: list[NeighborTerm | None] = [None] * len(layout.systems)
-    taken: list[Potential] = list(listed)
+    biases = [t for t in terms if isinstance(t, Bias)]
+    taken: list[Potential] = [*listed, *biases]
     for term in terms:
         if isinstance(term, NeighborTerm):
             active = [s for s, table in enumerate(term.tables) if _acts(table)]
@@ -50,6 +55,7 @@ def pack(terms: Sequence[Potential], layout: Layout) -> Packed:
     return Packed(
         Listed(*(_table(listed, cast(Coordinate, c), len(layout.systems)) for c in Listed._fields)),
         _nonbonded(nonbonded, layout),
+        PackedBiases(biases, layout),
         tuple(t for t in terms if t not in taken),
     )
 

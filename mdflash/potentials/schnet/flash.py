@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numba
 import numpy as np
@@ -14,27 +13,30 @@ from torch import Tensor
 
 from mdflash.errors import ForceFieldError
 from mdflash.kernels import njit, prange
-from mdflash.neighbors.cpu import build_half_list
+from mdflash.neighbors.cpu import rebuild
+from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.schnet.cpu import (
-    TOGETHER_FROM,
-    Networks,
-    evaluate_alone,
-    evaluate_together,
-    make_pairs,
-    make_work,
-)
-from mdflash.potentials.schnet.pack import pack_networks
+from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
+from mdflash.potentials.schnet.cpu import TOGETHER_FROM, evaluate_alone, evaluate_together
+from mdflash.potentials.schnet.pack import Precision, pack_networks
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.potentials.schnet.tables import FilterTables, Sample, filter_tables, force_error
+from mdflash.potentials.schnet.tables import FilterTables, Sample, filter_tables, force_error, random_sample
 from mdflash.state import Layout
-from mdflash.system import FloatArray, IntArray
 
-Precision = Literal["fp64", "fp32"]
+FilterKind = Literal["auto", "table", "exact"]
 
-DTYPES: Final[Mapping[Precision, type[np.floating]]] = MappingProxyType({"fp64": np.float64, "fp32": np.float32})
-FORCE_ERROR: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 1e-6, "fp32": 1e-5})
-"""What the forces may be off, relative to their rms; half of it is for the tables."""
+FORCE_ERROR: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 1e-6, "fp32": 1e-5, "mixed16": 2e-3})
+"""What the forces may be off, relative to their rms."""
+TABLE_ERROR: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 5e-7, "fp32": 5e-6, "mixed16": 2e-4})
+"""How much of it is for the tables, before they are rounded."""
+
+
+class Taken(NamedTuple):
+    """What `take_networks` found: networks for the kernels, terms that are left, and what a person should know."""
+
+    networks: Networks | None
+    rest: tuple[Potential, ...]
+    notes: tuple[str, ...]
 
 
 def tables_for(potential: SchNetPotential, tolerance: float) -> dict[int, FilterTables]:
@@ -48,34 +50,50 @@ def tables_for(potential: SchNetPotential, tolerance: float) -> dict[int, Filter
 
 
 def take_networks(
-    terms: Sequence[Potential], layout: Layout, precision: Precision, positions: Tensor
-) -> tuple[Networks | None, tuple[Potential, ...]]:
-    """Pack the SchNets among `terms` for the kernels; returns them and the terms that are left.
-
-    What does not fit stays behind, with one warning that says why.
+    terms: Sequence[Potential],
+    layout: Layout,
+    precision: Precision,
+    positions: Tensor,
+    filters: FilterKind = "auto",
+) -> Taken:
+    """Pack the SchNets among `terms` for the kernels.
 
     Args:
         terms: potentials of the batch.
         layout: the batch.
         precision: of the kernels' arithmetic.
-        positions: [B, 3] Å; the error of the tables is checked on the first replica of each system.
+        positions: [B, 3] Å; the error of the tables is measured on the first replica of each system.
+        filters: "table": what does not fit the kernels is an error; "auto": it is left behind, with a note that says
+            why; "exact": every network is left behind, for plain torch.
+
+    Raises:
+        ForceFieldError: filters is "table", and a network does not fit; the text says why and what to do.
     """
     taken: list[SchNetPotential] = []
     tables: dict[int, FilterTables] = {}
+    notes: list[str] = []
     for term in terms:
         if not isinstance(term, SchNetPotential):
             continue
+        if filters == "exact":
+            notes.append(f"'{term.name}' runs in plain torch: only that has the exact filters on a CPU")
+            continue
         try:
             _refuse_second_network(term, taken, layout)
-            new = tables_for(term, FORCE_ERROR[precision] / 2)
+            _refuse_backbone(term)
+            new = tables_for(term, TABLE_ERROR[precision])
+            if precision == "mixed16":
+                _refuse_16_bits(term, new)
         except ForceFieldError as error:
-            warnings.warn(f"'{term.name}' runs in plain torch, which is much slower: {error}", stacklevel=2)
+            if filters == "table":
+                raise
+            notes.append(f"'{term.name}' runs in plain torch, which is much slower: {error}")
             continue
-        _check_tables(term, new, layout, positions, FORCE_ERROR[precision])
+        notes += _table_notes(term, new, layout, positions, precision)
         tables |= new
         taken.append(term)
     rest = tuple(t for t in terms if t not in taken)
-    return (pack_networks(taken, tables, layout, DTYPES[precision]) if taken else None), rest
+    return Taken(pack_networks(taken, tables, layout, precision) if taken else None, rest, tuple(notes))
 
 
 def _refuse_second_network(term: SchNetPotential, taken: Sequence[SchNetPotential], layout: Layout) -> None:
@@ -86,63 +104,104 @@ def _refuse_second_network(term: SchNetPotential, taken: Sequence[SchNetPotentia
             )
 
 
-def _check_tables(
-    term: SchNetPotential, tables: Mapping[int, FilterTables], layout: Layout, positions: Tensor, limit: float
-) -> None:
-    """Warn where the tables, made for a random chain, are worse on a start frame."""
+def _refuse_backbone(term: SchNetPotential) -> None:
+    for network in term.networks:
+        if network is not None and network.hyper.backbone is not None and network.hyper.backbone.rule == "mgt":
+            raise ForceFieldError(f"the kernels do not know the backbone '{network.hyper.backbone.rule}'")
+
+
+def _refuse_16_bits(term: SchNetPotential, tables: Mapping[int, FilterTables]) -> None:
+    for network in term.networks:
+        if network is None:
+            continue
+        error = force_error(network, tables[id(network)].rounded(), random_sample(network))
+        if not error <= FORCE_ERROR["mixed16"] / 2:
+            raise ForceFieldError(
+                f"16 bits put its forces off by {error:.1e} of their rms, more than "
+                f"{FORCE_ERROR['mixed16'] / 2:.0e}; write `precision: fp32`"
+            )
+
+
+class TableError(NamedTuple):
+    """The error that a network's tables make on a conformation of one system; see `table_errors`."""
+
+    system: str
+    intervals: int
+    bytes: int
+    force_error: float
+
+
+def table_errors(
+    term: SchNetPotential,
+    tables: Mapping[int, FilterTables],
+    layout: Layout,
+    positions: Tensor,
+    precision: Precision,
+) -> list[TableError]:
+    """How far the tables, as `precision` keeps them, put off the forces on the first replica of each system.
+
+    The error is that of the tables alone, in float64, relative to the rms of the forces, on the beads nearest to the
+    middle of the molecule (`tables.SAMPLE_BEADS` of them).
+    """
+    found = []
+    size = {"fp64": 8, "fp32": 4, "mixed16": 2}[precision]
     for s, network in enumerate(term.networks):
         if network is None:
             continue
         x = layout.view(positions, s)[0].detach().to("cpu", torch.float64).numpy()
-        error = force_error(network, tables[id(network)], Sample(x, term.types[s].numpy(), term.excluded[s]))
+        kept = tables[id(network)]
+        shown = kept.rounded() if precision == "mixed16" else kept
+        error = force_error(network, shown, Sample(x, term.types[s].numpy(), term.excluded[s]))
+        found.append(TableError(layout.systems[s].name, kept.intervals, size * kept.rows.size, error))
+    return found
+
+
+def _table_notes(
+    term: SchNetPotential, tables: Mapping[int, FilterTables], layout: Layout, positions: Tensor, precision: Precision
+) -> list[str]:
+    """What 16 bits cost; and where tables, which were made for a random chain, are worse on a start frame."""
+    notes, limit = [], FORCE_ERROR[precision]
+    for name, _, _, error in table_errors(term, tables, layout, positions, precision):
         if not error <= limit:
-            warnings.warn(
-                f"'{term.name}': on the start frame of '{layout.systems[s].name}' the filter tables put the forces off "
-                f"by {error:.1e} of their rms, more than {limit:.0e}; kernels: reference has the exact filters",
-                stacklevel=3,
+            notes.append(
+                f"'{term.name}': on the start frame of '{name}' the filter tables put the forces off by {error:.1e} of "
+                f"their rms, more than {limit:.0e}; `filters: exact` evaluates the network's own filters, slowly"
             )
+        elif precision == "mixed16":
+            notes.append(
+                f"'{term.name}': tables in 16 bits put the forces on the start frame of '{name}' off by {error:.1e} of "
+                "their rms"
+            )
+    return notes
 
 
-@njit(cache=True)
-def _list(networks: Networks, system: int, box: FloatArray, x: FloatArray) -> tuple[IntArray, IntArray]:
-    """The neighbour list of one replica, with no skin, and room for its pairs."""
-    n = x.shape[0]
-    row = networks.first[system] + system
-    exclusion_start = networks.exclusion_start[row : row + n + 1]
-    start, neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
-    reach = networks.cutoff[system]
-    count = build_half_list(x, reach, box, exclusion_start, networks.exclusion, start, neighbor)
-    neighbor = np.empty(count, np.int64)
-    build_half_list(x, reach, box, exclusion_start, networks.exclusion, start, neighbor)
-    return start, neighbor
+def _over_replicas(team: bool) -> Any:
+    """Compile the loop over replicas: each by one thread, or all threads on one after the other; the same bits."""
 
-
-@njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
-def _each(
-    networks: Networks, system: IntArray, bead_offset: IntArray, box: FloatArray, x: FloatArray, f: FloatArray,
-    energy: FloatArray,
-) -> None:  # fmt: skip
-    for r in prange(energy.shape[0]):
-        s = system[r]
-        if networks.network[s] >= 0:
+    @njit(cache=True, parallel=False if team else {"prange": True, "numpy": False}, nogil=True)
+    def loop(networks, system, bead_offset, box, x, f, energy):
+        for r in prange(energy.shape[0]):
+            s = system[r]
+            if networks.network[s] < 0:
+                continue
             a, b = bead_offset[r], bead_offset[r + 1]
-            start, neighbor = _list(networks, s, box, x[a:b])
+            row = networks.first[s] + s
+            start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
+            neighbor = rebuild(
+                x[a:b], networks.cutoff[s], box, networks.exclusion_start[row : row + b - a + 1], networks.exclusion,
+                start, neighbor,
+            )  # fmt: skip
             pairs, work = make_pairs(networks, s, neighbor.shape[0]), make_work(networks, s, b - a)
-            energy[r] = evaluate_alone(networks, s, box, start, neighbor, x[a:b], pairs, work, f[a:b])
+            if team:
+                energy[r] = evaluate_together(networks, s, box, start, neighbor, x[a:b], pairs, work, f[a:b])
+            else:
+                energy[r] = evaluate_alone(networks, s, box, start, neighbor, x[a:b], pairs, work, f[a:b])
+
+    return loop
 
 
-@njit(cache=True, nogil=True)
-def _together(
-    networks: Networks, system: IntArray, bead_offset: IntArray, box: FloatArray, x: FloatArray, f: FloatArray,
-    energy: FloatArray,
-) -> None:  # fmt: skip
-    for r in range(energy.shape[0]):
-        s = system[r]
-        if networks.network[s] >= 0:
-            a, b = bead_offset[r], bead_offset[r + 1]
-            start, neighbor = _list(networks, s, box, x[a:b])
-            pairs, work = make_pairs(networks, s, neighbor.shape[0]), make_work(networks, s, b - a)
-            energy[r] = evaluate_together(networks, s, box, start, neighbor, x[a:b], pairs, work, f[a:b])
+_each = _over_replicas(team=False)
+_together = _over_replicas(team=True)
 
 
 def together(layout: Layout) -> bool:
@@ -160,11 +219,16 @@ class FlashSchNet(Potential):
     Args:
         networks: from `take_networks` or `pack.pack_networks`.
         box: periodic edges in Å, or None.
+        name: how logs and errors call it.
+
+    Raises:
+        InputError: an edge of the box is shorter than twice the cutoff.
     """
 
-    def __init__(self, networks: Networks, box: tuple[float, float, float] | None = None) -> None:
-        self.name = "schnet"
+    def __init__(self, networks: Networks, box: tuple[float, float, float] | None = None, name: str = "schnet") -> None:
+        self.name = name
         self.networks = networks
+        check_box(box, float(networks.cutoff.max()))
         self._box = np.zeros(3) if box is None else np.array(box, np.float64)
 
     @staticmethod
@@ -187,8 +251,8 @@ class FlashSchNet(Potential):
         Raises:
             ForceFieldError: its filters cannot be tabulated to the tolerance.
         """
-        tables = tables_for(potential, FORCE_ERROR[precision] / 2 if tolerance is None else tolerance)
-        return FlashSchNet(pack_networks([potential], tables, layout, DTYPES[precision]), box)
+        tables = tables_for(potential, TABLE_ERROR[precision] if tolerance is None else tolerance)
+        return FlashSchNet(pack_networks([potential], tables, layout, precision), box, potential.name)
 
     def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
         x = positions.detach().to("cpu", torch.float64).contiguous().numpy()

@@ -15,6 +15,9 @@ messages through a filter W(d) [F]:
     energy_i = O_K act(... act(O_1 x_i + o_1) ...)
 
     C(d) = (1 + cos(pi d / rc)) / 2 for d < rc, else 0       cosine envelope (1 everywhere: "none")
+           1 - 10 u^3 + 15 u^4 - 6 u^5, u = d / rc           quintic envelope: forces without a kink at the cutoff
+
+The sum over blocks above is SchNet's own; a `backbone` joins them by another rule, see `potentials.geometric`.
 
 | symbol   | state_dict name               | shape      |
 |----------|-------------------------------|------------|
@@ -32,7 +35,7 @@ The filter depends on the distance alone, so each pair is evaluated once and ser
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from types import MappingProxyType
@@ -44,6 +47,7 @@ from torch.nn import functional
 
 from mdflash import units
 from mdflash.errors import ForceFieldError
+from mdflash.potentials.geometric.backbone import Backbone, ResidualStack
 
 ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = MappingProxyType(
     {
@@ -58,6 +62,7 @@ ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = MappingProxyType(
     }
 )
 """Nonlinearities by their name in forcefield.yaml."""
+ENVELOPES: Final = ("cosine", "quintic", "none")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Hyperparameters:
         blocks: interaction blocks, >= 1.
         basis: "expnormal" or "gaussian".
         basis_size: R.
-        basis_envelope, filter_envelope: C_b and C_f, "cosine" or "none".
+        basis_envelope, filter_envelope: C_b and C_f, "cosine", "quintic" or "none".
         lower: where the cosine envelopes start, Å; above 0 they rise from it and fall to rc.
         basis_lower: lo of the expnormal basis, Å.
         basis_alpha: alpha of the expnormal basis, 1/Å; None: 5 / (rc - lo).
@@ -83,6 +88,7 @@ class Hyperparameters:
         activation: a key of `ACTIVATIONS`.
         exclude_bonds: pairs at most this many bonds apart exchange no messages.
         exclude_interactions: pairs within a row of these `System.interactions` exchange no messages.
+        backbone: how blocks are joined; None: x + block(x).
     """
 
     cutoff: float
@@ -105,12 +111,13 @@ class Hyperparameters:
     activation: str = "tanh"
     exclude_bonds: int = 0
     exclude_interactions: tuple[str, ...] = ()
+    backbone: Backbone | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("basis", self.basis, ("expnormal", "gaussian")),
-            ("basis_envelope", self.basis_envelope, ("cosine", "none")),
-            ("filter_envelope", self.filter_envelope, ("cosine", "none")),
+            ("basis_envelope", self.basis_envelope, ENVELOPES),
+            ("filter_envelope", self.filter_envelope, ENVELOPES),
             ("activation", self.activation, tuple(ACTIVATIONS)),
         ):
             if value not in known:
@@ -118,6 +125,8 @@ class Hyperparameters:
         for name in ("cutoff", "types", "features", "filters", "blocks", "basis_size"):
             if not getattr(self, name) > 0:
                 raise ForceFieldError(f"SchNet: {name} must be more than 0, found {getattr(self, name)!r}")
+        if self.lower > 0 and "quintic" in (self.basis_envelope, self.filter_envelope):
+            raise ForceFieldError(f"SchNet: the quintic envelope starts at 0, found `lower: {self.lower:g} angstrom`")
 
     @property
     def alpha(self) -> float:
@@ -132,6 +141,8 @@ class Hyperparameters:
                 continue
             if key in _LENGTHS:
                 value = f"{float(value)!r} angstrom"
+            if key == "backbone" and self.backbone is not None:
+                value = self.backbone.to_dict()
             data[key] = list(value) if isinstance(value, tuple) else value
         return data
 
@@ -164,6 +175,8 @@ def _read(key: str, value: object, kind: str) -> object:
     """One value of forcefield.yaml, checked against the annotation of its field."""
     if key in _LENGTHS:
         return units.parse(value, "length")
+    if key == "backbone":
+        return Backbone.from_dict(value)
     if kind.startswith("tuple"):
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"expected a list, found {value!r}")
@@ -182,6 +195,19 @@ def cosine_envelope(d: Tensor, lower: float, upper: float) -> Tensor:
         c = 0.5 * (torch.cos(math.pi * (2 * (d - lower) / (upper - lower) + 1.0)) + 1.0)
         return c * (d < upper) * (d > lower)
     return 0.5 * (torch.cos(d * math.pi / upper) + 1.0) * (d < upper)
+
+
+def quintic_envelope(d: Tensor, upper: float) -> Tensor:
+    """1 at d = 0, 0 from d = upper on, with two continuous derivatives (DimeNet's polynomial has the same aim)."""
+    u = d / upper
+    return (1.0 + u**3 * (-10.0 + u * (15.0 - 6.0 * u))) * (d < upper)
+
+
+def envelope(kind: str, d: Tensor, lower: float, upper: float) -> Tensor | float:
+    """C(d) by its name; 1 for "none"."""
+    if kind == "none":
+        return 1.0
+    return quintic_envelope(d, upper) if kind == "quintic" else cosine_envelope(d, lower, upper)
 
 
 class RadialBasis(nn.Module):
@@ -208,7 +234,7 @@ class RadialBasis(nn.Module):
         d = d[:, None]
         s = d if hyper.basis == "gaussian" else torch.exp(-hyper.alpha * (d - hyper.basis_lower))
         e = torch.exp(-self.gamma * (s - self.centers) ** 2)
-        return e if hyper.basis_envelope == "none" else e * cosine_envelope(d, hyper.lower, hyper.cutoff)
+        return e * envelope(hyper.basis_envelope, d, hyper.lower, hyper.cutoff)
 
 
 def _chain(layers: nn.ModuleList, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -239,12 +265,9 @@ class Block(nn.Module):
         """W(d): distances [P] and their basis [P, R] -> [P, F]."""
         hyper = self.hyper
         w = _chain(self.filter, ACTIVATIONS[hyper.activation], e)
-        if hyper.filter_envelope == "none":
-            return w
-        return w * cosine_envelope(d, hyper.lower, hyper.filter_cutoff or hyper.cutoff)[:, None]
+        return w * envelope(hyper.filter_envelope, d[:, None], hyper.lower, hyper.filter_cutoff or hyper.cutoff)
 
-    def forward(self, x: Tensor, d: Tensor, e: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        w = self.filters(d, e)
+    def forward(self, x: Tensor, w: Tensor, first: Tensor, second: Tensor) -> Tensor:
         y = self.input(x)
         m = torch.zeros_like(y).index_add(0, first, y[second] * w).index_add(0, second, y[first] * w)
         return _chain(self.update, ACTIVATIONS[self.hyper.activation], m)
@@ -258,7 +281,12 @@ class SchNet(nn.Module):
         self.hyper = hyper
         self.embedding = nn.Parameter(torch.randn(hyper.types, hyper.features))
         self.basis = RadialBasis(hyper)
-        self.blocks = nn.ModuleList(Block(hyper) for _ in range(hyper.blocks))
+        tied = hyper.backbone is not None and hyper.backbone.tied
+        self.blocks = nn.ModuleList(Block(hyper) for _ in range(1 if tied else hyper.blocks))
+        if hyper.backbone is None:
+            self.residual = None
+        else:
+            self.residual = ResidualStack(hyper.backbone, hyper.features, hyper.blocks)
         self.output = _linears((hyper.features, *hyper.output, 1), hyper.output_bias)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -279,7 +307,16 @@ class SchNet(nn.Module):
         """
         d = torch.linalg.vector_norm(displacements, dim=-1)
         e = self.basis(d)
+        filters = [block.filters(d, e) for block in self.blocks]  # type: ignore[operator]
+        return self.energies(filters, types, first, second)
+
+    def energies(self, filters: Sequence[Tensor], types: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """As `forward`, from the filters [P, F] of each block; tied blocks have one."""
         x = self.embedding[types]
-        for block in self.blocks:
-            x = x + block(x, d, e, first, second)
+        if self.residual is None:
+            for block, w in zip(self.blocks, filters, strict=True):
+                x = x + block(x, w, first, second)
+        else:
+            own = len(self.blocks)
+            x = self.residual(x, lambda depth, c: self.blocks[depth % own](c, filters[depth % own], first, second))
         return _chain(self.output, ACTIVATIONS[self.hyper.activation], x)[:, 0]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
-from mdflash.potentials.schnet.cpu import Floats, Layer, Networks, Shape
+from mdflash.potentials.geometric.backbone import ResidualStack
+from mdflash.potentials.geometric.cpu import Rule, fields
+from mdflash.potentials.geometric.pack import pack_merge, pack_rule, start_state
+from mdflash.potentials.geometric.residual import Connection
+from mdflash.potentials.schnet.arrays import Layer, Networks, Shape
 from mdflash.potentials.schnet.dense import CODES, PANEL_BYTES
 from mdflash.potentials.schnet.network import Block, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
@@ -16,14 +22,20 @@ from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.state import Layout
 from mdflash.system import FloatArray
 
+Precision = Literal["fp64", "fp32", "mixed16"]
+
+DTYPES: Final[Mapping[Precision, type[np.floating]]] = MappingProxyType(
+    {"fp64": np.float64, "fp32": np.float32, "mixed16": np.float32}
+)
+"""Of the kernels' arithmetic; "mixed16" keeps its tables in 16 bits."""
+
 
 class _Flat:
     """One long array, filled part by part; every part is a whole number of panels."""
 
-    def __init__(self, dtype: type[np.floating]) -> None:
-        self.dtype = np.dtype(dtype)
-        self.width = PANEL_BYTES // self.dtype.itemsize
-        self._parts: list[Floats] = []
+    def __init__(self, dtype: npt.DTypeLike, width: int) -> None:
+        self.dtype, self.width = np.dtype(dtype), width
+        self._parts: list[npt.NDArray[Any]] = []
         self._size = 0
 
     def up(self, n: int) -> int:
@@ -35,7 +47,7 @@ class _Flat:
         padded = np.pad(matrix, ((0, 0), (0, self.up(matrix.shape[1]) - matrix.shape[1])))
         return np.asarray(padded.reshape(len(matrix), -1, self.width).transpose(1, 0, 2))
 
-    def add(self, values: FloatArray) -> int:
+    def add(self, values: npt.NDArray[Any]) -> int:
         """Append; returns where the part begins."""
         flat = values.astype(self.dtype).ravel()
         flat = np.pad(flat, (0, self.up(len(flat)) - len(flat)))
@@ -47,7 +59,7 @@ class _Flat:
         """Append [n_in, n_out] as a layer's weights."""
         return self.add(self.panels(np.pad(matrix, ((0, self.up(len(matrix)) - len(matrix)), (0, 0)))))
 
-    def array(self) -> Floats:
+    def array(self) -> npt.NDArray[Any]:
         """Everything, beginning on a cache line."""
         spare = 64 // self.dtype.itemsize
         buffer = np.empty(self._size + spare, self.dtype)
@@ -58,22 +70,33 @@ class _Flat:
         return out
 
 
+class _Parts(NamedTuple):
+    data: _Flat
+    tables: _Flat
+    scales: _Flat
+
+
 def pack_networks(
     potentials: Sequence[SchNetPotential],
     tables: Mapping[int, FilterTables],
     layout: Layout,
-    dtype: type[np.floating],
+    precision: Precision,
 ) -> Networks:
-    """The networks of a batch, for kernels in `dtype` (np.float32 or np.float64).
+    """The networks of a batch, for kernels in `precision`.
 
     Args:
         potentials: at most one of them has a network for any one system.
         tables: of each network, by `id`.
         layout: the batch.
     """
-    data, filters = _Flat(dtype), _Flat(dtype)
+    dtype = DTYPES[precision]
+    width = PANEL_BYTES // np.dtype(dtype).itemsize
+    parts = _Parts(
+        _Flat(dtype, width), _Flat(np.int16 if precision == "mixed16" else dtype, width), _Flat(dtype, width)
+    )
     shapes: list[Shape] = []
     layers: list[Layer] = []
+    rules: list[Rule] = []
     known: dict[int, int] = {}
     sizes = [system.n_beads for system in layout.systems]
     network = np.full(len(sizes), -1, np.int64)
@@ -89,7 +112,7 @@ def pack_networks(
                 continue
             if id(model) not in known:
                 known[id(model)] = len(shapes)
-                shapes.append(_pack_one(model, tables[id(model)], data, filters, layers))
+                shapes.append(_pack_one(model, tables[id(model)], parts, layers, rules))
             network[s], cutoff[s] = known[id(model)], model.hyper.cutoff
             types[s][:] = potential.types[s].numpy()
             excluded = potential.excluded[s][np.lexsort(potential.excluded[s].T[::-1])]
@@ -105,8 +128,10 @@ def pack_networks(
         cutoff,
         np.array(shapes, np.int64).reshape(-1, len(Shape._fields)),
         np.array(layers, np.int64).reshape(-1, len(Layer._fields)),
-        data.array(),
-        filters.array(),
+        np.array(rules, np.int64).reshape(-1, len(Rule._fields)),
+        parts.data.array(),
+        parts.tables.array(),
+        parts.scales.array(),
     )
 
 
@@ -121,20 +146,29 @@ def _pack_layer(linear: nn.Linear, data: _Flat) -> Layer:
     return Layer(n_in, n_out, data.weights(matrix), data.weights(matrix.T), bias)
 
 
-def _pack_one(model: SchNet, tables: FilterTables, data: _Flat, filters: _Flat, layers: list[Layer]) -> Shape:
+def _pack_one(model: SchNet, tables: FilterTables, parts: _Parts, layers: list[Layer], rules: list[Rule]) -> Shape:
+    data = parts.data
     embedding = _numpy(model.embedding)
     first = len(layers)
     blocks = cast(list[Block], list(model.blocks))
+    packed = []
     for block in blocks:
         linears = [block.input, *cast(list[nn.Linear], list(block.update))]
-        layers += [_pack_layer(linear, data) for linear in linears]
+        packed.append([_pack_layer(linear, data) for linear in linears])
+    for depth in range(model.hyper.blocks):
+        layers += packed[depth % len(blocks)]
     *hidden, last = cast(list[nn.Linear], list(model.output))
     layers += [_pack_layer(linear, data) for linear in hidden]
     outputs = [data.up(linear.out_features) for linear in hidden]
     bias = np.zeros(1) if last.bias is None else _numpy(last.bias)
     last_row = _numpy(last.weight)[0]
     last_row = np.concatenate([np.pad(last_row, (0, data.up(len(last_row)) - len(last_row))), bias])
+    rows: npt.NDArray[Any] = tables.rows
+    scales = np.ones_like(tables.rows[:, :1])
+    if parts.tables.dtype == np.int16:
+        rows, scales = tables.sixteen_bits()
     h, f = data.up(model.hyper.features), data.up(model.hyper.filters)
+    state, read, joined = _pack_backbone(model.residual, embedding, data, rules)
     return Shape(
         features=h,
         filters=f,
@@ -143,18 +177,49 @@ def _pack_one(model: SchNet, tables: FilterTables, data: _Flat, filters: _Flat, 
         activation=CODES[model.hyper.activation],
         hidden=len(hidden),
         types=len(embedding),
-        embedding=data.add(data.panels(embedding)),
-        first_y=data.add(data.panels(embedding @ _numpy(blocks[0].input.weight).T)),
+        embedding=data.add(data.panels(state)),
+        first_y=data.add(data.panels(read @ _numpy(blocks[0].input.weight).T)),
         last=data.add(last_row),
         layers=first,
-        tables=filters.add(_table_panels(tables, filters)),
+        tables=parts.tables.add(_table_panels(rows, data)),
+        scales=parts.scales.add(_table_panels(scales, data)),
+        table_blocks=len(blocks),
         widest=max(h, f, *outputs, 0),
         slopes=model.hyper.blocks * h + sum(outputs),
+        real_features=model.hyper.features,
+        **joined,
     )
 
 
-def _table_panels(tables: FilterTables, filters: _Flat) -> FloatArray:
-    """[blocks, K + 1, 3, F] -> [blocks, F / width, K + 1, 3, width]."""
-    blocks, knots, rows, f = tables.rows.shape
-    padded = np.pad(tables.rows, ((0, 0), (0, 0), (0, 0), (0, filters.up(f) - f)))
-    return np.asarray(padded.reshape(blocks, knots, rows, -1, filters.width).transpose(0, 3, 1, 2, 4))
+_NO_BACKBONE = {"rules": -1, "streams": 1, "merge": -1, "merge_norm": 0, "maps": 0, "scalars": 0, "iterations": 0}
+
+
+def _pack_backbone(
+    residual: ResidualStack | None, embedding: FloatArray, data: _Flat, rules: list[Rule]
+) -> tuple[FloatArray, FloatArray, dict[str, int]]:
+    """The state in front of the first block and what it reads, by bead type, and what `Shape` says of the backbone."""
+    if residual is None:
+        return embedding, embedding, _NO_BACKBONE
+    types, features = embedding.shape
+    state, read = start_state(residual, embedding)  # [types, n, H], [types, H]
+    first = len(rules)
+    own = [pack_rule(c, features, data) for c in cast(list[Connection], list(residual.connections))]
+    rules += own
+    padded = np.pad(state, ((0, 0), (0, 0), (0, data.up(features) - features)))
+    shape = {
+        "rules": first,
+        "streams": own[0].streams,
+        "merge": pack_merge(residual, data),
+        "merge_norm": int(residual.backbone.rule != "plain"),
+        "maps": own[0].wide,
+        "scalars": fields(own[0]),
+        "iterations": own[0].iterations,
+    }
+    return padded.reshape(types, -1), read, shape
+
+
+def _table_panels(rows: npt.NDArray[Any], flat: _Flat) -> npt.NDArray[Any]:
+    """[blocks, knots, 3, F] -> [blocks, F / width, knots, 3, width]."""
+    blocks, knots, three, f = rows.shape
+    padded = np.pad(rows, ((0, 0), (0, 0), (0, 0), (0, flat.up(f) - f)))
+    return np.asarray(padded.reshape(blocks, knots, three, -1, flat.width).transpose(0, 3, 1, 2, 4))

@@ -5,6 +5,8 @@ order of every sum, and with it every bit, is the same on AVX-512, AVX2 and NEON
 
     lanes(a)         how many elements of a's dtype a vector has
     load(a, i)       the lanes a[i:i + lanes] of a flat array
+    load_scaled(a, i, scales, k)
+                     the same, where a holds 16-bit integers times scales[k:k + lanes]; of the kind of `scales`
     store(a, i, v)
     lane(a, i)       a[i] in every lane
     splat(v, s)      s in every lane, of the kind of v
@@ -66,6 +68,26 @@ def load(typing_context, a, i):
         return builder.load(pointer, align=signature.args[0].dtype.bitwidth // 8)
 
     return Vector(a.dtype)(a, types.intp), generate
+
+
+@intrinsic
+def load_scaled(typing_context, a, i, scales, k):
+    whole = isinstance(a.dtype, types.Integer)
+
+    def generate(context, builder, signature, args):
+        vector = context.get_value_type(signature.return_type)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        kind = ir.VectorType(ir.IntType(a.dtype.bitwidth), vector.count) if whole else vector
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), kind.as_pointer())
+        value = builder.load(pointer, align=a.dtype.bitwidth // 8)
+        if not whole:
+            return value
+        scale = builder.load(
+            _pointer(context, builder, signature.args[2], args[2], args[3]), align=scales.dtype.bitwidth // 8
+        )
+        return builder.fmul(builder.sitofp(value, vector), scale)
+
+    return Vector(scales.dtype)(a, types.intp, scales, types.intp), generate
 
 
 @intrinsic

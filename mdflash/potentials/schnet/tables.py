@@ -27,11 +27,13 @@ import torch
 from torch import Tensor
 
 from mdflash.errors import ForceFieldError
-from mdflash.potentials.schnet.network import ACTIVATIONS, SchNet, _chain
+from mdflash.potentials.schnet.network import SchNet
 from mdflash.system import FloatArray, IntArray
 
 FEWEST, MOST = 256, 65536
 """Intervals that are tried."""
+RANGES: Final = 32
+"""Ranges of distance with scales of their own in tables of 16 bits; a table has at least so many intervals."""
 SAMPLE_BEADS: Final = 64
 """The error is measured on at most so many beads around the middle of a molecule."""
 
@@ -101,6 +103,27 @@ class FilterTables:
         """K."""
         return int(self.rows.shape[1]) - 1
 
+    def sixteen_bits(self) -> tuple[npt.NDArray[np.int16], FloatArray]:
+        """The rows as int16 [blocks, K + 1, 3, F], and what one of them counts, [blocks, RANGES + 1, 3, F].
+
+        Every channel of v, s and c has a scale for each range of K / RANGES knots (the last knot is alone in its own):
+        at distances that beads never come to, filters are often many times larger than where they matter. The slope
+        is continuous as before; the value has steps of a 65,000th of the largest in its range at the knots.
+        """
+        part = self._ranges()
+        scales = np.stack([np.abs(self.rows[:, part == k]).max(axis=1) for k in range(RANGES + 1)], axis=1) / 32767.0
+        scales[scales == 0.0] = 1.0
+        return np.rint(self.rows / scales[:, part]).astype(np.int16), scales
+
+    def rounded(self) -> FilterTables:
+        """These tables as they are in 16 bits; no error measured."""
+        whole, scales = self.sixteen_bits()
+        return FilterTables(whole * scales[:, self._ranges()], self.cutoff)
+
+    def _ranges(self) -> IntArray:
+        """[K + 1] the range of each knot."""
+        return np.arange(self.intervals + 1) // (self.intervals // RANGES)
+
     def filters(self, block: int, d: Tensor) -> Tensor:
         """W(d) by interpolation: distances [P] -> [P, F], differentiable in d."""
         u = d * (self.intervals / self.cutoff)
@@ -134,8 +157,8 @@ def tabulate(network: SchNet, intervals: int) -> FilterTables:
     network = _double(network)
     rc = network.hyper.cutoff
     knots = np.linspace(0.0, rc, intervals + 1)
-    rows = np.zeros((network.hyper.blocks, intervals + 1, 3, network.hyper.filters))
-    for b in range(network.hyper.blocks):
+    rows = np.zeros((len(network.blocks), intervals + 1, 3, network.hyper.filters))
+    for b in range(len(network.blocks)):
         value, slope = filter_values(network, b, knots)
         rows[b, :, 0], rows[b, :, 1] = value, slope * (rc / intervals)
         s = rows[b, :, 1]
@@ -183,7 +206,7 @@ def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = Non
                 f"the filters of this SchNet cannot be tabulated: with {intervals} intervals over "
                 f"{tables.cutoff:g} Å the forces are still off by {error:.1e} of their rms, and {tolerance:.1e} is "
                 f"asked for (activation '{network.hyper.activation}', filter_envelope "
-                f"'{network.hyper.filter_envelope}'); write `kernels: reference` to use the exact filters"
+                f"'{network.hyper.filter_envelope}'); write `filters: exact` for its own filters, in plain torch"
             )
         intervals = min(wanted, MOST)
 
@@ -213,7 +236,6 @@ def _double(network: SchNet) -> SchNet:
 
 def sample_forces(network: SchNet, filters: Filters, sample: Sample) -> FloatArray:
     """Forces [N, 3] of `network` with `filters` in place of its own, kcal/mol/Å."""
-    act = ACTIVATIONS[network.hyper.activation]
     x = torch.from_numpy(np.ascontiguousarray(sample.positions, np.float64)).requires_grad_()
     n = len(x)
     i, j = torch.triu_indices(n, n, offset=1)
@@ -222,13 +244,8 @@ def sample_forces(network: SchNet, filters: Filters, sample: Sample) -> FloatArr
         near &= ~torch.isin(i * n + j, torch.from_numpy(sample.excluded[:, 0] * n + sample.excluded[:, 1]))
     i, j = i[near], j[near]
     d = torch.linalg.vector_norm(x[j] - x[i], dim=-1)
-    h = network.embedding[torch.from_numpy(np.array(sample.types))]
-    for b, block in enumerate(network.blocks):
-        w = filters(b, d)
-        y: Tensor = block.input(h)  # type: ignore[operator]
-        m = torch.zeros_like(y).index_add(0, i, y[j] * w).index_add(0, j, y[i] * w)
-        h = h + _chain(block.update, act, m)  # type: ignore[arg-type]
-    energy = _chain(network.output, act, h).sum()
+    types = torch.from_numpy(np.array(sample.types))
+    energy = network.energies([filters(b, d) for b in range(len(network.blocks))], types, i, j).sum()
     if not energy.requires_grad:
         return np.zeros((n, 3))
     (gradient,) = torch.autograd.grad(energy, x)

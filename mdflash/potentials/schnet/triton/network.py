@@ -73,6 +73,10 @@ def why_not(model: SchNet, exact: bool) -> str | None:
     widest = max(hyper.features, hyper.filters, hyper.basis_size, *hyper.filter_hidden, *hyper.output, 0)
     if widest > LARGEST:
         return f"a layer of the network is {widest} wide, the GPU kernels hold {LARGEST}"
+    if hyper.backbone is not None:
+        return f"the GPU kernels do not know the backbone '{hyper.backbone.rule}'"
+    if exact and "quintic" in (hyper.basis_envelope, hyper.filter_envelope):
+        return "filters: exact knows no quintic envelope; filters: table does"
     if exact and len(hyper.filter_hidden) != 1:
         return f"filters: exact needs a filter network with one hidden layer, this one has {len(hyper.filter_hidden)}"
     return None

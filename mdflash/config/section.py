@@ -1,0 +1,70 @@
+"""What every section of a YAML file builds on: strict, frozen models, and paths relative to the file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
+
+from mdflash.config.quantity import describe
+from mdflash.config.shipped import find_shipped, list_shipped
+
+
+class Section(BaseModel):
+    """A mapping whose keys are all known; fields that are left out take their defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+def _text_path(value: object, info: ValidationInfo, example: str) -> Path:
+    """`value` as an absolute path; relative ones start at the folder of the YAML file."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"expected a path such as '{example}', found {describe(value)}")
+    if len(value) > 4096:
+        raise ValueError(f"is too long for a path ({len(value)} characters): {describe(value)}")
+    folders: dict[str, Path] = info.context or {}
+    base = folders["cwd" if info.field_name == "folder" else "folder"]
+    return Path(os.path.abspath(base / os.path.expanduser(value)))
+
+
+def read_file(value: object, info: ValidationInfo) -> Path:
+    """The path of a file that is there; relative ones start at the folder of the YAML file."""
+    path = _text_path(value, info, "protein.pdb")
+    if os.path.isfile(path):  # unlike Path.is_file, says no to a name too long for the file system
+        return path
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder; a file is due")
+    raise ValueError(f"no such file: {path} (paths are relative to the YAML file){_like(path)}")
+
+
+def _like(path: Path) -> str:
+    """The files beside `path` that it could have meant, as the end of a sentence."""
+    try:
+        siblings = sorted(name for name in os.listdir(path.parent) if Path(name).suffix == path.suffix)
+    except OSError:
+        return ""
+    return f"; that folder has {', '.join(siblings[:8])}" if siblings else ""
+
+
+def _read_forcefield(value: object, info: ValidationInfo) -> Path:
+    path = _text_path(value, info, "my-forcefield")
+    if os.path.isfile(path / "forcefield.yaml"):
+        return path
+    shipped = find_shipped("forcefields", str(value))
+    if shipped is not None:
+        return shipped
+    problem = "has no forcefield.yaml" if os.path.isdir(path) else "is not a folder"
+    raise ValueError(f"no force field {describe(value)}: {path} {problem}; {list_shipped('forcefields', str(value))}")
+
+
+def _read_folder(value: object, info: ValidationInfo) -> Path:
+    return _text_path(value, info, "runs/protein")
+
+
+ExistingFile = Annotated[Path, BeforeValidator(read_file), WithJsonSchema({"type": "string"})]
+ForceFieldFolder = Annotated[Path, BeforeValidator(_read_forcefield), WithJsonSchema({"type": "string"})]
+Folder = Annotated[Path, BeforeValidator(_read_folder), WithJsonSchema({"type": "string"})]

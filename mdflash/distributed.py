@@ -1,0 +1,334 @@
+"""Many ranks: the processes that carry one run together, and how they agree.
+
+    torchrun --nproc-per-node 4 -m mdflash run system.yaml
+    srun --ntasks 16 mdflash run system.yaml
+
+Every rank holds the state of the whole batch and carries a share of its replicas. After each block of steps the ranks
+bring each other up to date (`propagate.shared`), so what lies between two blocks (exchange, guards, when to report and
+when to stop) is the same computation on every rank, and comes to the same decision. The first rank alone reads and
+writes the run folder. So the folder of N ranks holds the same bytes as that of one process, any number of ranks can go
+on with it, and readers of files need not know of ranks at all.
+
+What fails on one rank fails on all of them, with the same error: a rank that fails says so at the next meeting, and
+every exchange of data begins with a meeting. A rank that was killed is noticed by its broken connection.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+from mdflash.errors import InputError, Interrupted, MdflashError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+
+PATIENCE: Final = 3.0
+"""Seconds that the first rank stays for the others after one was lost; they notice at the end of their block."""
+
+LOST: Final = (
+    "another rank ended without a word: killed, out of memory, or its machine is gone. The newest checkpoint is "
+    "intact; run the same command again to go on (any number of ranks will do)"
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where this process stands among those that were started together.
+
+    Attributes:
+        rank: its number; `size` of them in all.
+        local_rank: its number among the `local_size` on this machine.
+        address: host and port where the first rank listens; None: as torchrun's variables say.
+        attempt: how often torchrun has started the job again; its store still holds what earlier attempts said.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    address: tuple[str, int] | None
+    attempt: int = 0
+
+
+def find_job(environment: Mapping[str, str]) -> Job:
+    """The job that torchrun or srun started this process in; else a job of one.
+
+    Args:
+        environment: its variables. torchrun's come first. Of SLURM's, those of a job step decide, which only srun sets:
+            a program that a batch script starts without srun is one process.
+    """
+
+    def number(key: str, default: int) -> int:
+        return int(environment.get(key, default))
+
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        size = number("WORLD_SIZE", 1)
+        return Job(
+            *(number("RANK", 0), size, number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", size), None),
+            attempt=number("TORCHELASTIC_RESTART_COUNT", 0),
+        )
+    size = number("SLURM_STEP_NUM_TASKS", 1)
+    if size == 1:
+        return Job(0, 1, 0, 1, None)
+    host = environment.get("MASTER_ADDR") or first_host(environment.get("SLURM_STEP_NODELIST", "localhost"))
+    # steps of one job may run side by side on a machine
+    own = 16 * number("SLURM_JOB_ID", 0) + number("SLURM_STEP_ID", 0)
+    port = number("MASTER_PORT", 20_000 + own % 20_000)
+    tasks = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", "1"))
+    return Job(number("SLURM_PROCID", 0), size, number("SLURM_LOCALID", 0), int(tasks[0]) if tasks else 1, (host, port))
+
+
+def first_host(nodes: str) -> str:
+    """The first of SLURM's list of machines: 'gpu[007-009,12],login' -> 'gpu007'."""
+    match = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\]([^,]*))?", nodes)
+    if match is None:
+        return "localhost"
+    return "".join(part for part in match.groups() if part)
+
+
+class Ranks:
+    """One process alone: nothing to agree on. `ManyRanks` is the same for several.
+
+    Attributes:
+        rank: the number of this process; the first, 0, keeps the run folder.
+        size: how many there are.
+        local_rank: the number of this process on its machine; chooses its GPU.
+        local_size: how many run on its machine, and share its cores.
+    """
+
+    rank, size, local_rank, local_size = 0, 1, 0, 1
+
+    def all(self, value: T) -> list[T]:
+        """The `value` of every rank, by rank; plain data that pickle takes."""
+        return [value]
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What `make` returns on the first rank, and on no other is it called."""
+        return make()
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` holds on any rank."""
+        return flag
+
+    def share(self, step: int, own: Tensor, everyone: Sequence[Tensor]) -> None:
+        """Fill `everyone` with the `own` of each rank, all of one shape; `step` must be the same on all."""
+        everyone[0].copy_(own)
+
+    @property
+    def threads(self) -> int:
+        """Threads for each rank of this machine where the user says nothing.
+
+        A machine's cores are divided, unless SLURM has done so.
+        """
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+        return min(cores, int(given)) if given.isdigit() else max(1, cores // self.local_size)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What fails inside on one rank fails on all, with the same error; all leave at the same time."""
+        yield
+
+
+class ManyRanks(Ranks):
+    """The processes of a job; see the module. Everything here waits until every rank has called it.
+
+    Args:
+        job: of more than one process.
+
+    Raises:
+        MdflashError: the others were not found.
+    """
+
+    def __init__(self, job: Job) -> None:
+        import torch.distributed
+
+        dist: Any = torch.distributed  # which does not export its stores for type checkers
+        self.rank, self.size, self.local_rank, self.local_size = job.rank, job.size, job.local_rank, job.local_size
+        try:
+            if job.address is None:
+                store = next(iter(dist.rendezvous("env://")))[0]
+            else:
+                host, port = job.address
+                store = dist.TCPStore(host, port, job.size, is_master=job.rank == 0)
+            self._store: Any = dist.PrefixStore(f"mdflash/{job.attempt}", store)
+            dist.init_process_group("gloo", store=self._store, rank=job.rank, world_size=job.size)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise MdflashError(
+                f"rank {job.rank} of {job.size} did not find the others: {error}. Start them together, with "
+                "torchrun --nproc-per-node N -m mdflash run ..., or srun --ntasks N mdflash run ..."
+            ) from None
+        self._store.set_timeout(timedelta(seconds=10))
+        self._end: MdflashError | None = None  # known to all; nothing is said after it
+
+    def all(self, value: T) -> list[T]:
+        self._meet(0)
+        return [pickle.loads(text) for text in self._texts(pickle.dumps(value))]  # our own processes' words
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        value = make() if self.rank == 0 else None
+        found = self.all(value)[0]
+        return found  # type: ignore[return-value]
+
+    def any(self, flag: bool) -> bool:
+        return any(self._meet(int(flag)))
+
+    def share(self, step: int, own: Tensor, everyone: Sequence[Tensor]) -> None:
+        steps = self._meet(step)
+        if len(set(steps)) > 1:
+            raise AssertionError(f"the ranks are at different steps: {steps}")
+        self._gather(own, everyone)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        try:
+            yield
+            self._meet(0)
+        except BaseException as error:
+            if self._end is None:
+                self._tell(error)
+            if self._end is None or isinstance(self._end, _Lost) or not isinstance(error, MdflashError):
+                raise  # the rank's own error says more; a bug shows its traceback where it is
+            raise self._end from None
+
+    def speaks(self) -> bool:
+        """Whether it is this rank's part to show the error in which all end.
+
+        The first rank may be the lost one, so then who comes first to the store speaks. Where the first rank was the
+        keeper of the store (with torchrun it is not), its loss is told by all.
+        """
+        if not isinstance(self._end, _Lost):
+            return self.rank == 0
+        try:
+            first = self._store.add("left", 1) == 1
+            end = time.monotonic() + PATIENCE
+            while self.rank == 0 and self._store.add("left", 0) < self.size - 1 and time.monotonic() < end:
+                time.sleep(0.05)  # the others have yet to ask
+        except RuntimeError:
+            return True
+        return bool(first)
+
+    def close(self) -> None:
+        """Leave the job."""
+        import torch.distributed as dist
+
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
+
+    def _gather(self, own: Tensor, everyone: Sequence[Tensor]) -> None:
+        import torch.distributed as dist
+
+        try:
+            dist.all_gather(list(everyone), own)
+        except RuntimeError:
+            self._end = _Lost(LOST)
+            raise self._end from None
+
+    def _numbers(self, *own: int) -> list[list[int]]:
+        import torch
+
+        mine = torch.tensor(own)
+        everyone = [torch.empty_like(mine) for _ in range(self.size)]
+        self._gather(mine, everyone)
+        return [numbers.tolist() for numbers in everyone]
+
+    def _texts(self, own: bytes) -> list[bytes]:
+        import torch
+
+        sizes = [size for (size,) in self._numbers(len(own))]
+        mine = torch.zeros(max(sizes), dtype=torch.uint8)
+        mine[: len(own)] = torch.frombuffer(bytearray(own), dtype=torch.uint8)
+        everyone = [torch.empty_like(mine) for _ in range(self.size)]
+        self._gather(mine, everyone)
+        return [text.numpy().tobytes()[:size] for text, size in zip(everyone, sizes, strict=True)]
+
+    def _meet(self, number: int) -> list[int]:
+        """The `number` of every rank; where one has failed, its error is raised instead."""
+        if self._end is not None:
+            raise self._end
+        met = self._numbers(0, number)
+        if any(failed for failed, _ in met):
+            self._learn(None)
+        return [number for _, number in met]
+
+    def _tell(self, error: BaseException) -> None:
+        """Let the others know, when they next meet, that this rank has failed."""
+        with suppress(MdflashError):
+            self._numbers(1, 0)
+            self._learn(error)
+
+    def _learn(self, own: BaseException | None) -> NoReturn:
+        """Hear from every rank how it failed; the lowest one's error becomes that of all."""
+        if own is not None and not isinstance(own, MdflashError):
+            own = MdflashError(f"rank {self.rank} failed: {type(own).__name__}: {own}")
+        errors = [pickle.loads(text) for text in self._texts(pickle.dumps(own))]
+        self._end = next(error for error in errors if error is not None)
+        raise self._end
+
+
+class _Lost(Interrupted):
+    """A rank is gone."""
+
+
+@contextmanager
+def join() -> Iterator[Ranks]:
+    """The ranks that this process was started with, for as long as the block lasts.
+
+    An error in which all end leaves the block on one rank; the others exit with its code and say nothing.
+    """
+    job = find_job(os.environ)
+    if job.size == 1:
+        yield Ranks()
+        return
+    ranks = ManyRanks(job)
+    try:
+        with ranks.together():
+            yield ranks
+    except MdflashError as error:
+        if ranks.speaks():
+            raise
+        raise SystemExit(error.exit_code) from None
+    finally:
+        ranks.close()
+
+
+def same_run(ranks: Ranks, description: str, name: str) -> None:
+    """Refuse ranks that were started for different runs.
+
+    Args:
+        ranks: all of them.
+        description: the whole run, as text.
+        name: what a person calls it, such as its file.
+
+    Raises:
+        InputError: the descriptions differ.
+    """
+    told = ranks.all((description, name))
+    for rank, (other, its_name) in enumerate(told):
+        if other != told[0][0]:
+            raise InputError(
+                f"the ranks of a job carry one run together, but rank 0 was started with {told[0][1]} and rank {rank} "
+                f"with {its_name}, or with other options; start separate runs as separate jobs "
+                "(srun --ntasks 1 --exact mdflash run ...)"
+            )
+
+
+def places(ranks: Ranks, replicas: Sequence[range], threads: int) -> tuple[str, ...]:
+    """For each rank, which replicas it carries and on what: 'rank 1: replicas 4-7, CPU x 2 threads on node3'."""
+    here = f"CPU x {threads} thread{'s' if threads > 1 else ''} on {socket.gethostname()}"
+    found = []
+    for rank, (own, where) in enumerate(zip(replicas, ranks.all(here), strict=True)):
+        which = f"replica {own.start}" if len(own) == 1 else f"replicas {own.start}-{own.stop - 1}"
+        found.append(f"rank {rank}: {which}, {where}")
+    return tuple(found)

@@ -1,0 +1,84 @@
+"""Multiple time steps (r-RESPA): priors and biases at every step, networks at every k-th, as impulses.
+
+With `network_every: k`, the force F of step n in any scheme (`langevin.py`, `verlet.py`) is replaced by
+
+    F_n = F_fast(x_n) + w_n F_slow(x_n),    w_n = k where k divides n, else 0
+
+For velocity Verlet and BAOAB, whose steps begin and end with half a kick, k steps are then
+
+    v += k dt/2 F_slow/m;   k steps of dt under F_fast;   v += k dt/2 F_slow/m
+
+the symmetric splitting of Tuckerman, Berne & Martyna, J. Chem. Phys. 97, 1990 (1992), with the thermostat inside as in
+Leimkuhler & Matthews, "Molecular Dynamics" (Springer, 2015). langevin-middle joins the last half kick of a step
+with the first of the next, for both forces alike: the same map, seen half a kick earlier. The error is of second order
+in k dt, and averages are those of states at multiples of k, where reports belong.
+
+n is the number of the step since the start of the run, not since the start of a block, and a block begins by
+evaluating the impulse of its first step again. Between blocks the state holds energy and forces of the whole potential
+at its positions, whatever n. So how steps are grouped, where a run was stopped and which steps are reported change no
+bit.
+
+Impulses resonate with the fastest motion: the scheme is unstable near k dt = T/2 and its multiples, T the period of
+that motion, and inaccurate from about T/3 on (Ma, Izaguirre & Skeel, SIAM J. Sci. Comput. 24, 1951 (2003)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from mdflash.errors import InputError
+from mdflash.integrators.base import Integrator
+from mdflash.potentials.base import Potential
+from mdflash.potentials.priors.term import PriorTerm
+from mdflash.state import Layout
+from mdflash.units import ACCELERATION
+
+RESONANCE: Final = 1.0 / 3.0
+"""Periods of the fastest motion that an impulse should not be apart."""
+
+
+def check_network_every(integrator: Integrator, every: int) -> None:
+    """Refuse a scheme that takes no impulses.
+
+    Raises:
+        InputError: `every` is not a positive number, or the scheme is Brownian.
+    """
+    if every < 1:
+        raise InputError(f"must be 1 or more, found {every}", key="dynamics.network_every")
+    if every > 1 and integrator.name == "brownian":
+        raise InputError(
+            "brownian dynamics has no velocities to take impulses; write `network_every: 1`, or "
+            "`integrator: langevin-middle`",
+            key="dynamics.network_every",
+        )
+
+
+def shortest_period(terms: Sequence[Potential], layout: Layout) -> float:
+    """The shortest period of a harmonic bond k (d - d0)^2, each taken for itself, ps; infinite without any."""
+    stiffest = 0.0
+    for term in terms:
+        if not isinstance(term, PriorTerm) or term.form.name != "harmonic_bond":
+            continue
+        for system, (beads, parameters) in zip(layout.systems, term.tables, strict=True):
+            inverse = (1.0 / system.masses)[beads].sum(axis=1)  # of the reduced masses
+            stiffest = max(stiffest, float(np.max(2.0 * parameters["k"] * ACCELERATION * inverse, initial=0.0)))
+    return 2.0 * math.pi / math.sqrt(stiffest) if stiffest > 0.0 else math.inf
+
+
+def resonance(terms: Sequence[Potential], layout: Layout, timestep: float, every: int) -> str | None:
+    """A sentence of warning where impulses come too near to the period of the stiffest bond; None where they do not.
+
+    Bonds are what is known of the fast motion: angles, contacts and the networks themselves may add to it.
+    """
+    period = shortest_period(terms, layout)
+    if every == 1 or every * timestep <= RESONANCE * period:
+        return None
+    return (
+        f"dynamics.network_every: the networks act every {every * timestep * 1e3:g} fs, more than a third of the "
+        f"{period * 1e3:.3g} fs period of the stiffest bond: impulses may resonate with it; compare energies and "
+        f"temperatures with a run of `network_every: 1`"
+    )

@@ -1,0 +1,71 @@
+"""colvars.csv: collective variables and bias energies of every replica, one row per report and replica.
+
+    step,time_ps,replica,system,pull_A,pull_kcal_mol,q,q_kcal_mol
+    250,1.0,0,chignolin,7.31,0.2,0.81,0.0
+
+Two columns for each bias: its variable (in Å, radians, or without unit) and its energy. A bias on another system leaves
+them empty. With exchange of windows, rows belong to replicas; exchange.csv says which window each of them had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mdflash.errors import StorageError
+from mdflash.io.files import storage_errors
+from mdflash.io.log import drop_tail
+from mdflash.io.table import Table
+from mdflash.system import FloatArray
+
+_FIRST = "step,time_ps,replica,system"
+
+
+class ColvarsLog(Table):
+    """Appends rows to colvars.csv."""
+
+    @classmethod
+    def create(cls, path: Path, biases: Sequence[tuple[str, str]]) -> ColvarsLog:
+        """Start a new file for biases, each by its name and the unit of its variable ("A", "rad" or "").
+
+        Raises:
+            StorageError: it exists already, or cannot be written.
+        """
+        columns = [
+            column for name, unit in biases for column in (f"{name}_{unit}" if unit else name, f"{name}_kcal_mol")
+        ]
+        return cls.start(path, (",".join([_FIRST, *columns]) + "\n").encode())
+
+    def append(
+        self,
+        step: int,
+        time_ps: float,
+        replica_ids: Sequence[int],
+        systems: Sequence[str],
+        values: FloatArray,
+        energies: FloatArray,
+    ) -> None:
+        """Take one report: values and energies [R, biases]; NaN leaves a field empty."""
+        fields = np.stack([values, energies], axis=2).reshape(len(values), -1).tolist()
+        for replica, system, row in zip(replica_ids, systems, fields, strict=True):
+            self.add(f"{step},{float(time_ps)!r},{replica},{system},{','.join(_texts(row))}")
+
+
+def _texts(row: Sequence[float]) -> Iterator[str]:
+    return ("" if x != x else repr(x) for x in row)
+
+
+def repair_colvars(path: Path) -> tuple[int, int]:
+    """Drop a torn last line of colvars.csv; returns (rows kept, bytes dropped).
+
+    Raises:
+        StorageError: not such a file, or not writable.
+    """
+    with storage_errors(path):
+        data = path.read_bytes()
+    if not data.startswith(_FIRST.encode()):
+        raise StorageError(f"{path}: is not a colvars.csv of mdflash; its first line must begin with {_FIRST}")
+    size = data.rfind(b"\n") + 1
+    return data[:size].count(b"\n") - 1, drop_tail(path, size)

@@ -1,0 +1,128 @@
+"""A bias: an energy that is a function of one collective variable, with parameters of each replica's own.
+
+| form                     | energy, with d = q - center (of dihedrals the nearest image) |
+|--------------------------|--------------------------------------------------------------|
+| harmonic                 | 1/2 force_constant max(0, |d| - width)^2                     |
+| linear                   | force_constant d                                             |
+
+`harmonic` with a width above 0 is the flat-bottom restraint: nothing within `width` of the center.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mdflash.errors import InputError
+from mdflash.potentials.base import EnergyForces, Pairs, Potential
+from mdflash.potentials.bias.variables import Variable
+from mdflash.state import Layout
+from mdflash.system import FloatArray, IntArray
+
+Form = Literal["harmonic", "linear"]
+
+FORCE_CONSTANT, CENTER, WIDTH = range(3)
+"""Columns of `Bias.parameters`."""
+
+COLUMNS: Final = ("force_constant", "center", "width")
+
+
+class Bias(Potential):
+    """A bias on the replicas of one system; compiled with the priors, and plain torch here.
+
+    The parameters may change between two blocks of steps (a reporter that moves a center, an exchange of windows,
+    multiple-walker metadynamics): compiled loops read them at the start of every block. After a change the energy and
+    forces of the state are old; `Engine.evaluate` brings them up to date. What changes belongs into the checkpoint of
+    whoever changes it.
+
+    Args:
+        name: how logs, columns and errors call it.
+        variable: of the molecule.
+        layout: the batch; keeps which replicas the bias acts on, by their ids.
+        force_constant: kcal/mol per squared unit of the variable (harmonic) or per unit (linear).
+        center: in the unit of the variable.
+        width: in the unit of the variable.
+        form: see the module.
+        system: index of the system in the layout.
+
+    Each parameter is one number, or one for each replica of the system.
+
+    Attributes:
+        replica_ids: [K] the replicas.
+        parameters: [K, 3] force constant, center and width of each, by the columns above.
+
+    Raises:
+        InputError: a wrong number of values, one that is not finite, a negative width, a linear bias on a dihedral.
+    """
+
+    cutoff = None
+
+    def __init__(
+        self,
+        name: str,
+        variable: Variable,
+        layout: Layout,
+        force_constant: float | Sequence[float],
+        center: float | Sequence[float] = 0.0,
+        width: float | Sequence[float] = 0.0,
+        form: Form = "harmonic",
+        system: int = 0,
+    ) -> None:
+        self.name, self.variable, self.form = name, variable, form
+        first, last = layout.replica_offset[system : system + 2]
+        self.replica_ids = layout.replica_ids[int(first) : int(last)]
+        self.parameters: FloatArray = np.stack(
+            [self._column(word, values) for word, values in zip(COLUMNS, (force_constant, center, width), strict=True)],
+            axis=1,
+        )
+        self._row = {replica: k for k, replica in enumerate(self.replica_ids)}
+        if (self.parameters[:, WIDTH] < 0).any():
+            raise InputError(f"bias '{name}': the width must be 0 or more, found {self.parameters[:, WIDTH].min():g}")
+        if form == "linear" and variable.periodic:
+            raise InputError(f"bias '{name}': a linear bias on a dihedral would jump at 180 degrees; use harmonic")
+
+    def _column(self, word: str, values: float | Sequence[float]) -> FloatArray:
+        n = len(self.replica_ids)
+        column = np.asarray(values, np.float64)
+        if column.shape not in ((), (n,)) or not np.isfinite(column).all():
+            raise InputError(
+                f"bias '{self.name}': {word} must be one finite number, or one for each of the {n} replicas; "
+                f"found {column.tolist()}"
+            )
+        return np.broadcast_to(column, (n,))
+
+    def rows(self, layout: Layout) -> IntArray:
+        """[R] the row of `parameters` of each replica of a layout, -1 for those without this bias."""
+        return np.array([self._row.get(replica, -1) for replica in layout.replica_ids], np.int64)
+
+    def energies(self, values: Tensor, parameters: Tensor) -> Tensor:
+        """Bias energies, kcal/mol, of values of the variable under parameters [..., 3]; shapes broadcast."""
+        k, center, width = parameters.unbind(-1)
+        d = values - center
+        if self.variable.periodic:
+            d = d - 2.0 * math.pi * torch.round(d / (2.0 * math.pi))
+        if self.form == "linear":
+            return k * d
+        return 0.5 * k * (d.abs() - width).clamp(min=0.0) ** 2
+
+    def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
+        energy = positions.new_zeros(layout.n_replicas)
+        forces = torch.zeros_like(positions)
+        for r, row in enumerate(self.rows(layout).tolist()):
+            if row >= 0:
+                energy[r], forces[layout.rows(r)] = self._one(positions[layout.rows(r)], row)
+        return EnergyForces(energy, forces)
+
+    def _one(self, x: Tensor, row: int) -> tuple[Tensor, Tensor]:
+        """Energy [] and forces [N, 3] of one replica at x [N, 3]."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            q = self.variable.value(x[None])[0]
+            energy = self.energies(q, torch.from_numpy(self.parameters[row]).to(q))
+            (gradient,) = torch.autograd.grad(energy, x)
+        return energy.detach(), -gradient

@@ -1,0 +1,120 @@
+"""Pack the connections of a residual stack into the flat array that the compiled kernels read."""
+
+from __future__ import annotations
+
+import copy
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mdflash.errors import ForceFieldError
+from mdflash.potentials.geometric.backbone import ResidualStack
+from mdflash.potentials.geometric.combined import Geometric
+from mdflash.potentials.geometric.cpu import Rule
+from mdflash.potentials.geometric.deep_delta import DeepDelta
+from mdflash.potentials.geometric.delta import Gate, SoftDirection
+from mdflash.potentials.geometric.hyper_connections import HyperConnection, StreamMaps
+from mdflash.potentials.geometric.maps import IDENTITY, PERMUTATION, SINKHORN
+from mdflash.potentials.geometric.residual import BranchScale, Connection, Plain, PreNorm
+
+FloatArray = npt.NDArray[np.float64]
+
+_MIXING = {"identity": IDENTITY, "permutation": PERMUTATION, "sinkhorn": SINKHORN}
+
+
+class Flat(Protocol):
+    """The array being filled; see `schnet.pack`."""
+
+    def up(self, n: int) -> int: ...
+    def add(self, values: FloatArray) -> int: ...
+    def weights(self, matrix: FloatArray) -> int: ...
+
+
+def pack_rule(connection: Connection, features: int, data: Flat) -> Rule:
+    """One connection over `features` channels.
+
+    Raises:
+        ForceFieldError: the kernels do not know the rule.
+    """
+    if not isinstance(connection, (Plain, PreNorm, HyperConnection, DeepDelta, Geometric)):
+        raise ForceFieldError(f"the kernels do not know the residual rule '{type(connection).__name__}'")
+    rule = Rule(
+        streams=1, features=features, padded=data.up(features), norm=int(not isinstance(connection, Plain)),
+        mixing=IDENTITY, iterations=0, logits=0, wide=0, phi=-1, phi_back=-1, bias=-1, gate=-1, value=-1, numbers=-1,
+    )  # fmt: skip
+    epsilon = 1.0
+    if isinstance(connection, (HyperConnection, Geometric)):
+        rule = _with_maps(rule, connection.maps, data)
+    if isinstance(connection, (DeepDelta, Geometric)):
+        rule = rule._replace(gate=_gate(connection.gate, data))
+        epsilon = _epsilon(connection.direction)
+    if isinstance(connection, DeepDelta):
+        value = _padded(_numpy(connection.value.weight), rule.padded)
+        rule = rule._replace(streams=len(value), value=data.add(value))
+    return rule._replace(numbers=data.add(np.array([_gamma(connection.scale), epsilon])))
+
+
+def pack_merge(residual: ResidualStack, data: Flat) -> int:
+    """Shares of the streams, then of the blocks, in what the output network reads; returns where they begin."""
+    depth = len(residual.connections)
+    streams = np.ones(1) if residual.collapse is None else _numpy(residual.collapse)
+    blocks = np.eye(depth)[-1] if residual.share is None else _numpy(residual.share)
+    return data.add(np.concatenate([streams, blocks]))
+
+
+def start_state(residual: ResidualStack, embedding: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The state [types, n, H] in front of the first block, and what that reads [types, H], of every bead type."""
+    residual = copy.deepcopy(residual).double()
+    heard: list[Tensor] = []
+
+    def listen(c: Tensor) -> Tensor:
+        heard.append(c)
+        return torch.zeros_like(c)
+
+    with torch.no_grad():
+        state = residual.split(torch.from_numpy(embedding))
+        residual.connections[0](state, listen)
+    return state.numpy(), heard[0].numpy()
+
+
+def _with_maps(rule: Rule, maps: StreamMaps, data: Flat) -> Rule:
+    n, weight = maps.streams, _numpy(maps.phi.weight)  # [2 n + logits, n H]
+    scale = _numpy(maps.scale)
+    factors = np.concatenate([np.full(n, scale[0]), np.full(n, scale[1]), np.full(len(weight) - 2 * n, scale[2])])
+    spread = _padded((factors[:, None] * weight).reshape(-1, rule.features), rule.padded)
+    matrix = spread.reshape(len(weight), -1).T  # [n padded, 2 n + logits]
+    return rule._replace(
+        streams=n,
+        mixing=_MIXING[maps.mixing],
+        iterations=maps.iterations,
+        logits=len(weight) - 2 * n,
+        wide=data.up(len(weight)),
+        phi=data.weights(matrix),
+        phi_back=data.weights(matrix.T),
+        bias=data.add(_numpy(maps.bias)),
+    )
+
+
+def _gate(gate: Gate, data: Flat) -> int:
+    weight = _numpy(gate.weight)
+    bias = _numpy(gate.bias)
+    return data.add(np.concatenate([np.pad(weight, (0, data.up(len(weight)) - len(weight))), [float(bias)]]))
+
+
+def _epsilon(direction: SoftDirection) -> float:
+    return float(_numpy(direction.epsilon))
+
+
+def _gamma(scale: BranchScale) -> float:
+    return 1.0 if scale.gamma is None else float(_numpy(scale.gamma))
+
+
+def _padded(rows: FloatArray, width: int) -> FloatArray:
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])))
+
+
+def _numpy(tensor: Tensor) -> FloatArray:
+    return tensor.detach().cpu().double().numpy()

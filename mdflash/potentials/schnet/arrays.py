@@ -1,0 +1,227 @@
+"""The flat arrays of the compiled SchNet: networks, what they belong to, and what an evaluation writes."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.kernels import njit
+from mdflash.potentials.geometric import cpu as geometric
+from mdflash.potentials.geometric.cpu import Rule, Streams
+from mdflash.potentials.schnet.dense import TILE, panel_width
+
+Floats = npt.NDArray[Any]
+"""float32 or float64, by precision."""
+
+CHUNK: Final = 512
+"""Beads whose pairs are sorted together in a large molecule: its table rows, and the features that its pairs touch,
+stay in a core's own cache."""
+WHOLE: Final = 1024
+"""Beads up to which a molecule is one chunk."""
+
+
+class Networks(NamedTuple):
+    """All networks of a run, and who uses them; made by `pack.pack_networks`.
+
+    Attributes:
+        network: [systems] which network a system has, or -1.
+        type: [sum of beads over systems] int32 row of each bead in its network's embedding.
+        first: [systems + 1] where each system's beads begin in `type`; plus the system's number, in
+            `exclusion_start`.
+        exclusion_start, exclusion: CSR rows of the pairs (i, j > i) that exchange no messages.
+        cutoff: [systems] Å; 0 where a system has no network.
+        shape: [networks, fields of `Shape`].
+        layers: [layers of all networks, fields of `Layer`].
+        rules: [blocks of all networks with a backbone, fields of `geometric.cpu.Rule`].
+        data: weights, in the layout of `dense`.
+        tables: [block][panel of F][knot][v, s, c][width]; numbers of the dtype of `data`, or int16.
+        scales: [block][panel of F][range][v, s, c][width] what an int16 counts; see `tables.FilterTables`.
+    """
+
+    network: npt.NDArray[np.int64]
+    type: npt.NDArray[np.int32]
+    first: npt.NDArray[np.int64]
+    exclusion_start: npt.NDArray[np.int64]
+    exclusion: npt.NDArray[np.int64]
+    cutoff: npt.NDArray[np.float64]
+    shape: npt.NDArray[np.int64]
+    layers: npt.NDArray[np.int64]
+    rules: npt.NDArray[np.int64]
+    data: Floats
+    tables: npt.NDArray[Any]
+    scales: Floats
+
+
+class Shape(NamedTuple):
+    """One network: sizes (in whole panels) and where its parts begin in `data`, `layers`, `tables` and `scales`."""
+
+    features: int
+    filters: int
+    blocks: int
+    intervals: int
+    activation: int
+    hidden: int  # activations of the output network
+    types: int
+    embedding: int  # [H / width, types, width]
+    first_y: int  # B E of the first block, [F / width, types, width]
+    last: int  # last row of the output network [n / width, width], then its bias
+    layers: int  # three for each block (B, U1, U2), then the output network but for its last
+    tables: int
+    scales: int
+    table_blocks: int  # blocks with tables of their own: all, or 1 where weights are tied
+    widest: int
+    slopes: int  # channels of all activations
+    rules: int  # of the first block, or -1 without a backbone
+    streams: int
+    merge: int  # shares of the streams, then of the blocks, in what the output reads
+    merge_norm: int
+    real_features: int
+    maps: int  # see `Rule.wide`
+    scalars: int  # see `geometric.cpu.fields`
+    iterations: int
+
+
+class Layer(NamedTuple):
+    """One dense layer; `backward` is its transpose."""
+
+    n_in: int
+    n_out: int
+    forward: int
+    backward: int
+    bias: int
+
+
+class Work(NamedTuple):
+    """Arrays that an evaluation writes, for one replica; flat, see the table of `cpu`."""
+
+    rows: int
+    x: Floats
+    gx: Floats
+    y: Floats
+    m: Floats
+    gm: Floats
+    a: Floats
+    b: Floats
+    slopes: Floats
+    bead_energy: Floats
+    force: npt.NDArray[np.float64]  # [2, N, 3] on the first and on the second beads of pairs
+    state: Floats  # from here on as in `Streams`; empty without a backbone
+    message: Floats
+    logits: Floats
+    stream_gradient: Floats
+    spare: Floats
+    scalar: npt.NDArray[np.float64]
+    sums: Floats
+    steps: npt.NDArray[np.float64]
+    merged: Floats  # [H] what the output reads, before its norm
+
+
+class PairWork(NamedTuple):
+    """Pairs of one replica. `key` and `distance` are in the order of the neighbour list.
+
+    The rest is in runs of one interval each, chunk by chunk of the first bead: the pairs of a chunk begin where its
+    rows begin in the neighbour list.
+    """
+
+    key: npt.NDArray[np.int32]
+    distance: npt.NDArray[np.float64]
+    begin: npt.NDArray[np.int64]  # [chunks, K + 2]
+    runs: npt.NDArray[np.int64]  # [chunks] intervals that have pairs
+    run: npt.NDArray[np.int64]  # [chunks, K + 1] where their pairs begin, and the end of the last
+    knot: npt.NDArray[np.int64]  # [chunks, K] their numbers
+    first: npt.NDArray[np.int32]  # [P]
+    second: npt.NDArray[np.int32]  # [P]
+    t: Floats  # [P]
+    inverse: Floats  # [P] 1 / distance, 1/Å
+    slope: Floats  # [F / width, P] share of each panel in dE/dt
+
+
+@njit(cache=True)
+def shape_of(networks, system):
+    s = networks.shape[networks.network[system]]
+    return Shape(
+        s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15], s[16],
+        s[17], s[18], s[19], s[20], s[21], s[22], s[23],
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def layer_of(networks, index):
+    t = networks.layers[index]
+    return Layer(t[0], t[1], t[2], t[3], t[4])
+
+
+@njit(cache=True)
+def rule_of(networks, index):
+    t = networks.rules[index]
+    return Rule(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13])
+
+
+@njit(cache=True)
+def streams_of(work):
+    return Streams(
+        work.state, work.message, work.logits, work.stream_gradient, work.spare, work.scalar, work.sums, work.steps
+    )
+
+
+@njit(cache=True)
+def _aligned(size, like):
+    """An empty array that begins on a cache line: vectors then never straddle two."""
+    spare = 64 // like.itemsize
+    a = np.empty(size + spare, like.dtype)
+    skip = (-(a.ctypes.data // like.itemsize)) % spare
+    return a[skip : skip + size]
+
+
+@njit(cache=True)
+def make_work(networks, system, n):
+    """Arrays for a replica of n beads."""
+    net, like = shape_of(networks, system), networks.data
+    rows = (n + TILE - 1) // TILE * TILE
+    streams, parts = (net.streams, rows // geometric.PART + 1) if net.rules >= 0 else (0, 0)
+    joined = streams * net.features * rows
+    return Work(
+        rows,
+        _aligned(rows * net.features, like),
+        _aligned(rows * net.features, like),
+        _aligned(rows * net.filters * net.blocks, like),
+        _aligned(rows * net.filters, like),
+        _aligned(rows * net.filters, like),
+        _aligned(rows * net.widest, like),
+        _aligned(rows * net.widest, like),
+        _aligned(rows * net.slopes, like),
+        np.empty(n, like.dtype),
+        np.empty((2, n, 3)),
+        _aligned((net.blocks + 1) * joined, like),
+        _aligned(rows * net.features * net.blocks if streams else 0, like),
+        _aligned(rows * net.maps, like),
+        _aligned(joined, like),
+        _aligned(joined, like),
+        np.empty((net.blocks, rows if streams else 0, net.scalars)),
+        _aligned(parts * (streams * streams + streams) * panel_width(like), like),
+        np.empty((parts, 2 * net.iterations + 1, streams * streams)),
+        _aligned(rows * net.features if streams else 0, like),
+    )
+
+
+@njit(cache=True)
+def make_pairs(networks, system, capacity):
+    """Arrays for a neighbour list of at most `capacity` pairs."""
+    net, dtype = shape_of(networks, system), networks.data.dtype
+    n = networks.first[system + 1] - networks.first[system]
+    chunks = 1 if n <= WHOLE else (n + CHUNK - 1) // CHUNK
+    return PairWork(
+        np.empty(capacity, np.int32),
+        np.empty(capacity),
+        np.empty((chunks, net.intervals + 2), np.int64),
+        np.zeros(chunks, np.int64),
+        np.empty((chunks, net.intervals + 1), np.int64),
+        np.empty((chunks, net.intervals), np.int64),
+        np.empty(capacity, np.int32),
+        np.empty(capacity, np.int32),
+        np.empty(capacity, dtype),
+        np.empty(capacity, dtype),
+        np.empty((net.filters // panel_width(networks.data), capacity), dtype),
+    )
