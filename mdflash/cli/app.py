@@ -5,8 +5,9 @@ Each verb lives in its own module, which imports what is heavy inside the functi
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -29,6 +30,7 @@ from mdflash.cli.sample import sample
 from mdflash.cli.schema import schema
 from mdflash.cli.train import fit, train
 from mdflash.cli.validate import validate
+from mdflash.distributed import find_job
 from mdflash.errors import MdflashError
 
 app = typer.Typer(
@@ -83,4 +85,15 @@ def main() -> None:
     except MdflashError as error:
         typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
         typer.echo(str(error), err=True)
-        sys.exit(error.exit_code)
+        _end(error.exit_code)
+    except SystemExit as end:
+        _end(end.code)
+
+
+def _end(code: str | int | None) -> NoReturn:
+    """Exit. One of many ranks leaves without taking Python down, which now and then aborts in torch's threads."""
+    if isinstance(code, str) or find_job(os.environ).size == 1:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
