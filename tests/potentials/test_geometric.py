@@ -18,6 +18,7 @@ from mdflash.potentials.geometric.mixing import permutation_matrices, permutatio
 from mdflash.potentials.geometric.residual import Connection, PreNorm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
+from mdflash.potentials.schnet.tables import filter_tables
 from mdflash.testing import Budget, check_potential
 from tests.potentials.random_schnet import random_batch, random_schnet
 
@@ -78,6 +79,14 @@ def test_folder_round_trip(rule: str) -> None:
         potential.energy_and_forces(x, layout, pairs), other.energy_and_forces(x, layout, pairs), strict=True
     ):
         assert torch.equal(a, b)
+
+
+def test_tables_of_weights_stored_in_float64() -> None:
+    """A loaded network has the precision of its file, and its constants follow."""
+    network = random_network(6, 2, RULES["hyper-permutation"])
+    loaded = load_schnet(Network("schnet", "schnet", network.hyper.to_dict(), schnet_weights(network)))
+    assert loaded.embedding.dtype == torch.float64
+    assert filter_tables(loaded, 1e-4).force_error < 1e-4
 
 
 def _branch(seed: int, features: int) -> Any:

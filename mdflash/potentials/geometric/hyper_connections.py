@@ -54,7 +54,7 @@ class StreamMaps(nn.Module):
         p, q, r = torch.split(scale * self.phi(rms_norm(state.flatten(1))) + self.bias, self._sizes, dim=-1)
         mix = None
         if self.mixing == "permutation":
-            mix = permutation_mixing(r, self.permutations)
+            mix = permutation_mixing(r, self.permutations.to(r))
         elif self.mixing == "sinkhorn":
             mix = sinkhorn_mixing(r.view(-1, self.streams, self.streams), self.iterations)
         return torch.sigmoid(p), 2.0 * torch.sigmoid(q), mix

@@ -6,6 +6,7 @@ and writes back.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -22,12 +23,12 @@ def rms_norm(x: Tensor) -> Tensor:
     return x / torch.sqrt((x**2).mean(dim=-1, keepdim=True) + RMS_EPSILON)
 
 
-class Connection(nn.Module):
+class Connection(nn.Module, ABC):
     """One residual rule at one depth."""
 
+    @abstractmethod
     def forward(self, state: Tensor, branch: Branch) -> Tensor:
-        """The state [B, n, H] behind a block; n streams."""
-        raise NotImplementedError
+        """The state [B, n, H] behind a block, from that in front of it; n streams."""
 
 
 class BranchScale(nn.Module):
