@@ -1,4 +1,4 @@
-"""What several verbs take: a force field, a system of it."""
+"""What several verbs take: a force field, a system of it, a quantity with its unit."""
 
 from __future__ import annotations
 
@@ -57,3 +57,21 @@ def forcefield_system(ff: ForceField, argument: str | None) -> System:
     from mdflash.mapping.structure import map_structure
 
     return map_structure(file, ff.mapping, ff)[0]
+
+
+def quantity(option: str, text: str, dimension: str, *, zero: bool = False) -> float:
+    """`text` in the units of `mdflash.units`; positive, or 0 where `zero` allows it.
+
+    Raises:
+        InputError: names the option.
+    """
+    from mdflash.errors import InputError
+    from mdflash.units import parse
+
+    try:
+        value = parse(text, dimension)
+    except ValueError as error:
+        raise InputError(str(error), key=option) from None
+    if value < 0 or (value == 0 and not zero):
+        raise InputError(f"must be positive, found '{text}'", key=option)
+    return value

@@ -88,21 +88,21 @@ def check(
 
 def _suggest(config: RunConfig, low: str | None, high: str | None, acceptance: float, steps: int) -> None:
     """Run the pilot and print a ladder to paste."""
+    from mdflash.cli.arguments import quantity
     from mdflash.errors import InputError
-    from mdflash.units import parse
 
     ends: list[float] = []
     for option, text, end in (("--min", low, 0), ("--max", high, -1)):
         given = None if config.exchange is None else config.exchange.temperatures
-        if text is None and given is None:
+        if text is not None:
+            ends.append(quantity(option, text, "temperature"))
+        elif given is not None:
+            ends.append(given[end])
+        else:
             raise InputError("is missing; give the range: --suggest-ladder --min '300 K' --max '450 K'", key=option)
-        try:
-            ends.append(parse(text, "temperature") if text or given is None else given[end])
-        except ValueError as error:
-            raise InputError(str(error), key=option) from None
     first, last = ends
-    if not 0 < first < last:
-        raise InputError(f"--min must be above 0 K and below --max; found {first:g} K and {last:g} K")
+    if first >= last:
+        raise InputError(f"--min must be below --max; found {first:g} K and {last:g} K")
 
     from itertools import pairwise
 

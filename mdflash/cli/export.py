@@ -71,16 +71,13 @@ def _find_state(
 ) -> StateFrames:
     import json
 
+    from mdflash.cli.arguments import quantity
     from mdflash.errors import InputError
     from mdflash.io.by_state import find_state
-    from mdflash.units import parse
 
     manifest = run / "manifest.json"
     exchange = json.loads(manifest.read_text()).get("exchange") if manifest.is_file() else None
     if exchange is None:
         raise InputError("has no replica exchange, so there is nothing to sort by temperature", file=run)
-    try:
-        kelvin = None if temperature is None else parse(temperature, "temperature")
-    except ValueError as error:
-        raise InputError(str(error), key="--temperature") from None
+    kelvin = None if temperature is None else quantity("--temperature", temperature, "temperature")
     return find_state(run, exchange["temperatures_K"], state=state, temperature=kelvin, system=system, ladder=ladder)

@@ -22,19 +22,10 @@ def go(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the force field if it exists.")] = False,
 ) -> None:
     """Build a structure-based (Gō) CA force field whose energy minimum is STRUCTURE."""
+    from mdflash.cli.arguments import quantity
     from mdflash.errors import InputError, StorageError
     from mdflash.forcefield import save_forcefield
     from mdflash.go import GoParameters, go_from_structure
-    from mdflash.units import parse
-
-    def quantity(option: str, text: str, dimension: str) -> float:
-        try:
-            value = parse(text, dimension)
-        except ValueError as error:
-            raise InputError(f"{option}: {error}") from None
-        if value <= 0:
-            raise InputError(f"{option} must be positive, found '{text}'")
-        return value
 
     parameters = GoParameters(
         epsilon=quantity("--epsilon", epsilon, "energy"),

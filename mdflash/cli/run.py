@@ -42,16 +42,12 @@ def run(
 
 
 def _run(file: str, overrides: list[str], until: str | None, fresh: bool, dry_run: bool, ranks: Ranks) -> None:
+    from mdflash.cli.arguments import quantity
     from mdflash.config.load import load_run, locate
-    from mdflash.errors import InputError
-    from mdflash.units import parse
 
     path = locate(file)
     config = load_run(path, overrides)
-    try:
-        limit = None if until is None else parse(until, "wall")
-    except ValueError as error:
-        raise InputError(str(error), key="--until") from None
+    limit = None if until is None else quantity("--until", until, "wall")
 
     # heavy, and of no use to a run that is not valid
     from rich.console import Console

@@ -26,25 +26,15 @@ def validate(
 ) -> None:
     """Simulate with FORCEFIELD and compare free energies, structure and fluctuations with a dataset."""
     from mdflash import __version__
-    from mdflash.cli.arguments import forcefield_folder
+    from mdflash.cli.arguments import forcefield_folder, quantity
     from mdflash.data.dataset import load_dataset
     from mdflash.errors import InputError
     from mdflash.forcefield import load_forcefield
-    from mdflash.units import parse
-
-    def quantity(option: str, text: str, dimension: str) -> float:
-        try:
-            value = parse(text, dimension)
-        except ValueError as error:
-            raise InputError(f"{option}: {error}") from None
-        if value <= 0 and option != "--settling":
-            raise InputError(f"{option} must be positive, found '{text}'")
-        return value
 
     given = {
         "temperature": quantity("--temperature", temperature, "temperature"),
         "length": quantity("--length", length, "time"),
-        "settling": quantity("--settling", settling, "time"),
+        "settling": quantity("--settling", settling, "time", zero=True),
         "timestep": quantity("--timestep", timestep, "time"),
         "friction": quantity("--friction", friction, "rate"),
         "interval": quantity("--interval", interval, "time"),
