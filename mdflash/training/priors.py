@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mdflash.errors import InputError
 from mdflash.forcefield import BeadType, ForceField, Term
@@ -29,6 +30,8 @@ WALL = 1.0
 """kcal/mol of repulsion at the closest approach."""
 WIDEST_WALL = 6.0
 """Å; beads that never come nearer than this are repelled as if they did."""
+NEAREST = 0.25
+"""Quantile of the closest approaches of all pairs of types above which a wall is as wide as there."""
 CLOSEST_SHARE = 1e-4
 """Share of the samples that may lie nearer than the closest approach."""
 
@@ -92,7 +95,7 @@ def fit_priors(
             terms.append(_term(listed, form, settings.key, found))
             rows += [samples for _, samples in found]
     if settings.repulsion != "none":
-        terms.append(_repulsion(ff, settings, molecules, frames))
+        terms.append(_repulsion(ff, settings, molecules))
     return dataclasses.replace(ff, terms=tuple(terms), provenance={"priors_temperature": f"{temperature:g} K"}), tuple(
         rows
     )
@@ -107,8 +110,13 @@ def _frames_at(molecule: MoleculeFrames, temperature: float) -> FloatArray:
             f"{molecule.temperature.max():g} K: set priors.temperature, or take priors from elsewhere with "
             "priors.forcefield"
         )
-    pick = near[np.unique(np.linspace(0, len(near) - 1, min(MOST_FRAMES, len(near))).astype(int))]
-    return np.asarray(molecule.positions[pick], np.float64)
+    return _some(molecule.positions[near])
+
+
+def _some(positions: npt.NDArray[np.float32]) -> FloatArray:
+    """At most `MOST_FRAMES` of the frames [F, N, 3], evenly spaced."""
+    pick = np.unique(np.linspace(0, len(positions) - 1, min(MOST_FRAMES, len(positions))).astype(int))
+    return np.asarray(positions[pick], np.float64)
 
 
 def _rows(
@@ -160,19 +168,18 @@ def _term(name: str, form: str, keyed_by: Literal["types", "beads"], rows: Seque
     return Term(name, form, keyed_by, keys, columns)
 
 
-def _repulsion(
-    ff: ForceField, settings: Priors, molecules: Sequence[MoleculeFrames], frames: Sequence[FloatArray]
-) -> Term:
+def _repulsion(ff: ForceField, settings: Priors, molecules: Sequence[MoleculeFrames]) -> Term:
     """epsilon (sigma / r)^12 with sigma the closest approach of each pair of types and epsilon `WALL`.
 
-    Pairs of types that never meet get the smallest sigma of all.
+    Closest over all temperatures. A pair of types that was never seen near each other would get a wall where a longer
+    simulation has frames, so no wall is wider than those of the quarter of the pairs that come nearest.
     """
     n = len(ff.bead_types)
     closest = np.full((n, n), np.inf)
     shape = Term("repulsion", "excluded_volume", "neighbors", np.zeros((0, 2), np.int64), {},
                  cutoff=2.0 * WIDEST_WALL, exclude_bonds=settings.exclude_bonds)  # fmt: skip
-    for molecule, positions in zip(molecules, frames, strict=True):
-        system = molecule.system
+    for molecule in molecules:
+        system, positions = molecule.system, _some(molecule.positions)
         types = ff.type_indices(system)
         excluded = {tuple(pair) for pair in excluded_pairs(ff, shape, system).tolist()}
         for pair in np.stack(np.triu_indices(system.n_beads, 1), axis=1).tolist():
@@ -185,7 +192,8 @@ def _repulsion(
             f"too little data for the prior 'repulsion': no molecule has two beads more than {settings.exclude_bonds} "
             "bonds apart; write `repulsion: none` under `priors:`"
         )
-    sigma = np.minimum(np.where(np.isfinite(closest), closest, closest.min()), WIDEST_WALL)
+    met = closest[np.isfinite(closest)]
+    sigma = np.minimum(closest, min(float(np.quantile(met, NEAREST)), WIDEST_WALL))
     keys = np.stack(np.triu_indices(n), axis=1)
     sigma = sigma[keys[:, 0], keys[:, 1]]
     parameters = {"epsilon": np.full(len(keys), WALL), "sigma": sigma}
