@@ -43,7 +43,7 @@ def test_walls_stand_where_beads_meet_at_any_temperature() -> None:
 
 
 def test_beads_that_stay_away_get_no_wider_walls_than_those_that_meet() -> None:
-    """18 of 45 pairs come within 5.2 Å of each other; that the others keep 5.8 Å says nothing of how near they could."""
+    """18 of 45 pairs come within 5.2 Å; that the others keep 5.8 Å says nothing of how near they could come."""
     rng = np.random.default_rng(6)
     data = _frames(rng.uniform(2.0, 3.0, 2000), np.full(2000, 300.0), rng, 3.0)
     ff, _ = fit_priors([data], Priors(), "ca", "chain")
