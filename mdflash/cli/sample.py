@@ -47,7 +47,7 @@ def _show_plan(plan: SampleRecipe) -> None:
         hours += count * plan.length / rate / 3600 / plan.processes
         typer.echo(
             f"{molecule.name}: {len(molecule.groups)} atoms, {system.n_beads} beads ({plan.mapping}); "
-            f"{count} walkers of {plan.frames} frames, {rate * 86.4:.0f} ns/day each"
+            f"{count} replicas of {plan.frames} frames, {rate * 86.4:.0f} ns/day each"
         )
         for name, rows in system.interactions.items():
             typer.echo(f"  {len(rows)} {name}")

@@ -11,7 +11,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
-from mdflash.config.quantity import Duration, Rate, RunLength, Temperature, Timestep, Whole, Word, describe, plain_word
+from mdflash.config.quantity import (
+    Duration,
+    NoneWord,
+    Rate,
+    RunLength,
+    Temperature,
+    Timestep,
+    Whole,
+    Word,
+    describe,
+    plain_word,
+)
 from mdflash.config.rules import Problem, whole_steps
 from mdflash.config.section import ExistingFile, Folder
 from mdflash.config.yamlfile import load_yaml
@@ -102,11 +113,15 @@ class SampleRecipe(_Section):
         default="optimised", description="how atom forces become bead forces: optimised (less noise) | basic"
     )
     temperatures: Annotated[tuple[Temperature, ...], BeforeValidator(_list)] = Field(
-        description="each has its own walkers", examples=["[300 K]"]
+        description="each has its own walkers, or a walker has them all (exchange)", examples=["[300 K]"]
     )
     walkers: Annotated[int, Whole(1, 10_000)] = Field(
-        default=1, description="independent simulations of each molecule at each temperature"
+        default=1, description="independent simulations of each molecule at each temperature; with exchange: ladders"
     )
+    exchange: Annotated[Duration | None, NoneWord] = Field(
+        default=None, description="replicas of a walker try to exchange temperatures every ...; none: no exchange",
+        examples=["1 ps"],
+    )  # fmt: skip
     length: RunLength = Field(description="simulated time of each walker", examples=["10 ns"])
     interval: Duration = Field(default=0.5, description="a frame with forces every ...", examples=["0.5 ps"])
     timestep: Timestep = Field(default=0.004, description="one step; hydrogens weigh 3 Da", examples=["4 fs"])
@@ -122,8 +137,13 @@ class SampleRecipe(_Section):
 
     @property
     def frames(self) -> int:
-        """Frames of each walker."""
+        """Frames of each replica."""
         return int(self.length / self.interval + 1e-6)
+
+    @property
+    def frames_of_a_walker(self) -> int:
+        """Frames of each walker, which has one replica or, with exchange, one for each temperature."""
+        return self.frames * (len(self.temperatures) if self.exchange else 1)
 
 
 def load_recipe(file: Path) -> SampleRecipe:
@@ -182,6 +202,18 @@ def _problems(recipe: SampleRecipe) -> Iterator[Problem]:
         if entry.starts == ("hot",):
             yield Problem(("molecule", i, "starts"), "'hot' heats the first start; name one before it: [extended, hot]")
     yield from whole_steps(("interval",), recipe.interval, recipe.timestep)
+    if recipe.exchange:
+        yield from whole_steps(("exchange",), recipe.exchange, recipe.timestep)
+        if recipe.steps(recipe.interval) % max(recipe.steps(recipe.exchange), 1):
+            yield Problem(
+                ("exchange",),
+                f"must divide the interval of {recipe.interval:g} ps; write for example "
+                f"`exchange: {recipe.interval:g} ps`",
+            )
+        if len(recipe.temperatures) < 2:
+            yield Problem(
+                ("exchange",), "needs two temperatures or more; write for example `temperatures: [300 K, 360 K]`"
+            )
     if recipe.timestep > 0.0051:
         yield Problem(("timestep",), "more than 5 fs is not stable with hydrogens of 3 Da; write `timestep: 4 fs`")
     if recipe.frames < 1:

@@ -29,27 +29,30 @@ _MAY_CHANGE = ("length", "walkers", "processes", "folder")
 def walkers(recipe: SampleRecipe, folder: Path) -> list[Walker]:
     """Every walker of a recipe; more walkers, or a longer run, keep the numbers of those that were there."""
     found: list[Walker] = []
+    ladders = [recipe.temperatures] if recipe.exchange else [(t,) for t in recipe.temperatures]
     for entry in recipe.molecule:
         built = [start for start in entry.starts if start != "hot"]
         for w in range(recipe.walkers):
-            for t, temperature in enumerate(recipe.temperatures):
-                number = w * len(recipe.temperatures) + t
-                start = entry.starts[w % len(entry.starts)]
+            for t, temperatures in enumerate(ladders):
+                number, count = w * len(ladders) + t, len(temperatures)
+                starts = [entry.starts[(w * count + k) % len(entry.starts)] for k in range(count)]
+                kelvin = f"{temperatures[0]:g} K" if count == 1 else f"{min(temperatures):g} to {max(temperatures):g} K"
                 found.append(
                     Walker(
                         trajectory=folder / entry.name / f"{number:03d}.h5",
                         setup=folder / "sampling" / entry.name,
                         number=number,
-                        start=0 if start == "hot" else built.index(start),
-                        hot=start == "hot",
-                        temperature=temperature,
+                        starts=tuple(0 if start == "hot" else built.index(start) for start in starts),
+                        hot=tuple(start == "hot" for start in starts),
+                        temperatures=temperatures,
                         timestep=recipe.timestep,
                         friction=recipe.friction,
                         stride=recipe.steps(recipe.interval),
+                        exchange=recipe.steps(recipe.exchange or recipe.interval),
                         equilibration=recipe.steps(recipe.equilibration),
-                        seed=(recipe.seed * 1_000_003 + 10 * len(found)) % 2**31,
+                        seed=(recipe.seed * 1_000_003 + 10 * count * len(found)) % 2**31,
                         aggregation=recipe.aggregation,
-                        label=f"{entry.name} {number:03d} ({temperature:g} K, {start})",
+                        label=f"{entry.name} {number:03d} ({kelvin}, {', '.join(dict.fromkeys(starts))})",
                     )
                 )
     return found
@@ -97,7 +100,7 @@ def sample(recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[P
     lock = FolderLock(folder / "lock")
     try:
         _set_up(recipe, folder, tell)
-        carry_out(walkers(recipe, folder), recipe.frames, recipe.processes, watch)
+        carry_out(walkers(recipe, folder), recipe.frames_of_a_walker, recipe.processes, watch)
     finally:
         lock.release()
     return folder

@@ -1,8 +1,11 @@
 """One walker: an all-atom simulation that leaves mapped frames and forces, and goes on where it was stopped.
 
+A walker has one replica, or a ladder of them that exchange their temperatures: the coordinates stay in their context,
+and velocities are scaled by sqrt(T_new / T_old). Y. Sugita and Y. Okamoto, Chem. Phys. Lett. 314, 141 (1999).
+
 sampling/<molecule>/system.xml           OpenMM's System
 sampling/<molecule>/setup.safetensors    starts [S, atoms, 3] Å; atoms [N]; force_map [N, atoms]
-sampling/<molecule>/NNN.checkpoint       one line of JSON, then OpenMM's checkpoint
+sampling/<molecule>/NNN.checkpoint       one line of JSON, then OpenMM's checkpoint of each replica
 sampling/<molecule>/NNN.lock             held by the process at work
 """
 
@@ -20,6 +23,7 @@ import numpy as np
 
 from mdflash.data.trajectory import BLOCK, Aggregation, TrajectoryWriter
 from mdflash.errors import StorageError, UnstableError
+from mdflash.exchange.permute import permute
 from mdflash.io.files import atomic_write, storage_errors
 from mdflash.io.runfolder import FolderLock
 from mdflash.mapping.allatom import create_context, frame, openmm_version
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     import openmm as mm
 
 HOT_TEMPERATURE, HOT_TIME = 500.0, 500.0  # K, ps
+GAS_CONSTANT = 0.00831446261815324
+"""kJ/mol/K, OpenMM's."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,15 @@ class Walker:
         trajectory: the .h5 file it writes.
         setup: the folder of its molecule's setup.
         number: in its molecule.
-        start: which of the starts it begins with.
-        hot: whether it is heated to 500 K first, to forget the start.
-        temperature: K.
+        starts: which of the starts each replica begins with.
+        hot: for each replica, whether it is heated to 500 K first, to forget the start.
+        temperatures: K, one for each replica; at first replica k has the k-th.
         timestep: ps.
         friction: 1/ps.
         stride: steps between frames.
+        exchange: steps between exchanges of temperatures, a divisor of `stride`; equal to it for a single replica.
         equilibration: steps before the first frame.
-        seed: of its noise and first velocities.
+        seed: of its noise, first velocities and exchanges; replica k draws from seed + 10 k on.
         aggregation: noted in the file.
         label: for people.
     """
@@ -54,12 +61,13 @@ class Walker:
     trajectory: Path
     setup: Path
     number: int
-    start: int
-    hot: bool
-    temperature: float
+    starts: tuple[int, ...]
+    hot: tuple[bool, ...]
+    temperatures: tuple[float, ...]
     timestep: float
     friction: float
     stride: int
+    exchange: int
     equilibration: int
     seed: int
     aggregation: Aggregation
@@ -106,57 +114,115 @@ def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], No
     setup = load_file(walker.setup / "setup.safetensors")
     atoms, force_map = setup["atoms"], setup["force_map"]
     system = mm.XmlSerializer.deserialize((walker.setup / "system.xml").read_text())
-    context = create_context(system, walker.temperature, walker.timestep, walker.friction, walker.seed)
-    done = _restore(walker, context)
+    ladder = _Ladder(walker, system)
+    done = ladder.restore()
     if not done:
-        _begin(walker, context, setup["starts"][walker.start])
-    owner = os.getppid()
+        ladder.begin(setup["starts"])
+    owner, count = os.getppid(), len(walker.temperatures)
     with TrajectoryWriter(
-        walker.trajectory, len(atoms), seed=walker.seed, aggregation=walker.aggregation, frames=done
+        walker.trajectory, len(atoms), seed=walker.seed, aggregation=walker.aggregation, frames=done, replica=count > 1
     ) as writer:
         while writer.frames < frames and os.getppid() == owner:  # whoever asked for this may be gone
-            context.getIntegrator().step(walker.stride)
-            positions, forces = frame(context)
-            if not (np.isfinite(positions).all() and np.isfinite(forces).all()):
-                raise UnstableError(
-                    f"{walker.label}: atoms left the finite numbers at frame {writer.frames}; "
-                    "use a shorter timestep, for example `timestep: 2 fs`"
-                )
-            now = (writer.frames + 1) * walker.stride * walker.timestep
-            writer.append(positions[atoms], force_map @ forces, walker.temperature, now)
-            if writer.frames % BLOCK == 0 or writer.frames == frames:
+            number = writer.frames // count  # of the frames of one replica
+            ladder.run(number)
+            now = (number + 1) * walker.stride * walker.timestep
+            for replica, (context, label) in enumerate(zip(ladder.contexts, ladder.labels, strict=True)):
+                positions, forces = frame(context)
+                if not (np.isfinite(positions).all() and np.isfinite(forces).all()):
+                    raise UnstableError(
+                        f"{walker.label}: atoms left the finite numbers at frame {writer.frames}; "
+                        "use a shorter timestep, for example `timestep: 2 fs`"
+                    )
+                temperature = walker.temperatures[label]
+                own = replica if count > 1 else None
+                writer.append(positions[atoms], force_map @ forces, temperature, now, own)
+            if (number + 1) % BLOCK == 0 or writer.frames == frames:
                 writer.flush()
-                header = json.dumps({"frames": writer.frames, "openmm": openmm_version()})
-                atomic_write(walker.checkpoint, header.encode() + b"\n" + context.createCheckpoint())
+                ladder.save(writer.frames)
                 report(writer.frames)
                 if time.monotonic() > end:
                     return
 
 
-def _restore(walker: Walker, context: mm.Context) -> int:
-    """Put the context where the checkpoint was; says how many frames were written then."""
-    if not walker.checkpoint.is_file():
-        return 0
-    with storage_errors(walker.checkpoint):
-        head, _, state = walker.checkpoint.read_bytes().partition(b"\n")
-    header = json.loads(head)
-    if header["openmm"] != openmm_version():
-        raise StorageError(
-            f"{walker.checkpoint}: was written by OpenMM {header['openmm']}, and {openmm_version()} is installed; "
-            "install that version to go on, or sample into a new folder"
-        )
-    context.loadCheckpoint(state)
-    return int(header["frames"])
+class _Ladder:
+    """The replicas of a walker and the label of each, the number of its temperature."""
 
+    def __init__(self, walker: Walker, system: mm.System) -> None:
+        self.walker = walker
+        self.labels = np.arange(len(walker.temperatures))
+        self.contexts = [
+            create_context(system, t, walker.timestep, walker.friction, walker.seed + 10 * k)
+            for k, t in enumerate(walker.temperatures)
+        ]
 
-def _begin(walker: Walker, context: mm.Context, start: FloatArray) -> None:
-    """Start positions, velocities, and the time before the first frame."""
-    context.setPositions(start / 10.0)
-    integrator = context.getIntegrator()
-    if walker.hot:
-        context.setVelocitiesToTemperature(HOT_TEMPERATURE, walker.seed + 1)
-        integrator.setTemperature(HOT_TEMPERATURE)
-        integrator.step(round(HOT_TIME / walker.timestep))
-        integrator.setTemperature(walker.temperature)
-    context.setVelocitiesToTemperature(walker.temperature, walker.seed + 2)
-    integrator.step(walker.equilibration)
+    def begin(self, starts: FloatArray) -> None:
+        """Start positions, velocities, and the time before the first frame."""
+        walker = self.walker
+        for k, (context, temperature) in enumerate(zip(self.contexts, walker.temperatures, strict=True)):
+            seed, integrator = walker.seed + 10 * k, context.getIntegrator()
+            context.setPositions(starts[walker.starts[k]] / 10.0)
+            if walker.hot[k]:
+                context.setVelocitiesToTemperature(HOT_TEMPERATURE, seed + 1)
+                integrator.setTemperature(HOT_TEMPERATURE)
+                integrator.step(round(HOT_TIME / walker.timestep))
+                integrator.setTemperature(temperature)
+            context.setVelocitiesToTemperature(temperature, seed + 2)
+            integrator.step(walker.equilibration)
+
+    def run(self, number: int) -> None:
+        """From frame `number` of every replica to the next."""
+        walker = self.walker
+        for part in range(walker.stride // walker.exchange):
+            for context in self.contexts:
+                context.getIntegrator().step(walker.exchange)
+            if len(self.contexts) > 1:
+                self._swap(number * walker.stride // walker.exchange + part)
+
+    def _swap(self, attempt: int) -> None:
+        """The attempt of this number to exchange temperatures."""
+        walker = self.walker
+        kelvin = np.array(walker.temperatures)
+        energy = np.array([context.getState(energy=True).getPotentialEnergy()._value for context in self.contexts])
+        everyone = np.ones(len(kelvin), bool)
+        labels = permute(
+            np.outer(1.0 / (GAS_CONSTANT * kelvin), energy), self.labels, everyone, "neighbours",
+            seed=walker.seed % 2**32, ladder=walker.number, step=attempt, attempt=attempt,
+        ).labels  # fmt: skip
+        for k in np.flatnonzero(labels != self.labels):
+            context = self.contexts[k]
+            velocities = context.getState(velocities=True).getVelocities(asNumpy=True)._value
+            context.setVelocities(velocities * np.sqrt(kelvin[labels[k]] / kelvin[self.labels[k]]))
+            context.getIntegrator().setTemperature(kelvin[labels[k]])
+        self.labels = labels
+
+    def save(self, frames: int) -> None:
+        """Write the checkpoint that belongs to so many frames."""
+        states = [context.createCheckpoint() for context in self.contexts]
+        header = {
+            "frames": frames,
+            "openmm": openmm_version(),
+            "labels": self.labels.tolist(),
+            "bytes": [len(state) for state in states],
+        }
+        atomic_write(self.walker.checkpoint, json.dumps(header).encode() + b"\n" + b"".join(states))
+
+    def restore(self) -> int:
+        """Put every replica where the checkpoint was; says how many frames were written then."""
+        file = self.walker.checkpoint
+        if not file.is_file():
+            return 0
+        with storage_errors(file):
+            head, _, states = file.read_bytes().partition(b"\n")
+        header = json.loads(head)
+        if header["openmm"] != openmm_version():
+            raise StorageError(
+                f"{file}: was written by OpenMM {header['openmm']}, and {openmm_version()} is installed; "
+                "install that version to go on, or sample into a new folder"
+            )
+        self.labels, begin = np.array(header.get("labels", [0])), 0  # version 0.1 knew single replicas only
+        sizes = header.get("bytes", [len(states)])
+        for context, label, size in zip(self.contexts, self.labels, sizes, strict=True):
+            context.loadCheckpoint(states[begin : begin + size])
+            context.getIntegrator().setTemperature(self.walker.temperatures[label])
+            begin += size
+        return int(header["frames"])

@@ -80,8 +80,34 @@ def test_mapped_forces_have_the_virial_of_their_temperature(tmp_path: Path) -> N
         assert 4 * error < 27 * 0.0019872 * temperature  # so that a force of the wrong sign or size would show
 
 
-def test_stopped_and_gone_on_with_is_the_same_as_in_one_go(tmp_path: Path) -> None:
-    text = RECIPE.replace("12 ps", "40 ps").replace("walkers: 2", "walkers: 1").replace("[300 K, 500 K]", "[300 K]")
+LADDER = RECIPE.replace("[300 K, 500 K]", "[300 K, 380 K, 480 K]").replace("walkers: 2", "walkers: 1")
+LADDER += "exchange: 0.04 ps\n"
+
+
+def test_replicas_of_a_ladder_exchange_temperatures(tmp_path: Path) -> None:
+    """Each of the temperatures is one replica's at any time, and bonds are as stiff at each."""
+    text = LADDER.replace("12 ps", "120 ps").replace("interval: 0.04 ps", "interval: 0.08 ps")
+    (molecule,) = load_dataset(run(write(tmp_path, text))).molecules
+    (trajectory,) = molecule.trajectories
+    frames = trajectory.read()
+    assert frames.replica is not None and trajectory.n_frames == 3 * 1500
+    assert frames.replica.reshape(-1, 3).tolist() == [[0, 1, 2]] * 1500
+    kelvin = frames.temperature.reshape(-1, 3)
+    np.testing.assert_array_equal(np.sort(kelvin, axis=1), np.tile([300.0, 380.0, 480.0], (1500, 1)))
+    assert all(len(np.unique(kelvin[:, k])) == 3 for k in range(3))  # everybody has been everywhere
+    bonds = molecule.system.bonds
+    r = np.linalg.norm(np.diff(frames.positions[:, bonds].astype(np.float64), axis=2)[:, :, 0], axis=-1)
+    stiffness = [(r[frames.temperature == t].var(axis=0) / t).mean() for t in (300.0, 380.0, 480.0)]
+    np.testing.assert_allclose(stiffness, stiffness[0], rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("text", "frames"),
+    [(RECIPE.replace("walkers: 2", "walkers: 1").replace("[300 K, 500 K]", "[300 K]"), 1000), (LADDER, 3000)],
+    ids=["alone", "ladder"],
+)
+def test_stopped_and_gone_on_with_is_the_same_as_in_one_go(tmp_path: Path, text: str, frames: int) -> None:
+    text = text.replace("12 ps", "40 ps")
     whole = load_dataset(run(write(tmp_path, text)))
     file = write(tmp_path, text, "killed")
     command = [sys.executable, "-m", "mdflash", "sample", str(file)]
@@ -100,7 +126,7 @@ def test_stopped_and_gone_on_with_is_the_same_as_in_one_go(tmp_path: Path) -> No
         time.sleep(0.1)
     assert again.returncode == 0, again.stderr
     killed = load_dataset(tmp_path / "killed")
-    assert killed.n_frames == whole.n_frames == 1000
+    assert killed.n_frames == whole.n_frames == frames
     assert killed.digest() == whole.digest()
 
 
@@ -141,7 +167,7 @@ def test_another_recipe_is_refused(tmp_path: Path) -> None:
 
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["sample", str(write(tmp_path)), "--dry-run"], catch_exceptions=False)
-    assert "22 atoms, 10 beads (heavy); 4 walkers of 300 frames" in shown.output
+    assert "22 atoms, 10 beads (heavy); 4 replicas of 300 frames" in shown.output
     assert "nothing was written" in shown.output
     assert [p.name for p in tmp_path.iterdir()] == ["recipe.yaml"]
 
@@ -170,6 +196,8 @@ def test_optimised_forces_of_a_ca_mapping(tmp_path: Path) -> None:
         ("interval: 0.04 ps", "interval: 0.05 ps", 10, "12.5 steps|whole number"),
         ("12 ps", "0.01 ps", 9, "shorter than `interval`"),
         ("mdflash: 1", "mdflash: 2", 1, "write `mdflash: 1`"),
+        ("seed: 3", "exchange: 0.01 ps", 12, "2.5 steps"),
+        ("seed: 3", "exchange: 0.024 ps", 12, "must divide the interval of 0.04 ps"),
     ],
 )
 def test_recipes_with_mistakes(tmp_path: Path, old: str, new: str, line: int, said: str) -> None:
