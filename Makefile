@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 .PHONY: run test lint types wheel physics bench faults gpu-check aot clean example-ala2 example-teacher
 
 run: $(READY)
-	$(BIN)/mdflash run systems/chignolin.yaml
+	$(BIN)/mdflash run systems/chignolin-schnet.yaml
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
@@ -49,7 +49,7 @@ aot: $(READY)
 example-ala2: $(READY)
 	$(BIN)/mdflash sample examples/ala2/sample.yaml
 	$(BIN)/mdflash train examples/ala2/train.yaml
-	$(BIN)/mdflash validate runs/train-ala2/forcefield --against data/ala2 --length '20 ns' --timestep '2 fs'
+	$(BIN)/mdflash validate runs/train-ala2/forcefield --against data/ala2 --length '2 ns' --settling '200 ps' --interval '1 ps'
 
 # SchNet learns a Gō force field, and must fold like it: runs/teacher.
 example-teacher: $(READY)
