@@ -76,6 +76,8 @@ def test_a_file_that_may_not_grow(format, target):
     with no_file_larger_than({"hdf5": 250_000, "xtc": 30_000, "dcd": 30_000}[format]):
         frames, error = fill_until_refused(writer)
         assert "pep" in str(error) and "File too large" in str(error)
+        for replica, path in files_of(format, target).items():
+            assert len(read_frames(path, replica)) >= frames
         with pytest.raises(StorageError):
             writer.flush()
         with pytest.raises(StorageError):
