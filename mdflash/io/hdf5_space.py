@@ -65,13 +65,16 @@ def create(path: Path, fill: Callable[[h5py.File], None]) -> None:
 def claim(file: h5py.File, path: Path, need: int) -> None:
     """Claim `need` bytes behind the end of a file open for writing, and count them as its own for whoever reads it.
 
+    As much again is claimed for the next time: a reader asks for the length of the file first and then for what counts,
+    and the first may not be less.
+
     Raises:
         StorageError: there is not so much space; the file is as it was.
     """
     end = file.id.get_filesize()  # as the library sees it, whatever was claimed behind it
     with storage_errors(path), path.open("r+b") as disk:
         try:
-            reserve(disk.fileno(), end, need)
+            reserve(disk.fileno(), end, 2 * need)
         except OSError:
             admit_readers(path, end)
             disk.truncate(end)
