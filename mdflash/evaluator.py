@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from mdflash.engine import Engine, Kernels, Precision
@@ -20,6 +19,7 @@ from mdflash.errors import InputError, UnstableError
 from mdflash.forcefield import ForceField
 from mdflash.guards import diagnose
 from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.kept import Kept, keep
 from mdflash.potentials.build import build_potential
 from mdflash.potentials.priors.pack import Packed
 from mdflash.potentials.schnet.arrays import PairWork, make_pairs, make_work
@@ -88,7 +88,7 @@ class Evaluator:
         backend = self._backend or self._set_up(x, box)
         energy, forces = np.empty(self.layout.n_replicas), np.empty_like(x)
         backend(x, box, energy, forces)
-        if not math.isfinite(energy.sum()):
+        if not math.isfinite(sum(energy.tolist())):
             raise self._unstable(x, box, energy, forces)
         return energy, forces
 
@@ -219,31 +219,26 @@ class _Compiled:
                     f"the box {box} Å is too small: an edge must be at least twice the cutoff, {2 * self._cutoff:g} Å"
                 )
             scratch.put_in(box)
-        needed = np.empty(self._replicas, np.int64)
-        while True:
-            self._launch(scratch, x, forces, energy, needed)
-            if not np.count_nonzero(needed):
-                break
-            most = int(needed.max())
-            scratch.make_room(most + most // 4 + 64)
+        while pairs := self._launch(scratch, x, forces, energy):
+            scratch.make_room(pairs + pairs // 4 + 64)
         self._idle.append(scratch)
 
-    def _launch(self, scratch: _Scratch, *arrays: npt.NDArray[Any]) -> None:
+    def _launch(self, scratch: _Scratch, x: FloatArray, forces: FloatArray, energy: FloatArray) -> int:
+        """Evaluate; returns 0, or for how many pairs there should have been room."""
         if self._replicas == 1 and self._crew is None:
-            evaluate_one(*scratch.arguments(0), *arrays)
-            return
+            return int(evaluate_one(scratch.kept(0), x, forces, energy))
         team = _TEAM.acquire(blocking=False)
         try:
             if team and self._crew is None:
-                evaluate_each(*scratch.all_arguments(), *arrays)
-                return
+                return int(evaluate_each(*scratch.all_arguments(), x, forces, energy))
             kernel = evaluate_one
             if team and self._crew is not None:
                 kernel = self._crew.time(evaluate_one_together, self._replicas)
-            x, forces, energy, needed = arrays
+            needed = 0
             for r in range(self._replicas):
                 rows = slice(r * self._beads, (r + 1) * self._beads)
-                kernel(*scratch.arguments(r), x[rows], forces[rows], energy[r : r + 1], needed[r : r + 1])
+                needed = max(needed, kernel(scratch.kept(r), x[rows], forces[rows], energy[r : r + 1]))
+            return needed
         finally:
             if team:
                 _TEAM.release()
@@ -267,7 +262,7 @@ class _Scratch:
         networks = self._packed.networks
         self._pairs: PairWork | None = None if networks is None else make_pairs(networks, 0, pairs)
         self._built_at[:] = np.nan
-        self._arguments = [self._arguments_of(r) for r in range(len(self._built_at))]
+        self._kept: list[Kept] = [keep(self._arguments(r)) for r in range(len(self._built_at))]
 
     def put_in(self, box: Box | None) -> None:
         """The next evaluation is in this box, so what was listed is forgotten."""
@@ -275,11 +270,11 @@ class _Scratch:
         self._edges[:] = 0.0 if box is None else box
         self._built_at[:] = np.nan
 
-    def arguments(self, r: int) -> tuple[object, ...]:
+    def kept(self, r: int) -> Kept:
         """For `evaluate_one` and `evaluate_one_together`, of one replica."""
-        return self._arguments[r]
+        return self._kept[r]
 
-    def _arguments_of(self, r: int) -> tuple[object, ...]:
+    def _arguments(self, r: int) -> tuple[object, ...]:
         packed = self._packed
         return (
             packed.listed, packed.nonbonded, packed.networks, 0, SKIN, self._edges,

@@ -207,10 +207,11 @@ def _describe(ff: ForceField, provenance: bool = True) -> dict[str, Any]:
     return data
 
 
-def save_forcefield(folder: Path, ff: ForceField) -> None:
+def save_forcefield(folder: Path | str, ff: ForceField) -> None:
     """Write a force field folder (created if needed; files of the same names are replaced)."""
     from safetensors.numpy import save
 
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {f"{n.name}/{key}": np.ascontiguousarray(array) for n in ff.networks for key, array in n.weights.items()}
     if weights:

@@ -17,8 +17,8 @@ __all__ = ["njit", "prange"]
 _NO_KERNELS = frozenset(
     """
     analysis bench cli config data importers io mapping openmm
-    arguments.py ase.py distributed.py engine.py forcefield.py go.py guards.py outputs.py prepare.py prepare_biases.py
-    record.py reporters.py run.py simulation.py testing.py torchsim.py
+    arguments.py ase.py distributed.py engine.py evaluator.py forcefield.py go.py guards.py outputs.py prepare.py
+    prepare_biases.py record.py reporters.py run.py simulation.py testing.py torchsim.py
     """.split()
 )
 """Folders and files that no compiled function depends on; editing them need not cost a recompilation."""

@@ -152,7 +152,7 @@ class System:
         return hash(self.digest)
 
 
-def save_system(path: Path, system: System, start: npt.NDArray[np.floating[Any]] | None = None) -> None:
+def save_system(path: Path | str, system: System, start: npt.NDArray[np.floating[Any]] | None = None) -> None:
     """Write a System, with optional start frames [F, N, 3] in Å, as one safetensors file."""
     from safetensors.numpy import save
 
@@ -164,10 +164,10 @@ def save_system(path: Path, system: System, start: npt.NDArray[np.floating[Any]]
     tensors |= {f"interactions/{name}": rows for name, rows in system.interactions.items()}
     if start is not None:
         tensors["start"] = np.ascontiguousarray(start, np.float64)
-    path.write_bytes(save(tensors, metadata={"header": json.dumps(system._header())}))
+    Path(path).write_bytes(save(tensors, metadata={"header": json.dumps(system._header())}))
 
 
-def load_system(path: Path) -> tuple[System, FloatArray | None]:
+def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
     """Read what `save_system` wrote: the System and its start frames [F, N, 3] in Å, or None.
 
     Raises:

@@ -61,7 +61,7 @@ def test_written_and_read_to_the_last_bit(tmp_path: Path) -> None:
 
 def test_every_number_counts_in_the_digest(tmp_path: Path) -> None:
     ff = toy(np.random.default_rng(2))
-    save_forcefield(tmp_path, ff)
+    save_forcefield(str(tmp_path), ff)
     file = tmp_path / "forcefield.yaml"
     text = file.read_text()
     old = repr(float(ff.terms[0].parameters["k"][0]))

@@ -25,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.errors import InputError, StorageError
-from mdflash.io.files import storage_errors, sync_file
-from mdflash.io.superblock import mend
+from mdflash.io.files import sync_file
+from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors
+from mdflash.io.superblock import admit_readers, mend, trim
 from mdflash.system import FloatArray
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ VERSION = 1
 BLOCK = 256
 """Frames per chunk; the writer adds whole chunks, since a compressed chunk that grows would be written twice."""
 POSITION_STEPS, FORCE_STEPS = 1024.0, 128.0
-_OPEN: dict[str, Any] = {"libver": ("v110", "v110"), "locking": "best-effort"}
 Float32 = npt.NDArray[np.float32]
 Aggregation = Literal["basic", "optimised"]
 
@@ -204,10 +204,14 @@ class TrajectoryWriter:
 
         self.file, self.n_beads = file, n_beads
         self._pending: list[tuple[Any, ...]] = []
-        with storage_errors(file):
+        if not frames:
+            attributes = {"seed": seed, "aggregation": aggregation}
+            create(file, lambda empty: _lay_out(empty, n_beads, attributes, replica))
+        with hdf5_errors(file):
             if frames:
                 mend(file)
-                self._h5 = h5py.File(file, "r+", **_OPEN)
+            self._h5 = h5py.File(file, "r+", **OPEN)
+            if frames:
                 found = complete_frames(self._h5)
                 if found < frames or self._h5["positions"].shape[1] != n_beads:
                     beads = self._h5["positions"].shape[1]
@@ -216,14 +220,13 @@ class TrajectoryWriter:
                         f"{file}: holds {found} frames of {beads} beads, but the checkpoint counted {frames} of "
                         f"{n_beads}; remove the folder to start over"
                     )
-            else:
-                self._h5 = h5py.File(file, "w", **_OPEN)
-                _create(self._h5, n_beads, {"seed": seed, "aggregation": aggregation}, replica)
             names = ("positions", "forces", "temperature", "replica", "time")  # time last, see the module
             self._columns = [self._h5[name] for name in names if name in self._h5]
+            claim(self._h5, file, METADATA_BYTES)
             for column in self._columns:
                 column.resize(frames, axis=0)
             self._h5.swmr_mode = True
+        admit_readers(file, file.stat().st_size)
         self._written = frames
 
     @property
@@ -250,7 +253,9 @@ class TrajectoryWriter:
         if not self._pending:
             return
         last = self._written + len(self._pending)
-        with storage_errors(self.file):
+        blocks = last // BLOCK - self._written // BLOCK + 1  # uncompressed, so more than enough
+        with hdf5_errors(self.file):
+            claim(self._h5, self.file, blocks * BLOCK * (24 * self.n_beads + 16) + METADATA_BYTES)
             for column, rows in zip(self._columns, zip(*self._pending, strict=True), strict=True):
                 column.resize(last, axis=0)
                 column[self._written : last] = np.array(rows, column.dtype)
@@ -259,9 +264,12 @@ class TrajectoryWriter:
 
     def close(self) -> None:
         """Write what is left and close."""
-        self._write()
-        with storage_errors(self.file):
-            self._h5.close()
+        try:
+            self._write()
+        finally:
+            with hdf5_errors(self.file):
+                self._h5.close()
+            trim(self.file)
 
     def __enter__(self) -> TrajectoryWriter:
         return self
@@ -272,7 +280,7 @@ class TrajectoryWriter:
         self.close()
 
 
-def _create(file: h5py.File, n_beads: int, attributes: Mapping[str, Any], replica: bool) -> None:
+def _lay_out(file: h5py.File, n_beads: int, attributes: Mapping[str, Any], replica: bool) -> None:
     packed: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 6}
     for name in ("positions", "forces"):
         file.create_dataset(

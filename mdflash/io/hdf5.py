@@ -1,4 +1,4 @@
-"""One HDF5 file for all replicas of a system: H5MD 1.1 and MDTraj HDF5 at once, readable while written.
+"""One HDF5 file for all replicas of a system: H5MD 1.1 and MDTraj HDF5 at once, readable while written by any reader.
 
     /particles/trajectory/position/value [F, R*N, 3] float32 nm   = /coordinates
     /particles/trajectory/position/time  [F] float64 ps           = /time
@@ -16,9 +16,9 @@ the frames that have a step are complete, whatever moment the process was killed
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,88 +27,62 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.errors import StorageError
-from mdflash.io.files import atomic_write, free_bytes, reserve, size_text, storage_errors, sync_file
-from mdflash.io.superblock import mend, trim
+from mdflash.io.files import sync_file
+from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors
+from mdflash.io.superblock import admit_readers, mend, trim
 from mdflash.io.topology import topology_json
 from mdflash.io.writer import FrameWriter, Target, hdf5_path, refuse_existing, too_few_frames
 from mdflash.units import NM_PER_ANGSTROM
 
 _POSITION = "particles/trajectory/position"
 _EDGES = "particles/trajectory/box/edges"
-_OPEN: dict[str, Any] = {"libver": ("v110", "v110"), "locking": "best-effort"}
 _ENTRIES_PER_CHUNK = 1024  # of step and time
-_SMALLEST_FREE = 1_000_000
-_METADATA_BYTES = 128_000  # the indices of the chunks and the next chunks of step, time and box
 _BOXED = {True: "in a box", False: "without a box"}
 
 
-@contextmanager
-def _hdf5_errors(path: Path) -> Iterator[None]:
-    """The HDF5 library reports a full disk as OSError or RuntimeError, often without its number."""
-    try:
-        with storage_errors(path):
-            yield
-    except (RuntimeError, StorageError) as error:
-        with suppress(OSError):
-            free = free_bytes(path.parent)
-            if free < _SMALLEST_FREE:
-                raise StorageError(
-                    f"{path}: the disk is full ({size_text(free)} free); make room and run the same command again"
-                ) from error
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"{path}: HDF5 cannot write: {error}") from error
-
-
-def _empty_file(target: Target) -> bytes:
-    """The file without frames; datasets cannot be added to it once readers may look on (SWMR).
-
-    It is built in memory, for HDF5 crashes when it cannot write.
-    """
+def _lay_out(f: h5py.File, target: Target) -> None:
+    """All datasets, without frames; they cannot be added once readers may look on (SWMR)."""
     beads = len(target.replica_ids) * target.system.n_beads
-    image = io.BytesIO()
-    with h5py.File(image, "w", libver=_OPEN["libver"]) as f:
-        h5md = f.create_group("h5md")
-        h5md.attrs["version"] = np.array([1, 1], np.int32)
-        h5md.create_group("author").attrs["name"] = "mdflash"
-        creator = h5md.create_group("creator")
-        creator.attrs["name"], creator.attrs["version"] = "mdflash", "1"
+    h5md = f.create_group("h5md")
+    h5md.attrs["version"] = np.array([1, 1], np.int32)
+    h5md.create_group("author").attrs["name"] = "mdflash"
+    creator = h5md.create_group("creator")
+    creator.attrs["name"], creator.attrs["version"] = "mdflash", "1"
 
-        position = f.create_group(_POSITION)
-        value = position.create_dataset(
-            "value",
-            (0, beads, 3),
-            np.float32,
-            maxshape=(None, beads, 3),
-            chunks=(target.block, target.system.n_beads, 3),
-            fillvalue=np.nan,
-        )
-        series = {"maxshape": (None,), "chunks": (_ENTRIES_PER_CHUNK,)}
-        step = position.create_dataset("step", (0,), np.int64, fillvalue=-1, **series)
-        time = position.create_dataset("time", (0,), np.float64, fillvalue=np.nan, **series)
-        # Two vocabularies: H5MD's unit is text, MDTraj's units are fixed-length bytes.
-        value.attrs["unit"], time.attrs["unit"] = "nm", "ps"
-        value.attrs["units"], time.attrs["units"] = np.bytes_("nanometers"), np.bytes_("picoseconds")
-        f["coordinates"], f["time"] = value, time
+    position = f.create_group(_POSITION)
+    value = position.create_dataset(
+        "value",
+        (0, beads, 3),
+        np.float32,
+        maxshape=(None, beads, 3),
+        chunks=(target.block, target.system.n_beads, 3),
+        fillvalue=np.nan,
+    )
+    series = {"maxshape": (None,), "chunks": (_ENTRIES_PER_CHUNK,)}
+    step = position.create_dataset("step", (0,), np.int64, fillvalue=-1, **series)
+    time = position.create_dataset("time", (0,), np.float64, fillvalue=np.nan, **series)
+    # Two vocabularies: H5MD's unit is text, MDTraj's units are fixed-length bytes.
+    value.attrs["unit"], time.attrs["unit"] = "nm", "ps"
+    value.attrs["units"], time.attrs["units"] = np.bytes_("nanometers"), np.bytes_("picoseconds")
+    f["coordinates"], f["time"] = value, time
 
-        box = f["particles/trajectory"].create_group("box")
-        box.attrs["dimension"] = np.int32(3)
-        box.attrs["boundary"] = np.array(["none" if target.box is None else "periodic"] * 3, "S8")
-        if target.box is not None:
-            cell = {"maxshape": (None, 3), "chunks": (_ENTRIES_PER_CHUNK, 3), "fillvalue": np.nan}
-            edges = box.create_group("edges")
-            lengths = edges.create_dataset("value", (0, 3), np.float32, **cell)
-            edges["step"], edges["time"] = step, time
-            angles = f.create_dataset("cell_angles", (0, 3), np.float32, **cell)
-            lengths.attrs["unit"], lengths.attrs["units"] = "nm", np.bytes_("nanometers")
-            angles.attrs["units"] = np.bytes_("degrees")
-            f["cell_lengths"] = lengths
+    box = f["particles/trajectory"].create_group("box")
+    box.attrs["dimension"] = np.int32(3)
+    box.attrs["boundary"] = np.array(["none" if target.box is None else "periodic"] * 3, "S8")
+    if target.box is not None:
+        cell = {"maxshape": (None, 3), "chunks": (_ENTRIES_PER_CHUNK, 3), "fillvalue": np.nan}
+        edges = box.create_group("edges")
+        lengths = edges.create_dataset("value", (0, 3), np.float32, **cell)
+        edges["step"], edges["time"] = step, time
+        angles = f.create_dataset("cell_angles", (0, 3), np.float32, **cell)
+        lengths.attrs["unit"], lengths.attrs["units"] = "nm", np.bytes_("nanometers")
+        angles.attrs["units"] = np.bytes_("degrees")
+        f["cell_lengths"] = lengths
 
-        f.create_dataset("topology", data=np.array([topology_json(target.system, len(target.replica_ids))]))
-        f.create_dataset("parameters/replica_ids", data=np.array(target.replica_ids, np.int64))
-        for name, text in {"conventions": "Pande", "conventionVersion": "1.1", "program": "mdflash"}.items():
-            f.attrs[name] = np.bytes_(text)
-    return image.getvalue()
+    f.create_dataset("topology", data=np.array([topology_json(target.system, len(target.replica_ids))]))
+    f.create_dataset("parameters/replica_ids", data=np.array(target.replica_ids, np.int64))
+    for name, text in {"conventions": "Pande", "conventionVersion": "1.1", "program": "mdflash"}.items():
+        f.attrs[name] = np.bytes_(text)
 
 
 def _short(ids: Sequence[int]) -> str:
@@ -116,29 +90,27 @@ def _short(ids: Sequence[int]) -> str:
 
 
 class Hdf5Writer(FrameWriter):
-    """Writes `<system>.h5`; see the module for the layout.
-
-    Other programs may read it meanwhile with `h5py.File(path, "r", swmr=True)`.
-    """
+    """Writes `<system>.h5`; see the module for the layout. Other programs may read it meanwhile."""
 
     scale = NM_PER_ANGSTROM
 
     def __init__(self, target: Target, frames: int) -> None:
         super().__init__(target, frames)
         self.path = hdf5_path(target.folder, target.system.name)
-        with _hdf5_errors(self.path):
-            self._file = h5py.File(self.path, "r+", **_OPEN)
+        with hdf5_errors(self.path):
+            self._file = h5py.File(self.path, "r+", **OPEN)
             self._file.swmr_mode = True
             position = self._file[_POSITION]
             self._value, self._time, self._step = position["value"], position["time"], position["step"]
             self._edges = self._file.get("cell_lengths")
             self._angles = self._file.get("cell_angles")
+        admit_readers(self.path, self.path.stat().st_size)
 
     @classmethod
     def create(cls, target: Target) -> Hdf5Writer:
         path = hdf5_path(target.folder, target.system.name)
         refuse_existing(path)
-        atomic_write(path, _empty_file(target))
+        create(path, partial(_lay_out, target=target))
         return cls(target, 0)
 
     @classmethod
@@ -165,7 +137,7 @@ class Hdf5Writer(FrameWriter):
     def _write(self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]) -> None:
         first, last = self.frames, self.frames + len(steps)
         self._reserve(last)
-        with _hdf5_errors(self.path):
+        with hdf5_errors(self.path):
             columns: list[tuple[h5py.Dataset, Any]] = [(self._value, positions.reshape(len(steps), -1, 3))]
             if self.target.box is not None:
                 columns += [(self._edges, np.array(self.target.box) * self.scale), (self._angles, 90.0)]
@@ -178,27 +150,18 @@ class Hdf5Writer(FrameWriter):
         sync_file(self.path)
 
     def _reserve(self, frames: int) -> None:
-        """Claim the disk space of the frames up to `frames` before the library needs it.
-
-        A write that fails inside HDF5 leaves it unable to close the file, and it crashes at exit.
-        """
+        """Claim the disk space of the frames up to `frames`."""
         block, rows = self.target.block, self._value.shape[1]
         new = -(-frames // block) - -(-self.frames // block)
-        need = new * block * rows * 12 + _METADATA_BYTES + 64 * len(self.target.replica_ids)
-        end = self._file.id.get_filesize()  # as the library sees it, whatever was claimed behind it
-        with storage_errors(self.path), self.path.open("r+b") as file:
-            try:
-                reserve(file.fileno(), end, need)
-            except OSError:
-                file.truncate(end)
-                raise
+        need = new * block * rows * 12 + METADATA_BYTES + 64 * len(self.target.replica_ids)
+        claim(self._file, self.path, need)
 
     def close(self) -> None:
         if self._file:
             try:
                 super().close()
             finally:
-                with _hdf5_errors(self.path):
+                with hdf5_errors(self.path):
                     self._file.close()
                 trim(self.path)
 
@@ -238,11 +201,11 @@ def reading(path: Path) -> Iterator[h5py.File]:
 def cut(path: Path, frames: int) -> bool:
     """Shorten every dataset of an unlocked file to `frames`; says whether there was anything to cut."""
     names = [f"{_POSITION}/{name}" for name in ("step", "time", "value")] + ["cell_lengths", "cell_angles"]
-    with _hdf5_errors(path):
+    with hdf5_errors(path):
         with h5py.File(path, "r", locking="best-effort") as f:
             long = [name for name in names if name in f and f[name].shape[0] != frames]
         if long:
-            with h5py.File(path, "r+", **_OPEN) as f:
+            with h5py.File(path, "r+", **OPEN) as f:
                 for name in long:
                     f[name].resize(frames, axis=0)
     return bool(long)

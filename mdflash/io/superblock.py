@@ -1,8 +1,9 @@
-"""Mend the head of an HDF5 file whose writer was killed: what `h5clear --status --increment` does.
+"""The head of an HDF5 file that is being written, or whose writer was killed.
 
-Such a file stays marked "open for writing", which every reader refuses, and its superblock still holds the
-end of file of the moment it was opened. A writer that trusted this address would put new data over the frames
-behind it. Both are mended here; nothing else in the file is touched.
+The library marks such a file "open for writing", which every reader but those of SWMR refuses, and leaves in its
+superblock the end of file of the moment it was opened: readers refuse what lies behind it, and a writer that trusted
+it would put new data over the last frames. `admit_readers` keeps both right while a file is written. `mend` does so
+after a kill, as `h5clear --status --increment` does. Nothing else in the file is touched.
 
 Format: HDF5 File Format Specification 3.0, section II.A, superblock versions 2 and 3.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from mdflash.errors import StorageError
 from mdflash.io.files import storage_errors
@@ -53,6 +55,30 @@ def lookup3(data: bytes) -> int:
     return b
 
 
+def admit_readers(path: Path, end: int) -> None:
+    """Let any reader open a file while a writer in SWMR mode appends to it within the first `end` bytes.
+
+    Such a writer puts nothing on the disk that points to what is not there yet, so a reader that comes at any moment
+    sees a whole file: what was flushed before. The mark only keeps out a second writer, which is the lock's business.
+
+    Raises:
+        StorageError: not readable or not writable.
+    """
+    with storage_errors(path), path.open("r+b") as file:
+        fields = list(_SUPERBLOCK.unpack(file.read(_SUPERBLOCK.size)))
+        if os.fstat(file.fileno()).st_size < end:
+            file.truncate(end)
+        _rewrite(file, fields, end)
+
+
+def _rewrite(file: BinaryIO, fields: list[Any], end: int) -> None:
+    """Write the superblock without the mark, and with another end of file."""
+    fields[4], fields[7] = 0, end
+    head = _SUPERBLOCK.pack(*fields)[:-4]
+    file.seek(0)
+    file.write(head + struct.pack("<I", lookup3(head)))
+
+
 def mend(path: Path) -> bool:
     """Make a file that was killed while written readable and writable again; says whether it had to.
 
@@ -74,11 +100,8 @@ def mend(path: Path) -> bool:
             if size < end:
                 raise StorageError(f"{path}: is {size} bytes long, but was {end} when it was closed; copy it again")
             return False
-        fields[4], fields[7] = 0, max(size, end)
-        mended = _SUPERBLOCK.pack(*fields)[:-4]
-        file.truncate(fields[7])
-        file.seek(0)
-        file.write(mended + struct.pack("<I", lookup3(mended)))
+        file.truncate(max(size, end))
+        _rewrite(file, fields, max(size, end))
         file.flush()
         os.fsync(file.fileno())
     return True

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-import numpy as np
-
 from mdflash.errors import InputError
 from mdflash.extras import require
 from mdflash.openmm.reference import Reference
@@ -52,12 +50,12 @@ class Computation:
             evaluator = self._evaluator or self._load()
             # `_value` is the array in OpenMM's own units, here nm
             positions = state.getPositions(asNumpy=True)._value * _ANGSTROMS
-            box = _edges(state.getPeriodicBoxVectors(asNumpy=True)._value) if self._reference.periodic else None
+            box = _edges(state.getPeriodicBoxVectors()._value) if self._reference.periodic else None
             energy, forces = evaluator(positions, box)
         except Exception as error:
             raise RuntimeError(_remember(error, state.getStepCount())) from error
         forces *= _FORCE
-        return float(energy.sum()) * _ENERGY, forces
+        return sum(energy.tolist()) * _ENERGY, forces
 
     def _load(self) -> Evaluator:
         from mdflash.evaluator import Evaluator
@@ -81,14 +79,15 @@ def restore(text: str) -> Computation:
     return _alive.get(text) or Computation(Reference.from_text(text))
 
 
-def _edges(vectors: FloatArray) -> tuple[float, float, float]:
-    """Edges in Å of a box whose vectors [3, 3] are in nm."""
-    if np.count_nonzero(vectors - np.diag(np.diagonal(vectors))):
+def _edges(vectors: Any) -> tuple[float, float, float]:
+    """Edges in Å of a box whose three vectors are in nm."""
+    a, b, c = vectors
+    if any((a[1], a[2], b[0], b[2], c[0], c[1])):
         raise InputError(
-            f"mdflash knows rectangular periodic boxes only; this one has the vectors {vectors.tolist()} nm"
+            "mdflash knows rectangular periodic boxes only; this one has the vectors "
+            f"{[list(vector) for vector in vectors]} nm"
         )
-    x, y, z = (np.diagonal(vectors) * _ANGSTROMS).tolist()
-    return x, y, z
+    return a[0] * _ANGSTROMS, b[1] * _ANGSTROMS, c[2] * _ANGSTROMS
 
 
 def _remember(error: Exception, step: int) -> str:

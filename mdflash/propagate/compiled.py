@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -155,20 +155,21 @@ class Crew:
         faster, slower = sorted((1, most), key=self._seconds.__getitem__)
         return slower if self._blocks % self.RETRY == 0 else faster
 
-    def time(self, kernel: Callable[..., None], steps: int) -> Callable[..., None]:
+    def time(self, kernel: Callable[..., Any], steps: int) -> Callable[..., Any]:
         """`kernel` with the threads to use, timed where it makes steps."""
         most = numba.get_num_threads()
 
-        def timed(*arguments: object) -> None:
+        def timed(*arguments: object) -> Any:
             threads = self.choose(most) if steps else most
             numba.set_num_threads(threads)
             began = time.perf_counter()
             try:
-                kernel(*arguments)
+                result = kernel(*arguments)
             finally:
                 numba.set_num_threads(most)
             if steps:
                 self._seconds[threads] = (time.perf_counter() - began) / steps
+            return result
 
         return timed
 

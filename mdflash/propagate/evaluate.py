@@ -23,13 +23,12 @@ def _evaluation(team: bool) -> Any:
     @njit(cache=True, error_model="numpy", nogil=True)
     def evaluate(
         listed, nonbonded, networks, system, skin, box, start, neighbor, own_start, own_neighbor, built_at, pairs, work,
-        x, f, energy, needed,
+        x, f, energy,
     ):  # fmt: skip
         """Overwrite f [N, 3] with the forces at x, energy [1] with the energy; NaN where x or f is not finite.
 
-        Where a list needs more room than there is, nothing is evaluated and needed [1] says how much; else it is 0.
+        Returns 0; or, where a list needs more room than there is and nothing was evaluated, the pairs it needs.
         """
-        needed[0] = 0
         row = nonbonded.first[system] + system
         rows = slice(row, row + x.shape[0] + 1)
         if moved_too_far(x, built_at, skin):
@@ -46,8 +45,7 @@ def _evaluation(team: bool) -> Any:
                     own_start, own_neighbor,
                 )  # fmt: skip
             if max(count, own_count) > neighbor.shape[0]:
-                needed[0] = max(count, own_count)
-                return
+                return max(count, own_count)
             built_at[:] = x
         f[:] = 0.0
         total = add_listed(listed, system, x, f)
@@ -63,37 +61,52 @@ def _evaluation(team: bool) -> Any:
                 if not np.isfinite(x[i, k] + f[i, k]):
                     total = np.nan
         energy[0] = total
+        return 0
 
     return evaluate
 
 
-evaluate_one = _evaluation(team=False)
-evaluate_one_together = _evaluation(team=True)
+_alone = _evaluation(team=False)
+_together = _evaluation(team=True)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def evaluate_one(kept, x, f, energy):
+    """One replica by one thread; `kept` holds the other arguments of the evaluation."""
+    return _alone(*kept.arguments, x, f, energy)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def evaluate_one_together(kept, x, f, energy):
+    """As `evaluate_one`, by all threads."""
+    return _together(*kept.arguments, x, f, energy)
 
 
 @njit(cache=True, error_model="numpy")
 def _with_own_arrays(
-    listed, nonbonded, networks, skin, box, start, neighbor, own_start, own_neighbor, built_at, x, f, energy, needed
+    listed, nonbonded, networks, skin, box, start, neighbor, own_start, own_neighbor, built_at, x, f, energy
 ):
     pairs = None if networks is None else make_pairs(networks, 0, own_neighbor.shape[0])
     work = None if networks is None else make_work(networks, 0, x.shape[0])
-    evaluate_one(
+    return _alone(
         listed, nonbonded, networks, 0, skin, box, start, neighbor, own_start, own_neighbor, built_at, pairs, work,
-        x, f, energy, needed,
+        x, f, energy,
     )  # fmt: skip
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
 def evaluate_each(
     distance, angle_cosine, angle, dihedral, nonbonded, networks, skin, box,
-    start, neighbor, own_start, own_neighbor, built_at, x, f, energy, needed,
+    start, neighbor, own_start, own_neighbor, built_at, x, f, energy,
 ):  # fmt: skip
-    """`evaluate_one` for every replica of system 0, each by one thread; lists are [R, ...], energy and needed [R]."""
+    """`evaluate_one` for every replica of system 0, each by one thread; lists are [R, ...], energy is [R]."""
+    needed = np.empty(energy.shape[0], np.int64)
     for r in prange(energy.shape[0]):
         listed = Listed(distance, angle_cosine, angle, dihedral)  # a parallel loop takes no nested tuples
         n = built_at.shape[1]
         rows = slice(r * n, (r + 1) * n)
-        _with_own_arrays(
+        needed[r] = _with_own_arrays(
             listed, nonbonded, networks, skin, box, start[r], neighbor[r], own_start[r], own_neighbor[r], built_at[r],
-            x[rows], f[rows], energy[r : r + 1], needed[r : r + 1],
+            x[rows], f[rows], energy[r : r + 1],
         )  # fmt: skip
+    return needed.max()

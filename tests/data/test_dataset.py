@@ -119,6 +119,33 @@ def test_a_killed_writer_goes_on(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("limit", [3_000, 50_000, 400_000])
+def test_a_file_that_may_not_grow_is_named_and_the_process_ends_in_order(tmp_path: Path, limit: int) -> None:
+    """HDF5 crashes at exit when a write failed inside it."""
+    file = tmp_path / "000.h5"
+    script = f"""
+        import resource, sys, numpy as np
+        from pathlib import Path
+        from mdflash.data.trajectory import TrajectoryWriter
+        from mdflash.errors import StorageError
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+        x = np.random.default_rng(8).normal(0, 5, ({N}, 3))
+        try:
+            with TrajectoryWriter(Path({str(file)!r}), {N}, seed=8, aggregation="basic") as writer:
+                for k in range(20_000):
+                    writer.append(x, 0.1 * k * x, 300.0, 0.5 * (k + 1))
+        except StorageError as error:
+            sys.exit(str(error))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=ENV, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"{file}: File too large\n")
+    if file.exists():
+        kept = open_trajectory(file, "x")
+        assert (kept.n_frames > 0) == (limit == 400_000)
+        fill(file, kept.n_frames + 300, seed=8, first=kept.n_frames)
+        assert open_trajectory(file, "x").n_frames == kept.n_frames + 300
+
+
 def test_a_file_that_is_being_written_can_be_read(tmp_path: Path) -> None:
     file = tmp_path / "000.h5"
     with TrajectoryWriter(file, N, seed=1, aggregation="basic") as writer:

@@ -22,6 +22,7 @@ from mdflash.io.files import append_at, atomic_write
 from mdflash.io.log import LogWriter
 from mdflash.io.read import read_frames
 from mdflash.io.repair import repair_file
+from mdflash.io.superblock import mend
 from mdflash.io.writer import writer_class
 
 from .conftest import TOLERANCE, expected, files_of, fill, new_writer
@@ -40,11 +41,11 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 kB."""
+    """A file system of 600 kB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("mounting a small tmpfs needs root")
@@ -73,9 +74,11 @@ def check_and_go_on(format, target, frames) -> None:
 
 def test_a_file_that_may_not_grow(format, target):
     writer = new_writer(format, target)
-    with no_file_larger_than({"hdf5": 250_000, "xtc": 30_000, "dcd": 30_000}[format]):
+    with no_file_larger_than({"hdf5": 400_000, "xtc": 30_000, "dcd": 30_000}[format]):
         frames, error = fill_until_refused(writer)
         assert "pep" in str(error) and "File too large" in str(error)
+        if format == "hdf5":
+            assert not mend(target.folder / "pep.h5"), "other readers find a whole file"
         with pytest.raises(StorageError):
             writer.flush()
         with pytest.raises(StorageError):
@@ -86,7 +89,7 @@ def test_a_file_that_may_not_grow(format, target):
 
 def test_a_block_that_failed_can_be_written_again(format, target):
     writer = new_writer(format, target)
-    with no_file_larger_than({"hdf5": 250_000, "xtc": 30_000, "dcd": 30_000}[format]):
+    with no_file_larger_than({"hdf5": 400_000, "xtc": 30_000, "dcd": 30_000}[format]):
         frames, _ = fill_until_refused(writer)
     writer.flush()
     kept = writer.frames

@@ -189,7 +189,7 @@ def test_a_torn_run_is_mended(run, format):
     assert "log.csv: dropped 12 bytes of an incomplete row at the end; 1 rows" in text
     assert "events.jsonl: dropped 9 bytes of an incomplete event at the end; 1 events" in text
     if format == "hdf5":
-        assert "pep.h5: unlocked it" in text and "12 frames" in text  # a block of 4 was full
+        assert "pep.h5: healthy" in text and "12 frames" in text  # a block of 4 was full
     else:
         assert f"{torn.name}: dropped" in text and "10 frames" in text
     assert command(repair, torn).split(": ", 1)[1].startswith("healthy")

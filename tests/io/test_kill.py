@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from mdflash.errors import StorageError
 from mdflash.io.events import EventLog, read_events
+from mdflash.io.hdf5 import complete_frames, reading
 from mdflash.io.log import LogWriter
 from mdflash.io.read import read_frames
 from mdflash.io.repair import repair_file
@@ -100,16 +102,36 @@ def test_killed_while_being_created(format, target, tmp_path):
                 assert format == "dcd" and "is not a" in str(error)
 
 
-def test_a_killed_hdf5_file_opens_everywhere_after_the_repair(target):
-    """... and the new frames do not land on the old ones: the end of file was stale too."""
-    path = target.folder / "pep.h5"
+def left_marked(path, target):
+    """A file that is marked "open for writing", as the library leaves it: the writer was killed as it opened it."""
+
+    def work(report):
+        file = h5py.File(path, "r+", libver=("v110", "v110"))
+        file.swmr_mode = True
+        report(0)
+        time.sleep(60)
+
     new_writer("hdf5", target).close()
-    run_and_kill(lambda report: write_on(writer_class("hdf5").resume(target, 0), report), 0.05)
+    run_and_kill(work, 0.0)
     with pytest.raises(OSError), h5py.File(path, "r"):
         pass
-    readable = len(read_frames(path, 4))
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_killed_hdf5_file_opens_everywhere(target, marked):
+    """... and the new frames do not land on the old ones: the library leaves a stale end of file."""
+    path = target.folder / "pep.h5"
+    if marked:
+        left_marked(path, target)
+    else:
+        new_writer("hdf5", target).close()
+        run_and_kill(lambda report: write_on(writer_class("hdf5").resume(target, 0), report), 0.05)
+        with h5py.File(path, "r") as f:
+            assert len(f["coordinates"]) > 0
+    with reading(path) as f:
+        readable = complete_frames(f)
     repaired = repair_file(path)
-    assert "unlocked" in repaired.done and repaired.kept == readable
+    assert ("unlocked" in repaired.done) == marked and repaired.kept == readable
     with h5py.File(path, "r+") as f:
         assert f["coordinates"].shape[0] == readable
     writer = writer_class("hdf5").resume(target, readable)

@@ -1,8 +1,6 @@
 """Every file that mdflash writes, in the readers of MDTraj, MDAnalysis and OpenMM: finished, running, and mended.
 
-What is read while a run writes it is read in another process, as a user would. XTC and DCD open everywhere at any time.
-HDF5 marks a file that is being written, and neither MDTraj nor MDAnalysis can open one: `mdflash.open_run` can, which
-tests/test_open_run.py shows.
+What is read while a run writes it is read in another process, as a user would.
 """
 
 from __future__ import annotations
@@ -71,11 +69,32 @@ def test_finished_and_running(format: str, target: Target, tmp_path: Path) -> No
     writer = new_writer(format, target)
     fill(writer, 0, 6)
     writer.flush()
-    if format != "hdf5":
-        check(format, target, top, 6)
+    check(format, target, top, 6)
     fill(writer, 6, 9)
     writer.close()
     check(format, target, top, 9)
+
+
+READ_OFTEN = """
+import sys, h5py, numpy
+for _ in range(60):
+    with h5py.File(sys.argv[1], "r") as f:  # plainly, as MDTraj and MDAnalysis do
+        steps = f["particles/trajectory/position/step"][:]
+        assert numpy.isfinite(f["coordinates"][:len(steps)]).all()
+print(len(steps))
+"""
+
+
+def test_an_hdf5_file_is_whole_at_any_moment(target: Target) -> None:
+    writer = new_writer("hdf5", target)
+    fill(writer, 0, 4)
+    path = target.folder / "pep.h5"
+    reader = subprocess.Popen([sys.executable, "-c", READ_OFTEN, str(path)], stdout=subprocess.PIPE, text=True)
+    while reader.poll() is None:
+        fill(writer, writer.frames, writer.frames + 4)
+    assert reader.returncode == 0
+    assert 4 < int(reader.communicate()[0]) <= writer.frames
+    writer.close()
 
 
 def test_killed_and_mended(format: str, target: Target, tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Disk space for HDF5 files that grow, claimed before the library needs it.
+
+A write that fails inside HDF5 leaves it unable to close the file, and it crashes at exit. So files are made in memory
+(`create`), and what could fail later is tried here first (`claim`).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mdflash.errors import StorageError
+from mdflash.io.files import atomic_write, free_bytes, reserve, size_text, storage_errors
+from mdflash.io.superblock import admit_readers
+
+if TYPE_CHECKING:
+    import h5py
+
+OPEN: Final[dict[str, Any]] = {"libver": ("v110", "v110"), "locking": "best-effort"}
+"""How files that others may read meanwhile are opened."""
+METADATA_BYTES: Final = 128_000
+"""Enough for the indices of the chunks of a block of frames, and for the next chunks of its series of numbers."""
+_SMALLEST_FREE: Final = 1_000_000
+
+
+@contextmanager
+def hdf5_errors(path: Path) -> Iterator[None]:
+    """The library reports a full disk as OSError or RuntimeError, often without its number; make it a StorageError.
+
+    Raises:
+        StorageError: names the file and what to do.
+    """
+    try:
+        with storage_errors(path):
+            yield
+    except (RuntimeError, StorageError) as error:
+        with suppress(OSError):
+            free = free_bytes(path.parent)
+            if free < _SMALLEST_FREE:
+                raise StorageError(
+                    f"{path}: the disk is full ({size_text(free)} free); make room and run the same command again"
+                ) from error
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{path}: HDF5 cannot write: {error}") from error
+
+
+def create(path: Path, fill: Callable[[h5py.File], None]) -> None:
+    """Write the file that `fill` makes of an empty one.
+
+    Raises:
+        StorageError: it cannot be written; nothing is left behind.
+    """
+    import h5py
+
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=OPEN["libver"]) as file:
+        fill(file)
+    atomic_write(path, image.getvalue())
+
+
+def claim(file: h5py.File, path: Path, need: int) -> None:
+    """Claim `need` bytes behind the end of a file open for writing, and count them as its own for whoever reads it.
+
+    As much again is claimed for the next time: a reader asks for the length of the file first and then for what counts,
+    and the first may not be less.
+
+    Raises:
+        StorageError: there is not so much space; the file is as it was.
+    """
+    end = file.id.get_filesize()  # as the library sees it, whatever was claimed behind it
+    with storage_errors(path), path.open("r+b") as disk:
+        try:
+            reserve(disk.fileno(), end, 2 * need)
+        except OSError:
+            admit_readers(path, end)
+            disk.truncate(end)
+            raise
+    admit_readers(path, end + need)
