@@ -23,10 +23,11 @@ from mdflash.errors import MdflashError
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes resident at most: with everything imported, and until the end of the run."""
+    """Bytes resident at most: with everything imported, and until the end of the run; and bytes on the GPU, if any."""
 
     imports: int
     run: int
+    gpu: int | None = None
 
     @property
     def above_imports(self) -> int:
@@ -65,6 +66,8 @@ def measure_memory(file: Path, overrides: list[str], steps: int) -> Memory:
 
 
 def _child(file: str, steps: int, overrides: list[str]) -> None:
+    import torch
+
     import mdflash.run  # noqa: F401  (everything that a run imports)
     from mdflash.config.load import load_run
     from mdflash.prepare import prepare
@@ -73,7 +76,9 @@ def _child(file: str, steps: int, overrides: list[str]) -> None:
     simulation = prepare(load_run(file, overrides).with_seed()).simulation()
     simulation.draw_velocities()
     simulation.run(steps)
-    print(json.dumps({"imports": imports, "run": peak_bytes()}))
+    gpu = simulation.gpu
+    on_gpu = None if gpu is None or gpu.type == "cpu" else torch.cuda.max_memory_allocated(gpu)
+    print(json.dumps({"imports": imports, "run": peak_bytes(), "gpu": on_gpu}))
 
 
 if __name__ == "__main__":
