@@ -78,7 +78,7 @@ def _moved(x, v, a, noise, thermal, dt, half, c, fluctuation, drift, spread, COD
     return x, v
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def before_force(
     x, v, f, mass, kT, replica, origin, replica_id, failed, step, constants, seed, n,
     CODE: tl.constexpr, BLOCK: tl.constexpr,
@@ -119,7 +119,7 @@ def before_force(
         tl.store(v + at, v_, mask=alive)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beads"])
 def collect(
     prior_forces, prior_energy, shares, bead_offset, f, energy, failed, step, beads,
     SLICES: tl.constexpr, BLOCK: tl.constexpr,
