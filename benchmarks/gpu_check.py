@@ -85,7 +85,7 @@ def run_section(name: str, options: argparse.Namespace, seconds: float, environm
         part = Path(folder) / "part.json"
         command = [
             sys.executable, str(HERE / "gpu_sections.py"), name, "--part", str(part),
-            "--reference", str(options.reference), "--seconds", str(options.seconds),
+            "--reference", str(options.reference.resolve()), "--seconds", str(options.seconds),
             "--deadline", str(time.time() + 0.95 * seconds),
         ]  # fmt: skip
         began = time.monotonic()

@@ -23,16 +23,12 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-TIMESTEP = 0.004
-SKIN = 2.0
-FOLDED, EXTENDED = 0.029, 0.006
-"""Beads/Å^3 of the systems that are made: about 160 and 50 neighbours within 15 Å."""
 
 
 def arguments() -> argparse.Namespace:
@@ -54,8 +50,10 @@ if OPTIONS.interpret:
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from gpu_cases import SKIN, TIMESTEP, Case, Systems  # noqa: E402
 
-DEVICE = "cpu" if OPTIONS.interpret else "cuda"
+SYSTEMS = Systems(OPTIONS.reference, OPTIONS.interpret)
+DEVICE = SYSTEMS.device
 
 
 class Notes:
@@ -113,7 +111,7 @@ def machine() -> None:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "missing"
-    NOTES.set(versions=versions, cores=os.cpu_count(), real_models=real(), device=platform.processor() or "CPU")
+    NOTES.set(versions=versions, cores=os.cpu_count(), real_models=SYSTEMS.real(), device=platform.processor() or "CPU")
     print(f"  {versions}", flush=True)
     for module in ("triton", "mdflash.run", "mdflash.propagate.on_gpu", "mdflash.cli.app", "tests.gpu.batches"):
         NOTES.attempt(f"import {module}", functools.partial(_import, module))
@@ -154,120 +152,6 @@ def ceilings() -> None:
               copy_GB_per_s=bandwidth, fp32_matmul_TFLOP_per_s=rate)  # fmt: skip
 
 
-# --- systems
-
-
-@dataclass(frozen=True)
-class Case:
-    """A batch: layout, potentials, network, start positions [B, 3] Å, box edges in Å or None."""
-
-    layout: Any
-    terms: Sequence[Any]
-    network: Any
-    x: np.ndarray
-    box: tuple[float, float, float] | None = None
-
-    def times(self, replicas: int) -> Case:
-        """Replicas of a case of one; potentials know nothing of their number."""
-        from mdflash.state import Layout
-
-        return replace(self, layout=Layout(self.layout.systems, (replicas,)), x=np.tile(self.x, (replicas, 1)))
-
-
-def real() -> bool:
-    """Whether the reference models are at hand."""
-    return not OPTIONS.interpret and (OPTIONS.reference / "mlcg").is_dir()
-
-
-def hyper(width: int = 128, filters: int = 128, blocks: int = 4, basis: int = 64) -> Any:
-    from mdflash.potentials.schnet.network import Hyperparameters
-
-    if OPTIONS.interpret:
-        return Hyperparameters(cutoff=15.0, types=25, features=16, filters=16, blocks=2, basis_size=16,
-                               filter_hidden=(16,), output=(16,))  # fmt: skip
-    return Hyperparameters(cutoff=15.0, types=25, features=width, filters=filters, blocks=blocks, basis_size=basis)
-
-
-@functools.cache
-def described(name: str) -> Any:
-    """A `cases.Case`: "folded", "extended", "chignolin", or the number of beads of `large`."""
-    import cases
-
-    if name.isdigit():
-        return cases.large(int(name))
-    if name == "chignolin":
-        return cases.chignolin(OPTIONS.reference)
-    return cases.homeodomain(OPTIONS.reference)[name == "extended"]
-
-
-@functools.cache
-def one(name: str) -> Case:
-    """One replica of a case, the real model where it is at hand."""
-    from gpu_systems import synthetic
-
-    from mdflash.potentials.build import build_potential
-    from mdflash.potentials.schnet.potential import SchNetPotential
-    from mdflash.state import Layout
-
-    if not real() and not name.isdigit():
-        if name == "chignolin":
-            return Case(*synthetic(5 if OPTIONS.interpret else 10, hyper(256, 128, 3, 33), 1, FOLDED))
-        beads, density = 7 if OPTIONS.interpret else 269, EXTENDED if name == "extended" else FOLDED
-        return Case(*synthetic(beads, hyper(), 1, density))
-    case = described(name)
-    layout = Layout((case.system,), (1,))
-    terms = list(build_potential([case.forcefield], layout).terms)
-    network = next(t for t in terms if isinstance(t, SchNetPotential)).networks[0]
-    return Case(layout, terms, network, relaxed(case, layout, terms) if name == "extended" else case.start, case.box)
-
-
-def relaxed(case: Any, layout: Any, terms: Sequence[Any]) -> np.ndarray:
-    """Start positions on which no prior pulls hard: the extended chain is drawn, not sampled."""
-    from mdflash.engine import Engine
-    from mdflash.gpu import find_gpu
-    from mdflash.integrators.langevin import LangevinMiddle
-    from mdflash.potentials.base import SumPotential
-    from mdflash.potentials.schnet.potential import SchNetPotential
-    from mdflash.state import State
-
-    priors = SumPotential([t for t in terms if not isinstance(t, SchNetPotential)])
-    scheme, state = LangevinMiddle(TIMESTEP, 1.0), State.at(layout, case.start, 300.0)
-    engine = Engine(layout, priors, state, scheme, seed=1, gpu=find_gpu())
-    engine.minimize(500)
-    found: np.ndarray = engine.state.positions.numpy()
-    return found
-
-
-@functools.cache
-def tables_of(network: Any) -> dict[int, Any]:
-    """As a run makes them."""
-    from mdflash.potentials.schnet.flash import TABLE_ERROR
-    from mdflash.potentials.schnet.tables import filter_tables, tabulate
-
-    tables = tabulate(network, 64) if OPTIONS.interpret else filter_tables(network, TABLE_ERROR["fp32"])
-    return {id(network): tables}
-
-
-def propagator(case: Case, precision: str, exact: bool = False, graphs: bool = True, tiles: Any = None) -> Any:
-    """(CudaPropagator, State), evaluated."""
-    from mdflash.integrators.langevin import LangevinMiddle
-    from mdflash.potentials.schnet.triton.network import TILES
-    from mdflash.propagate.cuda import CudaPropagator
-    from mdflash.state import State
-
-    carrier = CudaPropagator(
-        case.layout, case.terms, LangevinMiddle(TIMESTEP, 1.0), 2026, SKIN, False, case.box,
-        tables=None if exact else tables_of(case.network), precision=precision, device=DEVICE,  # type: ignore[arg-type]
-        graphs=graphs, tiles=tiles or TILES,
-    )  # fmt: skip
-    state = State.at(case.layout, case.x, 300.0, case.box)
-    rng = np.random.default_rng(1)
-    spread = np.sqrt(0.0019872 * 300.0 * 418.4 / case.layout.masses.numpy())[:, None]
-    state.velocities.copy_(torch.from_numpy(spread * rng.normal(size=(case.layout.n_beads, 3))))
-    carrier.evaluate(state)
-    return carrier, state
-
-
 def synchronize() -> None:
     if DEVICE == "cuda":
         torch.cuda.synchronize()
@@ -285,19 +169,19 @@ def graphs() -> None:
 
 def same_bits(precision: str) -> None:
     steps = 3 if OPTIONS.interpret else 40
-    many = one("folded").times(3)
+    many = SYSTEMS.one("folded").times(3)
     ends = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # "no CUDA graphs here"
         for name, with_graphs, blocks in (
             ("graph", True, (steps,)), ("eager", False, (steps,)), ("split", True, (1, steps - 1)),
         ):  # fmt: skip
-            carrier, state = propagator(many, precision, graphs=with_graphs)
+            carrier, state = SYSTEMS.propagator(many, precision, graphs=with_graphs)
             for block in blocks:
                 carrier.advance(state, block)
             ends[name] = state
-        alone, own = propagator(one("folded"), precision)
-        own.velocities.copy_(propagator(many, precision)[1].velocities[: len(own.velocities)])
+        alone, own = SYSTEMS.propagator(SYSTEMS.one("folded"), precision)
+        own.velocities.copy_(SYSTEMS.propagator(many, precision)[1].velocities[: len(own.velocities)])
         alone.advance(own, steps)
     x = {name: state.positions for name, state in ends.items()}
     for what, good in {
@@ -312,7 +196,7 @@ def same_bits(precision: str) -> None:
 def no_step_waits() -> None:
     """40 steps with PyTorch's detector of synchronisations on, as a graph and one by one."""
     for with_graphs in (True, False):
-        carrier, state = propagator(one("folded").times(2), "fp32", graphs=with_graphs)
+        carrier, state = SYSTEMS.propagator(SYSTEMS.one("folded").times(2), "fp32", graphs=with_graphs)
         carrier.advance(state, 2 if OPTIONS.interpret else 40)  # compiled and captured
         if DEVICE == "cuda":
             torch.cuda.set_sync_debug_mode("error")
@@ -333,10 +217,10 @@ BARS = {("fp64", False): 1e-5, ("fp64", True): 1e-9, ("fp32", False): 1e-5, ("fp
 
 def errors() -> None:
     """Relative force and energy errors of the network, by precision and kind of filter, on jittered start frames."""
-    for name, case in (("1enh-5b folded", one("folded").times(2)), ("1enh-5b extended", one("extended").times(2)),
-                       ("chignolin-ca", one("chignolin").times(8))):  # fmt: skip
-        NOTES.attempt(name, functools.partial(network_errors, name, case))
-    NOTES.attempt("priors", functools.partial(prior_errors, one("folded").times(2)))
+    names = (("1enh-5b folded", "folded", 2), ("1enh-5b extended", "extended", 2), ("chignolin-ca", "chignolin", 8))
+    for name, case, replicas in names:
+        NOTES.attempt(name, lambda n=name, c=case, r=replicas: network_errors(n, SYSTEMS.one(c).times(r)))  # type: ignore[misc]
+    NOTES.attempt("priors", functools.partial(prior_errors, SYSTEMS.one("folded").times(2)))
 
 
 def network_errors(name: str, case: Case) -> None:
@@ -372,7 +256,7 @@ def error_row(
 ) -> None:
     from mdflash.propagate.device import DeviceForces, DevicePotential
 
-    tables = None if exact else tables_of(case.network)
+    tables = None if exact else SYSTEMS.tables_of(case.network)
     forces = DeviceForces(case.layout, terms, tables, precision, SKIN, None, DEVICE)  # type: ignore[arg-type]
     found = DevicePotential(forces).energy_and_forces(positions, case.layout, None)
     error = float((found.forces - expected.forces).norm() / expected.forces.norm())
@@ -419,10 +303,10 @@ def run() -> None:
 
 def kill_and_resume(folder: Path) -> None:
     file = folder / "case" / "system.yaml"
-    if real():
-        described("chignolin").write(folder / "case")
+    if SYSTEMS.real():
+        SYSTEMS.described("chignolin").write(folder / "case")
     else:
-        tiny_case().write(folder / "case")
+        SYSTEMS.tiny_case().write(folder / "case")
     steps, every = (8, "8 fs") if OPTIONS.interpret else (60_000, "20 ps")
     own = ["interpreter.py"] if OPTIONS.interpret else ["-m", "mdflash"]
     common = [
@@ -453,7 +337,8 @@ def kill_and_resume(folder: Path) -> None:
     NOTES.row(killed, "killed" if killed else "it had finished before it could be killed", what="kill")
     done = subprocess.run(command("killed"), cwd=HERE, capture_output=True, text=True)
     again = done.returncode == 0 and "going on" in done.stdout
-    NOTES.row(again, f"the same command again ended with {done.returncode}", what="resume", output=(done.stdout + done.stderr)[-6000:])  # fmt: skip
+    text = (done.stdout + done.stderr)[-6000:]
+    NOTES.row(again, f"the same command again ended with {done.returncode}", what="resume", output=text)
     ends = [sorted((folder / name / "checkpoint").glob("*.npz"))[-1] for name in ("whole", "killed")]
     a, b = (np.load(end) for end in ends)
     names = [name for name in a.files if a[name].dtype.kind in "fiu"]
@@ -461,24 +346,6 @@ def kill_and_resume(folder: Path) -> None:
     NOTES.row(same, f"the last checkpoints hold {'the same' if same else 'DIFFERENT'} bits", what="same bits")
     logs = [(folder / name / "log.csv").read_bytes() for name in ("whole", "killed")]
     NOTES.row(logs[0] == logs[1], "log.csv is the same, byte by byte", what="same log", log=logs[0].decode()[:2000])
-
-
-def tiny_case() -> Any:
-    """A case of the interpreter's size, or one like chignolin where the real one is not at hand."""
-    import cases
-    from gpu_systems import chain, compact_walk, priors_for
-
-    from mdflash.forcefield import Network
-    from mdflash.potentials.schnet.network import SchNet
-    from mdflash.potentials.schnet.potential import schnet_weights
-
-    n = 5 if OPTIONS.interpret else 10
-    x = compact_walk(n, np.random.default_rng(n), FOLDED)
-    torch.manual_seed(0)
-    model = SchNet(hyper(256, 128, 3, 33))
-    model.output[-1].weight.data *= 0.02  # type: ignore[operator, union-attr]
-    network = Network("SchNet", "schnet", model.hyper.to_dict(), schnet_weights(model))
-    return cases.Case("tiny", replace(priors_for(x), networks=(network,)), chain(n), x)
 
 
 # --- bench
@@ -511,7 +378,7 @@ def benchmark(name: str, case: Case, precision: str, exact: bool = False, tiles:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
-    carrier, state = propagator(case, precision, exact, tiles=tiles)
+    carrier, state = SYSTEMS.propagator(case, precision, exact, tiles=tiles)
     rate, least = measured(lambda n: carrier.advance(state, n), OPTIONS.seconds)
     whole = time.perf_counter() - began
     replicas, beads = case.layout.n_replicas, case.layout.n_beads
@@ -555,10 +422,10 @@ def bench() -> None:
     for name, case, replicas, precision, exact in standard_set():
         NOTES.attempt(
             f"{name} {replicas} {precision}",
-            lambda n=name, c=case, r=replicas, p=precision, e=exact: benchmark(n, one(c).times(r), p, e),  # type: ignore[misc]
+            lambda n=name, c=case, r=replicas, p=precision, e=exact: benchmark(n, SYSTEMS.one(c).times(r), p, e),  # type: ignore[misc]
         )
     for replicas in (1,) if OPTIONS.interpret else (1, 8):
-        NOTES.attempt("plain torch", functools.partial(plain_torch, one("folded").times(replicas)))
+        NOTES.attempt("plain torch", functools.partial(plain_torch, SYSTEMS.one("folded").times(replicas)))
 
 
 def plain_torch(case: Case) -> None:
@@ -592,14 +459,14 @@ def plain_torch(case: Case) -> None:
 
 def large() -> None:
     """Cost per bead, and what it takes to build the lists by either way."""
-    for n in ("40",) if OPTIONS.interpret else ("1000", "10000", "100000"):
+    for n in ("216",) if OPTIONS.interpret else ("1000", "10000", "100000"):
         NOTES.attempt(f"lists {n}", functools.partial(lists, n))
         if not OPTIONS.interpret:
             NOTES.attempt(f"large {n}", functools.partial(large_steps, n))
 
 
 def large_steps(n: str) -> None:
-    benchmark(f"large {n}", one(n), "fp32")
+    benchmark(f"large {n}", SYSTEMS.one(n), "fp32")
 
 
 def lists(n: str) -> None:
@@ -607,11 +474,13 @@ def lists(n: str) -> None:
     from mdflash.propagate import device
     from mdflash.propagate.device import DeviceForces
 
-    case, found, times = one(n), [], {}
+    case, found, times = SYSTEMS.one(n), [], {}
+    terms = [t for t in case.terms if not OPTIONS.interpret or not hasattr(t, "networks")]
+    tables = None if OPTIONS.interpret else SYSTEMS.tables_of(case.network)
     usual = device.BOXES_FROM
     for way, least in (("boxes", 1), ("all pairs", 10**9)):
         device.BOXES_FROM = least
-        forces = DeviceForces(case.layout, case.terms, tables_of(case.network), "fp32", SKIN, case.box, DEVICE)
+        forces = DeviceForces(case.layout, terms, tables, "fp32", SKIN, case.box, DEVICE)
         forces.x.copy_(torch.from_numpy(case.x))
         forces.evaluate()
         found.append((forces._neighbor.clone(), forces._count.clone()))
@@ -649,7 +518,7 @@ def kernels() -> None:
 def by_kernel(name: str, replicas: int, precision: str) -> None:
     from torch.profiler import ProfilerActivity, profile
 
-    carrier, state = propagator(one(name).times(replicas), precision, graphs=False)
+    carrier, state = SYSTEMS.propagator(SYSTEMS.one(name).times(replicas), precision, graphs=False)
     carrier.advance(state, 5)
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as found:
         carrier.advance(state, 10)
@@ -668,7 +537,7 @@ def tune() -> None:
         for shape in tiles():
             NOTES.attempt(
                 str(shape),
-                lambda p=precision, t=shape: benchmark("1enh-5b folded", one("folded").times(many), p, tiles=t),  # type: ignore[misc]
+                lambda p=precision, t=shape: benchmark("1enh-5b folded", SYSTEMS.one("folded").times(many), p, tiles=t),  # type: ignore[misc]
             )
 
 

@@ -66,3 +66,8 @@ def describe(device: torch.device) -> str:
     if device.type == "cpu":
         return "CPU, kernels of the GPU through Triton's interpreter"
     return f"GPU {device.index}, {torch.cuda.get_device_name(device)}"
+
+
+def gpu_bytes(device: torch.device) -> int:
+    """The most that torch has had allocated on the GPU in this process."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else 0

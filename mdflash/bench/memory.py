@@ -66,10 +66,9 @@ def measure_memory(file: Path, overrides: list[str], steps: int) -> Memory:
 
 
 def _child(file: str, steps: int, overrides: list[str]) -> None:
-    import torch
-
     import mdflash.run  # noqa: F401  (everything that a run imports)
     from mdflash.config.load import load_run
+    from mdflash.gpu import gpu_bytes
     from mdflash.prepare import prepare
 
     imports = peak_bytes()
@@ -77,8 +76,7 @@ def _child(file: str, steps: int, overrides: list[str]) -> None:
     simulation.draw_velocities()
     simulation.run(steps)
     gpu = simulation.gpu
-    on_gpu = None if gpu is None or gpu.type == "cpu" else torch.cuda.max_memory_allocated(gpu)
-    print(json.dumps({"imports": imports, "run": peak_bytes(), "gpu": on_gpu}))
+    print(json.dumps({"imports": imports, "run": peak_bytes(), "gpu": None if gpu is None else gpu_bytes(gpu)}))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from triton.runtime.errors import OutOfResources
 
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.gpu import UNVERIFIED, describe
@@ -57,7 +58,8 @@ def on_gpu(
         device: the GPU.
 
     Raises:
-        InputError: something in the batch has no kernel, or the forces of a network come out wrong.
+        InputError: something in the batch has no kernel, the GPU is too small for one, or the forces of a network come
+            out wrong.
     """
     if network_every > 1:
         raise _refused("networks that act at every few steps only are not on the GPU yet; write `network_every: 1` or")
@@ -66,7 +68,6 @@ def on_gpu(
     if reason is not None:
         raise _refused(f"{reason}; write")
     notes.insert(0, UNVERIFIED)
-    notes += _check_networks(layout, terms, state, tables, precision, device)
 
     def make(part: Layout) -> CudaPropagator:
         return CudaPropagator(
@@ -76,7 +77,11 @@ def on_gpu(
 
     propagator = InParts(layout, make, device, notes.append)
     trial = {name: getattr(state, name).clone() for name in ("positions", "forces", "energy")}
-    propagator.evaluate(dataclasses.replace(state, **trial))
+    try:
+        notes += _check_networks(layout, terms, state, tables, precision, device)
+        propagator.evaluate(dataclasses.replace(state, **trial))
+    except OutOfResources as error:
+        raise _refused(f"the kernels do not fit {describe(device)}: {' '.join(str(error).split())}; write") from None
     propagator.said = lambda text: warnings.warn(text, stacklevel=2)
     return propagator, tuple(notes)
 
