@@ -6,11 +6,11 @@
     graphs    a captured graph gives the bits of launches one by one, of any grouping of steps, of any batch; no step
               waits for the host
     errors    forces and energies by precision and kind of filter, against float64
-    checks    every kernel and whole small runs against the reference (tests/gpu/check_*.py)
     run       `mdflash run` with device: cuda; killed and resumed, it gives the same bytes
     bench     steps/s, ns/day, neighbours, edges, peak memory of the standard systems, and of plain torch
     large     1,000 to 100,000 beads: cost per bead, and building lists by all pairs and by boxes
     kernels   time by kernel
+    checks    every kernel and whole small runs against the reference (tests/gpu/check_*.py)
     tune      other shapes of tiles; only where asked for
 
 Each section is a process of its own with a limit of time, so that none hides another, whatever becomes of it; what it
@@ -46,7 +46,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 LIMITS = {
-    "machine": 60, "graphs": 100, "errors": 100, "checks": 150, "run": 120, "bench": 150, "large": 90, "kernels": 45,
+    "machine": 60, "graphs": 90, "errors": 90, "run": 100, "bench": 140, "large": 60, "kernels": 40, "checks": 300,
     "tune": 300,
 }  # fmt: skip
 """Seconds that a section may take."""

@@ -172,7 +172,7 @@ def same_bits(precision: str) -> None:
     many = SYSTEMS.one("folded").times(3)
     ends = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # "no CUDA graphs here"
+        warnings.filterwarnings("error", message="no CUDA graphs")
         for name, with_graphs, blocks in (
             ("graph", True, (steps,)), ("eager", False, (steps,)), ("split", True, (1, steps - 1)),
         ):  # fmt: skip
@@ -276,7 +276,7 @@ def checks() -> None:
     environment = {**os.environ}
     if OPTIONS.interpret:  # the quick one stands for all: tests/gpu/test_interpreted.py runs them
         files, environment["TRITON_INTERPRET"] = [f for f in files if f.endswith("check_evaluator.py")], "1"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short", "-rf", *files]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-vv", "--tb=short", "-rf", *files]
     if importlib.util.find_spec("xdist") is not None and not OPTIONS.interpret:
         command += ["-n", str(min(12, os.cpu_count() or 1))]
     try:
