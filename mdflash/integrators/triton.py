@@ -57,9 +57,9 @@ def normal3(seed, replica, step, bead):
         seed.to(tl.uint32) + zero, replica.to(tl.uint32) + zero,
     )  # fmt: skip
     radius = tl.sqrt(-2.0 * tl.log(_unit(b0)))
-    angle = _TWO_PI * _unit(b1)
+    angle = _unit(b1) * _TWO_PI
     third = tl.sqrt(-2.0 * tl.log(_unit(b2)))
-    return radius * tl.cos(angle), radius * tl.sin(angle), third * tl.cos(_TWO_PI * _unit(b3))
+    return radius * tl.cos(angle), radius * tl.sin(angle), third * tl.cos(_unit(b3) * _TWO_PI)
 
 
 @triton.jit

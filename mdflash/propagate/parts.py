@@ -154,7 +154,8 @@ class InParts:
                 self._carrier = self._make(part.layout)
             own = part.take(state)
             if steps:
-                failed[part.replicas[part.own_replicas]] = self._carrier.advance(own, steps)[part.own_replicas]
+                mine = part.own_replicas.numpy()
+                failed[part.replicas.numpy()[mine]] = self._carrier.advance(own, steps)[mine]
             else:
                 self._carrier.evaluate(own)
             arrived.append(own)

@@ -193,20 +193,20 @@ def gpu_engine(replicas: int) -> Engine:
 def test_a_batch_that_is_too_large_is_carried_in_parts_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     from mdflash.propagate import on_gpu
 
-    whole = gpu_engine(5)
-    whole.run(3)
+    whole = gpu_engine(3)
+    whole.run(2)
     made = on_gpu.CudaPropagator
 
     class Small(made):  # type: ignore[valid-type, misc]
         def __init__(self, layout: Layout, *more: object, **options: object) -> None:
-            if layout.n_replicas > 2:
+            if layout.n_replicas > 1:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             super().__init__(layout, *more, **options)
 
     monkeypatch.setattr(on_gpu, "CudaPropagator", Small)
-    split = gpu_engine(5)
+    split = gpu_engine(3)
     assert sum("carried in parts" in note for note in split.notes) == 1
-    split.run(2)
+    split.run(1)
     split.run(1)
     for name in ("positions", "velocities", "forces", "energy"):
         assert torch.equal(getattr(whole.state, name), getattr(split.state, name))
@@ -216,8 +216,8 @@ def test_a_batch_that_is_too_large_is_carried_in_parts_with_the_same_bits(monkey
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(on_gpu, "CudaPropagator", None_)
-    with pytest.raises(InputError, match=r"no room for one replica of 5 x .*Tried to allocate 2.00 GiB"):
-        gpu_engine(5)
+    with pytest.raises(InputError, match=r"no room for one replica of 3 x .*Tried to allocate 2.00 GiB"):
+        gpu_engine(3)
 
 
 def test_bench(folder: Path) -> None:
