@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint types wheel physics bench faults gpu-check aot clean example-ala2 example-teacher
+.PHONY: run test lint types wheel physics bench faults gpu-check gpu-wheels aot clean example-ala2 example-teacher
 
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin-schnet.yaml
@@ -36,9 +36,20 @@ bench: $(READY)
 faults: $(READY)
 	$(BIN)/python -m pytest tests/faults
 
-# On a machine with a GPU: PYTHON is an interpreter that has a CUDA build of torch, and triton. Nothing is installed.
+# On a machine with a GPU: PYTHON is an interpreter that has a CUDA build of torch, and triton. Nothing is installed;
+# packages that are missing there come from the folder that `make gpu-wheels` fills on a machine with internet.
 gpu-check:
-	$(PYTHON) benchmarks/gpu_check.py --reference ../shared/reference
+	$(PYTHON) benchmarks/gpu_check.py --reference ../shared/reference --wheels .gpu-wheels
+
+# Wheels for Python 3.12 on 64-bit Linux, 12 MB. Where the machine has no numba either (60 MB more):
+# make gpu-wheels GPU_WHEELS="numba llvmlite scipy"
+GPU_WHEELS := pydantic==2.14.4 pydantic-core==2.50.5 annotated-types typing-inspection typing-extensions pyyaml \
+	safetensors h5py typer rich click shellingham markdown-it-py mdurl pygments pytest pluggy iniconfig packaging
+gpu-wheels:
+	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+		--platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
+		--platform manylinux2014_x86_64 --dest .gpu-wheels $(GPU_WHEELS)
+	du -sh .gpu-wheels
 
 # Registers, spills and shared memory of every GPU kernel, without a GPU (needs triton).
 aot: $(READY)

@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 import torch
 import triton
-from gpu_systems import homeodomain_like
+from gpu_systems import excluded_volume, homeodomain_like
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from mdflash.integrators.langevin import LangevinBAOAB
+from mdflash.potentials.build import build_potential
 from mdflash.potentials.schnet.tables import tabulate
 from mdflash.potentials.schnet.triton.network import Precision, Tiles
+from mdflash.propagate import device
 from mdflash.propagate.cuda import CudaPropagator
 from mdflash.state import State
 
@@ -49,15 +51,18 @@ class Launch:
     constants: tuple[tuple[str, Any], ...]
     divisible: tuple[int, ...]
     warps: int
+    fusion: bool
 
     @property
     def name(self) -> str:
         return str(self.kernel.__name__)
 
 
-def record(precision: Precision, exact: bool) -> list[Launch]:
-    """The kernels of a step of the published CGSchNet size with all its priors."""
+def record(precision: Precision, exact: bool, boxes: bool) -> list[Launch]:
+    """The kernels of a step of the published CGSchNet size with all its priors and one that needs a list."""
     layout, terms, network, positions = homeodomain_like(replicas=2)
+    terms = [*terms, *build_potential([excluded_volume()], layout).terms]
+    device.BOXES_FROM = 1 if boxes else 10**9
     tables = None if exact else {id(network): tabulate(network, 1024)}
     launches: dict[Launch, None] = {}
 
@@ -78,7 +83,7 @@ def record(precision: Precision, exact: bool) -> list[Launch]:
 
 
 def _launch(kernel: JITFunction[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Launch:
-    warps = options.pop("num_warps", 4)
+    warps, fusion = options.pop("num_warps", 4), options.pop("enable_fp_fusion", True)
     values = dict(zip(kernel.arg_names, args, strict=False)) | options
     signature, constants, divisible = [], [], []
     for index, parameter in enumerate(kernel.params):
@@ -98,7 +103,7 @@ def _launch(kernel: JITFunction[Any], args: tuple[Any, ...], options: dict[str, 
         signature.append((parameter.name, kind))
         if kind == "constexpr":
             constants.append((parameter.name, value))
-    return Launch(kernel, tuple(signature), tuple(constants), tuple(divisible), warps)
+    return Launch(kernel, tuple(signature), tuple(constants), tuple(divisible), warps, fusion)
 
 
 def compile_for(launch: Launch, target: int) -> dict[str, Any]:
@@ -107,7 +112,8 @@ def compile_for(launch: Launch, target: int) -> dict[str, Any]:
         launch.kernel, dict(launch.signature), dict(launch.constants),
         attrs={(i,): [["tt.divisibility", 16]] for i in launch.divisible},
     )  # fmt: skip
-    compiled = triton.compile(source, target=GPUTarget("cuda", target, 32), options={"num_warps": launch.warps})
+    compiled = triton.compile(source, target=GPUTarget("cuda", target, 32),
+                              options={"num_warps": launch.warps, "enable_fp_fusion": launch.fusion})  # fmt: skip
     return {
         "kernel": launch.name,
         "target": f"sm_{target}",
@@ -158,7 +164,8 @@ def main() -> None:
     np.random.seed(0)
     rows, done = [], set()
     for precision, exact in (("fp32", False), ("mixed16", False), ("fp32", True), ("fp64", False)):
-        for launch in record(precision, exact):  # type: ignore[arg-type]
+        launches = [launch for boxes in (False, True) for launch in record(precision, exact, boxes)]  # type: ignore[arg-type]
+        for launch in launches:
             for target in options.targets:
                 if (launch, target) in done:
                     continue

@@ -65,6 +65,13 @@ def priors_for(x: FloatArray) -> ForceField:
     return ForceField("synthetic", (BeadType("A", 0, 12.0),), terms=terms)
 
 
+def excluded_volume() -> ForceField:
+    """The prior that needs a neighbour list."""
+    volume = Term("volume", "excluded_volume", "neighbors", np.zeros((1, 2), np.int64),
+                  {"epsilon": np.ones(1), "sigma": np.full(1, 2.8)}, cutoff=6.0, exclude_bonds=3)  # fmt: skip
+    return ForceField("volume", (BeadType("A", 0, 12.0),), terms=(volume,))
+
+
 def random_network(hyper: Hyperparameters, seed: int = 0) -> SchNet:
     """Random weights, the last layer small, so that dynamics is stable."""
     torch.manual_seed(seed)

@@ -1,6 +1,7 @@
 """Run Triton kernels on the CPU, through Triton's interpreter: for tests, and to try `gpu_check.py` without a GPU.
 
-Call `enable()` before anything imports triton.
+Call `enable()` before anything imports triton. As a program, `python interpreter.py run system.yaml ...` is `mdflash`
+with the kernels of `device: cuda` interpreted.
 """
 
 from __future__ import annotations
@@ -26,3 +27,10 @@ def enable() -> None:
         scope.set_attr(tensor, "__int__", lambda self: int(self.handle.data.item()))
 
     interpreter._patch_lang_tensor = patch_lang_tensor
+
+
+if __name__ == "__main__":
+    enable()
+    from mdflash.cli.app import main
+
+    main()

@@ -73,6 +73,13 @@ def argument_error(name: str, message: str) -> InputError:
     return InputError(f"argument '{name}' of Simulation: {message}")
 
 
+def as_argument(error: InputError) -> InputError:
+    """An error about a key of system.yaml in the words of a call; others as they are."""
+    if error.key is None or error.file is not None:
+        return error
+    return _error([Problem(tuple(error.key.split(".")), error.message)])
+
+
 def describe_run(molecules: Sequence[System], replicas: int | Sequence[int], sections: Mapping[str, Any]) -> RunConfig:
     """The run that the arguments describe, with a seed, and without output or length.
 

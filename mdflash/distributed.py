@@ -324,9 +324,9 @@ def same_run(ranks: Ranks, description: str, name: str) -> None:
             )
 
 
-def places(ranks: Ranks, replicas: Sequence[range], threads: int) -> tuple[str, ...]:
-    """For each rank, which replicas it carries and on what: 'rank 1: replicas 4-7, CPU x 2 threads on node3'."""
-    here = f"CPU x {threads} thread{'s' if threads > 1 else ''} on {socket.gethostname()}"
+def places(ranks: Ranks, replicas: Sequence[range], device: str) -> tuple[str, ...]:
+    """For each rank, which replicas it carries and on what: 'rank 1: replicas 4-7, CPU, 2 threads on node3'."""
+    here = f"{device} on {socket.gethostname()}"
     found = []
     for rank, (own, where) in enumerate(zip(replicas, ranks.all(here), strict=True)):
         which = f"replica {own.start}" if len(own) == 1 else f"replicas {own.start}-{own.stop - 1}"

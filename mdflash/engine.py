@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from mdflash.errors import InputError, UnstableError
 from mdflash.exchange.replica_exchange import ReplicaExchange
+from mdflash.gpu import describe
 from mdflash.guards import Guard, unstable
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
@@ -79,6 +81,7 @@ class Engine:
         guard: what happens to replicas that fail; default: they end the run.
         shared: carries the batch over many ranks; None: this process carries all of it.
         network_every: networks act at every so many steps, priors and biases at each; see `integrators.respa`.
+        gpu: that carries the batch, from `gpu.find_gpu`; None: the CPU.
 
     Attributes:
         reporters: asked in this order at every step they want.
@@ -102,6 +105,7 @@ class Engine:
         guard: Guard | None = None,
         shared: SharedPropagator | None = None,
         network_every: int = 1,
+        gpu: torch.device | None = None,
     ) -> None:
         if not 0 <= seed < 2**32:
             raise InputError(f"the seed must be a whole number from 0 to {2**32 - 1}, found {seed}")
@@ -111,6 +115,7 @@ class Engine:
         self.reporters: list[Reporter] = []
         check_network_every(integrator, network_every)
         self.network_every = network_every
+        self.gpu = gpu
         self._precision: Precision = precision
         self._kernels: Kernels = kernels
         self._filters: FilterKind = filters
@@ -134,6 +139,8 @@ class Engine:
             return PlainPropagator(self.layout, fast, *common, networks, self.network_every)
 
         terms = self.potential.terms if isinstance(self.potential, SumPotential) else (self.potential,)
+        if self.gpu is not None:
+            return self._choose_gpu(terms, precision, kernels)
         if kernels == "reference":
             if precision == "mixed16" or self._filters == "table":
                 what = "precision: mixed16" if precision == "mixed16" else "filters: table"
@@ -152,6 +159,20 @@ class Engine:
         if networks is not None:
             compiled.append(FlashSchNet(networks, self.state.box))
         return plain([*compiled, *lowered(rest)])
+
+    def _choose_gpu(self, terms: Sequence[Potential], precision: Precision, kernels: Kernels) -> Propagator:
+        from mdflash.propagate.on_gpu import on_gpu  # imports triton, which a CPU need not have
+
+        assert self.gpu is not None
+        if kernels == "reference":
+            raise InputError(
+                "the reference kernels run in plain torch on the CPU; write `device: cpu`", key="hardware.device"
+            )
+        propagator, self.notes = on_gpu(
+            self.layout, terms, self.state, self.integrator, self.seed, self.skin, self.remove_com_motion,
+            precision=precision, filters=self._filters, network_every=self.network_every, device=self.gpu,
+        )  # fmt: skip
+        return propagator
 
     @property
     def time(self) -> float:
@@ -194,6 +215,17 @@ class Engine:
             self.state.velocities.numpy(), self.layout.masses.numpy(), self.layout.bead_offset
         )
         return out
+
+    @property
+    def device(self) -> str:
+        """Where the batch is carried, in words: 'CPU, 8 threads', 'GPU 0, NVIDIA H100 80GB HBM3'."""
+        threads = numba.get_num_threads()
+        return f"CPU, {threads} thread{'s' if threads > 1 else ''}" if self.gpu is None else describe(self.gpu)
+
+    @property
+    def device_kind(self) -> str:
+        """ "cpu" or "cuda": bits are the same on all of one kind."""
+        return "cpu" if self.gpu is None else "cuda"
 
     def instantaneous_temperature(self) -> npt.NDArray[np.float64]:
         """[R] in K."""
@@ -300,6 +332,7 @@ class Engine:
             kernels=self._kernels,
             filters=self._filters,
             network_every=self.network_every,
+            gpu=self.gpu,
             shared=self._shared and self._shared.sibling(state, timestep, seed),
         )
 

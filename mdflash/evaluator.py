@@ -17,6 +17,7 @@ import torch
 from mdflash.engine import Engine, Kernels, Precision
 from mdflash.errors import InputError, UnstableError
 from mdflash.forcefield import ForceField
+from mdflash.gpu import find_gpu, why_no_gpu
 from mdflash.guards import diagnose
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.kept import Kept, keep
@@ -61,8 +62,8 @@ class Evaluator:
         precision: Precision = "fp32",
         device: Device = "cpu",
     ) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise InputError("device 'cuda' was asked for, but torch finds no GPU; write device='cpu'")
+        if device == "cuda" and (reason := why_no_gpu()) is not None:
+            raise InputError(f"device 'cuda' was asked for, but no GPU can be used here: {reason}; write device='cpu'")
         self.layout = Layout((system,), (replicas,))
         self.potential = build_potential([forcefield], self.layout)
         self._precision: Precision = precision
@@ -159,7 +160,7 @@ class _ByEngine:
 class OnGpu:
     """The GPU's kernels."""
 
-    def __init__(self, evaluator: Evaluator, precision: Precision, device: str = "cuda") -> None:
+    def __init__(self, evaluator: Evaluator, precision: Precision) -> None:
         from mdflash.propagate.device import DeviceForces
 
         layout, terms = evaluator.layout, evaluator.potential.terms
@@ -169,7 +170,7 @@ class OnGpu:
                 tables |= tables_for(term, FORCE_ERROR[precision] / 2)
 
         def make(box: Box | None) -> DeviceForces:
-            return DeviceForces(layout, terms, tables, precision, SKIN, box, device)
+            return DeviceForces(layout, terms, tables, precision, SKIN, box, find_gpu())
 
         self._make, self._forces = make, make(None)
         self._box: Box | None = None

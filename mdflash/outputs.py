@@ -233,6 +233,7 @@ class Outputs:
                 "step": state.step,
                 "time_ps": simulation.time,
                 "seed": simulation.seed,
+                "device": simulation.device_kind,
                 "frames": {w.target.system.name: w.frames for w in self.writers},
                 "log_rows": self.log.rows,
                 "exchange_size": 0 if self.exchange is None else self.exchange.size,

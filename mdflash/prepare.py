@@ -22,6 +22,7 @@ from mdflash.engine import Engine
 from mdflash.errors import InputError
 from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefield import ForceField, load_forcefield
+from mdflash.gpu import find_gpu
 from mdflash.guards import Guard
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
@@ -81,7 +82,7 @@ class Prepared:
         """
         ranks = ranks or Ranks()
         set_threads(self.config.hardware.threads or ranks.threads)
-        arguments = self.arguments()
+        arguments = self.arguments(ranks.local_rank)
         shared = None if ranks.size == 1 else self._share(ranks, arguments)
         return Engine(**arguments, shared=shared)
 
@@ -99,8 +100,15 @@ class Prepared:
         }
         return SharedPropagator(ranks, self.layout, Engine(**{**arguments, **own}))
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of an Engine at rest at the start frames."""
+    def arguments(self, local_rank: int = 0) -> dict[str, Any]:
+        """The arguments of an Engine at rest at the start frames.
+
+        Args:
+            local_rank: the number of this process on its machine; chooses its GPU, where the run wants one.
+
+        Raises:
+            InputError: there is no GPU.
+        """
         config = self.config
         if config.dynamics.seed is None:
             raise ValueError("the run has no seed yet; see RunConfig.with_seed")
@@ -116,6 +124,7 @@ class Prepared:
             "kernels": config.model.kernels,
             "filters": config.model.filters,
             "network_every": config.dynamics.network_every,
+            "gpu": find_gpu(local_rank) if config.hardware.device == "cuda" else None,
             "exchange": make_exchange(config, self.layout, self.biases),
             "guard": Guard(self.layout, config.guards.nonfinite, config.guards.max_force),
         }

@@ -267,6 +267,12 @@ def _check_identity(folder: RunFolder, checkpoint: Checkpoint, prepared: Prepare
                 )
 
 
+def _gpu_versions() -> dict[str, str | None]:
+    import triton
+
+    return {"triton": triton.__version__, "cuda": torch.version.cuda}
+
+
 class _Manifest:
     """manifest.json: what ran where, with what, and how fast."""
 
@@ -287,8 +293,10 @@ class _Manifest:
                 "numpy": np.__version__,
                 "torch": torch.__version__,
                 "numba": numba.__version__,
+                **({} if simulation.gpu is None else _gpu_versions()),
             },
-            "device": "cpu",
+            "device": simulation.device_kind,
+            "device_name": simulation.device,
             "machine": platform.machine(),
             "ranks": ranks,
             "threads": numba.get_num_threads(),

@@ -10,18 +10,17 @@ The same function carries a run on many ranks; see `distributed`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-import numba
 
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import resolved_yaml
 from mdflash.distributed import Ranks, places, same_run
 from mdflash.engine import Engine
 from mdflash.errors import Interrupted
+from mdflash.io.checkpoint import Checkpoint
 from mdflash.outputs import restore
 from mdflash.prepare import Prepared, prepare
 from mdflash.propagate.shared import split
@@ -89,13 +88,13 @@ def execute(
     with open_record(prepared, ranks, fresh) as record:
         checkpoint = ranks.from_first(record.find)
         simulation = prepared.simulation(ranks)
-        where = () if ranks.size == 1 else places(ranks, replicas, numba.get_num_threads())
+        where = () if ranks.size == 1 else places(ranks, replicas, simulation.device)
         if checkpoint is None:
             plan = Plan(prepared, simulation, "fresh", prepared.notes, where)
         else:
             restore(simulation, checkpoint)
             finished = simulation.state.step >= config.total_steps
-            notes = (*prepared.notes, *checkpoint.notes)
+            notes = (*prepared.notes, *checkpoint.notes, *_moved(checkpoint, simulation))
             plan = Plan(prepared, simulation, "finished" if finished else "resume", notes, where)
         watch.planned(plan)
         if plan.start == "fresh":
@@ -108,6 +107,17 @@ def execute(
             with record.keep(simulation, checkpoint, source) as saves:
                 _loop(simulation, saves, config, watch, ranks)
     return plan
+
+
+def _moved(checkpoint: Checkpoint, simulation: Engine) -> Iterator[str]:
+    """Says so where the steps up to the checkpoint were made on another kind of device."""
+    before, now = str(checkpoint.header.get("device", "cpu")), simulation.device_kind
+    if before != now:
+        step = simulation.state.step
+        yield (
+            f"the steps up to {step:,} were made on {before}, those from here on are made on {now}: both are right, "
+            "but the bits are not those of a run that stayed on one of them"
+        )
 
 
 def _settle(simulation: Engine, config: RunConfig) -> None:

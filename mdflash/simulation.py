@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mdflash.arguments import argument_error, as_length, as_text, describe_run, steps_in
+from mdflash.arguments import argument_error, as_argument, as_length, as_text, describe_run, steps_in
 from mdflash.config import rules
 from mdflash.config.quantity import plain_word, show_quantity
 from mdflash.engine import Engine
@@ -68,6 +68,7 @@ class Simulation(Engine):
         filters: of networks: "table", "exact" (plain torch, slow), or "auto": tables where they are exact enough.
         skin: of the neighbour list; changes speed, not results.
         remove_com_motion: keep each replica's centre of mass at rest.
+        device: "cpu", "cuda" (a GPU), or "auto": the CPU, until the GPU's kernels have been verified on one.
         threads: of compiled loops, from now on and for the whole process; None leaves them as they are.
 
     Attributes:
@@ -101,6 +102,7 @@ class Simulation(Engine):
         filters: str = "auto",
         skin: Any = "2 angstrom",
         remove_com_motion: bool = False,
+        device: str = "auto",
         threads: int | None = None,
     ) -> None:
         only_biases = isinstance(exchange, Mapping) and "biases" in exchange and "temperatures" not in exchange
@@ -135,7 +137,7 @@ class Simulation(Engine):
                 "guards": {"nonfinite": guard} if isinstance(guard, str) else guard,
                 "box": box,
                 "neighbors": {"skin": skin},
-                "hardware": {"threads": threads},
+                "hardware": {"device": device, "threads": threads},
             },
         )
         for sentence in rules.warnings(config):
@@ -145,7 +147,10 @@ class Simulation(Engine):
         potential = SumPotential([*prepared.potential.terms, *potentials])
         if threads is not None:
             set_threads(config.hardware.threads)
-        super().__init__(**dataclasses.replace(prepared, potential=potential).arguments())
+        try:
+            super().__init__(**dataclasses.replace(prepared, potential=potential).arguments())
+        except InputError as error:
+            raise as_argument(error) from None
         self.notes = (*prepared.notes, *self.notes)
         if self.integrator.name != "brownian":
             self.draw_velocities()

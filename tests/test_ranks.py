@@ -150,7 +150,7 @@ def test_four_ranks_of_srun_write_the_bytes_of_one_process(mixed: Path, whole: P
     same_content(whole, folder)
     for rank, replicas in enumerate(("0-1", "2-4", "5-8", "9-11")):
         assert re.search(
-            rf"rank {rank}: replicas {replicas}, CPU x \d+ threads? on {socket.gethostname()}", results[0][1]
+            rf"rank {rank}: replicas {replicas}, CPU, \d+ threads? on {socket.gethostname()}", results[0][1]
         )
     assert [text for _, text, _ in results[1:]] == [""] * 3
     manifest = json.loads((folder / "manifest.json").read_text())

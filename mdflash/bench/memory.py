@@ -23,10 +23,11 @@ from mdflash.errors import MdflashError
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes resident at most: with everything imported, and until the end of the run."""
+    """Bytes resident at most: with everything imported, and until the end of the run; and bytes on the GPU, if any."""
 
     imports: int
     run: int
+    gpu: int | None = None
 
     @property
     def above_imports(self) -> int:
@@ -67,13 +68,15 @@ def measure_memory(file: Path, overrides: list[str], steps: int) -> Memory:
 def _child(file: str, steps: int, overrides: list[str]) -> None:
     import mdflash.run  # noqa: F401  (everything that a run imports)
     from mdflash.config.load import load_run
+    from mdflash.gpu import gpu_bytes
     from mdflash.prepare import prepare
 
     imports = peak_bytes()
     simulation = prepare(load_run(file, overrides).with_seed()).simulation()
     simulation.draw_velocities()
     simulation.run(steps)
-    print(json.dumps({"imports": imports, "run": peak_bytes()}))
+    gpu = simulation.gpu
+    print(json.dumps({"imports": imports, "run": peak_bytes(), "gpu": None if gpu is None else gpu_bytes(gpu)}))
 
 
 if __name__ == "__main__":

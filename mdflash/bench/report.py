@@ -55,6 +55,7 @@ class Report:
         version: of mdflash.
         machine: and its limits.
         systems: in words.
+        device: that carries them, in words.
         kernels, precision: that the run uses.
         speed: of the run as described, without output.
         terms: None where the step is not compiled, so that there is nothing to take apart.
@@ -69,6 +70,7 @@ class Report:
     version: str
     machine: Machine
     systems: str
+    device: str
     kernels: str
     precision: str
     speed: Speed
@@ -156,6 +158,7 @@ def bench(
         version=__version__,
         machine=machine,
         systems=prepared.layout.describe(),
+        device=simulation.device,
         kernels=simulation.propagator.kernels,
         precision=config.model.precision,
         speed=speed,
@@ -203,6 +206,7 @@ def rows(report: Report) -> list[tuple[str, str]]:
         ("machine", f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads; "
          f"{machine.bandwidth / 1e9:.1f} GB/s, {machine.multiply_adds / 1e9:.0f} G multiply-adds/s (fp32), measured"),
         ("system", f"{r.systems}; {r.kernels} kernels, {r.precision}"),
+        ("device", r.device),
         ("speed", f"{speed.steps_per_second:,.1f} steps/s x {speed.replicas} replicas = "
          f"{speed.step_replicas_per_second:,.0f} step·replicas/s"),
         ("", f"{speed.ns_per_day:,.1f} ns/day a replica, {speed.aggregate_ns_per_day:,.0f} ns/day in all"),
@@ -236,7 +240,8 @@ def rows(report: Report) -> list[tuple[str, str]]:
             (
                 "memory",
                 f"{r.memory.above_imports / 1e6:.0f} MB at most, above {r.memory.imports / 1e6:.0f} MB "
-                "of Python with its imports",
+                "of Python with its imports"
+                + ("" if r.memory.gpu is None else f"; {r.memory.gpu / 1e6:.0f} MB on the GPU"),
             )
         )
     for size in r.sizes:

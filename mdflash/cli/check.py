@@ -45,6 +45,7 @@ def check(
     from rich.table import Table
 
     from mdflash.cli.follow import show_plan
+    from mdflash.gpu import gpu_bytes
     from mdflash.io.files import free_bytes, size_text
     from mdflash.outputs import bytes_to_come
     from mdflash.prepare import prepare
@@ -78,7 +79,8 @@ def check(
         "speed": f"{rate * layout.n_replicas:,.0f} step·replicas/s, "
         f"{rate * layout.n_replicas * config.dynamics.timestep * 86.4:,.0f} ns/day aggregate",
         "the whole run": f"about {left:,.0f} s" if left < 7200 else f"about {left / 3600:,.1f} h",
-        "memory": f"{size_text(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)} in all",
+        "memory": f"{size_text(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)} in all"
+        + (f", {size_text(gpu_bytes(simulation.gpu))} on the GPU" if simulation.gpu is not None else ""),
         "disk": f"about {size_text(to_write)}, {size_text(free_bytes(config.folder))} free",
     }.items():
         table.add_row(f"[bold]{name}[/]", value)

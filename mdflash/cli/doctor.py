@@ -79,10 +79,19 @@ def hardware() -> Iterator[Finding]:
     except (ImportError, OSError):
         yield Finding("GPU", "unknown without torch", good=False)
         return
-    if torch.cuda.is_available():
-        yield Finding("GPU", f"{torch.cuda.get_device_name(0)} (this version runs on the CPU only)")
-    else:
-        yield Finding("GPU", "none found; this version runs on the CPU")
+    from mdflash.gpu import why_no_gpu
+
+    reason = why_no_gpu()
+    if reason is not None:
+        yield Finding("GPU", f"none to be used: {reason}".replace("[", "\\["))
+        return
+    for k in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(k)
+        text = (
+            f"{about.name}, {about.total_memory / 2**30:.0f} GiB, sm_{about.major}{about.minor}; `device: cuda` is "
+            "there to try, `auto` takes the CPU until the kernels have been verified on a GPU"
+        )
+        yield Finding(f"GPU {k}", text)
 
 
 def usable_cores() -> int:

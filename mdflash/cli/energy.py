@@ -23,6 +23,13 @@ class Precision(str, Enum):
     mixed16 = "mixed16"
 
 
+class Device(str, Enum):
+    """Where a single point is evaluated."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 def energy(
     forcefield: Annotated[
         str, typer.Argument(help="Folder of a force field, or the name of a shipped one.", show_default=False)
@@ -38,8 +45,11 @@ def energy(
         ),
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.fp64,
+    device: Annotated[Device, typer.Option(help="cpu, or cuda: the kernels of a run on a GPU.")] = Device.cpu,
 ) -> None:
     """Energy, forces and each term's energy of given frames, by the reference kernels (mixed16: the compiled ones).
+
+    With --device cuda, by the kernels that a run on a GPU has, compared with the reference.
 
     The .npz holds energy [F] and energy_TERM [F] in kcal/mol, forces [F, N, 3] in kcal/mol/Å.
     """
@@ -55,7 +65,8 @@ def energy(
     ff = load_forcefield(forcefield_folder(forcefield))
     molecule = forcefield_system(ff, system)
     x = load_frames(frames, molecule)
-    arrays: dict[str, Any] = single_points(ff, molecule, x, precision.value)
+    points = single_points if device is Device.cpu else gpu_points
+    arrays: dict[str, Any] = points(ff, molecule, x, precision.value)
     buffer = BytesIO()
     np.savez(buffer, **arrays)
     atomic_write(out, buffer.getvalue())
@@ -64,7 +75,7 @@ def energy(
         f"{len(e)} frames of {molecule.name} ({molecule.n_beads} beads), {precision.value}: energy {e.min():.6g} to "
         f"{e.max():.6g} kcal/mol, largest force {np.linalg.norm(f, axis=-1).max():.6g} kcal/mol/Å\nwrote {out}"
     )
-    if precision is Precision.mixed16:
+    if precision is Precision.mixed16 or device is Device.cuda:
         exact = single_points(ff, molecule, x, "fp64")
         error = np.sqrt(((f - exact["forces"]) ** 2).mean() / (exact["forces"] ** 2).mean())
         shift = (e - exact["energy"]).mean()
@@ -120,3 +131,44 @@ def single_points(
             forces[f] += force.double().numpy()
     total = np.sum(list(energies.values()), axis=0) if energies else np.zeros(len(frames))
     return {"energy": total, "forces": forces} | {f"energy_{name}": e for name, e in energies.items()}
+
+
+def gpu_points(
+    ff: ForceField, system: System, frames: FloatArray, precision: str = "fp64"
+) -> dict[str, npt.NDArray[Any]]:
+    """As `single_points`, by the kernels of a GPU.
+
+    Raises:
+        InputError: there is no GPU, a term has no kernel, or an energy is not finite.
+        ForceFieldError: the filters of a network cannot be tabulated.
+    """
+    import numpy as np
+    import torch
+
+    from mdflash.errors import InputError
+    from mdflash.gpu import find_gpu
+    from mdflash.integrators.langevin import LangevinMiddle
+    from mdflash.potentials.build import build_potential
+    from mdflash.propagate.on_gpu import on_gpu
+    from mdflash.state import Layout, State
+
+    gpu, layout = find_gpu(), Layout((system,), (len(frames),))
+    forces = np.zeros(frames.shape)
+    found: dict[str, npt.NDArray[Any]] = {}
+    for term in build_potential([ff], layout).terms:
+        state = State.at(layout, torch.from_numpy(frames.reshape(-1, 3)), 0.0)
+        scheme = LangevinMiddle(0.001, 1.0)  # never makes a step
+        propagator, _ = on_gpu(
+            layout, [term], state, scheme, 0, 0.0, False,
+            precision=precision, filters="auto", network_every=1, device=gpu,  # type: ignore[arg-type]
+        )  # fmt: skip
+        propagator.evaluate(state)
+        finite = torch.isfinite(state.energy).numpy()
+        if not finite.all():
+            raise InputError(
+                f"frame {int(np.flatnonzero(~finite)[0])}: the term '{term.name}' has no finite energy there"
+            )
+        found[f"energy_{term.name}"] = state.energy.numpy()
+        forces += state.forces.view(frames.shape).numpy()
+    total = np.sum(list(found.values()), axis=0) if found else np.zeros(len(frames))
+    return {"energy": total, "forces": forces} | found

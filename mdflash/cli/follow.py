@@ -6,7 +6,6 @@ import signal
 import time
 from types import FrameType, TracebackType
 
-import numba
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -36,6 +35,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     kernels = {
         "compiled": "compiled loop (numba)",
         "python": "plain loop: a term has no compiled kernel yet, or kernels: reference",
+        "cuda": "captured graphs (Triton)",
     }[simulation.propagator.kernels]
     rows = {
         "system": layout.describe(),
@@ -51,7 +51,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         "friction": f"{simulation.integrator.friction:g} /ps",
         "masses": _span(layout.masses.numpy(), "Da"),
         "length": f"{config.total_steps:,} steps = {_time(config.total_steps * dt)} per replica",
-        "device": f"CPU, {numba.get_num_threads()} threads",
+        "device": simulation.device,
         **({"ranks": "; ".join(plan.places)} if plan.places else {}),
         "kernels": kernels + (f"; networks in {config.model.precision}" if networks else ""),
         "seed": str(simulation.seed),

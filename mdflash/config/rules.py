@@ -24,6 +24,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     """Everything that keys get wrong together; nothing for a sound run."""
     yield from _systems(config)
     yield from _filters(config)
+    yield from _device(config)
     yield from _temperatures(config)
     yield from _exchange(config)
     yield from _biases(config)
@@ -66,6 +67,13 @@ def _filters(config: RunConfig) -> Iterator[Problem]:
                 f"mixed16 is a format of filter tables, and `{key}: {value}` has none; write `precision: fp32`",
             )
             break
+
+
+def _device(config: RunConfig) -> Iterator[Problem]:
+    if config.hardware.device == "cuda" and config.model.kernels == "reference":
+        yield Problem(
+            ("hardware", "device"), "the reference kernels run in plain torch on the CPU; write `device: cpu`"
+        )
 
 
 def _temperatures(config: RunConfig) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ _ABOUT: Final[Mapping[str, str]] = MappingProxyType(
         "save_velocities": "velocities are in the checkpoints only",
         "save_force_components": "`mdflash energy` gives the forces of any frame",
         "save_energy_components": "`mdflash energy` gives each term of any frame",
-        "device": "hardware.device: auto takes what there is",
+        "device": "hardware.device: cpu or cuda",
         "export_interval": "frames are written as they come",
         "log_interval": "log.csv is written at output.log.interval",
         "log_type": "log.csv and events.jsonl are always written",

@@ -57,9 +57,9 @@ def normal3(seed, replica, step, bead):
         seed.to(tl.uint32) + zero, replica.to(tl.uint32) + zero,
     )  # fmt: skip
     radius = tl.sqrt(-2.0 * tl.log(_unit(b0)))
-    angle = _TWO_PI * _unit(b1)
+    angle = _unit(b1) * _TWO_PI
     third = tl.sqrt(-2.0 * tl.log(_unit(b2)))
-    return radius * tl.cos(angle), radius * tl.sin(angle), third * tl.cos(_TWO_PI * _unit(b3))
+    return radius * tl.cos(angle), radius * tl.sin(angle), third * tl.cos(_unit(b3) * _TWO_PI)
 
 
 @triton.jit
@@ -78,7 +78,7 @@ def _moved(x, v, a, noise, thermal, dt, half, c, fluctuation, drift, spread, COD
     return x, v
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def before_force(
     x, v, f, mass, kT, replica, origin, replica_id, failed, step, constants, seed, n,
     CODE: tl.constexpr, BLOCK: tl.constexpr,
@@ -119,7 +119,7 @@ def before_force(
         tl.store(v + at, v_, mask=alive)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beads"])
 def collect(
     prior_forces, prior_energy, shares, bead_offset, f, energy, failed, step, beads,
     SLICES: tl.constexpr, BLOCK: tl.constexpr,

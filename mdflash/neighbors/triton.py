@@ -5,8 +5,14 @@ source. Nothing here returns to the host:
 
 * `prepare` (one program a replica) asks whether a bead has moved more than half the skin, and recentres the positions;
 * `build` (one program a bead) fills the Verlet list of the replicas that need it, and returns at once for the others;
+* `bound` and `build_by_boxes` do the same for large replicas, without looking at every bead: consecutive beads of a
+  chain are near each other, so `BOX_BEADS` of them at a time get a bounding box, and only boxes within reach are
+  looked into. A list of cells would ask a little less where the order of beads says nothing about their places, but
+  it needs sorting, twice: beads into cells, and rows back into the order in which every sum runs;
 * `select_near` (one program a bead) picks the neighbours nearer than the network's cutoff, with their distances: so
-  the eight sweeps of a SchNet with four blocks never meet the skin (a third of the list).
+  the eight sweeps of a SchNet with four blocks never meet the skin (a third of the list);
+* `select_nonbonded` does so for the neighbour-list prior. Sums over a list run in parallel lanes, by place in the
+  list, so their last bits would tell how old a Verlet list is.
 
 A row that is too short is noted in `need`, which the host reads at the end of a block.
 """
@@ -18,6 +24,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+BOX_BEADS = 32
+_BOX_BEADS = tl.constexpr(BOX_BEADS)
 _INDEX = tl.constexpr((1 << 29) - 1)
 _NO_MESSAGE = tl.constexpr(1 << 29)
 _NOT_NONBONDED = tl.constexpr(1 << 30)
@@ -96,6 +104,27 @@ def _listed(start, other, bead, origin, j):
 
 
 @triton.jit
+def _append(
+    x, i, xi, yi, zi, j, begin, end, bead, message_start, message_other, nonbonded_start, nonbonded_other,
+    bx, by, bz, limit, row, found, capacity, PERIODIC: tl.constexpr,
+):  # fmt: skip
+    """Write those of the beads j (ascending) within reach of i behind the `found` ones of its row; how many are there.
+
+    A row keeps counting when it is full.
+    """
+    xj, yj, zj = load_vector(x, j, j < end)
+    dx = nearest_image(xj - xi, bx, PERIODIC)
+    dy = nearest_image(yj - yi, by, PERIODIC)
+    dz = nearest_image(zj - zi, bz, PERIODIC)
+    near = (j < end) & (j != i) & (dx * dx + dy * dy + dz * dz < limit * limit)
+    entry = j | tl.where(_listed(message_start, message_other, bead, begin, j), _NO_MESSAGE, 0)
+    entry = entry | tl.where(_listed(nonbonded_start, nonbonded_other, bead, begin, j), _NOT_NONBONDED, 0)
+    slot = found + tl.cumsum(near.to(tl.int32), axis=0) - 1
+    tl.store(row + slot, entry, mask=near & (slot < capacity))
+    return found + tl.sum(near.to(tl.int32), axis=0)
+
+
+@triton.jit
 def build(
     x, built_at, rebuild, replica, bead_offset, template, message_start, message_other, nonbonded_start,
     nonbonded_other, box, reach, neighbor, count, need, capacity,
@@ -133,17 +162,83 @@ def build(
         lane = tl.arange(0, BLOCK)
         found = begin * 0
         for k in range(begin, end, BLOCK):
-            j = k + lane
-            xj, yj, zj = load_vector(x, j, j < end)
-            dx = nearest_image(xj - xi, bx, PERIODIC)
-            dy = nearest_image(yj - yi, by, PERIODIC)
-            dz = nearest_image(zj - zi, bz, PERIODIC)
-            near = (j < end) & (j != i) & (dx * dx + dy * dy + dz * dz < limit * limit)
-            entry = j | tl.where(_listed(message_start, message_other, bead, begin, j), _NO_MESSAGE, 0)
-            entry = entry | tl.where(_listed(nonbonded_start, nonbonded_other, bead, begin, j), _NOT_NONBONDED, 0)
-            slot = found + tl.cumsum(near.to(tl.int32), axis=0) - 1
-            tl.store(row + slot, entry, mask=near & (slot < capacity))
-            found += tl.sum(near.to(tl.int32), axis=0)
+            found = _append(
+                x, i, xi, yi, zi, k + lane, begin, end, bead, message_start, message_other, nonbonded_start,
+                nonbonded_other, bx, by, bz, limit, row, found, capacity, PERIODIC,
+            )  # fmt: skip
+        tl.store(count + i, tl.minimum(found, capacity))
+        tl.store(need + i, tl.maximum(tl.load(need + i), found))
+        tl.store(built_at + 3 * i, xi)
+        tl.store(built_at + 3 * i + 1, yi)
+        tl.store(built_at + 3 * i + 2, zi)
+
+
+@triton.jit
+def bound(x, rebuild, replica_of_box, box_offset, bead_offset, centre, half, BLOCK: tl.constexpr):
+    """The bounding box of BLOCK consecutive beads, if the list of their replica is out of date.
+
+    Args:
+        x: [B, 3] float64 Å.
+        rebuild: [R] int32.
+        replica_of_box: [boxes] int32; box_offset: [R + 1] int32, boxes of each replica.
+        bead_offset: [R + 1] int32.
+        centre, half: [boxes, 3] float64 Å, out: the box's middle and half its edges.
+    """
+    b = tl.program_id(0)
+    r = tl.load(replica_of_box + b)
+    if tl.load(rebuild + r) != 0:
+        i = tl.load(bead_offset + r) + (b - tl.load(box_offset + r)) * BLOCK + tl.arange(0, BLOCK)
+        inside = i < tl.load(bead_offset + r + 1)
+        for k in tl.static_range(3):
+            at = tl.load(x + 3 * i + k, mask=inside, other=0.0)
+            low = tl.min(tl.where(inside, at, float("inf")), axis=0)
+            high = tl.max(tl.where(inside, at, float("-inf")), axis=0)
+            tl.store(centre + 3 * b + k, 0.5 * (low + high))
+            tl.store(half + 3 * b + k, 0.5 * (high - low))
+
+
+@triton.jit
+def build_by_boxes(
+    x, built_at, rebuild, replica, bead_offset, template, message_start, message_other, nonbonded_start,
+    nonbonded_other, box, reach, neighbor, count, need, capacity, box_offset, centre, half,
+    PERIODIC: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    """As `build`, and the same list; looks only into boxes (`bound`) within reach."""
+    i = tl.program_id(0)
+    r = tl.load(replica + i)
+    if tl.load(rebuild + r) != 0:
+        begin = tl.load(bead_offset + r)
+        end = tl.load(bead_offset + r + 1)
+        limit = tl.load(reach + r)
+        bead = tl.load(template + i)
+        bx = tl.load(box)
+        by = tl.load(box + 1)
+        bz = tl.load(box + 2)
+        xi = tl.load(x + 3 * i)
+        yi = tl.load(x + 3 * i + 1)
+        zi = tl.load(x + 3 * i + 2)
+        row = neighbor + i.to(tl.int64) * capacity
+        found = begin * 0
+        first = tl.load(box_offset + r)
+        last = tl.load(box_offset + r + 1)
+        lane = tl.arange(0, CHUNK)
+        within = limit + 1e-6  # middle and edges of a box are rounded
+        for c in range(first, last, CHUNK):
+            b = c + lane
+            cx, cy, cz = load_vector(centre, b, b < last)
+            hx, hy, hz = load_vector(half, b, b < last)
+            dx = tl.maximum(tl.abs(nearest_image(cx - xi, bx, PERIODIC)) - hx, 0.0)
+            dy = tl.maximum(tl.abs(nearest_image(cy - yi, by, PERIODIC)) - hy, 0.0)
+            dz = tl.maximum(tl.abs(nearest_image(cz - zi, bz, PERIODIC)) - hz, 0.0)
+            hit = (b < last) & (dx * dx + dy * dy + dz * dz < within * within)
+            following = tl.min(tl.where(hit, b, last), axis=0)
+            while following < last:
+                j = begin + (following - first) * _BOX_BEADS + tl.arange(0, _BOX_BEADS)
+                found = _append(
+                    x, i, xi, yi, zi, j, begin, end, bead, message_start, message_other, nonbonded_start,
+                    nonbonded_other, bx, by, bz, limit, row, found, capacity, PERIODIC,
+                )  # fmt: skip
+                following = tl.min(tl.where(hit & (b > following), b, last), axis=0)
         tl.store(count + i, tl.minimum(found, capacity))
         tl.store(need + i, tl.maximum(tl.load(need + i), found))
         tl.store(built_at + 3 * i, xi)
@@ -190,5 +285,46 @@ def select_near(
         slot = row + found + tl.cumsum(keep.to(tl.int32), axis=0) - 1
         tl.store(near + slot, j, mask=keep)
         tl.store(distance + slot, tl.sqrt(square), mask=keep)
+        found += tl.sum(keep.to(tl.int32), axis=0)
+    tl.store(near_count + i, found)
+
+
+@triton.jit
+def select_nonbonded(
+    x, neighbor, count, replica, system, cutoffs, box, near, near_count, capacity,
+    PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Neighbours of a bead nearer than its system's cutoff that the neighbour-list prior acts on.
+
+    Args:
+        x: [B, 3] float64 Å.
+        neighbor, count: the Verlet list.
+        replica: [B] int32; system: [R] int32.
+        cutoffs: [systems] float64 Å; 0: no such prior.
+        near: [B, capacity] int32, out: flat indices, ascending.
+        near_count: [B] int32, out.
+    """
+    i = tl.program_id(0)
+    cutoff = tl.load(cutoffs + tl.load(system + tl.load(replica + i)))
+    n = tl.load(count + i)
+    row = i.to(tl.int64) * capacity
+    bx = tl.load(box)
+    by = tl.load(box + 1)
+    bz = tl.load(box + 2)
+    xi = tl.load(x + 3 * i)
+    yi = tl.load(x + 3 * i + 1)
+    zi = tl.load(x + 3 * i + 2)
+    lane = tl.arange(0, BLOCK)
+    found = n * 0
+    for k in range(0, n, BLOCK):
+        inside = k + lane < n
+        entry = tl.load(neighbor + row + k + lane, mask=inside, other=0)
+        j = entry & _INDEX
+        xj, yj, zj = load_vector(x, j, inside)
+        dx = nearest_image(xj - xi, bx, PERIODIC)
+        dy = nearest_image(yj - yi, by, PERIODIC)
+        dz = nearest_image(zj - zi, bz, PERIODIC)
+        keep = inside & (dx * dx + dy * dy + dz * dz < cutoff * cutoff) & ((entry & _NOT_NONBONDED) == 0)
+        tl.store(near + row + found + tl.cumsum(keep.to(tl.int32), axis=0) - 1, j, mask=keep)
         found += tl.sum(keep.to(tl.int32), axis=0)
     tl.store(near_count + i, found)

@@ -163,6 +163,8 @@ class CudaPropagator:
                 with torch.cuda.graph(graph):
                     for _ in range(size):
                         self._one_step()
+            except torch.cuda.OutOfMemoryError:
+                raise  # the batch can be split
             except RuntimeError as error:
                 warnings.warn(f"no CUDA graphs here, kernels are launched one by one: {error}", stacklevel=2)
                 self._graphs = None

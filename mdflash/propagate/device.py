@@ -1,7 +1,7 @@
 """All forces of a batch on one device: neighbour list, networks, priors, their sum. Nothing returns to the host.
 
-What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds), the
-priors, then for each network `select_near` and its own kernels, and `collect`.
+What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds),
+`select_nonbonded` and the priors, then for each network `select_near` and its own kernels, and `collect`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from mdflash.state import Layout
 
 FIRST_CAPACITY = 256
 """Neighbours a bead has room for, before the first list is built."""
+BOXES_FROM = 2048
+"""Beads of the largest system from which on lists are built by bounding boxes; an estimate, not measured on a GPU."""
 LINEAR_INTERVALS = 2048
 """16-bit tables are read linearly, so they need at least so many intervals."""
 
@@ -136,6 +138,10 @@ class DeviceForces:
         self.origin = self._put(origin, torch.int32)
         self._template = self._put(template, torch.int32)
         self._system = self._put(system, torch.int32)
+        boxes = -(-beads // neighbors.BOX_BEADS)
+        self._by_boxes = max(sizes) >= BOXES_FROM
+        self._box_offset = self._put(np.concatenate(([0], np.cumsum(boxes))), torch.int32)
+        self._replica_of_box = self._put(np.repeat(np.arange(layout.n_replicas), boxes), torch.int32)
 
     def _exclude(self, networks: Sequence[SchNetPotential], nonbonded: Nonbonded, sizes: list[int]) -> None:
         silent: list[npt.NDArray[np.int64]] = []
@@ -188,6 +194,9 @@ class DeviceForces:
         self._centred = new(n, 3, dtype=self.dtype)
         self._count, self._near_count = new(n, dtype=torch.int32), new(n, dtype=torch.int32)
         self._need = new(n, dtype=torch.int32)
+        self._nonbonded_count = new(n, dtype=torch.int32)
+        boxes = len(self._replica_of_box)
+        self._box_centre, self._box_half = new(boxes, 3), new(boxes, 3)
         slices = max((network.F // network.channels for network in self._networks), default=0)
         self._shares = new(max(slices, 1), n, 3, dtype=self.dtype)
         self._slices = slices
@@ -200,6 +209,8 @@ class DeviceForces:
         n = self.layout.n_beads
         rows = n if self._listed else 1
         self._neighbor = torch.zeros(rows, self.capacity, dtype=torch.int32, device=self.device)
+        nonbonded = n if self._priors.with_list else 1
+        self._nonbonded = torch.zeros(nonbonded, self.capacity, dtype=torch.int32, device=self.device)
         near = n if self._networks else 1
         self._near = torch.zeros(near, self.capacity, dtype=torch.int32, device=self.device)
         self._distance = torch.zeros(near, self.capacity, dtype=self.dtype, device=self.device)
@@ -214,14 +225,15 @@ class DeviceForces:
             LIMIT=0.25 * self._skin**2, BLOCK=256, num_warps=4,
         )  # fmt: skip
         if self._listed:
-            neighbors.build[(n,)](
-                self.x, self._built_at, self._rebuild, self.replica, self.bead_offset, self._template,
-                *self._exclusions, self._box, self._reach, self._neighbor, self._count, self._need, self.capacity,
-                PERIODIC=self._periodic, BLOCK=128, num_warps=2,
+            self._build_lists()
+        if self._priors.with_list:
+            neighbors.select_nonbonded[(n,)](
+                self.x, self._neighbor, self._count, self.replica, self._system, self._priors.cutoffs, self._box,
+                self._nonbonded, self._nonbonded_count, self.capacity, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
             )  # fmt: skip
         self._priors.run(
             self.x, self.replica, self._system, self._template, self.origin, self._box, self._periodic,
-            self._neighbor, self._count, self._bead_energy, self._prior_forces,
+            self._nonbonded, self._nonbonded_count, self._bead_energy, self._prior_forces,
         )  # fmt: skip
         for network in self._networks:
             neighbors.select_near[(network.n,)](
@@ -236,6 +248,24 @@ class DeviceForces:
         integrator_kernels.collect[(replicas,)](
             self._prior_forces, self._bead_energy, self._shares, self.bead_offset, self.f, self.energy, self.failed,
             self.step, n, SLICES=self._slices, BLOCK=256, num_warps=4,
+        )  # fmt: skip
+
+    def _build_lists(self) -> None:
+        listed = (
+            self.x, self._built_at, self._rebuild, self.replica, self.bead_offset, self._template, *self._exclusions,
+            self._box, self._reach, self._neighbor, self._count, self._need, self.capacity,
+        )  # fmt: skip
+        n = self.layout.n_beads
+        if not self._by_boxes:
+            neighbors.build[(n,)](*listed, PERIODIC=self._periodic, BLOCK=128, num_warps=2)
+            return
+        neighbors.bound[(len(self._replica_of_box),)](
+            self.x, self._rebuild, self._replica_of_box, self._box_offset, self.bead_offset, self._box_centre,
+            self._box_half, BLOCK=neighbors.BOX_BEADS, num_warps=1,
+        )  # fmt: skip
+        neighbors.build_by_boxes[(n,)](
+            *listed, self._box_offset, self._box_centre, self._box_half,
+            PERIODIC=self._periodic, CHUNK=128, num_warps=1,
         )  # fmt: skip
 
     def more_room(self) -> bool:

@@ -2,7 +2,9 @@
 
 A program owns one bead and gathers the interactions it takes part in (a CSR by bead, `Incidence`), each evaluated in
 full and only the owner's force kept. The work is done once for each bead of an interaction, but every sum has one
-owner and one order. Equations as in `cpu.py`, functional forms as in the forms' own modules.
+owner and one order. Which forms the kernel is compiled for depends on the systems of the batch; no multiplication is
+fused with an addition, so that this changes no bit. Equations as in `cpu.py`, functional forms as in the forms' own
+modules.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -18,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mdflash.neighbors.triton import _INDEX, _NOT_NONBONDED, load_vector, nearest_image
+from mdflash.neighbors.triton import load_vector, nearest_image
 from mdflash.potentials.priors.cpu import (
     CONTACT,
     FOURIER,
@@ -325,14 +327,13 @@ def _excluded_volume(
         n = tl.load(count + i)
         for k in range(0, n, BLOCK):
             m = k + tl.arange(0, BLOCK)
-            entry = tl.load(neighbor + row + m, mask=m < n, other=0)
-            j = entry & _INDEX
-            xj, yj, zj = load_vector(x, j, m < n)
+            near = m < n
+            j = tl.load(neighbor + row + m, mask=near, other=0)
+            xj, yj, zj = load_vector(x, j, near)
             dx = nearest_image(xj - xi, bx, PERIODIC)
             dy = nearest_image(yj - yi, by, PERIODIC)
             dz = nearest_image(zj - zi, bz, PERIODIC)
             square = dx * dx + dy * dy + dz * dz
-            near = (m < n) & (square < cutoff * cutoff) & ((entry & _NOT_NONBONDED) == 0)
             r = tl.where(near, tl.sqrt(square), 1.0)
             at = matrix + tl.load(type_ + tl.load(template + j, mask=near, other=0), mask=near, other=0)
             size = tl.load(sigma + at, mask=near, other=0.0)
@@ -352,7 +353,7 @@ def _excluded_volume(
     return tl.sum(e, axis=0), tl.sum(fx, axis=0), tl.sum(fy, axis=0), tl.sum(fz, axis=0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["stride2", "stride3c", "stride3", "stride4", "types"])
 def priors(
     x, replica, system, template, origin,
     start2, beads2, role2, code2, parameters2, stride2,
@@ -463,11 +464,16 @@ class DevicePriors:
         listed, nonbonded: their tables (`pack.pack`).
         sizes: beads of each system.
         device: where the kernel runs.
+
+    Attributes:
+        with_list: whether there is a neighbour-list prior.
+        cutoffs: [systems] float64 Å, its cutoffs.
     """
 
     def __init__(self, listed: Listed, nonbonded: Nonbonded, sizes: list[int], device: torch.device) -> None:
         self._tables = [Incidence.of(table, sizes, device) for table in listed]
         self.with_list = bool(nonbonded.cutoff.any())
+        self.cutoffs = torch.from_numpy(np.ascontiguousarray(nonbonded.cutoff)).to(device)
         self._nonbonded = tuple(
             torch.from_numpy(np.ascontiguousarray(a)).to(device)
             for a in (nonbonded.type, nonbonded.epsilon, nonbonded.sigma, nonbonded.cutoff)
@@ -488,7 +494,7 @@ class DevicePriors:
         Args:
             replica, template, origin: [B] int32; see `neighbors.triton.build`; `origin`: its replica's first bead.
             system: [R] int32.
-            neighbor, count: the Verlet list.
+            neighbor, count: near neighbours, as `neighbors.triton.select_nonbonded` leaves them.
         """
         listed: list[Any] = []
         for t in self._tables:
@@ -497,4 +503,5 @@ class DevicePriors:
             x, replica, system, template, origin, *listed, *self._nonbonded, self._types, box, neighbor, count,
             neighbor.shape[1], energy, forces,
             **self._shape, NONBONDED=self.with_list, PERIODIC=periodic, num_warps=1,
+            enable_fp_fusion=False,
         )  # fmt: skip

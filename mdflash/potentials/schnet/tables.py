@@ -219,6 +219,13 @@ def force_error(network: SchNet, tables: FilterTables, sample: Sample) -> float:
     return _relative_error(sample_forces(network, tables.filters, sample), exact)
 
 
+@_one_thread()
+def exact_forces(network: SchNet, sample: Sample) -> FloatArray:
+    """Forces [N, 3] of a network with its own filters in float64, kcal/mol/Å."""
+    network = _double(network)
+    return sample_forces(network, exact_filters(network), sample)
+
+
 def _relative_error(found: FloatArray, expected: FloatArray) -> float:
     """Root mean square error over root mean square; 0 where nothing is expected and nothing found."""
     scale = float(np.sqrt((expected**2).mean()))

@@ -1,0 +1,73 @@
+"""Which GPU a process uses, and why it cannot.
+
+Triton's interpreter stands in for a GPU: in a process where it is on (TRITON_INTERPRET=1 before triton is imported),
+every kernel runs on the CPU, slowly, and all that lies between `device: cuda` and the kernels can be tested.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Final
+
+import torch
+
+from mdflash.errors import InputError
+
+UNVERIFIED: Final = (
+    "the GPU's kernels have run in Triton's interpreter and not yet on a GPU; their forces are compared with the "
+    "reference when a run starts, and `mdflash energy --device cuda` beside `mdflash energy` compares more"
+)
+"""Said at the start of every run on a GPU until `make gpu-check` has passed on one."""
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter is on in this process."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)
+
+
+def why_no_gpu() -> str | None:
+    """What stands between this process and a GPU, in a few words; None where nothing does."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton, which compiles the kernels, is not installed: pip install 'mdflash[gpu]'"
+    if interpreted() or torch.cuda.is_available():
+        return None
+    if torch.version.cuda is None:
+        return f"this torch ({torch.__version__}) is a build without CUDA"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return f"torch {torch.__version__} says: {' '.join(str(error).split())}"
+    return f"torch {torch.__version__} finds no GPU"
+
+
+def find_gpu(local_rank: int = 0) -> torch.device:
+    """The GPU of a process: those of a machine are dealt out by the number of the process on it.
+
+    Args:
+        local_rank: that number.
+
+    Raises:
+        InputError: there is none; the text says what torch reports.
+    """
+    reason = why_no_gpu()
+    if reason is not None:
+        raise InputError(f"no GPU can be used here: {reason}; write `device: cpu`", key="hardware.device")
+    if interpreted():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank % torch.cuda.device_count())
+
+
+def describe(device: torch.device) -> str:
+    """'GPU 0, NVIDIA H100 80GB HBM3'."""
+    if device.type == "cpu":
+        return "CPU, kernels of the GPU through Triton's interpreter"
+    return f"GPU {device.index}, {torch.cuda.get_device_name(device)}"
+
+
+def gpu_bytes(device: torch.device) -> int:
+    """The most that torch has had allocated on the GPU in this process."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else 0
