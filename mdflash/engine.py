@@ -286,21 +286,26 @@ class Engine:
         if (failed >= 0).any():
             raise unstable(self, failed)
 
-    def sibling(self, state: State, timestep: float, seed: int) -> Engine:
-        """The same simulation from another state, with another time step (ps) and seed; no reporters, no exchange."""
+    def sibling(self, state: State, halvings: int, seed: int) -> Engine:
+        """The same simulation from another state, each step cut in half `halvings` times, with another seed.
+
+        It has no reporters and no exchange. With `network_every` above 1 its networks act at the same times as before:
+        an impulse is the share of the whole interval around it, and of the interval in which `state` lies, that share
+        has been given already.
+        """
         return Engine(
             self.layout,
             self.potential,
             state,
-            dataclasses.replace(self.integrator, timestep=timestep),
+            dataclasses.replace(self.integrator, timestep=self.integrator.timestep / 2**halvings),
             seed=seed,
             skin=self.skin,
             remove_com_motion=self.remove_com_motion,
             precision=self._precision,
             kernels=self._kernels,
             filters=self._filters,
-            network_every=self.network_every,
-            shared=self._shared and self._shared.sibling(state, timestep, seed),
+            network_every=self.network_every << halvings if self.network_every > 1 else 1,
+            shared=self._shared and self._shared.sibling(state, halvings, seed),
         )
 
 
