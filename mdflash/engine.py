@@ -23,6 +23,8 @@ from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_
 from mdflash.integrators.respa import check_network_every
 from mdflash.minimize import Minimized, minimize
 from mdflash.potentials.base import Potential, SumPotential
+from mdflash.potentials.bias.bias import biases_of
+from mdflash.potentials.bias.variables import check_images
 from mdflash.potentials.precision import Recentred
 from mdflash.potentials.priors.pack import pack
 from mdflash.potentials.schnet.flash import FilterKind, FlashSchNet, take_networks
@@ -110,6 +112,10 @@ class Engine:
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
         check_network_every(integrator, network_every)
+        if state.box is not None:
+            for bias in biases_of(potential):
+                for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
+                    check_images(bias.variable, layout.systems[s])
         self.network_every = network_every
         self._precision: Precision = precision
         self._kernels: Kernels = kernels
