@@ -19,6 +19,7 @@ from mdflash.forcefield import save_forcefield
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import FORCE_CONSTANT, Bias, biases_of
+from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.build import build_potential
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.prepare import prepare
@@ -127,6 +128,21 @@ def test_energy_and_forces_are_those_of_the_scaled_term() -> None:
         assert float(energy[0]) == pytest.approx(float(simulation.state.energy[r]), rel=1e-12)
         found = simulation.state.forces[simulation.layout.rows(r)]
         torch.testing.assert_close(found, forces, rtol=1e-11, atol=1e-11)
+
+
+def test_reduced_energies_are_those_of_an_evaluation_in_every_state() -> None:
+    simulation = start(2, LADDER)
+    simulation.exchange, exchange = None, simulation.exchange
+    simulation.run(50)
+    assert exchange is not None
+    (bias,), state = biases_of(simulation.potential), simulation.state
+    values = PackedBiases([bias], simulation.layout).measure(state.positions.numpy())[0]
+    found = exchange.reduced(state.energy.numpy(), exchange.labels(state), values)
+    own = bias.parameters.copy()
+    for k, temperature in enumerate(LADDER):
+        bias.parameters[:] = own[k]
+        simulation.evaluate()
+        np.testing.assert_allclose(found[k], state.energy.numpy() / kT(temperature), rtol=1e-11)
 
 
 def test_blocks_change_no_bit() -> None:

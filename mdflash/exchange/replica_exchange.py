@@ -218,7 +218,7 @@ class ReplicaExchange:
         state = simulation.state
         before = self.labels(state)
         active = ~simulation.guard.frozen
-        values = self._packed.measure(state.positions.numpy())[0]
+        values = self._packed.measure(state.positions.numpy())[0] if self.biases else None
         after, attempted, accepted = self.decide(
             state.energy.numpy(), before, active, simulation.seed, state.step, values
         )
