@@ -108,4 +108,5 @@ def _terms(variables: Sequence[Variable]) -> tuple[npt.NDArray[np.int32], npt.ND
                 codes.append(np.full(count, CODES[term.form.name], np.int8))
                 rows.append(term.form.rows(parameters))
             row.append(row[-1] + count)
-    return np.concatenate(beads), np.concatenate(codes), stack_rows(rows), np.array(row, np.int64)
+    joined = np.ascontiguousarray(np.concatenate(beads))
+    return joined, np.concatenate(codes), stack_rows(rows), np.array(row, np.int64)

@@ -72,7 +72,8 @@ class Form:
 def stack_rows(rows: Sequence[FloatArray]) -> FloatArray:
     """[M, P] rows of several forms under each other, padded with zeros to the widest."""
     width = max((r.shape[1] for r in rows), default=1)
-    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in rows] or [np.zeros((0, width))])
+    padded = [np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in rows] or [np.zeros((0, width))]
+    return np.ascontiguousarray(np.concatenate(padded))  # to numba another order is another type
 
 
 FORMS: Final[Mapping[str, Form]] = MappingProxyType(
