@@ -25,6 +25,8 @@ from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_
 from mdflash.integrators.respa import check_network_every
 from mdflash.minimize import Minimized, minimize
 from mdflash.potentials.base import Potential, SumPotential
+from mdflash.potentials.bias.bias import biases_of
+from mdflash.potentials.bias.variables import check_images
 from mdflash.potentials.precision import Recentred
 from mdflash.potentials.priors.pack import pack
 from mdflash.potentials.schnet.flash import FilterKind, FlashSchNet, take_networks
@@ -114,6 +116,10 @@ class Engine:
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
         check_network_every(integrator, network_every)
+        if state.box is not None:
+            for bias in biases_of(potential):
+                for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
+                    check_images(bias.variable, layout.systems[s])
         self.network_every = network_every
         self.gpu = gpu
         self._precision: Precision = precision
@@ -318,22 +324,27 @@ class Engine:
         if (failed >= 0).any():
             raise unstable(self, failed)
 
-    def sibling(self, state: State, timestep: float, seed: int) -> Engine:
-        """The same simulation from another state, with another time step (ps) and seed; no reporters, no exchange."""
+    def sibling(self, state: State, halvings: int, seed: int) -> Engine:
+        """The same simulation from another state, each step cut in half `halvings` times, with another seed.
+
+        It has no reporters and no exchange. With `network_every` above 1 its networks act at the same times as before:
+        an impulse is the share of the whole interval around it, and of the interval in which `state` lies, that share
+        has been given already.
+        """
         return Engine(
             self.layout,
             self.potential,
             state,
-            dataclasses.replace(self.integrator, timestep=timestep),
+            dataclasses.replace(self.integrator, timestep=self.integrator.timestep / 2**halvings),
             seed=seed,
             skin=self.skin,
             remove_com_motion=self.remove_com_motion,
             precision=self._precision,
             kernels=self._kernels,
             filters=self._filters,
-            network_every=self.network_every,
+            network_every=self.network_every << halvings if self.network_every > 1 else 1,
             gpu=self.gpu,
-            shared=self._shared and self._shared.sibling(state, timestep, seed),
+            shared=self._shared and self._shared.sibling(state, halvings, seed),
         )
 
 

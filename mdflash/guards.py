@@ -1,14 +1,16 @@
-"""Guards: what happens to a replica whose numbers stop being finite, and notes on force spikes.
+"""Guards: what happens to a replica whose numbers stop being finite, and notes on spikes of energy and force.
 
     stop     the run ends with an UnstableError (the default)
     freeze   the replica goes back to the last boundary and stays there; the others go on with the bits that they
              would have without it
     retry    the replica goes back to the last boundary and does the stretch to the next one alone, with half the time
-             step (then a quarter, an eighth); when all fail, it is frozen
+             step (then a quarter, an eighth; impulses of networks stay where they were); when all fail, it is frozen
 
 Boundaries are the steps at which a report, an exchange or the guard itself (every `STRETCH` steps) is due. They
 depend on nothing but the run's input, and the state of the last one is part of every checkpoint: so what is restored
 does not depend on how blocks fell, nor on where a run was stopped and resumed.
+
+Spikes are looked for at boundaries, so none gets into a frame, a log row or an exchange unnoticed.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from mdflash.errors import UnstableError
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import SumPotential
 from mdflash.state import Layout, State
+from mdflash.units import BOLTZMANN
 
 if TYPE_CHECKING:
     from mdflash.engine import Engine
@@ -41,6 +44,10 @@ NEVER: Final = 2**63
 LOST: Final = 1e12
 """Under freeze and retry, an energy (kcal/mol) or coordinate (Å) beyond this at a boundary counts as not finite: the
 replica is on its way there, and its state is nothing to come back to."""
+
+SPIKE: Final = 3.0
+"""kT for each bead, and for ten more; a potential energy that rises by more from one boundary to the next is an event.
+All of the kinetic energy is half as much, so chance alone does not do it."""
 
 _SEED_STEP: Final = 0x9E3779B9
 _KEPT = ("positions", "velocities", "forces", "energy")
@@ -81,7 +88,7 @@ class Guard:
 
     Attributes:
         frozen_since: [R] the step at whose state a replica is frozen, -1 for the others.
-        listeners: told of every event: "freeze", "retry", "force spike".
+        listeners: told of every event: "failure" (under "stop"), "freeze", "retry", "energy spike", "force spike".
     """
 
     def __init__(self, layout: Layout, nonfinite: Policy = "stop", max_force: float | None = None) -> None:
@@ -90,6 +97,7 @@ class Guard:
         self.listeners: list[Listener] = []
         self._pending: dict[int, Failure] = {}
         self._anchor: State | None = None
+        self._energy: npt.NDArray[np.float64] | None = None  # [R] at the last boundary
         self._spiking: npt.NDArray[np.bool_] = np.zeros(layout.n_replicas, bool)
 
     @property
@@ -115,10 +123,12 @@ class Guard:
         """A run starts or goes on."""
         if self._anchor is None:
             self.mark(state)
+        if self._energy is None:
+            self._energy = state.energy.numpy().copy()
 
     def forget(self) -> None:
         """The state was changed from outside: the last boundary no longer leads to it."""
-        self._anchor = None
+        self._anchor = self._energy = None
 
     def mark(self, state: State) -> None:
         """Here is a boundary, where everything is in order: what fails from now on comes back to this state."""
@@ -145,6 +155,8 @@ class Guard:
         out[list(self._pending)] = True
         new = np.flatnonzero((failed >= 0) & ~out)
         if len(new) and self.nonfinite == "stop":
+            first = int(new[0])
+            self._tell(simulation.state.step, "failure", diagnose(simulation, first, int(failed[first])))
             raise unstable(simulation, failed)
         for r in new:
             self._pending[int(r)] = diagnose(simulation, int(r), int(failed[r]))
@@ -152,7 +164,7 @@ class Guard:
             self._put_back(simulation.state, int(r))
 
     def settle(self, simulation: Engine) -> None:
-        """At a boundary, before its reports: mend or freeze what failed, and look for force spikes.
+        """At a boundary, before its reports: mend or freeze what failed, and look for spikes.
 
         Raises:
             UnstableError: no replica is left that moves.
@@ -175,7 +187,8 @@ class Guard:
                 f"{last.what}. Try a shorter time step or minimise first (dynamics.minimize: 500)"
             )
         self._pending.clear()
-        self._find_spikes(simulation)
+        self._find_energy_spikes(simulation)
+        self._find_force_spikes(simulation)
 
     def _lost(self, state: State) -> npt.NDArray[np.bool_]:
         """[R] replicas that are as good as not finite."""
@@ -195,18 +208,36 @@ class Guard:
         for level in range(1, RETRIES + 1):
             if not self._pending:
                 return
-            timestep = simulation.integrator.timestep / 2**level
             state = _copy(self._anchor)
             state.step = start << level
             # another key: the finer steps must not repeat the noise of other steps of the run
-            fine = simulation.sibling(state, timestep, (simulation.seed + level * _SEED_STEP) % 2**32)
+            fine = simulation.sibling(state, level, (simulation.seed + level * _SEED_STEP) % 2**32)
             failed = fine.propagator.advance(state, (end - start) << level)
             mended = (failed < 0) & ~self._lost(state)
             for r in [r for r in self._pending if mended[r]]:
                 _take(simulation.state, state, self.layout, r)
-                self._tell(end, "retry", self._pending.pop(r), from_step=start, timestep_fs=timestep * 1e3)
+                timestep_fs = fine.integrator.timestep * 1e3
+                self._tell(end, "retry", self._pending.pop(r), from_step=start, timestep_fs=timestep_fs)
 
-    def _find_spikes(self, simulation: Engine) -> None:
+    def _find_energy_spikes(self, simulation: Engine) -> None:
+        layout, state = self.layout, simulation.state
+        energy = state.energy.numpy()
+        before = energy if self._energy is None else self._energy
+        rise = energy - before
+        limit = SPIKE * (np.diff(layout.bead_offset) + 10) * BOLTZMANN * state.temperature.numpy()
+        for r in np.flatnonzero((rise > limit) & ~self.frozen).tolist():
+            for listener in self.listeners:
+                listener(
+                    state.step,
+                    "energy spike",
+                    replica=layout.replica_ids[r],
+                    system=layout.systems[int(layout.system_of_replica[r])].name,
+                    energy_kcal_mol=float(energy[r]),
+                    rise_kcal_mol=float(rise[r]),
+                )
+        self._energy = energy.copy()
+
+    def _find_force_spikes(self, simulation: Engine) -> None:
         if self.max_force is None:
             return
         size = simulation.state.forces.norm(dim=1).numpy()

@@ -25,7 +25,7 @@ from mdflash.io.exchange_log import ExchangeLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.writer import FrameWriter, Target, writer_class
-from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.variables import UNITS
 from mdflash.prepare import Prepared
@@ -86,15 +86,19 @@ class ColvarsReporter(Periodic):
     ) -> None:
         super().__init__(every)
         self.log, self.background = log, background
-        self._packed = PackedBiases(biases, layout)
-        self._order = [self._packed.biases.index(bias) for bias in biases]
+        self._columns = [bias.name for bias in biases]
+        self._packed: PackedBiases | None = None
         self._ids = layout.replica_ids
         self._names = [layout.systems[s].name for s in layout.system_of_replica]
 
     def report(self, simulation: Engine) -> None:
         """Measure; rows are written while the simulation goes on."""
+        if self._packed is None:
+            self._packed = PackedBiases(biases_of(simulation.potential), simulation.layout)
         values, energies = self._packed.measure(simulation.state.positions.numpy())
-        row = (values[:, self._order], energies[:, self._order])
+        names = [bias.name for bias in self._packed.biases]
+        order = [names.index(name) for name in self._columns]
+        row = (values[:, order], energies[:, order])
         step, time = simulation.state.step, simulation.time
         self.background.submit(partial(self.log.append, step, time, self._ids, self._names, *row))
 
@@ -275,7 +279,7 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
     total = 3 * layout.n_beads * 8 * 3 * config.output.checkpoint.keep
     total += 110 * layout.n_replicas * (steps // config.log_every + 1)
     if config.colvars_every is not None:
-        total += (40 + 38 * len(config.biases)) * layout.n_replicas * (steps // config.colvars_every + 1)
+        total += (40 + 38 * config.n_biases) * layout.n_replicas * (steps // config.colvars_every + 1)
     if config.exchange_every is not None:
         total += (24 + 3 * layout.n_replicas) * (steps // config.exchange_every + 1)
     if config.trajectory_every is not None:

@@ -32,9 +32,9 @@ from mdflash.integrators.verlet import Verlet
 from mdflash.io.frames import load_frames
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
-from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.build import build_potential
-from mdflash.prepare_biases import build_biases
+from mdflash.prepare_biases import build_biases, build_scales
 from mdflash.propagate.compiled import set_threads
 from mdflash.propagate.shared import SharedPropagator, part, split, view
 from mdflash.state import Layout, State
@@ -69,10 +69,12 @@ class Prepared:
     @property
     def biases(self) -> tuple[Bias, ...]:
         """Those among the potential's terms."""
-        return tuple(term for term in self.potential.terms if isinstance(term, Bias))
+        return biases_of(self.potential)
 
     def simulation(self, ranks: Ranks | None = None) -> Engine:
         """A simulation at rest at the start frames, with the threads that the run asks for.
+
+        Its biases are its own: what becomes of their parameters does not show here, nor in other simulations.
 
         Args:
             ranks: who carries it together; default: this process alone.
@@ -82,8 +84,10 @@ class Prepared:
         """
         ranks = ranks or Ranks()
         set_threads(self.config.hardware.threads or ranks.threads)
-        arguments = self.arguments(ranks.local_rank)
-        shared = None if ranks.size == 1 else self._share(ranks, arguments)
+        terms = [term.copy() if isinstance(term, Bias) else term for term in self.potential.terms]
+        own = dataclasses.replace(self, potential=SumPotential(terms))
+        arguments = own.arguments(ranks.local_rank)
+        shared = None if ranks.size == 1 else own._share(ranks, arguments)
         return Engine(**arguments, shared=shared)
 
     def _share(self, ranks: Ranks, arguments: Mapping[str, Any]) -> SharedPropagator:
@@ -134,7 +138,7 @@ def make_exchange(config: RunConfig, layout: Layout, biases: Sequence[Bias]) -> 
     """The exchange that a run asks for."""
     if config.exchange is None or config.exchange_every is None:
         return None
-    traded = [bias for bias in biases if bias.name in config.exchange.biases]
+    traded = [bias for bias in biases if bias.name in config.exchange.traded]
     return ReplicaExchange(layout, config.exchange_states, config.exchange_every, config.exchange.scheme, traded)
 
 
@@ -187,8 +191,9 @@ def assemble(
     layout = Layout(tuple(system for system, _ in molecules), config.counts)
     start = torch.from_numpy(np.concatenate(starts))
     State.at(layout, start, config.temperatures)  # refuses a NaN, naming replica and bead
+    terms = build_potential(forcefields, layout).terms
     biases = build_biases(config, layout, [frames[0] for _, frames in molecules], forcefields)
-    potential = SumPotential([*build_potential(forcefields, layout).terms, *biases])
+    potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms)])
     notes.extend(_impulses(config.dynamics, potential, layout, forcefields))
     return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes))
 

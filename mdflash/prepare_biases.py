@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from mdflash.config.biases import BiasEntry, Group
+from mdflash.config.exchange import scale_name
 from mdflash.config.schema import RunConfig
 from mdflash.errors import InputError
 from mdflash.forcefield import ForceField
 from mdflash.io.frames import load_frames
 from mdflash.io.topology import mdtraj_topology
 from mdflash.mapping.structure import map_structure
+from mdflash.potentials.base import Potential
 from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.variables import Variable
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.state import Layout
 from mdflash.system import FloatArray, System, load_system
 
@@ -42,6 +45,8 @@ def build_biases(
         reference = _reference(i, entry, config.system[s].mapping, layout.systems[s], starts[s], forcefields[s])
         try:
             variable = _variable(entry, layout.systems[s], reference)
+            if config.box is not None:
+                cv.check_images(variable, layout.systems[s])
         except InputError as error:
             raise InputError(error.message, key=error.key or f"biases.{i}.beads") from None
         n = layout.counts[s]
@@ -57,6 +62,32 @@ def build_biases(
                 s,
             )
         )
+    return tuple(found)
+
+
+def build_scales(config: RunConfig, layout: Layout, terms: Sequence[Potential]) -> tuple[Bias, ...]:
+    """The scales that replicas exchange, each as a linear bias on the energy of its term.
+
+    Args:
+        config: the run.
+        layout: its batch, of one system.
+        terms: of its force field.
+
+    Raises:
+        InputError: no such term, or one that is no list of interactions of beads.
+    """
+    found = []
+    listed = {term.name: term for term in terms if isinstance(term, PriorTerm) and len(term.tables[0][0])}
+    for name, scales in config.exchange.scale.items() if config.exchange is not None else ():
+        if name not in listed:
+            what = "is a network or a term of all pairs" if name in {term.name for term in terms} else "is no term here"
+            raise InputError(
+                f"'{name}' {what}; what can be scaled: {', '.join(sorted(listed)) or 'nothing'}",
+                key=f"exchange.scale.{name}",
+            )
+        variable = cv.energy(layout.systems[0], listed[name])
+        constants = _spread([scale - 1.0 for scale in scales], layout.counts[0])
+        found.append(Bias(scale_name(name), variable, layout, constants, form="linear"))
     return tuple(found)
 
 

@@ -134,11 +134,15 @@ class Record:
                 manifest.write("stopped", outputs)
                 raise
             except UnstableError as unstable:
-                log.write(simulation.state.step, "unstable", reason=str(unstable))
+                step, every = simulation.state.step, prepared.config.trajectory_every
+                frame = None if every is None else max(step - 1, 0) // every * every
+                log.write(step, "unstable", reason=str(unstable), last_frame_step=frame)
                 outputs.close()
                 manifest.write("unstable", outputs)
+                last = "" if frame is None else f" (its last frame is that of step {frame})"
                 raise UnstableError(
-                    f"{unstable}. Everything before this block is in {folder.path}, its newest checkpoint is intact"
+                    f"{unstable}. Everything before this block is in {folder.path}{last}, its newest checkpoint is "
+                    "intact"
                 ) from None
             else:
                 log.write(simulation.state.step, "finished")

@@ -105,8 +105,8 @@ class Simulation(Engine):
         device: str = "auto",
         threads: int | None = None,
     ) -> None:
-        only_biases = isinstance(exchange, Mapping) and "biases" in exchange and "temperatures" not in exchange
-        ladder = exchange is not None and not only_biases
+        traded = isinstance(exchange, Mapping) and ("biases" in exchange or "scale" in exchange)
+        ladder = exchange is not None and not (traded and "temperatures" not in exchange)
         if ladder and temperatures is not None:
             raise argument_error("temperatures", "the ladder of `exchange` sets them; give one of the two")
         many = isinstance(systems, (list, tuple))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import subprocess
@@ -11,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
-from mdflash.forcefield import save_forcefield
+from mdflash.forcefield import Network, save_forcefield
 from tests.helpers import go_helix
+from tests.potentials.random_schnet import random_schnet
 
 STEPS = 40_000
 CLOCK = 240
@@ -43,6 +46,25 @@ def write_mixed(folder: Path) -> Path:
     ]
     (folder / "system.yaml").write_text("\n".join(lines))
     return folder / "system.yaml"
+
+
+def write_network(folder: Path) -> Path:
+    """Four replicas of a molecule with a small network, which acts at every third step."""
+    _, ff = go_helix(8, "net", 0.4)
+    weights = random_schnet(5, features=16, filters=16, blocks=1, output=(16,))
+    network = Network(
+        "SchNet", "schnet", weights.hyper.to_dict(), {k: np.array(w) for k, w in weights.state_dict().items()}
+    )
+    save_forcefield(folder / "net", dataclasses.replace(ff, networks=(network,)))
+    structure = next((folder / "net" / "systems").glob("*.safetensors")).relative_to(folder)
+    lines = [
+        "mdflash: 1",
+        f"system: {{structure: {structure}, forcefield: net, name: net, replicas: 4}}",
+        "dynamics: {timestep: 4 fs, network_every: 3, seed: 7, temperature: 300 K}",
+        "output: {trajectory: {interval: 2 ps}, log: {interval: 0.8 ps}, checkpoint: {interval: 1.6 ps}}",
+    ]
+    (folder / "network.yaml").write_text("\n".join(lines))
+    return folder / "network.yaml"
 
 
 def command(source: Path, folder: Path, steps: int = STEPS, *overrides: str) -> list[str]:

@@ -21,6 +21,7 @@ from mdflash.io.by_state import find_state
 from mdflash.io.events import read_events
 from mdflash.run import Plan, Watch, execute
 from mdflash.state import Layout
+from mdflash.units import BOLTZMANN
 from tests.helpers import Rest, bead_term, beads, go_helix, helix, replica, same_bits, simulate, toy
 
 BAD = 3
@@ -159,7 +160,7 @@ def test_what_is_retried_does_not_depend_on_where_runs_stop() -> None:
 def test_the_finer_steps_have_noise_of_their_own() -> None:
     """The retried stretch must not be another stretch of the run."""
     simulation = stiff("retry", 0.01, [300.0])
-    fine = simulation.sibling(simulation.state, 0.005, (simulation.seed + 0x9E3779B9) % 2**32)
+    fine = simulation.sibling(simulation.state, 1, (simulation.seed + 0x9E3779B9) % 2**32)
     assert fine.seed != simulation.seed
     assert fine.integrator.timestep == 0.005 and fine.integrator.friction == simulation.integrator.friction
 
@@ -199,6 +200,37 @@ def test_the_spike_names_the_bead() -> None:
     assert about["replica"] == 1
     assert about["force_kcal_mol_A"] == float(largest.max())
     assert about["bead"] == system.bead_label(int(largest.argmax()))
+
+
+def test_an_energy_spike_is_an_event() -> None:
+    """A rise of more than 3 kT for each bead and ten more, from one boundary to the next; of that replica only."""
+    system, ff = go_helix(9)
+    layout = Layout((system,), (3,), (5, 6, 7))
+    simulation = simulate(layout, [ff], np.tile(helix(9), (3, 1)))
+    told = Told(simulation)
+    simulation.run(3000)  # from the native structure to 300 K
+    assert told.events == []
+    state, rows = simulation.state, layout.rows(1)
+    limit = 3.0 * (9 + 10) * BOLTZMANN * 300.0
+    calm, held = state.energy.clone(), state.positions[rows].clone()
+    for stretch in np.linspace(1.0, 3.0, 60):
+        state.positions[rows] = stretch * held
+        simulation.propagator.evaluate(state)
+        simulation.guard.settle(simulation)
+        rise = float(state.energy[1] - calm[1])
+        if rise > limit:
+            ((step, event, about),) = told.events
+            assert (step, event) == (3000, "energy spike")
+            assert about == {"replica": 6, "system": "helix", "energy_kcal_mol": float(state.energy[1]),
+                             "rise_kcal_mol": rise}  # fmt: skip
+            break
+        assert told.events == []
+        simulation.guard.forget()  # compare each with the same state
+        state.positions[rows] = held
+        simulation.propagator.evaluate(state)
+        simulation.guard.settle(simulation)
+    else:
+        pytest.fail("the energy never rose")
 
 
 # --- with exchange, and in a run --------------------------------------------------------------------------------
@@ -287,8 +319,12 @@ def test_resumed_runs_freeze_and_retry_the_same(springs: Path, tmp_path: Path, p
 def test_an_unstable_run_goes_on_with_freeze(springs: Path, tmp_path: Path) -> None:
     """`guards` may change when a run is resumed, and changes nothing that was written."""
     coarse = ("output.trajectory.interval=120 ps", "output.log.interval=120 ps")
-    with pytest.raises(UnstableError, match=r"replica 0 \(light\)"):
+    with pytest.raises(UnstableError, match=r"replica 0 \(light\).*its last frame is that of step 0"):
         run(springs, tmp_path / "run", 2000, *coarse)
+    failure, end = read_events(tmp_path / "run/events.jsonl")[-2:]
+    assert (failure["event"], failure["replica"], failure["system"]) == ("failure", 0, "light")
+    assert 0 < failure["failed_step"] <= failure["step"] < 2000 and "bonds" in failure["what"]
+    assert (end["event"], end["last_frame_step"]) == ("unstable", 0)
     simulation = run(springs, tmp_path / "run", 2000, "guards.nonfinite=freeze", *coarse)
     assert simulation.guard.frozen.tolist() == [True, True, False, False]
     again = run(springs, tmp_path / "run", 4000, "guards.nonfinite=stop", *coarse)  # frozen replicas stay frozen

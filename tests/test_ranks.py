@@ -38,6 +38,7 @@ from tests.rank_helpers import (
     start_ranks,
     wait_for_checkpoint,
     write_mixed,
+    write_network,
 )
 from tests.test_guards import springs
 
@@ -204,6 +205,25 @@ def test_traded_windows_are_known_to_all_ranks(mixed: Path, tmp_path: Path) -> N
     plan = execute(config, mixed)
     assert plan.simulation.exchange is not None and plan.simulation.exchange.accepted.sum() > 20
     same_content(tmp_path / "one", tmp_path / "many")
+
+
+def test_impulses_of_networks_do_not_depend_on_ranks(tmp_path: Path) -> None:
+    """`network_every: 3`, and checkpoints every 400 steps: two of three lie between two impulses."""
+    steps = 6000
+    source = write_network(tmp_path)
+    execute(load_run(source, [f"output.folder={tmp_path / 'one'}", f"dynamics.steps={steps}"]), source)
+    results = finish(start_ranks(2, command(source, tmp_path / "two", steps)))
+    assert [code for code, _, _ in results] == [0, 0], results
+    same_content(tmp_path / "one", tmp_path / "two")
+    folder = tmp_path / "killed"
+    ranks = start_ranks(2, command(source, folder, steps))
+    wait_for_checkpoint(folder, 800, ranks)
+    ranks[0].send_signal(signal.SIGKILL)
+    results = finish(ranks)
+    assert [code for code, _, _ in results] == [-signal.SIGKILL, 75], results
+    assert 800 <= newest_step(folder) < steps
+    execute(load_run(source, [f"output.folder={folder}", f"dynamics.steps={steps}"]), source)
+    same_content(tmp_path / "one", folder)
 
 
 def test_torchrun_starts_again_by_itself(mixed: Path, whole: Path, tmp_path: Path) -> None:

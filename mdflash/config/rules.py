@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from mdflash.config.exchange import Exchange, scale_name
 from mdflash.config.quantity import Span, show_quantity
-from mdflash.config.schema import MAX_REPLICAS, Exchange, RunConfig
+from mdflash.config.schema import RunConfig
+from mdflash.config.section import MAX_REPLICAS
 
 _TIME_UNITS = ("ps", "ns", "fs")
 
@@ -131,11 +133,12 @@ def _traded(config: RunConfig, exchange: Exchange) -> Iterator[Problem]:
     """What the states of a ladder are made of."""
     here = ("exchange", "biases")
     known = {bias.name: bias for bias in config.biases}
-    if exchange.temperatures is None and not exchange.biases:
+    if exchange.temperatures is None and not exchange.traded:
         yield Problem(
             ("exchange", "temperatures"),
             "is missing; add for example `temperatures: {min: 300 K, max: 450 K, count: 16}`, or name biases whose "
-            "windows are traded: `biases: [pull]`",
+            "windows are traded: `biases: [pull]`, or terms whose strength is: "
+            "`scale: {contacts: {min: 0.7, max: 1, count: 8}}`",
         )
     for name in exchange.biases:
         if name not in known:
@@ -143,16 +146,21 @@ def _traded(config: RunConfig, exchange: Exchange) -> Iterator[Problem]:
             yield Problem(here, f"no bias is called '{name}'; {there}")
         elif known[name].windows == 1:
             yield Problem(here, f"'{name}' has one window, which leaves nothing to trade; give it several centers")
-    traded = [known[name] for name in exchange.biases if name in known]
-    counts = sorted(
-        {bias.windows for bias in traded} | ({len(exchange.temperatures)} if exchange.temperatures else set())
-    )
+    traded = [known[name].windows for name in exchange.biases if name in known]
+    if exchange.scale and not exchange.biases:
+        here = ("exchange", "scale")
+    traded += map(len, exchange.scale.values())
+    counts = sorted({*traded} | ({len(exchange.temperatures)} if exchange.temperatures else set()))
     if traded and len(counts) > 1:
-        yield Problem(here, f"states have one window of each bias (and one temperature), found {counts} of them")
+        yield Problem(
+            here, f"states have one window of each bias, one scale of each term and one temperature, found {counts}"
+        )
     if traded and len(config.system) > 1:
-        yield Problem(here, f"exchange of biases takes one system; this run has {len(config.system)}")
+        yield Problem(here, f"exchange of biases and scales takes one system; this run has {len(config.system)}")
     if traded and exchange.temperatures is None and len(config.dynamics.temperature or ()) > 1:
-        yield Problem(("dynamics", "temperature"), "replicas that trade biases need one temperature; give one")
+        yield Problem(
+            ("dynamics", "temperature"), "replicas that trade biases or scales need one temperature; give one"
+        )
     for i, bias in enumerate(config.biases):
         if bias.windows > 1 and bias.name not in exchange.biases:
             yield Problem(
@@ -164,6 +172,7 @@ def _traded(config: RunConfig, exchange: Exchange) -> Iterator[Problem]:
 
 def _biases(config: RunConfig) -> Iterator[Problem]:
     names = Counter(bias.name for bias in config.biases)
+    names.update(scale_name(term) for term in (config.exchange.scale if config.exchange is not None else ()))
     systems = [entry.name for entry in config.system]
     for i, bias in enumerate(config.biases):
         here = ("biases", i)
@@ -210,7 +219,7 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
     if output.trajectory.format != "none":
         spans.append((("output", "trajectory", "interval"), output.trajectory.interval))
     spans.append((("output", "log", "interval"), output.log.interval))
-    if config.biases:
+    if config.n_biases:
         spans.append((("output", "colvars", "interval"), output.colvars.interval))
     if config.exchange is not None:
         cycle = dynamics.timestep * dynamics.network_every  # labels are exchanged between whole cycles of impulses

@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from mdflash.config.biases import BiasEntry
+from mdflash.config.exchange import Exchange
 from mdflash.config.quantity import (
     Duration,
     Interval,
@@ -30,11 +31,8 @@ from mdflash.config.quantity import (
     Whole,
     Word,
     describe,
-    read_quantity,
 )
-from mdflash.config.section import ExistingFile, Folder, ForceFieldFolder, Section
-
-MAX_REPLICAS = 1_000_000
+from mdflash.config.section import MAX_REPLICAS, ExistingFile, Folder, ForceFieldFolder, Section, as_list
 
 
 def _read_version(value: object) -> object:
@@ -43,49 +41,20 @@ def _read_version(value: object) -> object:
     return 1
 
 
-def _as_list(value: object) -> object:
-    return value if isinstance(value, (list, tuple)) else [value]
-
-
 def _read_temperatures(value: object) -> object:
     if value == []:
         raise ValueError("the list is empty; write `temperature: 300 K`, or one temperature for each replica")
-    return None if value is None or value == "none" else _as_list(value)
-
-
-_LADDER = "`temperatures: {min: 300 K, max: 450 K, count: 16}`"
-
-
-def _read_ladder(value: object) -> object:
-    """A list of temperatures as it is; {min, max, count} as a geometric series."""
-    if value is None:
-        return None
-    if isinstance(value, (list, tuple)):
-        if len(value) < 2:
-            raise ValueError(f"lists {len(value)} temperatures; exchange needs at least 2; for example {_LADDER}")
-        return value
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a list of temperatures, or {_LADDER}; found {describe(value)}")
-    if set(value) != {"min", "max", "count"}:
-        raise ValueError(f"expected the keys min, max, count, found {', '.join(map(str, value))}; write {_LADDER}")
-    low, high = (read_quantity(value[key], "temperature", "300 K", key) for key in ("min", "max"))
-    count = value["count"]
-    if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MAX_REPLICAS:
-        raise ValueError(f"count must be a whole number of 2 or more, found {describe(count)}; for example {_LADDER}")
-    if not 0 < low < high:
-        raise ValueError(f"min must be above 0 K and below max, found {low:g} K and {high:g} K; for example {_LADDER}")
-    inner = (round(low * (high / low) ** (k / (count - 1)), 3) for k in range(1, count - 1))  # 0.001 K reads better
-    return [f"{t!r} K" for t in (low, *inner, high)]
+    return None if value is None or value == "none" else as_list(value)
 
 
 def _read_systems(value: object) -> object:
     if value == []:
         raise ValueError("the list is empty; name at least one molecule: `- structure: protein.pdb`")
-    return _as_list(value)
+    return as_list(value)
 
 
 def _read_biases(value: object) -> object:
-    return () if value is None or value == "none" else _as_list(value)
+    return () if value is None or value == "none" else as_list(value)
 
 
 def _read_box(value: object) -> object:
@@ -201,34 +170,6 @@ class Replicas(Section):
 
     count: Annotated[int, Whole(1, MAX_REPLICAS)] = Field(
         default=1, description="independent copies of each system, run as one batch"
-    )
-
-
-class TemperatureRange(Section):
-    """A geometric series of temperatures."""
-
-    min: Temperature = Field(description="the lowest temperature")
-    max: Temperature = Field(description="the highest temperature")
-    count: Annotated[int, Whole(2, MAX_REPLICAS)] = Field(description="how many, both ends included")
-
-
-class Exchange(Section):
-    """Replica exchange: replicas trade temperatures or umbrella windows; replicas.count is a multiple of the states."""
-
-    temperatures: Annotated[
-        tuple[Temperature, ...] | None,
-        BeforeValidator(_read_ladder, json_schema_input_type=TemperatureRange | list[Temperature] | None),
-    ] = Field(
-        default=None,
-        description="{min, max, count} for a geometric ladder, or an increasing list; null: one for all",
-        examples=["{min: 300 K, max: 450 K, count: 16}"],
-    )
-    biases: Annotated[tuple[Word, ...], BeforeValidator(_as_list, json_schema_input_type=Word | list[Word])] = Field(
-        default=(), description="names of biases whose windows are traded (Hamiltonian exchange)", examples=["[pull]"]
-    )
-    interval: Duration = Field(default=2.0, description="time between attempts", examples=["2 ps"])
-    scheme: Literal["neighbours", "gibbs"] = Field(
-        default="neighbours", description="neighbours (even and odd pairs in turn) | gibbs (many random pairs)"
     )
 
 
@@ -403,14 +344,23 @@ class RunConfig(Section):
     @property
     def colvars_every(self) -> int | None:
         """Steps between rows of colvars.csv; None: no biases, no such file."""
-        return self.steps_in(self.output.colvars.interval) if self.biases else None
+        return self.steps_in(self.output.colvars.interval) if self.n_biases else None
+
+    @property
+    def n_biases(self) -> int:
+        """Biases, those that scale a term included."""
+        return len(self.biases) + (len(self.exchange.scale) if self.exchange is not None else 0)
 
     @property
     def exchange_states(self) -> tuple[float, ...]:
         """The temperature of each state of the ladder, K; empty without exchange."""
         if self.exchange is None or self.exchange.temperatures is not None:
             return () if self.exchange is None else self.exchange.temperatures or ()
-        windows = max((b.windows for b in self.biases if b.name in self.exchange.biases), default=0)
+        windows = max(
+            *(b.windows for b in self.biases if b.name in self.exchange.biases),
+            *map(len, self.exchange.scale.values()),
+            0, 0,
+        )  # fmt: skip
         return (self.dynamics.temperature or (0.0,))[:1] * windows
 
     @property

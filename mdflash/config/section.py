@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
 
 from mdflash.config.quantity import describe
 from mdflash.config.shipped import find_shipped, list_shipped
+
+MAX_REPLICAS: Final = 1_000_000
+
+
+def as_list(value: object) -> object:
+    """One value as a list of it."""
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 class Section(BaseModel):

@@ -40,6 +40,8 @@ def to_data(config: RunConfig) -> dict[str, Any]:
         (data["guards"], "max_force"),
     ):  # fmt: skip
         section[key] = section[key] or "none"
+    if config.exchange is not None:
+        data["exchange"]["scale"] = data["exchange"]["scale"] or "none"
     for entry in [data["system"]] if isinstance(data["system"], dict) else data["system"]:
         entry["start"] = entry["start"] or "none"
     for bias in data["biases"] if config.biases else ():
@@ -54,6 +56,8 @@ def _scalar(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return f"[{', '.join(_scalar(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_scalar(key)}: {_scalar(item)}' for key, item in value.items())}}}"
     text = str(value)
     if not isinstance(value, str):
         return text

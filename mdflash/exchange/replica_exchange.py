@@ -1,9 +1,9 @@
-"""Replica exchange over a ladder of states: replicas trade temperatures, bias parameters, or both.
+"""Replica exchange over a ladder of states: replicas trade temperatures, parameters of biases, or both.
 
 Coordinates stay with their replica. From T to T' its velocities are scaled by sqrt(T'/T), which takes one
 Maxwell-Boltzmann distribution to the other: Sugita & Okamoto, Chem. Phys. Lett. 314, 141 (1999). Where the parameters
 of a bias change hands (Hamiltonian exchange: Sugita, Kitao & Okamoto, J. Chem. Phys. 113, 6042 (2000)), energies and
-forces are evaluated again.
+forces are evaluated again. The strength of a term of the force field is such a parameter: `bias.variables.energy`.
 
 Attempts fall on the steps that are multiples of the interval, after that step's reports: frames and log rows of the
 step belong to the labels from before the attempt.
@@ -218,7 +218,7 @@ class ReplicaExchange:
         state = simulation.state
         before = self.labels(state)
         active = ~simulation.guard.frozen
-        values = self._packed.measure(state.positions.numpy())[0]
+        values = self._packed.measure(state.positions.numpy())[0] if self.biases else None
         after, attempted, accepted = self.decide(
             state.energy.numpy(), before, active, simulation.seed, state.step, values
         )

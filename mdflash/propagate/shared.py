@@ -109,10 +109,10 @@ class SharedPropagator:
         state.step += steps
         return self._share(state, failed, seconds)
 
-    def sibling(self, state: State, timestep: float, seed: int) -> SharedPropagator:
-        """The same ranks from another state of the whole batch, with another time step (ps) and seed."""
+    def sibling(self, state: State, halvings: int, seed: int) -> SharedPropagator:
+        """The same ranks from another state of the whole batch; see `Engine.sibling`."""
         own = view(state, self.layout, self._replicas[self.ranks.rank])
-        return SharedPropagator(self.ranks, self.layout, self.own.sibling(own, timestep, seed))
+        return SharedPropagator(self.ranks, self.layout, self.own.sibling(own, halvings, seed))
 
     def _share(self, state: State, failed: npt.NDArray[np.int64], seconds: float) -> npt.NDArray[np.int64]:
         """Tell the others about the own replicas, and put theirs into the state; returns [R] failed of all."""

@@ -144,7 +144,13 @@ def test_of_several_systems_one_is_named(folder: Path) -> None:
         ((PULL,), "{biases: [pull]}", "300 K", "exchange.biases", "has one window, which leaves nothing to trade"),
         ((WINDOWS,), "{biases: [pull]}", "", "dynamics.temperature", "is missing"),
         ((WINDOWS,), "{biases: [pull]}", "[300 K, 310 K]", "dynamics.temperature", "need one temperature"),
-        ((WINDOWS,), "{biases: [pull], temperatures: [300 K, 310 K]}", "", "exchange.biases", "found [2, 4] of them"),
+        (
+            (WINDOWS,),
+            "{biases: [pull], temperatures: [300 K, 310 K]}",
+            "",
+            "exchange.biases",
+            "found [2, 4]",
+        ),
         ((WINDOWS,), "{temperatures: [300 K, 310 K]}", "", "biases.0.center", "trade them too: `biases: [pull]`"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -14,11 +13,13 @@ from mdflash.config.rules import warnings
 from mdflash.config.schema import RunConfig
 from mdflash.engine import Engine
 from mdflash.errors import InputError
+from mdflash.guards import Guard
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.respa import resonance, shortest_period
 from mdflash.integrators.verlet import Verlet
+from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.build import build_potential
 from mdflash.potentials.schnet.potential import SchNetPotential
@@ -210,9 +211,35 @@ def test_what_a_run_description_hears() -> None:
     assert not any("network_every" in note for note in warnings(described("network_every=2")))
 
 
-def test_a_retry_keeps_the_impulses() -> None:
-    engine = helices(2)
-    assert engine.sibling(dataclasses.replace(engine.state), 0.002, 1).network_every == 2
+@pytest.mark.parametrize("scheme", [Verlet(0.003), LangevinBAOAB(0.003, 1e-12)], ids=lambda s: s.name)
+@pytest.mark.parametrize("start", [48, 49, 50])
+def test_a_retry_gives_every_impulse_once(scheme: Integrator, start: int) -> None:
+    """A stretch from anywhere between two impulses to anywhere, with half the step: the same path, to second order."""
+    whole, mended = (
+        helices(3, integrator=scheme, temperature=100.0, guard=Guard(Layout((SYSTEM,), (2,)), "retry"))
+        for _ in range(2)
+    )
+    for engine in (whole, mended):
+        engine.run(start)
+        engine.guard.forget()
+    advance = mended.propagator.advance
+
+    def failing(state: State, steps: int) -> np.ndarray:
+        advance(state, steps)
+        return np.array([state.step - 1, -1])
+
+    mended.propagator.advance = failing  # type: ignore[method-assign]
+    told: list[str] = []
+    mended.guard.listeners.append(lambda step, event, **about: told.append(event))
+    for engine in (whole, mended):
+        engine.run(8)
+    assert told == ["retry"]
+    assert same_bits(whole, mended, 1, 1)
+    pairs = VerletList(whole.layout, NETWORK.hyper.cutoff, 0.0, None).pairs(whole.state.positions)
+    slow = network().energy_and_forces(whole.state.positions, whole.layout, pairs).forces
+    impulse = 3 * scheme.timestep * ACCELERATION * float((slow / whole.layout.masses[:, None]).abs().max())
+    away = (whole.state.velocities - mended.state.velocities)[whole.layout.rows(0)].abs().max()
+    assert 0.0 < away < 0.02 * impulse
 
 
 def test_the_warning_about_resonance_knows_the_stiffest_bond() -> None:

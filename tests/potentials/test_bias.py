@@ -10,14 +10,19 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from mdflash.engine import Engine
 from mdflash.errors import InputError
+from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias, Form
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.variables import Variable
+from mdflash.potentials.priors.forms import FORMS
 from mdflash.potentials.priors.pack import pack
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.propagate.compiled import CompiledPriors
-from mdflash.state import Layout
+from mdflash.state import Layout, State
 from mdflash.system import System
 from mdflash.testing import check_potential
 from tests.helpers import beads, helix, walk
@@ -29,6 +34,14 @@ NATIVE = helix(N)
 CONTACTS = cv.contacts_of(CHAIN, range(N), NATIVE, 8.0, 2)
 R0 = np.linalg.norm(NATIVE[CONTACTS[:, 0]] - NATIVE[CONTACTS[:, 1]], axis=1)
 
+
+def listed(form: str, order: int, **parameters: object) -> PriorTerm:
+    """A term over every run of `order` beads."""
+    index = np.arange(N - order + 1)[:, None] + np.arange(order)
+    rows = {p: np.array(np.broadcast_to(v, (len(index), *np.shape(v)))) for p, v in parameters.items()}
+    return PriorTerm(form, FORMS[form], [(index, rows)])
+
+
 VARIABLES: dict[str, Variable] = {
     "distance": cv.distance(CHAIN, 0, N - 1),
     "distance of groups": cv.distance(CHAIN, [3, 0, 1], [7, 8, 12]),
@@ -38,6 +51,10 @@ VARIABLES: dict[str, Variable] = {
     "rmsd": cv.rmsd(CHAIN, range(2, N), NATIVE[2:]),
     "radius of gyration": cv.radius_of_gyration(CHAIN, range(1, N)),
     "native contacts": cv.native_contacts(CHAIN, CONTACTS, R0, beta=2.0, stretch=1.4),
+    "energy of bonds": cv.energy(CHAIN, listed("harmonic_bond", 2, k=0.7, x0=3.8)),
+    "energy of angles": cv.energy(CHAIN, listed("harmonic_angle", 3, k=1.1, x0=1.9)),
+    "energy of cosines": cv.energy(CHAIN, listed("polynomial_angle_cosine", 3, v0=0.3, ks=[0.2, -0.6, 0.1])),
+    "energy of dihedrals": cv.energy(CHAIN, listed("fourier_dihedral", 4, v0=0.5, k1=[0.2, 0.4], k2=[0.7, -0.1])),
 }
 PARAMETERS: dict[str, tuple[Form, float, float, float]] = {
     "harmonic": ("harmonic", 3.0, 0.7, 0.0),
@@ -232,6 +249,29 @@ def test_contacts_of_a_structure() -> None:
     # 3-4 are neighbours in number but of two chains; 0-1 and 1-3 are too near in the chain, 5 is far from all
     assert cv.contacts_of(two, range(6), x, 5.0, 2).tolist() == [[0, 4], [1, 4], [3, 4]]
     assert cv.contacts_of(two, range(6), x, 5.1, 2).tolist() == [[0, 3], [0, 4], [1, 4], [3, 4]]
+
+
+def test_images_are_refused_between_molecules() -> None:
+    """Bonds hold a molecule together wherever it goes; two molecules may be nearest through the edge of the box."""
+    two = System(
+        name="two", types=("A",) * 6, bead_names=("CA",) * 6, residue_index=np.arange(6), residue_names=("ALA",) * 6,
+        residue_ids=tuple(range(6)), chain_ids=("A",) * 6, masses=np.full(6, 100.0),
+        bonds=np.array([[0, 1], [1, 2], [4, 3], [5, 4]]),
+    )  # fmt: skip
+    for variable in (
+        cv.distance(two, 0, 2),
+        cv.radius_of_gyration(two, [3, 4, 5]),
+        cv.position(two, [1, 4], R0[:6].reshape(2, 3)),
+    ):
+        cv.check_images(variable, two)
+    for variable in (cv.distance(two, 0, 3), cv.native_contacts(two, [[0, 1], [2, 5]], [4.0, 4.0])):
+        with pytest.raises(InputError, match=r"within one molecule, but no bonds connect ALA 0 CA \(bead 0\) and ALA"):
+            cv.check_images(variable, two)
+    layout = Layout((two,), (1,))
+    apart = Bias("apart", cv.distance(two, 0, 3), layout, 1.0)
+    state = State.at(layout, torch.from_numpy(NATIVE[:6]), 300.0, (50.0, 50.0, 50.0))
+    with pytest.raises(InputError, match="within one molecule"):
+        Engine(layout, SumPotential([apart]), state, LangevinMiddle(0.004), seed=1)
 
 
 @pytest.mark.parametrize(

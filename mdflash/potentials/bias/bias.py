@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mdflash.errors import InputError
-from mdflash.potentials.base import EnergyForces, Pairs, Potential
+from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
 from mdflash.potentials.bias.variables import Variable
 from mdflash.state import Layout
 from mdflash.system import FloatArray, IntArray
@@ -86,6 +87,12 @@ class Bias(Potential):
         if form == "linear" and variable.periodic:
             raise InputError(f"bias '{name}': a linear bias on a dihedral would jump at 180 degrees; use harmonic")
 
+    def copy(self) -> Bias:
+        """The same bias with parameters of its own."""
+        other = copy.copy(self)
+        other.parameters = self.parameters.copy()
+        return other
+
     def _column(self, word: str, values: float | Sequence[float]) -> FloatArray:
         n = len(self.replica_ids)
         column = np.asarray(values, np.float64)
@@ -126,3 +133,9 @@ class Bias(Potential):
             energy = self.energies(q, torch.from_numpy(self.parameters[row]).to(q))
             (gradient,) = torch.autograd.grad(energy, x)
         return energy.detach(), -gradient
+
+
+def biases_of(potential: Potential) -> tuple[Bias, ...]:
+    """The biases among the terms of a potential."""
+    terms = potential.terms if isinstance(potential, SumPotential) else (potential,)
+    return tuple(term for term in terms if isinstance(term, Bias))

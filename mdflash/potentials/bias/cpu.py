@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.kernels import njit, prange
+from mdflash.potentials.priors.cpu import Table, add_term
 
-DISTANCE, ANGLE, DIHEDRAL, POSITION, RMSD, GYRATION, CONTACTS = range(7)
+DISTANCE, ANGLE, DIHEDRAL, POSITION, RMSD, GYRATION, CONTACTS, ENERGY = range(8)
 HARMONIC, LINEAR = range(2)
 
 SWEEPS: Final = 30
@@ -32,6 +33,8 @@ class Biases(NamedTuple):
         weight: [M] share of each bead in its group; of CONTACTS, the native distance in Å.
         reference: [M, 3] Å; of RMSD, centred.
         shape: [n, 2] of CONTACTS: beta in 1/Å, and lambda.
+        term_beads, term_code, term_parameters: of ENERGY, as in `priors.cpu.Table`, beads [M, 4].
+        term_row: [4 n + 1] the rows of the k-th coordinate of bias b are term_row[4 b + k]:term_row[4 b + k + 1].
         parameters: [R, n, 3] force constant, center and width, for each replica.
     """
 
@@ -43,6 +46,10 @@ class Biases(NamedTuple):
     weight: npt.NDArray[np.float64]
     reference: npt.NDArray[np.float64]
     shape: npt.NDArray[np.float64]
+    term_beads: npt.NDArray[np.int32]
+    term_code: npt.NDArray[np.int8]
+    term_parameters: npt.NDArray[np.float64]
+    term_row: npt.NDArray[np.int64]
     parameters: npt.NDArray[np.float64]
 
 
@@ -270,6 +277,17 @@ def _contacts(biases, b, first, last, x, g):
 
 
 @njit(cache=True, error_model="numpy")
+def _energy(biases, b, x, g):
+    g[:] = 0.0
+    table = Table(biases.term_beads, biases.term_code, biases.term_parameters, biases.term_row)
+    energy = add_term(table, 4 * b, x, g)
+    for i in range(g.shape[0]):
+        for d in range(3):
+            g[i, d] = -g[i, d]
+    return energy
+
+
+@njit(cache=True, error_model="numpy")
 def value_gradient(biases, b, x, g):
     """The variable of bias b at x [N, 3]; overwrites g [beads of b, 3] with its gradient."""
     kind = biases.kind[b]
@@ -282,6 +300,8 @@ def value_gradient(biases, b, x, g):
         return _gyration(biases, b, first, last, x, g)
     if kind == CONTACTS:
         return _contacts(biases, b, first, last, x, g)
+    if kind == ENERGY:
+        return _energy(biases, b, x, g)
     center, slope = _centers(biases, b, x), np.zeros((4, 3))
     if kind == DISTANCE:
         q = _distance(center, slope)

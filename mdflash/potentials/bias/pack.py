@@ -7,11 +7,14 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from mdflash.potentials.bias import cpu
 from mdflash.potentials.bias.bias import Bias, Form
 from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.bias.variables import Kind, Variable
+from mdflash.potentials.priors.cpu import CODES, Listed
+from mdflash.potentials.priors.forms import stack_rows
 from mdflash.state import Layout
 from mdflash.system import FloatArray, IntArray
 
@@ -24,6 +27,7 @@ KINDS: Final[Mapping[Kind, int]] = MappingProxyType(
         "rmsd": cpu.RMSD,
         "radius_of_gyration": cpu.GYRATION,
         "native_contacts": cpu.CONTACTS,
+        "energy": cpu.ENERGY,
     }
 )
 FORMS: Final[Mapping[Form, int]] = MappingProxyType({"harmonic": cpu.HARMONIC, "linear": cpu.LINEAR})
@@ -47,7 +51,8 @@ class PackedBiases:
         ordered = [pair for pairs in owned for pair in pairs]
         self.biases = tuple(bias for bias, _ in ordered)
         self._rows = [rows for _, rows in ordered]
-        self._fixed = _arrays([bias.variable for bias in self.biases])
+        variables = [bias.variable for bias in self.biases]
+        self._fixed = (*_arrays(variables), *_terms(variables))
         self._row = np.cumsum([0, *map(len, owned)])
         self._form = np.array([FORMS[bias.form] for bias in self.biases], np.int64)
 
@@ -87,3 +92,21 @@ def _arrays(
         references.append(v.reference if len(v.reference) else np.zeros((sum(sizes), 3)))
     shape = np.array([(v.beta, v.stretch) for v in variables], np.float64).reshape(-1, 2)
     return kind, member, np.concatenate(beads), np.concatenate(weights), np.concatenate(references), shape
+
+
+def _terms(variables: Sequence[Variable]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], FloatArray, IntArray]:
+    """term_beads, term_code, term_parameters, term_row of `Biases`."""
+    beads, codes, rows, row = [np.zeros((0, 4), np.int32)], [np.zeros(0, np.int8)], [], [0]
+    for variable in variables:
+        for coordinate in Listed._fields:
+            count = 0
+            if variable.term is not None and variable.term[0].form.coordinate == coordinate:
+                term, system = variable.term
+                index, parameters = term.tables[system]
+                count = len(index)
+                beads.append(np.pad(index, ((0, 0), (0, 4 - index.shape[1]))).astype(np.int32))
+                codes.append(np.full(count, CODES[term.form.name], np.int8))
+                rows.append(term.form.rows(parameters))
+            row.append(row[-1] + count)
+    joined = np.ascontiguousarray(np.concatenate(beads))
+    return joined, np.concatenate(codes), stack_rows(rows), np.array(row, np.int64)

@@ -9,9 +9,13 @@
 | rmsd               | sqrt(sum_i |x_i - R ref_i|^2 / n) after optimal superposition  | Å    |
 | radius_of_gyration | sqrt(sum_i m_i |x_i - c|^2 / sum_i m_i)                        | Å    |
 | native_contacts    | Q = mean over contacts of 1 / (1 + exp(beta (r - lambda r0)))  |      |
+| energy             | of one listed term of the force field                    | kcal/mol |
 
 Q: Best, Hummer & Eaton, PNAS 110, 17874 (2013). A harmonic bias on `position` with center 0 holds each of its beads at
-its own reference point. Positions are taken as they are, without a periodic box: molecules are never wrapped.
+its own reference point. A linear bias on `energy` scales the term: with force constant s - 1 it counts s times.
+
+Positions are taken as they are: molecules are never wrapped, so within one that bonds hold together no periodic box
+matters. What lies between molecules would need images, and is refused with a box (`check_images`).
 """
 
 from __future__ import annotations
@@ -30,9 +34,10 @@ from torch import Tensor
 
 from mdflash.errors import InputError
 from mdflash.potentials.priors import geometry
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.system import FloatArray, IntArray, System
 
-Kind = Literal["distance", "angle", "dihedral", "position", "rmsd", "radius_of_gyration", "native_contacts"]
+Kind = Literal["distance", "angle", "dihedral", "position", "rmsd", "radius_of_gyration", "native_contacts", "energy"]
 
 GROUPS: Final[Mapping[Kind, int]] = MappingProxyType({"distance": 2, "angle": 3, "dihedral": 4})
 """How many beads (or groups of beads) a variable takes; the others take one set."""
@@ -40,7 +45,7 @@ GROUPS: Final[Mapping[Kind, int]] = MappingProxyType({"distance": 2, "angle": 3,
 UNITS: Final[Mapping[Kind, str]] = MappingProxyType(
     {
         "distance": "A", "angle": "rad", "dihedral": "rad", "position": "A", "rmsd": "A", "radius_of_gyration": "A",
-        "native_contacts": "",
+        "native_contacts": "", "energy": "term_kcal_mol",
     }
 )  # fmt: skip
 """The unit of each variable's value, as columns name it."""
@@ -60,6 +65,7 @@ class Variable:
         weights: of each bead in its group's centre, adding up to 1; of contacts, r0 in Å of each bead's contact.
         reference: [M, 3] Å, of position and rmsd.
         beta, stretch: of contacts, 1/Å and lambda.
+        term: of energy, and the number of the molecule among those that it knows.
     """
 
     kind: Kind
@@ -68,6 +74,7 @@ class Variable:
     reference: FloatArray = field(default_factory=_no_reference)
     beta: float = 0.0
     stretch: float = 0.0
+    term: tuple[PriorTerm, int] | None = None
 
     @property
     def periodic(self) -> bool:
@@ -80,10 +87,18 @@ class Variable:
         h = hashlib.sha256(f"{self.kind} {self.beta!r} {self.stretch!r}".encode())
         for array in (*self.groups, *self.weights, self.reference):
             h.update(f"{array.shape}".encode() + array.tobytes())
+        if self.term is not None:
+            term, system = self.term
+            index, parameters = term.tables[system]
+            h.update(term.form.name.encode() + index.tobytes() + term.form.rows(parameters).tobytes())
         return h.hexdigest()
 
     def value(self, x: Tensor) -> Tensor:
         """The variable at x [n, N, 3] in Å: [n], differentiable."""
+        if self.kind == "energy":
+            assert self.term is not None
+            term, system = self.term
+            return term.energies(system, x)
         beads = torch.from_numpy(self.groups[0])
         if self.kind == "position":
             away = x[:, beads] - torch.from_numpy(self.reference).to(x)
@@ -224,6 +239,41 @@ def native_contacts(system: System, contacts: npt.ArrayLike, r0: npt.ArrayLike, 
     return Variable(
         "native_contacts", (pairs.ravel(),), (np.repeat(native, 2),), beta=float(beta), stretch=float(stretch)
     )
+
+
+def energy(system: System, term: PriorTerm, number: int = 0) -> Variable:
+    """The energy of a listed term.
+
+    Args:
+        system: the molecule.
+        term: knows it as its system `number`.
+        number: see `term`.
+    """
+    beads = np.arange(system.n_beads)
+    return Variable("energy", (beads,), (np.zeros(len(beads)),), term=(term, number))
+
+
+def check_images(variable: Variable, system: System) -> None:
+    """Refuse a variable that lies between molecules, for use with a periodic box.
+
+    Raises:
+        InputError: no chain of bonds connects two of its beads.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if variable.kind in ("position", "energy"):  # which no image changes; whose term has no images either
+        return
+    graph = coo_array((np.ones(len(system.bonds)), tuple(system.bonds.T)), shape=(system.n_beads,) * 2)
+    molecule = connected_components(graph, directed=False)[1]
+    beads = np.concatenate(variable.groups)
+    apart = beads[molecule[beads] != molecule[beads[0]]]
+    if len(apart):
+        one, other = (system.bead_label(int(bead)) for bead in (beads[0], apart[0]))
+        raise InputError(
+            f"with a periodic box, a bias acts within one molecule, but no bonds connect {one} and {other}; "
+            "choose beads of one molecule, or write `box: none`"
+        )
 
 
 def contacts_of(system: System, beads: Beads, structure: npt.ArrayLike, cutoff: float, separation: int) -> IntArray:

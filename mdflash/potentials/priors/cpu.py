@@ -244,6 +244,19 @@ def add_listed(listed, system, x, f):
 
 
 @njit(cache=True, error_model="numpy")
+def add_term(table, first, x, f):
+    """Add the forces of one term to f [N, 3]; returns its energy.
+
+    Its rows of the four coordinates, in the order of `Listed`, are between the five numbers table.row[first:first + 5].
+    """
+    row = table.row[first : first + 5]
+    energy = _distances(table, row[0], row[1], x, f)
+    energy += _angles(table, row[1], row[2], x, f, True)
+    energy += _angles(table, row[2], row[3], x, f, False)
+    return energy + _dihedrals(table, row[3], row[4], x, f)
+
+
+@njit(cache=True, error_model="numpy")
 def add_nonbonded(nonbonded, system, box, start, neighbor, x, f):
     """Add the neighbour-list term of one replica to f [N, 3]; returns the energy in kcal/mol."""
     cutoff = nonbonded.cutoff[system]

@@ -6,11 +6,12 @@ which parameters u has, and holds u in plain torch; its module also holds the co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
+import numpy as np
 from torch import Tensor
 
 from mdflash.potentials.priors import (
@@ -23,6 +24,7 @@ from mdflash.potentials.priors import (
     restricted,
     shifted_improper,
 )
+from mdflash.system import FloatArray
 
 Coordinate = Literal["distance", "angle_cosine", "angle", "dihedral"]
 
@@ -57,6 +59,21 @@ class Form:
     @property
     def parameters(self) -> tuple[str, ...]:
         return self.scalars + self.series
+
+    def rows(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
+        """[M, P] as the form's `value_slope` reads them: scalars, then the series coefficient by coefficient."""
+        scalars = np.stack([parameters[p] for p in self.scalars], axis=1)  # [M, scalars]
+        if not self.series:
+            return scalars
+        series = np.stack([parameters[p] for p in self.series], axis=2)  # [M, degree, series]
+        return np.concatenate([scalars, series.reshape(len(series), -1)], axis=1)
+
+
+def stack_rows(rows: Sequence[FloatArray]) -> FloatArray:
+    """[M, P] rows of several forms under each other, padded with zeros to the widest."""
+    width = max((r.shape[1] for r in rows), default=1)
+    padded = [np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in rows] or [np.zeros((0, width))]
+    return np.ascontiguousarray(np.concatenate(padded))  # to numba another order is another type
 
 
 FORMS: Final[Mapping[str, Form]] = MappingProxyType(

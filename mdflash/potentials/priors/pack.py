@@ -11,12 +11,12 @@ from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.priors.cpu import CODES, Listed, Nonbonded, Table
-from mdflash.potentials.priors.forms import Coordinate, Form
+from mdflash.potentials.priors.forms import Coordinate, stack_rows
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.arrays import Networks
 from mdflash.state import Layout
-from mdflash.system import FloatArray, IntArray
+from mdflash.system import IntArray
 
 
 class Packed(NamedTuple):
@@ -65,15 +65,6 @@ def _acts(table: NeighborTable) -> bool:
     return len(table.excluded) < n * (n - 1) // 2
 
 
-def _parameter_rows(form: Form, parameters: dict[str, FloatArray]) -> FloatArray:
-    """[M, P] as the form's `value_slope` reads them: scalars, then the series coefficient by coefficient."""
-    scalars = np.stack([parameters[p] for p in form.scalars], axis=1)  # [M, scalars]
-    if not form.series:
-        return scalars
-    series = np.stack([parameters[p] for p in form.series], axis=2)  # [M, degree, series]
-    return np.concatenate([scalars, series.reshape(len(series), -1)], axis=1)
-
-
 def _table(terms: Sequence[PriorTerm], coordinate: Coordinate, n_systems: int) -> Table:
     mine = [t for t in terms if t.form.coordinate == coordinate]
     order = mine[0].form.order if mine else 2
@@ -85,13 +76,12 @@ def _table(terms: Sequence[PriorTerm], coordinate: Coordinate, n_systems: int) -
             if len(index):
                 beads.append(index)
                 codes.append(np.full(len(index), CODES[term.form.name]))
-                rows.append(_parameter_rows(term.form, dict(parameters)))
+                rows.append(term.form.rows(parameters))
         row.append(sum(map(len, beads)))
-    width = max((r.shape[1] for r in rows), default=1)
     return Table(
         np.concatenate(beads or [np.zeros((0, order), np.int64)]).astype(np.int32),
         np.concatenate(codes or [np.zeros(0)]).astype(np.int8),
-        np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in rows] or [np.zeros((0, width))]),
+        stack_rows(rows),
         np.array(row, np.int64),
     )
 

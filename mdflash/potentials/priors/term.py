@@ -51,13 +51,18 @@ class PriorTerm(Potential):
                 energy[r], forces[rows] = self._one(s, positions[rows])
         return EnergyForces(energy, forces)
 
-    def _one(self, system: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy [] and forces [N, 3] of one replica at x [N, 3]."""
+    def energies(self, system: int, x: Tensor) -> Tensor:
+        """[n] kcal/mol, differentiable, of a system's molecule at x [n, N, 3]."""
         index = self._index[system].to(x.device)
         parameters = {p: v.to(x) for p, v in self._parameters[system].items()}
+        q = COORDINATES[self.form.coordinate](x, index)  # [n, M]
+        total: Tensor = self.form.energy(q, **parameters).sum(dim=1)
+        return total
+
+    def _one(self, system: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energy [] and forces [N, 3] of one replica at x [N, 3]."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            q = COORDINATES[self.form.coordinate](x[None], index)[0]  # [M]
-            energy = self.form.energy(q, **parameters).sum()
+            energy = self.energies(system, x[None])[0]
             (gradient,) = torch.autograd.grad(energy, x)
         return energy.detach(), -gradient
