@@ -213,7 +213,8 @@ def save_forcefield(folder: Path | str, ff: ForceField) -> None:
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {f"{n.name}/{key}": np.ascontiguousarray(array) for n in ff.networks for key, array in n.weights.items()}
+    # (np.ascontiguousarray would make a lone number an array of one)
+    weights = {f"{n.name}/{key}": np.asarray(array, order="C") for n in ff.networks for key, array in n.weights.items()}
     if weights:
         (folder / "weights.safetensors").write_bytes(save(weights))
     for system, start in ff.systems:

@@ -110,7 +110,7 @@ def _show_network(network: Network, console: Console) -> None:
 
     table = Table("hyper-parameter", "value", title=f"Network {network.name} ({network.kind})")
     for key, value in network.hyperparameters.items():
-        table.add_row(key, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
+        table.add_row(key, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else _text(value))
     count = sum(w.size for w in network.weights.values())
     kinds = ", ".join(sorted({str(w.dtype) for w in network.weights.values()}))
     table.add_row("weights", f"{count:,} numbers in {len(network.weights)} arrays, {kinds}")

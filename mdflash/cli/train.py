@@ -105,6 +105,7 @@ def _show_plan(prepared: PreparedTraining, console: Console) -> None:
         "frames": f"{data.count(False):,} for training, {data.count(True):,} held out",
         "priors": ", ".join(f"{len(t.keys)} {t.name}" for t in prepared.priors.terms) or "none",
         "network": f"SchNet, {n.features} features, {n.blocks} blocks, cutoff {n.cutoff:g} Å",
+        **({} if recipe.backbone is None else {"backbone": _said(recipe.backbone.backbone().to_dict())}),
         "loss of the priors alone": f"{prepared.loss_without_network():.5g} (kcal/mol/Å)², on the frames held out",
         "folder": str(recipe.output),
     }
@@ -114,6 +115,10 @@ def _show_plan(prepared: PreparedTraining, console: Console) -> None:
     console.print(table)
     for note in data.notes:
         console.print(f"[yellow]note[/] {note}")
+
+
+def _said(choices: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in choices.items())
 
 
 @contextmanager

@@ -18,10 +18,12 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.func import functional_call
 from torch.nn import functional
 
-from mdflash.potentials.schnet.network import ACTIVATIONS, Block, SchNet
+from mdflash.potentials.schnet.network import ACTIVATIONS, Block, SchNet, chain
 from mdflash.training.convolution import Grid, Messages, Pairs, TangentMessages
 
 Activation = Callable[[Tensor], Tensor]
@@ -157,16 +159,19 @@ class FlashForces:
         d = torch.linalg.vector_norm(unit, dim=-1)
         unit = unit / d[..., None]
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
+
+        def say(k: int, c: Tensor) -> Tensor:
+            y = functional.linear(c, weights[f"blocks.{k}.input.weight"])
+            m: Tensor = Messages.apply(y, d, tables[k], pairs, self.grid)  # type: ignore[no-untyped-call]
+            for layer in range(2):
+                name = f"blocks.{k}.update.{layer}"
+                m = functional.linear(act(m) if layer else m, weights[f"{name}.weight"], weights[f"{name}.bias"])
+            return m
+
         with torch.enable_grad():
             d = d.requires_grad_()
             x = weights["embedding"][topology.types].expand(len(positions), -1, -1)
-            for k, table in enumerate(tables):
-                y = functional.linear(x, weights[f"blocks.{k}.input.weight"])
-                m = Messages.apply(y, d, table, pairs, self.grid)  # type: ignore[no-untyped-call]
-                for layer in range(2):
-                    name = f"blocks.{k}.update.{layer}"
-                    m = functional.linear(act(m) if layer else m, weights[f"{name}.weight"], weights[f"{name}.bias"])
-                x = x + m
+            x = self._through_blocks(x, say, constant=True)
             for k in range(len(self.model.output)):
                 name = f"output.{k}"
                 x = functional.linear(act(x) if k else x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
@@ -179,30 +184,41 @@ class FlashForces:
     def _change(self, molecule: int, tables: Sequence[Tensor], d: Tensor, dd: Tensor) -> Tensor:
         """The change of the energy of all frames while distances d change by dd, [M, P]; differentiable by weights."""
         topology, act = self.topologies[molecule], ACTIVATIONS[self.model.hyper.activation]
-        x = self.model.embedding[topology.types].expand(len(d), -1, -1)
-        dx = torch.zeros_like(x)
-        for block, table in zip(self.model.blocks, tables, strict=True):
+
+        def say(k: int, c: Tensor) -> Tensor:
+            block = self.model.blocks[k]
             assert isinstance(block, Block)
-            weight = block.input.weight
-            m, dm = TangentMessages.apply(
-                functional.linear(x, weight), functional.linear(dx, weight), table, d, dd, topology.pairs, self.grid
-            )  # type: ignore[no-untyped-call]
-            m, dm = _chain(block.update, act, m, dm)
-            x, dx = x + m, dx + dm
-        return _chain(self.model.output, act, x, dx)[1].sum()
+            y, dy = forward_ad.unpack_dual(block.input(c))  # type: ignore[no-untyped-call]
+            m, dm = TangentMessages.apply(y, dy, tables[k], d, dd, topology.pairs, self.grid)  # type: ignore[no-untyped-call]
+            return chain(block.update, act, forward_ad.make_dual(m, dm))  # type: ignore[no-untyped-call]
+
+        x = self.model.embedding[topology.types].repeat(len(d), 1, 1)
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(x, torch.zeros_like(x))  # type: ignore[no-untyped-call]
+            energy = chain(self.model.output, act, self._through_blocks(dual, say))
+            change: Tensor = forward_ad.unpack_dual(energy).tangent  # type: ignore[no-untyped-call]
+        return change.sum()
+
+    def _through_blocks(self, x: Tensor, say: Callable[[int, Tensor], Tensor], constant: bool = False) -> Tensor:
+        """Features [M, N, H] behind all blocks; say(k, c) is what the block of weights k says to features c [M, N, H].
+
+        `constant`: without gradients of the weights of the residual rule.
+        """
+        residual, shape = self.model.residual, x.shape
+        if residual is None:
+            for k in range(len(self.model.blocks)):
+                x = x + say(k, x)
+            return x
+
+        def branch(depth: int, c: Tensor) -> Tensor:
+            return say(depth % len(self.model.blocks), c.view(shape)).flatten(0, 1)
+
+        weights = {name: p.detach() if constant else p for name, p in residual.named_parameters()}
+        joined: Tensor = functional_call(residual, weights, (x.reshape(-1, shape[-1]), branch))
+        return joined.view(shape)
 
 
 def _change_along(f: Activation, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
     """f(x) and its change along dx."""
     value, change, *_ = torch.func.jvp(f, (x,), (dx,))
     return value, change
-
-
-def _chain(layers: nn.ModuleList, act: Activation, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
-    """Linear layers with the activation between them, on values and their changes."""
-    for k, layer in enumerate(layers):
-        assert isinstance(layer, nn.Linear)
-        if k:
-            x, dx = _change_along(act, x, dx)
-        x, dx = layer(x), functional.linear(dx, layer.weight)
-    return x, dx

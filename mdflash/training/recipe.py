@@ -15,6 +15,7 @@ from mdflash.config.rules import Problem
 from mdflash.config.section import Folder, ForceFieldFolder, Section
 from mdflash.config.yamlfile import load_yaml
 from mdflash.errors import InputError
+from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.schnet.network import Hyperparameters
 
 
@@ -95,7 +96,9 @@ class NetworkSize(Section):
 
     cutoff: Length = Field(default=10.0, description="pairs nearer than this interact", examples=["10 angstrom"])
     features: Annotated[int, Whole(1, 1024)] = Field(default=128, description="channels of a bead and of a filter")
-    blocks: Annotated[int, Whole(1, 16)] = Field(default=3, description="interaction blocks")
+    blocks: Annotated[int, Whole(1, 256)] = Field(
+        default=3, description="interaction blocks; many are best joined by a `backbone:`"
+    )
     basis: Literal["expnormal", "gaussian"] = Field(default="expnormal", description="expnormal | gaussian")
     basis_size: Annotated[int, Whole(2, 1024)] = Field(default=64, description="radial functions")
     envelope: Literal["cosine", "quintic"] = Field(
@@ -106,15 +109,53 @@ class NetworkSize(Section):
         default=0, description="pairs at most this many bonds apart exchange no messages"
     )
 
-    def hyperparameters(self, types: int) -> Hyperparameters:
-        """Of a network for that many bead types."""
+    def hyperparameters(self, types: int, backbone: Backbone | None = None) -> Hyperparameters:
+        """Of a network for that many bead types, its blocks joined by `backbone`."""
         n = self.features
         return Hyperparameters(
             cutoff=self.cutoff, types=types, features=n, filters=n, blocks=self.blocks, basis=self.basis,
             basis_size=self.basis_size, basis_envelope=self.envelope, filter_envelope=self.envelope,
             filter_hidden=(n,), output=(n, max(n // 2, 1)), activation=self.activation,
-            exclude_bonds=self.exclude_bonds,
+            exclude_bonds=self.exclude_bonds, backbone=backbone,
         )  # fmt: skip
+
+
+class BackboneRule(Section):
+    """How the blocks are joined; the keys of `backbone:` in forcefield.yaml."""
+
+    rule: Literal["plain", "prenorm", "hyper", "delta", "geometric", "mgt"] = Field(
+        default="prenorm",
+        description="plain | prenorm | hyper (mHC) | delta (deep delta learning) | geometric (both) | mgt",
+    )
+    streams: Annotated[int, Whole(1, 16)] = Field(
+        default=1, description="residual streams; more than 1 for hyper, delta and geometric"
+    )
+    mixing: Literal["permutation", "sinkhorn", "identity"] = Field(
+        default="permutation", description="of the streams of hyper and geometric: permutation | sinkhorn | identity"
+    )
+    sinkhorn_iterations: Annotated[int, Whole(1, 1000)] = Field(default=20, description="rounds of `mixing: sinkhorn`")
+    branch_scale: Literal["one", "depth"] = Field(
+        default="depth", description="one | depth (a learned factor on each block that starts at 1 / sqrt(blocks))"
+    )
+    beta: Annotated[float, Field(gt=0, lt=2, strict=False)] | None = Field(
+        default=None, description="where beta starts, between 0 and 2; null: the rule's own"
+    )
+    epsilon: Positive = Field(
+        default=1.0, description="softness of the erased direction at first, in units of a message"
+    )
+    forget: float = Field(default=0.1, description="where alpha of mgt starts")
+    tied: StrictBool = Field(default=False, description="all blocks share one set of weights")
+    accumulate: StrictBool = Field(
+        default=False, description="the output reads a learned sum of the features behind every block"
+    )
+
+    def backbone(self) -> Backbone:
+        """As a network takes it.
+
+        Raises:
+            ForceFieldError: options that do not go together.
+        """
+        return Backbone(**self.model_dump())
 
 
 class Optimization(Section):
@@ -153,6 +194,9 @@ class Recipe(Section):
     data: Data = Field(examples=["{dataset: my-data}"])
     priors: Priors = Priors()
     network: NetworkSize = NetworkSize()
+    backbone: BackboneRule | None = Field(
+        default=None, description="how blocks are joined; null: x + block(x)", examples=["{rule: prenorm}"]
+    )
     training: Optimization = Optimization()
     folder: Folder | None = Field(
         default=None, description="where everything goes; default: runs/train-<name>, relative to here"
@@ -163,9 +207,20 @@ class Recipe(Section):
         """The output folder, absolute."""
         return self.folder or Path.cwd() / "runs" / f"train-{self.name}"
 
+    def hyperparameters(self, types: int) -> Hyperparameters:
+        """Of the network, for that many bead types.
+
+        Raises:
+            InputError: a choice that does not exist, or choices that do not go together.
+        """
+        return self.network.hyperparameters(types, None if self.backbone is None else self.backbone.backbone())
+
     def essence(self) -> dict[str, Any]:
         """What decides the result, as JSON can hold it: not where files lie."""
-        return self.model_dump(mode="json", exclude={"folder": True, "data": {"dataset"}, "priors": {"forcefield"}})
+        said = self.model_dump(mode="json", exclude={"folder": True, "data": {"dataset"}, "priors": {"forcefield"}})
+        if self.backbone is None:
+            del said["backbone"]  # such a training may have begun before there were backbones
+        return said
 
 
 def load_recipe(file: Path) -> Recipe:
@@ -180,10 +235,11 @@ def load_recipe(file: Path) -> Recipe:
         recipe = Recipe.model_validate(data, context={"folder": file.parent.absolute(), "cwd": Path.cwd()})
     except ValidationError as error:
         raise input_error(explain(error, data, Recipe), document, ()) from None
-    try:
-        recipe.network.hyperparameters(1)
-    except InputError as error:
-        raise input_error([Problem(("network",), error.message)], document, ()) from None
+    for key, part in (("network", recipe.network), ("backbone", recipe)):
+        try:
+            part.hyperparameters(1)
+        except InputError as error:
+            raise input_error([Problem((key,), error.message)], document, ()) from None
     if recipe.training.device == "cuda" and recipe.training.kernels == "auto":
         message = "the compiled kernels of training run on the CPU; write `kernels: reference` beside `device: cuda`"
         raise input_error([Problem(("training", "device"), message)], document, ())

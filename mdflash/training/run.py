@@ -110,7 +110,7 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     """
     recipe, data, ff = prepared.recipe, prepared.data, prepared.priors
     settings = recipe.training
-    hyper = recipe.network.hyperparameters(max(t.index for t in ff.bead_types) + 1)
+    hyper = recipe.hyperparameters(max(t.index for t in ff.bead_types) + 1)
     empty = Network(NETWORK, "schnet", hyper.to_dict(), {})
     topologies = []
     for molecule in data.molecules:

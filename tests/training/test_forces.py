@@ -5,11 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.training.convolution import Pairs
 from mdflash.training.forces import Batch, FlashForces, PlainForces, Topology
 
 SIZES = (5, 9)
+BACKBONES: tuple[dict[str, object], ...] = (
+    {"rule": "plain"},
+    {"rule": "prenorm", "tied": True},
+    {"rule": "hyper", "streams": 3},
+    {"rule": "hyper", "streams": 2, "mixing": "sinkhorn"},
+    {"rule": "delta", "streams": 2},
+    {"rule": "geometric", "streams": 4, "accumulate": True},
+    {"rule": "mgt"},
+)
 
 
 def _setup(seed: int, **hyper: object) -> tuple[SchNet, list[Topology], list[Batch]]:
@@ -43,6 +53,7 @@ def _gradient(model: SchNet) -> torch.Tensor:
         {},
         {"activation": "silu", "basis": "gaussian", "filter_bias": True},
         {"activation": "shifted_softplus", "basis_envelope": "quintic", "filter_envelope": "quintic", "blocks": 1},
+        *({"backbone": Backbone(**options)} for options in BACKBONES),
     ],
 )
 def test_forces_and_gradients_agree(hyper: dict[str, object]) -> None:

@@ -15,8 +15,9 @@ from mdflash.cli.app import app
 from mdflash.data.dataset import load_dataset
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefield import load_forcefield, save_forcefield
+from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.system import save_system
-from mdflash.training.recipe import load_recipe
+from mdflash.training.recipe import BackboneRule, load_recipe
 from mdflash.training.run import prepare_training, read_priors
 from tests.training.datasets import write_dataset, write_recipe
 
@@ -34,6 +35,9 @@ def _fails(recipe: Path, match: str) -> None:
         ({"training": {"learning_rate": -1.0}}, r"key 'training\.learning_rate'"),
         ({"network": {"cutoff": 12}}, r"key 'network\.cutoff': 12 has no unit; write `cutoff: 12 angstrom`"),
         ({"network": {"activation": "tanhh"}}, r"key 'network'.*unknown activation 'tanhh'"),
+        ({"backbone": {"rule": "hyper", "streems": 4}}, r"key 'backbone\.streems': .*did you mean 'streams'"),
+        ({"backbone": {"rule": "prenorm", "streams": 4}}, r"key 'backbone': .*4 streams for the rule 'prenorm'"),
+        ({"backbone": {"rule": "delta", "beta": 2.5}}, r"key 'backbone\.beta'"),
         ({"training": {"device": "cuda"}}, r"key 'training\.device'.*kernels: reference"),
         ({"data": {"dataset": "nowhere"}}, r"key 'data\.dataset': .*nowhere is not a dataset"),
         ({"data": {"mapping": "heavy"}}, r"mapped by 'ca', but the recipe asks for 'heavy'"),
@@ -124,8 +128,14 @@ def test_dry_run_and_fit_from_the_command_line(dataset: Path, tmp_path: Path) ->
 def test_every_key_has_a_sentence() -> None:
     from mdflash.training.recipe import Data, NetworkSize, Optimization, Priors
 
-    for section in (Data, Priors, NetworkSize, Optimization):
+    for section in (Data, Priors, NetworkSize, BackboneRule, Optimization):
         assert all(field.description for field in section.model_fields.values())
+
+
+def test_a_recipe_has_the_backbones_of_a_force_field() -> None:
+    """The same keys with the same defaults, so that a section can be copied from one file to the other."""
+    ours = {name: field.default for name, field in BackboneRule.model_fields.items()}
+    assert ours == {f.name: f.default for f in dataclasses.fields(Backbone)}
 
 
 def test_the_written_recipe_is_plain_yaml(dataset: Path, tmp_path: Path) -> None:

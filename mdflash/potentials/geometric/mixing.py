@@ -37,7 +37,8 @@ def permutation_mixing(logits: Tensor, matrices: Tensor) -> Tensor:
     Returns:
         [..., n, n].
     """
-    return torch.einsum("...p,pab->...ab", torch.softmax(logits, dim=-1), matrices)
+    share = _exp(logits, (-1,))  # (torch.softmax cannot be differentiated along a direction and then by its logits)
+    return torch.einsum("...p,pab->...ab", share / share.sum(dim=-1, keepdim=True), matrices)
 
 
 def sinkhorn_mixing(logits: Tensor, iterations: int) -> Tensor:
@@ -50,9 +51,13 @@ def sinkhorn_mixing(logits: Tensor, iterations: int) -> Tensor:
     Returns:
         [..., n, n].
     """
-    # a constant shift does not change the result, but keeps exp from overflowing
-    m = torch.exp(logits - logits.amax(dim=(-2, -1), keepdim=True).detach())
+    m = _exp(logits, (-2, -1))
     for _ in range(iterations):
         m = m / m.sum(dim=-2, keepdim=True)
         m = m / m.sum(dim=-1, keepdim=True)
     return m
+
+
+def _exp(logits: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """exp up to a constant factor along `dim`, which keeps it from overflowing and falls out again."""
+    return torch.exp(logits - logits.amax(dim=dim, keepdim=True).detach())

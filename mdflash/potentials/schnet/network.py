@@ -237,7 +237,7 @@ class RadialBasis(nn.Module):
         return e * envelope(hyper.basis_envelope, d, hyper.lower, hyper.cutoff)
 
 
-def _chain(layers: nn.ModuleList, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def chain(layers: nn.ModuleList, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Linear layers with the activation between them."""
     for k, layer in enumerate(layers):
         x = layer(activation(x) if k else x)
@@ -264,13 +264,13 @@ class Block(nn.Module):
     def filters(self, d: Tensor, e: Tensor) -> Tensor:
         """W(d): distances [P] and their basis [P, R] -> [P, F]."""
         hyper = self.hyper
-        w = _chain(self.filter, ACTIVATIONS[hyper.activation], e)
+        w = chain(self.filter, ACTIVATIONS[hyper.activation], e)
         return w * envelope(hyper.filter_envelope, d[:, None], hyper.lower, hyper.filter_cutoff or hyper.cutoff)
 
     def forward(self, x: Tensor, w: Tensor, first: Tensor, second: Tensor) -> Tensor:
         y = self.input(x)
         m = torch.zeros_like(y).index_add(0, first, y[second] * w).index_add(0, second, y[first] * w)
-        return _chain(self.update, ACTIVATIONS[self.hyper.activation], m)
+        return chain(self.update, ACTIVATIONS[self.hyper.activation], m)
 
 
 class SchNet(nn.Module):
@@ -319,4 +319,4 @@ class SchNet(nn.Module):
         else:
             own = len(self.blocks)
             x = self.residual(x, lambda depth, c: self.blocks[depth % own](c, filters[depth % own], first, second))
-        return _chain(self.output, ACTIVATIONS[self.hyper.activation], x)[:, 0]
+        return chain(self.output, ACTIVATIONS[self.hyper.activation], x)[:, 0]
