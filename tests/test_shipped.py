@@ -1,4 +1,4 @@
-"""Every force field and system that ships: it loads, its forces are the gradient of its energy, it runs and is stable."""
+"""Every force field and system that ships: forces are the gradient of the energy, and a run keeps its temperature."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def test_forces_are_the_gradient_of_the_energy(name: str) -> None:
     moved = np.concatenate([[x], x + step, x - step])
     layout = Layout((system,), (len(moved),))
     state = State.at(layout, torch.from_numpy(moved.reshape(-1, 3)), 0.0)
-    Engine(layout, build_potential([ff], layout), state, LangevinMiddle(0.004, 1.0), seed=1, precision="fp64").evaluate()
+    potential = build_potential([ff], layout)
+    Engine(layout, potential, state, LangevinMiddle(0.004, 1.0), seed=1, precision="fp64").evaluate()
     forces = layout.view(state.forces, 0)[0].numpy()
     slopes = (state.energy[1:7] - state.energy[7:]).numpy() / 2.0
     np.testing.assert_allclose(slopes, -(forces * step).sum(axis=(1, 2)), rtol=1e-5, atol=1e-9)
@@ -35,12 +36,13 @@ def test_forces_are_the_gradient_of_the_energy(name: str) -> None:
 @pytest.mark.parametrize("name", shipped_names("systems"))
 def test_a_ready_system_runs_and_keeps_its_temperature(name: str, tmp_path: Path) -> None:
     source = locate(name)
-    quick = ["replicas.count=8", "output.log.interval=0.4 ps", "dynamics.steps=4000", f"output.folder={tmp_path / 'run'}"]
+    folder = tmp_path / "run"
+    quick = ["replicas.count=8", "output.log.interval=0.4 ps", "dynamics.steps=4000", f"output.folder={folder}"]
     config = load_run(source, quick)
     execute(config, source)
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "finished"
-    log = np.genfromtxt(tmp_path / "run" / "log.csv", delimiter=",", names=True)
+    log = np.genfromtxt(folder / "log.csv", delimiter=",", names=True)
     late = log[log["step"] > 1000]
     assert np.isfinite(late["potential_kcal_mol"]).all()
     asked = np.asarray(config.dynamics.temperature).mean()
