@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
+from mdflash.propagate.compiled import Crew
 from mdflash.state import Layout, State
 from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.helpers import bead_term, beads, go_helix, helix, simulate, toy
@@ -326,3 +328,20 @@ def test_brownian_motion_leaves_velocities_alone() -> None:
     before = simulation.state.velocities.clone()
     simulation.run(50)
     assert torch.equal(simulation.state.velocities, before)
+
+
+def test_a_slow_first_block_does_not_decide_how_many_threads_share_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first block compiles; from then on all threads are twice as fast as one."""
+    now = 0.0
+    blocks: list[int] = []
+
+    def kernel() -> None:
+        nonlocal now
+        blocks.append(numba.get_num_threads())
+        now += 100.0 if len(blocks) == 1 else 2.0 if blocks[-1] == 1 else 1.0
+
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    crew, most = Crew(), numba.get_num_threads()
+    for _ in range(40):
+        crew.time(kernel, 1)()
+    assert blocks.count(most) >= 35

@@ -23,16 +23,16 @@ CELLS_FROM = 400
 def nearest_image(d, edge):
     """A displacement component by the minimum-image rule; edge 0 means no box."""
     if edge > 0.0:
-        return d - edge * math.floor(d / edge + 0.5)
+        return d - edge * np.floor(d * (1.0 / edge) + 0.5)  # the quotient stays the same over a loop
     return d
 
 
 @njit(cache=True, error_model="numpy")
-def squared_distance(x, i, j, box):
-    """Squared nearest-image distance of two beads, Å²."""
-    dx = nearest_image(x[j, 0] - x[i, 0], box[0])
-    dy = nearest_image(x[j, 1] - x[i, 1], box[1])
-    dz = nearest_image(x[j, 2] - x[i, 2], box[2])
+def squared_distance(a, b, box):
+    """Squared nearest-image distance of two positions, Å²."""
+    dx = nearest_image(b[0] - a[0], box[0])
+    dy = nearest_image(b[1] - a[1], box[1])
+    dz = nearest_image(b[2] - a[2], box[2])
     return dx * dx + dy * dy + dz * dz
 
 
@@ -51,7 +51,7 @@ def _by_all_pairs(x, reach, box, exclusion_start, exclusion, start, neighbor):
     for i in range(x.shape[0]):
         start[i] = count
         for j in range(i + 1, x.shape[0]):
-            if squared_distance(x, i, j, box) < reach2 and not _is_excluded(exclusion_start, exclusion, i, j):
+            if squared_distance(x[i], x[j], box) < reach2 and not _is_excluded(exclusion_start, exclusion, i, j):
                 if count < neighbor.shape[0]:
                     neighbor[count] = j
                 count += 1
@@ -95,15 +95,20 @@ def _by_cells(x, reach, box, exclusion_start, exclusion, start, neighbor):
     for c in range(1, first.shape[0]):
         first[c] += first[c - 1]
     cursor = first[:-1].copy()
-    member = np.empty(n, np.int64)
+    member, y = np.empty(n, np.int64), np.empty((n, 3))  # beads and their positions, cell by cell
     for i in range(n):  # ascending, so that each cell's members are sorted
         member[cursor[cell[i]]] = i
+        y[cursor[cell[i]]] = x[i]
         cursor[cell[i]] += 1
 
+    near = np.empty(n, np.int64)
     count = 0
+    cursor[:] = first[:-1]  # from here on: the first member of each cell that is greater than i
     reach2 = reach * reach
     for i in range(n):
         start[i] = count
+        found = 0
+        cursor[cell[i]] += 1
         c2 = cell[i] % cells[2]
         c1 = (cell[i] // cells[2]) % cells[1]
         c0 = cell[i] // (cells[2] * cells[1])
@@ -116,18 +121,15 @@ def _by_cells(x, reach, box, exclusion_start, exclusion, start, neighbor):
                     if not (ok0 and ok1 and ok2):
                         continue
                     other = (d0 * cells[1] + d1) * cells[2] + d2
-                    for m in range(first[other], first[other + 1]):
-                        j = member[m]
-                        if (
-                            j > i
-                            and squared_distance(x, i, j, box) < reach2
-                            and not _is_excluded(exclusion_start, exclusion, i, j)
-                        ):
-                            if count < neighbor.shape[0]:
-                                neighbor[count] = j
-                            count += 1
-        if count <= neighbor.shape[0]:
-            neighbor[start[i] : count].sort()
+                    for m in range(cursor[other], first[other + 1]):
+                        near[found] = member[m]
+                        found += squared_distance(x[i], y[m], box) < reach2  # a branch could not be predicted
+        near[:found].sort()
+        for m in range(found):
+            if not _is_excluded(exclusion_start, exclusion, i, near[m]):
+                if count < neighbor.shape[0]:
+                    neighbor[count] = near[m]
+                count += 1
     start[n] = count
     return count
 

@@ -139,8 +139,9 @@ class Crew:
     their own and milliseconds on cores that are busy with something else.
     """
 
-    RETRY = 40
-    """Blocks after which the slower way is tried again."""
+    RETRY = 64
+    """Blocks after which the slower way is tried again. Early on it is after 4, 8, 16, ..., since the first block of
+    either may have compiled something, or was disturbed."""
 
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}  # of one step, by number of threads
@@ -152,8 +153,9 @@ class Crew:
         for threads in (most, 1):
             if threads not in self._seconds:
                 return threads
-        faster, slower = sorted((1, most), key=self._seconds.__getitem__)
-        return slower if self._blocks % self.RETRY == 0 else faster
+        faster, slower = sorted((most, 1), key=self._seconds.__getitem__)
+        early = self._blocks < self.RETRY and self._blocks.bit_count() == 1
+        return slower if early or self._blocks % self.RETRY == 0 else faster
 
     def time(self, kernel: Callable[..., Any], steps: int) -> Callable[..., Any]:
         """`kernel` with the threads to use, timed where it makes steps."""

@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash.engine import Engine
+from mdflash.errors import UnstableError
 from mdflash.forcefield import Term
+from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces, Potential, SumPotential
 from mdflash.potentials.build import build_potential
 from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
 from mdflash.potentials.priors.pack import pack
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.propagate.compiled import CompiledPriors
-from mdflash.state import Layout
+from mdflash.state import Layout, State
 from tests.helpers import beads, toy, volume_term, walk
 
 LISTED = sorted(set(FORMS) - NEIGHBOR_FORMS)
@@ -54,6 +58,14 @@ def batch(form_name: str, seed: int) -> tuple[Layout, SumPotential, torch.Tensor
     return layout, potential, torch.from_numpy(x + rng.normal(size=3) * 20)
 
 
+def one_pair(potential: SumPotential) -> tuple[int, int]:
+    """Two beads of the first molecule that the one term binds."""
+    (term,) = potential.terms
+    assert isinstance(term, PriorTerm)
+    first, second = term.tables[0][0][0].tolist()
+    return first, second
+
+
 def compiled(potential: SumPotential, layout: Layout, box: tuple[float, float, float] | None = None) -> CompiledPriors:
     packed = pack(potential.terms, layout)
     assert not packed.rest
@@ -91,6 +103,24 @@ def test_every_form_is_its_reference(form: str, seed: int) -> None:
     layout, potential, x = batch(form, seed)
     agree(compiled(potential, layout).energy_and_forces(x, layout, None), potential.energy_and_forces(x, layout, None),
           layout)  # fmt: skip
+
+
+def test_bonded_beads_in_one_place_have_energy_and_no_force() -> None:
+    layout, potential, x = batch("harmonic_bond", 6)
+    first, second = one_pair(potential)
+    x[second] = x[first]
+    agree(compiled(potential, layout).energy_and_forces(x, layout, None), potential.energy_and_forces(x, layout, None),
+          layout)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["repulsion", "contact_12_10"])
+def test_repelling_beads_in_one_place_are_a_named_error(form: str) -> None:
+    layout, potential, x = batch(form, 7)
+    first, second = one_pair(potential)
+    x[second] = x[first]
+    engine = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=1)
+    with pytest.raises(UnstableError, match=r"replica 0 .*'term'"):
+        engine.run(1)
 
 
 @pytest.mark.parametrize("form", LISTED)

@@ -173,6 +173,27 @@ def test_blocks_and_skin_leave_no_trace() -> None:
     assert same_bits(run(2.0, (30,)), run(0.4, (1, 7, 22)))
 
 
+def test_a_list_that_outgrows_its_array_inside_a_block() -> None:
+    """A cloud that collapses within one compiled block, against blocks of one step, which begin with fresh lists."""
+    n = 80
+    layout, schnet, _ = random_batch([random_schnet(8)], (n,), (1,), 8)
+    pull = toy(bead_term("pull", "harmonic_bond", [(0, i) for i in range(1, n)], k=0.5, x0=6.0))
+    potential = SumPotential([schnet, *build_potential([pull], layout).terms])
+    start = torch.from_numpy(np.random.default_rng(16).uniform(-25, 25, (n, 3)))
+
+    def run(parts: int) -> Engine:
+        sim = Engine(layout, potential, State.at(layout, start, 50.0), LangevinMiddle(0.004, 2.0), seed=3)
+        sim.evaluate()
+        for _ in range(parts):
+            assert sim.propagator.advance(sim.state, 240 // parts).tolist() == [-1]
+        return sim
+
+    whole = run(1)
+    before, after = (len(all_pairs(x, layout, 11.0).first) for x in (start, whole.state.positions))
+    assert after > 2 * before + 64  # far beyond what the first list had room for
+    assert same_bits(whole, run(240))
+
+
 def test_energy_is_conserved_as_by_the_reference() -> None:
     """NVE, 0.3 ps from a minimum: the compiled fp32 drifts no more than plain torch in float64."""
     layout, potential, x = long_chain((1,), 5)
@@ -250,7 +271,7 @@ def test_what_the_kernels_do_not_take_falls_back_with_one_note() -> None:
     sim = engine(layout, potential, x)
     (note,) = sim.notes
     assert note.startswith("'schnet' runs in plain torch, which is much slower: the filters")
-    assert "cannot be tabulated" in note and "activation 'relu'" in note
+    assert "cannot be tabulated" in note and "activation 'relu'" in note and "slopes jump" in note
     assert sim.propagator.kernels == "python"
     with pytest.raises(ForceFieldError, match=r"cannot be tabulated.*`filters: exact`"):
         engine(layout, potential, x, filters="table")

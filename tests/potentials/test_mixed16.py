@@ -93,7 +93,7 @@ def test_a_run_says_what_it_costs_and_keeps_its_bits() -> None:
     ],
 )
 def test_real_models(model: str, data: str, key: str, reference_dir: Path) -> None:
-    """Forces within the issue's 2e-3 of mlcg's float64; no bias in the energy beyond 1e-3 kT a bead."""
+    """Forces within 2e-3 of mlcg's float64; no bias in the energy beyond 1e-3 kT a bead."""
     structures = reference_dir / "mlcg/1enh_5b_configurations.pt" if "1enh" in model else None
     ff = import_mlcg([reference_dir / "mlcg" / model], structures, "model")
     with np.load(reference_dir / data) as npz:

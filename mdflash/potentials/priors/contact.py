@@ -23,9 +23,9 @@ def energy(q: Tensor, epsilon: Tensor, r0: Tensor) -> Tensor:
 
 
 @njit(cache=True, error_model="numpy")
-def value_slope(q, p):
-    """u and du/dr; p = (epsilon, r0)."""
-    x = p[1] / q
-    x2 = x * x
+def value_pull(r2, p):
+    """u and (du/dr) / r from r^2; p = (epsilon, r0)."""
+    inverse = 1.0 / r2
+    x2 = p[1] * p[1] * inverse
     x10 = x2 * x2 * x2 * x2 * x2
-    return p[0] * x10 * (5.0 * x2 - 6.0), 60.0 * p[0] * x10 * (1.0 - x2) / q
+    return p[0] * x10 * (5.0 * x2 - 6.0), 60.0 * p[0] * x10 * (1.0 - x2) * inverse

@@ -35,8 +35,8 @@ _harmonic = harmonic.value_slope
 _shifted = shifted_improper.value_slope
 _fourier = fourier.value_slope
 _polynomial = polynomial.value_slope
-_repulsion = repulsion.value_slope
-_contact = contact.value_slope
+_repulsion = repulsion.value_pull
+_contact = contact.value_pull
 _restricted = restricted.value_slope
 _excluded_volume = excluded_volume.value_slope
 
@@ -106,12 +106,15 @@ class Nonbonded(NamedTuple):
 
 
 @njit(cache=True, error_model="numpy")
-def _distance_function(code, q, p):
+def _distance_function(code, r2, p):
+    """u and (du/dr) / r; most forms are functions of r^2 and need no root."""
     if code == REPULSION:
-        return _repulsion(q, p)
+        return _repulsion(r2, p)
     if code == CONTACT:
-        return _contact(q, p)
-    return _harmonic(q, p)
+        return _contact(r2, p)
+    r = math.sqrt(r2)
+    u, du = _harmonic(r, p)
+    return u, du / r if r > 0.0 else 0.0  # two beads in one place pull each other nowhere
 
 
 @njit(cache=True, error_model="numpy")
@@ -140,10 +143,8 @@ def _distances(table, begin, end, x, f):
         dx = x[j, 0] - x[i, 0]
         dy = x[j, 1] - x[i, 1]
         dz = x[j, 2] - x[i, 2]
-        r = math.sqrt(dx * dx + dy * dy + dz * dz)
-        u, du = _distance_function(table.code[m], r, table.parameters[m])
+        u, g = _distance_function(table.code[m], dx * dx + dy * dy + dz * dz, table.parameters[m])
         energy += u
-        g = du / r
         f[i, 0] += g * dx
         f[i, 1] += g * dy
         f[i, 2] += g * dz

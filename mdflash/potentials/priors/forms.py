@@ -1,7 +1,8 @@
 """The functional forms a prior can have: each is a function of one internal coordinate.
 
 A term's energy is sum_m u(q_m; parameters_m), its force -u'(q_m) dq_m/dx. A form says which coordinate q is and
-which parameters u has, and holds u in plain torch; its module also holds the compiled (u, u').
+which parameters u has, and holds u in plain torch; its module also holds the compiled (u, u'), or (u, u'/q) of q^2
+where u needs no root of it.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ def energy(q: Tensor, sigma: Tensor) -> Tensor:
 
 
 @njit(cache=True, error_model="numpy")
-def value_slope(q, p):
-    """u and du/dr; p = (sigma,)."""
-    x = p[0] / q
-    x2 = x * x
+def value_pull(r2, p):
+    """u and (du/dr) / r from r^2; p = (sigma,). There are many of these pairs, and this takes one division."""
+    inverse = 1.0 / r2
+    x2 = p[0] * p[0] * inverse
     u = x2 * x2 * x2
-    return u, -6.0 * u / q
+    return u, -6.0 * u * inverse

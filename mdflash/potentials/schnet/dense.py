@@ -17,7 +17,7 @@ from mdflash.potentials.schnet.simd import clamp, fma, lane, lanes, load, splat,
 
 PANEL_BYTES: Final = 128
 TILE: Final = 4
-"""Rows that are multiplied together; eight vectors of sums stay in registers."""
+"""Rows that are multiplied together, by two panels of weights; sixteen vectors of sums stay in registers."""
 
 CODES: Final = {name: code for code, name in enumerate(ACTIVATIONS)}
 """The kernels' number of each activation."""
@@ -46,45 +46,64 @@ def multiply(a, a0, n_in, data, weight, bias, c, c0, n_out, rows, begin, end, ad
     width = panel_width(a)
     half = width // 2
     nothing = splat(load(data, weight), 0.0)
-    for n in range(n_out // width):
-        b0, b1 = nothing, nothing
+    panels = n_out // width
+    for n in range(0, panels, 2):
+        m = min(n + 1, panels - 1)  # an odd last panel is its own partner, and computed twice
+        b0, b1, b2, b3 = nothing, nothing, nothing, nothing
         if bias >= 0:
             b0, b1 = load(data, bias + n * width), load(data, bias + n * width + half)
+            b2, b3 = load(data, bias + m * width), load(data, bias + m * width + half)
         for row in range(begin, end, TILE):
-            out = c0 + (n * rows + row) * width
-            c00, c01, c10, c11, c20, c21, c30, c31 = b0, b1, b0, b1, b0, b1, b0, b1
+            out0, out1 = c0 + (n * rows + row) * width, c0 + (m * rows + row) * width
+            c00, c01, c02, c03 = b0, b1, b2, b3
+            c10, c11, c12, c13 = b0, b1, b2, b3
+            c20, c21, c22, c23 = b0, b1, b2, b3
+            c30, c31, c32, c33 = b0, b1, b2, b3
             if add:
-                c00 = c00 + load(c, out)
-                c01 = c01 + load(c, out + half)
-                c10 = c10 + load(c, out + width)
-                c11 = c11 + load(c, out + width + half)
-                c20 = c20 + load(c, out + 2 * width)
-                c21 = c21 + load(c, out + 2 * width + half)
-                c30 = c30 + load(c, out + 3 * width)
-                c31 = c31 + load(c, out + 3 * width + half)
-            w = weight + n * n_in * width
+                c00, c01 = c00 + load(c, out0), c01 + load(c, out0 + half)
+                c02, c03 = c02 + load(c, out1), c03 + load(c, out1 + half)
+                c10, c11 = c10 + load(c, out0 + width), c11 + load(c, out0 + width + half)
+                c12, c13 = c12 + load(c, out1 + width), c13 + load(c, out1 + width + half)
+                c20, c21 = c20 + load(c, out0 + 2 * width), c21 + load(c, out0 + 2 * width + half)
+                c22, c23 = c22 + load(c, out1 + 2 * width), c23 + load(c, out1 + 2 * width + half)
+                c30, c31 = c30 + load(c, out0 + 3 * width), c31 + load(c, out0 + 3 * width + half)
+                c32, c33 = c32 + load(c, out1 + 3 * width), c33 + load(c, out1 + 3 * width + half)
+            w, u = weight + n * n_in * width, weight + m * n_in * width
             for p in range(n_in // width):
                 r0 = a0 + (p * rows + row) * width
                 r1, r2, r3 = r0 + width, r0 + 2 * width, r0 + 3 * width
                 for k in range(width):
-                    w0, w1 = load(data, w), load(data, w + half)
+                    w0, w1, w2, w3 = load(data, w), load(data, w + half), load(data, u), load(data, u + half)
                     v = lane(a, r0 + k)
                     c00, c01 = fma(v, w0, c00), fma(v, w1, c01)
+                    c02, c03 = fma(v, w2, c02), fma(v, w3, c03)
                     v = lane(a, r1 + k)
                     c10, c11 = fma(v, w0, c10), fma(v, w1, c11)
+                    c12, c13 = fma(v, w2, c12), fma(v, w3, c13)
                     v = lane(a, r2 + k)
                     c20, c21 = fma(v, w0, c20), fma(v, w1, c21)
+                    c22, c23 = fma(v, w2, c22), fma(v, w3, c23)
                     v = lane(a, r3 + k)
                     c30, c31 = fma(v, w0, c30), fma(v, w1, c31)
+                    c32, c33 = fma(v, w2, c32), fma(v, w3, c33)
                     w += width
-            store(c, out, c00)
-            store(c, out + half, c01)
-            store(c, out + width, c10)
-            store(c, out + width + half, c11)
-            store(c, out + 2 * width, c20)
-            store(c, out + 2 * width + half, c21)
-            store(c, out + 3 * width, c30)
-            store(c, out + 3 * width + half, c31)
+                    u += width
+            store(c, out0, c00)
+            store(c, out0 + half, c01)
+            store(c, out1, c02)
+            store(c, out1 + half, c03)
+            store(c, out0 + width, c10)
+            store(c, out0 + width + half, c11)
+            store(c, out1 + width, c12)
+            store(c, out1 + width + half, c13)
+            store(c, out0 + 2 * width, c20)
+            store(c, out0 + 2 * width + half, c21)
+            store(c, out1 + 2 * width, c22)
+            store(c, out1 + 2 * width + half, c23)
+            store(c, out0 + 3 * width, c30)
+            store(c, out0 + 3 * width + half, c31)
+            store(c, out1 + 3 * width, c32)
+            store(c, out1 + 3 * width + half, c33)
 
 
 @njit(cache=True, error_model="numpy")

@@ -202,11 +202,13 @@ def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = Non
         # h^3, and for the last step what was hoped for is tried before it is refused
         wanted = intervals * 2 ** max(1, math.ceil(math.log2(error / tolerance) / 3.0 - 0.2))
         if not math.isfinite(error) or intervals == MOST:
+            kinks = network.hyper.activation == "relu"
+            why = "; their slopes jump wherever relu sets in, and a cubic is off there on any grid" if kinks else ""
             raise ForceFieldError(
                 f"the filters of this SchNet cannot be tabulated: with {intervals} intervals over "
                 f"{tables.cutoff:g} Å the forces are still off by {error:.1e} of their rms, and {tolerance:.1e} is "
                 f"asked for (activation '{network.hyper.activation}', filter_envelope "
-                f"'{network.hyper.filter_envelope}'); write `filters: exact` for its own filters, in plain torch"
+                f"'{network.hyper.filter_envelope}'{why}); write `filters: exact` for its own filters, in plain torch"
             )
         intervals = min(wanted, MOST)
 
