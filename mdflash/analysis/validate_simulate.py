@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mdflash.engine import Engine
+from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefield import ForceField
 from mdflash.guards import Guard
 from mdflash.integrators.langevin import LangevinMiddle
@@ -23,7 +24,9 @@ class SimulationPlan:
 
     Attributes:
         temperature: K.
-        replicas: how many, from frames of the data.
+        replicas: how many at this temperature, from frames of the data.
+        ladder: K, increasing, more than `temperature`: each replica has one at each of these beside it, and they
+            exchange temperatures at every frame; frames are those at `temperature`.
         length: of each after `settling`, ps.
         settling: left out at the start of each, ps.
         timestep, friction: ps and 1/ps.
@@ -33,6 +36,7 @@ class SimulationPlan:
 
     temperature: float
     replicas: int = 64
+    ladder: tuple[float, ...] = ()
     length: float = 10_000.0
     settling: float = 1_000.0
     timestep: float = 0.004
@@ -47,14 +51,17 @@ class SimulationPlan:
 
 
 class _Keep(Periodic):
-    def __init__(self, interval: int, first: int, told: Callable[[int], None]) -> None:
+    """Frames of the replicas that are at `temperature` at the time, [F] of [replicas, N, 3]."""
+
+    def __init__(self, interval: int, first: int, temperature: float, told: Callable[[int], None]) -> None:
         super().__init__(interval)
-        self.first, self.told = first, told
+        self.first, self.temperature, self.told = first, temperature, told
         self.frames: list[FloatArray] = []
 
     def report(self, simulation: Engine) -> None:
         if simulation.state.step > self.first:
             x = simulation.layout.view(simulation.state.positions, 0).numpy()
+            x = x[simulation.state.temperature.numpy() == self.temperature]
             self.frames.append((x - x.mean(axis=1, keepdims=True)).astype(np.float32))
         self.told(simulation.state.step)
 
@@ -62,7 +69,7 @@ class _Keep(Periodic):
 def simulate(
     ff: ForceField, system: System, start: FloatArray, plan: SimulationPlan, told: Callable[[int], None]
 ) -> tuple[list[FloatArray], int]:
-    """Run `plan.replicas` replicas.
+    """Run `plan.replicas` replicas, or ladders of them.
 
     Args:
         ff: the force field.
@@ -72,24 +79,28 @@ def simulate(
         told: called with the step now and then.
 
     Returns:
-        [F, N, 3] of each replica that stayed finite, and how many did not.
+        [F, N, 3] of each replica (or ladder) that stayed finite, and how many did not.
     """
-    layout = Layout((system,), (plan.replicas,))
+    kelvin = (plan.temperature, *plan.ladder)
+    layout = Layout((system,), (plan.replicas * len(kelvin),))
     rng = np.random.default_rng(plan.seed)
-    x = start[rng.integers(0, len(start), plan.replicas)]
+    x = start[rng.integers(0, len(start), layout.n_replicas)]
+    interval = max(1, round(plan.interval / plan.timestep))
     guard = Guard(layout, "freeze")
     engine = Engine(
         layout,
         build_potential([ff], layout),
-        State.at(layout, x.reshape(-1, 3).astype(np.float64), plan.temperature),
+        State.at(layout, x.reshape(-1, 3).astype(np.float64), np.tile(kelvin, plan.replicas)),
         LangevinMiddle(plan.timestep, plan.friction),
         seed=plan.seed,
         precision="fp32",
         guard=guard,
+        exchange=ReplicaExchange(layout, kelvin, interval) if plan.ladder else None,
     )
     engine.draw_velocities()
-    keep = _Keep(max(1, round(plan.interval / plan.timestep)), round(plan.settling / plan.timestep), told)
+    keep = _Keep(interval, round(plan.settling / plan.timestep), plan.temperature, told)
     engine.reporters.append(keep)
     engine.run(plan.steps)
-    frames = np.stack(keep.frames, axis=1)  # [R, F, N, 3]
-    return [own for own, frozen in zip(frames, guard.frozen, strict=True) if not frozen], int(guard.frozen.sum())
+    frames = np.stack(keep.frames, axis=1)  # [replicas, F, N, 3]
+    lost = guard.frozen.reshape(plan.replicas, len(kelvin)).any(axis=1)
+    return [own for own, gone in zip(frames, lost, strict=True) if not gone], int(lost.sum())

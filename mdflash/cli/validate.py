@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,13 @@ def validate(
     against: Annotated[Path, typer.Option(help="Dataset folder.", show_default=False)],
     temperature: Annotated[str, typer.Option(help="Of the simulation, and of the data compared.")] = "300 K",
     replicas: Annotated[int, typer.Option(min=2, help="Simulations, started from frames of the data.")] = 64,
+    ladder: Annotated[
+        str | None,
+        typer.Option(
+            help="Higher temperatures, such as '350 K, 410 K'; each replica exchanges with one at each of these.",
+            show_default="no exchange",
+        ),
+    ] = None,
     length: Annotated[str, typer.Option(help="Of each simulation.")] = "10 ns",
     settling: Annotated[str, typer.Option(help="Left out at the start of each.")] = "1 ns",
     timestep: Annotated[str, typer.Option(help="One step.")] = "4 fs",
@@ -39,6 +47,12 @@ def validate(
         "friction": quantity("--friction", friction, "rate"),
         "interval": quantity("--interval", interval, "time"),
     }
+    rungs = tuple(quantity("--ladder", part.strip(), "temperature") for part in ladder.split(",")) if ladder else ()
+    if list(rungs) != sorted({*rungs} - {given["temperature"]}) or min(rungs, default=math.inf) < given["temperature"]:
+        raise InputError(
+            f"--ladder '{ladder}' must rise from more than the {temperature} of --temperature; "
+            "write for example --ladder '350 K, 410 K'"
+        )
     if given["length"] < 10 * given["interval"]:
         raise InputError(f"--length {length} holds less than 10 frames, one every {interval}; simulate longer")
     ff = load_forcefield(forcefield_folder(forcefield))
@@ -53,7 +67,7 @@ def validate(
     from mdflash.propagate.compiled import set_threads
 
     set_threads(threads)
-    plan = SimulationPlan(replicas=replicas, seed=seed, **given)
+    plan = SimulationPlan(replicas=replicas, ladder=rungs, seed=seed, **given)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("left"), TimeRemainingColumn(compact=True))
     with Progress(*columns) as bar:
         task = bar.add_task("simulating", total=plan.steps)
