@@ -1,4 +1,4 @@
-# make run    set everything up, then fold chignolin for a minute
+# make run    set everything up, then fold chignolin with a SchNet for a minute
 # make test   set everything up, then the tests
 # Both build .venv on first use; PYTHON chooses the interpreter.
 

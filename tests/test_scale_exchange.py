@@ -88,7 +88,7 @@ def test_every_state_has_its_own_distribution(temperatures: list[float]) -> None
     alone = distances(start(60, temperatures, exchanging=False, seed=22), temperatures, 10)
     assert together.exchange is not None
     tried, done = (np.diagonal(c[0], 1) for c in (together.exchange.attempted, together.exchange.accepted))
-    assert ((done > 0.05 * tried) & (done < 0.95 * tried)).all()
+    assert ((done > 0.05 * tried) & (done < tried)).all()
     for k, t in enumerate(temperatures):
         assert stats.kstest(found[k], cdf(k, t)).pvalue > 0.01, f"state {k}"
         if k < 3:  # stronger contacts alone are too slow to open
