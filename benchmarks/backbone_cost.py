@@ -46,7 +46,7 @@ RULES = {
     "geometric, 2 streams": Backbone(rule="geometric", streams=2),
 }
 TARGET = 1.15
-ROUNDS = 7
+ROUNDS = 6
 
 
 def with_backbone(ff: ForceField, backbone: Backbone) -> ForceField:
@@ -95,11 +95,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("reference", type=Path, help="folder of reference data, with mlcg/ in it")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--replicas", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "backbone_cost.json")
     options = parser.parse_args()
     torch.set_num_threads(set_threads(options.threads))
     case, _ = homeodomain(options.reference)
-    rows = [row for replicas, steps in ((1, 60), (8, 8)) for row in measure(case, replicas, steps)]
+    rows = [row for replicas in options.replicas for row in measure(case, replicas, max(1, 60 // replicas))]
     for row in rows:
         print(f"{row['replicas']} replicas, {row['rule']}: {row['ms_per_step']} ms, {row['ratio']}x")
     about = {

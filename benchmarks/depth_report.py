@@ -19,7 +19,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from depth_study import RULES, finished
+from depth_study import MAIN, RULES, finished
 from scipy.stats import t as student
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def cell(rows: Rows, value: Value, digits: int) -> str:
-    """'0.532 ± 0.011 (3)'."""
+    """'0.532 ± 0.011 (3)'; one seed: '0.532'."""
     if not rows:
         return "-"
     broken = sum(not r["finite"] for r in rows)
@@ -46,7 +46,7 @@ def cell(rows: Rows, value: Value, digits: int) -> str:
     if not values:
         return "not finite"
     mean, half = interval(values)
-    text = f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if np.isfinite(half) else "") + f" ({len(values)})"
+    text = f"{mean:.{digits}f}" + (f" ± {half:.{digits}f} ({len(values)})" if len(values) > 1 else "")
     return text + (f", {broken} not finite" if broken else "")
 
 
@@ -71,15 +71,14 @@ def by_depth(rows: Rows, value: Value, digits: int) -> str:
 
 
 def deepest(rows: Rows) -> str:
-    """What features and energy of the deepest models look like."""
-    depth = max(r["depth"] for r in rows)
+    """Features and energy of the deepest models: of the largest depth at which every main rule has run."""
+    depth = max(d for d in {r["depth"] for r in rows} if all(chosen(rows, depth=d, rule=rule) for rule in MAIN))
     columns: list[tuple[str, Value, int]] = [
         ("parameters", lambda r: r["parameters"], 0),
         ("gradient at start", lambda r: r["gradient_at_start"], 2),
         ("rank, untrained", lambda r: r["untrained"]["rank"][-1], 1),
-        ("rank, trained", lambda r: r["trained"]["rank"][-1], 1),
-        ("Dirichlet", lambda r: r["trained"]["dirichlet"][-1], 2),
-        ("mean angle, °", lambda r: r["trained"]["angle"][-1], 0),
+        ("Dirichlet, untrained", lambda r: r["untrained"]["dirichlet"][-1], 2),
+        ("Dirichlet, trained", lambda r: r["trained"]["dirichlet"][-1], 2),
         ("norm, last / first", lambda r: r["trained"]["norm"][-1] / r["trained"]["norm"][0], 2),
         ("cos(first, last)", lambda r: r["trained"]["memory"], 2),
         ("dE/dx, first / last", lambda r: r["trained"]["gradient_ratio"], 2),
@@ -160,7 +159,12 @@ def main() -> None:
             f"### {NAMES[name]}: {len(mine)} runs",
             f"Force RMSE on held-out frames, kcal/mol/Å (rms of what is to be learned: {scale:.4f}), by blocks:",
             by_depth(mine, lambda r: r["rmse"], 4), deepest(mine),
-            "Equal time: the pre-norm network of 2 blocks trained longer.", equal_time(mine),
+            "Effective rank of the last features, trained (at most 32; 48 for prenorm-wide):",
+            by_depth(mine, lambda r: r["trained"]["rank"][-1], 1),
+            "Mean angle between the last features of two beads, trained, degrees:",
+            by_depth(mine, lambda r: r["trained"]["angle"][-1], 0),
+            "Equal time (as many blocks times steps): the pre-norm network of 2 blocks trained longer.",
+            equal_time(mine),
         ]  # fmt: skip
     page = PAGE.read_text(encoding="utf-8")
     head, rest = page.split(BEGIN)

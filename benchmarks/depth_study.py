@@ -215,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("results", type=Path)
     parser.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER", help=f"of {', '.join(CASES)}")
-    parser.add_argument("--only", default="", help="runs whose key begins so, such as ala2-plain-2")
+    parser.add_argument("--only", nargs="+", default=[""], help="runs whose keys begin so, such as ala2-plain-2")
     options = parser.parse_args()
     torch.set_num_threads(set_threads(1))
     options.results.mkdir(parents=True, exist_ok=True)
@@ -224,7 +224,7 @@ def main() -> None:
     prepared = {name: prepare(name, Path(path).resolve(), options.results) for name, path in datasets.items()}
     done = finished(file)
     for run in schedule(list(datasets)):
-        if run.key in done or not run.key.startswith(options.only):
+        if run.key in done or not run.key.startswith(tuple(options.only)):
             continue
         folder = options.results / "at-work"
         began = time.time()
