@@ -90,7 +90,7 @@ def simulate(
     engine = Engine(
         layout,
         build_potential([ff], layout),
-        State.at(layout, x.reshape(-1, 3).astype(np.float64), np.tile(kelvin, plan.replicas)),
+        State.at(layout, x.reshape(-1, 3).astype(np.float64), kelvin * plan.replicas),
         LangevinMiddle(plan.timestep, plan.friction),
         seed=plan.seed,
         precision="fp32",
@@ -102,5 +102,5 @@ def simulate(
     engine.reporters.append(keep)
     engine.run(plan.steps)
     frames = np.stack(keep.frames, axis=1)  # [replicas, F, N, 3]
-    lost = guard.frozen.reshape(plan.replicas, len(kelvin)).any(axis=1)
-    return [own for own, gone in zip(frames, lost, strict=True) if not gone], int(lost.sum())
+    lost = {int(replica) // len(kelvin) for replica in np.flatnonzero(guard.frozen)}
+    return [own for k, own in enumerate(frames) if k not in lost], len(lost)
