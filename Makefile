@@ -60,7 +60,8 @@ aot: $(READY)
 example-ala2: $(READY)
 	$(BIN)/mdflash sample examples/ala2/sample.yaml
 	$(BIN)/mdflash train examples/ala2/train.yaml
-	$(BIN)/mdflash validate runs/train-ala2/forcefield --against data/ala2 --length '2 ns' --settling '200 ps' --interval '1 ps'
+	$(BIN)/mdflash validate runs/train-ala2/forcefield --against data/ala2 --replicas 13 --ladder '350 K, 410 K, 480 K, 560 K' \
+		--length '2 ns' --settling '200 ps' --interval '0.5 ps'
 
 # SchNet learns a Gō force field, and must fold like it: runs/teacher.
 example-teacher: $(READY)
