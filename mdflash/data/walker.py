@@ -28,13 +28,12 @@ from mdflash.io.files import atomic_write, storage_errors
 from mdflash.io.runfolder import FolderLock
 from mdflash.mapping.allatom import create_context, frame, openmm_version
 from mdflash.system import FloatArray
+from mdflash.units import BOLTZMANN, KCAL_PER_KJ
 
 if TYPE_CHECKING:
     import openmm as mm
 
 HOT_TEMPERATURE, HOT_TIME = 500.0, 500.0  # K, ps
-GAS_CONSTANT = 0.00831446261815324
-"""kJ/mol/K, OpenMM's."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +181,11 @@ class _Ladder:
         """The attempt of this number to exchange temperatures."""
         walker = self.walker
         kelvin = np.array(walker.temperatures)
-        energy = np.array([context.getState(energy=True).getPotentialEnergy()._value for context in self.contexts])
+        found = [context.getState(energy=True).getPotentialEnergy()._value for context in self.contexts]  # kJ/mol
+        energy = KCAL_PER_KJ * np.array(found)
         everyone = np.ones(len(kelvin), bool)
         labels = permute(
-            np.outer(1.0 / (GAS_CONSTANT * kelvin), energy), self.labels, everyone, "neighbours",
+            np.outer(1.0 / (BOLTZMANN * kelvin), energy), self.labels, everyone, "neighbours",
             seed=walker.seed % 2**32, ladder=walker.number, step=attempt, attempt=attempt,
         ).labels  # fmt: skip
         for k in np.flatnonzero(labels != self.labels):
@@ -219,7 +219,7 @@ class _Ladder:
                 f"{file}: was written by OpenMM {header['openmm']}, and {openmm_version()} is installed; "
                 "install that version to go on, or sample into a new folder"
             )
-        self.labels, begin = np.array(header.get("labels", [0])), 0  # version 0.1 knew single replicas only
+        self.labels, begin = np.array(header.get("labels", [0])), 0  # a header without labels is of a single replica
         sizes = header.get("bytes", [len(states)])
         for context, label, size in zip(self.contexts, self.labels, sizes, strict=True):
             context.loadCheckpoint(states[begin : begin + size])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from mdflash.analysis.validate_compare import Axis, compare
 from mdflash.analysis.validate_coordinates import Tica, coordinates, fraction_of_contacts, radius_of_gyration, rmsd
+from mdflash.analysis.validate_simulate import SimulationPlan, simulate
 from mdflash.cli.app import app
 from mdflash.forcefield import save_forcefield
 from mdflash.system import System
@@ -167,6 +169,22 @@ def test_the_truth_validates_and_a_wrong_force_field_does_not(tmp_path: Path) ->
     assert bonds["truth"] < 0.02 < bonds["weak"]
     rg = {name: every["Rg"]["model_against_data"]["jsd_nats"] for name, every in found.items()}
     assert rg["truth"] < rg["weak"]
+
+
+def test_frames_of_ladders_are_those_at_the_temperature() -> None:
+    """Replicas exchange with hotter ones; bonds are as long, and as stiff, as without."""
+    system, ff = go_helix(8)[:2]
+    start = helix(8)[None]
+    told: list[int] = []
+    plan = SimulationPlan(300.0, 6, length=200.0, settling=20.0, interval=0.4)
+    alone, _ = simulate(ff, system, start, plan, told.append)
+    ladders, lost = simulate(ff, system, start, dataclasses.replace(plan, ladder=(400.0, 530.0)), told.append)
+    assert lost == 0 and len(ladders) == 6 and {own.shape for own in ladders} == {(500, 8, 3)}
+    spread = []
+    for frames in (np.concatenate(alone), np.concatenate(ladders)):
+        r = np.linalg.norm(np.diff(frames.astype(np.float64), axis=1), axis=-1)
+        spread.append(r.var(axis=0).mean())
+    assert spread[1] == pytest.approx(spread[0], rel=0.1)  # at 400 K bonds would vary by a third more
 
 
 @pytest.fixture(scope="module")
