@@ -129,9 +129,15 @@ def _validate(ff: ForceField, molecule: Molecule, plan: SimulationPlan, told: Ca
 
 
 def _at_temperature(molecule: Molecule, temperature: float) -> list[FloatArray]:
-    """Positions [F, N, 3] of every trajectory that has frames of this temperature."""
+    """Positions [F, N, 3] of every trajectory that has frames of this temperature and no window."""
     found, seen = [], set()
-    for trajectory in molecule.trajectories:
+    free = [trajectory for trajectory in molecule.trajectories if not trajectory.biased]
+    if not free:
+        raise InputError(
+            f"molecule '{molecule.name}' has frames of umbrella windows alone, which are no measure of how often a "
+            "simulation is where; compare with a dataset that was sampled without `windows:`"
+        )
+    for trajectory in free:
         frames = trajectory.read()
         seen |= {round(float(t)) for t in np.unique(frames.temperature)}
         keep = np.abs(frames.temperature - temperature) <= SAME_TEMPERATURE

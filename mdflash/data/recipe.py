@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
 from mdflash.config.quantity import (
+    AngularStiffness,
     Duration,
     NoneWord,
     Rate,
@@ -26,6 +28,7 @@ from mdflash.config.quantity import (
 from mdflash.config.rules import Problem, whole_steps
 from mdflash.config.section import ExistingFile, Folder
 from mdflash.config.yamlfile import load_yaml
+from mdflash.data.windows import Window
 from mdflash.errors import InputError
 from mdflash.mapping.peptide import parse_conformation, parse_sequence
 
@@ -83,6 +86,22 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Windows(_Section):
+    """Walkers held at values of a backbone torsion, spread over the circle."""
+
+    torsion: Literal["phi", "psi"] = Field(description="phi | psi", examples=["phi"])
+    residue: Annotated[int, Whole(1, 1_000_000)] = Field(description="its number, from 1, caps included", examples=[2])
+    count: Annotated[int, Whole(2, 360)] = Field(default=24, description="windows, evenly spaced from -180 degree on")
+    force_constant: AngularStiffness = Field(default=25.0, description="k of k/2 d^2", examples=["25 kcal/mol/rad^2"])
+
+    @property
+    def all(self) -> tuple[Window, ...]:
+        """Every window."""
+        return tuple(
+            Window(math.radians(360.0 * k / self.count - 180.0), self.force_constant) for k in range(self.count)
+        )
+
+
 class MoleculeEntry(_Section):
     """One molecule to sample."""
 
@@ -95,6 +114,9 @@ class MoleculeEntry(_Section):
     name: Word = Field(default="", description="names its folder; default: the structure's file name, or the sequence")
     starts: Annotated[tuple[Annotated[str, BeforeValidator(_start)], ...], BeforeValidator(_list)] = Field(
         default=(), description="structure | extended | helix | 'phi,psi' | hot (500 K); walkers take them in turn"
+    )
+    windows: Windows | None = Field(
+        default=None, description="umbrella windows on a backbone torsion; each has its own walkers"
     )
 
 
@@ -116,7 +138,8 @@ class SampleRecipe(_Section):
         description="each has its own walkers, or a walker has them all (exchange)", examples=["[300 K]"]
     )
     walkers: Annotated[int, Whole(1, 10_000)] = Field(
-        default=1, description="independent simulations of each molecule at each temperature; with exchange: ladders"
+        default=1,
+        description="independent simulations of each molecule at each temperature and window; with exchange: ladders",
     )
     exchange: Annotated[Duration | None, NoneWord] = Field(
         default=None, description="replicas of a walker try to exchange temperatures every ...; none: no exchange",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,10 +33,12 @@ def walkers(recipe: SampleRecipe, folder: Path) -> list[Walker]:
     ladders = [recipe.temperatures] if recipe.exchange else [(t,) for t in recipe.temperatures]
     for entry in recipe.molecule:
         built = [start for start in entry.starts if start != "hot"]
-        for w in range(recipe.walkers):
+        windows = entry.windows.all if entry.windows else (None,)
+        for w, window in enumerate(windows * recipe.walkers):
             for t, temperatures in enumerate(ladders):
                 number, count = w * len(ladders) + t, len(temperatures)
                 starts = [entry.starts[(w * count + k) % len(entry.starts)] for k in range(count)]
+                held = f", {entry.windows.torsion} {math.degrees(window.center):g}" if entry.windows and window else ""
                 kelvin = f"{temperatures[0]:g} K" if count == 1 else f"{min(temperatures):g} to {max(temperatures):g} K"
                 found.append(
                     Walker(
@@ -52,7 +55,8 @@ def walkers(recipe: SampleRecipe, folder: Path) -> list[Walker]:
                         equilibration=recipe.steps(recipe.equilibration),
                         seed=(recipe.seed * 1_000_003 + 10 * count * len(found)) % 2**31,
                         aggregation=recipe.aggregation,
-                        label=f"{entry.name} {number:03d} ({kelvin}, {', '.join(dict.fromkeys(starts))})",
+                        window=window,
+                        label=f"{entry.name} {number:03d} ({kelvin}{held}, {', '.join(dict.fromkeys(starts))})",
                     )
                 )
     return found
@@ -127,10 +131,10 @@ def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None]) -> 
         atoms = molecule.beads.atoms
         assert atoms is not None  # prepare_molecule refuses beads of several atoms
         force_map = molecule.force_map(starts, recipe, tell)
-        atomic_write(
-            setup / "setup.safetensors",
-            save({"starts": starts, "atoms": atoms, "force_map": np.ascontiguousarray(force_map)}),
-        )
+        arrays = {"starts": starts, "atoms": atoms, "force_map": np.ascontiguousarray(force_map)}
+        if molecule.torsion is not None:
+            arrays |= {"torsion": molecule.torsion.atoms, "beyond": molecule.torsion.beyond}
+        atomic_write(setup / "setup.safetensors", save(arrays))
         systems[molecule.name] = (molecule.beads.system, molecule.beads.positions(starts))
     provenance = {
         "recipe": described,
@@ -150,6 +154,8 @@ def _describe(recipe: SampleRecipe) -> dict[str, Any]:
     for entry in described["molecule"]:
         if entry["structure"]:
             entry["structure"] = Path(entry["structure"]).name
+        if entry["windows"] is None:
+            del entry["windows"]  # as in datasets that are older than windows
     if Path(described["mapping"]).suffix:
         described["mapping"] = Path(described["mapping"]).name
     return described

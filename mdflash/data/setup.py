@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from mdflash.data.forcemap import basic_map, constrained_groups, optimised_map
-from mdflash.data.recipe import MoleculeEntry, SampleRecipe
+from mdflash.data.recipe import MoleculeEntry, SampleRecipe, Windows
+from mdflash.data.windows import Torsion, find_torsion
 from mdflash.errors import InputError
 from mdflash.mapping.allatom import constraints, create_context, create_system, frame, relax
 from mdflash.mapping.beads import BeadMap
@@ -34,6 +35,7 @@ class Molecule:
         starts: [S, atoms, 3] Å, not relaxed; those of the recipe other than "hot".
         beads: the mapping.
         groups: [atoms] number of each atom's constrained group.
+        torsion: what its windows hold, or None.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Molecule:
     starts: FloatArray
     beads: BeadMap
     groups: IntArray
+    torsion: Torsion | None
 
     def relaxed(self) -> FloatArray:
         """The starts after energy minimization, [S, atoms, 3] Å."""
@@ -100,7 +103,23 @@ def prepare_molecule(entry: MoleculeEntry, mapping: str) -> Molecule:
         beads = bead_map(read_structure(file), mapping, name=entry.name)
     groups = constrained_groups(len(names), constraints(system))
     basic_map(beads, groups)  # refuses a mapping whose forces cannot be mapped
-    return Molecule(entry.name, topology, system, np.stack(starts), beads, groups)
+    torsion = None if entry.windows is None else _torsion(entry, entry.windows, topology, beads)
+    return Molecule(entry.name, topology, system, np.stack(starts), beads, groups, torsion)
+
+
+def _torsion(entry: MoleculeEntry, windows: Windows, topology: Any, beads: BeadMap) -> Torsion:
+    """The torsion of the windows; its atoms must be beads, or forces at given beads would depend on the window."""
+    torsion = find_torsion(topology, windows.torsion, windows.residue, entry.name)
+    assert beads.atoms is not None  # basic_map refuses beads of several atoms
+    hidden = np.setdiff1d(torsion.atoms, beads.atoms)
+    if len(hidden):
+        name = _names(topology)[hidden[0]]
+        raise InputError(
+            f"molecule '{entry.name}': windows: {name[2]} of {name[1]} {name[0] + 1} is not a bead, so forces on the "
+            "beads would depend on the windows; take a mapping with the whole backbone, such as `mapping: heavy`, or "
+            "remove `windows:`"
+        )
+    return torsion
 
 
 def _names(topology: Any) -> list[tuple[int, str, str]]:

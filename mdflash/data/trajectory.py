@@ -5,7 +5,7 @@
     /temperature [F] float32 K
     /replica     [F] int32, only where replicas exchanged temperatures
     /time        [F] float64 ps
-    attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed
+    attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (held in an umbrella window)
 
 Positions are centred and rounded to 1/1024 Å, forces to 1/128 kcal/mol/Å: far below the noise of mapped forces, and it
 halves the file. `time` is written last and reads as NaN where it was never written, so frames that have a
@@ -62,6 +62,7 @@ class Trajectory:
         n_beads: beads per frame.
         aggregation: how atom forces became bead forces.
         seed: of the simulation that made it.
+        biased: whether it was held in a window, so that how often a frame comes says nothing; its forces are unbiased.
     """
 
     file: Path
@@ -70,6 +71,7 @@ class Trajectory:
     n_beads: int
     aggregation: Aggregation
     seed: int
+    biased: bool
 
     def read(self, start: int = 0, stop: int | None = None, stride: int = 1) -> Frames:
         """Read frames start:stop:stride.
@@ -144,6 +146,7 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
             n_beads=int(shape[1]),
             aggregation=str(f.attrs.get("aggregation", "basic")),  # type: ignore[arg-type]
             seed=int(f.attrs.get("seed", 0)),
+            biased=bool(f.attrs.get("biased", False)),
         )
 
 
@@ -185,6 +188,7 @@ class TrajectoryWriter:
         seed, aggregation: noted in the file.
         frames: how many frames to keep of an existing file.
         replica: whether a replica number is stored with each frame.
+        biased: noted in the file.
 
     Raises:
         StorageError: the file has fewer frames than `frames` or another number of beads; it cannot be written.
@@ -199,13 +203,14 @@ class TrajectoryWriter:
         aggregation: Aggregation,
         frames: int = 0,
         replica: bool = False,
+        biased: bool = False,
     ) -> None:
         import h5py
 
         self.file, self.n_beads = file, n_beads
         self._pending: list[tuple[Any, ...]] = []
         if not frames:
-            attributes = {"seed": seed, "aggregation": aggregation}
+            attributes = {"seed": seed, "aggregation": aggregation, "biased": biased}
             create(file, lambda empty: _lay_out(empty, n_beads, attributes, replica))
         with hdf5_errors(file):
             if frames:

@@ -4,7 +4,8 @@ A walker has one replica, or a ladder of them that exchange their temperatures: 
 and velocities are scaled by sqrt(T_new / T_old). Y. Sugita and Y. Okamoto, Chem. Phys. Lett. 314, 141 (1999).
 
 sampling/<molecule>/system.xml           OpenMM's System
-sampling/<molecule>/setup.safetensors    starts [S, atoms, 3] Å; atoms [N]; force_map [N, atoms]
+sampling/<molecule>/setup.safetensors    starts [S, atoms, 3] Å; atoms [N]; force_map [N, atoms]; with windows: torsion
+                                         [4] and beyond [M], see `Torsion`
 sampling/<molecule>/NNN.checkpoint       one line of JSON, then OpenMM's checkpoint of each replica
 sampling/<molecule>/NNN.lock             held by the process at work
 """
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mdflash.data.trajectory import BLOCK, Aggregation, TrajectoryWriter
+from mdflash.data.windows import Torsion, Window, restraint
 from mdflash.errors import StorageError, UnstableError
 from mdflash.exchange.permute import permute
 from mdflash.io.files import atomic_write, storage_errors
 from mdflash.io.runfolder import FolderLock
-from mdflash.mapping.allatom import create_context, frame, openmm_version
+from mdflash.mapping.allatom import create_context, frame, openmm_version, relax
 from mdflash.system import FloatArray
 from mdflash.units import BOLTZMANN, KCAL_PER_KJ
 
@@ -54,6 +56,7 @@ class Walker:
         equilibration: steps before the first frame.
         seed: of its noise, first velocities and exchanges; replica k draws from seed + 10 k on.
         aggregation: noted in the file.
+        window: where it is held, or None.
         label: for people.
     """
 
@@ -70,6 +73,7 @@ class Walker:
     equilibration: int
     seed: int
     aggregation: Aggregation
+    window: Window | None
     label: str
 
     @property
@@ -113,14 +117,21 @@ def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], No
     setup = load_file(walker.setup / "setup.safetensors")
     atoms, force_map = setup["atoms"], setup["force_map"]
     system = mm.XmlSerializer.deserialize((walker.setup / "system.xml").read_text())
+    starts = setup["starts"]
+    if walker.window is not None:
+        torsion = Torsion(setup["torsion"], setup["beyond"])
+        system.addForce(restraint(torsion.atoms, walker.window))
     ladder = _Ladder(walker, system)
     done = ladder.restore()
     if not done:
-        ladder.begin(setup["starts"])
+        if walker.window is not None:
+            starts = np.stack([relax(system, torsion.turned(start, walker.window.center)) for start in starts])
+        ladder.begin(starts)
     owner, count = os.getppid(), len(walker.temperatures)
     with TrajectoryWriter(
-        walker.trajectory, len(atoms), seed=walker.seed, aggregation=walker.aggregation, frames=done, replica=count > 1
-    ) as writer:
+        walker.trajectory, len(atoms), seed=walker.seed, aggregation=walker.aggregation, frames=done,
+        replica=count > 1, biased=walker.window is not None,
+    ) as writer:  # fmt: skip
         while writer.frames < frames and os.getppid() == owner:  # whoever asked for this may be gone
             number = writer.frames // count  # of the frames of one replica
             ladder.run(number)

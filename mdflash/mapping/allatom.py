@@ -22,6 +22,8 @@ MODEL = "ff14SB + OBC2 (GBSAOBCForce), constraints on bonds to hydrogen, hydroge
 HYDROGEN_MASS = 3.0
 FORCE_PER_OPENMM = 1.0 / 41.84
 """kJ/mol/nm in kcal/mol/Å."""
+BIAS_GROUP = 1
+"""OpenMM's force group of energies that are not the model's, which has group 0."""
 REFERENCE_PLATFORM_ATOMS = 60
 """Up to this size OpenMM's plain platform beats its threaded one."""
 
@@ -116,8 +118,8 @@ def relax(system: mm.System, positions: FloatArray, hold: IntArray | None = None
 
 
 def frame(context: mm.Context) -> tuple[FloatArray, FloatArray]:
-    """Positions in Å and forces in kcal/mol/Å, [atoms, 3] each. Forces are without those of constraints."""
-    state = context.getState(positions=True, forces=True)
+    """Positions in Å and forces in kcal/mol/Å, [atoms, 3] each. Forces: the model's, no constraints, no biases."""
+    state = context.getState(positions=True, forces=True, groups={0})
     positions: FloatArray = state.getPositions(asNumpy=True)._value * 10.0
     forces: FloatArray = state.getForces(asNumpy=True)._value * FORCE_PER_OPENMM
     return positions, forces

@@ -41,6 +41,7 @@ class MoleculeFrames:
         source: [F] number of each frame's trajectory.
         files: of the trajectories.
         validation: [F] whether a frame is held out.
+        biased: [F] whether a frame was held in an umbrella window: its force counts, how often it comes does not.
     """
 
     system: System
@@ -51,6 +52,7 @@ class MoleculeFrames:
     source: IntArray
     files: tuple[Path, ...]
     validation: npt.NDArray[np.bool_]
+    biased: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,8 @@ def load_frames(
 ) -> TrainingData:
     """Read datasets and hold out a share of each molecule's trajectories.
 
-    Trajectories are held out whole, the last ones of a molecule; of a single trajectory, its end.
+    Trajectories are held out whole, the last ones of a molecule; of a single trajectory, its end, and so of every
+    trajectory in an umbrella window, since no other one is there.
 
     Args:
         folders: datasets; molecules of one name are the same molecule.
@@ -127,7 +130,7 @@ def _load_molecule(
                 file=dataset.folder / name / "system.safetensors",
             )
     trajectories: list[Trajectory] = [t for _, m in mine for t in m.trajectories]
-    parts, files, seen = [], [], set()
+    parts, files, biased, seen = [], [], [], set()
     for trajectory in trajectories:
         frames = trajectory.read()
         seen |= {round(float(t)) for t in np.unique(frames.temperature)}
@@ -136,6 +139,7 @@ def _load_molecule(
             keep = np.abs(frames.temperature - temperature) <= SAME_TEMPERATURE
         if keep.any():
             parts.append((frames.positions[keep], frames.forces[keep], frames.temperature[keep]))
+            biased.append(trajectory.biased)
             files.append(trajectory.file)
     if not parts:
         raise InputError(
@@ -147,15 +151,18 @@ def _load_molecule(
     source = np.repeat(np.arange(len(parts)), counts)
     positions, forces, kelvin = (np.concatenate([p[k] for p in parts]) for k in range(3))
     digest.update(b"".join([system.digest.encode(), positions.tobytes(), forces.tobytes(), kelvin.tobytes()]))
-    held = np.zeros(len(source), bool)
-    if len(parts) == 1:
-        held[-max(1, round(share * len(source))) :] = True
+    free = np.flatnonzero(~np.array(biased))
+    whole = free[-max(1, round(share * len(free))) :] if len(free) > 1 else free[:0]
+    held = np.isin(source, whole)
+    for k in np.flatnonzero(biased) if len(free) > 1 else range(len(parts)):
+        held[np.flatnonzero(source == k)[-max(1, round(share * counts[k])) :]] = True
+    if len(free) == 1:
         notes.append(f"molecule '{name}' has one trajectory: its last {share:.0%} are held out for validation")
-    else:
-        held = source >= len(parts) - max(1, round(share * len(parts)))
     if held.all():
         raise InputError(f"molecule '{name}': {len(source)} frames are too few to train on", file=mine[0][0].folder)
-    return MoleculeFrames(system, mine[0][1].start, positions, forces, kelvin, source, tuple(files), held)
+    return MoleculeFrames(
+        system, mine[0][1].start, positions, forces, kelvin, source, tuple(files), held, np.repeat(biased, counts)
+    )
 
 
 def prior_forces(ff: ForceField, system: System, positions: Float32) -> Float32:

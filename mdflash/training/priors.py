@@ -70,7 +70,14 @@ def fit_priors(
     """
     if settings.key == "beads" and len(molecules) > 1:
         raise InputError(f"priors.key: beads is for one molecule, the data has {len(molecules)}; write `key: types`")
-    lowest = min(float(m.temperature.min()) for m in molecules)
+    for m in molecules:
+        if m.biased.all():
+            raise InputError(
+                f"molecule '{m.system.name}' has frames of umbrella windows alone, which priors cannot be fitted to; "
+                "add a dataset that was sampled without `windows:`, or take priors from elsewhere with "
+                "priors.forcefield"
+            )
+    lowest = min(float(m.temperature[~m.biased].min()) for m in molecules)
     temperature = lowest if settings.temperature is None else settings.temperature
     molecules = [dataclasses.replace(m, system=with_interactions(m.system)) for m in molecules]
     types = tuple(sorted({t for m in molecules for t in m.system.types}))
@@ -102,11 +109,11 @@ def fit_priors(
 
 
 def _frames_at(molecule: MoleculeFrames, temperature: float) -> FloatArray:
-    near = np.flatnonzero(np.abs(molecule.temperature - temperature) <= SAME_TEMPERATURE)
+    near = np.flatnonzero((np.abs(molecule.temperature - temperature) <= SAME_TEMPERATURE) & ~molecule.biased)
     if len(near) < FEWEST:
         raise InputError(
-            f"molecule '{molecule.system.name}' has {len(near)} frames at {temperature:g} K; fitting priors takes at "
-            f"least {FEWEST}. Its temperatures are from {molecule.temperature.min():g} K to "
+            f"molecule '{molecule.system.name}' has {len(near)} frames at {temperature:g} K outside windows; fitting "
+            f"priors takes at least {FEWEST}. Its temperatures are from {molecule.temperature.min():g} K to "
             f"{molecule.temperature.max():g} K: set priors.temperature, or take priors from elsewhere with "
             "priors.forcefield"
         )
