@@ -112,7 +112,7 @@ def _frames_at(molecule: MoleculeFrames, temperature: float) -> FloatArray:
     near = np.flatnonzero((np.abs(molecule.temperature - temperature) <= SAME_TEMPERATURE) & ~molecule.biased)
     if len(near) < FEWEST:
         raise InputError(
-            f"molecule '{molecule.system.name}' has {len(near)} frames at {temperature:g} K outside windows; fitting "
+            f"molecule '{molecule.system.name}' has {len(near)} frames at {temperature:g} K; fitting "
             f"priors takes at least {FEWEST}. Its temperatures are from {molecule.temperature.min():g} K to "
             f"{molecule.temperature.max():g} K: set priors.temperature, or take priors from elsewhere with "
             "priors.forcefield"

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from mdflash.analysis.validate import validate
 from mdflash.analysis.validate_compare import Axis, compare
 from mdflash.analysis.validate_coordinates import Tica, coordinates, fraction_of_contacts, radius_of_gyration, rmsd
 from mdflash.analysis.validate_simulate import SimulationPlan, simulate
 from mdflash.cli.app import app
+from mdflash.data.dataset import load_dataset
+from mdflash.errors import InputError
 from mdflash.forcefield import save_forcefield
 from mdflash.system import System
 from tests.helpers import beads, go_helix, helix
@@ -185,6 +188,16 @@ def test_frames_of_ladders_are_those_at_the_temperature() -> None:
         r = np.linalg.norm(np.diff(frames.astype(np.float64), axis=1), axis=-1)
         spread.append(r.var(axis=0).mean())
     assert spread[1] == pytest.approx(spread[0], rel=0.1)  # at 400 K bonds would vary by a third more
+
+
+def test_frames_of_windows_are_no_measure(tmp_path: Path) -> None:
+    _, ff = write_dataset(tmp_path / "mixed", frames=40, biased=(0, 2))
+    plan = SimulationPlan(temperature=300.0, replicas=2, length=20.0, settling=1.0, interval=0.4)
+    (found,) = validate(ff, load_dataset(tmp_path / "mixed"), plan, lambda molecule, step: None)
+    assert (found.data_frames, found.data_trajectories) == (40, 1)
+    write_dataset(tmp_path / "held", frames=40, biased=(0, 1, 2))
+    with pytest.raises(InputError, match=r"windows alone.*without `windows:`"):
+        validate(ff, load_dataset(tmp_path / "held"), plan, lambda molecule, step: None)
 
 
 @pytest.fixture(scope="module")

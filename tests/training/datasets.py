@@ -24,8 +24,12 @@ def write_dataset(
     frames: int = 200,
     temperatures: tuple[float, ...] = (300.0,),
     mapping: str = "ca",
+    biased: tuple[int, ...] = (),
 ) -> tuple[System, ForceField]:
-    """Frames of a Gō helix and its forces; trajectory k has the temperature k modulo the number of temperatures."""
+    """Frames of a Gō helix and its forces; trajectory k has the temperature k modulo the number of temperatures.
+
+    Those that are `biased` say that they were held in a window.
+    """
     system, ff = go_helix(beads, name)
     layout = Layout((system,), (trajectories,))
     kelvin = [temperatures[k % len(temperatures)] for k in range(trajectories)]
@@ -34,7 +38,8 @@ def write_dataset(
     engine.run(2000)
     create_dataset(folder, {name: (system, helix(beads)[None])}, mapping, {"made_for": "tests"})
     writers = [
-        TrajectoryWriter(folder / name / f"{k:03d}.h5", beads, seed=1, aggregation="basic") for k in range(trajectories)
+        TrajectoryWriter(folder / name / f"{k:03d}.h5", beads, seed=1, aggregation="basic", biased=k in biased)
+        for k in range(trajectories)
     ]
     for _ in range(frames):
         engine.run(100)

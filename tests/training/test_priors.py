@@ -12,7 +12,9 @@ from mdflash.training.priors import fit_priors
 from mdflash.training.recipe import Priors
 
 
-def _frames(ends: np.ndarray, temperature: np.ndarray, rng: np.random.Generator, radius: float) -> MoleculeFrames:
+def _frames(
+    ends: np.ndarray, temperature: np.ndarray, rng: np.random.Generator, radius: float, biased: np.ndarray | None = None
+) -> MoleculeFrames:
     """A chain of 12 beads on a circle, `radius` Å, but for its last bead: that is `ends` Å from the first."""
     n = 12
     system = System(
@@ -28,6 +30,7 @@ def _frames(ends: np.ndarray, temperature: np.ndarray, rng: np.random.Generator,
     return MoleculeFrames(
         system, None, x.astype(np.float32), np.zeros_like(x, np.float32), temperature.astype(np.float32),
         np.zeros(len(x), np.int64), (Path("chain.h5"),), np.zeros(len(x), bool),
+        np.zeros(len(x), bool) if biased is None else biased,
     )  # fmt: skip
 
 
@@ -51,3 +54,19 @@ def test_beads_that_stay_away_get_no_wider_walls_than_those_that_meet() -> None:
     sigma = wall.parameters["sigma"]
     assert sigma.min() < 2.1
     assert 4.9 < sigma.max() < 5.25
+
+
+def test_frames_of_windows_count_for_walls_alone() -> None:
+    rng = np.random.default_rng(7)
+    biased = np.arange(2000) >= 1000
+    ends = np.where(biased, rng.uniform(3.0, 6.0, 2000), rng.uniform(5.5, 6.0, 2000))
+    data = _frames(ends, np.full(2000, 300.0), rng, 7.0, biased)
+    data.positions[biased, :11] *= 1.1  # bonds that a free simulation does not have
+    ff, rows = fit_priors([data], Priors(), "ca", "chain")
+    bonds = [row.values for row in rows if row.term == "bonds"]
+    assert len(bonds) == 11
+    lengths = np.concatenate(bonds[:10])
+    assert abs(lengths.mean() - 2 * 7.0 * np.sin(np.pi / 12)) < 0.02
+    (wall,) = (t for t in ff.terms if t.name == "repulsion")
+    sigma = {tuple(key): s for key, s in zip(wall.keys.tolist(), wall.parameters["sigma"], strict=True)}
+    assert 2.9 < sigma[0, 11] < 3.4

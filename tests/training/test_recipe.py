@@ -101,6 +101,24 @@ def test_validation_is_whole_trajectories(dataset: Path, tmp_path: Path) -> None
     assert np.unique(molecule.source[~molecule.validation]).tolist() == [0, 1]
 
 
+def test_of_windows_the_ends_are_held_out(tmp_path: Path) -> None:
+    """No other trajectory is where a window's is, so none is held out whole."""
+    write_dataset(tmp_path / "data", trajectories=4, frames=300, biased=(1, 3))
+    molecule = prepare_training(load_recipe(write_recipe(tmp_path / "recipe.yaml", tmp_path / "data"))).data.molecules[
+        0
+    ]
+    held = [molecule.validation[molecule.source == k] for k in range(4)]
+    assert not held[0].any() and held[2].all()
+    for own in (held[1], held[3]):
+        assert own[210:].all() and not own[:210].any()
+
+
+def test_priors_of_windows_alone_are_refused(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", trajectories=2, frames=100, biased=(0, 1))
+    with pytest.raises(InputError, match=r"'helix' has frames of umbrella windows alone.*without `windows:`"):
+        prepare_training(load_recipe(write_recipe(tmp_path / "recipe.yaml", tmp_path / "data")))
+
+
 def test_only_frames_of_one_temperature(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", trajectories=4, frames=300, temperatures=(300.0, 350.0))
     recipe = write_recipe(tmp_path / "recipe.yaml", tmp_path / "data", data={"temperature": "350 K"})
