@@ -22,8 +22,8 @@ from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.function import FunctionBias
 from mdflash.potentials.priors.cpu import Nonbonded
+from mdflash.potentials.priors.device import DevicePriors
 from mdflash.potentials.priors.pack import pack
-from mdflash.potentials.priors.triton import DevicePriors
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables, tabulate
