@@ -59,6 +59,8 @@ aot: $(READY)
 # Sample alanine dipeptide all-atom, train SchNet on it, and compare: data/, runs/train-ala2, runs/validate-ala2.
 example-ala2: $(READY)
 	$(BIN)/mdflash sample examples/ala2/sample.yaml
+	$(BIN)/mdflash sample examples/ala2/phi.yaml
+	$(BIN)/mdflash sample examples/ala2/psi.yaml
 	$(BIN)/mdflash train examples/ala2/train.yaml
 	$(BIN)/mdflash validate runs/train-ala2/forcefield --against data/ala2 --replicas 13 --ladder '350 K, 410 K, 480 K, 560 K' \
 		--length '2 ns' --settling '200 ps' --interval '0.5 ps'

@@ -232,8 +232,13 @@ def test_an_error_inside_a_walker_comes_out(tmp_path: Path) -> None:
         run(write(tmp_path, RECIPE.replace("12 ps", "0.8 ps")))
 
 
-@pytest.mark.parametrize("name", ["ala2", "chignolin"])
-def test_example_recipes_are_sound(name: str) -> None:
-    recipe = load_recipe(ROOT / "examples" / name / "sample.yaml")
-    assert recipe.name == recipe.molecule[0].name == name
-    assert recipe.frames * recipe.walkers * len(recipe.temperatures) >= 100_000
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("ala2/sample", "ala2"), ("ala2/phi", "ala2-phi"), ("ala2/psi", "ala2-psi"), ("chignolin/sample", "chignolin")],
+)
+def test_example_recipes_are_sound(file: str, name: str) -> None:
+    recipe = load_recipe(ROOT / "examples" / f"{file}.yaml")
+    assert recipe.name == name and recipe.molecule[0].name == name.split("-")[0]
+    windows = recipe.molecule[0].windows
+    walkers = recipe.walkers * (windows.count if windows else 1)
+    assert recipe.frames * walkers * len(recipe.temperatures) >= 100_000
