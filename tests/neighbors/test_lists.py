@@ -204,7 +204,8 @@ def test_work_per_bead_does_not_grow_with_the_system(monkeypatch: pytest.MonkeyP
         return float(((b - a) ** 2).sum())
 
     monkeypatch.setattr(cpu, "squared_distance", counting)
-    monkeypatch.setattr(cpu, "_by_cells", cpu._by_cells.py_func)
+    for name in ("_by_cells", "_find_rows"):
+        monkeypatch.setattr(cpu, name, getattr(cpu, name).py_func)
     rng = np.random.default_rng(16)
     reach, spacing = 6.0, 4.5
     for n in (CELLS_FROM, 1000, 3000):
