@@ -43,16 +43,19 @@ def chains(data, threads, rounds):
 
 def _list_kernel(team):
     """Compile the repeated build of one replica's list for the pairs of `table` (`Nonbonded` or `Networks`)."""
-    build = rebuild_together if team else rebuild
 
     @njit(cache=True)
     def repeat(table, system, skin, box, x, times):
         n = x.shape[0]
         row = table.first[system] + system
         exclusion_start = table.exclusion_start[row : row + n + 1]
+        reach = table.cutoff[system] + skin
         start, neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
         for _ in range(times):
-            neighbor = build(x, table.cutoff[system] + skin, box, exclusion_start, table.exclusion, start, neighbor)
+            if team:
+                neighbor = rebuild_together(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
+            else:
+                neighbor = rebuild(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
 
     return repeat
 

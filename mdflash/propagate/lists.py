@@ -66,7 +66,6 @@ def make_scratch(networks, system, n):
 
 def _updater(team: bool) -> Any:
     """Compile the update for one thread, or for all; the same lists."""
-    build = rebuild_together if team else rebuild
 
     @njit(cache=True, error_model="numpy")
     def update(lists, scratch, nonbonded, networks, system, skin, box, x):
@@ -77,15 +76,13 @@ def _updater(team: bool) -> Any:
         row = nonbonded.first[system] + system
         rows = slice(row, row + x.shape[0] + 1)
         if nonbonded.cutoff[system] > 0.0:
-            lists.neighbor = build(
-                x, nonbonded.cutoff[system] + skin, box, nonbonded.exclusion_start[rows], nonbonded.exclusion,
-                lists.start, lists.neighbor,
-            )  # fmt: skip
+            reach = nonbonded.cutoff[system] + skin
+            old = (nonbonded.exclusion_start[rows], nonbonded.exclusion, lists.start, lists.neighbor)
+            lists.neighbor = rebuild_together(x, reach, box, *old) if team else rebuild(x, reach, box, *old)
         if networks.cutoff[system] > 0.0:
-            lists.own_neighbor = build(
-                x, networks.cutoff[system] + skin, box, networks.exclusion_start[rows], networks.exclusion,
-                lists.own_start, lists.own_neighbor,
-            )  # fmt: skip
+            reach = networks.cutoff[system] + skin
+            old = (networks.exclusion_start[rows], networks.exclusion, lists.own_start, lists.own_neighbor)
+            lists.own_neighbor = rebuild_together(x, reach, box, *old) if team else rebuild(x, reach, box, *old)
             if lists.own_neighbor.shape[0] > scratch.pairs.t.shape[0]:
                 scratch.pairs = make_pairs(networks, system, lists.own_neighbor.shape[0])
         lists.built_at[:] = x

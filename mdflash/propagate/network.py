@@ -1,8 +1,8 @@
 """The compiled loop for potentials with a SchNet: priors and network in one block of steps.
 
 With many replicas each is carried by one thread, as in `compiled.py`. With fewer replicas than threads, all threads
-work on one replica after the other, and its neighbour lists are kept from block to block, since a block of a large
-replica is a single step; every bit is the same.
+work on one replica after the other. Then, and for a lone replica, neighbour lists are kept from block to block, since a
+block of a large replica is a single step. Every bit is the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from mdflash.propagate.replica import prior_forces
 
 def _carrier(team: bool) -> Any:
     """Compile the loop over the steps of one replica, for one thread or for all."""
-    update, evaluate = (update_together, evaluate_together) if team else (update_alone, evaluate_alone)
 
     @njit(cache=True, error_model="numpy")
     def carry(
@@ -40,16 +39,21 @@ def _carrier(team: bool) -> Any:
         for now in range(first_step if every > 1 or steps == 0 else first_step + 1, last + 1):
             if now > first_step:
                 before_force(s, x, v, push, mass, kT, seed, replica_id, now - 1)
-            update(lists, scratch, nonbonded, networks, system, skin, box, x)
+            if team:  # known when it is compiled
+                update_together(lists, scratch, nonbonded, networks, system, skin, box, x)
+            else:
+                update_alone(lists, scratch, nonbonded, networks, system, skin, box, x)
             energy = prior_forces(
                 listed, nonbonded, biases, system, replica, box, lists.start, lists.neighbor, x, push
             )  # fmt: skip
             if networks.cutoff[system] > 0.0 and (now % every == 0 or now == last):
                 if every > 1:
                     slow[:] = 0.0
-                energy += evaluate(
-                    networks, system, box, lists.own_start, lists.own_neighbor, x, scratch.pairs, scratch.work, slow
-                )
+                own_start, own_neighbor, pairs, work = lists.own_start, lists.own_neighbor, scratch.pairs, scratch.work
+                if team:
+                    energy += evaluate_together(networks, system, box, own_start, own_neighbor, x, pairs, work, slow)
+                else:
+                    energy += evaluate_alone(networks, system, box, own_start, own_neighbor, x, pairs, work, slow)
             if every > 1:
                 add_impulse(push, slow, every, now, last, f)
             if not np.isfinite(energy):
@@ -82,15 +86,27 @@ def block_of_each(
         )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
-def block_together(
-    s, distance, angle_cosine, angle, dihedral, nonbonded, biases, networks, every, layout, kT, seed, first_step,
-    steps, skin, box, x, v, f, energy, failed, r, lists, scratch,
-):  # fmt: skip
-    """A block of steps of replica r, by all threads."""
-    listed = Listed(distance, angle_cosine, angle, dihedral)
-    a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-    energy[r], failed[r] = _carry_together(
-        s, listed, nonbonded, biases, networks, every, layout.system[r], r, layout.mass[a:b], layout.replica_id[r],
-        kT[r], seed, first_step, steps, skin, box, x[a:b], v[a:b], f[a:b], lists, scratch,
-    )  # fmt: skip
+def _block_of_one(team: bool) -> Any:
+    """Compile a block of steps of one replica, whose lists the caller keeps."""
+
+    @njit(cache=True, nogil=True)
+    def block(
+        s, distance, angle_cosine, angle, dihedral, nonbonded, biases, networks, every, layout, kT, seed, first_step,
+        steps, skin, box, x, v, f, energy, failed, r, lists, scratch,
+    ):  # fmt: skip
+        listed = Listed(distance, angle_cosine, angle, dihedral)
+        a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+        arguments = (
+            s, listed, nonbonded, biases, networks, every, layout.system[r], r, layout.mass[a:b],
+            layout.replica_id[r], kT[r], seed, first_step, steps, skin, box, x[a:b], v[a:b], f[a:b], lists, scratch,
+        )  # fmt: skip
+        if team:
+            energy[r], failed[r] = _carry_together(*arguments)
+        else:
+            energy[r], failed[r] = _carry_alone(*arguments)
+
+    return block
+
+
+block_alone = _block_of_one(team=False)
+block_together = _block_of_one(team=True)
