@@ -6,7 +6,7 @@ import numpy as np
 
 from mdflash.integrators.cpu import after_force, before_force
 from mdflash.kernels import njit, prange
-from mdflash.neighbors.cpu import moved_too_far, rebuild
+from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together
 from mdflash.potentials.priors.cpu import Listed
 from mdflash.potentials.schnet.arrays import make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
@@ -41,18 +41,45 @@ def chains(data, threads, rounds):
         store(data, at, c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9)
 
 
+def _list_kernel(team):
+    """Compile the repeated build of one replica's list for the pairs of `table` (`Nonbonded` or `Networks`)."""
+
+    @njit(cache=True)
+    def repeat(table, system, skin, box, x, times):
+        n = x.shape[0]
+        row = table.first[system] + system
+        exclusion_start = table.exclusion_start[row : row + n + 1]
+        reach = table.cutoff[system] + skin
+        start, neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
+        for _ in range(times):
+            if team:
+                neighbor = rebuild_together(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
+            else:
+                neighbor = rebuild(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
+
+    return repeat
+
+
+_one_list_alone = _list_kernel(team=False)
+_one_list_together = _list_kernel(team=True)
+
+
 @njit(cache=True, parallel=True)
-def lists(table, layout, skin, box, x, times):
-    """Build every replica's list for the pairs of `table` (`Nonbonded` or `Networks`), `times` times."""
+def lists_of_each(table, layout, skin, box, x, times):
+    """Build every replica's list, `times` times, each by one thread."""
     for r in prange(layout.system.shape[0]):
-        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
-        if table.cutoff[system] > 0.0:
-            row = table.first[system] + system
-            exclusion_start = table.exclusion_start[row : row + b - a + 1]
-            start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
-            reach = table.cutoff[system] + skin
-            for _ in range(times):
-                neighbor = rebuild(x[a:b], reach, box, exclusion_start, table.exclusion, start, neighbor)
+        if table.cutoff[layout.system[r]] > 0.0:
+            a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+            _one_list_alone(table, layout.system[r], skin, box, x[a:b], times)
+
+
+@njit(cache=True)
+def lists_together(table, layout, skin, box, x, times):
+    """As `lists_of_each`, every replica by all threads."""
+    for r in range(layout.system.shape[0]):
+        if table.cutoff[layout.system[r]] > 0.0:
+            a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
+            _one_list_together(table, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True, parallel=True)

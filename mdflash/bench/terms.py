@@ -15,7 +15,15 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from mdflash.bench.kernels import dense, integrator, lists, network_of_each, network_together, priors
+from mdflash.bench.kernels import (
+    dense,
+    integrator,
+    lists_of_each,
+    lists_together,
+    network_of_each,
+    network_together,
+    priors,
+)
 from mdflash.bench.work import dense_layers, shape_of
 from mdflash.engine import Engine
 from mdflash.integrators.cpu import scheme
@@ -75,12 +83,13 @@ def measure_terms(simulation: Engine, seconds: float) -> Terms:
     found["priors"] = repeat(priors, *packed.listed, packed.nonbonded, packed.biases.arrays(), each, skin, box, x)
     found["integrator"] = repeat(integrator, step, each, kT, skin, x, v, f)
     every = math.inf
+    team = networks is not None and together(layout)
     tables = [table for table in (packed.nonbonded, networks) if table is not None and table.cutoff.any()]
     if tables:
         every = _steps_per_rebuild(simulation, propagator)
-        found["neighbours"] = sum(repeat(lists, table, each, skin, box, x) for table in tables) / every
+        build = lists_together if team else lists_of_each
+        found["neighbours"] = sum(repeat(build, table, each, skin, box, x) for table in tables) / every
     if networks is not None:
-        team = together(layout)
         whole = repeat(network_together if team else network_of_each, networks, each, skin, box, x)
         found["dense layers"] = sum(
             repeat(dense, *_dense_tasks(networks, layout, s, team))

@@ -10,13 +10,18 @@ Liquids", ch. 5) from a few hundred beads on, where that becomes the faster one.
 from __future__ import annotations
 
 import math
+from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from mdflash.kernels import njit
+from mdflash.kernels import njit, prange
 
 CELLS_FROM = 400
 """Beads from which cells pay."""
+
+SHARES: Final = 64
+"""Ranges of beads whose rows are found by one thread among others."""
 
 
 @njit(cache=True, error_model="numpy")
@@ -71,8 +76,18 @@ def _cell_of(x, i, low, width, cells, box):
     return index
 
 
+class _Cells(NamedTuple):
+    """Beads and their positions, cell by cell; ascending within a cell."""
+
+    shape: npt.NDArray[np.int64]  # [3] cells along each axis
+    of: npt.NDArray[np.int64]  # [N] the cell of each bead
+    first: npt.NDArray[np.int64]  # [cells + 1] where its members begin
+    member: npt.NDArray[np.int64]  # [N]
+    y: npt.NDArray[np.float64]  # [N, 3]
+
+
 @njit(cache=True, error_model="numpy")
-def _by_cells(x, reach, box, exclusion_start, exclusion, start, neighbor):
+def _sort_into_cells(x, reach, box):
     n = x.shape[0]
     low = np.zeros(3)
     width = np.empty(3)
@@ -95,32 +110,44 @@ def _by_cells(x, reach, box, exclusion_start, exclusion, start, neighbor):
     for c in range(1, first.shape[0]):
         first[c] += first[c - 1]
     cursor = first[:-1].copy()
-    member, y = np.empty(n, np.int64), np.empty((n, 3))  # beads and their positions, cell by cell
+    member, y = np.empty(n, np.int64), np.empty((n, 3))
     for i in range(n):  # ascending, so that each cell's members are sorted
         member[cursor[cell[i]]] = i
         y[cursor[cell[i]]] = x[i]
         cursor[cell[i]] += 1
+    return _Cells(cells, cell, first, member, y)
 
-    near = np.empty(n, np.int64)
+
+@njit(cache=True, error_model="numpy")
+def _find_rows(cells, x, reach, box, exclusion_start, exclusion, begin, end, start, neighbor):
+    """The rows of the beads begin:end, from neighbor[0] on, with start[begin] = 0; returns how many pairs they have.
+
+    What does not fit into `neighbor` is not written.
+    """
+    shape, first, member, y = cells.shape, cells.first, cells.member, cells.y
+    cursor = first[:-1].copy()  # the first member of each cell that is greater than i
+    for c in range(cursor.shape[0]):
+        cursor[c] += np.searchsorted(member[first[c] : first[c + 1]], begin)
+    near = np.empty(x.shape[0], np.int64)
     count = 0
-    cursor[:] = first[:-1]  # from here on: the first member of each cell that is greater than i
     reach2 = reach * reach
-    for i in range(n):
+    for i in range(begin, end):
         start[i] = count
         found = 0
-        cursor[cell[i]] += 1
-        c2 = cell[i] % cells[2]
-        c1 = (cell[i] // cells[2]) % cells[1]
-        c0 = cell[i] // (cells[2] * cells[1])
+        cell = cells.of[i]
+        cursor[cell] += 1
+        c2 = cell % shape[2]
+        c1 = (cell // shape[2]) % shape[1]
+        c0 = cell // (shape[2] * shape[1])
         for a in range(-1, 2):
             for b in range(-1, 2):
                 for c in range(-1, 2):
-                    d0, ok0 = _neighbor_cell(c0, a, cells[0], box[0])
-                    d1, ok1 = _neighbor_cell(c1, b, cells[1], box[1])
-                    d2, ok2 = _neighbor_cell(c2, c, cells[2], box[2])
+                    d0, ok0 = _neighbor_cell(c0, a, shape[0], box[0])
+                    d1, ok1 = _neighbor_cell(c1, b, shape[1], box[1])
+                    d2, ok2 = _neighbor_cell(c2, c, shape[2], box[2])
                     if not (ok0 and ok1 and ok2):
                         continue
-                    other = (d0 * cells[1] + d1) * cells[2] + d2
+                    other = (d0 * shape[1] + d1) * shape[2] + d2
                     for m in range(cursor[other], first[other + 1]):
                         near[found] = member[m]
                         found += squared_distance(x[i], y[m], box) < reach2  # a branch could not be predicted
@@ -130,8 +157,15 @@ def _by_cells(x, reach, box, exclusion_start, exclusion, start, neighbor):
                 if count < neighbor.shape[0]:
                     neighbor[count] = near[m]
                 count += 1
-    start[n] = count
     return count
+
+
+@njit(cache=True, error_model="numpy")
+def _by_cells(x, reach, box, exclusion_start, exclusion, start, neighbor):
+    n = x.shape[0]
+    cells = _sort_into_cells(x, reach, box)
+    start[n] = _find_rows(cells, x, reach, box, exclusion_start, exclusion, 0, n, start, neighbor)
+    return start[n]
 
 
 @njit(cache=True)
@@ -176,6 +210,48 @@ def rebuild(x, reach, box, exclusion_start, exclusion, start, neighbor):
     if count > neighbor.shape[0]:
         neighbor = _room_for(count)
         build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
+    return neighbor
+
+
+@njit(cache=True, parallel={"prange": True, "numpy": False}, error_model="numpy")
+def _find_shares(cells, x, reach, box, exclusion_start, exclusion, start, neighbor, at, count):
+    """The rows of each share from neighbor[at[share]] on, where they may reach to the next one's; and their number."""
+    n = x.shape[0]
+    for share in prange(SHARES):
+        begin, end = n * share // SHARES, n * (share + 1) // SHARES
+        room = neighbor[at[share] : at[share + 1]]
+        count[share] = _find_rows(cells, x, reach, box, exclusion_start, exclusion, begin, end, start, room)
+
+
+@njit(cache=True, error_model="numpy")
+def rebuild_together(x, reach, box, exclusion_start, exclusion, start, neighbor):
+    """`rebuild` by all threads; the same list.
+
+    Where rows will come to lie is guessed from the list that was there. Where there was none, or the guess is wrong,
+    the search has counted the pairs, and is done again.
+    """
+    n = x.shape[0]
+    if n < CELLS_FROM:
+        return rebuild(x, reach, box, exclusion_start, exclusion, start, neighbor)
+    cells = _sort_into_cells(x, reach, box)
+    at, count = np.zeros(SHARES + 1, np.int64), np.empty(SHARES, np.int64)
+    for share in range(1, SHARES + 1):
+        guess = start[n * share // SHARES] * neighbor.shape[0] // max(start[n], 1)
+        at[share] = min(max(guess, at[share - 1]), neighbor.shape[0])
+    _find_shares(cells, x, reach, box, exclusion_start, exclusion, start, neighbor, at, count)
+    if (count > at[1:] - at[:-1]).any():
+        if count.sum() > neighbor.shape[0]:
+            neighbor = _room_for(count.sum())
+        at[1:] = np.cumsum(count)
+        _find_shares(cells, x, reach, box, exclusion_start, exclusion, start, neighbor, at, count)
+    total = 0
+    for share in range(SHARES):
+        for i in range(n * share // SHARES, n * (share + 1) // SHARES):
+            start[i] += total
+        for p in range(at[share], at[share] + count[share]):  # to the left, over what was copied before
+            neighbor[total] = neighbor[p]
+            total += 1
+    start[n] = total
     return neighbor
 
 

@@ -1,7 +1,7 @@
 """The Verlet list of a batch, for potentials that are evaluated from Python.
 
 Each replica is rebuilt on its own, when one of its beads has moved more than half the skin (Verlet, Phys. Rev. 159, 98
-(1967)). Compiled blocks keep their lists inside the kernel; both use `build_half_list`.
+(1967)). Compiled blocks have lists of their own; all use `build_half_list`.
 """
 
 from __future__ import annotations

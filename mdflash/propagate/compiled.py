@@ -26,7 +26,8 @@ from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.priors.cpu import Listed
 from mdflash.potentials.priors.pack import Packed
 from mdflash.potentials.schnet.flash import together
-from mdflash.propagate.network import block_of_each, block_together
+from mdflash.propagate.lists import Lists, Scratch, make_lists, make_scratch
+from mdflash.propagate.network import block_alone, block_of_each, block_together
 from mdflash.propagate.replica import prior_forces
 from mdflash.state import Layout, State
 from mdflash.units import BOLTZMANN
@@ -214,6 +215,8 @@ class CompiledPropagator:
         self._every = network_every
         self._batch = batch(layout)
         self._crew = Crew()
+        self._lists: list[Lists] = []  # of each replica, once they are carried one by one
+        self._scratch: list[Scratch] = []  # of each system
 
     def evaluate(self, state: State) -> None:
         """Bring energy and forces of the state up to date with its positions."""
@@ -244,10 +247,7 @@ class CompiledPropagator:
     def _carry(self, state: State, steps: int) -> npt.NDArray[np.int64]:
         failed = np.empty(self.layout.n_replicas, np.int64)
         networks = () if self.packed.networks is None else (self.packed.networks, self._every)
-        kernel = block_of_each if networks else _block
-        if networks and together(self.layout):
-            kernel = self._crew.time(block_together, steps)
-        kernel(
+        arguments = (
             self._scheme,
             *self.packed.listed,
             self.packed.nonbonded,
@@ -266,7 +266,23 @@ class CompiledPropagator:
             state.energy.numpy(),
             failed,
         )
+        if networks and together(self.layout):
+            self._crew.time(self._one_by_one, steps)(arguments)
+        elif networks and self.layout.n_replicas == 1:
+            self._one_by_one(arguments)
+        else:
+            (block_of_each if networks else _block)(*arguments)
         return failed
+
+    def _one_by_one(self, arguments: tuple[object, ...]) -> None:
+        """One replica after the other, with lists that stay; each by all threads, where there is more than one."""
+        kernel = block_together if together(self.layout) else block_alone
+        if not self._lists:
+            sizes = [system.n_beads for system in self.layout.systems]
+            self._scratch = [make_scratch(self.packed.networks, s, n) for s, n in enumerate(sizes)]
+            self._lists = [make_lists(sizes[s]) for s in self._batch.system.tolist()]
+        for r, (system, lists) in enumerate(zip(self._batch.system.tolist(), self._lists, strict=True)):
+            kernel(*arguments, r, lists, self._scratch[system])
 
 
 def set_threads(threads: int | None) -> int:

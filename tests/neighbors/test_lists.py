@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mdflash.errors import InputError
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.neighbors import cpu
-from mdflash.neighbors.cpu import CELLS_FROM, build_half_list
+from mdflash.neighbors.cpu import CELLS_FROM, build_half_list, rebuild, rebuild_together
 from mdflash.neighbors.reference import all_pairs
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Pairs
@@ -171,6 +171,24 @@ def test_too_little_capacity_is_reported_and_respected(n: int) -> None:
     assert np.array_equal(room, all_pairs(torch.from_numpy(x), layout, 5.0).second.numpy())
 
 
+@pytest.mark.parametrize("box", [None, (40.0, 31.0, 35.0)])
+def test_all_threads_build_the_list_that_one_builds(box: Box) -> None:
+    """Again and again, into the array of the list before: beads that move a little, that gather and that scatter."""
+    rng = np.random.default_rng(17)
+    n, edges = CELLS_FROM + 57, np.zeros(3) if box is None else np.array(box)
+    exclusion_start, exclusion = np.arange(n + 1), np.arange(1, n + 1)  # the next bead of the chain
+    ours, other = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
+    mine = alone = np.empty(0, np.int64)
+    x = rng.uniform(0, 40, (n, 3))
+    for scale in (1.0, 1.0, 0.6, 0.6, 1.7, 0.1, 3.0, 1.0):
+        x = x * scale + rng.normal(size=(n, 3))
+        x[n // 2 :] += rng.normal(size=3) * 5.0 * abs(scale - 1.0)  # rows of some shares grow, of others shrink
+        mine = rebuild_together(x, 9.0, edges, exclusion_start, exclusion, ours, mine)
+        alone = rebuild(x, 9.0, edges, exclusion_start, exclusion, other, alone)
+        assert np.array_equal(ours, other) and ours[n] > 0
+        assert np.array_equal(mine[: ours[n]], alone[: ours[n]])
+
+
 @pytest.mark.parametrize("n", [60, 420])
 def test_capacity_grows_inside_a_block(n: int) -> None:
     """A cloud that collapses within one compiled block, against blocks of one step, which begin with fresh lists."""
@@ -204,7 +222,8 @@ def test_work_per_bead_does_not_grow_with_the_system(monkeypatch: pytest.MonkeyP
         return float(((b - a) ** 2).sum())
 
     monkeypatch.setattr(cpu, "squared_distance", counting)
-    monkeypatch.setattr(cpu, "_by_cells", cpu._by_cells.py_func)
+    for name in ("_by_cells", "_find_rows"):
+        monkeypatch.setattr(cpu, name, getattr(cpu, name).py_func)
     rng = np.random.default_rng(16)
     reach, spacing = 6.0, 4.5
     for n in (CELLS_FROM, 1000, 3000):

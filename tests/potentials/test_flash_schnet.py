@@ -173,8 +173,81 @@ def test_blocks_and_skin_leave_no_trace() -> None:
     assert same_bits(run(2.0, (30,)), run(0.4, (1, 7, 22)))
 
 
+def crowd(counts: tuple[int, ...]) -> tuple[Layout, Potential, torch.Tensor]:
+    """420 beads on a lattice (lists by cells), and 80, with a network and excluded volume; positions [B, 3]."""
+    sizes = (420, 80)[: len(counts)]
+    layout, schnet, _ = random_batch(
+        [random_schnet(9, cutoff=7.0, features=16, filters=16)] * len(sizes), sizes, counts, 9
+    )
+    rng = np.random.default_rng(9)
+    grid = np.stack(np.meshgrid(*[range(8)] * 3), axis=-1).reshape(-1, 3) * 5.0
+    x = [grid[:n] + rng.normal(size=(n, 3)) * 0.3 for n, count in zip(sizes, counts, strict=True) for _ in range(count)]
+    volume = build_potential([toy(volume_term(1, 6.0))] * len(sizes), layout)
+    return layout, SumPotential([schnet, *volume.terms]), torch.from_numpy(np.concatenate(x))
+
+
+def crowded(counts: tuple[int, ...], *, skin: float = 1.0, every: int = 1) -> Engine:
+    layout, potential, x = crowd(counts)
+    sim = Engine(
+        layout, potential, State.at(layout, x, 600.0), LangevinMiddle(0.01, 1.0), seed=4, skin=skin, network_every=every
+    )
+    sim.draw_velocities()
+    return sim
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_lists_that_live_from_block_to_block_leave_no_trace(every: int) -> None:
+    """One block of 90 steps, 30 of three, and another skin, while lists are built anew many times."""
+    whole, single, other = crowded((1,), every=every), crowded((1,), every=every), crowded((1,), skin=0.2, every=every)
+    start = whole.state.positions.clone()
+    for sim in (whole, single, other):
+        sim.evaluate()
+    whole.propagator.advance(whole.state, 90)
+    other.propagator.advance(other.state, 90)
+    for _ in range(30):
+        single.propagator.advance(single.state, 3)
+    farthest = float((whole.state.positions - start).norm(dim=1).max())
+    assert farthest > 6 * 0.5  # several times half the skin
+    assert same_bits(whole, single) and same_bits(whole, other)
+
+
+def test_positions_from_outside_between_blocks() -> None:
+    """A jump of all beads, of one bead, no finite position and back again: as in an engine that begins there."""
+    sim = crowded((1,))
+    sim.run(4)
+    good = sim.state.positions.clone()
+    rng = np.random.default_rng(11)
+    jumped, one = good.clone(), good.clone()
+    jumped = jumped.flip(0) + torch.from_numpy(rng.normal(size=jumped.shape))
+    one[7] += torch.tensor([4.0, -3.0, 5.0])
+    for x in (jumped, one, torch.full_like(good, torch.nan), good):
+        fresh = crowded((1,))
+        for engine in (sim, fresh):
+            engine.state.positions.copy_(x)
+            engine.state.velocities.zero_()
+            engine.state.step = 17
+            engine.evaluate()
+        if x.isnan().any():
+            assert sim.state.energy.isnan().all()
+            continue
+        for engine in (sim, fresh):
+            engine.run(5)
+        assert same_bits(sim, fresh)
+
+
+def test_replicas_that_all_threads_carry_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two systems, three replicas: each has its own lists, and replicas of a system share the arrays of evaluations."""
+    each = crowded((2, 1))
+    each.run(40)
+    monkeypatch.setattr("mdflash.propagate.compiled.together", lambda layout: True)
+    one_by_one = crowded((2, 1))
+    for steps in (1, 7, 1, 31):
+        one_by_one.run(steps)
+    assert all(same_bits(each, one_by_one, r, r) for r in range(3))
+
+
 def test_a_list_that_outgrows_its_array_inside_a_block() -> None:
-    """A cloud that collapses within one compiled block, against blocks of one step, which begin with fresh lists."""
+    """A cloud that collapses within one compiled block, against blocks of one step."""
     n = 80
     layout, schnet, _ = random_batch([random_schnet(8)], (n,), (1,), 8)
     pull = toy(bead_term("pull", "harmonic_bond", [(0, i) for i in range(1, n)], k=0.5, x0=6.0))
