@@ -61,7 +61,7 @@ class Streams(NamedTuple):
         state: [blocks + 1][n H] X in front of each block, and behind the last.
         message: [blocks][H] o.
         logits: [wide] of the block at work, and their gradient.
-        gradient: [n H] dE/dX.
+        gradient: [n H] dE/dX; it may lie where the state behind the last block did.
         numbers: [1 + blocks][parts][fields][PART] what a bead has once, see `Places`; the first share is for the
             block whose gradient is at work.
     """
@@ -292,16 +292,14 @@ def read_gradient(rule, data, streams, x0, block, rows, begin, end, g_c, g_c0):
     """streams.gradient turns from dE/dX' of block `block` into dE/dX, by dE/dc, which is spoilt; after
     `write_gradient`."""
     n, padded, numbers = rule.streams, rule.padded, streams.numbers
-    x, g, o0 = streams.state, streams.gradient, block * padded * rows
+    g, o0 = streams.gradient, block * padded * rows
     for first in range(begin, end, PART):
         last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
         to = _places(rule, rows, 0, first)
         if rule.gate >= 0:
             _gate_gradient(rule, data, g_c, g_c0, rows, first, last, numbers, at, to)
         if rule.mixing != IDENTITY:
-            for s in range(n):
-                own = to.mix + s * n * PART
-                passes.dots(n, x, x0, g, s * padded * rows, padded, rows, first, last, numbers, own)
+            passes.outer_dots(n, rule, streams, x0, rows, first, last, to)
         if rule.norm:
             passes.dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to)
         for h in range(0, PART, lanes(data)):

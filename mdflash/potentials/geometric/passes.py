@@ -15,6 +15,7 @@ from mdflash.potentials.schnet.dense import panel_width
 from mdflash.potentials.schnet.simd import fma, lane, lanes, load, local, splat, store, total
 
 MOST_STREAMS: Final = 16
+MOST_PAIRS: Final = MOST_STREAMS**2
 """What the vectors on the stack suffice for."""
 
 
@@ -184,6 +185,43 @@ def message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at,
         _message_gradient(1, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to)
     else:
         _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to)
+
+
+@njit(inline="always")
+def _outer_dots(n, rule, streams, x0, rows, first, last, to):
+    x, g, numbers = streams.state, streams.gradient, streams.numbers
+    width, half = panel_width(x), lanes(x)
+    stream = rule.padded * rows
+    nothing = splat(load(x, x0), 0.0)
+    for i in range(first, last):
+        sums, states = local(x, MOST_PAIRS), local(x, MOST_STREAMS)
+        for k in range(n * n):
+            store(sums, k * half, nothing)
+        for p in range(rule.padded // width):
+            row = (p * rows + i) * width
+            for h in range(row, row + width, half):
+                for k in range(n):
+                    store(states, k * half, load(x, x0 + k * stream + h))
+                for s in range(n):
+                    own = load(g, s * stream + h)
+                    for k in range(n):
+                        at = (s * n + k) * half
+                        store(sums, at, fma(own, load(states, k * half), load(sums, at)))
+        for k in range(n * n):
+            numbers[to.mix + k * PART + i - first] = total(load(sums, k * half))
+
+
+@njit(cache=True, error_model="numpy")
+def outer_dots(n, rule, streams, x0, rows, first, last, to):
+    """Numbers G X' [n n] of each row."""
+    if n == 4:
+        _outer_dots(4, rule, streams, x0, rows, first, last, to)
+    elif n == 2:
+        _outer_dots(2, rule, streams, x0, rows, first, last, to)
+    elif n == 1:
+        _outer_dots(1, rule, streams, x0, rows, first, last, to)
+    else:
+        _outer_dots(n, rule, streams, x0, rows, first, last, to)
 
 
 @njit(inline="always")

@@ -178,6 +178,7 @@ def make_work(networks, system, n):
     parts = (rows + PART - 1) // PART
     streams = net.streams if net.rules >= 0 else 0
     joined = streams * net.features * rows
+    state = _aligned((net.blocks + 1) * joined, like)
     return Work(
         rows,
         _aligned(rows * net.features, like),
@@ -190,10 +191,10 @@ def make_work(networks, system, n):
         _aligned(rows * net.slopes, like),
         np.empty(n, like.dtype),
         np.empty((2, n, 3)),
-        _aligned((net.blocks + 1) * joined, like),
+        state,
         _aligned(rows * net.features * net.blocks if streams else 0, like),
         _aligned(rows * net.maps, like),
-        _aligned(joined, like),
+        state[net.blocks * joined :],  # (once the output has read the last state)
         _aligned((net.blocks + 1) * parts * PART * net.numbers, like),
         _aligned(rows * net.features if streams else 0, like),
     )
