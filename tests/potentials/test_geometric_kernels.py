@@ -77,10 +77,7 @@ def test_forward_and_gradients(name: str, dtype: Any, limit: float) -> None:
         message=panels(o),
         logits=np.zeros(max(rule.wide, 1) * rows, dtype),
         gradient=panels(g_behind),
-        spare=np.empty(size, dtype),
-        scalar=np.full((1, rows, cpu.fields(rule)), np.nan),
-        sums=np.empty((rows // cpu.PART + 1) * (n * n + n) * width, dtype),
-        steps=np.empty((rows // cpu.PART + 1, 2 * rule.iterations + 1, n * n)),
+        numbers=np.full(2 * (rows // cpu.PART + 1) * cpu.PART * cpu.fields(rule), np.nan, dtype),
     )
     c, g_o, g_c = np.empty(rule.padded * rows, dtype), np.empty(rule.padded * rows, dtype), panels(g_heard)
     for begin, end in ((0, 16), (16, 24)):

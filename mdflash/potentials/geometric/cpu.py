@@ -1,40 +1,38 @@
 """Residual rules for rows of one replica, compiled: forward, and backward written out.
 
     read     u = sum_s r_s X_s        c = u / rms(u)           r, w, M from the maps of X, see `maps`
-    write    Z = M X                  X'_s = Z_s + a_s o       a_s = gamma w_s - beta q_s / D^2 + t_s / D
-             q_s = Z_s . o            D^2 = |o|^2 + epsilon^2  t_s = gamma beta (V c)_s for deep delta learning, else 0
+    write    X'_s = (M X)_s + a_s o   a_s = gamma w_s - beta q_s / D^2 + beta v_s / D
+             q = M (X o)              D^2 = |o|^2 + epsilon^2  v = gamma V c for deep delta learning, else 0
 
 since the erased direction is k = o / D. With G = dE/dX' and h_s = G_s . o:
 
-    dE/dw_s = gamma h_s    dE/dt_s = h_s / D    dE/dbeta = -sum_s h_s q_s / D^2    dE/dq_s = -beta h_s / D^2 =: e_s
-    dE/dZ_s = G_s + e_s o
-    dE/do   = sum_s (a_s G_s + e_s Z_s) + sum_s h_s (2 beta q_s / D^4 - t_s / D^3) o
+    dE/dw_s = gamma h_s    dE/dv_s = beta h_s / D    dE/dbeta = sum_s h_s (v_s / D - q_s / D^2)
+    dE/dq_s = -beta h_s / D^2 =: e_s                 y = M' e
+    dE/do   = sum_s (a_s G_s + y_s X_s) + sum_s h_s beta (2 q_s / D^4 - v_s / D^3) o
+    dE/dX   = M' G + y o + what comes through the maps and through c
+    dE/dM   = G X' + e (X o)'
 
 The messages of a block stand between the two sweeps: `write_gradient` gives dE/do, `read_gradient` takes dE/dc, which
-is what came back through the messages.
+is what came back through the messages, and carries dE/dX' to dE/dX.
 
 Matrices lie in panels as in `schnet.dense`; a state [n, rows, H] is one matrix of n H channels. What a bead has once
-is float64.
+is computed for PART beads in vectors, see `maps` and `Places`; what goes over channels is in `passes`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from mdflash.kernels import njit
-from mdflash.potentials.geometric.maps import IDENTITY, mix_gradient, mixing
+from mdflash.potentials.geometric import passes
+from mdflash.potentials.geometric.maps import IDENTITY, PART, mix_gradient, mixing, sigmoid
 from mdflash.potentials.geometric.residual import RMS_EPSILON
 from mdflash.potentials.schnet.dense import multiply, panel_width
-from mdflash.potentials.schnet.simd import fma, load, splat, store, total
+from mdflash.potentials.schnet.simd import fma, lane, lanes, load, splat, sqrt, store, total
 
 Floats = npt.NDArray[Any]
-
-PART: int = 16
-"""Rows that share one piece of scratch; threads take whole multiples of it."""
 
 
 class Rule(NamedTuple):
@@ -57,389 +55,331 @@ class Rule(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Arrays of one replica; matrices are flat, in panels.
+    """Arrays of one replica, flat; matrices in panels.
 
     Attributes:
         state: [blocks + 1][n H] X in front of each block, and behind the last.
         message: [blocks][H] o.
         logits: [wide] of the block at work, and their gradient.
-        gradient: [n H] dE/dX.
-        spare: [n H].
-        scalar: [blocks, rows, fields] what a bead has once; see `_fields`.
-        sums: [parts][n n + n] vectors that dots are summed up in.
-        steps: [parts, 2 iterations + 1, n n] of Sinkhorn's iteration.
+        gradient: [n H] dE/dX; it may lie where the state behind the last block did.
+        numbers: [1 + blocks][parts][fields][PART] what a bead has once, see `Places`; the first share is for the
+            block whose gradient is at work.
     """
 
     state: Floats
     message: Floats
     logits: Floats
     gradient: Floats
-    spare: Floats
-    scalar: npt.NDArray[np.float64]
-    sums: Floats
-    steps: npt.NDArray[np.float64]
+    numbers: Floats
+
+
+class Places(NamedTuple):
+    """Where the numbers of one part and block begin, and what the first share has in their place.
+
+    Up to beta they are what `start` takes from the network.
+    """
+
+    w: int  # [n]; dE/dw
+    v: int  # [n]; dE/dv
+    mix: int  # [n n]; dE/dM
+    beta: int  # dE/dbeta
+    a: int  # [n]; h
+    along: int  # [n] X o; y
+    r: int  # [n]; X dE/dc
+    z: int  # [2 n + logits] of the maps, without their bias, then their gradient; X u
+    inverse: int  # 1 / D; what o is taken by in dE/do
+    state_rms: int  # 1 / rms(X); what X is taken by in dE/dX
+    read_rms: int  # 1 / rms(u); what u is taken by in dE/du
 
 
 @njit(cache=True)
 def fields(rule):
     """Numbers that a bead keeps in each block."""
     n = rule.streams
-    return 2 * n * n + 8 * n + 2 * rule.logits + 5
+    return n * n + 7 * n + rule.logits + 4
 
 
 @njit(cache=True)
-def _views(rule, row):
-    """r, w, t, a, q [n], M [n n], weights of the mixing; then gradients of r, w, t [n], M, weights; then 5 numbers."""
-    n, k = rule.streams, rule.logits
-    a = 5 * n
-    b = a + n * n + k
-    c = b + 3 * n
-    d = c + n * n + k
-    return (
-        (row[:n], row[n : 2 * n], row[2 * n : 3 * n], row[3 * n : 4 * n], row[4 * n : 5 * n]),
-        (row[a : a + n * n], row[a + n * n : b]),
-        (row[b : b + n], row[b + n : b + 2 * n], row[b + 2 * n : c]),
-        (row[c : c + n * n], row[c + n * n : d]),
-        row[d:],
-    )
+def _places(rule, rows, share, first):
+    n = rule.streams
+    start = (share * ((rows + PART - 1) // PART) + first // PART) * fields(rule)
+    mix = start + 2 * n
+    beta = mix + n * n
+    z = beta + 1 + 3 * n
+    inverse = z + 2 * n + rule.logits
+    return Places(
+        start * PART, (start + n) * PART, mix * PART, beta * PART, (beta + 1) * PART, (beta + 1 + n) * PART,
+        (beta + 1 + 2 * n) * PART, z * PART, inverse * PART, (inverse + 1) * PART, (inverse + 2) * PART,
+    )  # fmt: skip
 
 
-STATE_RMS, READ_RMS, BETA, INVERSE, BETA_GRADIENT = 0, 1, 2, 3, 4
-"""The five numbers: rms of X and of u, beta, 1 / D, dE/dbeta."""
+@njit(cache=True)
+def start(rule, data, table, types, type_, streams, rows, begin, end):
+    """w, v, M and beta of the first block: constants of the bead's type, at `table` in data, [fields, types]."""
+    numbers, n = streams.numbers, rule.streams
+    for first in range(begin, end, PART):
+        to = _places(rule, rows, 1, first).w
+        for b in range(PART):
+            i = first + b
+            for k in range(n * n + 2 * n + 1):
+                numbers[to + k * PART + b] = data[table + k * types + type_[i]] if i < type_.shape[0] else 0.0
 
 
 @njit(cache=True, error_model="numpy")
-def _sigmoid(x):
-    e = math.exp(-abs(x))
-    return 1.0 / (1.0 + e) if x >= 0.0 else e / (1.0 + e)
+def _maps(rule, data, streams, at, rows, first, last):
+    """r, w and M from phi X in `streams.logits` and |X|^2 in the place of state_rms."""
+    numbers, n = streams.numbers, rule.streams
+    width, count = panel_width(data), 2 * n + rule.logits
+    for h in range(0, PART, lanes(data)):
+        squares = load(numbers, at.state_rms + h)
+        mean = fma(squares, splat(squares, 1.0 / (n * rule.features)), splat(squares, RMS_EPSILON))
+        store(numbers, at.state_rms + h, splat(squares, 1.0) / sqrt(mean))
+    for i in range(first, last):
+        b = i - first
+        inverse = numbers[at.state_rms + b]
+        for k in range(count):
+            numbers[at.z + k * PART + b] = inverse * streams.logits[(k // width * rows + i) * width + k % width]
+    for h in range(0, PART, lanes(data)):
+        for s in range(n):
+            r = sigmoid(load(numbers, at.z + s * PART + h) + lane(data, rule.bias + s))
+            w = sigmoid(load(numbers, at.z + (n + s) * PART + h) + lane(data, rule.bias + n + s))
+            store(numbers, at.r + s * PART + h, r)
+            store(numbers, at.w + s * PART + h, w + w)
+        z, bias = at.z + 2 * n * PART + h, rule.bias + 2 * n
+        mixing(rule.mixing, n, rule.iterations, rule.logits, data, bias, numbers, z, at.mix + h)
 
 
 @njit(cache=True, error_model="numpy")
 def read(rule, data, streams, x0, block, rows, begin, end, c, c0):
-    """What block `block` reads: c [H] from the state at x0, for rows begin:end."""
-    width = panel_width(data)
-    n, panels = rule.streams, rule.padded // width
-    x, lanes = streams.state, width // 2
+    """What block `block` reads: c [H] from the state at x0, for rows begin:end; begin is a multiple of PART."""
+    n, padded, x, numbers = rule.streams, rule.padded, streams.state, streams.numbers
     nothing = splat(load(data, 0), 0.0)
+    one = splat(nothing, 1.0)
     if rule.wide > 0:
-        size = n * rule.padded
-        multiply(x, x0, size, data, rule.phi, -1, streams.logits, 0, rule.wide, rows, begin, end, False)
-    for i in range(begin, end):
-        (r, w, t, _, _), (mix, weights), _, _, numbers = _views(rule, streams.scalar[block, i])
+        multiply(x, x0, n * padded, data, rule.phi, -1, streams.logits, 0, rule.wide, rows, begin, end, False)
+    for first in range(begin, end, PART):
+        last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
         if rule.wide > 0:
-            squares = nothing
-            for p in range(n * panels):
-                at = x0 + (p * rows + i) * width
-                v0, v1 = load(x, at), load(x, at + lanes)
-                squares = fma(v1, v1, fma(v0, v0, squares))
-            rms = math.sqrt(total(squares) / (n * rule.features) + RMS_EPSILON)
-            numbers[STATE_RMS] = rms
-            for k in range(2 * n + rule.logits):
-                z = streams.logits[(k // width * rows + i) * width + k % width] / rms + data[rule.bias + k]
-                if k < n:
-                    r[k] = _sigmoid(z)
-                elif k < 2 * n:
-                    w[k - n] = 2.0 * _sigmoid(z)
-                else:
-                    weights[k - 2 * n] = z
-            mixing(rule.mixing, n, rule.iterations, weights, mix, streams.steps[i // PART])
+            passes.squares(x, x0, n * padded, rows, first, last, numbers, at.state_rms)
+            _maps(rule, data, streams, at, rows, first, last)
         else:
-            r[:] = 1.0 / n
-            w[:] = 0.0 if rule.value >= 0 else 1.0
-        squares, along = nothing, nothing
-        for p in range(panels):
-            to = (p * rows + i) * width
-            for h in range(0, width, lanes):
-                u = nothing
-                for s in range(n):
-                    u = fma(load(x, x0 + ((s * panels + p) * rows + i) * width + h), splat(nothing, r[s]), u)
-                store(c, c0 + to + h, u)
-                squares = fma(u, u, squares)
-                if rule.gate >= 0:
-                    along = fma(u, load(data, rule.gate + p * width + h), along)
-        rms = math.sqrt(total(squares) / rule.features + RMS_EPSILON) if rule.norm else 1.0
-        numbers[READ_RMS] = rms
+            for h in range(0, n * PART, lanes(data)):
+                store(numbers, at.r + h, splat(nothing, 1.0 / n))
+                store(numbers, at.w + h, nothing if rule.value >= 0 else one)
+        passes.combine(n, rule, data, x, x0, c, c0, rows, first, last, numbers, at)
+        for h in range(0, PART, lanes(data)):
+            squares = load(numbers, at.read_rms + h)
+            inverse = one
+            if rule.norm:
+                inverse = one / sqrt(fma(squares, splat(one, 1.0 / rule.features), splat(one, RMS_EPSILON)))
+            store(numbers, at.read_rms + h, inverse)
+            if rule.gate >= 0:
+                along = load(numbers, at.beta + h)
+                beta = sigmoid(fma(along, inverse, lane(data, rule.gate + padded)))
+                store(numbers, at.beta + h, beta + beta)
         if rule.norm:
-            inverse = splat(nothing, 1.0 / rms)
-            for p in range(panels):
-                to = c0 + (p * rows + i) * width
-                store(c, to, load(c, to) * inverse)
-                store(c, to + lanes, load(c, to + lanes) * inverse)
-        numbers[BETA] = 0.0
-        if rule.gate >= 0:
-            numbers[BETA] = 2.0 * _sigmoid(total(along) / rms + data[rule.gate + rule.padded])
-        t[:] = 0.0
+            passes.normalise(c, c0, padded, rows, first, last, numbers, at.read_rms)
         if rule.value >= 0:
-            for s in range(n):
-                along = nothing
-                for p in range(panels):
-                    to, v = c0 + (p * rows + i) * width, rule.value + s * rule.padded + p * width
-                    along = fma(load(c, to), load(data, v), along)
-                    along = fma(load(c, to + lanes), load(data, v + lanes), along)
-                t[s] = data[rule.numbers] * numbers[BETA] * total(along)
+            _values(rule, data, c, c0, rows, first, last, numbers, at.v)
+
+
+@njit(cache=True, error_model="numpy")
+def _values(rule, data, c, c0, rows, first, last, numbers, v0):
+    """Numbers v [n] = gamma V c."""
+    width, half = panel_width(c), lanes(c)
+    for i in range(first, last):
+        for s in range(rule.streams):
+            even = splat(load(c, c0), 0.0)
+            odd = even
+            for p in range(rule.padded // width):
+                at, row = c0 + (p * rows + i) * width, rule.value + s * rule.padded + p * width
+                even = fma(load(c, at), load(data, row), even)
+                odd = fma(load(c, at + half), load(data, row + half), odd)
+            numbers[v0 + s * PART + i - first] = data[rule.numbers] * total(even + odd)
+
+
+@njit(cache=True)
+def _erased(rule, numbers, at, s, h):
+    """q_s = (M X o)_s of a vector of beads."""
+    if rule.mixing == IDENTITY:
+        return load(numbers, at.along + s * PART + h)
+    q = splat(load(numbers, at.along), 0.0)
+    for k in range(rule.streams):
+        mix = load(numbers, at.mix + (s * rule.streams + k) * PART + h)
+        q = fma(mix, load(numbers, at.along + k * PART + h), q)
+    return q
 
 
 @njit(cache=True, error_model="numpy")
 def write(rule, data, streams, x0, block, rows, begin, end):
     """The state behind block `block`, one state further on than x0, from its messages."""
-    width = panel_width(data)
-    n, panels = rule.streams, rule.padded // width
-    x, o, sums = streams.state, streams.message, streams.sums
-    lanes = width // 2
-    after, o0 = x0 + n * rule.padded * rows, block * rule.padded * rows
-    nothing = splat(load(data, 0), 0.0)
-    gamma, epsilon = data[rule.numbers], data[rule.numbers + 1]
-    for i in range(begin, end):
-        (_, w, t, a, q), (mix, _), _, _, numbers = _views(rule, streams.scalar[block, i])
-        scratch = (i // PART) * (n * n + n) * lanes
-        squares = nothing
-        for s in range(n):
-            store(sums, scratch + s * lanes, nothing)
-        for p in range(panels):
-            row = (p * rows + i) * width
-            for h in range(0, width, lanes):
-                message = load(o, o0 + row + h)
-                squares = fma(message, message, squares)
-                for s in range(n):
-                    at = s * rule.padded * rows + row + h
-                    z = load(x, x0 + at)
-                    if rule.mixing != IDENTITY:
-                        z = nothing
-                        for k in range(n):
-                            z = fma(load(x, x0 + k * rule.padded * rows + row + h), splat(nothing, mix[s * n + k]), z)
-                    store(x, after + at, z)
-                    store(sums, scratch + s * lanes, fma(z, message, load(sums, scratch + s * lanes)))
-        inverse = 1.0 / math.sqrt(total(squares) + epsilon * epsilon)
-        numbers[INVERSE] = inverse
-        for s in range(n):
-            q[s] = total(load(sums, scratch + s * lanes))
-            a[s] = gamma * w[s] - numbers[BETA] * q[s] * inverse * inverse + t[s] * inverse
-            factor = splat(nothing, a[s])
-            for p in range(panels):
-                row = (p * rows + i) * width
-                at = after + s * rule.padded * rows + row
-                store(x, at, fma(factor, load(o, o0 + row), load(x, at)))
-                store(x, at + lanes, fma(factor, load(o, o0 + row + lanes), load(x, at + lanes)))
+    n, padded, numbers = rule.streams, rule.padded, streams.numbers
+    x, o, o0 = streams.state, streams.message, block * padded * rows
+    one = splat(load(data, 0), 1.0)
+    gamma, epsilon = splat(one, data[rule.numbers]), splat(one, data[rule.numbers + 1])
+    for first in range(begin, end, PART):
+        last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
+        if rule.gate >= 0:
+            passes.squares(o, o0, padded, rows, first, last, numbers, at.inverse)
+            passes.dots(n, x, x0, o, o0, padded, rows, first, last, numbers, at.along)
+        for h in range(0, PART, lanes(data)):
+            inverse = one
+            if rule.gate >= 0:
+                inverse = one / sqrt(fma(epsilon, epsilon, load(numbers, at.inverse + h)))
+                store(numbers, at.inverse + h, inverse)
+            for s in range(n):
+                a = gamma * load(numbers, at.w + s * PART + h)
+                if rule.gate >= 0:
+                    change = splat(one, 0.0) - _erased(rule, numbers, at, s, h) * inverse
+                    if rule.value >= 0:
+                        change = change + load(numbers, at.v + s * PART + h)
+                    a = fma(load(numbers, at.beta + h) * inverse, change, a)
+                store(numbers, at.a + s * PART + h, a)
+        passes.write(n, rule, streams, x0, o0, rows, first, last, at)
 
 
 @njit(cache=True, error_model="numpy")
 def write_gradient(rule, data, streams, x0, block, rows, begin, end, g_o, g_o0):
-    """dE/do of block `block`; streams.gradient turns from dE/dX' into what of dE/dX comes past the block."""
-    width = panel_width(data)
-    n, panels = rule.streams, rule.padded // width
-    x, o, g, sums = streams.state, streams.message, streams.gradient, streams.sums
-    lanes = width // 2
-    stream = rule.padded * rows
-    after, o0 = x0 + n * stream, block * stream
+    """dE/do of block `block` from dE/dX'."""
+    n, padded, numbers = rule.streams, rule.padded, streams.numbers
+    g, o, o0 = streams.gradient, streams.message, block * padded * rows
     nothing = splat(load(data, 0), 0.0)
-    gamma = data[rule.numbers]
-    for i in range(begin, end):
-        (_, _, t, a, q), (mix, _), (_, g_w, g_t), (g_mix, _), numbers = _views(rule, streams.scalar[block, i])
-        scratch = (i // PART) * (n * n + n) * lanes
-        beta, inverse = numbers[BETA], numbers[INVERSE]
-        along, g_beta = 0.0, 0.0
-        for s in range(n):
-            dot = nothing
-            for p in range(panels):
-                row = (p * rows + i) * width
-                at = s * stream + row
-                dot = fma(load(g, at), load(o, o0 + row), dot)
-                dot = fma(load(g, at + lanes), load(o, o0 + row + lanes), dot)
-            h = total(dot)
-            g_w[s] = gamma * h
-            g_t[s] = h * inverse
-            g_beta -= h * q[s] * inverse * inverse
-            along += h * inverse**3 * (2.0 * beta * q[s] * inverse - t[s])
-            q[s] = -beta * h * inverse * inverse  # from here on e_s
-        numbers[BETA_GRADIENT] = g_beta
-        for k in range(n * n if rule.mixing != IDENTITY else 0):
-            store(sums, scratch + k * lanes, nothing)
-        for p in range(panels):
-            row = (p * rows + i) * width
-            for h in range(0, width, lanes):
-                message = load(o, o0 + row + h)
-                own = splat(nothing, along) * message
-                for s in range(n):
-                    at = s * stream + row + h
-                    gs, e = load(g, at), splat(nothing, q[s])
-                    factor = splat(nothing, a[s])
-                    if rule.gate >= 0:
-                        z = load(x, after + at) - factor * message
-                        own = fma(e, z, own)
-                    own = fma(factor, gs, own)
-                    store(g, at, fma(e, message, gs))
-                store(g_o, g_o0 + row + h, own)
-                if rule.mixing == IDENTITY:
-                    continue
-                for s in range(n):
-                    gz = load(g, s * stream + row + h)
-                    for k in range(n):
-                        sum_at = scratch + (s * n + k) * lanes
-                        store(sums, sum_at, fma(gz, load(x, x0 + k * stream + row + h), load(sums, sum_at)))
-                for k in range(n):
-                    mixed = nothing
-                    for s in range(n):
-                        mixed = fma(splat(nothing, mix[s * n + k]), load(g, s * stream + row + h), mixed)
-                    store(streams.spare, k * stream + row + h, mixed)
-                for k in range(n):
-                    at = k * stream + row + h
-                    store(g, at, load(streams.spare, at))
-        if rule.mixing != IDENTITY:
-            for k in range(n * n):
-                g_mix[k] = total(load(sums, scratch + k * lanes))
+    gamma = splat(nothing, data[rule.numbers])
+    for first in range(begin, end, PART):
+        last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
+        to = _places(rule, rows, 0, first)
+        if rule.wide > 0 or rule.gate >= 0:
+            passes.dots(n, g, 0, o, o0, padded, rows, first, last, numbers, to.a)
+        if rule.gate >= 0:
+            for h in range(0, PART, lanes(data)):
+                _delta_gradient(rule, numbers, at, to, h)
+        if rule.wide > 0:
+            for h in range(0, n * PART, lanes(data)):
+                store(numbers, to.w + h, gamma * load(numbers, to.a + h))
+        passes.message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to)
+
+
+@njit(cache=True, error_model="numpy")
+def _delta_gradient(rule, numbers, at, to, h):
+    """From h = G o: the gradients of beta and v, y, and what o is taken by in dE/do; for a vector of beads."""
+    n = rule.streams
+    inverse, beta = load(numbers, at.inverse + h), load(numbers, at.beta + h)
+    nothing = splat(beta, 0.0)
+    g_beta, along = nothing, nothing
+    for s in range(n):
+        own, v = load(numbers, to.a + s * PART + h), nothing
+        if rule.value >= 0:
+            v = load(numbers, at.v + s * PART + h)
+            store(numbers, to.v + s * PART + h, beta * inverse * own)
+        erased = _erased(rule, numbers, at, s, h) * inverse
+        g_beta = fma(own, v - erased, g_beta)
+        along = fma(own, erased + erased - v, along)
+    scale = beta * inverse * inverse
+    store(numbers, to.beta + h, g_beta * inverse)
+    store(numbers, to.inverse + h, along * scale * inverse)
+    for k in range(n):
+        y = nothing
+        if rule.mixing == IDENTITY:
+            y = load(numbers, to.a + k * PART + h)
+        else:
+            for s in range(n):
+                y = fma(load(numbers, at.mix + (s * n + k) * PART + h), load(numbers, to.a + s * PART + h), y)
+        store(numbers, to.along + k * PART + h, nothing - y * scale)
 
 
 @njit(cache=True, error_model="numpy")
 def read_gradient(rule, data, streams, x0, block, rows, begin, end, g_c, g_c0):
-    """streams.gradient += what of dE/dX comes through the reading of block `block`, from dE/dc, which it spoils."""
-    width = panel_width(data)
-    n, panels = rule.streams, rule.padded // width
-    x, g, sums = streams.state, streams.gradient, streams.sums
-    lanes, stream = width // 2, rule.padded * rows
-    nothing = splat(load(data, 0), 0.0)
-    gamma = data[rule.numbers]
-    for i in range(begin, end):
-        (r, w, t, _, _), (_, weights), (g_r, g_w, g_t), (g_mix, g_weights), numbers = _views(
-            rule, streams.scalar[block, i]
-        )
-        scratch = (i // PART) * (n * n + n) * lanes
-        beta, rms = numbers[BETA], numbers[READ_RMS]
-        g_beta = numbers[BETA_GRADIENT]
-        if rule.value >= 0 and beta > 0.0:
-            for s in range(n):
-                g_beta += g_t[s] * t[s] / beta
-        gate = splat(nothing, g_beta * beta * (1.0 - 0.5 * beta))
-        dot = nothing
-        for p in range(panels):
+    """streams.gradient turns from dE/dX' of block `block` into dE/dX, by dE/dc, which is spoilt; after
+    `write_gradient`."""
+    n, padded, numbers = rule.streams, rule.padded, streams.numbers
+    g, o0 = streams.gradient, block * padded * rows
+    for first in range(begin, end, PART):
+        last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
+        to = _places(rule, rows, 0, first)
+        if rule.gate >= 0:
+            _gate_gradient(rule, data, g_c, g_c0, rows, first, last, numbers, at, to)
+        if rule.mixing != IDENTITY:
+            passes.outer_dots(n, rule, streams, x0, rows, first, last, to)
+        if rule.norm:
+            passes.dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to)
+        for h in range(0, PART, lanes(data)):
+            _number_gradients(rule, data, numbers, at, to, h)
+        if rule.wide > 0:
+            _spread(rule, streams, rows, first, last, at)
+        passes.state_gradient(n, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to)
+    if rule.wide > 0:
+        multiply(streams.logits, 0, rule.wide, data, rule.phi_back, -1, g, 0, n * padded, rows, begin, end, True)
+
+
+@njit(cache=True, error_model="numpy")
+def _gate_gradient(rule, data, g_c, g_c0, rows, first, last, numbers, at, to):
+    """dE/dc, with what comes through beta and v."""
+    width, half = panel_width(g_c), lanes(g_c)
+    for h in range(0, PART, half):
+        beta, g_beta = load(numbers, at.beta + h), load(numbers, to.beta + h)
+        store(numbers, to.beta + h, g_beta * beta * fma(splat(beta, -0.5), beta, splat(beta, 1.0)))
+    for i in range(first, last):
+        gate = lane(numbers, to.beta + i - first)
+        for p in range(rule.padded // width):
             row = (p * rows + i) * width
-            for h in range(0, width, lanes):
-                gc = load(g_c, g_c0 + row + h)
-                if rule.gate >= 0:
-                    gc = fma(gate, load(data, rule.gate + p * width + h), gc)
+            for h in range(0, width, half):
+                gc = fma(gate, load(data, rule.gate + p * width + h), load(g_c, g_c0 + row + h))
                 if rule.value >= 0:
-                    for s in range(n):
-                        v = load(data, rule.value + s * rule.padded + p * width + h)
-                        gc = fma(splat(nothing, gamma * beta * g_t[s]), v, gc)
+                    for s in range(rule.streams):
+                        own = splat(gc, data[rule.numbers] * numbers[to.v + s * PART + i - first])
+                        gc = fma(own, load(data, rule.value + s * rule.padded + p * width + h), gc)
                 store(g_c, g_c0 + row + h, gc)
-                u = nothing
-                for s in range(n):
-                    u = fma(load(x, x0 + s * stream + row + h), splat(nothing, r[s]), u)
-                dot = fma(u, gc, dot)
+
+
+@njit(cache=True, error_model="numpy")
+def _number_gradients(rule, data, numbers, at, to, h):
+    """What u and X are taken by in dE/dX, and the gradient of the logits, of a vector of beads."""
+    n = rule.streams
+    nothing = splat(load(data, 0), 0.0)
+    one, inverse, back = splat(nothing, 1.0), load(numbers, at.read_rms + h), nothing
+    if rule.norm:
+        along = nothing
         for s in range(n):
-            store(sums, scratch + s * lanes, nothing)
-        inverse = splat(nothing, 1.0 / rms)
-        back = splat(nothing, -total(dot) / (rule.features * rms**3) if rule.norm else 0.0)
-        for p in range(panels):
-            row = (p * rows + i) * width
-            for h in range(0, width, lanes):
-                u = nothing
-                for s in range(n):
-                    u = fma(load(x, x0 + s * stream + row + h), splat(nothing, r[s]), u)
-                gu = fma(back, u, inverse * load(g_c, g_c0 + row + h))
-                for s in range(n):
-                    at, sum_at = s * stream + row + h, scratch + s * lanes
-                    store(sums, sum_at, fma(gu, load(x, x0 + at), load(sums, sum_at)))
-                    store(g, at, fma(splat(nothing, r[s]), gu, load(g, at)))
-        if rule.wide == 0:
-            continue
-        for s in range(n):
-            g_r[s] = total(load(sums, scratch + s * lanes)) * r[s] * (1.0 - r[s])
-            g_w[s] *= w[s] * (1.0 - 0.5 * w[s])
-        mix_gradient(rule.mixing, n, rule.iterations, weights, g_mix, g_weights, streams.steps[i // PART])
-        for k in range(rule.wide):
-            value = 0.0
-            if k < n:
-                value = g_r[k]
-            elif k < 2 * n:
-                value = g_w[k - n]
-            elif k < 2 * n + rule.logits:
-                value = g_weights[k - 2 * n]
-            streams.logits[(k // width * rows + i) * width + k % width] = value
+            along = fma(load(numbers, at.r + s * PART + h), load(numbers, to.r + s * PART + h), along)
+        back = along * splat(nothing, -1.0 / rule.features) * (inverse * inverse * inverse)
+    store(numbers, to.read_rms + h, back)
     if rule.wide == 0:
         return
-    spare, size = streams.spare, n * rule.padded
-    multiply(streams.logits, 0, rule.wide, data, rule.phi_back, -1, spare, 0, size, rows, begin, end, False)
-    for i in range(begin, end):
-        rms = _views(rule, streams.scalar[block, i])[4][STATE_RMS]
-        dot = nothing
-        for p in range(n * panels):
-            at = (p * rows + i) * width
-            dot = fma(load(spare, at), load(x, x0 + at), dot)
-            dot = fma(load(spare, at + lanes), load(x, x0 + at + lanes), dot)
-        inverse = splat(nothing, 1.0 / rms)
-        back = splat(nothing, -total(dot) / (n * rule.features * rms**3))
-        for p in range(n * panels):
-            at = (p * rows + i) * width
-            for e in range(at, at + width, lanes):
-                store(g, e, fma(back, load(x, x0 + e), fma(inverse, load(spare, e), load(g, e))))
-
-
-@njit(cache=True, error_model="numpy")
-def merge(n, blocks, features, padded, shares, norm, data, state, merged, x, rows, begin, end):
-    """What the output network reads: merged = sum over blocks and streams, x = merged / rms(merged)."""
-    width = panel_width(data)
-    lanes, stream = width // 2, padded * rows
-    nothing = splat(load(data, 0), 0.0)
-    for i in range(begin, end):
-        squares = nothing
-        for p in range(padded // width):
-            row = (p * rows + i) * width
-            for at in range(row, row + width, lanes):
-                u = nothing
-                for b in range(blocks):
-                    share = data[shares + n + b]
-                    if share == 0.0:
-                        continue
-                    for s in range(n):
-                        own = splat(nothing, share * data[shares + s])
-                        u = fma(own, load(state, ((b + 1) * n + s) * stream + at), u)
-                store(merged, at, u)
-                squares = fma(u, u, squares)
-        inverse = splat(nothing, 1.0 / math.sqrt(total(squares) / features + RMS_EPSILON) if norm else 1.0)
-        for p in range(padded // width):
-            row = (p * rows + i) * width
-            for at in range(row, row + width, lanes):
-                store(x, at, inverse * load(merged, at))
-
-
-@njit(cache=True, error_model="numpy")
-def merge_gradient(n, blocks, features, padded, shares, norm, data, g_x, merged, gradient, rows, begin, end):
-    """merged <- dE/dmerged from dE/dx, and dE/dX behind the last block."""
-    width = panel_width(data)
-    lanes = width // 2
-    nothing = splat(load(data, 0), 0.0)
-    for i in range(begin, end):
-        squares, dot = nothing, nothing
-        for p in range(padded // width):
-            row = (p * rows + i) * width
-            for at in range(row, row + width, lanes):
-                u = load(merged, at)
-                squares, dot = fma(u, u, squares), fma(u, load(g_x, at), dot)
-        rms = math.sqrt(total(squares) / features + RMS_EPSILON) if norm else 1.0
-        inverse = splat(nothing, 1.0 / rms)
-        back = splat(nothing, -total(dot) / (features * rms**3) if norm else 0.0)
-        for p in range(padded // width):
-            row = (p * rows + i) * width
-            for at in range(row, row + width, lanes):
-                store(merged, at, fma(back, load(merged, at), inverse * load(g_x, at)))
-    for p in range(n * padded // width):
-        row = p * rows * width
-        gradient[row + begin * width : row + end * width] = 0.0
-    share_gradient(n, blocks - 1, padded, shares, data, merged, gradient, rows, begin, end)
-
-
-@njit(cache=True, error_model="numpy")
-def share_gradient(n, block, padded, shares, data, merged, gradient, rows, begin, end):
-    """gradient += what the output network reads of the state behind a block."""
-    share = data[shares + n + block]
-    if share == 0.0:
-        return
-    width = panel_width(data)
-    lanes, stream = width // 2, padded * rows
-    nothing = splat(load(data, 0), 0.0)
+    along = nothing
     for s in range(n):
-        own = splat(nothing, share * data[shares + s])
-        for p in range(padded // width):
-            row = p * rows * width
-            for at in range(row + begin * width, row + end * width, lanes):
-                store(gradient, s * stream + at, fma(own, load(merged, at), load(gradient, s * stream + at)))
+        r, w = load(numbers, at.r + s * PART + h), load(numbers, at.w + s * PART + h)
+        g = fma(back, load(numbers, to.z + s * PART + h), inverse * load(numbers, to.r + s * PART + h))
+        g = g * r * (one - r)
+        along = fma(g, load(numbers, at.z + s * PART + h), along)
+        store(numbers, at.z + s * PART + h, g)
+        g = load(numbers, to.w + s * PART + h) * w * fma(splat(one, -0.5), w, one)
+        along = fma(g, load(numbers, at.z + (n + s) * PART + h), along)
+        store(numbers, at.z + (n + s) * PART + h, g)
+    if rule.mixing != IDENTITY:
+        if rule.gate >= 0:
+            scale = load(numbers, at.beta + h) * load(numbers, at.inverse + h) * load(numbers, at.inverse + h)
+            for s in range(n):
+                e = nothing - scale * load(numbers, to.a + s * PART + h)
+                for k in range(n):
+                    entry = to.mix + (s * n + k) * PART + h
+                    store(numbers, entry, fma(e, load(numbers, at.along + k * PART + h), load(numbers, entry)))
+        z, bias = at.z + 2 * n * PART + h, rule.bias + 2 * n
+        along = along + mix_gradient(
+            rule.mixing, n, rule.iterations, rule.logits, data, bias, numbers, z, to.mix + h
+        )  # fmt: skip
+    state = load(numbers, at.state_rms + h)
+    store(numbers, to.state_rms + h, along * splat(nothing, -1.0 / (n * rule.features)) * (state * state))
+
+
+@njit(cache=True, error_model="numpy")
+def _spread(rule, streams, rows, first, last, at):
+    """streams.logits <- the gradient by phi X of each row."""
+    numbers, logits = streams.numbers, streams.logits
+    width, count = panel_width(logits), 2 * rule.streams + rule.logits
+    for i in range(first, last):
+        b = i - first
+        inverse = numbers[at.state_rms + b]
+        for k in range(count):
+            logits[(k // width * rows + i) * width + k % width] = inverse * numbers[at.z + k * PART + b]
+        for k in range(count, rule.wide):
+            logits[(k // width * rows + i) * width + k % width] = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -65,8 +65,9 @@ def pack_merge(residual: ResidualStack, data: Flat) -> int:
     return data.add(np.concatenate([streams, blocks]))
 
 
-def start_state(residual: ResidualStack, embedding: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The state [types, n, H] in front of the first block, and what that reads [types, H], of every bead type."""
+def start_state(residual: ResidualStack, embedding: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """In front of the first block, of every bead type: the state [types, n, H], what the block reads of it [types, H],
+    and the numbers [types, 2 n + n n + 1] of `cpu.start`."""
     residual = copy.deepcopy(residual).double()
     heard: list[Tensor] = []
 
@@ -77,7 +78,23 @@ def start_state(residual: ResidualStack, embedding: FloatArray) -> tuple[FloatAr
     with torch.no_grad():
         state = residual.split(torch.from_numpy(embedding))
         residual.connections[0](state, listen)
-    return state.numpy(), heard[0].numpy()
+        numbers = _start_numbers(cast(Connection, residual.connections[0]), state, heard[0])
+    return state.numpy(), heard[0].numpy(), numbers.numpy()
+
+
+def _start_numbers(connection: Connection, state: Tensor, c: Tensor) -> Tensor:
+    """w, v, M and beta, from the state [types, n, H] and what the block reads [types, H]."""
+    types, n, _ = state.shape
+    w, v = state.new_ones(types, n), state.new_zeros(types, n)
+    mix, beta = torch.eye(n).to(state).expand(types, n, n), state.new_zeros(types, 1)
+    if isinstance(connection, (HyperConnection, Geometric)):
+        _, w, mixed = connection.maps.of(state)
+        mix = mix if mixed is None else mixed
+    if isinstance(connection, DeepDelta):
+        w, v = torch.zeros_like(w), connection.scale(connection.value(c))
+    if isinstance(connection, (DeepDelta, Geometric)):
+        beta = connection.gate(c)[:, None]
+    return torch.cat([w, v, mix.flatten(1), beta], dim=1)
 
 
 def _with_maps(rule: Rule, maps: StreamMaps, data: Flat) -> Rule:

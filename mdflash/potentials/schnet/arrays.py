@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.kernels import njit
-from mdflash.potentials.geometric import cpu as geometric
 from mdflash.potentials.geometric.cpu import Rule, Streams
+from mdflash.potentials.geometric.maps import PART
 from mdflash.potentials.schnet.dense import TILE, panel_width
 
 Floats = npt.NDArray[Any]
@@ -79,8 +79,8 @@ class Shape(NamedTuple):
     merge_norm: int
     real_features: int
     maps: int  # see `Rule.wide`
-    scalars: int  # see `geometric.cpu.fields`
-    iterations: int
+    numbers: int  # see `geometric.cpu.fields`
+    start: int  # see `geometric.cpu.start`
 
 
 class Layer(NamedTuple):
@@ -111,10 +111,7 @@ class Work(NamedTuple):
     message: Floats
     logits: Floats
     stream_gradient: Floats
-    spare: Floats
-    scalar: npt.NDArray[np.float64]
-    sums: Floats
-    steps: npt.NDArray[np.float64]
+    numbers: Floats
     merged: Floats  # [H] what the output reads, before its norm
 
 
@@ -161,9 +158,7 @@ def rule_of(networks, index):
 
 @njit(cache=True)
 def streams_of(work):
-    return Streams(
-        work.state, work.message, work.logits, work.stream_gradient, work.spare, work.scalar, work.sums, work.steps
-    )
+    return Streams(work.state, work.message, work.logits, work.stream_gradient, work.numbers)
 
 
 @njit(cache=True)
@@ -180,8 +175,10 @@ def make_work(networks, system, n):
     """Arrays for a replica of n beads."""
     net, like = shape_of(networks, system), networks.data
     rows = (n + TILE - 1) // TILE * TILE
-    streams, parts = (net.streams, rows // geometric.PART + 1) if net.rules >= 0 else (0, 0)
+    parts = (rows + PART - 1) // PART
+    streams = net.streams if net.rules >= 0 else 0
     joined = streams * net.features * rows
+    state = _aligned((net.blocks + 1) * joined, like)
     return Work(
         rows,
         _aligned(rows * net.features, like),
@@ -194,14 +191,11 @@ def make_work(networks, system, n):
         _aligned(rows * net.slopes, like),
         np.empty(n, like.dtype),
         np.empty((2, n, 3)),
-        _aligned((net.blocks + 1) * joined, like),
+        state,
         _aligned(rows * net.features * net.blocks if streams else 0, like),
         _aligned(rows * net.maps, like),
-        _aligned(joined, like),
-        _aligned(joined, like),
-        np.empty((net.blocks, rows if streams else 0, net.scalars)),
-        _aligned(parts * (streams * streams + streams) * panel_width(like), like),
-        np.empty((parts, 2 * net.iterations + 1, streams * streams)),
+        state[net.blocks * joined :],  # (once the output has read the last state)
+        _aligned((net.blocks + 1) * parts * PART * net.numbers, like),
         _aligned(rows * net.features if streams else 0, like),
     )
 

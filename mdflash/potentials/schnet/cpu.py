@@ -28,6 +28,7 @@ import numpy as np
 
 from mdflash.kernels import njit, prange
 from mdflash.potentials.geometric import cpu as geometric
+from mdflash.potentials.geometric.merge import merge, merge_gradient, share_gradient
 from mdflash.potentials.schnet.arrays import layer_of, rule_of, shape_of, streams_of
 from mdflash.potentials.schnet.dense import activate, multiply, panel_width
 from mdflash.potentials.schnet.messages import (
@@ -50,11 +51,17 @@ TOGETHER_FROM: Final = 64
 def _gather(data, source, n, types, type_, out, o, rows, begin, end):
     """Rows of a matrix [types, n] in panels, by bead type; 0 for the rows that fill up the last tile."""
     width = panel_width(data)
+    half = width // 2
+    nothing = splat(load(data, source), 0.0)
     for p in range(n // width):
         for i in range(begin, end):
             to = o + (p * rows + i) * width
-            for c in range(width):
-                out[to + c] = data[source + (p * types + type_[i]) * width + c] if i < type_.shape[0] else 0.0
+            v0, v1 = nothing, nothing
+            if i < type_.shape[0]:
+                at = source + (p * types + type_[i]) * width
+                v0, v1 = load(data, at), load(data, at + half)
+            store(out, to, v0)
+            store(out, to + half, v1)
 
 
 @njit(cache=True, error_model="numpy")
@@ -67,7 +74,7 @@ def _begin_rows(networks, system, work, begin, end):
         channels = net.streams * net.features
         _gather(networks.data, net.embedding, channels, net.types, type_, work.state, 0, work.rows, begin, end)
         rule = rule_of(networks, net.rules)
-        geometric.read(rule, networks.data, streams_of(work), 0, 0, work.rows, begin, end, work.x, 0)
+        geometric.start(rule, networks.data, net.start, net.types, type_, streams_of(work), work.rows, begin, end)
     _gather(networks.data, net.first_y, net.filters, net.types, type_, work.y, 0, work.rows, begin, end)
 
 
@@ -93,7 +100,7 @@ def _update_rows(networks, system, block, work, begin, end):
     else:
         _output_rows(net, networks, work, begin, end)
         if net.rules >= 0:
-            geometric.merge_gradient(
+            merge_gradient(
                 net.streams, net.blocks, net.real_features, net.features, net.merge, net.merge_norm, data, work.gx,
                 work.merged, work.stream_gradient, rows, begin, end,
             )  # fmt: skip
@@ -110,7 +117,7 @@ def _join_rows(net, networks, block, work, begin, end):
         after = rule_of(networks, net.rules + block + 1)
         geometric.read(after, data, streams, (block + 1) * size, block + 1, rows, begin, end, work.x, 0)
     else:
-        geometric.merge(
+        merge(
             net.streams, net.blocks, net.real_features, net.features, net.merge, net.merge_norm, data, work.state,
             work.merged, work.x, rows, begin, end,
         )  # fmt: skip
@@ -195,7 +202,7 @@ def _gradient_rows(networks, system, block, work, begin, end):
         size = net.streams * net.features * rows
         rule = rule_of(networks, net.rules + block)
         geometric.read_gradient(rule, data, streams, block * size, block, rows, begin, end, work.gx, 0)
-        geometric.share_gradient(
+        share_gradient(
             net.streams, block - 1, net.features, net.merge, data, work.merged, work.stream_gradient, rows, begin, end
         )
     _update_gradient(net, networks, block - 1, work, begin, end)

@@ -47,8 +47,10 @@ def multiply(a, a0, n_in, data, weight, bias, c, c0, n_out, rows, begin, end, ad
     half = width // 2
     nothing = splat(load(data, weight), 0.0)
     panels = n_out // width
-    for n in range(0, panels, 2):
-        m = min(n + 1, panels - 1)  # an odd last panel is its own partner, and computed twice
+    if panels % 2:
+        _multiply_last(a, a0, n_in, data, weight, bias, c, c0, panels - 1, rows, begin, end, add)
+    for n in range(0, panels - 1, 2):
+        m = n + 1
         b0, b1, b2, b3 = nothing, nothing, nothing, nothing
         if bias >= 0:
             b0, b1 = load(data, bias + n * width), load(data, bias + n * width + half)
@@ -104,6 +106,48 @@ def multiply(a, a0, n_in, data, weight, bias, c, c0, n_out, rows, begin, end, ad
             store(c, out0 + 3 * width + half, c31)
             store(c, out1 + 3 * width, c32)
             store(c, out1 + 3 * width + half, c33)
+
+
+@njit(cache=True, error_model="numpy")
+def _multiply_last(a, a0, n_in, data, weight, bias, c, c0, n, rows, begin, end, add):
+    """Panel n alone of `multiply`: an odd last one."""
+    width = panel_width(a)
+    half = width // 2
+    nothing = splat(load(data, weight), 0.0)
+    b0, b1 = nothing, nothing
+    if bias >= 0:
+        b0, b1 = load(data, bias + n * width), load(data, bias + n * width + half)
+    for row in range(begin, end, TILE):
+        out = c0 + (n * rows + row) * width
+        c00, c01, c10, c11, c20, c21, c30, c31 = b0, b1, b0, b1, b0, b1, b0, b1
+        if add:
+            c00, c01 = c00 + load(c, out), c01 + load(c, out + half)
+            c10, c11 = c10 + load(c, out + width), c11 + load(c, out + width + half)
+            c20, c21 = c20 + load(c, out + 2 * width), c21 + load(c, out + 2 * width + half)
+            c30, c31 = c30 + load(c, out + 3 * width), c31 + load(c, out + 3 * width + half)
+        w = weight + n * n_in * width
+        for p in range(n_in // width):
+            r0 = a0 + (p * rows + row) * width
+            r1, r2, r3 = r0 + width, r0 + 2 * width, r0 + 3 * width
+            for k in range(width):
+                w0, w1 = load(data, w), load(data, w + half)
+                v = lane(a, r0 + k)
+                c00, c01 = fma(v, w0, c00), fma(v, w1, c01)
+                v = lane(a, r1 + k)
+                c10, c11 = fma(v, w0, c10), fma(v, w1, c11)
+                v = lane(a, r2 + k)
+                c20, c21 = fma(v, w0, c20), fma(v, w1, c21)
+                v = lane(a, r3 + k)
+                c30, c31 = fma(v, w0, c30), fma(v, w1, c31)
+                w += width
+        store(c, out, c00)
+        store(c, out + half, c01)
+        store(c, out + width, c10)
+        store(c, out + width + half, c11)
+        store(c, out + 2 * width, c20)
+        store(c, out + 2 * width + half, c21)
+        store(c, out + 3 * width, c30)
+        store(c, out + 3 * width + half, c31)
 
 
 @njit(cache=True, error_model="numpy")

@@ -16,6 +16,7 @@ from mdflash.kernels import njit, prange
 from mdflash.neighbors.cpu import rebuild
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
+from mdflash.potentials.geometric.passes import MOST_STREAMS
 from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import TOGETHER_FROM, evaluate_alone, evaluate_together
 from mdflash.potentials.schnet.pack import Precision, pack_networks
@@ -106,8 +107,11 @@ def _refuse_second_network(term: SchNetPotential, taken: Sequence[SchNetPotentia
 
 def _refuse_backbone(term: SchNetPotential) -> None:
     for network in term.networks:
-        if network is not None and network.hyper.backbone is not None and network.hyper.backbone.rule == "mgt":
-            raise ForceFieldError(f"the kernels do not know the backbone '{network.hyper.backbone.rule}'")
+        backbone = None if network is None else network.hyper.backbone
+        if backbone is not None and backbone.rule == "mgt":
+            raise ForceFieldError(f"the kernels do not know the backbone '{backbone.rule}'")
+        if backbone is not None and backbone.streams > MOST_STREAMS:
+            raise ForceFieldError(f"the kernels take up to {MOST_STREAMS} streams, its backbone has {backbone.streams}")
 
 
 def _refuse_16_bits(term: SchNetPotential, tables: Mapping[int, FilterTables]) -> None:

@@ -191,7 +191,7 @@ def _pack_one(model: SchNet, tables: FilterTables, parts: _Parts, layers: list[L
     )
 
 
-_NO_BACKBONE = {"rules": -1, "streams": 1, "merge": -1, "merge_norm": 0, "maps": 0, "scalars": 0, "iterations": 0}
+_NO_BACKBONE = {"rules": -1, "streams": 1, "merge": -1, "merge_norm": 0, "maps": 0, "numbers": 0, "start": -1}
 
 
 def _pack_backbone(
@@ -201,7 +201,7 @@ def _pack_backbone(
     if residual is None:
         return embedding, embedding, _NO_BACKBONE
     types, features = embedding.shape
-    state, read = start_state(residual, embedding)  # [types, n, H], [types, H]
+    state, read, numbers = start_state(residual, embedding)
     first = len(rules)
     own = [pack_rule(c, features, data) for c in cast(list[Connection], list(residual.connections))]
     rules += own
@@ -212,8 +212,8 @@ def _pack_backbone(
         "merge": pack_merge(residual, data),
         "merge_norm": int(residual.backbone.rule != "plain"),
         "maps": own[0].wide,
-        "scalars": fields(own[0]),
-        "iterations": own[0].iterations,
+        "numbers": fields(own[0]),
+        "start": data.add(numbers.T),
     }
     return padded.reshape(types, -1), read, shape
 

@@ -13,6 +13,13 @@ order of every sum, and with it every bit, is the same on AVX-512, AVX2 and NEON
     clamp(v, s)      the lanes limited to -s .. s; a NaN stays one
     fma(a, b, c)     a * b + c; also a + b, a - b, a * b, a / b
     total(v)         sum of the lanes, by halves
+    maximum(a, b)    the larger of each lane
+    sqrt(v)
+    rint(v)          the nearest whole numbers
+    times_power(v, k)
+                     v 2^k for whole k, which end at the largest exponents that the dtype has
+    local(a, count)  an array of `count` vectors of a's dtype on the stack; in registers where loops over it are short
+                     and of constant length
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import intrinsic, lower_builtin, register_model, type_callable
+from numba.np.arrayobj import populate_array
 
 BYTES = 64
 
@@ -166,6 +174,72 @@ def total(typing_context, v):
         return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
     return v.dtype(v), generate
+
+
+@intrinsic
+def maximum(typing_context, a, b):
+    def generate(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return a(a, a), generate
+
+
+def _unary(name):
+    @intrinsic
+    def function(typing_context, v):
+        def generate(context, builder, signature, args):
+            vector = args[0].type
+            kind = "f32" if v.dtype == types.float32 else "f64"
+            called = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(vector, [vector]), f"llvm.{name}.v{vector.count}{kind}"
+            )
+            return builder.call(called, args)
+
+        return v(v), generate
+
+    return function
+
+
+sqrt = _unary("sqrt")
+rint = _unary("rint")
+
+
+@intrinsic
+def times_power(typing_context, v, k):
+    bits, mantissa, most = (32, 23, 127) if v.dtype == types.float32 else (64, 52, 1023)
+
+    def generate(context, builder, signature, args):
+        vector = args[0].type
+        whole = ir.VectorType(ir.IntType(bits), vector.count)
+        power = args[1]
+        for limit, beyond in ((float(most), ">"), (float(1 - most), "<")):
+            bound = ir.Constant(vector, [limit] * vector.count)
+            inside = builder.not_(builder.fcmp_ordered(beyond, power, bound))
+            power = builder.select(builder.and_(inside, builder.fcmp_ordered("ord", power, power)), power, bound)
+        exponent = builder.add(builder.fptosi(power, whole), ir.Constant(whole, [most] * vector.count))
+        factor = builder.shl(exponent, ir.Constant(whole, [mantissa] * vector.count))
+        return builder.fmul(args[0], builder.bitcast(factor, vector))
+
+    return v(v, v), generate
+
+
+@intrinsic(prefer_literal=True)
+def local(typing_context, a, count):
+    array_type = types.Array(a.dtype, 1, "C")
+    lanes_, vectors = BYTES * 8 // a.dtype.bitwidth, count.literal_value
+
+    def generate(context, builder, signature, args):
+        element = context.get_value_type(a.dtype)
+        room = cgutils.alloca_once(builder, ir.ArrayType(ir.VectorType(element, lanes_), vectors))
+        array = context.make_array(array_type)(context, builder)
+        size = context.get_constant(types.intp, a.dtype.bitwidth // 8)
+        populate_array(
+            array, builder.bitcast(room, element.as_pointer()),
+            [context.get_constant(types.intp, vectors * lanes_)], [size], size, None,
+        )  # fmt: skip
+        return array._getvalue()
+
+    return array_type(a, count), generate
 
 
 def _binary(operation, instruction):
