@@ -47,6 +47,13 @@ Positive = Annotated[float, Field(gt=0, strict=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+class Decoys(Section):
+    """Noised frames on which the network is taught to be silent, so that it digs no holes beside the data."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = Field(default=0.1, description="decoys for each frame of training")
+    noise: Length = Field(default=0.4, description="on each coordinate of each bead", examples=["0.4 angstrom"])
+
+
 class Data(Section):
     """Which frames are used."""
 
@@ -60,6 +67,10 @@ class Data(Section):
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.1, description="share of each molecule's trajectories that is held out"
     )
+    decoys: Decoys | None = Field(
+        default=None, description="noised frames with no force of the network; null: none",
+        examples=["{share: 0.1, noise: 0.4 angstrom}"],
+    )  # fmt: skip
 
 
 class Priors(Section):

@@ -24,6 +24,7 @@ from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import schnet_weights
 from mdflash.state import Layout
 from mdflash.training.convolution import Pairs
+from mdflash.training.decoys import make_decoys
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
 from mdflash.training.frames import TrainingData, load_frames, prior_forces
 from mdflash.training.plots import plot_priors
@@ -112,6 +113,7 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     settings = recipe.training
     hyper = recipe.hyperparameters(max(t.index for t in ff.bead_types) + 1)
     empty = Network(NETWORK, "schnet", hyper.to_dict(), {})
+    training, held_out = _training_set(prepared), _frame_set(prepared, True)
     topologies = []
     for molecule in data.molecules:
         system = molecule.system
@@ -128,11 +130,9 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     model.to(settings.device)
     forces: Forces = PlainForces(model, topologies)
     if settings.kernels == "auto":
-        forces = FlashForces(model, topologies, *_distance_range(data, topologies))
+        forces = FlashForces(model, topologies, *_distance_range((training, held_out), topologies))
     said = identity(recipe, ff, data)
-    return Trainer(
-        model, forces, _frame_set(prepared, False), _frame_set(prepared, True), settings, recipe.output, said, ranks
-    )
+    return Trainer(model, forces, training, held_out, settings, recipe.output, said, ranks)
 
 
 def _frame_set(prepared: PreparedTraining, held_out: bool) -> FrameSet:
@@ -144,17 +144,30 @@ def _frame_set(prepared: PreparedTraining, held_out: bool) -> FrameSet:
     return FrameSet(positions, targets, prepared.recipe.training.device)
 
 
+def _training_set(prepared: PreparedTraining) -> FrameSet:
+    """The frames to learn from, decoys among them."""
+    frames, recipe = _frame_set(prepared, False), prepared.recipe
+    if recipe.data.decoys is None:
+        return frames
+    positions, targets = [], []
+    for k, (x, target) in enumerate(zip(frames.positions, frames.forces, strict=True)):
+        decoys = torch.from_numpy(make_decoys(x.numpy(), recipe.data.decoys, recipe.training.seed + k))
+        positions.append(torch.cat([x, decoys]))
+        targets.append(torch.cat([target, torch.zeros_like(decoys)]))
+    return FrameSet(positions, targets, recipe.training.device)
+
+
 def identity(recipe: Recipe, priors: ForceField, data: TrainingData) -> str:
     """SHA-256 over everything that decides the result."""
     said = [recipe.essence(), priors.digest, data.digest]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _distance_range(data: TrainingData, topologies: Sequence[Topology]) -> tuple[float, float]:
+def _distance_range(sets: Sequence[FrameSet], topologies: Sequence[Topology]) -> tuple[float, float]:
     nearest, farthest = np.inf, 0.0
-    for molecule, topology in zip(data.molecules, topologies, strict=True):
-        for begin in range(0, len(molecule.positions), 1024):
-            x = torch.from_numpy(molecule.positions[begin : begin + 1024])
+    for positions, topology in ((x, t) for own in sets for x, t in zip(own.positions, topologies, strict=True)):
+        for begin in range(0, len(positions), 1024):
+            x = positions[begin : begin + 1024]
             r = torch.linalg.vector_norm(x[:, topology.pairs.second] - x[:, topology.pairs.first], dim=-1)
             nearest, farthest = min(nearest, float(r.min())), max(farthest, float(r.max()))
     return nearest, farthest
