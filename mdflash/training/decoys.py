@@ -2,8 +2,7 @@
 
 Between and beyond the frames of the data a network is free, and may dig holes that simulations fall into. A decoy is a
 frame with noise on every bead: its bonds and angles are far from any that the priors allow, and its target is that the
-priors act alone. Decoys are made once, for training; the frames held out have none. As the noised structures of
-zero network force in N. E. Charron et al., Nat. Chem. 17, 1284 (2025).
+priors act alone. Decoys are made once, for training; the frames held out have none.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -198,3 +199,26 @@ def test_tensorboard_gets_the_losses(dataset: Path, tmp_path: Path) -> None:
     shown = [(e.step, e.value) for e in board.Scalars("loss/validation")]
     expected = [(row["epoch"], row["validation_loss"]) for row in _log(tmp_path)]
     np.testing.assert_allclose(shown, expected, rtol=1e-6)
+
+
+def test_on_decoys_the_network_is_silent(dataset: Path, tmp_path: Path) -> None:
+    """Far from the data it adds little to the priors, and on the data it is as good as without."""
+    silent, loss = {}, {}
+    for name, decoys in (("with", {"decoys": {"share": 0.5, "noise": "1.5 angstrom"}}), ("without", {})):
+        prepared = _prepare(
+            tmp_path / name,
+            dataset,
+            data={"validation": 0.3, **decoys},
+            priors={"key": "beads", "angles": "none"},
+            training={"epochs": 8, "batch": 16, "learning_rate": 1e-2},
+        )
+        folder, trainer = train(prepared)
+        loss[name] = trainer.progress.best
+        ff = load_forcefield(folder)
+        system, molecule = ff.system()[0], prepared.data.molecules[0]
+        held = molecule.positions[molecule.validation]
+        away = (held + np.random.default_rng(3).normal(0.0, 1.2, held.shape)).astype(np.float32)
+        network = prior_forces(ff, system, away) - prior_forces(dataclasses.replace(ff, networks=()), system, away)
+        silent[name] = float(np.sqrt((network**2).mean()))
+    assert silent["with"] < 0.5 * silent["without"]
+    assert loss["with"] < 1.1 * loss["without"]
