@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mdflash.errors import InputError
+from mdflash.go import torsions
 from mdflash.mapping.allatom import BIAS_GROUP
 from mdflash.system import FloatArray, IntArray
 from mdflash.units import KCAL_PER_KJ
@@ -39,17 +40,10 @@ class Torsion(NamedTuple):
     atoms: IntArray
     beyond: IntArray
 
-    def value(self, positions: FloatArray) -> float:
-        """In radian, of positions [atoms, 3]."""
-        a, b, c, d = positions[self.atoms]
-        axis = (c - b) / np.linalg.norm(c - b)
-        first, last = np.cross(axis, a - b), np.cross(axis, d - c)
-        return math.atan2(np.dot(np.cross(first, last), axis), np.dot(first, last))
-
     def turned(self, positions: FloatArray, value: float) -> FloatArray:
-        """`positions` with the torsion at `value`, all bonds and angles as they were (Rodrigues)."""
+        """`positions` [atoms, 3] with the torsion at `value`, in radian; bonds and angles stay (Rodrigues)."""
         _, b, c, _ = positions[self.atoms]
-        axis, angle = (c - b) / np.linalg.norm(c - b), value - self.value(positions)
+        axis, angle = (c - b) / np.linalg.norm(c - b), value - torsions(positions, self.atoms[None])[0]
         arm = positions[self.beyond] - c
         found: FloatArray = positions.copy()
         found[self.beyond] = c + (
@@ -98,7 +92,7 @@ def find_torsion(topology: Any, kind: str, residue: int, molecule: str) -> Torsi
 
 
 def restraint(atoms: IntArray, window: Window) -> mm.CustomTorsionForce:
-    """The energy of a window, in a force group of its own."""
+    """The energy of a window on four atoms [4], in a force group of its own."""
     import openmm as mm
 
     force = mm.CustomTorsionForce("0.5*k*min(d, 2*pi-d)^2; d=abs(theta-center)")

@@ -156,7 +156,7 @@ def _load_molecule(
     held = np.isin(source, whole)
     for k in np.flatnonzero(biased) if len(free) > 1 else range(len(parts)):
         held[np.flatnonzero(source == k)[-max(1, round(share * counts[k])) :]] = True
-    if len(free) == 1:
+    if len(parts) == 1 and not any(biased):
         notes.append(f"molecule '{name}' has one trajectory: its last {share:.0%} are held out for validation")
     if held.all():
         raise InputError(f"molecule '{name}': {len(source)} frames are too few to train on", file=mine[0][0].folder)

@@ -66,7 +66,8 @@ def fit_priors(
     """A force field of priors alone, from the frames of one temperature (training and validation alike).
 
     Raises:
-        InputError: too little data for a row, which is named; several molecules with `key: beads`.
+        InputError: too little data for a row, which is named; frames of windows alone; several molecules with
+            `key: beads`.
     """
     if settings.key == "beads" and len(molecules) > 1:
         raise InputError(f"priors.key: beads is for one molecule, the data has {len(molecules)}; write `key: types`")
