@@ -174,12 +174,16 @@ class Optimization(Section):
 
     epochs: Annotated[int, Whole(1, 10**6)] = Field(default=50, description="passes over the data, at most")
     batch: Annotated[int, Whole(1, 10**6)] = Field(default=256, description="frames of a step, over all ranks")
+    optimizer: Literal["adam", "soap"] = Field(
+        default="adam",
+        description="adam | soap (Adam in the eigenbasis of the gradients; takes a larger learning rate)",
+    )
     learning_rate: Positive = Field(default=1e-3, description="the largest", examples=[1e-3])
     schedule: Literal["cosine", "plateau", "constant"] = Field(
         default="cosine", description="cosine (to a hundredth) | plateau (halved when validation stalls) | constant"
     )
     warmup: Annotated[int, Whole(0, 10**9)] = Field(default=100, description="steps of linear rise of the rate")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.0, description="of AdamW")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.0, description="decoupled, as AdamW's")
     clip: Annotated[Positive | None, NoneWord] = Field(
         default=10.0, description="none, or the longest gradient (all weights together) that is taken as it is"
     )

@@ -28,6 +28,7 @@ from mdflash.io.files import storage_errors
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.training.forces import Batch, Forces
 from mdflash.training.recipe import Optimization
+from mdflash.training.soap import Soap
 from mdflash.training.state import Progress, load_progress, save_progress
 
 COLUMNS = "epoch,step,learning_rate,training_loss,validation_loss"
@@ -96,8 +97,9 @@ class Trainer:
         self.parameters = dict(model.named_parameters())
         self.mean = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), settings.learning_rate, weight_decay=settings.weight_decay
+        chosen = {"adam": torch.optim.AdamW, "soap": Soap}[settings.optimizer]
+        self.optimizer: torch.optim.Optimizer = chosen(
+            self.parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.steps_per_epoch = -(-len(training) // settings.batch)
         self.progress = Progress(identity=identity)
@@ -266,7 +268,7 @@ class Trainer:
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state[parameter].items():
-                tensors[f"adam/{name}/{key}"] = value
+                tensors[f"optimizer/{name}/{key}"] = value
         self.progress.tensors = tensors
         save_progress(self.state_file, self.progress)
 
@@ -281,5 +283,6 @@ class Trainer:
         self._put(part("weights"))
         self.mean, self.best = part("mean"), part("best")
         for name, parameter in self.parameters.items():
-            state = {key: tensors[f"adam/{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            own = f"optimizer/{name}/"
+            state = {key.removeprefix(own): value for key, value in tensors.items() if key.startswith(own)}
             self.optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in state.items()}

@@ -71,8 +71,9 @@ def test_plain_and_compiled_training_have_the_same_losses(dataset: Path, tmp_pat
     assert losses[0] != losses[1]  # or one was not what it claims
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_bits(dataset: Path, tmp_path: Path) -> None:
-    sections = {"training": {"epochs": 3, "schedule": "plateau"}}
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(optimizer: str, dataset: Path, tmp_path: Path) -> None:
+    sections = {"training": {"epochs": 3, "schedule": "plateau", "optimizer": optimizer}}
     whole, _ = train(_prepare(tmp_path / "whole", dataset, **sections))
     parts = _prepare(tmp_path / "parts", dataset, **sections)
     for steps in (5, 9):  # within the first epoch; in another one
