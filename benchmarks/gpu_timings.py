@@ -1,0 +1,216 @@
+"""Sections of `gpu_check.py` that measure speed: the standard set, large systems, kernels, tiles."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from gpu_part import DEVICE, NOTES, OPTIONS, SKIN, SYSTEMS, TIMESTEP, Case, synchronize
+
+
+def measured(step: Callable[[int], object], seconds: float) -> tuple[float, float]:
+    """Steps a second, median and least of five stretches after a warm-up; `step(n)` does n steps."""
+    if OPTIONS.interpret:
+        began = time.perf_counter()
+        step(1)
+        rate = 1.0 / (time.perf_counter() - began)
+        return rate, rate
+    step(48)
+    synchronize()
+    began = time.perf_counter()
+    step(16)
+    synchronize()
+    n = max(16, int(16 * seconds / 5 / (time.perf_counter() - began)) // 16 * 16)
+    rates = []
+    for _ in range(5):
+        began = time.perf_counter()
+        step(n)
+        synchronize()
+        rates.append(n / (time.perf_counter() - began))
+    return float(np.median(rates)), min(rates)
+
+
+def benchmark(name: str, case: Case, precision: str, exact: bool = False, tiles: Any = None) -> None:
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    carrier, state = SYSTEMS.propagator(case, precision, exact, tiles=tiles)
+    rate, least = measured(lambda n: carrier.advance(state, n), OPTIONS.seconds)
+    whole = time.perf_counter() - began
+    replicas, beads = case.layout.n_replicas, case.layout.n_beads
+    near = carrier.forces.neighbors_per_bead()
+    finite = bool(torch.isfinite(state.energy).all())
+    memory = torch.cuda.max_memory_allocated() / 1e6 if DEVICE == "cuda" else 0.0
+    ns_per_day = rate * replicas * TIMESTEP * 86.4
+    filters = "exact" if exact else "table"
+    NOTES.row(
+        finite,
+        f"{name:17} {precision:8} {filters:6} {replicas:4} replicas, {near:5.0f} neighbours: {rate:9.1f} steps/s, "
+        f"{ns_per_day:9.0f} ns/day in all, {memory:7.0f} MB{'' if finite else '  NOT FINITE'}",
+        system=name, precision=precision, filters=filters, replicas=replicas, beads=beads // replicas,
+        neighbors_per_bead=round(near, 1), directed_edges=round(near * beads), steps_per_s=rate,
+        least_steps_per_s=least,
+        step_replicas_per_s=rate * replicas, ns_per_day=ns_per_day, us_per_bead=1e6 / rate / beads,
+        peak_memory_MB=memory, finite=finite, graphs=carrier._graphs is not None, replayed=carrier.replayed,
+        capacity=carrier.forces.capacity, seconds=whole, tiles=str(tiles) if tiles else "default",
+    )  # fmt: skip
+
+
+def standard_set() -> Iterator[tuple[str, str, int, str, bool]]:
+    """Name, case, replicas, precision, exact; what matters most comes first."""
+    if OPTIONS.interpret:
+        yield "1enh-5b folded", "folded", 2, "fp32", False
+        yield "chignolin-ca", "chignolin", 2, "mixed16", True
+        return
+    for replicas in (64, 1, 8, 128):
+        for state in ("folded", "extended"):
+            yield f"1enh-5b {state}", state, replicas, "fp32", False
+    for replicas in (64, 1, 512):
+        yield "chignolin-ca", "chignolin", replicas, "fp32", False
+    for replicas in (64, 1):
+        for state in ("folded", "extended"):
+            yield f"1enh-5b {state}", state, replicas, "mixed16", False
+    yield "1enh-5b folded", "folded", 64, "fp32", True
+
+
+def bench() -> None:
+    """The standard systems, then plain torch with autograd on the same device."""
+    for name, case, replicas, precision, exact in standard_set():
+        NOTES.attempt(
+            f"{name} {replicas} {precision}",
+            lambda n=name, c=case, r=replicas, p=precision, e=exact: benchmark(n, SYSTEMS.one(c).times(r), p, e),  # type: ignore[misc]
+        )
+    for replicas in (1,) if OPTIONS.interpret else (1, 8):
+        NOTES.attempt("plain torch", functools.partial(plain_torch, SYSTEMS.one("folded").times(replicas)))
+
+
+def plain_torch(case: Case) -> None:
+    """The plain network with autograd, all replicas in one batch (as mlcg does); the list of pairs is given."""
+    from mdflash.neighbors.reference import all_pairs
+    from mdflash.potentials.schnet.network import SchNet
+    from mdflash.potentials.schnet.potential import SchNetPotential
+
+    schnet = next(t for t in case.terms if isinstance(t, SchNetPotential))
+    model = SchNet(case.network.hyper)
+    model.load_state_dict(case.network.state_dict())
+    model = model.float().to(DEVICE).requires_grad_(False)
+    positions = torch.from_numpy(case.x).float()
+    types = schnet.types[0].repeat(case.layout.n_replicas).to(DEVICE)
+    pairs = all_pairs(positions, case.layout, schnet.cutoff)
+    first, second, positions = pairs.first.to(DEVICE), pairs.second.to(DEVICE), positions.to(DEVICE)
+
+    def evaluate(n: int) -> None:
+        for _ in range(n):
+            y = positions.clone().requires_grad_()
+            energy = model(y[second] - y[first], types, first, second).sum()
+            torch.autograd.grad(energy, y)
+
+    rate, _ = measured(evaluate, OPTIONS.seconds)
+    NOTES.row(True, f"plain torch, fp32, {case.layout.n_replicas} replicas: {rate:.1f} evaluations/s",
+              system="plain torch", replicas=case.layout.n_replicas, evaluations_per_s=rate)  # fmt: skip
+
+
+# --- large
+
+
+def large() -> None:
+    """Cost per bead, and what it takes to build the lists by either way."""
+    for n in ("216",) if OPTIONS.interpret else ("1000", "10000", "100000"):
+        NOTES.attempt(f"lists {n}", functools.partial(lists, n))
+        if not OPTIONS.interpret:
+            NOTES.attempt(f"large {n}", functools.partial(large_steps, n))
+
+
+def large_steps(n: str) -> None:
+    benchmark(f"large {n}", SYSTEMS.one(n), "fp32")
+
+
+def lists(n: str) -> None:
+    """Milliseconds of building all rows of the Verlet list by all pairs and by boxes, and whether they are the same."""
+    from mdflash.propagate import device
+    from mdflash.propagate.device import DeviceForces
+
+    case, found, times = SYSTEMS.one(n), [], {}
+    terms = [t for t in case.terms if not OPTIONS.interpret or not hasattr(t, "networks")]
+    tables = None if OPTIONS.interpret else SYSTEMS.tables_of(case.network)
+    usual = device.BOXES_FROM
+    for way, least in (("boxes", 1), ("all pairs", 10**9)):
+        device.BOXES_FROM = least
+        forces = DeviceForces(case.layout, terms, tables, "fp32", SKIN, case.box, DEVICE)
+        forces.x.copy_(torch.from_numpy(case.x))
+        forces.evaluate()
+        found.append((forces._neighbor.clone(), forces._count.clone()))
+
+        def again(forces: Any = forces) -> None:
+            forces._rebuild.fill_(1)
+            forces._build_lists()
+
+        again()
+        synchronize()
+        began = time.perf_counter()
+        rounds = 1 if OPTIONS.interpret else 5
+        for _ in range(rounds):
+            again()
+        synchronize()
+        times[way] = 1e3 * (time.perf_counter() - began) / rounds
+        del forces
+    device.BOXES_FROM = usual
+    same = all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    NOTES.row(same, f"{n} beads: lists by boxes {times['boxes']:.3g} ms, by all pairs {times['all pairs']:.3g} ms, "
+              f"{'the same' if same else 'DIFFERENT'}; boxes are used from {usual} beads on",
+              system=f"lists {n}", boxes_ms=times["boxes"], all_pairs_ms=times["all pairs"], same=same)  # fmt: skip
+
+
+# --- kernels, tune
+
+
+def kernels() -> None:
+    """Microseconds of each kernel in one step, from PyTorch's profiler, launched one by one."""
+    for name, replicas, precision in (("folded", 64, "fp32"), ("folded", 1, "fp32"), ("folded", 64, "mixed16")):
+        if DEVICE == "cuda":
+            NOTES.attempt(f"{name} {precision}", functools.partial(by_kernel, name, replicas, precision))
+
+
+def by_kernel(name: str, replicas: int, precision: str) -> None:
+    from torch.profiler import ProfilerActivity, profile
+
+    carrier, state = SYSTEMS.propagator(SYSTEMS.one(name).times(replicas), precision, graphs=False)
+    carrier.advance(state, 5)
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as found:
+        carrier.advance(state, 10)
+        synchronize()
+    times = {e.key: e.self_device_time_total / 10 for e in found.key_averages() if e.self_device_time_total > 0}
+    times = dict(sorted(times.items(), key=lambda item: -item[1])[:20])
+    shown = ", ".join(f"{k} {v:.0f}" for k, v in list(times.items())[:8])
+    NOTES.row(True, f"{name} {precision}, {replicas} replicas, µs a step: {shown}",
+              system=name, replicas=replicas, precision=precision, us_by_kernel=times)  # fmt: skip
+
+
+def tune() -> None:
+    """Other shapes of tiles."""
+    many = 1 if OPTIONS.interpret else 64
+    for precision in ("fp32", "mixed16"):
+        for shape in tiles():
+            NOTES.attempt(
+                str(shape),
+                lambda p=precision, t=shape: benchmark("1enh-5b folded", SYSTEMS.one("folded").times(many), p, tiles=t),  # type: ignore[misc]
+            )
+
+
+def tiles() -> list[Any]:
+    from mdflash.potentials.schnet.triton.network import Tiles
+
+    base = Tiles()
+    if OPTIONS.interpret:
+        return [replace(base, edges=16)]
+    message = [replace(base, channels=c, edges=e, warps=w) for c in (8, 16, 32, 64, 128)
+               for e, w in ((16, 1), (32, 1), (32, 2), (64, 2)) if c * e <= 4096]  # fmt: skip
+    layers = [replace(base, precision=p, rows=r, columns=c, dense_warps=w) for p in ("ieee", "tf32x3")
+              for r, c, w in ((32, 64, 4), (64, 64, 4), (32, 128, 4), (64, 128, 8))]  # fmt: skip
+    return message + layers
