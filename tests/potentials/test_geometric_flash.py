@@ -12,7 +12,7 @@ from mdflash.testing import BUDGETS, check_potential
 from tests.potentials.random_schnet import random_batch
 from tests.potentials.test_geometric import RULES, random_network
 
-KNOWN = sorted(set(RULES) - {"mgt"})
+KNOWN = sorted(RULES)
 
 
 @pytest.mark.parametrize("precision", ["fp64", "fp32"])

@@ -4,13 +4,14 @@
     write    X'_s = (M X)_s + a_s o   a_s = gamma w_s - beta q_s / D^2 + beta v_s / D
              q = M (X o)              D^2 = |o|^2 + epsilon^2  v = gamma V c for deep delta learning, else 0
 
-since the erased direction is k = o / D. With G = dE/dX' and h_s = G_s . o:
+since the erased direction is k = o / D. MGT erases none: o has passed its gate (see `tangent`), M = 1 - alpha beta and
+a = gamma beta. With G = dE/dX' and h_s = G_s . o:
 
     dE/dw_s = gamma h_s    dE/dv_s = beta h_s / D    dE/dbeta = sum_s h_s (v_s / D - q_s / D^2)
     dE/dq_s = -beta h_s / D^2 =: e_s                 y = M' e
     dE/do   = sum_s (a_s G_s + y_s X_s) + sum_s h_s beta (2 q_s / D^4 - v_s / D^3) o
     dE/dX   = M' G + y o + what comes through the maps and through c
-    dE/dM   = G X' + e (X o)'
+    dE/dM   = G X' + e (X o)'                             MGT: dE/dbeta = gamma h - alpha G X'
 
 The messages of a block stand between the two sweeps: `write_gradient` gives dE/do, `read_gradient` takes dE/dc, which
 is what came back through the messages, and carries dE/dX' to dE/dX.
@@ -26,8 +27,8 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from mdflash.kernels import njit
-from mdflash.potentials.geometric import passes
-from mdflash.potentials.geometric.maps import IDENTITY, PART, mix_gradient, mixing, sigmoid
+from mdflash.potentials.geometric import passes, tangent
+from mdflash.potentials.geometric.maps import FORGET, IDENTITY, PART, mix_gradient, mixing, sigmoid
 from mdflash.potentials.geometric.residual import RMS_EPSILON
 from mdflash.potentials.schnet.dense import multiply, panel_width
 from mdflash.potentials.schnet.simd import fma, lane, lanes, load, splat, sqrt, store, total
@@ -50,8 +51,13 @@ class Rule(NamedTuple):
     phi_back: int
     bias: int  # of the maps
     gate: int  # w of beta, then its bias
+    erase: int  # 1 where beta says how much of a direction is erased
     value: int  # V, n rows
-    numbers: int  # gamma, epsilon
+    numbers: int  # gamma, epsilon, alpha
+    project: int  # P of the gate on the message
+    project_back: int
+    project_bias: int
+    opened: int  # what that gate is in front of the first block, [types, H]
 
 
 class Streams(NamedTuple):
@@ -64,6 +70,7 @@ class Streams(NamedTuple):
         gradient: [n H] dE/dX; it may lie where the state behind the last block did.
         numbers: [1 + blocks][parts][fields][PART] what a bead has once, see `Places`; the first share is for the
             block whose gradient is at work.
+        opened: [blocks][H] the gate on the message, see `tangent`.
     """
 
     state: Floats
@@ -71,6 +78,7 @@ class Streams(NamedTuple):
     logits: Floats
     gradient: Floats
     numbers: Floats
+    opened: Floats
 
 
 class Places(NamedTuple):
@@ -123,6 +131,8 @@ def start(rule, data, table, types, type_, streams, rows, begin, end):
             i = first + b
             for k in range(n * n + 2 * n + 1):
                 numbers[to + k * PART + b] = data[table + k * types + type_[i]] if i < type_.shape[0] else 0.0
+    if rule.project >= 0:
+        tangent.start_gate(rule, data, types, type_, streams, rows, begin, end)
 
 
 @njit(cache=True, error_model="numpy")
@@ -181,6 +191,8 @@ def read(rule, data, streams, x0, block, rows, begin, end, c, c0):
             passes.normalise(c, c0, padded, rows, first, last, numbers, at.read_rms)
         if rule.value >= 0:
             _values(rule, data, c, c0, rows, first, last, numbers, at.v)
+    if rule.project >= 0:
+        tangent.open_gate(rule, data, streams, block, c, c0, rows, begin, end)
 
 
 @njit(cache=True, error_model="numpy")
@@ -217,19 +229,26 @@ def write(rule, data, streams, x0, block, rows, begin, end):
     x, o, o0 = streams.state, streams.message, block * padded * rows
     one = splat(load(data, 0), 1.0)
     gamma, epsilon = splat(one, data[rule.numbers]), splat(one, data[rule.numbers + 1])
+    alpha = splat(one, data[rule.numbers + 2])
+    if rule.project >= 0:
+        tangent.pass_message(rule, streams, block, rows, begin, end)
     for first in range(begin, end, PART):
         last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
-        if rule.gate >= 0:
+        if rule.erase:
             passes.squares(o, o0, padded, rows, first, last, numbers, at.inverse)
             passes.dots(n, x, x0, o, o0, padded, rows, first, last, numbers, at.along)
         for h in range(0, PART, lanes(data)):
             inverse = one
-            if rule.gate >= 0:
+            if rule.erase:
                 inverse = one / sqrt(fma(epsilon, epsilon, load(numbers, at.inverse + h)))
                 store(numbers, at.inverse + h, inverse)
             for s in range(n):
                 a = gamma * load(numbers, at.w + s * PART + h)
-                if rule.gate >= 0:
+                if rule.mixing == FORGET:
+                    beta = load(numbers, at.beta + h)
+                    a = a * beta
+                    store(numbers, at.mix + h, one - alpha * beta)
+                if rule.erase:
                     change = splat(one, 0.0) - _erased(rule, numbers, at, s, h) * inverse
                     if rule.value >= 0:
                         change = change + load(numbers, at.v + s * PART + h)
@@ -250,13 +269,15 @@ def write_gradient(rule, data, streams, x0, block, rows, begin, end, g_o, g_o0):
         to = _places(rule, rows, 0, first)
         if rule.wide > 0 or rule.gate >= 0:
             passes.dots(n, g, 0, o, o0, padded, rows, first, last, numbers, to.a)
-        if rule.gate >= 0:
+        if rule.erase:
             for h in range(0, PART, lanes(data)):
                 _delta_gradient(rule, numbers, at, to, h)
         if rule.wide > 0:
             for h in range(0, n * PART, lanes(data)):
                 store(numbers, to.w + h, gamma * load(numbers, to.a + h))
         passes.message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to)
+    if rule.project >= 0:
+        tangent.pass_gradient(rule, streams, block, rows, begin, end, g_o, g_o0)
 
 
 @njit(cache=True, error_model="numpy")
@@ -293,13 +314,19 @@ def read_gradient(rule, data, streams, x0, block, rows, begin, end, g_c, g_c0):
     `write_gradient`."""
     n, padded, numbers = rule.streams, rule.padded, streams.numbers
     g, o0 = streams.gradient, block * padded * rows
+    if rule.project >= 0:
+        tangent.gate_gradient(rule, data, streams, block, rows, begin, end, g_c, g_c0)
     for first in range(begin, end, PART):
         last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
         to = _places(rule, rows, 0, first)
-        if rule.gate >= 0:
-            _gate_gradient(rule, data, g_c, g_c0, rows, first, last, numbers, at, to)
         if rule.mixing != IDENTITY:
             passes.outer_dots(n, rule, streams, x0, rows, first, last, to)
+        if rule.mixing == FORGET:
+            for h in range(0, PART, lanes(data)):
+                kept = lane(data, rule.numbers) * load(numbers, to.a + h)
+                store(numbers, to.beta + h, kept - lane(data, rule.numbers + 2) * load(numbers, to.mix + h))
+        if rule.gate >= 0:
+            _gate_gradient(rule, data, g_c, g_c0, rows, first, last, numbers, at, to)
         if rule.norm:
             passes.dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to)
         for h in range(0, PART, lanes(data)):
@@ -356,7 +383,7 @@ def _number_gradients(rule, data, numbers, at, to, h):
         along = fma(g, load(numbers, at.z + (n + s) * PART + h), along)
         store(numbers, at.z + (n + s) * PART + h, g)
     if rule.mixing != IDENTITY:
-        if rule.gate >= 0:
+        if rule.erase:
             scale = load(numbers, at.beta + h) * load(numbers, at.inverse + h) * load(numbers, at.inverse + h)
             for s in range(n):
                 e = nothing - scale * load(numbers, to.a + s * PART + h)

@@ -30,7 +30,8 @@ from mdflash.potentials.schnet.simd import (
 PART: Final = 16
 """Beads whose numbers lie together; threads take whole multiples of it."""
 
-IDENTITY, PERMUTATION, SINKHORN = 0, 1, 2
+IDENTITY, PERMUTATION, SINKHORN, FORGET = 0, 1, 2, 3
+"""What streams are mixed by; the last is MGT's 1 - alpha beta, for one stream."""
 
 _ORDERS = [np.array(list(permutations(range(n)))) for n in range(1, MOST_PERMUTED + 1)]
 ORDER = np.concatenate([np.pad(o, ((0, 0), (0, MOST_PERMUTED - o.shape[1]))) for o in _ORDERS]).astype(np.int64)

@@ -10,15 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mdflash.errors import ForceFieldError
 from mdflash.potentials.geometric.backbone import ResidualStack
 from mdflash.potentials.geometric.combined import Geometric
 from mdflash.potentials.geometric.cpu import Rule
 from mdflash.potentials.geometric.deep_delta import DeepDelta
 from mdflash.potentials.geometric.delta import Gate, SoftDirection
 from mdflash.potentials.geometric.hyper_connections import HyperConnection, StreamMaps
-from mdflash.potentials.geometric.maps import IDENTITY, PERMUTATION, SINKHORN
-from mdflash.potentials.geometric.residual import BranchScale, Connection, Plain, PreNorm
+from mdflash.potentials.geometric.maps import FORGET, IDENTITY, PERMUTATION, SINKHORN
+from mdflash.potentials.geometric.residual import BranchScale, Connection, Plain
+from mdflash.potentials.geometric.transformer import ManifoldGeometric
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -34,27 +34,40 @@ class Flat(Protocol):
 
 
 def pack_rule(connection: Connection, features: int, data: Flat) -> Rule:
-    """One connection over `features` channels.
-
-    Raises:
-        ForceFieldError: the kernels do not know the rule.
-    """
-    if not isinstance(connection, (Plain, PreNorm, HyperConnection, DeepDelta, Geometric)):
-        raise ForceFieldError(f"the kernels do not know the residual rule '{type(connection).__name__}'")
+    """One connection over `features` channels."""
     rule = Rule(
         streams=1, features=features, padded=data.up(features), norm=int(not isinstance(connection, Plain)),
-        mixing=IDENTITY, iterations=0, logits=0, wide=0, phi=-1, phi_back=-1, bias=-1, gate=-1, value=-1, numbers=-1,
+        mixing=IDENTITY, iterations=0, logits=0, wide=0, phi=-1, phi_back=-1, bias=-1, gate=-1, erase=0, value=-1,
+        numbers=-1, project=-1, project_back=-1, project_bias=-1, opened=-1,
     )  # fmt: skip
-    epsilon = 1.0
+    epsilon, alpha = 1.0, 0.0
     if isinstance(connection, (HyperConnection, Geometric)):
         rule = _with_maps(rule, connection.maps, data)
     if isinstance(connection, (DeepDelta, Geometric)):
-        rule = rule._replace(gate=_gate(connection.gate, data))
+        rule = rule._replace(gate=_gate(connection.gate, data), erase=1)
         epsilon = _epsilon(connection.direction)
     if isinstance(connection, DeepDelta):
         value = _padded(_numpy(connection.value.weight), rule.padded)
         rule = rule._replace(streams=len(value), value=data.add(value))
-    return rule._replace(numbers=data.add(np.array([_gamma(connection.scale), epsilon])))
+    if isinstance(connection, ManifoldGeometric):
+        weight, alpha = _numpy(connection.project.weight), float(_numpy(connection.forget))
+        rule = rule._replace(
+            mixing=FORGET,
+            gate=_gate(connection.gate, data),
+            project=data.weights(weight.T),
+            project_back=data.weights(weight),
+            project_bias=data.add(_numpy(connection.project.bias)),
+        )
+    return rule._replace(numbers=data.add(np.array([_gamma(cast(BranchScale, connection.scale)), epsilon, alpha])))
+
+
+def opened_at_start(residual: ResidualStack, read: FloatArray, data: Flat) -> int:
+    """The gate on the first message, by bead type, from what the first block reads [types, H]; -1: there is none."""
+    first = residual.connections[0]
+    if not isinstance(first, ManifoldGeometric):
+        return -1
+    z = read @ _numpy(first.project.weight).T + _numpy(first.project.bias)
+    return data.add(_padded(1.0 / (1.0 + np.exp(-z)), data.up(z.shape[1])))
 
 
 def pack_merge(residual: ResidualStack, data: Flat) -> int:
@@ -92,7 +105,7 @@ def _start_numbers(connection: Connection, state: Tensor, c: Tensor) -> Tensor:
         mix = mix if mixed is None else mixed
     if isinstance(connection, DeepDelta):
         w, v = torch.zeros_like(w), connection.scale(connection.value(c))
-    if isinstance(connection, (DeepDelta, Geometric)):
+    if isinstance(connection, (DeepDelta, Geometric, ManifoldGeometric)):
         beta = connection.gate(c)[:, None]
     return torch.cat([w, v, mix.flatten(1), beta], dim=1)
 

@@ -156,7 +156,7 @@ def write(n, rule, streams, x0, o0, rows, first, last, at):
 @njit(inline="always")
 def _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to):
     x, g, o, numbers, padded = streams.state, streams.gradient, streams.message, streams.numbers, rule.padded
-    gated = rule.gate >= 0
+    gated = rule.erase > 0
     width, half = panel_width(x), lanes(x)
     stream = padded * rows
     for i in range(first, last):
@@ -267,7 +267,7 @@ def dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to):
 @njit(inline="always")
 def _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to):
     x, g, o, numbers, padded = streams.state, streams.gradient, streams.message, streams.numbers, rule.padded
-    mapped, gated, mixed = rule.wide > 0, rule.gate >= 0, rule.mixing != IDENTITY
+    mapped, gated, mixed = rule.wide > 0, rule.erase > 0, rule.mixing != IDENTITY
     width, half = panel_width(x), lanes(x)
     stream = padded * rows
     nothing = splat(load(x, x0), 0.0)

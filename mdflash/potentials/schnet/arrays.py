@@ -81,6 +81,7 @@ class Shape(NamedTuple):
     maps: int  # see `Rule.wide`
     numbers: int  # see `geometric.cpu.fields`
     start: int  # see `geometric.cpu.start`
+    opened: int  # 1 with a gate on the messages
 
 
 class Layer(NamedTuple):
@@ -112,6 +113,7 @@ class Work(NamedTuple):
     logits: Floats
     stream_gradient: Floats
     numbers: Floats
+    opened: Floats
     merged: Floats  # [H] what the output reads, before its norm
 
 
@@ -140,7 +142,7 @@ def shape_of(networks, system):
     s = networks.shape[networks.network[system]]
     return Shape(
         s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15], s[16],
-        s[17], s[18], s[19], s[20], s[21], s[22], s[23],
+        s[17], s[18], s[19], s[20], s[21], s[22], s[23], s[24],
     )  # fmt: skip
 
 
@@ -153,12 +155,15 @@ def layer_of(networks, index):
 @njit(cache=True)
 def rule_of(networks, index):
     t = networks.rules[index]
-    return Rule(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13])
+    return Rule(
+        t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16],
+        t[17], t[18],
+    )  # fmt: skip
 
 
 @njit(cache=True)
 def streams_of(work):
-    return Streams(work.state, work.message, work.logits, work.stream_gradient, work.numbers)
+    return Streams(work.state, work.message, work.logits, work.stream_gradient, work.numbers, work.opened)
 
 
 @njit(cache=True)
@@ -196,6 +201,7 @@ def make_work(networks, system, n):
         _aligned(rows * net.maps, like),
         state[net.blocks * joined :],  # (once the output has read the last state)
         _aligned((net.blocks + 1) * parts * PART * net.numbers, like),
+        _aligned(rows * net.features * net.blocks * net.opened, like),
         _aligned(rows * net.features if streams else 0, like),
     )
 

@@ -108,8 +108,6 @@ def _refuse_second_network(term: SchNetPotential, taken: Sequence[SchNetPotentia
 def _refuse_backbone(term: SchNetPotential) -> None:
     for network in term.networks:
         backbone = None if network is None else network.hyper.backbone
-        if backbone is not None and backbone.rule == "mgt":
-            raise ForceFieldError(f"the kernels do not know the backbone '{backbone.rule}'")
         if backbone is not None and backbone.streams > MOST_STREAMS:
             raise ForceFieldError(f"the kernels take up to {MOST_STREAMS} streams, its backbone has {backbone.streams}")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mdflash.potentials.geometric.backbone import ResidualStack
 from mdflash.potentials.geometric.cpu import Rule, fields
-from mdflash.potentials.geometric.pack import pack_merge, pack_rule, start_state
+from mdflash.potentials.geometric.pack import opened_at_start, pack_merge, pack_rule, start_state
 from mdflash.potentials.geometric.residual import Connection
 from mdflash.potentials.schnet.arrays import Layer, Networks, Shape
 from mdflash.potentials.schnet.dense import CODES, PANEL_BYTES
@@ -191,7 +191,16 @@ def _pack_one(model: SchNet, tables: FilterTables, parts: _Parts, layers: list[L
     )
 
 
-_NO_BACKBONE = {"rules": -1, "streams": 1, "merge": -1, "merge_norm": 0, "maps": 0, "numbers": 0, "start": -1}
+_NO_BACKBONE = {
+    "rules": -1,
+    "streams": 1,
+    "merge": -1,
+    "merge_norm": 0,
+    "maps": 0,
+    "numbers": 0,
+    "start": -1,
+    "opened": 0,
+}
 
 
 def _pack_backbone(
@@ -204,6 +213,7 @@ def _pack_backbone(
     state, read, numbers = start_state(residual, embedding)
     first = len(rules)
     own = [pack_rule(c, features, data) for c in cast(list[Connection], list(residual.connections))]
+    own[0] = own[0]._replace(opened=opened_at_start(residual, read, data))
     rules += own
     padded = np.pad(state, ((0, 0), (0, 0), (0, data.up(features) - features)))
     shape = {
@@ -214,6 +224,7 @@ def _pack_backbone(
         "maps": own[0].wide,
         "numbers": fields(own[0]),
         "start": data.add(numbers.T),
+        "opened": int(own[0].project >= 0),
     }
     return padded.reshape(types, -1), read, shape
 
