@@ -27,6 +27,7 @@ from mdflash.potentials.priors.pack import pack
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables, tabulate
+from mdflash.potentials.schnet.triton.joined import JoinedSchNet
 from mdflash.potentials.schnet.triton.network import TILES, DeviceSchNet, NearList, Precision, Tiles, why_not
 from mdflash.state import Layout
 
@@ -179,7 +180,8 @@ class DeviceForces:
         table = None if tables is None else tables[id(group.model)]
         if table is not None and precision == "mixed16" and table.intervals < LINEAR_INTERVALS:
             table = tabulate(group.model, LINEAR_INTERVALS)
-        return DeviceSchNet(group.model, table, torch.cat(types), first, precision, self.device, tiles)
+        kind = DeviceSchNet if group.model.residual is None else JoinedSchNet
+        return kind(group.model, table, torch.cat(types), first, precision, self.device, tiles)
 
     def _allocate(self, layout: Layout) -> None:
         n, r = layout.n_beads, layout.n_replicas

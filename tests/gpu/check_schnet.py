@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mdflash.errors import InputError
+from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.schnet.network import ACTIVATIONS, Hyperparameters
 from mdflash.potentials.schnet.tables import Sample, sample_forces, tabulate
 from mdflash.state import Layout
@@ -22,6 +23,14 @@ VARIANTS = {
     "lower": replace(SMALL, lower=1.0, basis_lower=0.5, filter_cutoff=7.0),
     "bare-basis": replace(SMALL, basis_envelope="none", features=20, filters=5),
 } | {name: replace(SMALL, activation=name, blocks=1) for name in sorted(ACTIVATIONS)}
+BACKBONES = {
+    "plain": Backbone(rule="plain"),
+    "prenorm": Backbone(rule="prenorm"),
+    "hyper": Backbone(rule="hyper", streams=3),
+    "delta": Backbone(rule="delta", streams=2),
+    "geometric": Backbone(rule="geometric", streams=2, mixing="sinkhorn", tied=True, accumulate=True),
+    "mgt": Backbone(rule="mgt"),
+}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -64,6 +73,21 @@ def test_precisions(precision: str, exact: bool, bar: float) -> None:
         reference(layout, potential, x),
     )
     assert energy < bar and forces < bar
+
+
+@pytest.mark.parametrize("rule", BACKBONES)
+def test_backbones(rule: str) -> None:
+    """Every residual rule, streams and tied blocks among them; features that fill no tile."""
+    rng = np.random.default_rng([29, *rule.encode()])
+    layout = layout_of((6,), (2,))
+    model = network(replace(SMALL, blocks=3, backbone=BACKBONES[rule]))
+    potential = schnet([model], layout, rng)
+    x = walks(layout, rng)
+    energy, forces = errors(on_device(layout, [potential], x, None), reference(layout, potential, x))
+    assert energy < 1e-9 and forces < 1e-9
+    tables = tables_of(potential, 2048)
+    energy, forces = errors(on_device(layout, [potential], x, tables, "fp32"), reference(layout, potential, x))
+    assert energy < 1e-5 and forces < 3e-5
 
 
 def test_systems_with_different_networks_or_none_in_a_box() -> None:

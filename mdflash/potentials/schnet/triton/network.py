@@ -7,7 +7,7 @@ output network. Work arrays are allocated once; nothing returns to the host.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from mdflash.potentials.schnet.triton import dense, filters, message
 from mdflash.potentials.schnet.triton.activation import ACTIVATION_CODES
 
 Precision = Literal["fp64", "fp32", "mixed16"]
+Part = TypeVar("Part")
 LARGEST = 1024
 """Features, filters, basis functions or output widths that the kernels' tiles can hold."""
 
@@ -73,8 +74,6 @@ def why_not(model: SchNet, exact: bool) -> str | None:
     widest = max(hyper.features, hyper.filters, hyper.basis_size, *hyper.filter_hidden, *hyper.output, 0)
     if widest > LARGEST:
         return f"a layer of the network is {widest} wide, the GPU kernels hold {LARGEST}"
-    if hyper.backbone is not None:
-        return f"the GPU kernels do not know the backbone '{hyper.backbone.rule}'"
     if exact and "quintic" in (hyper.basis_envelope, hyper.filter_envelope):
         return "filters: exact knows no quintic envelope; filters: table does"
     if exact and len(hyper.filter_hidden) != 1:
@@ -146,7 +145,7 @@ class DeviceSchNet:
         self.H, self.F = _up(hyper.features), _up(hyper.filters)
         self._exact = tables is None
         self.channels = self.F if tables is None else self._slice(tables)
-        blocks = [self._block(b) for b in model.blocks]
+        blocks = self._at_each_depth([self._block(b) for b in model.blocks])
         self._input = [b[0] for b in blocks]
         self._update = [b[1:] for b in blocks]
         self._output = [self._layer(layer) for layer in list(model.output)[:-1]]
@@ -155,12 +154,16 @@ class DeviceSchNet:
         self._last = self._put(_pad(last.weight.detach()[0].double(), self._widths[-1]))
         self._last_bias = self._put(torch.zeros(1) if last.bias is None else last.bias.detach())
         if tables is None:
-            self._filters = [self._filter_weights(model, b) for b in range(hyper.blocks)]
+            self._filters = self._at_each_depth([self._filter_weights(model, b) for b in range(len(model.blocks))])
         else:
             self._step = tables.cutoff / tables.intervals
             self._intervals = tables.intervals
-            self._tables = [self._table(torch.from_numpy(rows)) for rows in tables.rows]
+            self._tables = self._at_each_depth([self._table(torch.from_numpy(rows)) for rows in tables.rows])
         self._allocate(model, types)
+
+    def _at_each_depth(self, own: list[Part]) -> list[Part]:
+        """Parts of the blocks; tied ones share theirs."""
+        return [own[depth % len(own)] for depth in range(self.hyper.blocks)]
 
     def _slice(self, tables: FilterTables) -> int:
         if self.tiles.channels is not None:
@@ -226,8 +229,8 @@ class DeviceSchNet:
         self._x0 = self._put(_pad(embedding, len(embedding), self.H)[rows])
         first = embedding @ start.input.weight.detach().double().T
         self._h = [self._put(_pad(first, len(first), self.F)[rows], self._stored)]
-        self._h += [new(self.F, self._stored) for _ in model.blocks[1:]]
-        self._z = [new(self.H) for _ in model.blocks]
+        self._h += [new(self.F, self._stored) for _ in range(1, model.hyper.blocks)]
+        self._z = [new(self.H) for _ in range(model.hyper.blocks)]
         self._outputs = [new(width) for width in self._widths[1:]]
         self._x, self._message, self._gh = new(self.H), new(self.F), new(self.F)
         self._gx, self._gt, self._ga = new(self.H), new(self.H), new(self.F)
