@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,12 +18,13 @@ from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.build import build_potential
+from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.priors.pack import pack
 from mdflash.propagate.compiled import CompiledPropagator
 from mdflash.propagate.cuda import CudaPropagator
 from mdflash.propagate.plain import PlainPropagator
 from mdflash.state import Layout, State
-from tests.gpu.batches import DEVICE, TILES, layout_of, network, schnet, tables_of, walks
+from tests.gpu.batches import DEVICE, SMALL, TILES, layout_of, network, schnet, tables_of, walks
 from tests.helpers import go_helix, helix, toy, volume_term
 
 SCHEMES: list[Integrator] = [
@@ -111,12 +114,13 @@ def test_priors_under_every_integrator(integrator: Integrator, remove_com: bool)
 
 
 def test_network_and_priors_over_two_systems() -> None:
-    """A full Langevin run against the plain loop with the torch reference."""
+    """A full Langevin run against the plain loop with the torch reference; one network has a backbone."""
     helix_system, forcefield = go_helix(7)
     other, other_field = go_helix(5, "short")
     layout = Layout((helix_system, other), (1, 2))
     rng = np.random.default_rng(43)
-    net = schnet([network(seed=3), network(seed=4)], layout, rng)
+    joined = replace(SMALL, backbone=Backbone(rule="geometric", streams=2))
+    net = schnet([network(seed=3), network(joined, seed=4)], layout, rng)
     terms = [net, *build_potential([forcefield, other_field], layout).terms]
     x = torch.from_numpy(np.concatenate([helix(7), helix(5), helix(5) + 9.0]) + 0.1 * rng.normal(size=(17, 3)))
     common = (LangevinMiddle(0.004, 1.0), 7, 1.0, False, None)
