@@ -25,6 +25,7 @@ RULES: dict[str, dict[str, Any]] = {
     "geometric": {"rule": "geometric", "streams": 4},
     "geometric-sinkhorn": {"rule": "geometric", "streams": 4, "mixing": "sinkhorn", "sinkhorn_iterations": 5},
     "geometric-identity": {"rule": "geometric", "streams": 3, "mixing": "identity"},
+    "mgt": {"rule": "mgt"},
 }
 
 
@@ -78,6 +79,7 @@ def test_forward_and_gradients(name: str, dtype: Any, limit: float) -> None:
         logits=np.zeros(max(rule.wide, 1) * rows, dtype),
         gradient=panels(g_behind),
         numbers=np.full(2 * (rows // cpu.PART + 1) * cpu.PART * cpu.fields(rule), np.nan, dtype),
+        opened=np.full(rule.padded * rows, np.nan, dtype),
     )
     c, g_o, g_c = np.empty(rule.padded * rows, dtype), np.empty(rule.padded * rows, dtype), panels(g_heard)
     for begin, end in ((0, 16), (16, 24)):
