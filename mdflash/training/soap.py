@@ -2,8 +2,8 @@
 
 For a matrix of weights with gradient G [A, B], running means of G Gᵀ and Gᵀ G have eigenvectors Q_L and Q_R. Adam's
 second moment is kept for the gradient as they see it, Q_Lᵀ G Q_R, where its components are nearly uncorrelated, so that
-a step is the right size in soft directions as well as in stiff ones. Weights that are no matrix, or a side that is
-longer than `LARGEST`, are left to Adam.
+a step is the right size in soft directions as well as in stiff ones. A side that is longer than `LARGEST` keeps its own
+axes; weights that are no matrix are left to Adam.
 """
 
 from __future__ import annotations

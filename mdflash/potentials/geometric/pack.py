@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from mdflash.potentials.geometric.backbone import ResidualStack
@@ -67,7 +68,7 @@ def opened_at_start(residual: ResidualStack, read: FloatArray, data: Flat) -> in
     if not isinstance(first, ManifoldGeometric):
         return -1
     z = read @ _numpy(first.project.weight).T + _numpy(first.project.bias)
-    return data.add(_padded(1.0 / (1.0 + np.exp(-z)), data.up(z.shape[1])))
+    return data.add(_padded(expit(z), data.up(z.shape[1])))
 
 
 def pack_merge(residual: ResidualStack, data: Flat) -> int:

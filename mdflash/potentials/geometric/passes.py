@@ -156,7 +156,7 @@ def write(n, rule, streams, x0, o0, rows, first, last, at):
 @njit(inline="always")
 def _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to):
     x, g, o, numbers, padded = streams.state, streams.gradient, streams.message, streams.numbers, rule.padded
-    gated = rule.erase > 0
+    erases = rule.erase > 0
     width, half = panel_width(x), lanes(x)
     stream = padded * rows
     for i in range(first, last):
@@ -167,7 +167,7 @@ def _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at
                 own = lane(numbers, at.a + b) * load(g, row + h)
                 for s in range(1, n):
                     own = fma(lane(numbers, at.a + s * PART + b), load(g, s * stream + row + h), own)
-                if gated:
+                if erases:
                     own = fma(lane(numbers, to.inverse + b), load(o, o0 + row + h), own)
                     for k in range(n):
                         own = fma(lane(numbers, to.along + k * PART + b), load(x, x0 + k * stream + row + h), own)
@@ -267,7 +267,7 @@ def dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to):
 @njit(inline="always")
 def _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to):
     x, g, o, numbers, padded = streams.state, streams.gradient, streams.message, streams.numbers, rule.padded
-    mapped, gated, mixed = rule.wide > 0, rule.erase > 0, rule.mixing != IDENTITY
+    mapped, erases, mixed = rule.wide > 0, rule.erase > 0, rule.mixing != IDENTITY
     width, half = panel_width(x), lanes(x)
     stream = padded * rows
     nothing = splat(load(x, x0), 0.0)
@@ -286,7 +286,7 @@ def _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, 
                     gx = lane(numbers, at.r + k * PART + b) * gu
                     if mapped:
                         gx = fma(lane(numbers, to.state_rms + b), load(x, x0 + k * stream + row + h), gx)
-                    if gated:
+                    if erases:
                         gx = fma(lane(numbers, to.along + k * PART + b), load(o, o0 + row + h), gx)
                     if not mixed:
                         gx = gx + load(own, k * half)
