@@ -1,10 +1,11 @@
 """Forces of a SchNet on batches of frames, and the gradient of the force-matching loss by its weights.
 
-With the residual r = F - F* of n components, the loss is L = |r|^2 / n. Since F = -dE/dx,
+With the residual r = F - F* of n components, the loss is L = r . M r / n; M is 1 unless a molecule has a metric
+(`torsions`). Since F = -dE/dx,
 
-    dL/dweights = -(2 / n) d/dweights [ r . dE/dx ]
+    dL/dweights = -(2 / n) d/dweights [ M r . dE/dx ]
 
-and r . dE/dx is the change of the energy along the displacement r: `FlashForces` carries features and their changes
+and M r . dE/dx is the change of the energy along the displacement M r: `FlashForces` carries features and their changes
 through the network together, and differentiates the change of the energy once. Filters come from a table that is made
 once a step (see `convolution`). `PlainForces` is the plain way: the network as it stands, and autograd twice.
 """
@@ -39,10 +40,16 @@ class Topology:
     Attributes:
         types: [N] row of each bead in the embedding.
         pairs: beads that exchange messages where they are nearer than the cutoff.
+        metric: M r of the loss, from positions and residuals r [M, N, 3]; None: r.
     """
 
     types: Tensor
     pairs: Pairs
+    metric: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def weigh(self, batch: Batch, residual: Tensor) -> Tensor:
+        """M r of a batch."""
+        return residual if self.metric is None else self.metric(batch.positions, residual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +74,7 @@ class Forces(Protocol):
         """Forces [M, N, 3] at positions [M, N, 3]."""
 
     def backward(self, batches: Sequence[Batch], components: int) -> float:
-        """Add the gradient of |F - F*|^2 / `components` to the weights' .grad; returns |F - F*|^2, the sum."""
+        """Add the gradient of r . M r / `components` to the weights' .grad; returns |r|^2, the sum."""
 
 
 class PlainForces:
@@ -96,9 +103,10 @@ class PlainForces:
     def backward(self, batches: Sequence[Batch], components: int) -> float:
         total = 0.0
         for batch in batches:
-            squares = (self._forces(batch.molecule, batch.positions, True) - batch.forces).square().sum()
-            (squares / components).backward()  # type: ignore[no-untyped-call]
-            total += float(squares.detach())
+            residual = self._forces(batch.molecule, batch.positions, True) - batch.forces
+            weighed = self.topologies[batch.molecule].weigh(batch, residual)
+            ((residual * weighed).sum() / components).backward()  # type: ignore[no-untyped-call]
+            total += float(residual.detach().square().sum())
         return total
 
 
@@ -145,8 +153,9 @@ class FlashForces:
             forces, d, unit = self._forces(batch.molecule, batch.positions, constant)
             residual = forces - batch.forces
             total += float(residual.square().sum())
-            pairs = self.topologies[batch.molecule].pairs
-            dd = (unit * (residual[:, pairs.second] - residual[:, pairs.first])).sum(dim=-1)  # [M, P]
+            topology = self.topologies[batch.molecule]
+            pairs, along = topology.pairs, topology.weigh(batch, residual)
+            dd = (unit * (along[:, pairs.second] - along[:, pairs.first])).sum(dim=-1)  # [M, P]
             change = change + self._change(batch.molecule, tables, d, dd)
         (-2.0 / components * change).backward()  # type: ignore[no-untyped-call]
         return total

@@ -178,6 +178,11 @@ class Optimization(Section):
         default="adam",
         description="adam | soap (Adam in the eigenbasis of the gradients; takes a larger learning rate)",
     )
+    torsion_weight: Annotated[float, Field(ge=0, strict=False)] = Field(
+        default=0.0,
+        description="of residuals along rotations about bonds, against a force component's; 0: plain squares",
+        examples=[20],
+    )
     learning_rate: Positive = Field(default=1e-3, description="the largest", examples=[1e-3])
     schedule: Literal["cosine", "plateau", "constant"] = Field(
         default="cosine", description="cosine (to a hundredth) | plateau (halved when validation stalls) | constant"
@@ -235,6 +240,8 @@ class Recipe(Section):
         said = self.model_dump(mode="json", exclude={"folder": True, "data": {"dataset"}, "priors": {"forcefield"}})
         if self.backbone is None:
             del said["backbone"]  # such a training may have begun before there were backbones
+        if self.training.torsion_weight == 0:
+            del said["training"]["torsion_weight"]  # nor weights
         return said
 
 

@@ -30,6 +30,7 @@ from mdflash.training.frames import TrainingData, load_frames, prior_forces
 from mdflash.training.plots import plot_priors
 from mdflash.training.priors import Samples, fit_priors
 from mdflash.training.recipe import Recipe
+from mdflash.training.torsions import TorsionMetric
 from mdflash.training.trainer import FrameSet, Trainer
 
 NETWORK = "schnet"
@@ -121,7 +122,9 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
         allowed[tuple(network_exclusions(empty, system).T)] = False
         pairs = Pairs(*(torch.from_numpy(side).to(settings.device) for side in np.nonzero(allowed)))
         types = torch.from_numpy(network_types(ff, empty, system)).to(settings.device)
-        topologies.append(Topology(types, pairs))
+        weight = settings.torsion_weight
+        metric = TorsionMetric(system, weight, settings.device) if weight else None
+        topologies.append(Topology(types, pairs, metric))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = SchNet(hyper)

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from mdflash.potentials.geometric.backbone import Backbone
-from mdflash.potentials.schnet.network import Hyperparameters, SchNet
-from mdflash.training.convolution import Pairs
-from mdflash.training.forces import Batch, FlashForces, PlainForces, Topology
+from mdflash.potentials.schnet.network import SchNet
+from mdflash.training.forces import FlashForces, PlainForces, Topology
+from tests.training.networks import loss_gradient, small_network
 
-SIZES = (5, 9)
 BACKBONES: tuple[dict[str, object], ...] = (
     {"rule": "plain"},
     {"rule": "prenorm", "tied": True},
@@ -22,29 +21,8 @@ BACKBONES: tuple[dict[str, object], ...] = (
 )
 
 
-def _setup(seed: int, **hyper: object) -> tuple[SchNet, list[Topology], list[Batch]]:
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    sizes: dict[str, object] = {"cutoff": 7.0, "features": 24, "filters": 20, "blocks": 3, "basis_size": 12}
-    sizes |= {"filter_hidden": (16,), "output": (24, 8), "output_bias": True}
-    model = SchNet(Hyperparameters(types=4, **(sizes | hyper))).double()  # type: ignore[arg-type]
-    topologies, batches = [], []
-    for k, n in enumerate(SIZES):
-        first, second = torch.triu_indices(n, n, 1 + k)  # the second molecule excludes its bonds
-        topologies.append(Topology(torch.arange(n) % 4, Pairs(first, second)))
-        x = 3.0 * torch.randn(11 + k, n, 3, generator=generator, dtype=torch.float64)
-        batches.append(Batch(k, x, 5.0 * torch.randn(x.shape, generator=generator, dtype=torch.float64)))
-    return model, topologies, batches
-
-
 def _fast(model: SchNet, topologies: list[Topology]) -> FlashForces:
     return FlashForces(model, topologies, 0.0, 30.0)
-
-
-def _gradient(model: SchNet) -> torch.Tensor:
-    return torch.cat(
-        [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()]
-    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +35,7 @@ def _gradient(model: SchNet) -> torch.Tensor:
     ],
 )
 def test_forces_and_gradients_agree(hyper: dict[str, object]) -> None:
-    model, topologies, batches = _setup(7, **hyper)
+    model, topologies, batches = small_network(7, **hyper)
     plain, fast = PlainForces(model, topologies), _fast(model, topologies)
     components = sum(b.forces.numel() for b in batches)
     for batch in batches:
@@ -67,7 +45,7 @@ def test_forces_and_gradients_agree(hyper: dict[str, object]) -> None:
     for forces in (plain, fast):
         model.zero_grad()
         squares = forces.backward(batches, components)
-        found.append((squares, _gradient(model)))
+        found.append((squares, loss_gradient(model)))
     (a, expected), (b, gradient) = found
     assert b == pytest.approx(a, rel=1e-5)
     assert (gradient - expected).norm() < 1e-3 * expected.norm()
@@ -80,7 +58,7 @@ def test_forces_and_gradients_agree(hyper: dict[str, object]) -> None:
 
 
 def test_error_of_the_tables_falls_with_their_spacing(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, topologies, batches = _setup(3)
+    model, topologies, batches = small_network(3)
     exact = PlainForces(model, topologies).predict(0, batches[0].positions)
     errors = []
     for spacing in (0.04, 0.02, 0.01):
@@ -92,7 +70,7 @@ def test_error_of_the_tables_falls_with_their_spacing(monkeypatch: pytest.Monkey
 
 def test_gradient_is_that_of_the_loss() -> None:
     """Against a finite difference of the loss of the compiled forces themselves."""
-    model, topologies, batches = _setup(11)
+    model, topologies, batches = small_network(11)
     fast = _fast(model, topologies)
     components = sum(b.forces.numel() for b in batches)
 
@@ -103,7 +81,7 @@ def test_gradient_is_that_of_the_loss() -> None:
 
     model.zero_grad()
     fast.backward(batches, components)
-    gradient = _gradient(model)
+    gradient = loss_gradient(model)
     direction = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     step = 1e-5
     values = []
@@ -123,7 +101,7 @@ def test_gradient_is_that_of_the_loss() -> None:
 
 
 def test_a_frame_gives_the_same_forces_in_any_batch() -> None:
-    model, topologies, batches = _setup(5)
+    model, topologies, batches = small_network(5)
     fast, x = _fast(model, topologies), batches[1].positions
     alone = torch.cat([fast.predict(1, x[k : k + 1]) for k in range(len(x))])
     torch.testing.assert_close(fast.predict(1, x), alone, rtol=1e-12, atol=1e-12)
