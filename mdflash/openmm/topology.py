@@ -91,9 +91,16 @@ def find_molecule(ff: ForceField, topology: Any, replicas: int, particles: Seque
             "see mdflash.openmm.make_topology(system, copies)"
         )
     for own, _ in ff.systems:
-        theirs = [(own.residue_names[r], b) for r, b in zip(own.residue_index, own.bead_names, strict=True)]
-        if labels[:n] == theirs:
+        if labels[:n] == _labels(own):
             return own
+    one_molecule = any(term.keyed_by == "beads" for term in ff.terms)
+    for own, _ in ff.systems:
+        copies = n // own.n_beads
+        if one_molecule and labels[:n] == _labels(own) * copies:
+            raise InputError(
+                f"the topology holds {copies * replicas} copies of {own.name} ({own.n_beads} beads), found "
+                f"replicas={replicas}; write replicas={copies * replicas} for copies that do not feel each other"
+            )
     reason = "and it has no mapping"
     if ff.mapping != "none":
         try:
@@ -110,6 +117,10 @@ def find_molecule(ff: ForceField, topology: Any, replicas: int, particles: Seque
         f"({known or 'it brings none'}), {reason}. Pass the System itself, or a topology made by "
         "mdflash.openmm.make_topology(system)"
     )
+
+
+def _labels(system: System) -> list[tuple[str, str]]:
+    return [(system.residue_names[r], b) for r, b in zip(system.residue_index, system.bead_names, strict=True)]
 
 
 def _structure(topology: Any, atoms: Sequence[Any]) -> Structure:

@@ -264,6 +264,8 @@ def test_wrong_arguments(go: ForceField, chignolin: System, tmp_path: Path) -> N
         mdflash_force("go-chignolin", topology, device="tpu")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="does not hold 3 copies"):
         mdflash_force("go-chignolin", topology, replicas=3)
+    with pytest.raises(InputError, match=r"holds 4 copies of chignolin .* write replicas=4"):
+        mdflash_force("go-chignolin", make_topology(chignolin, 4), replicas=2)
     with pytest.raises(InputError, match="5 particles for 1 x chignolin"):
         mdflash_force("go-chignolin", chignolin, range(5))
     with pytest.raises(ForceFieldError, match="no-such-folder"):
