@@ -15,20 +15,21 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import triton
-from gpu_systems import excluded_volume, homeodomain_like
+from gpu_systems import PUBLISHED, excluded_volume, synthetic
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from mdflash.integrators.langevin import LangevinBAOAB
 from mdflash.potentials.build import build_potential
+from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.schnet.tables import tabulate
 from mdflash.potentials.schnet.triton.network import Precision, Tiles
 from mdflash.propagate import device
@@ -40,6 +41,16 @@ TYPES = {
 }  # fmt: skip
 COUNTED = ("LDG", "LDG.128", "LDG.64", "STG", "LDS", "STS", "LDL", "STL", "BAR", "SHFL", "FFMA", "DFMA", "MUFU", "HMMA",
            "HGMMA", "DMMA")  # fmt: skip
+
+BACKBONES = (
+    Backbone(rule="mgt"), Backbone(rule="delta", streams=4), Backbone(rule="hyper", streams=4),
+    Backbone(rule="geometric"), Backbone(rule="geometric", streams=4),
+)  # fmt: skip
+RECORDED: tuple[tuple[Precision, bool, tuple[Backbone | None, ...]], ...] = (
+    ("fp32", False, (None, *BACKBONES)), ("mixed16", False, (None,)), ("fp32", True, (None,)),
+    ("fp64", False, (None, *BACKBONES)),
+)  # fmt: skip
+"""Precision, whether filters are exact, and how blocks are joined."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +69,9 @@ class Launch:
         return str(self.kernel.__name__)
 
 
-def record(precision: Precision, exact: bool, boxes: bool) -> list[Launch]:
+def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | None) -> list[Launch]:
     """The kernels of a step of the published CGSchNet size with all its priors and one that needs a list."""
-    layout, terms, network, positions = homeodomain_like(replicas=2)
+    layout, terms, network, positions = synthetic(269, replace(PUBLISHED, backbone=backbone), replicas=2)
     terms = [*terms, *build_potential([excluded_volume()], layout).terms]
     device.BOXES_FROM = 1 if boxes else 10**9
     tables = None if exact else {id(network): tabulate(network, 1024)}
@@ -163,8 +174,10 @@ def main() -> None:
     options = parser.parse_args()
     np.random.seed(0)
     rows, done = [], set()
-    for precision, exact in (("fp32", False), ("mixed16", False), ("fp32", True), ("fp64", False)):
-        launches = [launch for boxes in (False, True) for launch in record(precision, exact, boxes)]  # type: ignore[arg-type]
+    for precision, exact, backbones in RECORDED:
+        launches = record(precision, exact, True, None)
+        for backbone in backbones:
+            launches += record(precision, exact, False, backbone)
         for launch in launches:
             for target in options.targets:
                 if (launch, target) in done:

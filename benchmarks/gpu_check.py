@@ -10,6 +10,7 @@
     bench     steps/s, ns/day, neighbours, edges, peak memory of the standard systems, and of plain torch
     large     1,000 to 100,000 beads: cost per bead, and building lists by all pairs and by boxes
     kernels   time by kernel
+    backbones steps/s with networks whose blocks are joined by every residual rule
     checks    every kernel and whole small runs against the reference (tests/gpu/check_*.py)
     tune      other shapes of tiles; only where asked for
 
@@ -46,8 +47,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 LIMITS = {
-    "machine": 60, "graphs": 90, "errors": 90, "run": 100, "bench": 140, "large": 60, "kernels": 40, "checks": 300,
-    "tune": 300,
+    "machine": 60, "graphs": 90, "errors": 90, "run": 100, "bench": 140, "large": 60, "kernels": 40, "backbones": 60,
+    "checks": 300, "tune": 300,
 }  # fmt: skip
 """Seconds that a section may take."""
 ALWAYS = tuple(name for name in LIMITS if name != "tune")

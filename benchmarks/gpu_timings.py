@@ -1,4 +1,4 @@
-"""Sections of `gpu_check.py` that measure speed: the standard set, large systems, kernels, tiles."""
+"""Sections of `gpu_check.py` that measure speed: the standard set, backbones, large systems, kernels, tiles."""
 
 from __future__ import annotations
 
@@ -114,6 +114,36 @@ def plain_torch(case: Case) -> None:
     rate, _ = measured(evaluate, OPTIONS.seconds)
     NOTES.row(True, f"plain torch, fp32, {case.layout.n_replicas} replicas: {rate:.1f} evaluations/s",
               system="plain torch", replicas=case.layout.n_replicas, evaluations_per_s=rate)  # fmt: skip
+
+
+# --- backbones
+
+RULES: dict[str, dict[str, Any]] = {
+    "plain": {"rule": "plain", "branch_scale": "one"}, "prenorm": {"rule": "prenorm"}, "mgt": {"rule": "mgt"},
+    "delta": {"rule": "delta"}, "delta, 4 streams": {"rule": "delta", "streams": 4},
+    "hyper, 4 streams": {"rule": "hyper", "streams": 4}, "geometric, 4 streams": {"rule": "geometric", "streams": 4},
+}  # fmt: skip
+
+
+def backbones() -> None:
+    """Steps of the folded protein with networks of random weights, their blocks joined by every rule."""
+    case = SYSTEMS.one("folded").times(1 if OPTIONS.interpret else 16)
+    for name, options in RULES.items():
+        NOTES.attempt(name, lambda n=name, o=options: benchmark(n, joined(case, o), "fp32"))  # type: ignore[misc]
+
+
+def joined(case: Case, options: dict[str, Any]) -> Case:
+    """The case with another network: random weights, the blocks joined by that rule."""
+    from gpu_systems import random_network
+
+    from mdflash.potentials.geometric.backbone import Backbone
+    from mdflash.potentials.schnet.potential import SchNetPotential
+
+    network = random_network(replace(case.network.hyper, backbone=Backbone(**options)))
+    own = next(t for t in case.terms if isinstance(t, SchNetPotential))
+    others = [t for t in case.terms if t is not own]
+    term = SchNetPotential(own.name, [network], [t.numpy() for t in own.types], own.excluded)
+    return replace(case, terms=[term, *others], network=network)
 
 
 # --- large

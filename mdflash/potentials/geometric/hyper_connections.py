@@ -50,8 +50,12 @@ class StreamMaps(nn.Module):
 
     def of(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """[B, n, H] -> read [B, n], write [B, n], mix [B, n, n] or None for the identity."""
+        return self.from_products(self.phi(rms_norm(state.flatten(1))))
+
+    def from_products(self, products: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same from phi v [B, logits]."""
         scale = torch.cat([a.expand(size) for a, size in zip(self.scale, self._sizes, strict=True)])
-        p, q, r = torch.split(scale * self.phi(rms_norm(state.flatten(1))) + self.bias, self._sizes, dim=-1)
+        p, q, r = torch.split(scale * products + self.bias, self._sizes, dim=-1)
         mix = None
         if self.mixing == "permutation":
             mix = permutation_mixing(r, self.permutations.to(r))

@@ -1,11 +1,11 @@
 """A SchNet whose blocks are joined by a residual rule, on the device.
 
-What a bead does with its own features (norms, maps, mixing, erasing) is the rule's own torch code, differentiated by
-autograd; what it hears from its neighbours are the kernels, as one function of autograd for each block. Blocks follow
-each other, so their gradients come back in reverse order, as the kernels need them. A CUDA graph holds both, which
-leaves the launches to the device; what autograd keeps between the sweeps stays in the graph's memory.
+What a bead does with its own features (norms, maps, mixing, erasing) are the kernels of `geometric.fused`, what it
+hears from its neighbours are those of `network`, as one function of autograd for each block. Blocks follow each other,
+so their gradients come back in reverse order, as the kernels need them. A CUDA graph holds all, which leaves the
+launches to the device; what autograd keeps between the sweeps stays in the graph's memory.
 
-The products of the rules' maps are cuBLAS's: the last bits of a replica may depend on the batch.
+The product of MGT's gate on messages is cuBLAS's: there the last bits of a replica may depend on the batch.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import copy
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mdflash.potentials.geometric.backbone import ResidualStack
+from mdflash.potentials.geometric.fused import fused
+from mdflash.potentials.geometric.residual import Connection
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.triton import dense
 from mdflash.potentials.schnet.triton.network import DeviceSchNet, NearList
@@ -29,6 +31,7 @@ class JoinedSchNet(DeviceSchNet):
     def _allocate(self, model: SchNet, types: Tensor) -> None:
         super()._allocate(model, types)
         stack = copy.deepcopy(cast(ResidualStack, model.residual)).requires_grad_(False)
+        stack.connections = nn.ModuleList(fused(cast(Connection, rule)) for rule in stack.connections)
         self._residual = stack.to(self._device, self.dtype)
         self._width = model.hyper.features
         self._start = self._x0[:, : self._width].contiguous().requires_grad_()

@@ -1,0 +1,61 @@
+"""Residual rules over the kernels of the device, against the rules in plain torch: states and their gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from mdflash.potentials.geometric.backbone import Backbone
+from mdflash.potentials.geometric.fused import fused
+from tests.gpu.batches import DEVICE
+
+FEATURES = 20
+"""No power of two, and more than a tile of `maps` is deep with two streams."""
+RULES = {
+    "plain": Backbone(rule="plain", branch_scale="one"),
+    "prenorm": Backbone(rule="prenorm"),
+    "hyper-1": Backbone(rule="hyper"),
+    "hyper-3": Backbone(rule="hyper", streams=3),
+    "hyper-identity": Backbone(rule="hyper", streams=2, mixing="identity"),
+    "delta-1": Backbone(rule="delta"),
+    "delta-4": Backbone(rule="delta", streams=4),
+    "geometric-1": Backbone(rule="geometric"),
+    "geometric-4": Backbone(rule="geometric", streams=4),
+    "geometric-5-sinkhorn": Backbone(rule="geometric", streams=5, mixing="sinkhorn", sinkhorn_iterations=3),
+    "geometric-2-identity": Backbone(rule="geometric", streams=2, mixing="identity"),
+    "mgt": Backbone(rule="mgt"),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(("dtype", "bar"), [(torch.float64, 1e-12), (torch.float32, 3e-6)])
+def test_kernels_do_what_the_rule_does(name: str, dtype: torch.dtype, bar: float) -> None:
+    torch.manual_seed(sum(name.encode()))
+    backbone, beads = RULES[name], 37
+    rule = replace(backbone, beta=0.8).connection(FEATURES, 3).to(DEVICE, torch.float64).requires_grad_(False)
+    for p in rule.parameters():
+        p += 0.3 * torch.randn_like(p)
+    mixer = torch.randn(FEATURES, FEATURES, dtype=torch.float64, device=DEVICE)
+    x, weight = torch.randn(2, beads, backbone.streams, FEATURES, dtype=torch.float64, device=DEVICE)
+
+    def outcome(connection: torch.nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        state = x.to(dtype).clone().requires_grad_()
+        out = connection(state, lambda c: torch.tanh(c @ mixer.to(dtype)))
+        (gradient,) = torch.autograd.grad(out, state, weight.to(dtype))
+        return out.detach().double(), gradient.double()
+
+    expected = outcome(rule, torch.float64)
+    for found, exact in zip(outcome(fused(rule).to(dtype), dtype), expected, strict=True):
+        assert float((found - exact).norm() / exact.norm()) < bar
+
+
+def test_silence_is_no_division_by_zero() -> None:
+    """A state and a message of 0."""
+    rule = RULES["geometric-4"].connection(FEATURES, 2).to(DEVICE, torch.float64).requires_grad_(False)
+    state = torch.zeros(3, 4, FEATURES, dtype=torch.float64, device=DEVICE, requires_grad=True)
+    out = fused(rule)(state, torch.zeros_like)
+    (gradient,) = torch.autograd.grad(out.sum(), state)
+    assert not out.any() and torch.isfinite(gradient).all()
