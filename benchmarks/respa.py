@@ -32,7 +32,7 @@ from mdflash.bench.speed import measure_speed, with_replicas
 from mdflash.config.load import load_run
 from mdflash.engine import Engine
 from mdflash.errors import UnstableError
-from mdflash.integrators.respa import shortest_period
+from mdflash.integrators.period import shortest_period
 from mdflash.potentials.base import SumPotential
 from mdflash.prepare import prepare
 from mdflash.propagate.compiled import set_threads

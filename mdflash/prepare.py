@@ -27,6 +27,7 @@ from mdflash.guards import Guard
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
+from mdflash.integrators.period import coarse_step
 from mdflash.integrators.respa import resonance
 from mdflash.integrators.verlet import Verlet
 from mdflash.io.frames import load_frames
@@ -195,6 +196,9 @@ def assemble(
     biases = build_biases(config, layout, [frames[0] for _, frames in molecules], forcefields)
     potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms)])
     notes.extend(_impulses(config.dynamics, potential, layout, forcefields))
+    coarse = coarse_step(potential.terms, layout, config.dynamics.timestep)
+    if coarse is not None and config.dynamics.integrator != "brownian":
+        notes.append(f"dynamics.timestep: {coarse}")
     return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes))
 
 

@@ -15,7 +15,10 @@ from mdflash.analysis.validate_simulate import SimulationPlan, simulate
 from mdflash.data.dataset import Dataset, Molecule
 from mdflash.errors import ForceFieldError, InputError, UnstableError
 from mdflash.forcefield import ForceField
+from mdflash.integrators.period import coarse_step
 from mdflash.mapping.interactions import with_interactions
+from mdflash.potentials.build import build_potential
+from mdflash.state import Layout
 from mdflash.system import FloatArray
 from mdflash.units import kT
 
@@ -47,6 +50,7 @@ class Validation:
         data_frames, data_trajectories, model_frames: sample sizes.
         frozen: replicas that left the finite numbers; they are left out.
         tica_lag: frames.
+        coarse: that steps are long for the stiffest bond, or None.
     """
 
     molecule: str
@@ -57,6 +61,7 @@ class Validation:
     model_frames: int
     frozen: int
     tica_lag: int
+    coarse: str | None
 
     def numbers(self) -> dict[str, Any]:
         """For JSON."""
@@ -67,6 +72,7 @@ class Validation:
             "data_trajectories": self.data_trajectories,
             "model_frames": self.model_frames,
             "replicas_left_finite_numbers": self.frozen,
+            "steps_are_long": self.coarse,
             "tica_lag_frames": self.tica_lag,
             "coordinates": {
                 f.coordinate.name: {
@@ -123,8 +129,10 @@ def _validate(ff: ForceField, molecule: Molecule, plan: SimulationPlan, told: Ca
         found.insert(0, Coordinate("TICA", ("TIC 1", "TIC 2"), Tica(system, data, lag)))
     blocks = _blocks(data)
     findings = tuple(_finding(c, blocks, frames, kT(plan.temperature)) for c in found)
+    layout = Layout((system,), (1,))
+    coarse = coarse_step(build_potential([ff], layout).terms, layout, plan.timestep)
     return Validation(
-        molecule.name, plan, findings, sum(map(len, data)), len(data), sum(map(len, frames)), frozen, lag
+        molecule.name, plan, findings, sum(map(len, data)), len(data), sum(map(len, frames)), frozen, lag, coarse
     )  # fmt: skip
 
 

@@ -56,6 +56,8 @@ def _molecule(v: Validation) -> list[str]:
         f"{plan.length / 1000:g} ns each after {plan.settling / 1000:g} ns of settling, "
         f"steps of {plan.timestep * 1e3:g} fs. TICA: fitted to the data, lag {v.tica_lag} frames.</p>",
     ]
+    if v.coarse:
+        parts.append(f"<p class=bad>{html.escape(v.coarse)}</p>")
     if v.frozen:
         parts.append(f"<p class=bad>{v.frozen} of {plan.replicas} replicas left the finite numbers.</p>")
     parts.append(

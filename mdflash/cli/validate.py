@@ -89,6 +89,8 @@ def validate(
                     f"{f.model.rmse:.2f} ± {f.model.rmse_error:.2f} kcal/mol   "
                     f"(halves of the data: {f.halves.jsd:.4f}, {f.halves.rmse:.2f})"
                 )
+        if validation.coarse:
+            typer.echo(f"{validation.molecule}: {validation.coarse}")
         if validation.frozen:
             typer.echo(f"{validation.molecule}: {validation.frozen} of {replicas} replicas left the finite numbers")
     typer.echo(f"wrote {page}")

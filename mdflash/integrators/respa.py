@@ -24,18 +24,14 @@ that motion, and inaccurate from about T/3 on (Ma, Izaguirre & Skeel, SIAM J. Sc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
 from mdflash.errors import InputError
 from mdflash.integrators.base import Integrator
+from mdflash.integrators.period import shortest_period
 from mdflash.potentials.base import Potential
-from mdflash.potentials.priors.term import PriorTerm
 from mdflash.state import Layout
-from mdflash.units import ACCELERATION
 
 RESONANCE: Final = 1.0 / 3.0
 """Periods of the fastest motion that an impulse should not be apart."""
@@ -55,18 +51,6 @@ def check_network_every(integrator: Integrator, every: int) -> None:
             "`integrator: langevin-middle`",
             key="dynamics.network_every",
         )
-
-
-def shortest_period(terms: Sequence[Potential], layout: Layout) -> float:
-    """The shortest period of a harmonic bond k (d - d0)^2, each taken for itself, ps; infinite without any."""
-    stiffest = 0.0
-    for term in terms:
-        if not isinstance(term, PriorTerm) or term.form.name != "harmonic_bond":
-            continue
-        for system, (beads, parameters) in zip(layout.systems, term.tables, strict=True):
-            inverse = (1.0 / system.masses)[beads].sum(axis=1)  # of the reduced masses
-            stiffest = max(stiffest, float(np.max(2.0 * parameters["k"] * ACCELERATION * inverse, initial=0.0)))
-    return 2.0 * math.pi / math.sqrt(stiffest) if stiffest > 0.0 else math.inf
 
 
 def resonance(terms: Sequence[Potential], layout: Layout, timestep: float, every: int) -> str | None:
