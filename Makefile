@@ -63,7 +63,7 @@ example-ala2: $(READY)
 	$(BIN)/mdflash sample examples/ala2/psi.yaml
 	$(BIN)/mdflash train examples/ala2/train.yaml
 	$(BIN)/mdflash validate runs/train-ala2/forcefield --against data/ala2 --replicas 13 --ladder '350 K, 410 K, 480 K, 560 K' \
-		--length '2 ns' --settling '200 ps' --interval '0.5 ps' --timestep '2 fs'
+		--length '1 ns' --settling '100 ps' --interval '0.5 ps' --timestep '2 fs'
 
 # SchNet learns a Gō force field, and must fold like it: runs/teacher.
 example-teacher: $(READY)

@@ -44,6 +44,7 @@ RULES = {
     "delta, 4 streams": Backbone(rule="delta", streams=4),
     "geometric, 4 streams": Backbone(rule="geometric", streams=4),
     "geometric, 2 streams": Backbone(rule="geometric", streams=2),
+    "geometric": Backbone(rule="geometric"),
     "mgt": Backbone(rule="mgt"),
 }
 TARGET = 1.15
