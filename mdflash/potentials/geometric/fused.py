@@ -48,8 +48,8 @@ class _Fused(Connection):
 
     def _taps(self) -> Tensor:
         """[J, H] what the features that a block reads are multiplied with, for the gate and for what is written."""
-        features = [own.weight.detach() for own in (getattr(self.rule, "gate", None),) if own is not None]
-        return torch.stack(features) if features else torch.zeros(0, 0)
+        gate: Gate | None = getattr(self.rule, "gate", None)
+        return torch.zeros(0, 0) if gate is None else gate.weight.detach()[None]
 
     def _read(self, state: Tensor, read: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """c [B, H] and its products with the taps [B, J]."""

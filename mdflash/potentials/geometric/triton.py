@@ -120,6 +120,19 @@ def read_backward(
 
 
 @triton.jit
+def _tile(rows, N: tl.constexpr, NP: tl.constexpr, H: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr):
+    """Rows [BM], streams [NP], channels [HP]; which rows, streams, channels, and which of all, exist; where it lies."""
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    s, h = tl.arange(0, NP), tl.arange(0, HP)
+    inside, row = m < rows, m.to(tl.int64)
+    narrow = inside[:, None] & (s < N)[None, :]
+    flat = inside[:, None] & (h < H)[None, :]
+    both = narrow[:, :, None] & (h < H)[None, None, :]
+    at = (row[:, None, None] * N + s[None, :, None]) * H + h[None, None, :]
+    return row, s, h, inside, narrow, flat, both, at
+
+
+@triton.jit
 def _erased(x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N: tl.constexpr, NP: tl.constexpr,
             MIX: tl.constexpr, ERASE: tl.constexpr, VALUE: tl.constexpr):  # fmt: skip
     """X o, q, a, v [BM, NP], and 1 / D, beta [BM, 1]; nothing is erased without ERASE."""
@@ -149,13 +162,7 @@ def write_forward(
     MIX: tl.constexpr, ERASE: tl.constexpr, VALUE: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr,
 ):  # fmt: skip
     """out = X' [rows, N, H] from X, o [rows, H], M [rows, N, N], w and v [rows, N], beta [rows], epsilon [1]."""
-    m = tl.program_id(0) * BM + tl.arange(0, BM)
-    s, h = tl.arange(0, NP), tl.arange(0, HP)
-    inside, row = m < rows, m.to(tl.int64)
-    narrow = inside[:, None] & (s < N)[None, :]
-    both = narrow[:, :, None] & (h < H)[None, None, :]
-    flat = inside[:, None] & (h < H)[None, :]
-    at = (row[:, None, None] * N + s[None, :, None]) * H + h[None, None, :]
+    row, s, h, inside, narrow, flat, both, at = _tile(rows, N, NP, H, BM, HP)
     x = tl.load(state + at, mask=both, other=0.0)
     o = tl.load(message + row[:, None] * H + h[None, :], mask=flat, other=0.0)
     _, _, a, _, _, _ = _erased(x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N, NP, MIX, ERASE, VALUE)
@@ -175,13 +182,7 @@ def write_backward(
     MIX: tl.constexpr, ERASE: tl.constexpr, VALUE: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr,
 ):  # fmt: skip
     """The gradients by everything but epsilon, from g_out."""
-    m = tl.program_id(0) * BM + tl.arange(0, BM)
-    s, h = tl.arange(0, NP), tl.arange(0, HP)
-    inside, row = m < rows, m.to(tl.int64)
-    narrow = inside[:, None] & (s < N)[None, :]
-    both = narrow[:, :, None] & (h < H)[None, None, :]
-    flat = inside[:, None] & (h < H)[None, :]
-    at = (row[:, None, None] * N + s[None, :, None]) * H + h[None, None, :]
+    row, s, h, inside, narrow, flat, both, at = _tile(rows, N, NP, H, BM, HP)
     x = tl.load(state + at, mask=both, other=0.0)
     g = tl.load(g_out + at, mask=both, other=0.0)
     o = tl.load(message + row[:, None] * H + h[None, :], mask=flat, other=0.0)
@@ -213,7 +214,7 @@ def write_backward(
         g_o += tl.sum(y[:, :, None] * x, axis=1)
         turn = strength * (2.0 * square * square * q - square * inverse * v)
         g_o += tl.sum(push * turn, axis=1)[:, None] * o
-        tl.store(g_beta + m, tl.sum(push * (inverse * v - square * q), axis=1), mask=inside)
+        tl.store(g_beta + row, tl.sum(push * (inverse * v - square * q), axis=1), mask=inside)
         if VALUE:
             tl.store(g_value + own, strength * inverse * push, mask=narrow)
     tl.store(g_state + at, g_x, mask=both)
