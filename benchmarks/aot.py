@@ -70,7 +70,7 @@ class Launch:
 
 
 def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | None) -> list[Launch]:
-    """The kernels of a step of the published CGSchNet size with all its priors and one that needs a list."""
+    """The kernels of a step of 1ENH in five beads: the published CGSchNet size, all its priors and one with a list."""
     layout, terms, network, positions = synthetic(269, replace(PUBLISHED, backbone=backbone), replicas=2)
     terms = [*terms, *build_potential([excluded_volume()], layout).terms]
     device.BOXES_FROM = 1 if boxes else 10**9

@@ -92,8 +92,3 @@ def synthetic(
     schnet = SchNetPotential("SchNet", [network], [types], [np.zeros((0, 2), np.int64)])
     terms = [schnet, *build_potential([priors_for(x)], layout).terms]
     return layout, terms, network, np.tile(x, (replicas, 1))
-
-
-def homeodomain_like(replicas: int) -> tuple[Layout, list[Potential], SchNet, FloatArray]:
-    """The size of 1ENH in five beads: 269 beads, about 160 neighbours within 15 Å."""
-    return synthetic(269, PUBLISHED, replicas)

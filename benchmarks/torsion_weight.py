@@ -25,6 +25,7 @@ from torch import Tensor
 
 from mdflash import __version__
 from mdflash.distributed import Ranks
+from mdflash.potentials.priors.geometry import dihedral
 from mdflash.propagate.compiled import set_threads
 from mdflash.system import System
 from mdflash.training.recipe import Recipe, load_recipe
@@ -62,18 +63,12 @@ def measure(prepared: PreparedTraining, weight: float, epochs: int, folder: Path
 
 def mean_torque_error(system: System, torsion: Torsion, x: Tensor, residual: Tensor) -> dict[str, float]:
     """kcal/mol/rad: of the mean torque by angle, of one torque (mostly noise), and how many frames there are."""
-    axis = x[:, torsion.second] - x[:, torsion.first]
-    axis = axis / torch.linalg.vector_norm(axis, dim=-1, keepdim=True)
-    turn = torch.linalg.cross(axis[:, None], x[:, torsion.moved] - x[:, torsion.second, None])
-    torque = (turn * residual[:, torsion.moved]).sum(dim=(1, 2)).numpy()
-    ends = [
+    torque = (torsion.turn(x) * residual[:, torsion.moved]).sum(dim=(1, 2)).numpy()
+    first, last = (
         next(k for i, j in system.bonds.tolist() for k, own in ((i, j), (j, i)) if own == here and k != other)
         for here, other in ((torsion.first, torsion.second), (torsion.second, torsion.first))
-    ]
-    a, b = x[:, ends[0]] - x[:, torsion.first], x[:, ends[1]] - x[:, torsion.second]
-    angle = torch.atan2(
-        (torch.linalg.cross(axis, a) * b).sum(-1), (a * b).sum(-1) - (a * axis).sum(-1) * (b * axis).sum(-1)
     )
+    angle = dihedral(x, torch.tensor([[first, torsion.first, torsion.second, last]]))[:, 0]
     bins = np.minimum(((angle.numpy() / (2.0 * np.pi) + 0.5) * BINS).astype(int), BINS - 1)
     count = np.bincount(bins, minlength=BINS)
     enough = count >= FEWEST

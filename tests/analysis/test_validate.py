@@ -199,7 +199,7 @@ def test_frames_of_windows_are_no_measure(tmp_path: Path) -> None:
     (long,) = validate(
         ff, load_dataset(tmp_path / "mixed"), dataclasses.replace(plan, timestep=0.02), lambda molecule, step: None
     )
-    assert long.coarse is not None and "steps of 20 fs are more than an eighth" in long.coarse
+    assert long.coarse is not None and "steps of 20 fs are more than a tenth" in long.coarse
     write_dataset(tmp_path / "held", frames=40, biased=(0, 1, 2))
     with pytest.raises(InputError, match=r"windows alone.*without `windows:`"):
         validate(ff, load_dataset(tmp_path / "held"), plan, lambda molecule, step: None)

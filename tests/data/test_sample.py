@@ -240,5 +240,7 @@ def test_example_recipes_are_sound(file: str, name: str) -> None:
     recipe = load_recipe(ROOT / "examples" / f"{file}.yaml")
     assert recipe.name == name and recipe.molecule[0].name == name.split("-")[0]
     windows = recipe.molecule[0].windows
-    walkers = recipe.walkers * (windows.count if windows else 1)
-    assert recipe.frames * walkers * len(recipe.temperatures) >= 30_000
+    if windows:
+        assert recipe.walkers * recipe.frames >= 1000 and windows.count >= 36  # of each window
+    else:
+        assert recipe.frames * recipe.walkers * len(recipe.temperatures) >= 100_000

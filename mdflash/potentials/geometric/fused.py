@@ -26,7 +26,7 @@ ROWS, DEPTH = 16, 32
 
 
 def fused(rule: Connection) -> Connection:
-    """The connection that stands for `rule` on the device; its weights are taken as they are now."""
+    """The connection that stands for `rule` on the device; weights of the rule must not change any more."""
     return _FUSED[type(rule)](rule)
 
 
@@ -113,10 +113,12 @@ _FUSED: dict[type[Connection], type[_Fused]] = {
 
 
 def _beta(gate: Gate, t: Tensor) -> Tensor:
+    """beta [B] of products with the taps [B, J]."""
     return 2.0 * torch.sigmoid(t[:, 0] + gate.bias)
 
 
 def _of(maps: StreamMaps, state: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """read, write [B, n] and mix [B, n, n] or None of a state [B, n, H]."""
     z = _Maps.apply(state, maps.phi.weight)  # type: ignore[no-untyped-call]
     return maps.from_products(z)
 
@@ -125,11 +127,13 @@ def _written(
     state: Tensor, message: Tensor, write: Tensor, mix: Tensor | None = None, beta: Tensor | None = None,
     epsilon: Tensor | None = None, value: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
+    """X' [B, n, H] from X, o [B, H], w [B, n], M [B, n, n], beta [B], epsilon [] and v [B, n]; see `triton`."""
     out: Tensor = _Write.apply(state, message, write, mix, beta, epsilon, value)  # type: ignore[no-untyped-call]
     return out
 
 
 def _power(n: int, least: int = 1) -> int:
+    """The next power of two."""
     return max(least, 1 << (n - 1).bit_length())
 
 

@@ -7,7 +7,7 @@
 
 `cpu` has the same equations and their gradients; gamma is part of w and v here. X is [B, n, H] without padding. A
 program takes BM beads; its tiles do not depend on the batch, nor does the order of a sum. Sums over beads there are
-none: weights are constants here.
+none: weights are constants here. g_x is dE/dx and has the shape of x.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -133,13 +133,14 @@ def _tile(rows, N: tl.constexpr, NP: tl.constexpr, H: tl.constexpr, BM: tl.const
 
 
 @triton.jit
-def _erased(x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N: tl.constexpr, NP: tl.constexpr,
+def _erased(x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N: tl.constexpr,
             MIX: tl.constexpr, ERASE: tl.constexpr, VALUE: tl.constexpr):  # fmt: skip
     """X o, q, a, v [BM, NP], and 1 / D, beta [BM, 1]; nothing is erased without ERASE."""
     a = tl.load(write + row[:, None] * N + s[None, :], mask=narrow, other=0.0)
     along = tl.sum(x * o[:, None, :], axis=2)
-    q, v = along, along * 0.0
-    inverse, strength = tl.sum(along, axis=1)[:, None] * 0.0, tl.sum(along, axis=1)[:, None] * 0.0
+    q, v = along, tl.zeros_like(along)
+    inverse = tl.zeros([row.shape[0], 1], along.dtype)
+    strength = inverse
     if ERASE:
         softness = tl.load(epsilon)
         inverse = (1.0 / tl.sqrt(tl.sum(o * o, axis=1) + softness * softness))[:, None]
@@ -165,9 +166,9 @@ def write_forward(
     row, s, h, inside, narrow, flat, both, at = _tile(rows, N, NP, H, BM, HP)
     x = tl.load(state + at, mask=both, other=0.0)
     o = tl.load(message + row[:, None] * H + h[None, :], mask=flat, other=0.0)
-    _, _, a, _, _, _ = _erased(x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N, NP, MIX, ERASE, VALUE)
+    _, _, a, _, _, _ = _erased(x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N, MIX, ERASE, VALUE)
     if MIX:
-        x *= 0.0
+        x = tl.zeros_like(x)
         for k in tl.static_range(N):
             column = tl.load(mix + (row[:, None] * N + s[None, :]) * N + k, mask=narrow, other=0.0)
             stream = tl.load(state + (row[:, None] * N + k) * H + h[None, :], mask=flat, other=0.0)
@@ -187,7 +188,7 @@ def write_backward(
     g = tl.load(g_out + at, mask=both, other=0.0)
     o = tl.load(message + row[:, None] * H + h[None, :], mask=flat, other=0.0)
     along, q, a, v, inverse, strength = _erased(
-        x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N, NP, MIX, ERASE, VALUE
+        x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N, MIX, ERASE, VALUE
     )
     own = row[:, None] * N + s[None, :]
     push = tl.sum(g * o[:, None, :], axis=2)  # h_s
