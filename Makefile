@@ -70,7 +70,7 @@ example-ala2: $(READY)
 example-teacher: $(READY)
 	$(BIN)/python examples/teacher/teacher.py data runs/teacher/data
 	$(BIN)/mdflash train examples/teacher/train.yaml
-	$(BIN)/python examples/teacher/teacher.py compare runs/teacher/train/forcefield --temperatures 300 330 360 --walkers 8
+	$(BIN)/python examples/teacher/teacher.py compare runs/teacher/train/forcefield --temperatures 320 340 360 --walkers 8 --steps 400000
 
 # Where no GPU is present, a plain `torch` would bring gigabytes of CUDA packages along.
 $(READY): pyproject.toml

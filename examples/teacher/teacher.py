@@ -19,14 +19,17 @@ from mdflash.data.trajectory import TrajectoryWriter
 from mdflash.units import kT
 
 TIMESTEP, FRICTION = 0.010, 1.0  # ps, 1/ps
-POPULATED = 4.0  # kcal/mol
+BINS, POPULATED = 20, 4.0  # of Q; kcal/mol
+HOT, HEATING = 600.0, 20_000  # K, steps: after that nothing of the fold is left
 
 
-def engine(ff: ForceField, temperatures: list[float], seed: int) -> Engine:
-    """One replica at each temperature, from the native structure."""
+def engine(ff: ForceField, temperatures: list[float], seed: int, positions: np.ndarray | None = None) -> Engine:
+    """One replica at each temperature, from `positions` [R, N, 3] or the native structure."""
     system, native = ff.system()
     layout = Layout((system,), (len(temperatures),))
-    start = State.at(layout, np.tile(native[0], (len(temperatures), 1)), temperatures)
+    if positions is None:
+        positions = np.repeat(native[:1], len(temperatures), axis=0)
+    start = State.at(layout, positions.reshape(-1, 3), temperatures)
     simulation = Engine(
         layout, build_potential([ff], layout), start, LangevinMiddle(TIMESTEP, FRICTION), seed=seed, precision="fp32"
     )
@@ -75,8 +78,13 @@ class WatchQ:
 
 
 def folding(ff: ForceField, teacher: ForceField, kelvin: list[float], steps: int, seed: int) -> np.ndarray:
-    """Q [frames, replicas] of a force field, the first tenth left out."""
-    simulation = engine(ff, kelvin, seed)
+    """Q [frames, replicas] of a force field, the first tenth left out; every other replica begins unfolded."""
+    hot = engine(teacher, [HOT] * len(kelvin), seed)
+    positions = hot.layout.view(hot.state.positions, 0).numpy().copy()
+    hot.run(HEATING)
+    walker = np.arange(len(kelvin)) // len(set(kelvin))
+    positions[walker % 2 == 1] = hot.layout.view(hot.state.positions, 0).numpy()[walker % 2 == 1]
+    simulation = engine(ff, kelvin, seed, positions)
     watcher = WatchQ(teacher, 100, steps // 10)
     simulation.reporters.append(watcher)
     simulation.run(steps)
@@ -84,8 +92,8 @@ def folding(ff: ForceField, teacher: ForceField, kelvin: list[float], steps: int
 
 
 def free_energy(q: np.ndarray, energy: float) -> np.ndarray:
-    """[20] -kT ln p along Q, kcal/mol; inf where nothing was."""
-    counts = np.histogram(q, bins=20, range=(0, 1))[0]
+    """[BINS] -kT ln p along Q, kcal/mol; inf where nothing was."""
+    counts = np.histogram(q, bins=BINS, range=(0, 1))[0]
     with np.errstate(divide="ignore"):
         return -energy * np.log(counts / counts.sum())
 
@@ -94,7 +102,7 @@ def rmse(reference: np.ndarray, other: np.ndarray) -> tuple[float, int]:
     """Over bins within 4 kcal/mol of the reference's minimum and visited by both; and how many the other missed."""
     populated = reference < reference.min() + POPULATED
     both = populated & np.isfinite(other)
-    return float(np.sqrt(((other - reference)[both] ** 2).mean())), int((populated & ~both).sum())
+    return float(np.sqrt(((other[both] - reference[both]) ** 2).mean())), int((populated & ~both).sum())
 
 
 def compare(teacher: ForceField, student: ForceField, temperatures: list[float], steps: int, walkers: int) -> dict:
@@ -108,7 +116,8 @@ def compare(teacher: ForceField, student: ForceField, temperatures: list[float],
     for k, t in enumerate(temperatures):
         mine = {name: values[:, k :: len(temperatures)] for name, values in q.items()}
         f = {name: free_energy(values, kT(t)) for name, values in mine.items()}
-        halves = [free_energy(mine["teacher"][:, part::2], kT(t)) for part in (0, 1)]
+        middle = walkers // 2  # each half has both starts
+        halves = [free_energy(part, kT(t)) for part in np.split(mine["teacher"], [middle], axis=1)]
         error, missed = rmse(f["teacher"], f["student"])
         found.append(
             {

@@ -26,8 +26,10 @@ BINS, BINS_2D = 60, 36
 BLOCKS = 20
 """Stretches that the data is cut into for its errors, at least one for each trajectory."""
 SAME_TEMPERATURE = 1.0
-LAG = 10
-"""Frames of the data, for TICA."""
+SPACING = 0.5
+"""ps; frames of the data that are nearer in time tell little more, and are left out."""
+LAG = 10.0
+"""ps, for TICA."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,7 @@ def validate(
 
 
 def _validate(ff: ForceField, molecule: Molecule, plan: SimulationPlan, told: Callable[[str, int], None]) -> Validation:
-    data = _at_temperature(molecule, plan.temperature)
+    data, spacing = _at_temperature(molecule, plan.temperature)
     own = {s.name: s for s, _ in ff.systems}
     system = own.get(molecule.system.name, molecule.system)
     if system.types != molecule.system.types:
@@ -124,7 +126,7 @@ def _validate(ff: ForceField, molecule: Molecule, plan: SimulationPlan, told: Ca
         )
     native = None if molecule.start is None else molecule.start[0]
     found = coordinates(system, native)
-    lag = min(LAG, max(1, min(len(x) for x in data) // 10))
+    lag = min(max(1, round(LAG / spacing)), max(1, min(len(x) for x in data) // 10))
     if system.n_beads > 3:
         found.insert(0, Coordinate("TICA", ("TIC 1", "TIC 2"), Tica(system, data, lag)))
     blocks = _blocks(data)
@@ -136,9 +138,9 @@ def _validate(ff: ForceField, molecule: Molecule, plan: SimulationPlan, told: Ca
     )  # fmt: skip
 
 
-def _at_temperature(molecule: Molecule, temperature: float) -> list[FloatArray]:
-    """Positions [F, N, 3] of every trajectory that has frames of this temperature and no window."""
-    found, seen = [], set()
+def _at_temperature(molecule: Molecule, temperature: float) -> tuple[list[FloatArray], float]:
+    """Positions [F, N, 3] of every trajectory with frames of this temperature and no window, and ps between them."""
+    found, seen, spacing = [], set(), SPACING
     free = [trajectory for trajectory in molecule.trajectories if not trajectory.biased]
     if not free:
         raise InputError(
@@ -150,13 +152,16 @@ def _at_temperature(molecule: Molecule, temperature: float) -> list[FloatArray]:
         seen |= {round(float(t)) for t in np.unique(frames.temperature)}
         keep = np.abs(frames.temperature - temperature) <= SAME_TEMPERATURE
         if keep.any():
-            found.append(frames.positions[keep])
+            step = float(np.median(np.diff(frames.time[keep]))) if keep.sum() > 1 else SPACING
+            every = max(1, round(SPACING / step))
+            found.append(frames.positions[keep][::every])
+            spacing = max(spacing, every * step)
     if not found:
         raise InputError(
             f"molecule '{molecule.name}' has no data at {temperature:g} K; there are frames at "
             f"{', '.join(f'{t} K' for t in sorted(seen))}: give one of these with --temperature"
         )
-    return found
+    return found, spacing
 
 
 def _blocks(trajectories: Sequence[FloatArray]) -> list[FloatArray]:

@@ -42,7 +42,7 @@ def _show_plan(plan: SampleRecipe) -> None:
     hours = 0.0
     for molecule in prepare(plan):
         system = molecule.beads.system
-        windows = next(entry.windows for entry in plan.molecule if entry.name == molecule.name)
+        windows = next(entry.umbrella for entry in plan.molecule if entry.name == molecule.name)
         count = plan.walkers * len(plan.temperatures) * (windows.count if windows else 1)
         rate = speed(molecule, plan)
         hours += count * plan.length / rate / 3600 / plan.processes

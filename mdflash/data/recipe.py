@@ -15,9 +15,11 @@ from mdflash.config.load import input_error
 from mdflash.config.quantity import (
     AngularStiffness,
     Duration,
+    Length,
     NoneWord,
     Rate,
     RunLength,
+    Stiffness,
     Temperature,
     Timestep,
     Whole,
@@ -86,7 +88,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Windows(_Section):
+class TorsionWindows(_Section):
     """Walkers held at values of a backbone torsion, spread over the circle."""
 
     torsion: Literal["phi", "psi"] = Field(description="phi | psi", examples=["phi"])
@@ -100,6 +102,29 @@ class Windows(_Section):
         return tuple(
             Window(math.radians(360.0 * k / self.count - 180.0), self.force_constant) for k in range(self.count)
         )
+
+    def label(self, window: Window) -> str:
+        """One of them, for people."""
+        return f"{self.torsion} {math.degrees(window.center):g}"
+
+
+class RmsdWindows(_Section):
+    """Walkers held at values of the RMSD of the beads from the first start."""
+
+    min: Length = Field(default=0.5, description="RMSD of the first window", examples=["0.5 angstrom"])
+    max: Length = Field(description="RMSD of the last window", examples=["8 angstrom"])
+    count: Annotated[int, Whole(2, 360)] = Field(default=16, description="windows, evenly spaced")
+    force_constant: Stiffness = Field(default=5.0, description="k of k/2 d^2", examples=["5 kcal/mol/angstrom^2"])
+
+    @property
+    def all(self) -> tuple[Window, ...]:
+        """Every window."""
+        step = (self.max - self.min) / (self.count - 1)
+        return tuple(Window(self.min + k * step, self.force_constant) for k in range(self.count))
+
+    def label(self, window: Window) -> str:
+        """One of them, for people."""
+        return f"RMSD {window.center:.3g} Å"
 
 
 class MoleculeEntry(_Section):
@@ -115,9 +140,17 @@ class MoleculeEntry(_Section):
     starts: Annotated[tuple[Annotated[str, BeforeValidator(_start)], ...], BeforeValidator(_list)] = Field(
         default=(), description="structure | extended | helix | 'phi,psi' | hot (500 K); walkers take them in turn"
     )
-    windows: Windows | None = Field(
+    windows: TorsionWindows | None = Field(
         default=None, description="umbrella windows on a backbone torsion; each has its own walkers"
     )
+    rmsd_windows: RmsdWindows | None = Field(
+        default=None, description="umbrella windows on the beads' RMSD from the first start"
+    )
+
+    @property
+    def umbrella(self) -> TorsionWindows | RmsdWindows | None:
+        """Its windows, of either kind."""
+        return self.windows or self.rmsd_windows
 
 
 class SampleRecipe(_Section):
@@ -222,6 +255,13 @@ def _problems(recipe: SampleRecipe) -> Iterator[Problem]:
             )
         if names[entry.name] > 1:
             yield Problem(("molecule", i, "name"), f"'{entry.name}' names two molecules; give each its own name")
+        if entry.windows and entry.rmsd_windows:
+            yield Problem(("molecule", i, "rmsd_windows"), "does not go with `windows`; give each its own recipe")
+        if entry.rmsd_windows and not entry.rmsd_windows.min < entry.rmsd_windows.max:
+            yield Problem(
+                ("molecule", i, "rmsd_windows", "max"),
+                f"must be more than min, {entry.rmsd_windows.min:g} angstrom; for example `max: 8 angstrom`",
+            )
         if entry.starts == ("hot",):
             yield Problem(("molecule", i, "starts"), "'hot' heats the first start; name one before it: [extended, hot]")
     yield from whole_steps(("interval",), recipe.interval, recipe.timestep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,12 +32,12 @@ def walkers(recipe: SampleRecipe, folder: Path) -> list[Walker]:
     ladders = [recipe.temperatures] if recipe.exchange else [(t,) for t in recipe.temperatures]
     for entry in recipe.molecule:
         built = [start for start in entry.starts if start != "hot"]
-        windows = entry.windows.all if entry.windows else (None,)
+        windows = entry.umbrella.all if entry.umbrella else (None,)
         for w, window in enumerate(windows * recipe.walkers):
             for t, temperatures in enumerate(ladders):
                 number, count = w * len(ladders) + t, len(temperatures)
                 starts = [entry.starts[(w * count + k) % len(entry.starts)] for k in range(count)]
-                held = f", {entry.windows.torsion} {math.degrees(window.center):g}" if entry.windows and window else ""
+                held = f", {entry.umbrella.label(window)}" if entry.umbrella and window else ""
                 kelvin = f"{temperatures[0]:g} K" if count == 1 else f"{min(temperatures):g} to {max(temperatures):g} K"
                 found.append(
                     Walker(
@@ -132,8 +131,8 @@ def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None]) -> 
         assert atoms is not None  # prepare_molecule refuses beads of several atoms
         force_map = molecule.force_map(starts, recipe, tell)
         arrays = {"starts": starts, "atoms": atoms, "force_map": np.ascontiguousarray(force_map)}
-        if molecule.torsion is not None:
-            arrays |= {"torsion": molecule.torsion.atoms, "beyond": molecule.torsion.beyond}
+        if molecule.held is not None:
+            arrays |= molecule.held.arrays()
         atomic_write(setup / "setup.safetensors", save(arrays))
         systems[molecule.name] = (molecule.beads.system, molecule.beads.positions(starts))
     provenance = {
@@ -154,8 +153,9 @@ def _describe(recipe: SampleRecipe) -> dict[str, Any]:
     for entry in described["molecule"]:
         if entry["structure"]:
             entry["structure"] = Path(entry["structure"]).name
-        if entry["windows"] is None:
-            del entry["windows"]  # as in datasets that are older than windows
+        for key in ("windows", "rmsd_windows"):
+            if entry[key] is None:
+                del entry[key]  # as in datasets that are older than windows
     if Path(described["mapping"]).suffix:
         described["mapping"] = Path(described["mapping"]).name
     return described

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mdflash.data.forcemap import basic_map, constrained_groups, optimised_map
-from mdflash.data.recipe import MoleculeEntry, SampleRecipe, Windows
-from mdflash.data.windows import Torsion, find_torsion
+from mdflash.data.recipe import MoleculeEntry, SampleRecipe, TorsionWindows
+from mdflash.data.windows import BeadRmsd, Torsion, find_torsion
 from mdflash.errors import InputError
 from mdflash.mapping.allatom import constraints, create_context, create_system, frame, relax
 from mdflash.mapping.beads import BeadMap
@@ -35,7 +35,7 @@ class Molecule:
         starts: [S, atoms, 3] Å, not relaxed; those of the recipe other than "hot".
         beads: the mapping.
         groups: [atoms] number of each atom's constrained group.
-        torsion: what its windows hold, or None.
+        held: what its windows hold, or None.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Molecule:
     starts: FloatArray
     beads: BeadMap
     groups: IntArray
-    torsion: Torsion | None
+    held: Torsion | BeadRmsd | None
 
     def relaxed(self) -> FloatArray:
         """The starts after energy minimization, [S, atoms, 3] Å."""
@@ -103,11 +103,16 @@ def prepare_molecule(entry: MoleculeEntry, mapping: str) -> Molecule:
         beads = bead_map(read_structure(file), mapping, name=entry.name)
     groups = constrained_groups(len(names), constraints(system))
     basic_map(beads, groups)  # refuses a mapping whose forces cannot be mapped
-    torsion = None if entry.windows is None else _torsion(entry, entry.windows, topology, beads)
-    return Molecule(entry.name, topology, system, np.stack(starts), beads, groups, torsion)
+    held: Torsion | BeadRmsd | None = None
+    if entry.windows:
+        held = _torsion(entry, entry.windows, topology, beads)
+    elif entry.rmsd_windows:
+        assert beads.atoms is not None  # basic_map refuses beads of several atoms
+        held = BeadRmsd(beads.atoms, starts[0][beads.atoms])
+    return Molecule(entry.name, topology, system, np.stack(starts), beads, groups, held)
 
 
-def _torsion(entry: MoleculeEntry, windows: Windows, topology: Any, beads: BeadMap) -> Torsion:
+def _torsion(entry: MoleculeEntry, windows: TorsionWindows, topology: Any, beads: BeadMap) -> Torsion:
     """The torsion of the windows; its atoms must be beads, or forces at given beads would depend on the window."""
     torsion = find_torsion(topology, windows.torsion, windows.residue, entry.name)
     assert beads.atoms is not None  # basic_map refuses beads of several atoms

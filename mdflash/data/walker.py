@@ -5,7 +5,7 @@ and velocities are scaled by sqrt(T_new / T_old). Y. Sugita and Y. Okamoto, Chem
 
 sampling/<molecule>/system.xml           OpenMM's System
 sampling/<molecule>/setup.safetensors    starts [S, atoms, 3] Å; atoms [N]; force_map [N, atoms]; with windows: torsion
-                                         [4] and beyond [M], see `Torsion`
+                                         [4] and beyond [M], or reference [N, 3] Å, see `mdflash.data.windows`
 sampling/<molecule>/NNN.checkpoint       one line of JSON, then OpenMM's checkpoint of each replica
 sampling/<molecule>/NNN.lock             held by the process at work
 """
@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mdflash.data.trajectory import BLOCK, Aggregation, TrajectoryWriter
-from mdflash.data.windows import Torsion, Window, restraint
+from mdflash.data.windows import Window, held_in
 from mdflash.errors import StorageError, UnstableError
 from mdflash.exchange.permute import permute
 from mdflash.io.files import atomic_write, storage_errors
 from mdflash.io.runfolder import FolderLock
-from mdflash.mapping.allatom import create_context, frame, openmm_version, relax
+from mdflash.mapping.allatom import create_context, frame, openmm_version
 from mdflash.system import FloatArray
 from mdflash.units import BOLTZMANN, KCAL_PER_KJ
 
@@ -119,13 +119,13 @@ def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], No
     system = mm.XmlSerializer.deserialize((walker.setup / "system.xml").read_text())
     starts = setup["starts"]
     if walker.window is not None:
-        torsion = Torsion(setup["torsion"], setup["beyond"])
-        system.addForce(restraint(torsion.atoms, walker.window))
+        held = held_in(setup)
+        held.hold(system, walker.window)
     ladder = _Ladder(walker, system)
     done = ladder.restore()
     if not done:
         if walker.window is not None:
-            starts = np.stack([relax(system, torsion.turned(start, walker.window.center)) for start in starts])
+            starts = np.stack([held.begin(system, start, walker.window) for start in starts])
         ladder.begin(starts)
     owner, count = os.getppid(), len(walker.temperatures)
     with TrajectoryWriter(

@@ -1,8 +1,8 @@
-"""Umbrella windows on a backbone torsion: frames where an unbiased simulation hardly goes.
+"""Umbrella windows on a backbone torsion or on the beads' RMSD: frames where an unbiased simulation hardly goes.
 
-A walker with a window feels k/2 d(torsion, center)^2 beside the model, d the difference on the circle. What is written
-are the forces of the model alone. The torsion is one of atoms that are beads, so at given beads the mean over the other
-atoms does not know of the window, and such frames teach a network the same force as any other; but how often they
+A walker with a window feels k/2 (s - center)^2 beside the model, s its torsion (the difference taken on the circle) or
+RMSD. What is written are the forces of the model alone. s is a function of beads, so at given beads the mean over the
+other atoms does not know of the window, and such frames teach a network the same force as any other; but how often they
 come says nothing, so priors and validation leave them out. G. M. Torrie and J. P. Valleau, J. Comput. Phys. 23, 187
 (1977).
 """
@@ -10,13 +10,14 @@ come says nothing, so priors and validation leave them out. G. M. Torrie and J. 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mdflash.errors import InputError
 from mdflash.go import torsions
-from mdflash.mapping.allatom import BIAS_GROUP
+from mdflash.mapping.allatom import BIAS_GROUP, relax
 from mdflash.system import FloatArray, IntArray
 from mdflash.units import KCAL_PER_KJ
 
@@ -28,7 +29,7 @@ TORSIONS = {"phi": ((-1, "C"), (0, "N"), (0, "CA"), (0, "C")), "psi": ((0, "N"),
 
 
 class Window(NamedTuple):
-    """Where a walker is held: center in radian, force constant in kcal/mol/rad²."""
+    """Where a walker is held: center in radian or Å, force constant in kcal/mol/rad² or kcal/mol/Å²."""
 
     center: float
     stiffness: float
@@ -52,6 +53,64 @@ class Torsion(NamedTuple):
             + (1.0 - math.cos(angle)) * np.outer(arm @ axis, axis)
         )
         return found
+
+    def begin(self, system: mm.System, positions: FloatArray, window: Window) -> FloatArray:
+        """Where a walker of this window begins: `positions` [atoms, 3], turned, and relaxed in `system`."""
+        return relax(system, self.turned(positions, window.center))
+
+    def hold(self, system: mm.System, window: Window) -> None:
+        """Add the energy of a window to `system`, in a force group of its own."""
+        import openmm as mm
+
+        force = mm.CustomTorsionForce("0.5*k*min(d, 2*pi-d)^2; d=abs(theta-center)")
+        force.addGlobalParameter("pi", math.pi)
+        force.addPerTorsionParameter("k")
+        force.addPerTorsionParameter("center")
+        force.addTorsion(*self.atoms.tolist(), [window.stiffness / KCAL_PER_KJ, window.center])
+        force.setForceGroup(BIAS_GROUP)
+        system.addForce(force)
+
+    def arrays(self) -> dict[str, IntArray | FloatArray]:
+        """As `held_in` reads it."""
+        return {"torsion": self.atoms, "beyond": self.beyond}
+
+
+class BeadRmsd(NamedTuple):
+    """The beads' root mean square distance from a reference [N, 3] in Å, the best superposition taken.
+
+    `atoms` [N] are the atoms at the beads.
+    """
+
+    atoms: IntArray
+    reference: FloatArray
+
+    def begin(self, system: mm.System, positions: FloatArray, window: Window) -> FloatArray:
+        """`positions` themselves: dynamics draws a walker into its window, which relaxation would leave crumpled."""
+        return positions
+
+    def hold(self, system: mm.System, window: Window) -> None:
+        """Add the energy of a window to `system`, in a force group of its own."""
+        import openmm as mm
+
+        reference = np.zeros((system.getNumParticles(), 3))
+        reference[self.atoms] = self.reference / 10.0
+        force = mm.CustomCVForce("0.5*k*(rmsd-center)^2")
+        force.addCollectiveVariable("rmsd", mm.RMSDForce(reference, self.atoms.tolist()))
+        force.addGlobalParameter("k", 100.0 * window.stiffness / KCAL_PER_KJ)
+        force.addGlobalParameter("center", window.center / 10.0)
+        force.setForceGroup(BIAS_GROUP)
+        system.addForce(force)
+
+    def arrays(self) -> dict[str, IntArray | FloatArray]:
+        """As `held_in` reads it."""
+        return {"reference": self.reference}
+
+
+def held_in(setup: Mapping[str, Any]) -> Torsion | BeadRmsd:
+    """What the windows of a molecule hold, from the arrays of its setup."""
+    if "torsion" in setup:
+        return Torsion(setup["torsion"], setup["beyond"])
+    return BeadRmsd(setup["atoms"], setup["reference"])
 
 
 def find_torsion(topology: Any, kind: str, residue: int, molecule: str) -> Torsion:
@@ -89,16 +148,3 @@ def find_torsion(topology: Any, kind: str, residue: int, molecule: str) -> Torsi
     if int(atoms[1]) in beyond:
         raise InputError(f"{where}{kind} of {shown} is in a ring, which holds it; choose another residue")
     return Torsion(atoms, np.array(sorted(beyond - {int(atoms[2])})))
-
-
-def restraint(atoms: IntArray, window: Window) -> mm.CustomTorsionForce:
-    """The energy of a window on four atoms [4], in a force group of its own."""
-    import openmm as mm
-
-    force = mm.CustomTorsionForce("0.5*k*min(d, 2*pi-d)^2; d=abs(theta-center)")
-    force.addGlobalParameter("pi", math.pi)
-    force.addPerTorsionParameter("k")
-    force.addPerTorsionParameter("center")
-    force.addTorsion(*atoms.tolist(), [window.stiffness / KCAL_PER_KJ, window.center])
-    force.setForceGroup(BIAS_GROUP)
-    return force

@@ -234,13 +234,16 @@ def test_an_error_inside_a_walker_comes_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("ala2/sample", "ala2"), ("ala2/phi", "ala2-phi"), ("ala2/psi", "ala2-psi"), ("chignolin/sample", "chignolin")],
-)
+    [
+        ("ala2/sample", "ala2"), ("ala2/phi", "ala2-phi"), ("ala2/psi", "ala2-psi"),
+        ("chignolin/sample", "chignolin"), ("chignolin/windows", "chignolin-windows"),
+    ],
+)  # fmt: skip
 def test_example_recipes_are_sound(file: str, name: str) -> None:
     recipe = load_recipe(ROOT / "examples" / f"{file}.yaml")
     assert recipe.name == name and recipe.molecule[0].name == name.split("-")[0]
-    windows = recipe.molecule[0].windows
+    windows = recipe.molecule[0].umbrella
     if windows:
-        assert recipe.walkers * recipe.frames >= 1000 and windows.count >= 36  # of each window
+        assert recipe.walkers * recipe.frames >= 1000 and windows.count >= (36 if recipe.molecule[0].windows else 12)
     else:
         assert recipe.frames * recipe.walkers * len(recipe.temperatures) >= 100_000

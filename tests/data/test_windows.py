@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mdflash.analysis.validate_coordinates import rmsd
 from mdflash.data.dataset import load_dataset
 from mdflash.data.recipe import load_recipe
 from mdflash.data.sample import prepare, sample, walkers
+from mdflash.data.windows import BeadRmsd, Window
 from mdflash.errors import InputError
 from mdflash.go import torsions
+from mdflash.mapping.allatom import create_context, frame
 from mdflash.system import FloatArray
 
 RECIPE = """\
@@ -118,3 +121,51 @@ def test_mistakes_in_windows(tmp_path: Path, old: str, new: str, said: str) -> N
     with pytest.raises(InputError, match=said) as error:
         load_recipe(write(tmp_path, RECIPE.replace(old, new)))
     assert error.value.line == 6
+
+
+RMSD = RECIPE.replace(
+    "windows: {torsion: phi, residue: 2, count: 4, force_constant: 20 kcal/mol/rad^2}",
+    "rmsd_windows: {min: 0.4 angstrom, max: 1.2 angstrom, count: 3, force_constant: 50 kcal/mol/angstrom^2}",
+)
+
+
+def test_walkers_stay_at_their_rmsd(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, RMSD.replace("80 ps", "4 ps")))
+    reference = prepare(recipe)[0].held
+    assert isinstance(reference, BeadRmsd)
+    (molecule,) = load_dataset(sample(recipe, lambda text: None, lambda progress: None)).molecules
+    for trajectory, center in zip(molecule.trajectories, [0.4, 0.8, 1.2], strict=True):
+        away = rmsd(trajectory.read().positions.astype(np.float64), reference.reference) - center
+        assert trajectory.biased and abs(away.mean()) < 0.3 and away.std() < 0.3
+    assert "RMSD 1.2 Å" in walkers(recipe, tmp_path)[2].label
+
+
+def test_an_rmsd_window_pulls_beads_and_is_not_in_the_forces_written(tmp_path: Path) -> None:
+    """Its energy is k/2 (RMSD - center)^2, with the RMSD that validation uses."""
+    (molecule,) = prepare(load_recipe(write(tmp_path, RMSD)))
+    assert isinstance(molecule.held, BeadRmsd)
+    x, window = molecule.relaxed()[1], Window(0.8, 50.0)
+    free = create_context(molecule.system, 300.0, 0.004, 1.0, 1)
+    molecule.held.hold(molecule.system, window)
+    held = create_context(molecule.system, 300.0, 0.004, 1.0, 1)
+    for context in (free, held):
+        context.setPositions(x / 10.0)
+    np.testing.assert_allclose(frame(held)[1], frame(free)[1], atol=1e-9)
+    energy = [c.getState(energy=True).getPotentialEnergy()._value / 4.184 for c in (free, held)]
+    found = rmsd(x[None, molecule.held.atoms], molecule.held.reference)[0]
+    assert abs(found - window.center) > 0.05
+    assert energy[1] - energy[0] == pytest.approx(25.0 * (found - window.center) ** 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("min: 0.4 angstrom", "min: 2 angstrom", "must be more than min, 2 angstrom; for example"),
+        ("max: 1.2 angstrom, ", "", "is missing; add for example `max: 8 angstrom`"),
+        ("50 kcal/mol/angstrom^2", "50 kcal/mol/rad^2", "kcal/mol/angstrom"),
+        ("  rmsd_windows", "  windows: {torsion: phi, residue: 2}\n  rmsd_windows", "does not go with `windows`"),
+    ],
+)
+def test_mistakes_in_rmsd_windows(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_recipe(write(tmp_path, RMSD.replace(old, new)))
