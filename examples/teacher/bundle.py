@@ -59,8 +59,9 @@ def bundle() -> tuple[System, np.ndarray]:
     n = len(native)
     names = ["ALA", "LEU", "GLU", "LYS", "ILE", "GLN", "VAL", "ARG"]
     residues = tuple(names[(k * k + 3 * k) % 8] if k % 19 < HELIX else "GLY" for k in range(n))
+    types = tuple(f"{name}-{k + 1}" for k, name in enumerate(residues))  # a Gō contact knows its two residues
     system = System(
-        name="bundle", types=residues, bead_names=("CA",) * n, residue_index=np.arange(n), residue_names=residues,
+        name="bundle", types=types, bead_names=("CA",) * n, residue_index=np.arange(n), residue_names=residues,
         residue_ids=tuple(range(1, n + 1)), chain_ids=("A",) * n, masses=np.full(n, 110.0),
         bonds=np.stack([np.arange(n - 1), np.arange(1, n)], axis=1),
     )  # fmt: skip
@@ -70,7 +71,7 @@ def bundle() -> tuple[System, np.ndarray]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--epsilon", type=float, default=1.0, help="kcal/mol for a native contact")
+    parser.add_argument("--epsilon", type=float, default=0.65, help="kcal/mol for a native contact")
     options = parser.parse_args()
     molecule, structure = bundle()
     forcefield = build_go(molecule, structure, None, GoParameters(epsilon=options.epsilon))
