@@ -37,14 +37,30 @@ def engine(ff: ForceField, temperatures: list[float], seed: int, positions: np.n
     return simulation
 
 
+def starts(teacher: ForceField, kelvin: list[float], seed: int) -> np.ndarray:
+    """[R, N, 3] the native structure, and for every other walker one that the teacher unfolded."""
+    hot = engine(teacher, [HOT] * len(kelvin), seed)
+    positions = hot.layout.view(hot.state.positions, 0).numpy().copy()
+    hot.run(HEATING)
+    odd = np.arange(len(kelvin)) // len(set(kelvin)) % 2 == 1
+    positions[odd] = hot.layout.view(hot.state.positions, 0).numpy()[odd]
+    return positions
+
+
 def write_data(
-    teacher: ForceField, out: Path, temperatures: list[float], frames: int, every: int, walkers: int
-) -> None:
-    """A dataset of the teacher's frames and forces; `every` steps between frames, `walkers` at each temperature."""
+    teacher: ForceField, student: ForceField | None, out: Path, temperatures: list[float], frames: int, every: int,
+    walkers: int,
+) -> None:  # fmt: skip
+    """A dataset of the teacher's forces, on frames of its own or of a student, who goes where it should not.
+
+    `every` steps lie between frames, and there are `walkers` at each temperature. What a student takes for stable is
+    in no data of the teacher; such frames correct it. S. Ross, G. Gordon and D. Bagnell, AISTATS 15, 627 (2011).
+    """
     system, native = teacher.system()
     kelvin = temperatures * walkers
-    simulation = engine(teacher, kelvin, seed=1)
+    simulation = engine(student or teacher, kelvin, 1, starts(teacher, kelvin, 1) if student else None)
     simulation.run(frames * every // 20)  # away from the start
+    labels = engine(teacher, kelvin, 1)
     create_dataset(out, {system.name: (system, native)}, "ca", {"teacher": teacher.name, "digest": teacher.digest})
     writers = [
         TrajectoryWriter(out / system.name / f"{r:03d}.h5", system.n_beads, seed=1, aggregation="basic")
@@ -52,7 +68,9 @@ def write_data(
     ]
     for _ in range(frames):
         simulation.run(every)
-        x, f = (simulation.layout.view(t, 0).numpy() for t in (simulation.state.positions, simulation.state.forces))
+        labels.state.positions.copy_(simulation.state.positions)
+        labels.evaluate()
+        x, f = (labels.layout.view(t, 0).numpy() for t in (labels.state.positions, labels.state.forces))
         for r, writer in enumerate(writers):
             writer.append(x[r], f[r], kelvin[r], simulation.time)
     for writer in writers:
@@ -79,12 +97,7 @@ class WatchQ:
 
 def folding(ff: ForceField, teacher: ForceField, kelvin: list[float], steps: int, seed: int) -> np.ndarray:
     """Q [frames, replicas] of a force field, the first tenth left out; every other replica begins unfolded."""
-    hot = engine(teacher, [HOT] * len(kelvin), seed)
-    positions = hot.layout.view(hot.state.positions, 0).numpy().copy()
-    hot.run(HEATING)
-    walker = np.arange(len(kelvin)) // len(set(kelvin))
-    positions[walker % 2 == 1] = hot.layout.view(hot.state.positions, 0).numpy()[walker % 2 == 1]
-    simulation = engine(ff, kelvin, seed, positions)
+    simulation = engine(ff, kelvin, seed, starts(teacher, kelvin, seed))
     watcher = WatchQ(teacher, 100, steps // 10)
     simulation.reporters.append(watcher)
     simulation.run(steps)
@@ -143,6 +156,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["data", "compare"])
     parser.add_argument("folder", type=Path, help="the dataset to write, or the student's force field")
     parser.add_argument("--teacher", default="go-chignolin", help="force field folder, or the name of a shipped one")
+    parser.add_argument("--student", help="force field folder whose frames are labelled (data)")
     parser.add_argument("--temperatures", type=float, nargs="+", default=[300.0, 330.0, 360.0, 400.0, 450.0])
     parser.add_argument("--walkers", type=int, default=2, help="replicas at each temperature")
     parser.add_argument("--frames", type=int, default=4000, help="of each replica (data)")
@@ -151,7 +165,10 @@ if __name__ == "__main__":
     options = parser.parse_args()
     teacher_ff = load_forcefield(options.teacher)
     if options.what == "data":
-        write_data(teacher_ff, options.folder, options.temperatures, options.frames, options.every, options.walkers)
+        student_ff = load_forcefield(options.student) if options.student else None
+        write_data(
+            teacher_ff, student_ff, options.folder, options.temperatures, options.frames, options.every, options.walkers
+        )
     else:
         result = compare(
             teacher_ff, load_forcefield(options.folder), options.temperatures, options.steps, options.walkers

@@ -140,7 +140,7 @@ def _validate(ff: ForceField, molecule: Molecule, plan: SimulationPlan, told: Ca
 
 def _at_temperature(molecule: Molecule, temperature: float) -> tuple[list[FloatArray], float]:
     """Positions [F, N, 3] of every trajectory with frames of this temperature and no window, and ps between them."""
-    found, seen, spacing = [], set(), SPACING
+    found, seen, spacings = [], set(), []
     free = [trajectory for trajectory in molecule.trajectories if not trajectory.biased]
     if not free:
         raise InputError(
@@ -152,16 +152,17 @@ def _at_temperature(molecule: Molecule, temperature: float) -> tuple[list[FloatA
         seen |= {round(float(t)) for t in np.unique(frames.temperature)}
         keep = np.abs(frames.temperature - temperature) <= SAME_TEMPERATURE
         if keep.any():
-            step = float(np.median(np.diff(frames.time[keep]))) if keep.sum() > 1 else SPACING
+            step = float(np.median(np.diff(frames.time[keep]))) if keep.sum() > 1 else 0.0
+            step = step or SPACING  # of a single frame, and of frames that all say the same time
             every = max(1, round(SPACING / step))
             found.append(frames.positions[keep][::every])
-            spacing = max(spacing, every * step)
+            spacings.append(every * step)
     if not found:
         raise InputError(
             f"molecule '{molecule.name}' has no data at {temperature:g} K; there are frames at "
             f"{', '.join(f'{t} K' for t in sorted(seen))}: give one of these with --temperature"
         )
-    return found, spacing
+    return found, float(np.median(spacings))
 
 
 def _blocks(trajectories: Sequence[FloatArray]) -> list[FloatArray]:

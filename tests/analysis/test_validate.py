@@ -205,6 +205,14 @@ def test_frames_of_windows_are_no_measure(tmp_path: Path) -> None:
         validate(ff, load_dataset(tmp_path / "held"), plan, lambda molecule, step: None)
 
 
+def test_frames_that_are_close_in_time_are_left_out(tmp_path: Path) -> None:
+    """Of frames every 0.02 ps, one in 25 is looked at; TICA's lag is a time, 10 ps."""
+    _, ff = write_dataset(tmp_path / "close", trajectories=2, frames=5200, every=5)
+    plan = SimulationPlan(temperature=300.0, replicas=2, length=20.0, settling=1.0, interval=0.4)
+    (found,) = validate(ff, load_dataset(tmp_path / "close"), plan, lambda molecule, step: None)
+    assert (found.data_frames, found.tica_lag) == (2 * 208, 20)
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "helix"

@@ -58,7 +58,7 @@ def test_backbone_turns_and_moves_with_its_ca() -> None:
             assert np.linalg.norm(a[atom] @ turn.T + 30.0 - b[atom]) < 0.25
 
 
-@pytest.mark.parametrize(("mapping", "most"), [("ca", 0.6), ("five-bead", 0.05)])
+@pytest.mark.parametrize(("mapping", "most"), [("ca", 0.3), ("five-bead", 0.05)])
 def test_all_atoms_of_beads(tmp_path: Path, mapping: str, most: float) -> None:
     system, positions, _ = map_structure(CHIGNOLIN, mapping)
     write_pdb(tmp_path / "beads.pdb", system, positions[0])
@@ -70,20 +70,21 @@ def test_all_atoms_of_beads(tmp_path: Path, mapping: str, most: float) -> None:
     assert [(a.residue.name, a.element.symbol) for a in found.topology.atoms if a.name == "CA"] == [
         (a.residue.name, a.element.symbol) for a in native.topology.atoms if a.name == "CA"
     ]
-    rows = [t.topology.select("name N CA C O") for t in (found, native)]
+    # a trace of CA does not say where the last C=O points
+    rows = [t.topology.select("(name N CA C O) and not (resid 9 and name C O)") for t in (found, native)]
     off = (found.xyz[0, rows[0]] - native.xyz[0, rows[1]]) * 10
     assert np.sqrt((off**2).sum(axis=1).mean()) < most
 
 
 def test_clashes_and_wrong_hands_are_reported(tmp_path: Path) -> None:
-    """Mirrored beads are D amino acids; two CA in one place cannot be relaxed away while they are held."""
+    """Mirrored beads are D amino acids; two residues in one place cannot be relaxed away while they are held."""
     system, positions, _ = map_structure(CHIGNOLIN, "five-bead")
     beads = np.flatnonzero(np.array(system.residue_index) == 1)
     crushed = positions[0].copy()
     crushed[beads] += crushed[np.flatnonzero(np.array(system.residue_index) == 7)[1]] - crushed[beads[1]] + 0.3
     write_pdb(tmp_path / "crushed.pdb", system, crushed)
     (frame,) = rebuild(tmp_path / "crushed.pdb")
-    assert any({"TYR 2 CA", "THR 8 CA"} == {a, b} for a, b, _ in frame.clashes)
+    assert any(a.startswith("TYR 2 ") and b.startswith("THR 8 ") for a, b, _ in frame.clashes)
     write_pdb(tmp_path / "mirror.pdb", system, positions[0] * (-1, 1, 1))
     (frame,) = rebuild(tmp_path / "mirror.pdb")
     assert len(frame.wrong_hands) == 9  # all but glycine

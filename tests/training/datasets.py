@@ -25,10 +25,11 @@ def write_dataset(
     temperatures: tuple[float, ...] = (300.0,),
     mapping: str = "ca",
     biased: tuple[int, ...] = (),
+    every: int = 100,
 ) -> tuple[System, ForceField]:
     """Frames of a Gō helix and its forces; trajectory k has the temperature k modulo the number of temperatures.
 
-    Those that are `biased` say that they were held in a window.
+    Those that are `biased` say that they were held in a window. From one frame to the next are `every` steps of 4 fs.
     """
     system, ff = go_helix(beads, name)
     layout = Layout((system,), (trajectories,))
@@ -42,7 +43,7 @@ def write_dataset(
         for k in range(trajectories)
     ]
     for _ in range(frames):
-        engine.run(100)
+        engine.run(every)
         x, f = (layout.view(t, 0).numpy() for t in (engine.state.positions, engine.state.forces))
         for k, writer in enumerate(writers):
             writer.append(x[k], f[k], kelvin[k], engine.time)
