@@ -36,6 +36,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--forcefield", default="chignolin-ca", help="whose first start frame is the native structure")
+    parser.add_argument("--temperature", type=float, default=340.0, help="K, of the run")
     parser.add_argument("--settling", type=float, default=0.2, help="share of the run that is left out of populations")
     options = parser.parse_args()
     native = mdflash.load_forcefield(options.forcefield).system()[1][0]
@@ -45,7 +46,7 @@ if __name__ == "__main__":
     out, back = np.array([passages(d) for d in distance]).T
     folded = (settled < FOLDED).mean(axis=1)
     p = float(folded.mean())
-    stable = -kT(340.0) * float(np.log(p / (1 - p))) if 0 < p < 1 else None
+    stability = -kT(options.temperature) * float(np.log(p / (1 - p))) if 0 < p < 1 else None
     print(
         json.dumps(
             {
@@ -53,7 +54,7 @@ if __name__ == "__main__":
                 "frames_each": distance.shape[1],
                 "folded": round(p, 4),
                 "folded_standard_error": round(float(folded.std(ddof=1) / np.sqrt(len(folded))), 4),
-                "free_energy_of_folding_kcal_mol": stable and round(stable, 3),
+                "free_energy_of_folding_kcal_mol": stability and round(stability, 3),
                 "left": int(out.sum()),
                 "entered": int(back.sum()),
                 "rmsd_median": round(float(np.median(settled)), 2),

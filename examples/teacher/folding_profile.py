@@ -1,7 +1,7 @@
 """Folding free energy of a force field against its Gō teacher, where folding is too rare to wait for.
 
 pip install 'mdflash[analysis]'
-python examples/teacher/profile.py runs/teacher/train/forcefield --teacher runs/teacher/go-bundle
+python examples/teacher/folding_profile.py runs/teacher/train/forcefield --teacher runs/teacher/go-bundle
 
 Umbrella windows along the fraction of native contacts Q exchange their places at one temperature; MBAR joins them, and
 gives other temperatures nearby from the energies of the frames. M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129,
