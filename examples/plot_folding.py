@@ -16,12 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import mdflash
-
-
-def fraction_of_contacts(positions: np.ndarray, contacts: np.ndarray, r0: np.ndarray) -> np.ndarray:
-    """[F] smooth Q of frames [F, N, 3]: mean of 1 / (1 + exp(5 (r - 1.2 r0) / Å)) over native contacts."""
-    r = np.linalg.norm(positions[:, contacts[:, 0]] - positions[:, contacts[:, 1]], axis=-1)
-    return (1.0 / (1.0 + np.exp(np.clip(5.0 * (r - 1.2 * r0), -50, 50)))).mean(axis=1)
+from mdflash.analysis.validate_coordinates import fraction_of_contacts
 
 
 def plot(run: Path, out: Path, forcefield: str = "go-chignolin", replica: int = 0) -> np.ndarray:

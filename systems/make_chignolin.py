@@ -46,7 +46,7 @@ FREE, MOST_DRIFT = (340, 300), 1.5  # K and ps; Å
 SEED = 7
 
 EPSILON = 0.81
-"""kcal/mol; puts the folding temperature of the Gō model near 340 K (CLN025 melts at about 343 K)."""
+"""kcal/mol; puts the folding temperature of the Gō model at 348 K (CLN025 melts at about 343 K)."""
 
 
 def build() -> tuple[app.Topology, unit.Quantity]:

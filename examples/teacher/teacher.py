@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mdflash import Engine, ForceField, LangevinMiddle, Layout, State, build_potential, load_forcefield
+from mdflash.analysis.validate_coordinates import fraction_of_contacts
 from mdflash.data.dataset import create_dataset
 from mdflash.data.trajectory import TrajectoryWriter
 from mdflash.units import kT
@@ -91,8 +92,7 @@ class WatchQ:
     def report(self, simulation: Engine) -> None:
         if simulation.state.step > self.first:
             x = simulation.layout.view(simulation.state.positions, 0).numpy()
-            r = np.linalg.norm(x[:, self.pairs[:, 0]] - x[:, self.pairs[:, 1]], axis=-1)
-            self.q.append((1.0 / (1.0 + np.exp(np.clip(5.0 * (r - 1.2 * self.r0), -50, 50)))).mean(axis=1))
+            self.q.append(fraction_of_contacts(x, self.pairs, self.r0))
 
 
 def folding(ff: ForceField, teacher: ForceField, kelvin: list[float], steps: int, seed: int) -> np.ndarray:
