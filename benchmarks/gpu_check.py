@@ -47,7 +47,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 LIMITS = {
-    "machine": 60, "graphs": 90, "errors": 90, "run": 100, "bench": 140, "large": 60, "kernels": 40, "backbones": 60,
+    "machine": 60, "graphs": 60, "errors": 130, "run": 100, "bench": 110, "large": 60, "kernels": 40, "backbones": 60,
     "checks": 300, "tune": 300,
 }  # fmt: skip
 """Seconds that a section may take."""

@@ -7,17 +7,10 @@ every kernel runs on the CPU, slowly, and all that lies between `device: cuda` a
 from __future__ import annotations
 
 import importlib.util
-from typing import Final
 
 import torch
 
 from mdflash.errors import InputError
-
-UNVERIFIED: Final = (
-    "the GPU's kernels have run in Triton's interpreter and not yet on a GPU; their forces are compared with the "
-    "reference when a run starts, and `mdflash energy --device cuda` beside `mdflash energy` compares more"
-)
-"""Said at the start of every run on a GPU until `make gpu-check` has passed on one."""
 
 
 def interpreted() -> bool:

@@ -247,7 +247,7 @@ class Hardware(Section):
     """Where it runs."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto (the CPU, until the GPU's kernels have been verified on one) | cpu | cuda"
+        default="auto", description="auto (the CPU, until `make gpu-check` has passed as a whole) | cpu | cuda"
     )
     threads: Annotated[int, Whole(1, 4096)] | None = Field(default=None, description="CPU threads; null: all cores")
 

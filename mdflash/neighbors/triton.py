@@ -3,14 +3,14 @@
 Row i of a list holds the neighbours j of bead i of the flat batch, so one list serves as CSR by destination and by
 source. Nothing here returns to the host:
 
-* `prepare` (one program a replica) asks whether a bead has moved more than half the skin, and recentres the positions;
+* `prepare` (one program a replica) asks whether a bead has moved more than half the skin;
 * `build` (one program a bead) fills the Verlet list of the replicas that need it, and returns at once for the others;
 * `bound` and `build_by_boxes` do the same for large replicas, without looking at every bead: consecutive beads of a
   chain are near each other, so `BOX_BEADS` of them at a time get a bounding box, and only boxes within reach are
   looked into. A list of cells would ask a little less where the order of beads says nothing about their places, but
   it needs sorting, twice: beads into cells, and rows back into the order in which every sum runs;
-* `select_near` (one program a bead) picks the neighbours nearer than the network's cutoff, with their distances: so
-  the eight sweeps of a SchNet with four blocks never meet the skin (a third of the list);
+* `select_near` (one program a bead) picks the neighbours nearer than the network's cutoff, with their distances and
+  directions: so the eight sweeps of a SchNet with four blocks never meet the skin (a third of the list) nor a position;
 * `select_nonbonded` does so for the neighbour-list prior. Sums over a list run in parallel lanes, by place in the
   list, so their last bits would tell how old a Verlet list is.
 
@@ -51,47 +51,28 @@ def load_vector(x, i, mask):
 
 
 @triton.jit
-def prepare(x, built_at, bead_offset, centred, rebuild, LIMIT: tl.constexpr, BLOCK: tl.constexpr):
-    """Recentre replica r, and say whether its list is out of date.
+def prepare(x, built_at, bead_offset, rebuild, LIMIT: tl.constexpr, BLOCK: tl.constexpr):
+    """Say whether the list of replica r is out of date.
 
     Args:
         x: [B, 3] float64 Å.
         built_at: [B, 3] float64, where the list was built (NaN: never).
         bead_offset: [R + 1] int32.
-        centred: [B, 3], out: x minus the replica's mean, in the dtype of the network.
         rebuild: [R] int32, out.
         LIMIT: (skin / 2)^2, Å².
     """
     r = tl.program_id(0)
-    begin = tl.load(bead_offset + r)
     end = tl.load(bead_offset + r + 1)
     lane = tl.arange(0, BLOCK)
-    sx = tl.zeros([BLOCK], tl.float64)
-    sy = tl.zeros([BLOCK], tl.float64)
-    sz = tl.zeros([BLOCK], tl.float64)
     moved = tl.zeros([BLOCK], tl.int32)
-    for k in range(begin, end, BLOCK):
+    for k in range(tl.load(bead_offset + r), end, BLOCK):
         i = k + lane
         inside = i < end
         px, py, pz = load_vector(x, i, inside)
         ox, oy, oz = load_vector(built_at, i, inside)
         square = (px - ox) * (px - ox) + (py - oy) * (py - oy) + (pz - oz) * (pz - oz)
         moved = moved | (inside & (~(square <= LIMIT))).to(tl.int32)  # NaN is out of date too
-        sx += px
-        sy += py
-        sz += pz
     tl.store(rebuild + r, tl.max(moved, axis=0))
-    n = (end - begin).to(tl.float64)
-    cx = tl.sum(sx, axis=0) / n
-    cy = tl.sum(sy, axis=0) / n
-    cz = tl.sum(sz, axis=0) / n
-    for k in range(begin, end, BLOCK):
-        i = k + lane
-        inside = i < end
-        px, py, pz = load_vector(x, i, inside)
-        tl.store(centred + 3 * i, px - cx, mask=inside)
-        tl.store(centred + 3 * i + 1, py - cy, mask=inside)
-        tl.store(centred + 3 * i + 2, pz - cz, mask=inside)
 
 
 @triton.jit
@@ -248,43 +229,57 @@ def build_by_boxes(
 
 @triton.jit(do_not_specialize=["first"])
 def select_near(
-    centred, neighbor, count, box, near, distance, near_count, capacity, first,
+    x, neighbor, count, box, near, near_place, toward, near_count, capacity, first,
     CUTOFF: tl.constexpr, PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Neighbours of bead `first + program` nearer than CUTOFF that exchange messages, and their distances.
+    """Neighbours of bead `first + program` nearer than CUTOFF that exchange messages: how far, and which way.
+
+    Everything is computed in float64 and rounded once. A distance as float32 would be off by 1e-6 Å at 15 Å (and one of
+    float32 positions by more), which a network's filters turn into 1e-5 of the forces; 31 bits of the cutoff are
+    7e-9 Å, and bits are what the table is looked up with.
 
     Args:
-        centred: [B, 3] Å.
+        x: [B, 3] float64 Å.
         neighbor, count: the Verlet list.
         near: [B, capacity] int32, out: flat indices, ascending.
-        distance: [B, capacity], out: Å.
+        near_place: [B, capacity], out: distances, in Å (float) or in units of CUTOFF / 2^31 (int32).
+        toward: [B, 3, capacity], out: unit vectors from the bead to its neighbours; 0 where they coincide.
         near_count: [B] int32, out.
     """
-    DTYPE: tl.constexpr = centred.dtype.element_ty
     i = first + tl.program_id(0)
     n = tl.load(count + i)
     row = i.to(tl.int64) * capacity
-    bx = tl.load(box).to(DTYPE)
-    by = tl.load(box + 1).to(DTYPE)
-    bz = tl.load(box + 2).to(DTYPE)
-    xi = tl.load(centred + 3 * i)
-    yi = tl.load(centred + 3 * i + 1)
-    zi = tl.load(centred + 3 * i + 2)
+    bx = tl.load(box)
+    by = tl.load(box + 1)
+    bz = tl.load(box + 2)
+    xi = tl.load(x + 3 * i)
+    yi = tl.load(x + 3 * i + 1)
+    zi = tl.load(x + 3 * i + 2)
     lane = tl.arange(0, BLOCK)
     found = n * 0
     for k in range(0, n, BLOCK):
         inside = k + lane < n
         entry = tl.load(neighbor + row + k + lane, mask=inside, other=0)
         j = entry & _INDEX
-        xj, yj, zj = load_vector(centred, j, inside)
+        xj, yj, zj = load_vector(x, j, inside)
         dx = nearest_image(xj - xi, bx, PERIODIC)
         dy = nearest_image(yj - yi, by, PERIODIC)
         dz = nearest_image(zj - zi, bz, PERIODIC)
         square = dx * dx + dy * dy + dz * dz
         keep = inside & (square < CUTOFF * CUTOFF) & ((entry & _NO_MESSAGE) == 0)
-        slot = row + found + tl.cumsum(keep.to(tl.int32), axis=0) - 1
-        tl.store(near + slot, j, mask=keep)
-        tl.store(distance + slot, tl.sqrt(square), mask=keep)
+        slot = found + tl.cumsum(keep.to(tl.int32), axis=0) - 1
+        tl.store(near + row + slot, j, mask=keep)
+        d = tl.sqrt(square)
+        if near_place.dtype.element_ty == tl.int32:
+            place = tl.minimum(d * (2147483648.0 / CUTOFF), 2147483647.0).to(tl.int32)
+        else:
+            place = d
+        tl.store(near_place + row + slot, place, mask=keep)
+        scale = tl.where(square > 0, 1.0 / tl.where(square > 0, d, 1.0), 0.0)
+        to_j = toward + 3 * row + slot
+        tl.store(to_j, dx * scale, mask=keep)
+        tl.store(to_j + capacity, dy * scale, mask=keep)
+        tl.store(to_j + 2 * capacity, dz * scale, mask=keep)
         found += tl.sum(keep.to(tl.int32), axis=0)
     tl.store(near_count + i, found)
 

@@ -26,7 +26,7 @@ from mdflash.potentials.priors.device import DevicePriors
 from mdflash.potentials.priors.pack import pack
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.potentials.schnet.tables import FilterTables, tabulate
+from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.triton.joined import JoinedSchNet
 from mdflash.potentials.schnet.triton.network import TILES, DeviceSchNet, NearList, Precision, Tiles, why_not
 from mdflash.state import Layout
@@ -35,8 +35,6 @@ FIRST_CAPACITY = 256
 """Neighbours a bead has room for, before the first list is built."""
 BOXES_FROM = 2048
 """Beads of the largest system from which on lists are built by bounding boxes; an estimate, not measured on a GPU."""
-LINEAR_INTERVALS = 2048
-"""16-bit tables are read linearly, so they need at least so many intervals."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,7 @@ class DeviceForces:
             raise InputError(reason)
         self.layout, self.device, self._skin = layout, torch.device(device), skin
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
+        self._place_dtype = self.dtype if tables is None or precision == "fp64" else torch.int32
         networks = [t for t in terms if isinstance(t, SchNetPotential)]
         packed = pack([t for t in terms if not isinstance(t, SchNetPotential)], layout)
         sizes = [system.n_beads for system in layout.systems]
@@ -178,8 +177,6 @@ class DeviceForces:
             types.append(owner.types[s].repeat(layout.counts[s]))
         first = int(layout.bead_offset[layout.replica_offset[group.first_system]])
         table = None if tables is None else tables[id(group.model)]
-        if table is not None and precision == "mixed16" and table.intervals < LINEAR_INTERVALS:
-            table = tabulate(group.model, LINEAR_INTERVALS)
         kind = DeviceSchNet if group.model.residual is None else JoinedSchNet
         return kind(group.model, table, torch.cat(types), first, precision, self.device, tiles)
 
@@ -193,7 +190,6 @@ class DeviceForces:
         self.energy, self._bead_energy = new(r), new(n)
         self.failed, self.step = new(r, dtype=torch.int64).fill_(-1), new(1, dtype=torch.int64)
         self._built_at, self._rebuild = new(n, 3).fill_(torch.nan), new(r, dtype=torch.int32)
-        self._centred = new(n, 3, dtype=self.dtype)
         self._count, self._near_count = new(n, dtype=torch.int32), new(n, dtype=torch.int32)
         self._need = new(n, dtype=torch.int32)
         self._nonbonded_count = new(n, dtype=torch.int32)
@@ -215,7 +211,8 @@ class DeviceForces:
         self._nonbonded = torch.zeros(nonbonded, self.capacity, dtype=torch.int32, device=self.device)
         near = n if self._networks else 1
         self._near = torch.zeros(near, self.capacity, dtype=torch.int32, device=self.device)
-        self._distance = torch.zeros(near, self.capacity, dtype=self.dtype, device=self.device)
+        self._place = torch.zeros(near, self.capacity, dtype=self._place_dtype, device=self.device)
+        self._toward = torch.zeros(near, 3, self.capacity, dtype=self.dtype, device=self.device)
         self._built_at.fill_(torch.nan)
         self._need.zero_()
 
@@ -223,7 +220,7 @@ class DeviceForces:
         """Energy and forces at `x`; returns before they are there."""
         replicas, n = self.layout.n_replicas, self.layout.n_beads
         neighbors.prepare[(replicas,)](
-            self.x, self._built_at, self.bead_offset, self._centred, self._rebuild,
+            self.x, self._built_at, self.bead_offset, self._rebuild,
             LIMIT=0.25 * self._skin**2, BLOCK=256, num_warps=4,
         )  # fmt: skip
         if self._listed:
@@ -239,13 +236,11 @@ class DeviceForces:
         )  # fmt: skip
         for network in self._networks:
             neighbors.select_near[(network.n,)](
-                self._centred, self._neighbor, self._count, self._box, self._near, self._distance,
+                self.x, self._neighbor, self._count, self._box, self._near, self._place, self._toward,
                 self._near_count, self.capacity, network.first,
                 CUTOFF=network.cutoff, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
             )  # fmt: skip
-            near = NearList(
-                self._near, self._distance, self._near_count, self.capacity, self._centred, self._box, self._periodic
-            )
+            near = NearList(self._near, self._place, self._toward, self._near_count, self.capacity)
             network.run(near, self._bead_energy, self._shares)
         integrator_kernels.collect[(replicas,)](
             self._prior_forces, self._bead_energy, self._shares, self.bead_offset, self.f, self.energy, self.failed,

@@ -14,7 +14,7 @@ import torch
 from triton.runtime.errors import OutOfResources
 
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.gpu import UNVERIFIED, describe
+from mdflash.gpu import describe
 from mdflash.integrators.base import Integrator
 from mdflash.potentials.base import Potential
 from mdflash.potentials.schnet.flash import FORCE_ERROR, TABLE_ERROR, FilterKind, tables_for
@@ -67,7 +67,6 @@ def on_gpu(
     reason = unsupported(terms, layout, exact=tables is None)
     if reason is not None:
         raise _refused(f"{reason}; write")
-    notes.insert(0, UNVERIFIED)
 
     def make(part: Layout) -> CudaPropagator:
         return CudaPropagator(

@@ -17,7 +17,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mdflash.neighbors.triton import load_vector, nearest_image
 from mdflash.potentials.schnet.triton.activation import activate
 
 
@@ -70,7 +69,7 @@ def _weights(w1, b1, w2, chunk, F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.con
 
 @triton.jit(do_not_specialize=["first"])
 def gather_messages_exact(
-    h, centers, gamma, w1, b1, w2, b2, near, distance, near_count, out, capacity, first,
+    h, centers, gamma, w1, b1, w2, b2, near, near_place, near_count, out, capacity, first,
     F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr, ACT: tl.constexpr, EXPNORMAL: tl.constexpr,
     ALPHA: tl.constexpr, ORIGIN: tl.constexpr, BASIS_COSINE: tl.constexpr, COSINE: tl.constexpr,
     LOWER: tl.constexpr, UPPER: tl.constexpr, FILTER_UPPER: tl.constexpr, PRECISION: tl.constexpr, CHUNK: tl.constexpr,
@@ -87,7 +86,7 @@ def gather_messages_exact(
     for k in range(0, n, E):
         inside = k + edge < n
         j = tl.load(near + row + k + edge, mask=inside, other=0) - first
-        d = tl.load(distance + row + k + edge, mask=inside, other=UPPER)
+        d = tl.load(near_place + row + k + edge, mask=inside, other=UPPER)
         e = _basis(d, centers, gamma, R, EXPNORMAL, ALPHA, ORIGIN, BASIS_COSINE, LOWER, UPPER)[0]
         w = tl.zeros([E, F], DTYPE) + tl.load(b2 + f)[None, :]
         for chunk in range(0, HIDDEN, CHUNK):
@@ -103,11 +102,11 @@ def gather_messages_exact(
 
 @triton.jit(do_not_specialize=["first"])
 def scatter_gradients_exact(
-    h, g, centers, gamma, w1, b1, w2, b2, near, distance, near_count, centred, box, out, forces, capacity, first,
+    h, g, centers, gamma, w1, b1, w2, b2, near, near_place, toward, near_count, out, forces, capacity, first,
     F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr, ACT: tl.constexpr, EXPNORMAL: tl.constexpr,
     ALPHA: tl.constexpr, ORIGIN: tl.constexpr, BASIS_COSINE: tl.constexpr, COSINE: tl.constexpr,
     LOWER: tl.constexpr, UPPER: tl.constexpr, FILTER_UPPER: tl.constexpr, PRECISION: tl.constexpr,
-    CHUNK: tl.constexpr, FEATURES: tl.constexpr, ADD: tl.constexpr, PERIODIC: tl.constexpr, E: tl.constexpr,
+    CHUNK: tl.constexpr, FEATURES: tl.constexpr, ADD: tl.constexpr, E: tl.constexpr,
 ):  # fmt: skip
     """The backward sweep; grid (beads,); arguments as above and in `message.scatter_gradients`."""
     DTYPE: tl.constexpr = g.dtype.element_ty
@@ -120,12 +119,6 @@ def scatter_gradients_exact(
     at_i = i.to(tl.int64) * F + f
     gi = tl.load(g + at_i)[None, :]
     hi = tl.load(h + at_i).to(DTYPE)[None, :]
-    bx = tl.load(box).to(DTYPE)
-    by = tl.load(box + 1).to(DTYPE)
-    bz = tl.load(box + 2).to(DTYPE)
-    xi = tl.load(centred + 3 * flat)
-    yi = tl.load(centred + 3 * flat + 1)
-    zi = tl.load(centred + 3 * flat + 2)
     total = tl.zeros([F], DTYPE)
     fx = tl.zeros([E], DTYPE)
     fy = tl.zeros([E], DTYPE)
@@ -133,8 +126,8 @@ def scatter_gradients_exact(
     for k in range(0, n, E):
         inside = k + edge < n
         j = tl.load(near + row + k + edge, mask=inside, other=0)
-        d = tl.load(distance + row + k + edge, mask=inside, other=UPPER)
-        xj, yj, zj = load_vector(centred, j, inside)
+        d = tl.load(near_place + row + k + edge, mask=inside, other=UPPER)
+        to_j = toward + 3 * row + k + edge
         at_j = (j - first)[:, None] * F + f[None, :]
         gj = tl.load(g + at_j, mask=inside[:, None], other=0.0)
         hj = tl.load(h + at_j, mask=inside[:, None], other=0.0).to(DTYPE)
@@ -152,11 +145,10 @@ def scatter_gradients_exact(
         dw = dw * c[:, None] + w * dc[:, None]
         if FEATURES:
             total += tl.sum(gj * w * c[:, None], axis=0)
-        apart = inside & (d > 0)
-        pull = tl.where(apart, tl.sum(dw * (gi * hj + gj * hi), axis=1) / tl.where(apart, d, 1.0), 0.0)
-        fx += pull * nearest_image(xj - xi, bx, PERIODIC)
-        fy += pull * nearest_image(yj - yi, by, PERIODIC)
-        fz += pull * nearest_image(zj - zi, bz, PERIODIC)
+        pull = tl.sum(dw * (gi * hj + gj * hi), axis=1)
+        fx += pull * tl.load(to_j, mask=inside, other=0.0)
+        fy += pull * tl.load(to_j + capacity, mask=inside, other=0.0)
+        fz += pull * tl.load(to_j + 2 * capacity, mask=inside, other=0.0)
     if FEATURES:
         tl.store(out + at_i, total)
     to = forces + flat.to(tl.int64) * 3

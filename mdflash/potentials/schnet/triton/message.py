@@ -4,31 +4,20 @@ A program owns bead i and a slice of C channels, and walks the row of i in the l
 
     forward    a_i   = sum_j h_j * w(d_ij)
     backward   dL/dh_i = sum_j g_j * w(d_ij)                               g = dL/da
-               F_i  += sum_j (x_j - x_i) / d_ij  sum_c w'_c(d_ij) (g_i h_j + g_j h_i)_c
+               F_i  += sum_j u_ij  sum_c w'_c(d_ij) (g_i h_j + g_j h_i)_c  u_ij = (x_j - x_i) / d_ij
 
 The graph is symmetric, so the same row is the CSR by destination (forward) and by source (backward): no atomics, sums
 in the order of the row, nothing of size [edges, features] in memory, and w' holds the derivative of the envelope.
 
-w is a cubic in each interval of the table (`tables.py`): w = v + t (s + t (c + t (s' - s - 2 c) / 3)), with s' the
-slope at the next knot. 16-bit tables are read linearly, v and s each on its own: the difference of two rounded values
-would spoil a cubic's derivative (0.05 % of v over an interval of 0.01 Å), and a linear read moves half the bytes.
+w is a cubic in each interval of the table (`tables.py`), v + t (s + t (c + t e)), and w' is that cubic's derivative in
+every precision. The four numbers of a channel stand side by side, [slice, interval, channel, 4], and neighbouring
+threads take neighbouring channels of one edge: a warp's load of 16 (in 16 bits, 8) bytes a thread then takes whole
+lines of the cache. Nothing matters more: what bounds these kernels is how many lines the L1 caches touch (89 % of the
+H100's limit, measured; arithmetic 45 %). The same numbers read by fewer threads an edge, each from a line of its own,
+took three times as long.
 
-What a full evaluation reads, 1ENH folded, 64 replicas: 17,216 beads x 164 neighbours = 2.8 M directed edges, 128
-channels, 4 blocks:
-
-|                         | cubic fp32 | linear 16-bit |
-|-------------------------|------------|---------------|
-| table, forward          | 16 B       | 4 B           |   per edge and channel
-| features, forward       | 4 B        | 2 B           |
-| table, backward         | 16 B       | 8 B           |
-| features, backward      | 8 B        | 6 B           |
-| one evaluation          | 63 GB      | 29 GB         |
-| multiply-adds           | 24 G       | 14 G          |
-
-63 GB would take 12 ms from an L2 cache of 5 TB/s. So the channels are cut into slices, and the slice is the slow index
-of the grid: programs that run at the same time read one slice of the table, [K + 1, 3, C] (96 kB for K = 1,024 and
-C = 8 in fp32), which stays in the L1 caches (28 TB/s together on an H100: 2.3 ms). Narrow slices pay for it with index
-arithmetic, repeated for each slice; the list itself (8 B an edge) is read once for each slice from L2.
+A tile is [lanes, edges, depth], with channel = lane + LANES * depth: depth is for the registers of a thread, so that
+what an edge costs once (indices, addresses, its place in the table) is shared by `depth` channels.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -38,149 +27,143 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mdflash.neighbors.triton import load_vector, nearest_image
-
 
 @triton.jit
-def _interval(d, inside, slice_, INTERVALS: tl.constexpr, STEP: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr):
-    """Where the knot's rows of a slice begin [E, 1], and the place t in the interval [E, 1]."""
-    u = tl.where(inside, d, 0.0) * (1.0 / STEP)
-    k = tl.minimum(u.to(tl.int32), INTERVALS - 1)
-    t = u - k.to(u.dtype)
-    return ((slice_ * (INTERVALS + 1) + k) * (ROWS * C))[:, None], t[:, None]
-
-
-@triton.jit
-def _value(table, at, t, inside, C: tl.constexpr, CUBIC: tl.constexpr, DTYPE: tl.constexpr):
-    """w [E, C] (for 16-bit tables in units of the channel's scale)."""
-    v = tl.load(table + at, mask=inside, other=0.0).to(DTYPE)
-    if CUBIC:
-        s = tl.load(table + at + C, mask=inside, other=0.0)
-        c = tl.load(table + at + 2 * C, mask=inside, other=0.0)
-        q = tl.load(table + at + 4 * C, mask=inside, other=0.0) - s - 2.0 * c
-        return v + t * (s + t * (c + t * (q * (1.0 / 3.0))))
+def _interval(place, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr):
+    """The interval k and the place t in it, 0 to 1, of entries of `near_place` (see `select_near`)."""
+    if place.dtype == tl.int32:
+        k = place >> SHIFT
+        t = (place & ((1 << SHIFT) - 1)).to(tl.float32) * (1.0 / (1 << SHIFT))
     else:
-        return v + t * (tl.load(table + at + 2 * C, mask=inside, other=0.0).to(DTYPE) - v)
+        u = place * (1.0 / STEP)
+        k = tl.minimum(u.to(tl.int32), INTERVALS - 1)
+        t = u - k.to(u.dtype)
+    return k, t
 
 
 @triton.jit
-def _slope(table, at, t, inside, C: tl.constexpr, CUBIC: tl.constexpr, DTYPE: tl.constexpr):
-    """h w' [E, C]."""
-    s = tl.load(table + at + C, mask=inside, other=0.0).to(DTYPE)
-    if CUBIC:
-        c = 2.0 * tl.load(table + at + 2 * C, mask=inside, other=0.0)
-        q = tl.load(table + at + 4 * C, mask=inside, other=0.0) - s - c
-        return s + t * (c + t * q)
-    else:
-        return s + t * (tl.load(table + at + 3 * C, mask=inside, other=0.0).to(DTYPE) - s)
+def _cubic(
+    table, interval, slice_, INTERVALS: tl.constexpr, LANES: tl.constexpr, DEPTH: tl.constexpr, E: tl.constexpr,
+    DTYPE: tl.constexpr,
+):  # fmt: skip
+    """v, s, c and e, each [LANES, E, DEPTH]."""
+    lane = tl.arange(0, LANES)[:, None, None, None]
+    depth = tl.arange(0, DEPTH)[None, None, :, None]
+    part = tl.arange(0, 4)[None, None, None, :]
+    at = ((slice_ * INTERVALS + interval) * (4 * LANES * DEPTH))[None, :, None, None]
+    # pointers first, depth last: it becomes a constant in the instruction, not an address in a register
+    tile = tl.load(table + (at + 4 * lane) + (4 * LANES * depth + part))
+    even, odd = tl.split(tl.reshape(tile, [LANES, E, DEPTH, 2, 2]))
+    v, c = tl.split(even)
+    s, e = tl.split(odd)
+    return v.to(DTYPE), s.to(DTYPE), c.to(DTYPE), e.to(DTYPE)
+
+
+@triton.jit
+def _of_neighbours(features, j, inside, start, F: tl.constexpr, LANES: tl.constexpr, DEPTH: tl.constexpr):
+    """Channels `start` and on of rows j [E] of `features`: [LANES, E, DEPTH]."""
+    lane = tl.arange(0, LANES)[:, None, None]
+    depth = tl.arange(0, DEPTH)[None, None, :]
+    # told that addresses are not contiguous, the compiler gives each thread one channel, as the table's loads need
+    at = tl.max_contiguous(j[None, :, None] * F + start + lane, [1, 1, 1])
+    return tl.load(features + at + LANES * depth, mask=inside[None, :, None], other=0.0)
 
 
 @triton.jit(do_not_specialize=["first"])
 def gather_messages(
-    h, table, scale, near, distance, near_count, out, capacity, first,
-    F: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr, CUBIC: tl.constexpr,
-    C: tl.constexpr, E: tl.constexpr,
+    h, table, scale, near, near_place, near_count, out, capacity, first,
+    F: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr,
+    LANES: tl.constexpr, DEPTH: tl.constexpr, E: tl.constexpr,
 ):  # fmt: skip
-    """out[i] = sum_j h_j w(d_ij): the forward sweep; grid (beads, F / C).
+    """out[i] = sum_j h_j w(d_ij): the forward sweep; grid (beads, F / C), C = LANES * DEPTH.
 
     Args:
         h: [n, F] features of the n beads from `first` on.
-        table: [F / C, INTERVALS + 1, 3 or 2, C]; rows v, s, c (CUBIC) or v, s.
-        scale: [2, F] of v and s, for 16-bit tables.
-        near, distance, near_count: see `neighbors.triton.select_near`.
+        table: [F / C, INTERVALS, C, 4], in units of `scale` [F].
+        near, near_place, near_count: see `neighbors.triton.select_near`.
         out: [n, F], the dtype of the sums.
-        STEP: distance between knots, Å.
+        STEP: distance between knots, Å; SHIFT: 31 - log2(INTERVALS).
     """
     DTYPE: tl.constexpr = out.dtype.element_ty
-    ROWS: tl.constexpr = 3 if CUBIC else 2
     i = tl.program_id(0)
     slice_ = tl.program_id(1)
+    start = slice_ * (LANES * DEPTH)
     n = tl.load(near_count + first + i)
     row = (first + i).to(tl.int64) * capacity
-    channel = tl.arange(0, C)[None, :]
     edge = tl.arange(0, E)
-    acc = tl.zeros([E, C], DTYPE)
-    for k in range(0, n, E):
-        inside = k + edge < n
-        j = tl.load(near + row + k + edge, mask=inside, other=0) - first
-        d = tl.load(distance + row + k + edge, mask=inside, other=0.0)
-        at, t = _interval(d, inside, slice_, INTERVALS, STEP, ROWS, C)
-        w = _value(table, at + channel, t, inside[:, None], C, CUBIC, DTYPE)
-        acc += w * tl.load(h + j[:, None] * F + slice_ * C + channel, mask=inside[:, None], other=0.0).to(DTYPE)
-    total = tl.sum(acc, axis=0)
-    own = slice_ * C + tl.arange(0, C)
-    if not CUBIC:
-        total *= tl.load(scale + own)
-    tl.store(out + i.to(tl.int64) * F + own, total)
+    acc = tl.zeros([LANES, E, DEPTH], DTYPE)
+    for m in range(0, n, E):
+        inside = m + edge < n
+        j = tl.load(near + row + m + edge, mask=inside, other=0) - first
+        place = tl.load(near_place + row + m + edge, mask=inside, other=0)
+        k, t = _interval(place, INTERVALS, STEP, SHIFT)
+        v, s, c, e = _cubic(table, k, slice_, INTERVALS, LANES, DEPTH, E, DTYPE)
+        t = t[None, :, None]
+        acc += (v + t * (s + t * (c + t * e))) * _of_neighbours(h, j, inside, start, F, LANES, DEPTH).to(DTYPE)
+    own = start + tl.arange(0, LANES)[:, None] + LANES * tl.arange(0, DEPTH)[None, :]
+    tl.store(out + i.to(tl.int64) * F + own, tl.sum(acc, axis=1) * tl.load(scale + own))
 
 
 @triton.jit(do_not_specialize=["first", "beads"])
 def scatter_gradients(
-    h, g, table, scale, near, distance, near_count, centred, box, out, forces, capacity, first, beads,
-    F: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr, CUBIC: tl.constexpr, FEATURES: tl.constexpr,
-    ADD: tl.constexpr, PERIODIC: tl.constexpr, C: tl.constexpr, E: tl.constexpr,
+    h, g, table, scale, near, near_place, toward, near_count, out, forces, capacity, first, beads,
+    F: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr, FEATURES: tl.constexpr,
+    ADD: tl.constexpr, LANES: tl.constexpr, DEPTH: tl.constexpr, E: tl.constexpr,
 ):  # fmt: skip
-    """The backward sweep; grid (beads, F / C); see the module's equations.
+    """The backward sweep; grid (beads, F / C); see the module's equations, and above.
 
     Args:
         g: [n, F] dL/da; its dtype is that of the sums.
-        centred: [B, 3] Å.
+        toward: [B, 3, capacity] u_ij.
         out: [n, F] dL/dh, where FEATURES.
         forces: [F / C, B, 3] this slice's share, added to what stands there where ADD.
         beads: B.
     """
     DTYPE: tl.constexpr = g.dtype.element_ty
-    ROWS: tl.constexpr = 3 if CUBIC else 2
     i = tl.program_id(0)
     slice_ = tl.program_id(1)
+    start = slice_ * (LANES * DEPTH)
     flat = first + i
     n = tl.load(near_count + flat)
     row = flat.to(tl.int64) * capacity
-    channel = tl.arange(0, C)[None, :]
-    own = slice_ * C + tl.arange(0, C)
+    own = start + tl.arange(0, LANES)[:, None] + LANES * tl.arange(0, DEPTH)[None, :]
     edge = tl.arange(0, E)
     at_i = i.to(tl.int64) * F + own
-    scale_s = tl.full([C], 1.0, DTYPE)
-    if not CUBIC:
-        scale_s = tl.load(scale + F + own)
-    gi = (tl.load(g + at_i) * scale_s * (1.0 / STEP))[None, :]
-    hi = (tl.load(h + at_i).to(DTYPE) * scale_s * (1.0 / STEP))[None, :]
-    bx = tl.load(box).to(DTYPE)
-    by = tl.load(box + 1).to(DTYPE)
-    bz = tl.load(box + 2).to(DTYPE)
-    xi = tl.load(centred + 3 * flat)
-    yi = tl.load(centred + 3 * flat + 1)
-    zi = tl.load(centred + 3 * flat + 2)
-    acc = tl.zeros([E, C], DTYPE)
-    fx = tl.zeros([E], DTYPE)
-    fy = tl.zeros([E], DTYPE)
-    fz = tl.zeros([E], DTYPE)
-    for k in range(0, n, E):
-        inside = k + edge < n
-        j = tl.load(near + row + k + edge, mask=inside, other=0)
-        d = tl.load(distance + row + k + edge, mask=inside, other=0.0)
-        xj, yj, zj = load_vector(centred, j, inside)
-        at, t = _interval(d, inside, slice_, INTERVALS, STEP, ROWS, C)
-        at_j = (j - first)[:, None] * F + slice_ * C + channel
-        gj = tl.load(g + at_j, mask=inside[:, None], other=0.0)
-        hj = tl.load(h + at_j, mask=inside[:, None], other=0.0).to(DTYPE)
-        dw = _slope(table, at + channel, t, inside[:, None], C, CUBIC, DTYPE)
+    unit = tl.load(scale + own)
+    gi = (tl.load(g + at_i) * unit * (1.0 / STEP))[:, None, :]
+    hi = (tl.load(h + at_i).to(DTYPE) * unit * (1.0 / STEP))[:, None, :]
+    acc = tl.zeros([LANES, E, DEPTH], DTYPE)
+    fx = tl.zeros([LANES, E], DTYPE)
+    fy = tl.zeros([LANES, E], DTYPE)
+    fz = tl.zeros([LANES, E], DTYPE)
+    for m in range(0, n, E):
+        inside = m + edge < n
+        j = tl.load(near + row + m + edge, mask=inside, other=0) - first
+        place = tl.load(near_place + row + m + edge, mask=inside, other=0)
+        to_j = toward + 3 * row + m + edge
+        ux = tl.load(to_j, mask=inside, other=0.0)
+        uy = tl.load(to_j + capacity, mask=inside, other=0.0)
+        uz = tl.load(to_j + 2 * capacity, mask=inside, other=0.0)
+        k, t = _interval(place, INTERVALS, STEP, SHIFT)
+        v, s, c, e = _cubic(table, k, slice_, INTERVALS, LANES, DEPTH, E, DTYPE)
+        gj = _of_neighbours(g, j, inside, start, F, LANES, DEPTH)
+        hj = _of_neighbours(h, j, inside, start, F, LANES, DEPTH).to(DTYPE)
+        t = t[None, :, None]
+        curve = c + t * e
+        slope = s + t * curve
         if FEATURES:
-            acc += gj * _value(table, at + channel, t, inside[:, None], C, CUBIC, DTYPE)
-        apart = inside & (d > 0)  # beads on top of each other: no direction, so no force
-        pull = tl.where(apart, tl.sum(dw * (gi * hj + gj * hi), axis=1) / tl.where(apart, d, 1.0), 0.0)
-        fx += pull * nearest_image(xj - xi, bx, PERIODIC)
-        fy += pull * nearest_image(yj - yi, by, PERIODIC)
-        fz += pull * nearest_image(zj - zi, bz, PERIODIC)
+            acc += gj * (v + t * slope)
+        slope += t * (curve + t * e)
+        pull = tl.sum(slope * (gi * hj + gj * hi), axis=2)
+        fx += pull * ux[None, :]
+        fy += pull * uy[None, :]
+        fz += pull * uz[None, :]
     if FEATURES:
-        total = tl.sum(acc, axis=0)
-        if not CUBIC:
-            total *= tl.load(scale + own)
-        tl.store(out + at_i, total)
+        tl.store(out + at_i, tl.sum(acc, axis=1) * unit)
     to = forces + (slice_.to(tl.int64) * beads + flat) * 3
-    sx = tl.sum(fx, axis=0)
-    sy = tl.sum(fy, axis=0)
-    sz = tl.sum(fz, axis=0)
+    sx = tl.sum(tl.sum(fx, axis=1), axis=0)
+    sy = tl.sum(tl.sum(fy, axis=1), axis=0)
+    sz = tl.sum(tl.sum(fz, axis=1), axis=0)
     if ADD:
         sx += tl.load(to)
         sy += tl.load(to + 1)

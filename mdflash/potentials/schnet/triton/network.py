@@ -20,6 +20,8 @@ from mdflash.potentials.schnet.triton.activation import ACTIVATION_CODES
 
 Precision = Literal["fp64", "fp32", "mixed16"]
 Part = TypeVar("Part")
+HALF_RANGE = 32768.0
+"""The largest number of a table of 16 bits: with one scale for v, s, c and e, the small ones stay normal numbers."""
 LARGEST = 1024
 """Features, filters, basis functions or output widths that the kernels' tiles can hold."""
 
@@ -29,17 +31,18 @@ class Tiles:
     """Shapes of the kernels' tiles: they change speed, and the last bits.
 
     Attributes:
-        channels: slice of the filter table; None: the widest whose table stays within `table_bytes`.
-        table_bytes: what a slice of the table may take of the L1 cache.
+        channels: slice of a program of the message kernels; None: 64 where tables are of 16 bits, or else 32.
+        lanes: channels that the threads of a warp take side by side; the rest are for the registers of each.
         edges, warps: of the message kernels.
         exact_edges, exact_warps: of those with the exact filters; chunk: hidden units they take at a time.
         rows, columns, depth, dense_warps: of the dense layers.
-        precision: of the products of tiles in fp32: "ieee", "tf32x3" or "tf32" (mixed16 takes "tf32").
+        precision: of the products of tiles in fp32: "ieee", "tf32x3" or "tf32" (which puts forces off by 4e-3 and, at
+            these sizes, is not faster).
     """
 
     channels: int | None = None
-    table_bytes: int = 160 * 1024
-    edges: int = 32
+    lanes: int = 16
+    edges: int = 8
     warps: int = 1
     exact_edges: int = 32
     exact_warps: int = 8
@@ -60,12 +63,10 @@ class NearList:
     """The near neighbours, as `neighbors.triton.select_near` leaves them; see there for shapes."""
 
     near: Tensor
-    distance: Tensor
+    place: Tensor
+    toward: Tensor
     count: Tensor
     capacity: int
-    centred: Tensor
-    box: Tensor
-    periodic: bool
 
 
 def why_not(model: SchNet, exact: bool) -> str | None:
@@ -95,12 +96,10 @@ def _pad(matrix: Tensor, *sizes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear layer [K, N], padded; `back` is its transpose. 16-bit weights carry a scale for each column."""
+    """A linear layer [K, N], padded; `back` is its transpose."""
 
     weight: Tensor
-    scale: Tensor
     back: Tensor
-    back_scale: Tensor
     bias: Tensor | None
 
 
@@ -112,7 +111,7 @@ class DeviceSchNet:
         tables: its filter tables; None: exact filters.
         types: [n] embedding row of each bead.
         first: their first flat row.
-        precision: "fp64", "fp32", or "mixed16" (16-bit tables, weights and gathered features; fp32 sums).
+        precision: "fp64", "fp32", or "mixed16" (16-bit tables and gathered features; fp32 sums).
         device: where the kernels run.
         tiles: shapes of the tiles.
 
@@ -139,12 +138,11 @@ class DeviceSchNet:
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
         self._mixed = precision == "mixed16"
         self._stored = torch.float16 if self._mixed else self.dtype
-        self._product = "tf32" if self._mixed else tiles.precision
         self._device = device
         self._act = ACTIVATION_CODES[hyper.activation]
         self.H, self.F = _up(hyper.features), _up(hyper.filters)
         self._exact = tables is None
-        self.channels = self.F if tables is None else self._slice(tables)
+        self.channels = self.F if tables is None else min(tiles.channels or (64 if self._mixed else 32), self.F)
         blocks = self._at_each_depth([self._block(b) for b in model.blocks])
         self._input = [b[0] for b in blocks]
         self._update = [b[1:] for b in blocks]
@@ -158,6 +156,8 @@ class DeviceSchNet:
         else:
             self._step = tables.cutoff / tables.intervals
             self._intervals = tables.intervals
+            if self._intervals & (self._intervals - 1):
+                raise InputError(f"tables of {self._intervals} intervals: the GPU kernels take powers of two")
             self._tables = self._at_each_depth([self._table(torch.from_numpy(rows)) for rows in tables.rows])
         self._allocate(model, types)
 
@@ -165,43 +165,28 @@ class DeviceSchNet:
         """Parts of the blocks; tied ones share theirs."""
         return [own[depth % len(own)] for depth in range(self.hyper.blocks)]
 
-    def _slice(self, tables: FilterTables) -> int:
-        if self.tiles.channels is not None:
-            return min(self.tiles.channels, self.F)
-        size = torch.finfo(self._stored).bits // 8 * (2 if self._mixed else 3) * (tables.intervals + 1)
-        channels = self.F
-        while channels > 8 and channels * size > self.tiles.table_bytes:
-            channels //= 2
-        return channels
-
     def _put(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         return x.detach().to(self._device, dtype or self.dtype).contiguous()
-
-    def _scaled(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        """[K, N] -> as stored, and the scale of each column."""
-        scale = matrix.abs().amax(dim=0) if self._mixed else torch.ones(matrix.shape[1])
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        return self._put(matrix / scale, self._stored), self._put(scale)
 
     def _layer(self, linear: Any) -> Layer:
         weight = linear.weight.detach().double().T
         weight = _pad(weight, *map(_up, weight.shape))
         bias = None if linear.bias is None else self._put(_pad(linear.bias.detach().double(), weight.shape[1]))
-        return Layer(*self._scaled(weight), *self._scaled(weight.T), bias)
+        return Layer(self._put(weight), self._put(weight.T), bias)
 
     def _block(self, block: Any) -> tuple[Layer, Layer, Layer]:
         return self._layer(block.input), self._layer(block.update[0]), self._layer(block.update[1])
 
     def _table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """[K + 1, 3, F] -> [F / C, K + 1, 3 or 2, C], and the scales [2, F] of v and s."""
+        """[K + 1, 3, F] -> cubics [F / C, K, C, 4], and the scale [F] of a channel."""
         rows = _pad(rows, rows.shape[0], 3, self.F)
-        scale = torch.ones(2, self.F)
+        v, s, c = rows[:-1].unbind(1)
+        cubics = torch.stack([v, s, c, (rows[1:, 1] - s - 2.0 * c) / 3.0], dim=-1)  # [K, F, 4]
+        scale = torch.ones(self.F)
         if self._mixed:
-            rows = rows[:, :2]
-            scale = rows.abs().amax(dim=0)
-            scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-            rows = rows / scale
-        sliced = rows.reshape(len(rows), rows.shape[1], -1, self.channels).permute(2, 0, 1, 3)
+            largest = cubics.abs().amax(dim=(0, 2))
+            scale = torch.where(largest > 0, largest / HALF_RANGE, torch.ones_like(largest))
+        sliced = (cubics / scale[:, None]).reshape(len(v), -1, self.channels, 4).transpose(0, 1)
         return self._put(sliced, self._stored), self._put(scale)
 
     def _filter_weights(self, model: SchNet, block: int) -> tuple[Tensor, ...]:
@@ -283,21 +268,20 @@ class DeviceSchNet:
         self, a: Tensor, layer: Layer, out: Tensor, prelude: int = dense.PLAIN, z: Tensor | None = None,
         residual: Tensor | None = None, back: bool = False, broadcast: bool = False,
     ) -> None:  # fmt: skip
-        weight, scale = (layer.back, layer.back_scale) if back else (layer.weight, layer.scale)
-        bias = None if back else layer.bias
+        weight, bias = (layer.back, None) if back else (layer.weight, layer.bias)
         k, n = weight.shape
         columns = min(self.tiles.columns, n)
         grid = (-(-self.n // self.tiles.rows), n // columns)
         dense.dense[grid](
-            a, a if z is None else z, weight, scale, scale if bias is None else bias,
+            a, a if z is None else z, weight, weight if bias is None else bias,
             out if residual is None else residual, out, self.n,
-            STRIDE=0 if broadcast else k, K=k, N=n, PRELUDE=prelude, ACT=self._act, SCALED=self._mixed,
-            BIASED=bias is not None, ADD=residual is not None, PRECISION=self._product,
+            STRIDE=0 if broadcast else k, K=k, N=n, PRELUDE=prelude, ACT=self._act,
+            BIASED=bias is not None, ADD=residual is not None, PRECISION=self.tiles.precision,
             BM=self.tiles.rows, BN=columns, BK=min(self.tiles.depth, k), num_warps=self.tiles.dense_warps,
         )  # fmt: skip
 
     def _gather(self, block: int, near: NearList) -> None:
-        listed = (near.near, near.distance, near.count, self._message, near.capacity, self.first)
+        listed = (near.near, near.place, near.count, self._message, near.capacity, self.first)
         if self._exact:
             filters.gather_messages_exact[(self.n,)](
                 self._h[block], *self._filters[block], *listed, **self._exact_shape(block)
@@ -308,10 +292,8 @@ class DeviceSchNet:
         )
 
     def _scatter(self, block: int, near: NearList, forces: Tensor) -> None:
-        common: dict[str, Any] = {
-            "FEATURES": block > 0, "ADD": block < len(self._update) - 1, "PERIODIC": near.periodic,
-        }  # fmt: skip
-        listed = (near.near, near.distance, near.count, near.centred, near.box, self._gh, forces, near.capacity)
+        common: dict[str, Any] = {"FEATURES": block > 0, "ADD": block < len(self._update) - 1}
+        listed = (near.near, near.place, near.toward, near.count, self._gh, forces, near.capacity)
         if self._exact:
             filters.scatter_gradients_exact[(self.n,)](
                 self._h[block], self._ga, *self._filters[block], *listed, self.first,
@@ -325,8 +307,9 @@ class DeviceSchNet:
 
     def _table_shape(self) -> dict[str, Any]:
         return {
-            "F": self.F, "INTERVALS": self._intervals, "STEP": self._step, "CUBIC": not self._mixed,
-            "C": self.channels, "E": self.tiles.edges, "num_warps": self.tiles.warps,
+            "F": self.F, "INTERVALS": self._intervals, "STEP": self._step, "SHIFT": 32 - self._intervals.bit_length(),
+            "LANES": min(self.tiles.lanes, self.channels), "DEPTH": max(1, self.channels // self.tiles.lanes),
+            "E": self.tiles.edges, "num_warps": self.tiles.warps,
         }  # fmt: skip
 
     def _exact_shape(self, block: int) -> dict[str, Any]:
@@ -336,6 +319,6 @@ class DeviceSchNet:
             "F": self.F, "R": r, "HIDDEN": hidden, "ACT": self._act, "EXPNORMAL": hyper.basis == "expnormal",
             "ALPHA": hyper.alpha, "ORIGIN": hyper.basis_lower, "BASIS_COSINE": hyper.basis_envelope == "cosine",
             "COSINE": hyper.filter_envelope == "cosine", "LOWER": hyper.lower, "UPPER": hyper.cutoff,
-            "FILTER_UPPER": hyper.filter_cutoff or hyper.cutoff, "PRECISION": self._product,
+            "FILTER_UPPER": hyper.filter_cutoff or hyper.cutoff, "PRECISION": self.tiles.precision,
             "CHUNK": min(self.tiles.chunk, hidden), "E": self.tiles.exact_edges, "num_warps": self.tiles.exact_warps,
         }  # fmt: skip
