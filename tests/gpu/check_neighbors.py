@@ -10,6 +10,7 @@ import torch
 
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.build import build_potential
+from mdflash.potentials.schnet.pack import Precision
 from mdflash.propagate import device
 from mdflash.propagate.device import DeviceForces
 from mdflash.state import Layout
@@ -19,10 +20,10 @@ from tests.helpers import toy, volume_term
 SKIN = 1.5
 
 
-def device_list(layout: Layout, rng: np.random.Generator, box: Box) -> DeviceForces:
+def device_list(layout: Layout, rng: np.random.Generator, box: Box, precision: Precision = "fp64") -> DeviceForces:
     small = network(replace(SMALL, blocks=1, filters=16, output=()))
     potential = schnet([small] * len(layout.systems), layout, rng, excluded=True)
-    return DeviceForces(layout, [potential], tables_of(potential, 256), "fp64", SKIN, box, DEVICE, TILES)
+    return DeviceForces(layout, [potential], tables_of(potential, 256), precision, SKIN, box, DEVICE, TILES)
 
 
 def near_pairs(forces: DeviceForces) -> list[tuple[int, int]]:
@@ -57,6 +58,30 @@ def test_random_walk(box: Box) -> None:
         assert near_pairs(forces) == expected_pairs(x, layout, box)
         x = x + 0.25 * torch.from_numpy(rng.normal(size=x.shape))
     assert layout.n_replicas < builds < 5 * layout.n_replicas  # neither never nor always
+
+
+@pytest.mark.parametrize(("precision", "unit"), [("fp64", 1.0), ("fp32", SMALL.cutoff / 2**31)])
+@pytest.mark.parametrize("box", [None, (20.0, 22.0, 25.0)], ids=["open", "box"])
+def test_how_far_and_which_way(precision: Precision, unit: float, box: Box) -> None:
+    """Far from the origin, where float32 positions would be off by 1e-4 Å; beads that coincide have no direction."""
+    rng = np.random.default_rng(36)
+    layout = layout_of((14,), (1,))
+    forces = device_list(layout, rng, box, precision)
+    x = torch.from_numpy(rng.uniform(-6, 6, (14, 3)) + 1000.0)
+    x[9] = x[4]
+    forces.x.copy_(x)
+    forces.evaluate()
+    assert (4, 9) in near_pairs(forces)
+    edges = None if box is None else torch.tensor(box, dtype=torch.float64)
+    for i, n in enumerate(forces._near_count.tolist()):
+        apart = x[forces._near[i, :n].cpu()] - x[i]
+        if edges is not None:
+            apart -= edges * (apart / edges).round()
+        d = forces._place[i, :n].cpu().double() * unit
+        assert float((d - apart.norm(dim=1)).abs().max()) < 1e-8
+        assert float((d[:, None] * forces._toward[i, :, :n].T.cpu() - apart).abs().max()) < (
+            1e-12 if unit == 1 else 2e-6
+        )
 
 
 def test_only_replicas_that_moved_are_built_again() -> None:
