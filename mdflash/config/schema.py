@@ -114,7 +114,8 @@ class Model(Section):
     )
     precision: Literal["fp64", "fp32", "mixed16"] = Field(
         default="fp32",
-        description="arithmetic of networks: fp32 | fp64 | mixed16 (tables in 16 bits); positions are always fp64",
+        description="arithmetic of networks: fp32 | fp64 | mixed16 (tables in 16 bits, on a GPU features too); "
+        "positions are always fp64",
     )
     filters: Literal["auto", "table", "exact"] = Field(
         default="auto",
