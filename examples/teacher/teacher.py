@@ -22,6 +22,7 @@ from mdflash.units import kT
 TIMESTEP, FRICTION = 0.010, 1.0  # ps, 1/ps
 BINS, POPULATED = 20, 4.0  # of Q; kcal/mol
 HOT, HEATING = 600.0, 20_000  # K, steps: after that nothing of the fold is left
+LARGEST = 60.0  # kcal/mol/Å on one component: twice what a teacher's own frames have
 
 
 def engine(ff: ForceField, temperatures: list[float], seed: int, positions: np.ndarray | None = None) -> Engine:
@@ -56,6 +57,7 @@ def write_data(
 
     `every` steps lie between frames, and there are `walkers` at each temperature. What a student takes for stable is
     in no data of the teacher; such frames correct it. S. Ross, G. Gordon and D. Bagnell, AISTATS 15, 627 (2011).
+    Frames of a student with a force above `LARGEST` are left out: there beads overlap, and a few would rule the loss.
     """
     system, native = teacher.system()
     kelvin = temperatures * walkers
@@ -73,6 +75,8 @@ def write_data(
         labels.evaluate()
         x, f = (labels.layout.view(t, 0).numpy() for t in (labels.state.positions, labels.state.forces))
         for r, writer in enumerate(writers):
+            if student and np.abs(f[r]).max() > LARGEST:
+                continue
             writer.append(x[r], f[r], kelvin[r], simulation.time)
     for writer in writers:
         writer.close()
