@@ -41,6 +41,12 @@ def nearest_image(d, edge, PERIODIC: tl.constexpr):
 
 
 @triton.jit
+def load_row(x, i):
+    """Row i of a [.., 3] array, one number each."""
+    return tl.load(x + 3 * i), tl.load(x + 3 * i + 1), tl.load(x + 3 * i + 2)
+
+
+@triton.jit
 def load_vector(x, i, mask):
     """The rows i of a [.., 3] array, as three tensors."""
     return (
@@ -133,12 +139,8 @@ def build(
         end = tl.load(bead_offset + r + 1)
         limit = tl.load(reach + r)
         bead = tl.load(template + i)
-        bx = tl.load(box)
-        by = tl.load(box + 1)
-        bz = tl.load(box + 2)
-        xi = tl.load(x + 3 * i)
-        yi = tl.load(x + 3 * i + 1)
-        zi = tl.load(x + 3 * i + 2)
+        bx, by, bz = load_row(box, 0)
+        xi, yi, zi = load_row(x, i)
         row = neighbor + i.to(tl.int64) * capacity
         lane = tl.arange(0, BLOCK)
         found = begin * 0
@@ -192,12 +194,8 @@ def build_by_boxes(
         end = tl.load(bead_offset + r + 1)
         limit = tl.load(reach + r)
         bead = tl.load(template + i)
-        bx = tl.load(box)
-        by = tl.load(box + 1)
-        bz = tl.load(box + 2)
-        xi = tl.load(x + 3 * i)
-        yi = tl.load(x + 3 * i + 1)
-        zi = tl.load(x + 3 * i + 2)
+        bx, by, bz = load_row(box, 0)
+        xi, yi, zi = load_row(x, i)
         row = neighbor + i.to(tl.int64) * capacity
         found = begin * 0
         first = tl.load(box_offset + r)
@@ -249,12 +247,8 @@ def select_near(
     i = first + tl.program_id(0)
     n = tl.load(count + i)
     row = i.to(tl.int64) * capacity
-    bx = tl.load(box)
-    by = tl.load(box + 1)
-    bz = tl.load(box + 2)
-    xi = tl.load(x + 3 * i)
-    yi = tl.load(x + 3 * i + 1)
-    zi = tl.load(x + 3 * i + 2)
+    bx, by, bz = load_row(box, 0)
+    xi, yi, zi = load_row(x, i)
     lane = tl.arange(0, BLOCK)
     found = n * 0
     for k in range(0, n, BLOCK):
@@ -303,12 +297,8 @@ def select_nonbonded(
     cutoff = tl.load(cutoffs + tl.load(system + tl.load(replica + i)))
     n = tl.load(count + i)
     row = i.to(tl.int64) * capacity
-    bx = tl.load(box)
-    by = tl.load(box + 1)
-    bz = tl.load(box + 2)
-    xi = tl.load(x + 3 * i)
-    yi = tl.load(x + 3 * i + 1)
-    zi = tl.load(x + 3 * i + 2)
+    bx, by, bz = load_row(box, 0)
+    xi, yi, zi = load_row(x, i)
     lane = tl.arange(0, BLOCK)
     found = n * 0
     for k in range(0, n, BLOCK):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mdflash.neighbors.triton import load_vector, nearest_image
+from mdflash.neighbors.triton import load_row, load_vector, nearest_image
 from mdflash.potentials.priors.cpu import (
     CONTACT,
     FOURIER,
@@ -305,12 +305,8 @@ def _excluded_volume(
     s = tl.load(system + tl.load(replica + i))
     cutoff = tl.load(cutoffs + s)
     if cutoff > 0:
-        bx = tl.load(box)
-        by = tl.load(box + 1)
-        bz = tl.load(box + 2)
-        xi = tl.load(x + 3 * i)
-        yi = tl.load(x + 3 * i + 1)
-        zi = tl.load(x + 3 * i + 2)
+        bx, by, bz = load_row(box, 0)
+        xi, yi, zi = load_row(x, i)
         matrix = (s * types + tl.load(type_ + tl.load(template + i))) * types
         row = i.to(tl.int64) * capacity
         n = tl.load(count + i)
