@@ -10,11 +10,13 @@ The graph is symmetric, so the same row is the CSR by destination (forward) and 
 in the order of the row, nothing of size [edges, features] in memory, and w' holds the derivative of the envelope.
 
 w is a cubic in each interval of the table (`tables.py`), v + t (s + t (c + t e)), and w' is that cubic's derivative in
-every precision; in 16 bits v has steps of up to a 2,000th at the knots, which w' does not know of. The four numbers of a channel stand side by side, [slice, interval, channel, 4], and neighbouring
-threads take neighbouring channels of one edge: a warp's load of 16 (in 16 bits, 8) bytes a thread then takes whole
-lines of the cache. Nothing matters more: what bounds these kernels is how many lines the L1 caches touch (89 % of the
-H100's limit, measured; arithmetic 45 %). The same numbers read by fewer threads an edge, each from a line of its own,
-took three times as long.
+every precision; in 16 bits v has steps of up to a 2,000th at the knots, which w' does not know of.
+
+The four numbers of a channel stand side by side, [slice, interval, channel, 4], and neighbouring threads take
+neighbouring channels of one edge: a warp's load of 16 (in 16 bits, 8) bytes a thread then takes whole lines of the
+cache. Nothing matters more: what bounds these kernels is how many lines the L1 caches touch (89 % of the H100's limit,
+measured; arithmetic 45 %). The same numbers read by fewer threads an edge, each from a line of its own, took three
+times as long.
 
 A tile is [lanes, edges, depth], with channel = lane + LANES * depth: depth is for the registers of a thread, so that
 what an edge costs once (indices, addresses, its place in the table) is shared by `depth` channels.
