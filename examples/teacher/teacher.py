@@ -22,7 +22,7 @@ from mdflash.units import kT
 TIMESTEP, FRICTION = 0.010, 1.0  # ps, 1/ps
 BINS, POPULATED = 20, 4.0  # of Q; kcal/mol
 HOT, HEATING = 600.0, 20_000  # K, steps: after that nothing of the fold is left
-LARGEST = 60.0  # kcal/mol/Å on one component: twice what a teacher's own frames have
+LARGEST = 60.0  # kcal/mol/Å on one component; 99.9 % of the bundle's own frames stay below 47
 
 
 def engine(ff: ForceField, temperatures: list[float], seed: int, positions: np.ndarray | None = None) -> Engine:

@@ -14,9 +14,9 @@ every precision; in 16 bits v has steps of up to a 2,000th at the knots, which w
 
 The four numbers of a channel stand side by side, [slice, interval, channel, 4], and neighbouring threads take
 neighbouring channels of one edge: a warp's load of 16 (in 16 bits, 8) bytes a thread then takes whole lines of the
-cache. Nothing matters more: what bounds these kernels is how many lines the L1 caches touch (89 % of the H100's limit,
-measured; arithmetic 45 %). The same numbers read by fewer threads an edge, each from a line of its own, took three
-times as long.
+cache. Nothing matters more: what bounds these kernels is how many lines the L1 caches touch (89 % of the H100's limit
+with 8 lanes and a depth of 2, arithmetic 45 %). The same numbers read by two threads an edge, each from a line of its
+own, took three times as long.
 
 A tile is [lanes, edges, depth], with channel = lane + LANES * depth: depth is for the registers of a thread, so that
 what an edge costs once (indices, addresses, its place in the table) is shared by `depth` channels.

@@ -36,8 +36,8 @@ class Tiles:
         edges, warps: of the message kernels.
         exact_edges, exact_warps: of those with the exact filters; chunk: hidden units they take at a time.
         rows, columns, depth, dense_warps: of the dense layers.
-        precision: of the products of tiles in fp32: "ieee", "tf32x3" or "tf32" (which puts forces off by 4e-3 and, at
-            these sizes, is not faster).
+        precision: of the products of tiles in fp32: "ieee", "tf32x3" or "tf32" (which put forces off by up to 4e-3
+            for a fifth of the dense layers' time).
     """
 
     channels: int | None = None
