@@ -98,14 +98,16 @@ def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None
 def _show_plan(prepared: PreparedTraining, console: Console) -> None:
     from rich.table import Table
 
+    from mdflash.potentials.schnet.network import Hyperparameters
+
     recipe, data = prepared.recipe, prepared.data
-    n = recipe.network
+    n = Hyperparameters.from_dict(prepared.network.hyperparameters)
     rows = {
         "molecules": ", ".join(f"{m.system.name} ({m.system.n_beads} beads)" for m in data.molecules),
         "frames": f"{data.count(False):,} for training, {data.count(True):,} held out",
         "priors": ", ".join(f"{len(t.keys)} {t.name}" for t in prepared.priors.terms) or "none",
         "network": f"SchNet, {n.features} features, {n.blocks} blocks, cutoff {n.cutoff:g} Å",
-        **({} if recipe.backbone is None else {"backbone": _said(recipe.backbone.backbone().to_dict())}),
+        **({} if n.backbone is None else {"backbone": _said(n.backbone.to_dict())}),
         "loss of the priors alone": f"{prepared.loss_without_network():.5g} (kcal/mol/Å)², on the frames held out",
         "folder": str(recipe.output),
     }

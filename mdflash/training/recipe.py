@@ -212,6 +212,11 @@ class Recipe(Section):
     )
     name: Word = Field(default="", description="names the force field; default: the file's name")
     data: Data = Field(examples=["{dataset: my-data}"])
+    start: ForceFieldFolder | None = Field(
+        default=None,
+        description="go on from the priors and the network of this force field; null: new ones",
+        examples=["runs/train-protein/forcefield"],
+    )
     priors: Priors = Priors()
     network: NetworkSize = NetworkSize()
     backbone: BackboneRule | None = Field(
@@ -237,7 +242,11 @@ class Recipe(Section):
 
     def essence(self) -> dict[str, Any]:
         """What decides the result, as JSON can hold it: not where files lie."""
-        said = self.model_dump(mode="json", exclude={"folder": True, "data": {"dataset"}, "priors": {"forcefield"}})
+        said = self.model_dump(
+            mode="json", exclude={"folder": True, "start": True, "data": {"dataset"}, "priors": {"forcefield"}}
+        )
+        if self.start is not None:
+            del said["priors"], said["network"]  # its own
         if self.backbone is None:
             del said["backbone"]  # such a training may have begun before there were backbones
         if self.training.torsion_weight == 0:
@@ -257,6 +266,9 @@ def load_recipe(file: Path) -> Recipe:
         recipe = Recipe.model_validate(data, context={"folder": file.parent.absolute(), "cwd": Path.cwd()})
     except ValidationError as error:
         raise input_error(explain(error, data, Recipe), document, ()) from None
+    if recipe.start is not None and (said := recipe.model_fields_set & {"priors", "network", "backbone"}):
+        message = f"{recipe.start} has priors and a network, which `start` goes on from; leave this section out"
+        raise input_error([Problem((key,), message) for key in sorted(said)], document, ())
     for key, part in (("network", recipe.network), ("backbone", recipe)):
         try:
             part.hyperparameters(1)

@@ -21,7 +21,7 @@ from mdflash.io.files import atomic_write, storage_errors
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.build import build_potential, network_exclusions, network_types
 from mdflash.potentials.schnet.network import SchNet
-from mdflash.potentials.schnet.potential import schnet_weights
+from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
 from mdflash.state import Layout
 from mdflash.training.convolution import Pairs
 from mdflash.training.decoys import make_decoys
@@ -44,6 +44,8 @@ class PreparedTraining:
         recipe: what it was made from.
         data: its frames.
         priors: the force field without the network.
+        network: where training begins.
+        start: the digest of the force field it begins from; empty for a new one.
         fits: what the priors were fitted to; empty for priors from a folder.
         targets: for each molecule [F, N, 3], forces less those of the priors, kcal/mol/Å.
     """
@@ -51,6 +53,8 @@ class PreparedTraining:
     recipe: Recipe
     data: TrainingData
     priors: ForceField
+    network: Network
+    start: str
     fits: tuple[Samples, ...]
     targets: tuple[torch.Tensor, ...]
 
@@ -68,9 +72,19 @@ def read_priors(recipe: Recipe) -> tuple[TrainingData, ForceField, tuple[Samples
         InputError, ForceFieldError: whatever is wrong with recipe or data.
     """
     data = load_frames(recipe.data.dataset, recipe.data.validation, recipe.data.mapping, recipe.data.temperature)
+    if recipe.start is not None:
+        ff = _given(recipe.start, data, recipe.name)
+        if len(ff.networks) != 1:
+            message = f"has {len(ff.networks)} networks; `start:` takes a force field with one"
+            raise ForceFieldError(message, file=recipe.start)
+        return data, replace(ff, networks=()), ()
     if recipe.priors.forcefield is None:
         return data, *fit_priors(data.molecules, recipe.priors, data.mapping, recipe.name)
-    return data, _given_priors(recipe.priors.forcefield, data, recipe.name), ()
+    ff = _given(recipe.priors.forcefield, data, recipe.name)
+    if ff.networks:
+        message = "has a network already; priors are terms alone (to train that network further: `start:`)"
+        raise ForceFieldError(message, file=recipe.priors.forcefield)
+    return data, ff, ()
 
 
 def prepare_training(recipe: Recipe) -> PreparedTraining:
@@ -80,28 +94,43 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
         InputError, ForceFieldError: whatever is wrong with recipe or data.
     """
     data, priors, fits = read_priors(recipe)
+    if recipe.start is None:
+        network, start = _new_network(recipe, priors), ""
+    else:
+        ff = load_forcefield(recipe.start)
+        network, start = ff.networks[0], ff.digest
     systems = {own.name: own for own, _ in priors.systems}
     targets = []
     for molecule in data.molecules:
         system = systems.get(molecule.system.name, molecule.system)
         prior = prior_forces(priors, system, molecule.positions)
         targets.append(torch.from_numpy(molecule.forces - prior))
-    return PreparedTraining(recipe, data, priors, fits, tuple(targets))
+    return PreparedTraining(recipe, data, priors, network, start, fits, tuple(targets))
 
 
-def _given_priors(folder: Path, data: TrainingData, name: str) -> ForceField:
+def _given(folder: Path, data: TrainingData, name: str) -> ForceField:
+    """The force field of a folder, for the molecules of the data."""
     ff = load_forcefield(folder)
     if ff.mapping != data.mapping:
         raise ForceFieldError(
             f"is for the mapping '{ff.mapping}', but the data is mapped by '{data.mapping}'; "
-            "take other priors, or map the data the same way",
+            "take another, or map the data the same way",
             file=folder,
         )
-    if ff.networks:
-        raise ForceFieldError("has a network already; priors are terms alone", file=folder)
     systems = tuple((with_interactions(m.system), m.start) for m in data.molecules)
     build_potential([ff] * len(systems), Layout(tuple(s for s, _ in systems), (1,) * len(systems)))  # does it fit?
     return replace(ff, name=name, systems=systems)
+
+
+def _new_network(recipe: Recipe, priors: ForceField) -> Network:
+    """Random weights, but for the last layer's: training starts from the priors."""
+    hyper = recipe.hyperparameters(max(t.index for t in priors.bead_types) + 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        model = SchNet(hyper)
+    with torch.no_grad():
+        model.get_parameter(f"output.{len(model.output) - 1}.weight").zero_()
+    return Network(NETWORK, "schnet", hyper.to_dict(), schnet_weights(model))
 
 
 def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
@@ -112,29 +141,23 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     """
     recipe, data, ff = prepared.recipe, prepared.data, prepared.priors
     settings = recipe.training
-    hyper = recipe.hyperparameters(max(t.index for t in ff.bead_types) + 1)
-    empty = Network(NETWORK, "schnet", hyper.to_dict(), {})
+    network = prepared.network
     training, held_out = _training_set(prepared), _frame_set(prepared, True)
     topologies = []
     for molecule in data.molecules:
         system = molecule.system
         allowed = np.triu(np.ones((system.n_beads, system.n_beads), bool), 1)
-        allowed[tuple(network_exclusions(empty, system).T)] = False
+        allowed[tuple(network_exclusions(network, system).T)] = False
         pairs = Pairs(*(torch.from_numpy(side).to(settings.device) for side in np.nonzero(allowed)))
-        types = torch.from_numpy(network_types(ff, empty, system)).to(settings.device)
+        types = torch.from_numpy(network_types(ff, network, system)).to(settings.device)
         weight = settings.torsion_weight
         metric = TorsionMetric(system, weight, settings.device) if weight else None
         topologies.append(Topology(types, pairs, metric))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = SchNet(hyper)
-    with torch.no_grad():
-        model.get_parameter(f"output.{len(model.output) - 1}.weight").zero_()  # training starts from the priors
-    model.to(settings.device)
+    model = load_schnet(network).requires_grad_(True).to(settings.device, torch.float32)
     forces: Forces = PlainForces(model, topologies)
     if settings.kernels == "auto":
         forces = FlashForces(model, topologies, *_distance_range((training, held_out), topologies))
-    said = identity(recipe, ff, data)
+    said = identity(prepared)
     return Trainer(model, forces, training, held_out, settings, recipe.output, said, ranks)
 
 
@@ -160,9 +183,11 @@ def _training_set(prepared: PreparedTraining) -> FrameSet:
     return FrameSet(positions, targets, recipe.training.device)
 
 
-def identity(recipe: Recipe, priors: ForceField, data: TrainingData) -> str:
+def identity(prepared: PreparedTraining) -> str:
     """SHA-256 over everything that decides the result."""
-    said = [recipe.essence(), priors.digest, data.digest]
+    said = [prepared.recipe.essence(), prepared.priors.digest, prepared.data.digest]
+    if prepared.start:
+        said.append(prepared.start)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -200,6 +225,7 @@ def trained_forcefield(prepared: PreparedTraining, trainer: Trainer) -> ForceFie
         "epochs": p.epoch,
         "steps": p.step,
         "recipe": recipe.essence(),
+        **({"start": prepared.start} if prepared.start else {}),
     }
     return replace(prepared.priors, networks=(network,), provenance={**prepared.priors.provenance, **provenance})
 

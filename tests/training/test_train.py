@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from mdflash.errors import InputError, Interrupted, UnstableError
-from mdflash.forcefield import load_forcefield
+from mdflash.errors import ForceFieldError, InputError, Interrupted, UnstableError
+from mdflash.forcefield import load_forcefield, save_forcefield
 from mdflash.potentials.build import build_potential
 from mdflash.state import Layout
 from mdflash.training.frames import prior_forces
@@ -69,6 +70,32 @@ def test_plain_and_compiled_training_have_the_same_losses(dataset: Path, tmp_pat
         losses.append([row["validation_loss"] for row in _log(tmp_path / kernels)])
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
     assert losses[0] != losses[1]  # or one was not what it claims
+
+
+def test_a_training_goes_on_from_a_force_field(dataset: Path, tmp_path: Path) -> None:
+    first, before = train(_prepare(tmp_path / "first", dataset, training={"epochs": 3, "ema": 0}))
+    (tmp_path / "second").mkdir()
+    recipe = {"mdflash": 1, "data": {"dataset": str(dataset), "validation": 0.3}, "start": "../first/out/forcefield"}
+    training = {"epochs": 1, "ema": 0, "learning_rate": 1e-9, "warmup": 0}
+    file = tmp_path / "second/recipe.yaml"
+    file.write_text(yaml.safe_dump({**recipe, "training": training, "folder": str(tmp_path / "out")}))
+    prepared = prepare_training(load_recipe(file))
+    folder, after = train(prepared)
+    assert after.progress.best == pytest.approx(
+        before.progress.best, rel=1e-4
+    )  # nothing moved: the same frames held out
+    old, new = load_forcefield(first), load_forcefield(folder)
+    assert new.networks[0].hyperparameters == old.networks[0].hyperparameters
+    assert [t.name for t in new.terms] == [t.name for t in old.terms]
+    assert new.provenance["start"] == old.digest
+
+    file.write_text(yaml.safe_dump({**recipe, "network": {"features": 8}}))
+    with pytest.raises(InputError, match=r"key 'network': .*has priors and a network, which `start` goes on from"):
+        load_recipe(file)
+    save_forcefield(tmp_path / "priors", dataclasses.replace(old, networks=()))
+    file.write_text(yaml.safe_dump({**recipe, "start": "../priors"}))
+    with pytest.raises(ForceFieldError, match="has 0 networks; `start:` takes a force field with one"):
+        prepare_training(load_recipe(file))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "soap"])
@@ -164,10 +191,11 @@ def test_two_ranks_make_the_steps_of_one(dataset: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bits(dataset: Path, tmp_path: Path) -> None:
-    whole = _prepare(tmp_path / "whole", dataset, training={"epochs": 40})
-    folder, _ = train(whole)
-    (tmp_path / "killed").mkdir()
-    recipe = write_recipe(tmp_path / "killed" / "recipe.yaml", dataset, training={"epochs": 40})
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        recipe = write_recipe(tmp_path / name / "recipe.yaml", dataset, training={"epochs": 40})
+        if name == "whole":
+            subprocess.run(_command(recipe), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     log = tmp_path / "killed/out/log.csv"
     for rows in (3, 11):
         process = subprocess.Popen(_command(recipe), cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -177,9 +205,8 @@ def test_a_killed_training_goes_on_to_the_same_bits(dataset: Path, tmp_path: Pat
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run(_command(recipe), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    killed = tmp_path / "killed/out"
-    assert log.read_bytes() == (tmp_path / "whole/out/log.csv").read_bytes()
-    assert (killed / "forcefield/weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
+    for file in ("log.csv", "forcefield/weights.safetensors"):
+        assert (tmp_path / "killed/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
 
 
 def test_a_damaged_state_is_named(dataset: Path, tmp_path: Path) -> None:
