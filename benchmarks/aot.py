@@ -15,6 +15,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,15 @@ from triton.runtime.jit import JITFunction
 from mdflash.integrators.langevin import LangevinBAOAB
 from mdflash.potentials.build import build_potential
 from mdflash.potentials.geometric.backbone import Backbone
+from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.tables import tabulate
 from mdflash.potentials.schnet.triton.network import Precision, Tiles
 from mdflash.propagate import device
 from mdflash.propagate.cuda import CudaPropagator
 from mdflash.state import State
+from mdflash.training import triton as convolution
+from mdflash.training.convolution import Pairs
+from mdflash.training.forces import Batch, FlashForces, Topology
 
 TYPES = {
     torch.float16: "*fp16", torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64",
@@ -69,12 +74,9 @@ class Launch:
         return str(self.kernel.__name__)
 
 
-def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | None) -> list[Launch]:
-    """The kernels of a step of 1ENH in five beads: the published CGSchNet size, all its priors and one with a list."""
-    layout, terms, network, positions = synthetic(269, replace(PUBLISHED, backbone=backbone), replicas=2)
-    terms = [*terms, *build_potential([excluded_volume()], layout).terms]
-    device.BOXES_FROM = 1 if boxes else 10**9
-    tables = None if exact else {id(network): tabulate(network, 1024)}
+@contextmanager
+def recorded() -> Iterator[dict[Launch, None]]:
+    """What is launched meanwhile, instead of running it."""
     launches: dict[Launch, None] = {}
 
     def remember(self: JITFunction[Any], *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
@@ -82,14 +84,35 @@ def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | 
 
     run, JITFunction.run = JITFunction.run, remember  # type: ignore[method-assign]
     try:
+        yield launches
+    finally:
+        JITFunction.run = run  # type: ignore[method-assign]
+
+
+def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | None) -> list[Launch]:
+    """The kernels of a step of 1ENH in five beads: the published CGSchNet size, all its priors and one with a list."""
+    layout, terms, network, positions = synthetic(269, replace(PUBLISHED, backbone=backbone), replicas=2)
+    terms = [*terms, *build_potential([excluded_volume()], layout).terms]
+    device.BOXES_FROM = 1 if boxes else 10**9
+    tables = None if exact else {id(network): tabulate(network, 1024)}
+    with recorded() as launches:
         propagator = CudaPropagator(
             layout, terms, LangevinBAOAB(0.004, 1.0), 1, 2.0, True, None,
             tables=tables, precision=precision, device="cpu", tiles=Tiles(),
         )  # fmt: skip
         state = State.at(layout, positions, 300.0)
         propagator.advance(state, 1)
-    finally:
-        JITFunction.run = run  # type: ignore[method-assign]
+    return list(launches)
+
+
+def record_training() -> list[Launch]:
+    """The kernels of a step of training at the published size."""
+    model = SchNet(PUBLISHED)
+    first, second = torch.triu_indices(54, 54, 1)
+    topology = Topology(torch.arange(54) % PUBLISHED.types, Pairs(first, second, 54))
+    x = 7.0 * torch.randn(32, 54, 3)
+    with recorded() as launches:
+        FlashForces(model, [topology], 0.1, 60.0, convolution).backward([Batch(0, x, torch.randn_like(x))], x.numel())
     return list(launches)
 
 
@@ -174,19 +197,22 @@ def main() -> None:
     options = parser.parse_args()
     np.random.seed(0)
     rows, done = [], set()
+    recordings: list[tuple[str, str, list[Launch]]] = [("training", "table", record_training())]
     for precision, exact, backbones in RECORDED:
         launches = record(precision, exact, True, None)
         for backbone in backbones:
             launches += record(precision, exact, False, backbone)
+        recordings.append((precision, "exact" if exact else "table", launches))
+    for what, filters, launches in recordings:
         for launch in launches:
             for target in options.targets:
                 if (launch, target) in done:
                     continue
                 done.add((launch, target))
-                row = compile_for(launch, target) | {"precision": precision, "filters": "exact" if exact else "table"}
+                row = compile_for(launch, target) | {"precision": what, "filters": filters}
                 rows.append(row)
                 if target == options.targets[0] or row["stack_bytes"]:
-                    print(f"{precision:8} {row['target']:7} {row['kernel']:26} {row['warps']} warps "
+                    print(f"{what:8} {row['target']:7} {row['kernel']:26} {row['warps']} warps "
                           f"{row['registers']:4} registers, stack {row['stack_bytes']:4} B, "
                           f"shared {row['shared_bytes']:6} B  {row['instructions']}", flush=True)  # fmt: skip
     options.out.parent.mkdir(parents=True, exist_ok=True)

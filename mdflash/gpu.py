@@ -37,18 +37,19 @@ def why_no_gpu() -> str | None:
     return f"torch {torch.__version__} finds no GPU"
 
 
-def find_gpu(local_rank: int = 0) -> torch.device:
+def find_gpu(local_rank: int = 0, key: str = "hardware.device") -> torch.device:
     """The GPU of a process: those of a machine are dealt out by the number of the process on it.
 
     Args:
         local_rank: that number.
+        key: where the device was asked for.
 
     Raises:
         InputError: there is none; the text says what torch reports.
     """
     reason = why_no_gpu()
     if reason is not None:
-        raise InputError(f"no GPU can be used here: {reason}; write `device: cpu`", key="hardware.device")
+        raise InputError(f"no GPU can be used here: {reason}; write `device: cpu`", key=key)
     if interpreted():
         return torch.device("cpu")
     return torch.device("cuda", local_rank % torch.cuda.device_count())

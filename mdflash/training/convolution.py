@@ -21,6 +21,8 @@ over a fixed number of parts of the batch, one after the other, so it does not d
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,11 +51,36 @@ class Grid(NamedTuple):
         return (self.lower + self.spacing * torch.arange(self.knots, dtype=torch.float64)).to(dtype)
 
 
-class Pairs(NamedTuple):
-    """The pairs of a molecule that exchange messages: beads i < j, [P] each."""
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """The pairs of a molecule of N `beads` that exchange messages: beads i < j, [P] each."""
 
     first: Tensor
     second: Tensor
+    beads: int
+
+    @cached_property
+    def rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The pairs of each bead, int32 [N, D]: which (or -1), with whom, and 1 where it is the first, or else -1."""
+        bead = torch.cat([self.first, self.second])
+        other = torch.cat([self.second, self.first])
+        pair = torch.arange(len(self.first), device=bead.device).repeat(2)
+        sign = torch.ones_like(bead)
+        sign[len(self.first) :] = -1
+        order = torch.argsort(bead * self.beads + other)
+        count = torch.bincount(bead, minlength=self.beads)
+        place = torch.arange(len(bead), device=bead.device) - (count.cumsum(0) - count)[bead[order]]
+        rows = []
+        for value, empty in ((pair, -1), (other, 0), (sign, 0)):
+            row = torch.full((self.beads, max(int(count.max()), 1)), empty, dtype=torch.int32, device=bead.device)
+            row[bead[order], place] = value[order].int()
+            rows.append(row)
+        return rows[0], rows[1], rows[2]
+
+    def on_beads(self, pull: Tensor) -> Tensor:
+        """[M, N, 3] of pulls [M, P, 3] that draw the first bead of a pair along, and the second against them."""
+        pair, _, sign = self.rows
+        return (pull[:, pair.clamp(min=0)] * sign[..., None]).sum(dim=2)
 
 
 @njit(cache=True, inline="always")

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Protocol
 
 import torch
@@ -25,7 +26,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from mdflash.potentials.schnet.network import ACTIVATIONS, Block, SchNet, chain
-from mdflash.training.convolution import Grid, Messages, Pairs, TangentMessages
+from mdflash.training import convolution as compiled
+from mdflash.training.convolution import Grid, Pairs
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -91,7 +93,7 @@ class PlainForces:
             d = x[:, topology.pairs.second] - x[:, topology.pairs.first]  # [M, P, 3]
             near = torch.linalg.vector_norm(d.detach(), dim=-1) < self.model.hyper.cutoff  # [M, P]
             offset = (beads * torch.arange(frames, device=x.device))[:, None]
-            first, second = (offset + side for side in topology.pairs)
+            first, second = offset + topology.pairs.first, offset + topology.pairs.second
             types = topology.types.repeat(frames)
             energy = self.model(d[near], types, first[near], second[near]).sum()
             (gradient,) = torch.autograd.grad(energy, x, create_graph=create_graph)
@@ -111,21 +113,26 @@ class PlainForces:
 
 
 class FlashForces:
-    """Filter tables and compiled convolutions on the CPU; see the module."""
+    """Filter tables and compiled convolutions; see the module."""
 
-    def __init__(self, model: SchNet, topologies: Sequence[Topology], nearest: float, farthest: float) -> None:
+    def __init__(
+        self, model: SchNet, topologies: Sequence[Topology], nearest: float, farthest: float,
+        convolution: ModuleType = compiled,
+    ) -> None:  # fmt: skip
         """
         Args:
             model: float32 or float64.
             topologies: of the molecules.
             nearest, farthest: Å, the range of the distances that will be met.
+            convolution: `training.convolution` on a CPU, `training.triton` on a GPU.
         """
         self.model, self.topologies = model, topologies
+        self._messages, self._tangent = convolution.Messages.apply, convolution.TangentMessages.apply
         hyper = model.hyper
         lower = max(0.0, nearest - SPACING)
         knots = math.ceil((min(hyper.cutoff, farthest + SPACING) - lower) / SPACING) + 1
         self.grid = Grid(lower, SPACING, max(knots, 2), hyper.cutoff)
-        self._points = self.grid.points(model.embedding.dtype)
+        self._points = self.grid.points(model.embedding.dtype).to(model.embedding.device)
 
     def _tables(self) -> list[Tensor]:
         """For each block [K, 2, F]: the filters at the knots, and their slopes times the spacing."""
@@ -171,7 +178,7 @@ class FlashForces:
 
         def say(k: int, c: Tensor) -> Tensor:
             y = functional.linear(c, weights[f"blocks.{k}.input.weight"])
-            m: Tensor = Messages.apply(y, d, tables[k], pairs, self.grid)  # type: ignore[no-untyped-call]
+            m: Tensor = self._messages(y, d, tables[k], pairs, self.grid)
             for layer in range(2):
                 name = f"blocks.{k}.update.{layer}"
                 m = functional.linear(act(m) if layer else m, weights[f"{name}.weight"], weights[f"{name}.bias"])
@@ -187,8 +194,7 @@ class FlashForces:
             (slope,) = torch.autograd.grad(x.sum(), d)
         d = d.detach()
         pull = slope[..., None] * unit
-        forces = torch.zeros_like(positions).index_add_(1, pairs.first, pull).index_add_(1, pairs.second, -pull)
-        return forces, d, unit
+        return pairs.on_beads(pull), d, unit
 
     def _change(self, molecule: int, tables: Sequence[Tensor], d: Tensor, dd: Tensor) -> Tensor:
         """The change of the energy of all frames while distances d change by dd, [M, P]; differentiable by weights."""
@@ -198,7 +204,7 @@ class FlashForces:
             block = self.model.blocks[k]
             assert isinstance(block, Block)
             y, dy = forward_ad.unpack_dual(block.input(c))  # type: ignore[no-untyped-call]
-            m, dm = TangentMessages.apply(y, dy, tables[k], d, dd, topology.pairs, self.grid)  # type: ignore[no-untyped-call]
+            m, dm = self._tangent(y, dy, tables[k], d, dd, topology.pairs, self.grid)
             return chain(block.update, act, forward_ad.make_dual(m, dm))  # type: ignore[no-untyped-call]
 
         x = self.model.embedding[topology.types].repeat(len(d), 1, 1)

@@ -198,9 +198,11 @@ class Optimization(Section):
     )
     seed: Annotated[int, Whole(0, 2**32 - 1)] = Field(default=1, description="of weights and of the order of frames")
     kernels: Literal["auto", "reference"] = Field(
-        default="auto", description="auto (compiled, on the CPU) | reference (plain torch, any device)"
+        default="auto", description="auto (compiled: numba on the CPU, Triton on a GPU) | reference (plain torch)"
     )
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="cpu | cuda (with kernels: reference)")
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="cpu | cuda (each rank takes its own GPU)"
+    )
     tensorboard: StrictBool = Field(default=False, description="write TensorBoard events beside log.csv")
 
 
@@ -274,7 +276,4 @@ def load_recipe(file: Path) -> Recipe:
             part.hyperparameters(1)
         except InputError as error:
             raise input_error([Problem((key,), error.message)], document, ()) from None
-    if recipe.training.device == "cuda" and recipe.training.kernels == "auto":
-        message = "the compiled kernels of training run on the CPU; write `kernels: reference` beside `device: cuda`"
-        raise input_error([Problem(("training", "device"), message)], document, ())
     return recipe if recipe.name else recipe.model_copy(update={"name": plain_word(file.stem)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import mdflash
 from mdflash.distributed import Ranks
 from mdflash.errors import ForceFieldError
 from mdflash.forcefield import ForceField, Network, load_forcefield, save_forcefield
+from mdflash.gpu import find_gpu
 from mdflash.io.files import atomic_write, storage_errors
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.build import build_potential, network_exclusions, network_types
@@ -139,40 +141,42 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     Raises:
         InputError: the folder holds another training.
     """
-    recipe, data, ff = prepared.recipe, prepared.data, prepared.priors
+    recipe, data, ff, network = prepared.recipe, prepared.data, prepared.priors, prepared.network
     settings = recipe.training
-    network = prepared.network
-    training, held_out = _training_set(prepared), _frame_set(prepared, True)
+    gpu = settings.device == "cuda"
+    device = find_gpu(ranks.local_rank, "training.device") if gpu else torch.device("cpu")
+    training, held_out = _training_set(prepared, device), _frame_set(prepared, True, device)
     topologies = []
     for molecule in data.molecules:
         system = molecule.system
         allowed = np.triu(np.ones((system.n_beads, system.n_beads), bool), 1)
         allowed[tuple(network_exclusions(network, system).T)] = False
-        pairs = Pairs(*(torch.from_numpy(side).to(settings.device) for side in np.nonzero(allowed)))
-        types = torch.from_numpy(network_types(ff, network, system)).to(settings.device)
+        first, second = (torch.from_numpy(side).to(device) for side in np.nonzero(allowed))
+        types = torch.from_numpy(network_types(ff, network, system)).to(device)
         weight = settings.torsion_weight
-        metric = TorsionMetric(system, weight, settings.device) if weight else None
-        topologies.append(Topology(types, pairs, metric))
-    model = load_schnet(network).requires_grad_(True).to(settings.device, torch.float32)
+        metric = TorsionMetric(system, weight, device) if weight else None
+        topologies.append(Topology(types, Pairs(first, second, system.n_beads), metric))
+    model = load_schnet(network).requires_grad_(True).to(device, torch.float32)
     forces: Forces = PlainForces(model, topologies)
     if settings.kernels == "auto":
-        forces = FlashForces(model, topologies, *_distance_range((training, held_out), topologies))
+        convolution = importlib.import_module(f"mdflash.training.{'triton' if gpu else 'convolution'}")
+        forces = FlashForces(model, topologies, *_distance_range((training, held_out), topologies), convolution)
     said = identity(prepared)
     return Trainer(model, forces, training, held_out, settings, recipe.output, said, ranks)
 
 
-def _frame_set(prepared: PreparedTraining, held_out: bool) -> FrameSet:
+def _frame_set(prepared: PreparedTraining, held_out: bool, device: torch.device) -> FrameSet:
     positions, targets = [], []
     for molecule, target in zip(prepared.data.molecules, prepared.targets, strict=True):
         chosen = molecule.validation == held_out
         positions.append(torch.from_numpy(molecule.positions[chosen]))
         targets.append(target[torch.from_numpy(chosen)])
-    return FrameSet(positions, targets, prepared.recipe.training.device)
+    return FrameSet(positions, targets, device)
 
 
-def _training_set(prepared: PreparedTraining) -> FrameSet:
+def _training_set(prepared: PreparedTraining, device: torch.device) -> FrameSet:
     """The frames to learn from, decoys among them."""
-    frames, recipe = _frame_set(prepared, False), prepared.recipe
+    frames, recipe = _frame_set(prepared, False, device), prepared.recipe
     if recipe.data.decoys is None:
         return frames
     positions, targets = [], []
@@ -180,7 +184,7 @@ def _training_set(prepared: PreparedTraining) -> FrameSet:
         decoys = torch.from_numpy(make_decoys(x.numpy(), recipe.data.decoys, recipe.training.seed + k))
         positions.append(torch.cat([x, decoys]))
         targets.append(torch.cat([target, torch.zeros_like(decoys)]))
-    return FrameSet(positions, targets, recipe.training.device)
+    return FrameSet(positions, targets, device)
 
 
 def identity(prepared: PreparedTraining) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("triton", reason="the GPU kernels need triton (pip install 'mdflash[gpu]')")
 FOLDER = Path(__file__).parent
-QUICK = ("check_backbones.py", "check_evaluator.py", "check_neighbors.py", "check_priors.py")
+QUICK = ("check_backbones.py", "check_evaluator.py", "check_neighbors.py", "check_priors.py", "check_training.py")
 """The interpreter is slow: a network takes minutes."""
 
 

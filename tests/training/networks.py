@@ -21,7 +21,7 @@ def small_network(seed: int, **hyper: object) -> tuple[SchNet, list[Topology], l
     topologies, batches = [], []
     for k, n in enumerate(SIZES):
         first, second = torch.triu_indices(n, n, 1 + k)  # the second molecule excludes its bonds
-        topologies.append(Topology(torch.arange(n) % 4, Pairs(first, second)))
+        topologies.append(Topology(torch.arange(n) % 4, Pairs(first, second, n)))
         x = 3.0 * torch.randn(11 + k, n, 3, generator=generator, dtype=torch.float64)
         batches.append(Batch(k, x, 5.0 * torch.randn(x.shape, generator=generator, dtype=torch.float64)))
     return model, topologies, batches
