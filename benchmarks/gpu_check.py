@@ -11,6 +11,7 @@
     large     1,000 to 100,000 beads: cost per bead, and building lists by all pairs and by boxes
     kernels   time by kernel
     backbones steps/s with networks whose blocks are joined by every residual rule
+    training  frames/s of force matching by the kernels and by plain torch
     checks    every kernel and whole small runs against the reference (tests/gpu/check_*.py)
     tune      other shapes of tiles; only where asked for
 
@@ -48,7 +49,7 @@ ROOT = HERE.parent
 
 LIMITS = {
     "machine": 60, "graphs": 60, "errors": 130, "run": 100, "bench": 110, "large": 60, "kernels": 40, "backbones": 60,
-    "checks": 300, "tune": 300,
+    "training": 60, "checks": 300, "tune": 300,
 }  # fmt: skip
 """Seconds that a section may take."""
 ALWAYS = tuple(name for name in LIMITS if name != "tune")

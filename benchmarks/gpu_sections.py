@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_part import DEVICE, HERE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
-from gpu_timings import backbones, bench, kernels, large, tune
+from gpu_timings import backbones, bench, kernels, large, training, tune
 
 # --- machine
 
@@ -275,7 +275,7 @@ def kill_and_resume(folder: Path) -> None:
 
 
 SECTIONS: dict[str, Callable[[], None]] = {
-    f.__name__: f for f in (machine, graphs, errors, checks, run, bench, large, kernels, backbones, tune)
+    f.__name__: f for f in (machine, graphs, errors, checks, run, bench, large, kernels, backbones, training, tune)
 }
 
 

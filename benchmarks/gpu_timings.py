@@ -161,6 +161,28 @@ def joined(case: Case, options: dict[str, Any]) -> Case:
     return replace(case, terms=[term, *others], network=network)
 
 
+# --- training
+
+
+def training() -> None:
+    """Frames per second of force matching at the published size: homeodomain as CA or five beads a residue."""
+    for beads, frames in ((6, 2),) if OPTIONS.interpret else ((54, 64), (54, 256), (269, 4), (269, 16)):
+        NOTES.attempt(f"training {beads} {frames}", functools.partial(frames_per_second, beads, frames))
+
+
+def frames_per_second(beads: int, frames: int) -> None:
+    from training import measure
+
+    from mdflash.training import triton as convolution
+
+    size = (8, 1, 8.0, 1.0) if OPTIONS.interpret else (128, 4, 15.0, 6.1)
+    found = measure(beads, frames, *size, DEVICE, convolution, 1 if OPTIONS.interpret else 5)
+    rates = {name: found[name]["frames_per_second"] for name in ("compiled", "plain")}
+    NOTES.row(True, f"training, {beads} beads, batches of {frames}: {rates['compiled']:.0f} frames/s, plain torch "
+              f"{rates['plain']:.0f}", beads=beads, frames=frames, frames_per_second=rates,
+              pairs=found["pairs_within_cutoff_per_frame"])  # fmt: skip
+
+
 # --- large
 
 

@@ -19,6 +19,7 @@ import platform
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ import torch
 from mdflash import __version__
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.propagate.compiled import set_threads
+from mdflash.training import convolution as compiled
 from mdflash.training.convolution import Pairs
 from mdflash.training.forces import Batch, FlashForces, Forces, PlainForces, Topology
 from mdflash.training.recipe import load_recipe
@@ -41,7 +43,10 @@ CASES = (
 ROUNDS = 5
 
 
-def measure(beads: int, frames: int, features: int, blocks: int, cutoff: float, size: float) -> dict[str, Any]:
+def measure(
+    beads: int, frames: int, features: int, blocks: int, cutoff: float, size: float,
+    device: str = "cpu", convolution: ModuleType = compiled, rounds: int = ROUNDS,
+) -> dict[str, Any]:  # fmt: skip
     """Frames per second of both ways on random frames, medians over rounds."""
     generator = torch.Generator().manual_seed(1)
     torch.manual_seed(1)
@@ -49,27 +54,29 @@ def measure(beads: int, frames: int, features: int, blocks: int, cutoff: float, 
         cutoff, beads, features=features, filters=features, blocks=blocks, filter_hidden=(features,),
         output=(features, features // 2),
     )  # fmt: skip
-    model = SchNet(hyper)
-    first, second = torch.triu_indices(beads, beads, 1)
-    topology = Topology(torch.arange(beads), Pairs(first, second, beads))
-    x = size * torch.randn(frames, beads, 3, generator=generator)
+    model = SchNet(hyper).to(device)
+    first, second = torch.triu_indices(beads, beads, 1, device=device)
+    topology = Topology(torch.arange(beads, device=device), Pairs(first, second, beads))
+    x = (size * torch.randn(frames, beads, 3, generator=generator)).to(device)
     r = torch.linalg.vector_norm(x[:, second] - x[:, first], dim=-1)
-    batch = Batch(0, x, torch.randn(x.shape, generator=generator))
+    batch = Batch(0, x, torch.randn(x.shape, generator=generator).to(device))
     ways: dict[str, Forces] = {
-        "compiled": FlashForces(model, [topology], float(r.min()), float(r.max())),
+        "compiled": FlashForces(model, [topology], float(r.min()), float(r.max()), convolution),
         "plain": PlainForces(model, [topology]),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for turn in range(ROUNDS + 1):
+    for turn in range(rounds + 1):
         for name, way in ways.items():
             model.zero_grad()
             began = time.perf_counter(), time.process_time()
             way.backward([batch], x.numel())
+            if device == "cuda":
+                torch.cuda.synchronize()
             if turn:  # the first one compiles
                 times[name].append((time.perf_counter() - began[0], time.process_time() - began[1]))
     found: dict[str, Any] = {"pairs_within_cutoff_per_frame": round(float((r < cutoff).sum()) / frames, 1)}
     for name, measured in times.items():
-        wall, cpu = (sorted(column)[ROUNDS // 2] for column in zip(*measured, strict=True))
+        wall, cpu = (sorted(column)[rounds // 2] for column in zip(*measured, strict=True))
         found[name] = {"frames_per_second": round(frames / wall, 1), "frames_per_cpu_second": round(frames / cpu, 1)}
     found["speedup"] = round(found["compiled"]["frames_per_second"] / found["plain"]["frames_per_second"], 2)
     return found
