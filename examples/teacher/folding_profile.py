@@ -25,6 +25,7 @@ from mdflash.units import kT
 CENTERS = np.linspace(0.05, 0.95, 16)
 STIFFNESS = 250.0  # kcal/mol: a window is 0.05 wide, as wide as the step to the next
 SETTLING = 0.1
+IMPOSSIBLE = 10.0  # robust standard deviations of the energy above its median
 
 
 def frames(ff: ForceField, teacher: ForceField, temperature: float, length: float, seed: int) -> tuple[np.ndarray, ...]:
@@ -56,9 +57,15 @@ def frames(ff: ForceField, teacher: ForceField, temperature: float, length: floa
 
 
 def profiles(q: np.ndarray, energy: np.ndarray, temperature: float, wanted: list[float]) -> np.ndarray:
-    """[temperatures, bins] -kT ln p along Q in kcal/mol; inf where nothing was."""
-    counts = np.full(len(CENTERS), len(q))
-    q, energy = q.ravel(), energy.ravel() - energy.mean()
+    """[temperatures, bins] -kT ln p along Q in kcal/mol; inf where nothing was.
+
+    Frames of an energy that no temperature gives are left out: in the Gō teacher three beads can come into line, where
+    a dihedral's force has no bound, and for a step or two that is an energy of thousands of kcal/mol.
+    """
+    away = energy - np.median(energy)
+    possible = away < IMPOSSIBLE * 1.48 * np.median(np.abs(away))  # [frames, windows]
+    counts = possible.sum(axis=0)
+    q, energy = q[possible], away[possible]
     reduced = 0.5 * STIFFNESS * (q - CENTERS[:, None]) ** 2 / kT(temperature)  # [windows, samples]
     free = MBAR(reduced, counts).f_k
     outside = (counts[:, None] * np.exp(free[:, None] - reduced)).sum(axis=0)
