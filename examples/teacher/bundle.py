@@ -1,11 +1,16 @@
 """A Gō force field of an ideal three-helix bundle of 54 residues, made by construction.
 
 python examples/teacher/bundle.py runs/teacher/go-bundle
+
+Beside it, in runs/teacher/go-bundle-priors, are its terms without the contacts: the priors of its student. Dihedrals
+have a hand, which a network of distances cannot learn; those fitted to frames that fold and unfold are not the
+teacher's.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,4 +81,7 @@ if __name__ == "__main__":
     molecule, structure = bundle()
     forcefield = build_go(molecule, structure, None, GoParameters(epsilon=options.epsilon))
     save_forcefield(options.out, forcefield)
+    priors = tuple(replace(t, exclude_terms=()) for t in forcefield.terms if t.name != "contacts")
+    name = f"{options.out.name}-priors"
+    save_forcefield(options.out.with_name(name), replace(forcefield, name=name, terms=priors))
     print(f"wrote {options.out}: {molecule.n_beads} beads, {len(forcefield.terms[3].keys)} native contacts")

@@ -28,6 +28,7 @@ from torch.nn import functional
 from mdflash.potentials.schnet.network import ACTIVATIONS, Block, SchNet, chain
 from mdflash.training import convolution as compiled
 from mdflash.training.convolution import Grid, Pairs
+from mdflash.training.handed import Torsions
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -43,11 +44,13 @@ class Topology:
         types: [N] row of each bead in the embedding.
         pairs: beads that exchange messages where they are nearer than the cutoff.
         metric: M r of the loss, from positions and residuals r [M, N, 3]; None: r.
+        torsions: terms that learn along with the network, and add to its forces.
     """
 
     types: Tensor
     pairs: Pairs
     metric: Callable[[Tensor, Tensor], Tensor] | None = None
+    torsions: Torsions | None = None
 
     def weigh(self, batch: Batch, residual: Tensor) -> Tensor:
         """M r of a batch."""
@@ -97,6 +100,8 @@ class PlainForces:
             types = topology.types.repeat(frames)
             energy = self.model(d[near], types, first[near], second[near]).sum()
             (gradient,) = torch.autograd.grad(energy, x, create_graph=create_graph)
+        if topology.torsions is not None:
+            return topology.torsions.forces(positions, create_graph) - gradient
         return -gradient
 
     def predict(self, molecule: int, positions: Tensor) -> Tensor:
@@ -164,6 +169,8 @@ class FlashForces:
             pairs, along = topology.pairs, topology.weigh(batch, residual)
             dd = (unit * (along[:, pairs.second] - along[:, pairs.first])).sum(dim=-1)  # [M, P]
             change = change + self._change(batch.molecule, tables, d, dd)
+            if topology.torsions is not None:
+                change = change + topology.torsions.change(batch.positions, along)
         (-2.0 / components * change).backward()  # type: ignore[no-untyped-call]
         return total
 
@@ -194,7 +201,10 @@ class FlashForces:
             (slope,) = torch.autograd.grad(x.sum(), d)
         d = d.detach()
         pull = slope[..., None] * unit
-        return pairs.on_beads(pull), d, unit
+        forces = pairs.on_beads(pull)
+        if topology.torsions is not None:
+            forces += topology.torsions.forces(positions)
+        return forces, d, unit
 
     def _change(self, molecule: int, tables: Sequence[Tensor], d: Tensor, dd: Tensor) -> Tensor:
         """The change of the energy of all frames while distances d change by dd, [M, P]; differentiable by weights."""

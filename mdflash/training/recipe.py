@@ -183,6 +183,10 @@ class Optimization(Section):
         description="of residuals along rotations about bonds, against a force component's; 0: plain squares",
         examples=[20],
     )
+    learn_torsions: StrictBool = Field(
+        default=False,
+        description="dihedrals and impropers of the priors learn too; a network of distances knows no hand",
+    )
     learning_rate: Positive = Field(default=1e-3, description="the largest", examples=[1e-3])
     schedule: Literal["cosine", "plateau", "constant"] = Field(
         default="cosine", description="cosine (to a hundredth) | plateau (halved when validation stalls) | constant"
@@ -200,9 +204,7 @@ class Optimization(Section):
     kernels: Literal["auto", "reference"] = Field(
         default="auto", description="auto (compiled: numba on the CPU, Triton on a GPU) | reference (plain torch)"
     )
-    device: Literal["cpu", "cuda"] = Field(
-        default="cpu", description="cpu | cuda (each rank takes its own GPU)"
-    )
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="cpu | cuda (each rank takes its own GPU)")
     tensorboard: StrictBool = Field(default=False, description="write TensorBoard events beside log.csv")
 
 
@@ -253,6 +255,8 @@ class Recipe(Section):
             del said["backbone"]  # such a training may have begun before there were backbones
         if self.training.torsion_weight == 0:
             del said["training"]["torsion_weight"]  # nor weights
+        if not self.training.learn_torsions:
+            del said["training"]["learn_torsions"]
         return said
 
 

@@ -29,6 +29,7 @@ from mdflash.training.convolution import Pairs
 from mdflash.training.decoys import make_decoys
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
 from mdflash.training.frames import TrainingData, load_frames, prior_forces
+from mdflash.training.handed import LearnedTorsions, with_coefficients
 from mdflash.training.plots import plot_priors
 from mdflash.training.priors import Samples, fit_priors
 from mdflash.training.recipe import Recipe
@@ -36,6 +37,8 @@ from mdflash.training.torsions import TorsionMetric
 from mdflash.training.trainer import FrameSet, Trainer
 
 NETWORK = "schnet"
+TORSIONS = "torsions"
+"""The coefficients of `LearnedTorsions` among the parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +149,7 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     gpu = settings.device == "cuda"
     device = find_gpu(ranks.local_rank, "training.device") if gpu else torch.device("cpu")
     training, held_out = _training_set(prepared, device), _frame_set(prepared, True, device)
+    torsions = LearnedTorsions(ff).to(device) if settings.learn_torsions else None
     topologies = []
     for molecule in data.molecules:
         system = molecule.system
@@ -153,16 +157,19 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
         allowed[tuple(network_exclusions(network, system).T)] = False
         first, second = (torch.from_numpy(side).to(device) for side in np.nonzero(allowed))
         types = torch.from_numpy(network_types(ff, network, system)).to(device)
-        weight = settings.torsion_weight
+        weight, own = settings.torsion_weight, None if torsions is None else torsions.of(system)
         metric = TorsionMetric(system, weight, device) if weight else None
-        topologies.append(Topology(types, Pairs(first, second, system.n_beads), metric))
+        topologies.append(Topology(types, Pairs(first, second, system.n_beads), metric, own))
     model = load_schnet(network).requires_grad_(True).to(device, torch.float32)
     forces: Forces = PlainForces(model, topologies)
     if settings.kernels == "auto":
         convolution = importlib.import_module(f"mdflash.training.{'triton' if gpu else 'convolution'}")
         forces = FlashForces(model, topologies, *_distance_range((training, held_out), topologies), convolution)
     said = identity(prepared)
-    return Trainer(model, forces, training, held_out, settings, recipe.output, said, ranks)
+    parameters = dict(model.named_parameters())
+    if torsions is not None:
+        parameters[TORSIONS] = torsions.coefficients
+    return Trainer(parameters, forces, training, held_out, settings, recipe.output, said, ranks)
 
 
 def _frame_set(prepared: PreparedTraining, held_out: bool, device: torch.device) -> FrameSet:
@@ -207,12 +214,12 @@ def _distance_range(sets: Sequence[FrameSet], topologies: Sequence[Topology]) ->
 
 def trained_forcefield(prepared: PreparedTraining, trainer: Trainer) -> ForceField:
     """The force field with the best weights, and where it came from."""
-    recipe, data = prepared.recipe, prepared.data
-    model, p = trainer.model, trainer.progress
-    state = model.state_dict()
-    state.update(trainer.best)
-    model.load_state_dict(state)
-    network = Network(NETWORK, "schnet", model.hyper.to_dict(), schnet_weights(model))
+    recipe, data, priors, p = prepared.recipe, prepared.data, prepared.priors, trainer.progress
+    best = dict(trainer.best)
+    if TORSIONS in best:
+        priors = with_coefficients(priors, best.pop(TORSIONS))
+    learned = {name: value.cpu().numpy() for name, value in best.items()}
+    network = replace(prepared.network, name=NETWORK, weights={**prepared.network.weights, **learned})
     provenance: dict[str, Any] = {
         "method": "force matching",
         "mdflash": mdflash.__version__,
@@ -231,7 +238,7 @@ def trained_forcefield(prepared: PreparedTraining, trainer: Trainer) -> ForceFie
         "recipe": recipe.essence(),
         **({"start": prepared.start} if prepared.start else {}),
     }
-    return replace(prepared.priors, networks=(network,), provenance={**prepared.priors.provenance, **provenance})
+    return replace(priors, networks=(network,), provenance={**priors.provenance, **provenance})
 
 
 def train(

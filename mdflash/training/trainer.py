@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from mdflash.distributed import Ranks
 from mdflash.errors import Interrupted, UnstableError
 from mdflash.extras import require
 from mdflash.io.files import storage_errors
-from mdflash.potentials.schnet.network import SchNet
 from mdflash.training.forces import Batch, Forces
 from mdflash.training.recipe import Optimization
 from mdflash.training.soap import Soap
@@ -72,11 +72,11 @@ class FrameSet:
 
 
 class Trainer:
-    """Carries a network through a training.
+    """Carries parameters through a training.
 
     Args:
-        model: trained in place.
-        forces: evaluates it.
+        parameters: trained in place, by name.
+        forces: evaluates them.
         training, validation: frames.
         settings: of the recipe.
         folder: holds log.csv and state.safetensors.
@@ -88,13 +88,13 @@ class Trainer:
     """
 
     def __init__(
-        self, model: SchNet, forces: Forces, training: FrameSet, validation: FrameSet, settings: Optimization,
-        folder: Path, identity: str, ranks: Ranks,
+        self, parameters: Mapping[str, Parameter], forces: Forces, training: FrameSet, validation: FrameSet,
+        settings: Optimization, folder: Path, identity: str, ranks: Ranks,
     ) -> None:  # fmt: skip
-        self.model, self.forces, self.settings, self.ranks = model, forces, settings, ranks
+        self.forces, self.settings, self.ranks = forces, settings, ranks
         self.training, self.validation = training, validation
         self.folder, self.state_file, self.log_file = folder, folder / "state.safetensors", folder / "log.csv"
-        self.parameters = dict(model.named_parameters())
+        self.parameters = dict(parameters)
         self.mean = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
         chosen = {"adam": torch.optim.AdamW, "soap": Soap}[settings.optimizer]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.training.forces import FlashForces, PlainForces, Topology
+from mdflash.training.handed import Torsions
 from tests.training.networks import loss_gradient, small_network
 
 BACKBONES: tuple[dict[str, object], ...] = (
@@ -55,6 +58,42 @@ def test_forces_and_gradients_agree(hyper: dict[str, object]) -> None:
         strict=True,
     ):  # every weight on its own, so that a small one cannot hide
         assert (p - q).norm() <= 5e-3 * p.norm() + 1e-9
+
+
+def test_torsions_that_learn_agree() -> None:
+    """Their coefficients, some of which two torsions share, have the same gradient both ways, that of the loss."""
+    model, topologies, batches = small_network(13)
+    coefficients = torch.randn(3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    coefficients.requires_grad_()
+    chosen = (torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), torch.tensor([[2, 3, 4, 5], [3, 0, 7, 8], [4, 5, 6, 7]]))
+    rows = (torch.tensor([0, 1]), torch.tensor([1, 2, 1]))
+    topologies = [
+        dataclasses.replace(t, torsions=Torsions(coefficients, beads, row))
+        for t, beads, row in zip(topologies, chosen, rows, strict=True)
+    ]
+    plain, fast = PlainForces(model, topologies), _fast(model, topologies)
+    components = sum(b.forces.numel() for b in batches)
+    found = []
+    for forces in (plain, fast):
+        model.zero_grad()
+        coefficients.grad = None
+        squares = forces.backward(batches, components)
+        assert coefficients.grad is not None
+        found.append((squares, loss_gradient(model), coefficients.grad.clone()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for a, b in zip(found[0][1:], found[1][1:], strict=True):
+        assert (a - b).norm() < 1e-3 * a.norm()
+    step = 1e-5
+    values = []
+    for sign in (1.0, -1.0):
+        with torch.no_grad():
+            coefficients[1, 1, 0] += sign * step
+            values.append(
+                sum(float((plain.predict(b.molecule, b.positions) - b.forces).square().sum()) for b in batches)
+            )
+            coefficients[1, 1, 0] -= sign * step
+    slope = (values[0] - values[1]) / (2 * step) / components
+    assert slope == pytest.approx(float(found[0][2][1, 1, 0]), rel=1e-6)
 
 
 def test_error_of_the_tables_falls_with_their_spacing(monkeypatch: pytest.MonkeyPatch) -> None:

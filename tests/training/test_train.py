@@ -72,6 +72,29 @@ def test_plain_and_compiled_training_have_the_same_losses(dataset: Path, tmp_pat
     assert losses[0] != losses[1]  # or one was not what it claims
 
 
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_torsions_learn_what_a_network_of_distances_cannot(kernels: str, dataset: Path, tmp_path: Path) -> None:
+    """The dihedrals of the priors are made wrong in what has a hand: the sines."""
+    before = _prepare(tmp_path / "priors", dataset).priors
+    dihedrals = next(t for t in before.terms if t.name == "dihedrals")
+    wrong = dataclasses.replace(dihedrals, parameters={**dihedrals.parameters, "k1": 0.0 * dihedrals.parameters["k1"]})
+    terms = tuple(wrong if t.name == "dihedrals" else t for t in before.terms)
+    save_forcefield(tmp_path / "wrong", dataclasses.replace(before, terms=terms))
+    losses = {}
+    for name in ("fixed", "learned"):
+        training = {"epochs": 6, "learning_rate": 2e-2, "kernels": kernels, "learn_torsions": name == "learned"}
+        prepared = _prepare(tmp_path / name, dataset, priors={"forcefield": str(tmp_path / "wrong")}, training=training)
+        folder, trainer = train(prepared)
+        losses[name] = trainer.progress.best
+    assert losses["learned"] < 0.9 * losses["fixed"]
+    ff = load_forcefield(folder)
+    molecule = prepared.data.molecules[0]
+    held = molecule.positions[molecule.validation]
+    loss = ((prior_forces(ff, ff.system()[0], held) - molecule.forces[molecule.validation]) ** 2).mean()
+    assert loss == pytest.approx(trainer.progress.best, rel=0.01)  # what was learned is in the force field's table
+    assert ff.provenance["recipe"]["training"]["learn_torsions"] is True
+
+
 def test_a_training_goes_on_from_a_force_field(dataset: Path, tmp_path: Path) -> None:
     first, before = train(_prepare(tmp_path / "first", dataset, training={"epochs": 3, "ema": 0}))
     (tmp_path / "second").mkdir()
@@ -144,7 +167,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_advice(dataset: Path, tmp_
     prepared = _prepare(tmp_path, dataset)
     trainer = make_trainer(prepared, _alone())
     with torch.no_grad():
-        next(trainer.model.parameters()).fill_(float("nan"))
+        next(iter(trainer.parameters.values())).fill_(float("nan"))
     with pytest.raises(UnstableError, match=r"step 0.*learning_rate"):
         trainer.run()
 
