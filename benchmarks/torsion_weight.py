@@ -16,6 +16,7 @@ import json
 import platform
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,13 @@ def measure(prepared: PreparedTraining, weight: float, epochs: int, folder: Path
     recipe = prepared.recipe
     settings = recipe.training.model_copy(update={"torsion_weight": weight, "epochs": epochs, "patience": None})
     recipe = recipe.model_copy(update={"training": settings, "folder": folder})
-    trainer = make_trainer(PreparedTraining(recipe, prepared.data, prepared.priors, (), prepared.targets), Ranks())
+    trainer = make_trainer(replace(prepared, recipe=recipe), Ranks())
     began = time.process_time()
     trainer.run()
     seconds = time.process_time() - began
-    trainer.model.load_state_dict(trainer.model.state_dict() | trainer.best)
+    with torch.no_grad():
+        for name, parameter in trainer.parameters.items():
+            parameter.copy_(trainer.best[name])
     found: dict[str, Any] = {"weight": weight, "steps": trainer.progress.step, "cpu_seconds": round(seconds, 1)}
     found["validation_loss"] = trainer.progress.best
     for molecule, (data, targets) in enumerate(zip(prepared.data.molecules, prepared.targets, strict=True)):

@@ -49,7 +49,7 @@ class TorsionMetric:
         device: of the positions to come.
     """
 
-    def __init__(self, system: System, weight: float, device: torch.device | None = None) -> None:
+    def __init__(self, system: System, weight: float, device: torch.device | str = "cpu") -> None:
         self.weight = weight
         found = (_torsion(system, first, second, device) for first, second in system.bonds.tolist())
         self.torsions = tuple(torsion for torsion in found if torsion is not None)
@@ -65,7 +65,7 @@ class TorsionMetric:
         return total
 
 
-def _torsion(system: System, first: int, second: int, device: torch.device | None) -> Torsion | None:
+def _torsion(system: System, first: int, second: int, device: torch.device | str) -> Torsion | None:
     """The rotation about a bond, of its side with fewer beads; None where it turns nothing."""
     i, j = system.bonds[(system.bonds != [first, second]).any(axis=1)].T
     graph = coo_array((np.ones(len(i)), (i, j)), (system.n_beads, system.n_beads)).tocsr()

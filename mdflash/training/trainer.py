@@ -48,7 +48,9 @@ class FrameSet:
         device: where batches go.
     """
 
-    def __init__(self, positions: Sequence[Tensor], forces: Sequence[Tensor], device: torch.device) -> None:
+    def __init__(
+        self, positions: Sequence[Tensor], forces: Sequence[Tensor], device: torch.device | str = "cpu"
+    ) -> None:
         self.positions, self.forces, self.device = tuple(positions), tuple(forces), device
         self.starts = np.concatenate(([0], np.cumsum([len(p) for p in positions])))
 
