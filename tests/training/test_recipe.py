@@ -38,7 +38,6 @@ def _fails(recipe: Path, match: str) -> None:
         ({"backbone": {"rule": "hyper", "streems": 4}}, r"key 'backbone\.streems': .*did you mean 'streams'"),
         ({"backbone": {"rule": "prenorm", "streams": 4}}, r"key 'backbone': .*4 streams for the rule 'prenorm'"),
         ({"backbone": {"rule": "delta", "beta": 2.5}}, r"key 'backbone\.beta'"),
-        ({"training": {"device": "cuda"}}, r"key 'training\.device'.*kernels: reference"),
         ({"data": {"dataset": "nowhere"}}, r"key 'data\.dataset': .*nowhere is not a dataset"),
         ({"data": {"mapping": "heavy"}}, r"mapped by 'ca', but the recipe asks for 'heavy'"),
         ({"data": {"temperature": "350 K"}}, r"no frames at 350 K; its temperatures are 300 K"),

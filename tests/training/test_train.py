@@ -95,6 +95,17 @@ def test_torsions_learn_what_a_network_of_distances_cannot(kernels: str, dataset
     assert ff.provenance["recipe"]["training"]["learn_torsions"] is True
 
 
+def test_what_cannot_be_trained_is_said_before_it_starts(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdflash.gpu.why_no_gpu", lambda: "torch finds no GPU")
+    with pytest.raises(InputError, match=r"key 'training\.device': no GPU can be used here: torch finds no GPU"):
+        make_trainer(_prepare(tmp_path, dataset, training={"device": "cuda"}), _alone())
+    straight = _prepare(tmp_path, dataset, priors={"dihedrals": "none"}, training={"learn_torsions": True})
+    with pytest.raises(InputError, match=r"key 'training\.learn_torsions': the priors have neither dihedrals nor"):
+        make_trainer(straight, _alone())
+
+
 def test_a_training_goes_on_from_a_force_field(dataset: Path, tmp_path: Path) -> None:
     first, before = train(_prepare(tmp_path / "first", dataset, training={"epochs": 3, "ema": 0}))
     (tmp_path / "second").mkdir()
