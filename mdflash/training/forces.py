@@ -28,7 +28,7 @@ from torch.nn import functional
 from mdflash.potentials.schnet.network import ACTIVATIONS, Block, SchNet, chain
 from mdflash.training import convolution as compiled
 from mdflash.training.convolution import Grid, Pairs
-from mdflash.training.handed import Torsions
+from mdflash.training.learned_torsions import Torsions
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -25,11 +25,12 @@ from mdflash.potentials.build import build_potential, network_exclusions, networ
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
 from mdflash.state import Layout
+from mdflash.system import System
 from mdflash.training.convolution import Pairs
 from mdflash.training.decoys import make_decoys
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
 from mdflash.training.frames import TrainingData, load_frames, prior_forces
-from mdflash.training.handed import LearnedTorsions, with_coefficients
+from mdflash.training.learned_torsions import LearnedTorsions, with_coefficients
 from mdflash.training.plots import plot_priors
 from mdflash.training.priors import Samples, fit_priors
 from mdflash.training.recipe import Recipe
@@ -104,13 +105,16 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
     else:
         ff = load_forcefield(recipe.start)
         network, start = ff.networks[0], ff.digest
-    systems = {own.name: own for own, _ in priors.systems}
     targets = []
     for molecule in data.molecules:
-        system = systems.get(molecule.system.name, molecule.system)
-        prior = prior_forces(priors, system, molecule.positions)
+        prior = prior_forces(priors, _with_its_interactions(molecule.system, priors), molecule.positions)
         targets.append(torch.from_numpy(molecule.forces - prior))
     return PreparedTraining(recipe, data, priors, network, start, fits, tuple(targets))
+
+
+def _with_its_interactions(system: System, priors: ForceField) -> System:
+    """The molecule as the priors know it: what they are keyed by types for is listed there."""
+    return next((own for own, _ in priors.systems if own.name == system.name), system)
 
 
 def _given(folder: Path, data: TrainingData, name: str) -> ForceField:
@@ -152,7 +156,7 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     torsions = LearnedTorsions(ff).to(device) if settings.learn_torsions else None
     topologies = []
     for molecule in data.molecules:
-        system = molecule.system
+        system = _with_its_interactions(molecule.system, ff)
         allowed = np.triu(np.ones((system.n_beads, system.n_beads), bool), 1)
         allowed[tuple(network_exclusions(network, system).T)] = False
         first, second = (torch.from_numpy(side).to(device) for side in np.nonzero(allowed))

@@ -10,7 +10,7 @@ import torch
 from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.training.forces import FlashForces, PlainForces, Topology
-from mdflash.training.handed import Torsions
+from mdflash.training.learned_torsions import Torsions
 from tests.training.networks import loss_gradient, small_network
 
 BACKBONES: tuple[dict[str, object], ...] = (

@@ -72,10 +72,12 @@ def test_plain_and_compiled_training_have_the_same_losses(dataset: Path, tmp_pat
     assert losses[0] != losses[1]  # or one was not what it claims
 
 
-@pytest.mark.parametrize("kernels", ["auto", "reference"])
-def test_torsions_learn_what_a_network_of_distances_cannot(kernels: str, dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "kernels"), [("beads", "auto"), ("types", "auto"), ("beads", "reference")])
+def test_torsions_learn_what_a_network_of_distances_cannot(
+    key: str, kernels: str, dataset: Path, tmp_path: Path
+) -> None:
     """The dihedrals of the priors are made wrong in what has a hand: the sines."""
-    before = _prepare(tmp_path / "priors", dataset).priors
+    before = _prepare(tmp_path / "priors", dataset, priors={"key": key}).priors
     dihedrals = next(t for t in before.terms if t.name == "dihedrals")
     wrong = dataclasses.replace(dihedrals, parameters={**dihedrals.parameters, "k1": 0.0 * dihedrals.parameters["k1"]})
     terms = tuple(wrong if t.name == "dihedrals" else t for t in before.terms)
@@ -86,7 +88,7 @@ def test_torsions_learn_what_a_network_of_distances_cannot(kernels: str, dataset
         prepared = _prepare(tmp_path / name, dataset, priors={"forcefield": str(tmp_path / "wrong")}, training=training)
         folder, trainer = train(prepared)
         losses[name] = trainer.progress.best
-    assert losses["learned"] < 0.9 * losses["fixed"]
+    assert losses["learned"] < 0.95 * losses["fixed"]
     ff = load_forcefield(folder)
     molecule = prepared.data.molecules[0]
     held = molecule.positions[molecule.validation]
