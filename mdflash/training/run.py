@@ -152,6 +152,8 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     settings = recipe.training
     gpu = settings.device == "cuda"
     device = find_gpu(ranks.local_rank, "training.device") if gpu else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where Triton launches
     training, held_out = _training_set(prepared, device), _frame_set(prepared, True, device)
     torsions = LearnedTorsions(ff).to(device) if settings.learn_torsions else None
     topologies = []
@@ -209,9 +211,10 @@ def identity(prepared: PreparedTraining) -> str:
 def _distance_range(sets: Sequence[FrameSet], topologies: Sequence[Topology]) -> tuple[float, float]:
     nearest, farthest = np.inf, 0.0
     for positions, topology in ((x, t) for own in sets for x, t in zip(own.positions, topologies, strict=True)):
+        first, second = topology.pairs.first.cpu(), topology.pairs.second.cpu()  # frames are there
         for begin in range(0, len(positions), 1024):
             x = positions[begin : begin + 1024]
-            r = torch.linalg.vector_norm(x[:, topology.pairs.second] - x[:, topology.pairs.first], dim=-1)
+            r = torch.linalg.vector_norm(x[:, second] - x[:, first], dim=-1)
             nearest, farthest = min(nearest, float(r.min())), max(farthest, float(r.max()))
     return nearest, farthest
 
@@ -222,8 +225,9 @@ def trained_forcefield(prepared: PreparedTraining, trainer: Trainer) -> ForceFie
     best = dict(trainer.best)
     if TORSIONS in best:
         priors = with_coefficients(priors, best.pop(TORSIONS))
-    learned = {name: value.cpu().numpy() for name, value in best.items()}
-    network = replace(prepared.network, name=NETWORK, weights={**prepared.network.weights, **learned})
+    weights = {name: np.asarray(value, np.float32) for name, value in prepared.network.weights.items()}
+    weights |= {name: value.cpu().numpy() for name, value in best.items()}
+    network = replace(prepared.network, name=NETWORK, weights=weights)
     provenance: dict[str, Any] = {
         "method": "force matching",
         "mdflash": mdflash.__version__,
