@@ -33,6 +33,19 @@ def _interval(d, LOWER: tl.constexpr, SPACING: tl.constexpr, KNOTS: tl.constexpr
 
 
 @triton.jit
+def _row(
+    d, row_pair, row_other, frame, i, at, degree, pairs,
+    LOWER: tl.constexpr, SPACING: tl.constexpr, KNOTS: tl.constexpr, CUTOFF: tl.constexpr,
+):  # fmt: skip
+    """Of the pairs `at` in the row of bead i, [E]: number, other bead, whether it is near, place in the table."""
+    p = tl.load(row_pair + i * degree + at, mask=at < degree, other=-1)
+    j = tl.load(row_other + i * degree + at, mask=at < degree, other=0)
+    r = tl.load(d + frame * pairs + p, mask=p >= 0, other=CUTOFF)
+    k, t = _interval(r, LOWER, SPACING, KNOTS)
+    return p, j, (p >= 0) & (r < CUTOFF), k, t
+
+
+@triton.jit
 def _weights(t):
     """Of v_k, s_k, v_k+1, s_k+1 in W, and in h W' (where v_k+1 has minus that of v_k)."""
     a = (1.0 + 2.0 * t) * (1.0 - t) * (1.0 - t)
@@ -74,11 +87,7 @@ def messages(
     total = tl.zeros([E, C], y.dtype.element_ty)
     for start in range(0, degree, E):
         at = start + tl.arange(0, E)
-        p = tl.load(row_pair + i * degree + at, mask=at < degree, other=-1)
-        j = tl.load(row_other + i * degree + at, mask=at < degree, other=0)
-        r = tl.load(d + frame * pairs + p, mask=p >= 0, other=CUTOFF)
-        near = (p >= 0) & (r < CUTOFF)
-        k, t = _interval(r, LOWER, SPACING, KNOTS)
+        _, j, near, k, t = _row(d, row_pair, row_other, frame, i, at, degree, pairs, LOWER, SPACING, KNOTS, CUTOFF)
         total += _curve(table, k, t, f, near, F)[0] * _of_beads(y, frame * beads + j, f, near, F)
     tl.store(m + own * F + f, tl.sum(total, axis=0), mask=f < F)
 
@@ -97,12 +106,8 @@ def tangent(
     change = tl.zeros([E, C], y.dtype.element_ty)
     for start in range(0, degree, E):
         at = start + tl.arange(0, E)
-        p = tl.load(row_pair + i * degree + at, mask=at < degree, other=-1)
-        j = tl.load(row_other + i * degree + at, mask=at < degree, other=0)
-        r = tl.load(d + frame * pairs + p, mask=p >= 0, other=CUTOFF)
-        dr = tl.load(dd + frame * pairs + p, mask=p >= 0, other=0.0)
-        near = (p >= 0) & (r < CUTOFF)
-        k, t = _interval(r, LOWER, SPACING, KNOTS)
+        p, j, near, k, t = _row(d, row_pair, row_other, frame, i, at, degree, pairs, LOWER, SPACING, KNOTS, CUTOFF)
+        dr = tl.load(dd + frame * pairs + p, mask=near, other=0.0)
         w, slope = _curve(table, k, t, f, near, F)
         yj = _of_beads(y, frame * beads + j, f, near, F)
         total += w * yj
