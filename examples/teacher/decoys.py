@@ -26,6 +26,8 @@ COLDEST, HOTTEST, WINDOWS_AT = 300.0, 420.0, 345.0  # K
 LOCAL = 12  # residues; contacts of more distant ones make the fold
 WEAK = 0.05, 0.5  # of a contact's strength, for a native one that is not wanted: its wall stays
 KINDS = "strengths", "between", "windows", "others", "many"
+NEW = {"between": (0.3, 1.3, 0.5, 1.5), "others": (0.7, 1.5, 0.6, 1.5), "many": (1.5, 3.5, 0.2, 0.7)}
+"""Least and most new contacts, of the number of native ones; least and most strength, of a native one's."""
 
 
 def other(teacher: ForceField, kind: str, rng: np.random.Generator) -> ForceField:
@@ -46,11 +48,10 @@ def other(teacher: ForceField, kind: str, rng: np.random.Generator) -> ForceFiel
         free = np.ones((beads, beads), bool)
         free[tuple(keys.T)] = False
         pairs = np.argwhere(np.triu(free, apart))
-        share, low, high = {"between": (rng.uniform(0.3, 1.3), 0.5, 1.5), "others": (rng.uniform(0.7, 1.5), 0.6, 1.5),
-                            "many": (rng.uniform(1.5, 3.5), 0.2, 0.7)}[kind]  # fmt: skip
-        new = rng.permutation(pairs)[: round(share * n)]
+        fewest, most, weakest, strongest = NEW[kind]
+        new = rng.permutation(pairs)[: round(rng.uniform(fewest, most) * n)]
         keys, r0 = np.concatenate([keys, new]), np.concatenate([r0, rng.uniform(4.8, 8.5, len(new))])
-        strength = np.concatenate([strength, full.mean() * rng.uniform(low, high, len(new))])
+        strength = np.concatenate([strength, full.mean() * rng.uniform(weakest, strongest, len(new))])
         if kind != "between":
             dihedrals, softer = terms["dihedrals"], rng.uniform(0.2, 1.0)
             parameters = {name: softer * value for name, value in dihedrals.parameters.items()}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
 from mdflash.state import Layout
 from mdflash.system import System
+from mdflash.training import convolution
 from mdflash.training.convolution import Pairs
 from mdflash.training.decoys import make_decoys
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
@@ -169,13 +170,22 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     model = load_schnet(network).requires_grad_(True).to(device, torch.float32)
     forces: Forces = PlainForces(model, topologies)
     if settings.kernels == "auto":
-        convolution = importlib.import_module(f"mdflash.training.{'triton' if gpu else 'convolution'}")
-        forces = FlashForces(model, topologies, *_distance_range((training, held_out), topologies), convolution)
+        reach = _distance_range((training, held_out), topologies)
+        forces = FlashForces(model, topologies, *reach, _convolution(gpu))
     said = identity(prepared)
     parameters = dict(model.named_parameters())
     if torsions is not None:
         parameters[TORSIONS] = torsions.coefficients
     return Trainer(parameters, forces, training, held_out, settings, recipe.output, said, ranks)
+
+
+def _convolution(gpu: bool) -> ModuleType:
+    """The kernels of training; triton is imported only where it is needed."""
+    if gpu:
+        from mdflash.training import triton
+
+        return triton
+    return convolution
 
 
 def _frame_set(prepared: PreparedTraining, held_out: bool, device: torch.device) -> FrameSet:

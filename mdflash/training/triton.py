@@ -180,11 +180,15 @@ def to_table(
     tl.store(out + 3 * F, tl.sum(s1, axis=0), mask=f < F)
 
 
-def _shape(features: int, grid: Grid) -> dict[str, Any]:
+def _tile(features: int, grid: Grid) -> dict[str, Any]:
     return {
-        "F": features, "LOWER": grid.lower, "SPACING": grid.spacing, "KNOTS": grid.knots, "CUTOFF": grid.cutoff,
-        "C": CHANNELS, "E": PAIRS, "num_warps": 1,
+        "F": features, "LOWER": grid.lower, "SPACING": grid.spacing, "C": CHANNELS, "E": PAIRS, "num_warps": 1,
     }  # fmt: skip
+
+
+def _shape(features: int, grid: Grid) -> dict[str, Any]:
+    """Of the kernels that look the table up."""
+    return {**_tile(features, grid), "KNOTS": grid.knots, "CUTOFF": grid.cutoff}
 
 
 def _messages(y: Tensor, d: Tensor, table: Tensor, pairs: Pairs, grid: Grid) -> Tensor:
@@ -261,11 +265,9 @@ class TangentMessages(torch.autograd.Function):
         starts = torch.searchsorted(interval, edges, out_int32=True)
         features = y.shape[2]
         parts = table.new_empty((grid.knots - 1, 4, features))
-        shape = _shape(features, grid)
-        del shape["KNOTS"], shape["CUTOFF"]
         to_table[(grid.knots - 1, triton.cdiv(features, CHANNELS))](
             y, dy, bar_m, bar_dm, d, dd, pairs.first, pairs.second, order, starts, parts, y.shape[1], d.shape[1],
-            **shape,
+            **_tile(features, grid),
         )  # fmt: skip
         bar_table = torch.zeros_like(table)
         bar_table[:-1] += parts[:, :2]
