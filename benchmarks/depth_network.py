@@ -95,14 +95,14 @@ class AllPairs:
         """As `mdflash.training.forces.Forces`."""
         return torch.cat([self.forces(x)[1] for x in positions.split(CHUNK)])
 
-    def backward(self, batches: Sequence[Batch], components: int) -> float:
+    def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
         """As `mdflash.training.forces.Forces`."""
-        total = 0.0
+        total = []
         for batch in batches:
             squares = (self.forces(batch.positions, keep=True)[1] - batch.forces).square().sum()
             (squares / components).backward()  # type: ignore[no-untyped-call]
-            total += float(squares.detach())
-        return total
+            total.append(squares.detach())
+        return torch.stack(total).sum(dtype=torch.float64)
 
 
 class AllPairsPotential(Potential):

@@ -162,7 +162,8 @@ def train(run: Run, prepared: PreparedTraining, folder: Path) -> dict[str, Any]:
     settings = Optimization(
         epochs=1, batch=BATCH, learning_rate=rate, warmup=WARMUP, clip=CLIP, seed=run.seed, patience=None, ema=0.98
     )
-    trainer = Trainer(model, network, training, frames(test[:BATCH]), settings, folder, run.key, Ranks())
+    parameters = dict(model.named_parameters())
+    trainer = Trainer(parameters, network, training, frames(test[:BATCH]), settings, folder, run.key, Ranks())
     began = time.process_time()
     try:
         trainer.run()

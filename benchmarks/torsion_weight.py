@@ -58,15 +58,16 @@ def measure(prepared: PreparedTraining, weight: float, epochs: int, folder: Path
         residual = torch.cat(
             [trainer.forces.predict(molecule, x[a : a + CHUNK]) - target[a : a + CHUNK] for a in parts]
         )
-        for torsion in TorsionMetric(data.system, 1.0).torsions:
+        metric = TorsionMetric(data.system, 1.0)
+        torques = torch.einsum("mbnx,mnx->bm", metric.turns(x.double()), residual.double()).numpy()
+        for torsion, torque in zip(metric.torsions, torques, strict=True):
             name = f"{data.system.bead_label(torsion.first)} - {data.system.bead_label(torsion.second)}"
-            found[f"{data.system.name}: {name}"] = mean_torque_error(data.system, torsion, x.double(), residual)
+            found[f"{data.system.name}: {name}"] = mean_torque_error(data.system, torsion, x.double(), torque)
     return found
 
 
-def mean_torque_error(system: System, torsion: Torsion, x: Tensor, residual: Tensor) -> dict[str, float]:
+def mean_torque_error(system: System, torsion: Torsion, x: Tensor, torque: np.ndarray) -> dict[str, float]:
     """kcal/mol/rad: of the mean torque by angle, of one torque (mostly noise), and how many frames there are."""
-    torque = (torsion.turn(x) * residual[:, torsion.moved]).sum(dim=(1, 2)).numpy()
     first, last = (
         next(k for i, j in system.bonds.tolist() for k, own in ((i, j), (j, i)) if own == here and k != other)
         for here, other in ((torsion.first, torsion.second), (torsion.second, torsion.first))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mdflash.errors import InputError, UnstableError
+from mdflash.errors import GpuRefused, InputError, UnstableError
 from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.gpu import describe
 from mdflash.guards import Guard, unstable
@@ -84,6 +84,7 @@ class Engine:
         shared: carries the batch over many ranks; None: this process carries all of it.
         network_every: networks act at every so many steps, priors and biases at each; see `integrators.respa`.
         gpu: that carries the batch, from `gpu.find_gpu`; None: the CPU.
+        gpu_must: raise where the GPU cannot carry it; else the CPU does, and a note says why.
 
     Attributes:
         reporters: asked in this order at every step they want.
@@ -108,6 +109,7 @@ class Engine:
         shared: SharedPropagator | None = None,
         network_every: int = 1,
         gpu: torch.device | None = None,
+        gpu_must: bool = True,
     ) -> None:
         if not 0 <= seed < 2**32:
             raise InputError(f"the seed must be a whole number from 0 to {2**32 - 1}, found {seed}")
@@ -127,11 +129,25 @@ class Engine:
         self._filters: FilterKind = filters
         self.notes: tuple[str, ...] = ()
         self._shared = shared
-        self.propagator: Propagator = shared or self._choose(precision, kernels)
+        self.propagator: Propagator = shared or self._choose(precision, kernels, gpu_must)
         self._block = 16
         self._current = False
 
-    def _choose(self, precision: Precision, kernels: Kernels) -> Propagator:
+    def _choose(self, precision: Precision, kernels: Kernels, gpu_must: bool) -> Propagator:
+        terms = self.potential.terms if isinstance(self.potential, SumPotential) else (self.potential,)
+        if self.gpu is None:
+            return self._choose_cpu(terms, precision, kernels)
+        try:
+            return self._choose_gpu(terms, precision, kernels)
+        except GpuRefused as refused:
+            if gpu_must:
+                raise
+            self.gpu = None
+            propagator = self._choose_cpu(terms, precision, kernels)
+            self.notes = (f"the CPU carries this: {refused.why}", *self.notes)
+            return propagator
+
+    def _choose_cpu(self, terms: Sequence[Potential], precision: Precision, kernels: Kernels) -> Propagator:
         common = (self.integrator, self.seed, self.skin, self.remove_com_motion, self.state.box)
 
         def lowered(terms: Sequence[Potential]) -> list[Potential]:
@@ -144,9 +160,6 @@ class Engine:
             networks = SumPotential(slow) if slow else None
             return PlainPropagator(self.layout, fast, *common, networks, self.network_every)
 
-        terms = self.potential.terms if isinstance(self.potential, SumPotential) else (self.potential,)
-        if self.gpu is not None:
-            return self._choose_gpu(terms, precision, kernels)
         if kernels == "reference":
             if precision == "mixed16" or self._filters == "table":
                 what = "precision: mixed16" if precision == "mixed16" else "filters: table"
@@ -171,9 +184,7 @@ class Engine:
 
         assert self.gpu is not None
         if kernels == "reference":
-            raise InputError(
-                "the reference kernels run in plain torch on the CPU; write `device: cpu`", key="hardware.device"
-            )
+            raise GpuRefused("the reference kernels run in plain torch on the CPU")
         propagator, self.notes = on_gpu(
             self.layout, terms, self.state, self.integrator, self.seed, self.skin, self.remove_com_motion,
             precision=precision, filters=self._filters, network_every=self.network_every, device=self.gpu,

@@ -57,6 +57,19 @@ class ForceFieldError(InputError):
     """A force field folder is damaged, or does not fit the system (a bead type is missing, say)."""
 
 
+class GpuRefused(InputError):
+    """A GPU cannot carry this batch.
+
+    Args:
+        why: a phrase.
+        instead: what else to write, beside `device: cpu`.
+    """
+
+    def __init__(self, why: str, instead: str = "") -> None:
+        super().__init__(f"{why}; write {instead and f'{instead} or '}`device: cpu`", key="hardware.device")
+        self.why = why
+
+
 class UnsafePickleError(InputError):
     """A foreign checkpoint asks for a class or function outside the importer's short list."""
 

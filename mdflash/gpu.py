@@ -37,6 +37,11 @@ def why_no_gpu() -> str | None:
     return f"torch {torch.__version__} finds no GPU"
 
 
+def gpu_is_there() -> bool:
+    """Whether a GPU can be used; the interpreter is none."""
+    return torch.cuda.is_available() and why_no_gpu() is None and not interpreted()
+
+
 def find_gpu(local_rank: int = 0, key: str = "hardware.device") -> torch.device:
     """The GPU of a process: those of a machine are dealt out by the number of the process on it.
 

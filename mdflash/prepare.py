@@ -22,7 +22,7 @@ from mdflash.engine import Engine
 from mdflash.errors import InputError
 from mdflash.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefield import ForceField, load_forcefield
-from mdflash.gpu import find_gpu
+from mdflash.gpu import find_gpu, gpu_is_there
 from mdflash.guards import Guard
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
@@ -129,10 +129,19 @@ class Prepared:
             "kernels": config.model.kernels,
             "filters": config.model.filters,
             "network_every": config.dynamics.network_every,
-            "gpu": find_gpu(local_rank) if config.hardware.device == "cuda" else None,
+            "gpu": self._gpu(local_rank),
+            "gpu_must": config.hardware.device == "cuda",
             "exchange": make_exchange(config, self.layout, self.biases),
             "guard": Guard(self.layout, config.guards.nonfinite, config.guards.max_force),
         }
+
+    def _gpu(self, local_rank: int) -> torch.device | None:
+        """The GPU that the run asks for, or that would serve a network."""
+        wanted, kernels = self.config.hardware.device, self.config.model.kernels
+        networks = any(ff.networks for ff in self.forcefields)
+        if wanted == "cuda" or (wanted == "auto" and networks and kernels == "auto" and gpu_is_there()):
+            return find_gpu(local_rank)
+        return None
 
 
 def make_exchange(config: RunConfig, layout: Layout, biases: Sequence[Bias]) -> ReplicaExchange | None:

@@ -68,7 +68,8 @@ class Simulation(Engine):
         filters: of networks: "table", "exact" (plain torch, slow), or "auto": tables where they are exact enough.
         skin: of the neighbour list; changes speed, not results.
         remove_com_motion: keep each replica's centre of mass at rest.
-        device: "cpu", "cuda" (a GPU), or "auto": the CPU, until `make gpu-check` has passed as a whole.
+        device: "cpu", "cuda" (a GPU), or "auto": a GPU where there is one that has kernels for all of it, and a network
+            to evaluate.
         threads: of compiled loops, from now on and for the whole process; None leaves them as they are.
 
     Attributes:

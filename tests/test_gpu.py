@@ -10,12 +10,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mdflash import Simulation, gpu
+from mdflash import Engine, Simulation, gpu
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
 from mdflash.config.shipped import find_shipped
 from mdflash.distributed import Ranks
-from mdflash.errors import InputError
+from mdflash.errors import GpuRefused, InputError
 from mdflash.prepare import prepare
 from mdflash.state import Layout, State
 from tests.helpers import beads
@@ -76,10 +76,28 @@ def test_ranks_of_a_machine_share_its_gpus(monkeypatch: pytest.MonkeyPatch) -> N
     assert prepared.arguments(Third().local_rank)["gpu"] == torch.device("cuda", 2)
 
 
-def test_auto_is_the_cpu_until_the_gpu_is_verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    sim = Simulation("chignolin", "go-chignolin")
+@needs_triton
+def test_auto_takes_a_gpu_for_a_network_that_it_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the CPU, and says why; `cuda` insists."""
+    monkeypatch.setattr("mdflash.prepare.gpu_is_there", lambda: True)
+    monkeypatch.setattr("mdflash.prepare.find_gpu", lambda rank: torch.device("cuda", 0))
+    asked = []
+
+    def refuse(engine: Engine, *_: object) -> None:
+        asked.append(engine.gpu)
+        raise GpuRefused("its memory is too small")
+
+    monkeypatch.setattr(Engine, "_choose_gpu", refuse)
+    sim = Simulation("chignolin", "teacher-chignolin")
+    assert asked == [torch.device("cuda", 0)]
     assert sim.gpu is None and sim.propagator.kernels == "compiled"
+    assert "the CPU carries this: its memory is too small" in sim.notes
+    with pytest.raises(InputError, match="its memory is too small; write `device='cpu'`"):
+        Simulation("chignolin", "teacher-chignolin", device="cuda")
+    asked.clear()
+    for options in ({"device": "cpu"}, {"kernels": "reference"}, {"forcefield": "go-chignolin"}):
+        Simulation("chignolin", **({"forcefield": "teacher-chignolin"} | options))
+    assert not asked
 
 
 @needs_triton

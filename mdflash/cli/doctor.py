@@ -87,10 +87,7 @@ def hardware() -> Iterator[Finding]:
         return
     for k in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(k)
-        text = (
-            f"{about.name}, {about.total_memory / 2**30:.0f} GiB, sm_{about.major}{about.minor}; `device: cuda` is "
-            "there to try, `auto` takes the CPU until the kernels have been verified on a GPU"
-        )
+        text = f"{about.name}, {about.total_memory / 2**30:.0f} GiB, sm_{about.major}{about.minor}"
         yield Finding(f"GPU {k}", text)
 
 

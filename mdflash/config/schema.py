@@ -248,7 +248,7 @@ class Hardware(Section):
     """Where it runs."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto (the CPU, until `make gpu-check` has passed as a whole) | cpu | cuda"
+        default="auto", description="auto (a GPU, where there is one and a network to evaluate) | cpu | cuda"
     )
     threads: Annotated[int, Whole(1, 4096)] | None = Field(default=None, description="CPU threads; null: all cores")
 

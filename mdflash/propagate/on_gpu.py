@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from triton.runtime.errors import OutOfResources
 
-from mdflash.errors import ForceFieldError, InputError
+from mdflash.errors import ForceFieldError, GpuRefused
 from mdflash.gpu import describe
 from mdflash.integrators.base import Integrator
 from mdflash.potentials.base import Potential
@@ -58,15 +58,15 @@ def on_gpu(
         device: the GPU.
 
     Raises:
-        InputError: something in the batch has no kernel, the GPU is too small for one, or the forces of a network come
+        GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network come
             out wrong.
     """
     if network_every > 1:
-        raise _refused("networks that act at every few steps only are not on the GPU yet; write `network_every: 1` or")
+        raise GpuRefused("networks that act at every few steps only are not on the GPU yet", "`network_every: 1`")
     tables, notes = _tables(terms, precision, filters)
     reason = unsupported(terms, layout, exact=tables is None)
     if reason is not None:
-        raise _refused(f"{reason}; write")
+        raise GpuRefused(reason)
 
     def make(part: Layout) -> CudaPropagator:
         return CudaPropagator(
@@ -80,13 +80,9 @@ def on_gpu(
         notes += _check_networks(layout, terms, state, tables, precision, device)
         propagator.evaluate(dataclasses.replace(state, **trial))
     except OutOfResources as error:
-        raise _refused(f"the kernels do not fit {describe(device)}: {' '.join(str(error).split())}; write") from None
+        raise GpuRefused(f"the kernels do not fit {describe(device)}: {' '.join(str(error).split())}") from None
     propagator.said = lambda text: warnings.warn(text, stacklevel=2)
     return propagator, tuple(notes)
-
-
-def _refused(why: str) -> InputError:
-    return InputError(f"{why} `device: cpu`", key="hardware.device")
 
 
 def _tables(
@@ -135,10 +131,10 @@ def _check_networks(
             error, limit = float(np.sqrt(((found - expected) ** 2).mean()) / scale), FORCE_ERROR[precision]
             name = layout.systems[s].name
             if not error <= WRONG * limit:
-                raise _refused(
+                raise GpuRefused(
                     f"{describe(device)} puts the forces of '{term.name}' on the start frame of '{name}' off by "
                     f"{error:.1e} of their rms, and {precision} allows {limit:.0e}: the kernels are wrong there, "
-                    "please report it; write"
+                    "please report it"
                 )
             notes.append(
                 f"'{term.name}': on the start frame of '{name}' the forces of the GPU are off by {error:.1e} of their "

@@ -78,8 +78,8 @@ class Forces(Protocol):
     def predict(self, molecule: int, positions: Tensor) -> Tensor:
         """Forces [M, N, 3] at positions [M, N, 3]."""
 
-    def backward(self, batches: Sequence[Batch], components: int) -> float:
-        """Add the gradient of r . M r / `components` to the weights' .grad; returns |r|^2, the sum."""
+    def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
+        """Add the gradient of r . M r / `components` to the weights' .grad; returns |r|^2, the sum, [] float64."""
 
 
 class PlainForces:
@@ -107,14 +107,14 @@ class PlainForces:
     def predict(self, molecule: int, positions: Tensor) -> Tensor:
         return self._forces(molecule, positions, False)
 
-    def backward(self, batches: Sequence[Batch], components: int) -> float:
-        total = 0.0
+    def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
+        squares = []
         for batch in batches:
             residual = self._forces(batch.molecule, batch.positions, True) - batch.forces
             weighed = self.topologies[batch.molecule].weigh(batch, residual)
             ((residual * weighed).sum() / components).backward()  # type: ignore[no-untyped-call]
-            total += float(residual.detach().square().sum())
-        return total
+            squares.append(_square(residual.detach()))
+        return torch.stack(squares).sum()
 
 
 class FlashForces:
@@ -157,22 +157,22 @@ class FlashForces:
             tables = self._tables()
             return self._forces(molecule, positions, tables)[0]
 
-    def backward(self, batches: Sequence[Batch], components: int) -> float:
+    def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
         tables = self._tables()
         constant = [table.detach() for table in tables]
-        total, change = 0.0, torch.zeros(())
+        squares, changes = [], []
         for batch in batches:
             forces, d, unit = self._forces(batch.molecule, batch.positions, constant)
             residual = forces - batch.forces
-            total += float(residual.square().sum())
+            squares.append(_square(residual))
             topology = self.topologies[batch.molecule]
             pairs, along = topology.pairs, topology.weigh(batch, residual)
             dd = (unit * (along[:, pairs.second] - along[:, pairs.first])).sum(dim=-1)  # [M, P]
-            change = change + self._change(batch.molecule, tables, d, dd)
+            changes.append(self._change(batch.molecule, tables, d, dd))
             if topology.torsions is not None:
-                change = change + topology.torsions.change(batch.positions, along)
-        (-2.0 / components * change).backward()  # type: ignore[no-untyped-call]
-        return total
+                changes.append(topology.torsions.change(batch.positions, along))
+        (-2.0 / components * torch.stack(changes).sum()).backward()  # type: ignore[no-untyped-call]
+        return torch.stack(squares).sum()
 
     def _forces(self, molecule: int, positions: Tensor, tables: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Forces [M, N, 3], distances [M, P] and unit vectors from first to second [M, P, 3]."""
@@ -241,6 +241,10 @@ class FlashForces:
         weights = {name: p.detach() if constant else p for name, p in residual.named_parameters()}
         joined: Tensor = functional_call(residual, weights, (x.reshape(-1, shape[-1]), branch))
         return joined.view(shape)
+
+
+def _square(residual: Tensor) -> Tensor:
+    return residual.square().sum(dtype=torch.float64)
 
 
 def _change_along(f: Activation, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ from mdflash.training.convolution import Pairs
 from mdflash.training.decoys import make_decoys
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
 from mdflash.training.frames import TrainingData, load_frames, prior_forces
+from mdflash.training.graphs import GraphedForces
 from mdflash.training.learned_torsions import LearnedTorsions, with_coefficients
 from mdflash.training.plots import plot_priors
 from mdflash.training.priors import Samples, fit_priors
@@ -172,6 +173,7 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     if settings.kernels == "auto":
         reach = _distance_range((training, held_out), topologies)
         forces = FlashForces(model, topologies, *reach, _convolution(gpu))
+        forces = GraphedForces(forces) if device.type == "cuda" else forces
     said = identity(prepared)
     parameters = dict(model.named_parameters())
     if torsions is not None:

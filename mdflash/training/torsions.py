@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order
@@ -31,13 +32,7 @@ class Torsion(NamedTuple):
 
     first: int
     second: int
-    moved: Tensor
-
-    def turn(self, positions: Tensor) -> Tensor:
-        """How the moved beads go with the angle, [M, moved, 3] in Å/rad, at positions [M, N, 3]."""
-        axis = normalize(positions[:, self.second] - positions[:, self.first], dim=-1)
-        turn: Tensor = torch.linalg.cross(axis[:, None], positions[:, self.moved] - positions[:, self.second, None])
-        return turn
+    moved: npt.NDArray[np.int64]
 
 
 class TorsionMetric:
@@ -47,25 +42,38 @@ class TorsionMetric:
         system: its bonds say what can turn: those outside rings that have beads beyond both ends.
         weight: of a torsion against a force component.
         device: of the positions to come.
+
+    Attributes:
+        torsions: what turns.
     """
 
     def __init__(self, system: System, weight: float, device: torch.device | str = "cpu") -> None:
         self.weight = weight
-        found = (_torsion(system, first, second, device) for first, second in system.bonds.tolist())
+        found = (_torsion(system, first, second) for first, second in system.bonds.tolist())
         self.torsions = tuple(torsion for torsion in found if torsion is not None)
+        ends = np.array([(t.first, t.second) for t in self.torsions], np.int64).reshape(-1, 2)
+        moved = np.zeros((len(self.torsions), system.n_beads), bool)
+        for row, torsion in zip(moved, self.torsions, strict=True):
+            row[torsion.moved] = True
+        self._first, self._second = torch.from_numpy(ends).to(device).unbind(dim=1)
+        self._moved = torch.from_numpy(moved).to(device)[None, :, :, None]  # [1, B, N, 1]
+
+    def turns(self, positions: Tensor) -> Tensor:
+        """How beads go with each torsion's angle, [M, B, N, 3] in Å/rad, at positions [M, N, 3]."""
+        end = positions[:, self._second]
+        axis = normalize(end - positions[:, self._first], dim=-1)
+        turn: Tensor = torch.linalg.cross(axis[:, :, None], positions[:, None] - end[:, :, None])
+        return turn * self._moved
 
     def __call__(self, positions: Tensor, residual: Tensor) -> Tensor:
         """M r [M, N, 3] of residuals r at positions [M, N, 3] of M frames."""
-        total = residual.clone()
-        for torsion in self.torsions:
-            turn = torsion.turn(positions)
-            square = turn.square().sum(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(turn.dtype).tiny)
-            along = (turn * residual[:, torsion.moved]).sum(dim=(1, 2), keepdim=True)
-            total.index_add_(1, torsion.moved, self.weight * along / square * turn)
-        return total
+        turn = self.turns(positions)
+        square = turn.square().sum(dim=(2, 3)).clamp_min(torch.finfo(turn.dtype).tiny)
+        along = torch.einsum("mbnx,mnx->mb", turn, residual) / square
+        return residual + self.weight * torch.einsum("mb,mbnx->mnx", along, turn)
 
 
-def _torsion(system: System, first: int, second: int, device: torch.device | str) -> Torsion | None:
+def _torsion(system: System, first: int, second: int) -> Torsion | None:
     """The rotation about a bond, of its side with fewer beads; None where it turns nothing."""
     i, j = system.bonds[(system.bonds != [first, second]).any(axis=1)].T
     graph = coo_array((np.ones(len(i)), (i, j)), (system.n_beads, system.n_beads)).tocsr()
@@ -75,5 +83,5 @@ def _torsion(system: System, first: int, second: int, device: torch.device | str
         beyond = np.setdiff1d(reached, b)
         if a in beyond or not len(beyond):
             return None
-        sides.append(Torsion(a, b, torch.from_numpy(beyond.astype(np.int64)).to(device)))
+        sides.append(Torsion(a, b, beyond.astype(np.int64)))
     return min(sides, key=lambda side: len(side.moved))

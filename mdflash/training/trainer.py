@@ -36,6 +36,8 @@ LAST_RATE = 0.01
 """What a cosine schedule leaves of the learning rate."""
 STALLED = 3
 """Epochs without a better validation loss after which the plateau schedule halves the rate."""
+FEWEST = 256
+"""Frames that are evaluated together for the validation loss."""
 SAVE_EVERY = 300.0
 """Seconds between states within an epoch."""
 
@@ -188,15 +190,16 @@ class Trainer:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         mine = self.training.batches(frames[self.ranks.rank :: self.ranks.size])
-        squares = self._sum_over_ranks(self.forces.backward(mine, components))
+        there = self._sum_over_ranks(self.forces.backward(mine, components))
+        if self.settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
+        self.optimizer.step()
+        squares = float(there)  # waits for a GPU, so it comes behind what the step gives it to do
         if not math.isfinite(squares):
             raise UnstableError(
                 f"the loss is {squares} in step {p.step} (epoch {p.epoch + 1}); lower training.learning_rate "
                 f"(now {self.settings.learning_rate:g}) or training.clip"
             )
-        if self.settings.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
-        self.optimizer.step()
         p.step += 1
         p.squares, p.components = p.squares + squares, p.components + components
         keep = min(self.settings.ema, p.step / (p.step + 10.0)) if self.settings.ema else 0.0
@@ -204,12 +207,12 @@ class Trainer:
             for name, parameter in self.parameters.items():
                 self.mean[name].lerp_(parameter, 1.0 - keep)
 
-    def _sum_over_ranks(self, squares: float) -> float:
+    def _sum_over_ranks(self, squares: Tensor) -> Tensor:
         """Add up the gradients of all ranks, in the order of the ranks; returns the sum of `squares`."""
         if self.ranks.size == 1:
             return squares
         gradients = [q.grad for q in self.parameters.values() if q.grad is not None]
-        own = torch.cat([torch.tensor([squares]), *(g.flatten().cpu() for g in gradients)]).double()
+        own = torch.cat([squares.cpu()[None], *(g.flatten().cpu() for g in gradients)]).double()
         everyone = [torch.empty_like(own) for _ in range(self.ranks.size)]
         self.ranks.share(self.progress.step, own, everyone)
         total = torch.stack(everyone).sum(dim=0)
@@ -217,7 +220,7 @@ class Trainer:
         for gradient in gradients:
             gradient.copy_(total[begin : begin + gradient.numel()].view_as(gradient))
             begin += gradient.numel()
-        return float(total[0])
+        return total[0]
 
     def _rate(self) -> float:
         s, p = self.settings, self.progress
@@ -234,8 +237,9 @@ class Trainer:
         current = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._put(weights)
         squares = 0.0
-        for begin in range(0, len(frames), self.settings.batch):
-            for batch in self.validation.batches(frames[begin : begin + self.settings.batch]):
+        chunk = max(self.settings.batch, FEWEST)
+        for begin in range(0, len(frames), chunk):
+            for batch in self.validation.batches(frames[begin : begin + chunk]):
                 residual = self.forces.predict(batch.molecule, batch.positions) - batch.forces
                 squares += float(residual.double().square().sum())
         self._put(current)

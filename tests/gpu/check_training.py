@@ -11,6 +11,7 @@ from mdflash.training import convolution as compiled
 from mdflash.training import triton as kernels
 from mdflash.training.convolution import Grid, Pairs
 from mdflash.training.forces import Batch, FlashForces, Topology
+from mdflash.training.graphs import GraphedForces
 from tests.gpu.batches import DEVICE
 from tests.training.networks import loss_gradient, small_network
 
@@ -78,10 +79,36 @@ def test_gradients_of_the_loss_are_those_of_the_cpu(backbone: Backbone | None, m
         ]
         forces = FlashForces(model, there, 0.0, 30.0, way)  # type: ignore[arg-type]
         own = [Batch(b.molecule, b.positions.to(device), b.forces.to(device)) for b in batches]
-        squares = forces.backward(own, components)
+        squares = float(forces.backward(own, components))
         return squares, loss_gradient(model).cpu(), forces.predict(1, own[1].positions).detach().cpu()
 
     expected, found = loss("cpu", compiled), loss(DEVICE, kernels)
     assert found[0] == pytest.approx(expected[0], rel=1e-11)
     for a, b in zip(found[1:], expected[1:], strict=True):
         assert float((a - b).norm() / b.norm()) < 1e-11
+
+
+@pytest.mark.skipif(DEVICE != "cuda", reason="graphs are captured on a GPU alone")
+def test_graphs_give_the_bits_of_launches_one_by_one() -> None:
+    """Of steps that come again with other frames, and of other kinds of steps in between."""
+    model, topologies, batches = small_network(7, blocks=2)
+    model.to(DEVICE)
+    there = [
+        Topology(t.types.to(DEVICE), Pairs(t.pairs.first.to(DEVICE), t.pairs.second.to(DEVICE), t.pairs.beads))
+        for t in topologies
+    ]
+    one_by_one = FlashForces(model, there, 0.0, 30.0, kernels)
+    graphed = GraphedForces(one_by_one)
+    for frames, shift in ((8, 0), (8, 1), (4, 0), (8, 2), (4, 3), (8, 3)):
+        own = [
+            Batch(b.molecule, *(x[shift : shift + frames].to(DEVICE) for x in (b.positions, b.forces))) for b in batches
+        ]
+        outcomes = []
+        for forces in (one_by_one, graphed):
+            for p in model.parameters():
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad.zero_()
+            squares = forces.backward(own, 100)
+            outcomes.append(torch.cat([squares[None], loss_gradient(model)]))
+        assert outcomes[0].norm() > 0.0
+        assert torch.equal(*outcomes)
+    assert len(graphed.captured) == 2

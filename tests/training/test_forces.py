@@ -47,7 +47,7 @@ def test_forces_and_gradients_agree(hyper: dict[str, object]) -> None:
     found = []
     for forces in (plain, fast):
         model.zero_grad()
-        squares = forces.backward(batches, components)
+        squares = float(forces.backward(batches, components))
         found.append((squares, loss_gradient(model)))
     (a, expected), (b, gradient) = found
     assert b == pytest.approx(a, rel=1e-5)
@@ -77,7 +77,7 @@ def test_torsions_that_learn_agree() -> None:
     for forces in (plain, fast):
         model.zero_grad()
         coefficients.grad = None
-        squares = forces.backward(batches, components)
+        squares = float(forces.backward(batches, components))
         assert coefficients.grad is not None
         found.append((squares, loss_gradient(model), coefficients.grad.clone()))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)

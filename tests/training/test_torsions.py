@@ -72,7 +72,7 @@ def test_both_ways_to_the_gradient_agree() -> None:
     found = []
     for forces in (PlainForces(model, weighed), FlashForces(model, weighed, 0.0, 30.0), PlainForces(model, topologies)):
         model.zero_grad()
-        squares = forces.backward(batches, components)
+        squares = float(forces.backward(batches, components))
         found.append((squares, loss_gradient(model)))
     (a, expected), (b, fast), (c, unweighed) = found
     assert b == pytest.approx(a, rel=1e-5)
