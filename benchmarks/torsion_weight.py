@@ -31,7 +31,7 @@ from mdflash.propagate.compiled import set_threads
 from mdflash.system import System
 from mdflash.training.recipe import Recipe, load_recipe
 from mdflash.training.run import PreparedTraining, make_trainer, prepare_training
-from mdflash.training.torsions import Torsion, TorsionMetric
+from mdflash.training.torsions import Torsion, TorsionWeight
 
 BINS, FEWEST = 36, 100
 CHUNK = 1024
@@ -58,9 +58,9 @@ def measure(prepared: PreparedTraining, weight: float, epochs: int, folder: Path
         residual = torch.cat(
             [trainer.forces.predict(molecule, x[a : a + CHUNK]) - target[a : a + CHUNK] for a in parts]
         )
-        metric = TorsionMetric(data.system, 1.0)
-        torques = torch.einsum("mbnx,mnx->bm", metric.turns(x.double()), residual.double()).numpy()
-        for torsion, torque in zip(metric.torsions, torques, strict=True):
+        turning = TorsionWeight(data.system, 1.0)
+        torques = torch.einsum("mbnx,mnx->bm", turning.turns(x.double()), residual.double()).numpy()
+        for torsion, torque in zip(turning.torsions, torques, strict=True):
             name = f"{data.system.bead_label(torsion.first)} - {data.system.bead_label(torsion.second)}"
             found[f"{data.system.name}: {name}"] = mean_torque_error(data.system, torsion, x.double(), torque)
     return found

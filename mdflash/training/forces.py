@@ -1,7 +1,7 @@
 """Forces of a SchNet on batches of frames, and the gradient of the force-matching loss by its weights.
 
-With the residual r = F - F* of n components, the loss is L = r . M r / n; M is 1 unless a molecule has a metric
-(`torsions`). Since F = -dE/dx,
+With the residual r = F - F* of n components, the loss is L = r . M r / n; M is 1 unless a molecule has weights
+(`torsions`, `contacts`). Since F = -dE/dx,
 
     dL/dweights = -(2 / n) d/dweights [ M r . dE/dx ]
 
@@ -43,18 +43,18 @@ class Topology:
     Attributes:
         types: [N] row of each bead in the embedding.
         pairs: beads that exchange messages where they are nearer than the cutoff.
-        metric: M r of the loss, from positions and residuals r [M, N, 3]; None: r.
+        weights: what M r of the loss has beside r, each from positions and residuals r [M, N, 3].
         torsions: terms that learn along with the network, and add to its forces.
     """
 
     types: Tensor
     pairs: Pairs
-    metric: Callable[[Tensor, Tensor], Tensor] | None = None
+    weights: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()
     torsions: Torsions | None = None
 
     def weigh(self, batch: Batch, residual: Tensor) -> Tensor:
         """M r of a batch."""
-        return residual if self.metric is None else self.metric(batch.positions, residual)
+        return residual + sum(weight(batch.positions, residual) for weight in self.weights)
 
 
 @dataclass(frozen=True, eq=False)

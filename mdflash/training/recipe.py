@@ -183,6 +183,11 @@ class Optimization(Section):
         description="of residuals along rotations about bonds, against a force component's; 0: plain squares",
         examples=[20],
     )
+    contact_weight: Annotated[float, Field(ge=0, strict=False)] = Field(
+        default=0.0,
+        description="of the residual along the fraction of native contacts, against a force component's; 0: none",
+        examples=[200],
+    )
     learn_torsions: StrictBool = Field(
         default=False,
         description="dihedrals and impropers of the priors learn too; a network of distances knows no hand",
@@ -253,8 +258,9 @@ class Recipe(Section):
             del said["priors"], said["network"]  # its own
         if self.backbone is None:
             del said["backbone"]  # such a training may have begun before there were backbones
-        if self.training.torsion_weight == 0:
-            del said["training"]["torsion_weight"]  # nor weights
+        for key in ("torsion_weight", "contact_weight"):
+            if said["training"][key] == 0:
+                del said["training"][key]  # nor weights
         if not self.training.learn_torsions:
             del said["training"]["learn_torsions"]
         return said

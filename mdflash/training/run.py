@@ -27,16 +27,17 @@ from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
 from mdflash.state import Layout
 from mdflash.system import System
 from mdflash.training import convolution
+from mdflash.training.contacts import ContactWeight
 from mdflash.training.convolution import Pairs
 from mdflash.training.decoys import make_decoys
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
-from mdflash.training.frames import TrainingData, load_frames, prior_forces
+from mdflash.training.frames import MoleculeFrames, TrainingData, load_frames, prior_forces
 from mdflash.training.graphs import GraphedForces
 from mdflash.training.learned_torsions import LearnedTorsions, with_coefficients
 from mdflash.training.plots import plot_priors
 from mdflash.training.priors import Samples, fit_priors
-from mdflash.training.recipe import Recipe
-from mdflash.training.torsions import TorsionMetric
+from mdflash.training.recipe import Optimization, Recipe
+from mdflash.training.torsions import TorsionWeight
 from mdflash.training.trainer import FrameSet, Trainer
 
 NETWORK = "schnet"
@@ -165,9 +166,9 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
         allowed[tuple(network_exclusions(network, system).T)] = False
         first, second = (torch.from_numpy(side).to(device) for side in np.nonzero(allowed))
         types = torch.from_numpy(network_types(ff, network, system)).to(device)
-        weight, own = settings.torsion_weight, None if torsions is None else torsions.of(system)
-        metric = TorsionMetric(system, weight, device) if weight else None
-        topologies.append(Topology(types, Pairs(first, second, system.n_beads), metric, own))
+        own = None if torsions is None else torsions.of(system)
+        weights = _weights(settings, molecule, device)
+        topologies.append(Topology(types, Pairs(first, second, system.n_beads), weights, own))
     model = load_schnet(network).requires_grad_(True).to(device, torch.float32)
     forces: Forces = PlainForces(model, topologies)
     if settings.kernels == "auto":
@@ -179,6 +180,19 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     if torsions is not None:
         parameters[TORSIONS] = torsions.coefficients
     return Trainer(parameters, forces, training, held_out, settings, recipe.output, said, ranks)
+
+
+def _weights(
+    settings: Optimization, molecule: MoleculeFrames, device: torch.device
+) -> tuple[TorsionWeight | ContactWeight, ...]:
+    """What a molecule's loss has beside the plain squares."""
+    found: list[TorsionWeight | ContactWeight] = []
+    if settings.torsion_weight:
+        found.append(TorsionWeight(molecule.system, settings.torsion_weight, device))
+    if settings.contact_weight:
+        native = None if molecule.start is None else molecule.start[0]
+        found.append(ContactWeight(molecule.system, native, settings.contact_weight, device))
+    return tuple(found)
 
 
 def _convolution(gpu: bool) -> ModuleType:

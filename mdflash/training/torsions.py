@@ -35,8 +35,8 @@ class Torsion(NamedTuple):
     moved: npt.NDArray[np.int64]
 
 
-class TorsionMetric:
-    """The matrix M of the loss of one molecule; see the module.
+class TorsionWeight:
+    """What the weight along torsions adds to the matrix M of the loss of one molecule; see the module.
 
     Args:
         system: its bonds say what can turn: those outside rings that have beads beyond both ends.
@@ -66,11 +66,11 @@ class TorsionMetric:
         return turn * self._moved
 
     def __call__(self, positions: Tensor, residual: Tensor) -> Tensor:
-        """M r [M, N, 3] of residuals r at positions [M, N, 3] of M frames."""
+        """What M r has beside r [M, N, 3], for residuals r at positions [M, N, 3] of M frames."""
         turn = self.turns(positions)
         square = turn.square().sum(dim=(2, 3)).clamp_min(torch.finfo(turn.dtype).tiny)
         along = torch.einsum("mbnx,mnx->mb", turn, residual) / square
-        return residual + self.weight * torch.einsum("mb,mbnx->mnx", along, turn)
+        return self.weight * torch.einsum("mb,mbnx->mnx", along, turn)
 
 
 def _torsion(system: System, first: int, second: int) -> Torsion | None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mdflash.system import System
-from mdflash.training.forces import Batch, FlashForces, PlainForces
-from mdflash.training.torsions import TorsionMetric
+from mdflash.training.forces import Batch, FlashForces, PlainForces, Topology
+from mdflash.training.torsions import TorsionWeight
 from tests.training.networks import loss_gradient, small_network
 
 RING_AND_TAIL = [[0, 1], [1, 2], [2, 0], [2, 3], [3, 4], [4, 5], [4, 6]]
@@ -42,7 +42,7 @@ def test_what_turns_and_how_much_it_counts() -> None:
             ends = [_rotated(x[frame], first, second, moved, s * step) for s in (1, -1)]
             w = (ends[0] - ends[1]) / (ends[0] - ends[1]).norm()
             expected[frame] += weight * (w * r[frame]).sum() ** 2
-    found = (r * TorsionMetric(_molecule(RING_AND_TAIL, 7), weight)(x, r)).sum(dim=(1, 2))
+    found = (r * (r + TorsionWeight(_molecule(RING_AND_TAIL, 7), weight)(x, r))).sum(dim=(1, 2))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=0.0)
 
 
@@ -50,15 +50,15 @@ def test_weights_do_not_turn_with_the_molecule() -> None:
     generator = torch.Generator().manual_seed(2)
     x, r = torch.randn(2, 5, 7, 3, generator=generator, dtype=torch.float64)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[0]
-    metric = TorsionMetric(_molecule(RING_AND_TAIL, 7), 3.0)
-    torch.testing.assert_close(metric(x @ turn + 4.0, r @ turn), metric(x, r) @ turn)
+    weight = TorsionWeight(_molecule(RING_AND_TAIL, 7), 3.0)
+    torch.testing.assert_close(weight(x @ turn + 4.0, r @ turn), weight(x, r) @ turn)
 
 
 def test_beads_in_line_turn_nothing() -> None:
     x = torch.zeros(1, 4, 3)
     x[0, :, 0] = torch.arange(4.0)
     r = torch.ones(1, 4, 3)
-    assert torch.equal(TorsionMetric(_molecule([[0, 1], [1, 2], [2, 3]], 4), 5.0)(x, r), r)
+    assert not TorsionWeight(_molecule([[0, 1], [1, 2], [2, 3]], 4), 5.0)(x, r).any()
 
 
 def test_both_ways_to_the_gradient_agree() -> None:
@@ -67,7 +67,7 @@ def test_both_ways_to_the_gradient_agree() -> None:
     for own, batch in zip(topologies, batches, strict=True):
         beads = batch.positions.shape[1]
         chain = _molecule([[i, i + 1] for i in range(beads - 1)], beads)
-        weighed.append(type(own)(own.types, own.pairs, TorsionMetric(chain, 20.0)))
+        weighed.append(Topology(own.types, own.pairs, (TorsionWeight(chain, 20.0),)))
     components = sum(b.forces.numel() for b in batches)
     found = []
     for forces in (PlainForces(model, weighed), FlashForces(model, weighed, 0.0, 30.0), PlainForces(model, topologies)):
@@ -86,12 +86,12 @@ def test_torques_are_learned_before_the_rest() -> None:
     model, topologies, batches = small_network(9, blocks=1, features=4, filters=4)
     batch = batches[1]
     chain = _molecule([[i, i + 1] for i in range(8)], 9)
-    metric = TorsionMetric(chain, 20.0)
+    weight = TorsionWeight(chain, 20.0)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     left = []
-    for chosen in (None, metric):
+    for chosen in ((), (weight,)):
         model.load_state_dict(start)
-        forces = PlainForces(model, [type(topologies[1])(topologies[1].types, topologies[1].pairs, chosen)])
+        forces = PlainForces(model, [Topology(topologies[1].types, topologies[1].pairs, chosen)])
         optimizer = torch.optim.Adam(model.parameters(), 3e-2)
         own = Batch(0, batch.positions, batch.forces)
         for _ in range(200):
@@ -99,5 +99,5 @@ def test_torques_are_learned_before_the_rest() -> None:
             forces.backward([own], batch.forces.numel())
             optimizer.step()
         r = forces.predict(0, batch.positions) - batch.forces
-        left.append(float((r * (metric(batch.positions, r) - r)).sum()))
+        left.append(float((r * weight(batch.positions, r)).sum()))
     assert left[1] < 0.8 * left[0]
