@@ -1,14 +1,13 @@
-"""More weight to the residual along folding, so that forces add up to the right free energy.
+"""More weight to the residual along the ways on which contacts form, so that forces add up to the right free energy.
 
-A contact forms over several Å at forces of a few tenths of kcal/mol/Å, which a mean over squared components hardly
-hears; a network that pulls all of a hundred contacts a little too weakly has small residuals and folds wrongly. With
-the unit vector q [3N] along the gradient of the fraction of native contacts
+A contact pulls over several Å at tenths of kcal/mol/Å, which a mean over squared components hardly hears; a network
+that pulls each of a hundred contacts a little too weakly has small residuals and folds wrongly. For native contacts of
+one kind (near in the chain, or far) and a shell of distances about lambda r0, with pulls
 
-    Q = mean over contacts of 1 / (1 + exp(beta (r - lambda r0)))
+    g = - grad sum over contacts of 1 / (1 + exp(beta (r - lambda r0))) / beta
 
-the loss gains weight (q . r)^2. As with torsions (see `torsions`), the weights are a function of the positions alone,
-so the mean force stays the minimum. beta is softer here than where Q tells states apart: what counts is the whole way
-on which contacts pull.
+the loss gains weight (g . r)^2 / (|g|^2 + a little), the square of the residual along g. As with torsions (see
+`torsions`), the weights are a function of the positions alone, so the mean force stays the minimum.
 """
 
 from __future__ import annotations
@@ -23,17 +22,21 @@ from mdflash.system import FloatArray, System
 
 CONTACT, SEPARATION = 8.0, 3
 """CA beads nearer than this (Å) in the native structure, and more residues apart, are in contact."""
-BETA, STRETCH = 1.5, 1.2
-"""1/Å, and lambda."""
+BETA, SHELLS = 3.0, (0.9, 1.05, 1.2, 1.4, 1.6, 1.8, 2.0, 2.3)
+"""1/Å, and lambda of each shell."""
+FAINT = 0.01
+"""Added to |g|^2, so that a shell fades that has no contact near it (one contact in it: 0.125)."""
+NEAR = 5
+"""Residues; contacts of beads not farther apart in the chain, as within a helix, are a kind of their own."""
 
 
 class ContactWeight:
-    """What the weight along Q adds to the matrix M of the loss of one molecule.
+    """What the weight along contacts adds to the matrix M of the loss of one molecule.
 
     Args:
         system: the molecule.
         native: its native structure [N, 3] Å, or None.
-        weight: of the residual along Q against a force component's.
+        weight: of the residual along each of the unit vectors against a force component's.
         device: of the positions to come.
 
     Raises:
@@ -57,20 +60,23 @@ class ContactWeight:
                 key="training.contact_weight",
             )
         r0 = np.linalg.norm(native[pairs[:, 1]] - native[pairs[:, 0]], axis=1)
-        onto = np.zeros((len(pairs), system.n_beads))
-        onto[np.arange(len(pairs)), pairs[:, 0]], onto[np.arange(len(pairs)), pairs[:, 1]] = -1.0, 1.0
+        residue = system.residue_index[pairs]
+        near = np.abs(residue[:, 1] - residue[:, 0]) <= NEAR
+        onto = np.zeros((2, len(pairs), system.n_beads))
+        for kind, mine in enumerate((near, ~near)):
+            onto[kind, mine, pairs[mine, 0]], onto[kind, mine, pairs[mine, 1]] = -1.0, 1.0
         self.weight = weight
         self._first, self._second = torch.from_numpy(pairs).to(device).unbind(dim=1)
-        self._reach = torch.from_numpy(STRETCH * r0).to(device)
-        self._onto = torch.from_numpy(onto).to(device)  # [C, N]: of a pair's pull on its beads
+        self._reach = torch.from_numpy(np.outer(SHELLS, r0)).to(device)  # [S, C]
+        self._onto = torch.from_numpy(onto).to(device)  # [2, C, N]: a pair's pull on its beads, by kind
 
     def __call__(self, positions: Tensor, residual: Tensor) -> Tensor:
         """What M r has beside r [M, N, 3], for residuals r at positions [M, N, 3] of M frames."""
         away = positions[:, self._second] - positions[:, self._first]
         r = torch.linalg.vector_norm(away, dim=-1)  # [M, C]
-        formed = torch.sigmoid(-BETA * (r - self._reach.to(r)))
-        slope = formed * (1.0 - formed) / r
-        gradient = torch.einsum("mc,mcx,cn->mnx", slope, away, self._onto.to(r))  # of -Q, but for its length
-        square = gradient.square().sum(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(r.dtype).tiny)
-        along = (gradient * residual).sum(dim=(1, 2), keepdim=True)
-        return self.weight * along / square * gradient
+        formed = torch.sigmoid(-BETA * (r[:, None] - self._reach.to(r)))  # [M, S, C]
+        pull = (formed * (1.0 - formed) / r[:, None])[..., None] * away[:, None]  # [M, S, C, 3]
+        way = torch.einsum("mscx,kcn->msknx", pull, self._onto.to(r)).flatten(1, 2)  # [M, W, N, 3]
+        square = way.square().sum(dim=(2, 3)) + FAINT
+        along = torch.einsum("mwnx,mnx->mw", way, residual) / square
+        return self.weight * torch.einsum("mw,mwnx->mnx", along, way)

@@ -185,7 +185,7 @@ class Optimization(Section):
     )
     contact_weight: Annotated[float, Field(ge=0, strict=False)] = Field(
         default=0.0,
-        description="of the residual along the fraction of native contacts, against a force component's; 0: none",
+        description="of residuals along the ways on which native contacts form, against a force component's; 0: none",
         examples=[200],
     )
     learn_torsions: StrictBool = Field(

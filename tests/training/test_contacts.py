@@ -12,7 +12,7 @@ from mdflash import System, load_forcefield
 from mdflash.errors import InputError
 from mdflash.potentials.bias.variables import contacts_of, native_contacts
 from mdflash.system import FloatArray
-from mdflash.training.contacts import BETA, CONTACT, SEPARATION, STRETCH, ContactWeight
+from mdflash.training.contacts import BETA, CONTACT, FAINT, NEAR, SEPARATION, SHELLS, ContactWeight
 
 
 def _chignolin() -> tuple[System, FloatArray]:
@@ -20,20 +20,26 @@ def _chignolin() -> tuple[System, FloatArray]:
     return system, frames[0]
 
 
-def test_the_direction_is_the_gradient_of_the_fraction_of_native_contacts() -> None:
-    """Against autograd on the variable that biases act on."""
+def test_directions_are_gradients_of_numbers_of_contacts() -> None:
+    """Against autograd on the variable that biases act on, shell by shell, near and far in the chain."""
     system, native = _chignolin()
     generator = torch.Generator().manual_seed(3)
     x = torch.from_numpy(native) + 1.5 * torch.randn(6, *native.shape, generator=generator, dtype=torch.float64)
     r = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     pairs = contacts_of(system, np.arange(system.n_beads), native, CONTACT, SEPARATION)
     r0 = np.linalg.norm(native[pairs[:, 1]] - native[pairs[:, 0]], axis=1)
-    q = native_contacts(system, pairs, r0, BETA, STRETCH)
-    (gradient,) = torch.autograd.grad(q.value(x.requires_grad_()).sum(), x)
-    unit = gradient / gradient.flatten(1).norm(dim=1)[:, None, None]
-    along = (unit * r).sum(dim=(1, 2), keepdim=True)
-    found = ContactWeight(system, native, 7.0)(x.detach(), r)
-    torch.testing.assert_close(found, 7.0 * along * unit, rtol=1e-9, atol=1e-12)
+    near = pairs[:, 1] - pairs[:, 0] <= NEAR
+    assert near.any() and not near.all()
+    expected = torch.zeros_like(r)
+    for stretch in SHELLS:
+        for kind in (near, ~near):
+            q = native_contacts(system, pairs[kind], r0[kind], BETA, stretch)
+            own = x.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(q.value(own).sum() * kind.sum() / BETA, own)
+            square = gradient.square().sum(dim=(1, 2), keepdim=True) + FAINT
+            expected += 7.0 * (gradient * r).sum(dim=(1, 2), keepdim=True) / square * gradient
+    found = ContactWeight(system, native, 7.0)(x, r)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_beads_far_from_all_contacts_weigh_nothing() -> None:
