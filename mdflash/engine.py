@@ -123,11 +123,11 @@ class Engine:
                 for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
                     check_images(bias.variable, layout.systems[s])
         self.network_every = network_every
-        self.gpu = gpu
+        self.gpu: torch.device | None = gpu if shared is None else shared.own.gpu
         self._precision: Precision = precision
         self._kernels: Kernels = kernels
         self._filters: FilterKind = filters
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = () if shared is None else shared.own.notes
         self._shared = shared
         self.propagator: Propagator = shared or self._choose(precision, kernels, gpu_must)
         self._block = 16

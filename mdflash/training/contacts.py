@@ -36,7 +36,7 @@ class ContactWeight:
     Args:
         system: the molecule.
         native: its native structure [N, 3] Å, or None.
-        weight: of the residual along each of the unit vectors against a force component's.
+        weight: of the residual along each g against a force component's.
         device: of the positions to come.
 
     Raises:
