@@ -36,8 +36,8 @@ LAST_RATE = 0.01
 """What a cosine schedule leaves of the learning rate."""
 STALLED = 3
 """Epochs without a better validation loss after which the plateau schedule halves the rate."""
-FEWEST = 256
-"""Frames that are evaluated together for the validation loss."""
+TOGETHER = 256
+"""Frames, at least, that are evaluated together for the validation loss."""
 SAVE_EVERY = 300.0
 """Seconds between states within an epoch."""
 
@@ -190,16 +190,15 @@ class Trainer:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         mine = self.training.batches(frames[self.ranks.rank :: self.ranks.size])
-        there = self._sum_over_ranks(self.forces.backward(mine, components))
-        if self.settings.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
-        self.optimizer.step()
-        squares = float(there)  # waits for a GPU, so it comes behind what the step gives it to do
+        squares = float(self._sum_over_ranks(self.forces.backward(mine, components)))
         if not math.isfinite(squares):
             raise UnstableError(
                 f"the loss is {squares} in step {p.step} (epoch {p.epoch + 1}); lower training.learning_rate "
                 f"(now {self.settings.learning_rate:g}) or training.clip"
             )
+        if self.settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
+        self.optimizer.step()
         p.step += 1
         p.squares, p.components = p.squares + squares, p.components + components
         keep = min(self.settings.ema, p.step / (p.step + 10.0)) if self.settings.ema else 0.0
@@ -237,7 +236,7 @@ class Trainer:
         current = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._put(weights)
         squares = 0.0
-        chunk = max(self.settings.batch, FEWEST)
+        chunk = max(self.settings.batch, TOGETHER)
         for begin in range(0, len(frames), chunk):
             for batch in self.validation.batches(frames[begin : begin + chunk]):
                 residual = self.forces.predict(batch.molecule, batch.positions) - batch.forces

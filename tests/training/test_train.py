@@ -179,8 +179,9 @@ def test_training_stops_when_validation_no_longer_improves(dataset: Path, tmp_pa
     assert trainer.progress.epoch == trainer.progress.best_epoch + 2
 
 
-def test_a_loss_that_is_not_finite_ends_training_with_advice(dataset: Path, tmp_path: Path) -> None:
-    prepared = _prepare(tmp_path, dataset)
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
+def test_a_loss_that_is_not_finite_ends_training_with_advice(optimizer: str, dataset: Path, tmp_path: Path) -> None:
+    prepared = _prepare(tmp_path, dataset, training={"optimizer": optimizer})
     trainer = make_trainer(prepared, _alone())
     with torch.no_grad():
         next(iter(trainer.parameters.values())).fill_(float("nan"))
