@@ -89,7 +89,7 @@ def write_decoys(teacher: ForceField, out: Path, rounds: int, frames: int, every
         else:
             simulation = engine(other(teacher, kind, rng), kelvin, seed + number, rng.permutation(both))
         file, written = out / system.name / f"{number:03d}.h5", 0
-        with TrajectoryWriter(file, system.n_beads, seed=1, aggregation="basic") as writer:
+        with TrajectoryWriter(file, system.n_beads, seed=1, aggregation="basic", energy=True) as writer:
             try:
                 simulation.run(SETTLING)
                 for k in range(frames):
@@ -98,7 +98,7 @@ def write_decoys(teacher: ForceField, out: Path, rounds: int, frames: int, every
                     labels.evaluate()
                     x, f = (labels.layout.view(t, 0).numpy() for t in (labels.state.positions, labels.state.forces))
                     for r in np.flatnonzero(np.abs(f).max(axis=(1, 2)) < LARGEST):
-                        writer.append(x[r], f[r], kelvin[r], float(k))
+                        writer.append(x[r], f[r], kelvin[r], float(k), energy=float(labels.state.energy[r]))
                         written += 1
             except UnstableError as error:  # contacts too tight for where it began
                 print(f"{kind}: {error}")

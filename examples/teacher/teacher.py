@@ -66,7 +66,7 @@ def write_data(
     labels = engine(teacher, kelvin, 1)
     create_dataset(out, {system.name: (system, native)}, "ca", {"teacher": teacher.name, "digest": teacher.digest})
     writers = [
-        TrajectoryWriter(out / system.name / f"{r:03d}.h5", system.n_beads, seed=1, aggregation="basic")
+        TrajectoryWriter(out / system.name / f"{r:03d}.h5", system.n_beads, seed=1, aggregation="basic", energy=True)
         for r in range(len(kelvin))
     ]
     for _ in range(frames):
@@ -77,7 +77,7 @@ def write_data(
         for r, writer in enumerate(writers):
             if student and np.abs(f[r]).max() > LARGEST:
                 continue
-            writer.append(x[r], f[r], kelvin[r], simulation.time)
+            writer.append(x[r], f[r], kelvin[r], simulation.time, energy=float(labels.state.energy[r]))
     for writer in writers:
         writer.close()
 

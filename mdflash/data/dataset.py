@@ -78,7 +78,9 @@ class Dataset:
             h.update(f"{molecule.name} {molecule.system.digest}".encode())
             for trajectory in molecule.trajectories:
                 frames = trajectory.read()
-                for column in (frames.positions, frames.forces, frames.temperature, frames.time):
+                columns = [frames.positions, frames.forces, frames.temperature, frames.time]
+                columns += [] if frames.energy is None else [frames.energy]
+                for column in columns:
                     h.update(np.ascontiguousarray(column).tobytes())
         return h.hexdigest()
 

@@ -4,6 +4,7 @@
     /forces      [F, N, 3] float32 kcal/mol/Å
     /temperature [F] float32 K
     /replica     [F] int32, only where replicas exchanged temperatures
+    /energy      [F] float64 kcal/mol, only where a coarse-grained model made the frames
     /time        [F] float64 ps
     attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (held in an umbrella window)
 
@@ -37,18 +38,21 @@ VERSION = 1
 BLOCK = 256
 """Frames per chunk; the writer adds whole chunks, since a compressed chunk that grows would be written twice."""
 POSITION_STEPS, FORCE_STEPS = 1024.0, 128.0
+COLUMNS = ("positions", "forces", "temperature", "replica", "energy", "time")
+"""In the order in which they are written: time last, see the module."""
 Float32 = npt.NDArray[np.float32]
 Aggregation = Literal["basic", "optimised"]
 
 
 class Frames(NamedTuple):
-    """Consecutive frames: positions and forces [F, N, 3], temperature and time [F], replica [F] or None."""
+    """Consecutive frames: positions and forces [F, N, 3], temperature and time [F], replica and energy [F] or None."""
 
     positions: Float32
     forces: Float32
     temperature: Float32
     time: FloatArray
     replica: npt.NDArray[np.int32] | None
+    energy: FloatArray | None
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,12 @@ class Trajectory:
                 f["temperature"][part],
                 f["time"][part],
                 f["replica"][part] if "replica" in f else None,
+                f["energy"][part] if "energy" in f else None,
             )
-        for name in ("positions", "forces", "temperature"):
+        for name in ("positions", "forces", "temperature", "energy"):
             values = getattr(frames, name)
+            if values is None:
+                continue
             bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
             if name == "temperature":
                 bad |= values <= 0
@@ -152,7 +159,7 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
 
 def complete_frames(file: h5py.File) -> int:
     """Frames whose every column was written."""
-    columns = [file[name] for name in ("positions", "forces", "temperature", "time", "replica") if name in file]
+    columns = [file[name] for name in COLUMNS if name in file]
     shortest = min(int(column.shape[0]) for column in columns)
     written = np.isfinite(file["time"][:shortest])
     return shortest if written.all() else int(np.argmin(written))
@@ -187,7 +194,7 @@ class TrajectoryWriter:
         n_beads: beads per frame.
         seed, aggregation: noted in the file.
         frames: how many frames to keep of an existing file.
-        replica: whether a replica number is stored with each frame.
+        replica, energy: whether a replica number and an energy are stored with each frame.
         biased: noted in the file.
 
     Raises:
@@ -203,6 +210,7 @@ class TrajectoryWriter:
         aggregation: Aggregation,
         frames: int = 0,
         replica: bool = False,
+        energy: bool = False,
         biased: bool = False,
     ) -> None:
         import h5py
@@ -211,7 +219,7 @@ class TrajectoryWriter:
         self._pending: list[tuple[Any, ...]] = []
         if not frames:
             attributes = {"seed": seed, "aggregation": aggregation, "biased": biased}
-            create(file, lambda empty: _lay_out(empty, n_beads, attributes, replica))
+            create(file, lambda empty: _lay_out(empty, n_beads, attributes, replica, energy))
         with hdf5_errors(file):
             if frames:
                 mend(file)
@@ -225,8 +233,7 @@ class TrajectoryWriter:
                         f"{file}: holds {found} frames of {beads} beads, but the checkpoint counted {frames} of "
                         f"{n_beads}; remove the folder to start over"
                     )
-            names = ("positions", "forces", "temperature", "replica", "time")  # time last, see the module
-            self._columns = [self._h5[name] for name in names if name in self._h5]
+            self._columns = [self._h5[name] for name in COLUMNS if name in self._h5]
             claim(self._h5, file, METADATA_BYTES)
             for column in self._columns:
                 column.resize(frames, axis=0)
@@ -240,12 +247,17 @@ class TrajectoryWriter:
         return self._written + len(self._pending)
 
     def append(
-        self, positions: FloatArray, forces: FloatArray, temperature: float, time: float, replica: int | None = None
-    ) -> None:
-        """Add a frame: positions and forces [N, 3] in Å and kcal/mol/Å, temperature in K, time in ps."""
+        self, positions: FloatArray, forces: FloatArray, temperature: float, time: float, replica: int | None = None,
+        energy: float | None = None,
+    ) -> None:  # fmt: skip
+        """Add a frame: positions and forces [N, 3] in Å and kcal/mol/Å, temperature in K, time in ps.
+
+        With a replica, and an energy in kcal/mol, where the writer was told so.
+        """
         x = np.round((positions - positions.mean(axis=0)) * POSITION_STEPS) / POSITION_STEPS
         f = np.round(forces * FORCE_STEPS) / FORCE_STEPS
-        self._pending.append((x, f, temperature, *(() if replica is None else (replica,)), time))
+        more = tuple(value for value in (replica, energy) if value is not None)
+        self._pending.append((x, f, temperature, *more, time))
         if (self._written + len(self._pending)) % BLOCK == 0:
             self._write()
 
@@ -260,7 +272,7 @@ class TrajectoryWriter:
         last = self._written + len(self._pending)
         blocks = last // BLOCK - self._written // BLOCK + 1  # uncompressed, so more than enough
         with hdf5_errors(self.file):
-            claim(self._h5, self.file, blocks * BLOCK * (24 * self.n_beads + 16) + METADATA_BYTES)
+            claim(self._h5, self.file, blocks * BLOCK * (24 * self.n_beads + 24) + METADATA_BYTES)
             for column, rows in zip(self._columns, zip(*self._pending, strict=True), strict=True):
                 column.resize(last, axis=0)
                 column[self._written : last] = np.array(rows, column.dtype)
@@ -285,7 +297,7 @@ class TrajectoryWriter:
         self.close()
 
 
-def _lay_out(file: h5py.File, n_beads: int, attributes: Mapping[str, Any], replica: bool) -> None:
+def _lay_out(file: h5py.File, n_beads: int, attributes: Mapping[str, Any], replica: bool, energy: bool) -> None:
     packed: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 6}
     for name in ("positions", "forces"):
         file.create_dataset(
@@ -301,6 +313,8 @@ def _lay_out(file: h5py.File, n_beads: int, attributes: Mapping[str, Any], repli
     file.create_dataset("temperature", dtype=np.float32, fillvalue=np.nan, **series, **packed)
     if replica:
         file.create_dataset("replica", dtype=np.int32, fillvalue=-1, **series, **packed)
+    if energy:
+        file.create_dataset("energy", dtype=np.float64, fillvalue=np.nan, **series)
     file.create_dataset("time", dtype=np.float64, fillvalue=np.nan, **series)
     file.attrs["mdflash_data"] = VERSION
     for name, value in attributes.items():

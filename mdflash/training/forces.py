@@ -5,6 +5,9 @@ With the residual r = F - F* of n components, the loss is L = r . M r / n; M is 
 
     dL/dweights = -(2 / n) d/dweights [ M r . dE/dx ]
 
+Where frames have energies E*, the loss has w 3N e^2 / n more for each frame, with the error e = E - E* from its mean
+over the frames of the batch (of this rank, where there are several), since the zero of an energy means nothing.
+
 and M r . dE/dx is the change of the energy along the displacement M r: `FlashForces` carries features and their changes
 through the network together, and differentiates the change of the energy once. Filters come from a table that is made
 once a step (see `convolution`). `PlainForces` is the plain way: the network as it stands, and autograd twice.
@@ -45,12 +48,14 @@ class Topology:
         pairs: beads that exchange messages where they are nearer than the cutoff.
         weights: what M r of the loss has beside r, each from positions and residuals r [M, N, 3].
         torsions: terms that learn along with the network, and add to its forces.
+        energy_weight: w of the loss, 1/Å², for frames with energies.
     """
 
     types: Tensor
     pairs: Pairs
     weights: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()
     torsions: Torsions | None = None
+    energy_weight: float = 0.0
 
     def weigh(self, batch: Batch, residual: Tensor) -> Tensor:
         """M r of a batch."""
@@ -65,11 +70,19 @@ class Batch:
         molecule: its number.
         positions: [M, N, 3] Å.
         forces: [M, N, 3] kcal/mol/Å, what the network has to give.
+        energies: [M] kcal/mol, but for a constant, or None.
     """
 
     molecule: int
     positions: Tensor
     forces: Tensor
+    energies: Tensor | None = None
+
+    def energy_errors(self, energies: Tensor) -> Tensor:
+        """[M] kcal/mol, what energies [M] are off by, from the mean over the frames."""
+        assert self.energies is not None
+        off = energies - self.energies
+        return off - off.mean()
 
 
 class Forces(Protocol):
@@ -79,7 +92,7 @@ class Forces(Protocol):
         """Forces [M, N, 3] at positions [M, N, 3]."""
 
     def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
-        """Add the gradient of r . M r / `components` to the weights' .grad; returns |r|^2, the sum, [] float64."""
+        """Add the gradient of the loss, of n = `components`, to the weights' .grad; returns |r|^2, [] float64."""
 
 
 class PlainForces:
@@ -88,7 +101,8 @@ class PlainForces:
     def __init__(self, model: SchNet, topologies: Sequence[Topology]) -> None:
         self.model, self.topologies = model, topologies
 
-    def _forces(self, molecule: int, positions: Tensor, create_graph: bool) -> Tensor:
+    def _evaluate(self, molecule: int, positions: Tensor, create_graph: bool) -> tuple[Tensor, Tensor]:
+        """Forces [M, N, 3] and energies [M]."""
         topology = self.topologies[molecule]
         frames, beads, _ = positions.shape
         with torch.enable_grad():
@@ -98,21 +112,27 @@ class PlainForces:
             offset = (beads * torch.arange(frames, device=x.device))[:, None]
             first, second = offset + topology.pairs.first, offset + topology.pairs.second
             types = topology.types.repeat(frames)
-            energy = self.model(d[near], types, first[near], second[near]).sum()
-            (gradient,) = torch.autograd.grad(energy, x, create_graph=create_graph)
-        if topology.torsions is not None:
-            return topology.torsions.forces(positions, create_graph) - gradient
-        return -gradient
+            energies = self.model(d[near], types, first[near], second[near]).view(frames, beads).sum(dim=1)
+            (gradient,) = torch.autograd.grad(energies.sum(), x, create_graph=create_graph)
+        if topology.torsions is None:
+            return -gradient, energies
+        torsions = topology.torsions
+        return torsions.forces(positions, create_graph) - gradient, energies + torsions.energies(positions)
 
     def predict(self, molecule: int, positions: Tensor) -> Tensor:
-        return self._forces(molecule, positions, False)
+        return self._evaluate(molecule, positions, False)[0]
 
     def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
         squares = []
         for batch in batches:
-            residual = self._forces(batch.molecule, batch.positions, True) - batch.forces
-            weighed = self.topologies[batch.molecule].weigh(batch, residual)
-            ((residual * weighed).sum() / components).backward()  # type: ignore[no-untyped-call]
+            topology = self.topologies[batch.molecule]
+            forces, energies = self._evaluate(batch.molecule, batch.positions, True)
+            residual = forces - batch.forces
+            loss = (residual * topology.weigh(batch, residual)).sum()
+            if batch.energies is not None:
+                weight = 3 * topology.pairs.beads * topology.energy_weight
+                loss = loss + weight * batch.energy_errors(energies).square().sum()
+            (loss / components).backward()  # type: ignore[no-untyped-call]
             squares.append(_square(residual.detach()))
         return torch.stack(squares).sum()
 
@@ -162,20 +182,25 @@ class FlashForces:
         constant = [table.detach() for table in tables]
         squares, changes = [], []
         for batch in batches:
-            forces, d, unit = self._forces(batch.molecule, batch.positions, constant)
+            forces, energies, d, unit = self._forces(batch.molecule, batch.positions, constant)
             residual = forces - batch.forces
             squares.append(_square(residual))
             topology = self.topologies[batch.molecule]
             pairs, along = topology.pairs, topology.weigh(batch, residual)
             dd = (unit * (along[:, pairs.second] - along[:, pairs.first])).sum(dim=-1)  # [M, P]
-            changes.append(self._change(batch.molecule, tables, d, dd))
+            energy, change = self._change(batch.molecule, tables, d, dd)
+            changes.append(change)
             if topology.torsions is not None:
                 changes.append(topology.torsions.change(batch.positions, along))
+                energy = energy + topology.torsions.energies(batch.positions)
+            if batch.energies is not None:
+                weight = 3 * pairs.beads * topology.energy_weight
+                changes.append(-weight * batch.energy_errors(energies) @ energy)
         (-2.0 / components * torch.stack(changes).sum()).backward()  # type: ignore[no-untyped-call]
         return torch.stack(squares).sum()
 
-    def _forces(self, molecule: int, positions: Tensor, tables: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Forces [M, N, 3], distances [M, P] and unit vectors from first to second [M, P, 3]."""
+    def _forces(self, molecule: int, positions: Tensor, tables: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Forces [M, N, 3], energies [M], distances [M, P] and unit vectors from first to second [M, P, 3]."""
         topology, act = self.topologies[molecule], ACTIVATIONS[self.model.hyper.activation]
         pairs = topology.pairs
         unit = positions[:, pairs.second] - positions[:, pairs.first]
@@ -199,15 +224,19 @@ class FlashForces:
                 name = f"output.{k}"
                 x = functional.linear(act(x) if k else x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
             (slope,) = torch.autograd.grad(x.sum(), d)
-        d = d.detach()
+        d, energies = d.detach(), x.detach().sum(dim=(1, 2))
         pull = slope[..., None] * unit
         forces = pairs.on_beads(pull)
         if topology.torsions is not None:
             forces += topology.torsions.forces(positions)
-        return forces, d, unit
+            energies = energies + topology.torsions.energies(positions).detach()
+        return forces, energies, d, unit
 
-    def _change(self, molecule: int, tables: Sequence[Tensor], d: Tensor, dd: Tensor) -> Tensor:
-        """The change of the energy of all frames while distances d change by dd, [M, P]; differentiable by weights."""
+    def _change(self, molecule: int, tables: Sequence[Tensor], d: Tensor, dd: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies [M], and the change of their sum while distances d change by dd, [M, P].
+
+        Differentiable by weights.
+        """
         topology, act = self.topologies[molecule], ACTIVATIONS[self.model.hyper.activation]
 
         def say(k: int, c: Tensor) -> Tensor:
@@ -220,9 +249,9 @@ class FlashForces:
         x = self.model.embedding[topology.types].repeat(len(d), 1, 1)
         with forward_ad.dual_level():
             dual = forward_ad.make_dual(x, torch.zeros_like(x))  # type: ignore[no-untyped-call]
-            energy = chain(self.model.output, act, self._through_blocks(dual, say))
-            change: Tensor = forward_ad.unpack_dual(energy).tangent  # type: ignore[no-untyped-call]
-        return change.sum()
+            last = chain(self.model.output, act, self._through_blocks(dual, say))
+            energy, change = forward_ad.unpack_dual(last)  # type: ignore[no-untyped-call]
+        return energy.view(len(d), -1).sum(dim=1), change.sum()
 
     def _through_blocks(self, x: Tensor, say: Callable[[int, Tensor], Tensor], constant: bool = False) -> Tensor:
         """Features [M, N, H] behind all blocks; say(k, c) is what the block of weights k says to features c [M, N, H].

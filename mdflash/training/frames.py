@@ -37,6 +37,7 @@ class MoleculeFrames:
         system: the molecule.
         start: start frames [S, N, 3] in Å, or None.
         positions, forces: [F, N, 3] Å and kcal/mol/Å.
+        energies: [F] kcal/mol, or None unless every trajectory has them.
         temperature: [F] K.
         source: [F] number of each frame's trajectory.
         files: of the trajectories.
@@ -48,6 +49,7 @@ class MoleculeFrames:
     start: FloatArray | None
     positions: Float32
     forces: Float32
+    energies: FloatArray | None
     temperature: Float32
     source: IntArray
     files: tuple[Path, ...]
@@ -130,7 +132,7 @@ def _load_molecule(
                 file=dataset.folder / name / "system.safetensors",
             )
     trajectories: list[Trajectory] = [t for _, m in mine for t in m.trajectories]
-    parts, files, biased, seen = [], [], [], set()
+    parts, energies, files, biased, seen = [], [], [], [], set()
     for trajectory in trajectories:
         frames = trajectory.read()
         seen |= {round(float(t)) for t in np.unique(frames.temperature)}
@@ -139,6 +141,7 @@ def _load_molecule(
             keep = np.abs(frames.temperature - temperature) <= SAME_TEMPERATURE
         if keep.any():
             parts.append((frames.positions[keep], frames.forces[keep], frames.temperature[keep]))
+            energies.append(None if frames.energy is None else frames.energy[keep])
             biased.append(trajectory.biased)
             files.append(trajectory.file)
     if not parts:
@@ -151,6 +154,10 @@ def _load_molecule(
     source = np.repeat(np.arange(len(parts)), counts)
     positions, forces, kelvin = (np.concatenate([p[k] for p in parts]) for k in range(3))
     digest.update(b"".join([system.digest.encode(), positions.tobytes(), forces.tobytes(), kelvin.tobytes()]))
+    known = [e for e in energies if e is not None]
+    energy = np.concatenate(known) if len(known) == len(parts) else None
+    if energy is not None:
+        digest.update(energy.tobytes())
     free = np.flatnonzero(~np.array(biased))
     whole = free[-max(1, round(share * len(free))) :] if len(free) > 1 else free[:0]
     held = np.isin(source, whole)
@@ -161,18 +168,19 @@ def _load_molecule(
     if held.all():
         raise InputError(f"molecule '{name}': {len(source)} frames are too few to train on", file=mine[0][0].folder)
     return MoleculeFrames(
-        system, mine[0][1].start, positions, forces, kelvin, source, tuple(files), held, np.repeat(biased, counts)
-    )
+        system, mine[0][1].start, positions, forces, energy, kelvin, source, tuple(files), held,
+        np.repeat(biased, counts),
+    )  # fmt: skip
 
 
-def prior_forces(ff: ForceField, system: System, positions: Float32) -> Float32:
-    """[F, N, 3] kcal/mol/Å, the forces of the terms of `ff` at positions [F, N, 3] in Å.
+def prior_forces(ff: ForceField, system: System, positions: Float32) -> tuple[Float32, FloatArray]:
+    """Forces [F, N, 3] kcal/mol/Å and energies [F] kcal/mol of the terms of `ff` at positions [F, N, 3] in Å.
 
     Raises:
         ForceFieldError: the force field does not fit the molecule.
         UnstableError: a force is not finite; names the frame.
     """
-    forces = np.empty_like(positions)
+    forces, energies = np.empty_like(positions), np.empty(len(positions))
     for begin in range(0, len(positions), CHUNK):
         x = positions[begin : begin + CHUNK].astype(np.float64)
         layout = Layout((system,), (len(x),))
@@ -183,5 +191,5 @@ def prior_forces(ff: ForceField, system: System, positions: Float32) -> Float32:
         bad = np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))
         if len(bad):
             raise UnstableError(f"frame {begin + bad[0]} of '{system.name}': the forces of the priors are not finite")
-        forces[begin : begin + CHUNK] = found
-    return forces
+        forces[begin : begin + CHUNK], energies[begin : begin + CHUNK] = found, state.energy.numpy()
+    return forces, energies

@@ -57,6 +57,8 @@ class GraphedForces:
         for own, batch in zip(captured.batches, batches, strict=True):
             own.positions.copy_(batch.positions)
             own.forces.copy_(batch.forces)
+            if own.energies is not None and batch.energies is not None:
+                own.energies.copy_(batch.energies)
         captured.graph.replay()
         return captured.squares
 
@@ -64,7 +66,10 @@ class GraphedForces:
         """The graph of a kind of step; None where there is none (if capturing fails, that is said once)."""
         if kind in self.captured or len(self.captured) >= self._most:
             return self.captured.get(kind)
-        own = [Batch(b.molecule, b.positions.clone(), b.forces.clone()) for b in batches]
+        own = [
+            Batch(b.molecule, b.positions.clone(), b.forces.clone(), None if b.energies is None else b.energies.clone())
+            for b in batches
+        ]
         graph = torch.cuda.CUDAGraph()
         try:
             torch.cuda.synchronize()

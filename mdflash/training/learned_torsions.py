@@ -39,22 +39,22 @@ class Torsions:
     beads: Tensor
     row: Tensor
 
-    def energy(self, positions: Tensor) -> Tensor:
-        """Of all frames together, kcal/mol, at positions [M, N, 3] Å."""
+    def energies(self, positions: Tensor) -> Tensor:
+        """[M] kcal/mol, at positions [M, N, 3] Å."""
         a, b = self.coefficients[self.row].unbind(dim=-1)  # [T, degree]
-        return fourier.energy(geometry.dihedral(positions, self.beads), a.new_zeros(()), a, b).sum()
+        return fourier.energy(geometry.dihedral(positions, self.beads), a.new_zeros(()), a, b).sum(dim=-1)
 
     def forces(self, positions: Tensor, create_graph: bool = False) -> Tensor:
         """[M, N, 3] kcal/mol/Å; differentiable by the coefficients where `create_graph`."""
         with torch.enable_grad():
             x = positions.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.energy(x), x, create_graph=create_graph)
+            (gradient,) = torch.autograd.grad(self.energies(x).sum(), x, create_graph=create_graph)
         return -gradient
 
     def change(self, positions: Tensor, along: Tensor) -> Tensor:
         """The change of the energy along a displacement [M, N, 3]; differentiable by the coefficients."""
-        changed: Tensor = torch.func.jvp(self.energy, (positions,), (along,))[1]
-        return changed
+        changed: Tensor = torch.func.jvp(self.energies, (positions,), (along,))[1]
+        return changed.sum()
 
 
 class LearnedTorsions(nn.Module):

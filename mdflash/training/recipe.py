@@ -188,6 +188,11 @@ class Optimization(Section):
         description="of residuals along the ways on which native contacts form, against a force component's; 0: none",
         examples=[200],
     )
+    energy_weight: Annotated[float, Field(ge=0, strict=False)] = Field(
+        default=0.0,
+        description="1/Å², of squared errors of energies, against a force component's, for data that has them; 0: none",
+        examples=[0.01],
+    )
     learn_torsions: StrictBool = Field(
         default=False,
         description="dihedrals and impropers of the priors learn too; a network of distances knows no hand",
@@ -258,7 +263,7 @@ class Recipe(Section):
             del said["priors"], said["network"]  # its own
         if self.backbone is None:
             del said["backbone"]  # such a training may have begun before there were backbones
-        for key in ("torsion_weight", "contact_weight"):
+        for key in ("torsion_weight", "contact_weight", "energy_weight"):
             if said["training"][key] == 0:
                 del said["training"][key]  # nor weights
         if not self.training.learn_torsions:

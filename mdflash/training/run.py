@@ -16,7 +16,7 @@ import yaml
 
 import mdflash
 from mdflash.distributed import Ranks
-from mdflash.errors import ForceFieldError
+from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefield import ForceField, Network, load_forcefield, save_forcefield
 from mdflash.gpu import find_gpu
 from mdflash.io.files import atomic_write, storage_errors
@@ -57,6 +57,7 @@ class PreparedTraining:
         start: the digest of the force field it begins from; empty for a new one.
         fits: what the priors were fitted to; empty for priors from a folder.
         targets: for each molecule [F, N, 3], forces less those of the priors, kcal/mol/Å.
+        energies: for each molecule [F], energies less those of the priors, kcal/mol; None without `energy_weight`.
     """
 
     recipe: Recipe
@@ -66,6 +67,7 @@ class PreparedTraining:
     start: str
     fits: tuple[Samples, ...]
     targets: tuple[torch.Tensor, ...]
+    energies: tuple[torch.Tensor, ...] | None = None
 
     def loss_without_network(self) -> float:
         """The validation loss of the priors alone, (kcal/mol/Å)^2."""
@@ -108,11 +110,33 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
     else:
         ff = load_forcefield(recipe.start)
         network, start = ff.networks[0], ff.digest
-    targets = []
+    if recipe.training.energy_weight:
+        _need_energies(recipe, data)
+    targets, energies = [], []
     for molecule in data.molecules:
-        prior = prior_forces(priors, _with_its_interactions(molecule.system, priors), molecule.positions)
-        targets.append(torch.from_numpy(molecule.forces - prior))
-    return PreparedTraining(recipe, data, priors, network, start, fits, tuple(targets))
+        forces, energy = prior_forces(priors, _with_its_interactions(molecule.system, priors), molecule.positions)
+        targets.append(torch.from_numpy(molecule.forces - forces))
+        if recipe.training.energy_weight and molecule.energies is not None:
+            energies.append(torch.from_numpy((molecule.energies - energy).astype(np.float32)))
+    return PreparedTraining(recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None)
+
+
+def _need_energies(recipe: Recipe, data: TrainingData) -> None:
+    """Whether an `energy_weight` has something to weigh.
+
+    Raises:
+        InputError: frames without energies, or decoys, whose energy nobody knows.
+    """
+    key = "training.energy_weight"
+    without = [m.system.name for m in data.molecules if m.energies is None]
+    if without:
+        raise InputError(
+            f"not every trajectory of '{without[0]}' has energies (dataset /energy): they are known where a "
+            "coarse-grained model made the data, not from all atoms; leave this weight out",
+            key=key,
+        )
+    if recipe.data.decoys is not None:
+        raise InputError("decoys (data.decoys) have no energies; leave out one of the two", key=key)
 
 
 def _with_its_interactions(system: System, priors: ForceField) -> System:
@@ -168,7 +192,8 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
         types = torch.from_numpy(network_types(ff, network, system)).to(device)
         own = None if torsions is None else torsions.of(system)
         weights = _weights(settings, molecule, device)
-        topologies.append(Topology(types, Pairs(first, second, system.n_beads), weights, own))
+        pairs = Pairs(first, second, system.n_beads)
+        topologies.append(Topology(types, pairs, weights, own, settings.energy_weight))
     model = load_schnet(network).requires_grad_(True).to(device, torch.float32)
     forces: Forces = PlainForces(model, topologies)
     if settings.kernels == "auto":
@@ -205,12 +230,12 @@ def _convolution(gpu: bool) -> ModuleType:
 
 
 def _frame_set(prepared: PreparedTraining, held_out: bool, device: torch.device) -> FrameSet:
-    positions, targets = [], []
-    for molecule, target in zip(prepared.data.molecules, prepared.targets, strict=True):
-        chosen = molecule.validation == held_out
-        positions.append(torch.from_numpy(molecule.positions[chosen]))
-        targets.append(target[torch.from_numpy(chosen)])
-    return FrameSet(positions, targets, device)
+    parts = [torch.from_numpy(molecule.validation == held_out) for molecule in prepared.data.molecules]
+    positions = [torch.from_numpy(m.positions)[part] for m, part in zip(prepared.data.molecules, parts, strict=True)]
+    targets = [target[part] for target, part in zip(prepared.targets, parts, strict=True)]
+    if prepared.energies is None:
+        return FrameSet(positions, targets, device)
+    return FrameSet(positions, targets, device, [e[part] for e, part in zip(prepared.energies, parts, strict=True)])
 
 
 def _training_set(prepared: PreparedTraining, device: torch.device) -> FrameSet:

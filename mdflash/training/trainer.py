@@ -2,7 +2,8 @@
 
 The loss is the mean squared component of F_network - F*, (kcal/mol/Å)^2, with F* the mapped force less that of the
 priors. Mapped forces are noisy, so the loss falls to the variance of that noise and not to 0 (Noid et al., J. Chem.
-Phys. 128, 244114 (2008)).
+Phys. 128, 244114 (2008)). What weights and energies add to it (see `forces`) moves the weights, but is not logged, and
+chooses no epoch.
 
 The order of the frames of an epoch is a function of (seed, epoch), the learning rate one of the step, so a state holds
 no generator: a training that was killed goes on to the same bits, with the same number of threads and ranks.
@@ -48,12 +49,15 @@ class FrameSet:
     Args:
         positions, forces: for each molecule [F, N, 3], Å and kcal/mol/Å.
         device: where batches go.
+        energies: for each molecule [F] kcal/mol, where the loss has them.
     """
 
     def __init__(
-        self, positions: Sequence[Tensor], forces: Sequence[Tensor], device: torch.device | str = "cpu"
-    ) -> None:
+        self, positions: Sequence[Tensor], forces: Sequence[Tensor], device: torch.device | str = "cpu",
+        energies: Sequence[Tensor] | None = None,
+    ) -> None:  # fmt: skip
         self.positions, self.forces, self.device = tuple(positions), tuple(forces), device
+        self.energies = (None,) * len(self.positions) if energies is None else tuple(energies)
         self.starts = np.concatenate(([0], np.cumsum([len(p) for p in positions])))
 
     def __len__(self) -> int:
@@ -67,11 +71,13 @@ class FrameSet:
     def batches(self, frames: npt.NDArray[np.int64]) -> list[Batch]:
         """Frames (numbers over all molecules) as one batch for each molecule that has some."""
         found = []
-        for molecule, (positions, forces) in enumerate(zip(self.positions, self.forces, strict=True)):
+        for molecule, columns in enumerate(zip(self.positions, self.forces, self.energies, strict=True)):
             first, last = self.starts[molecule : molecule + 2]
             mine = torch.from_numpy(frames[(frames >= first) & (frames < last)] - first)
             if len(mine):
-                found.append(Batch(molecule, positions[mine].to(self.device), forces[mine].to(self.device)))
+                positions, forces, energies = (None if c is None else c[mine].to(self.device) for c in columns)
+                assert positions is not None and forces is not None
+                found.append(Batch(molecule, positions, forces, energies))
         return found
 
 

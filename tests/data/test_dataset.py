@@ -146,6 +146,26 @@ def test_a_file_that_may_not_grow_is_named_and_the_process_ends_in_order(tmp_pat
         assert open_trajectory(file, "x").n_frames == kept.n_frames + 300
 
 
+def test_energies_and_replicas_stand_beside_the_frames(dataset: Path) -> None:
+    file = dataset / "chain" / "000.h5"
+    rng = np.random.default_rng(4)
+    energies = 1e4 * rng.normal(size=BLOCK + 7)
+    for first, last in ((0, BLOCK + 3), (BLOCK + 3, BLOCK + 7)):  # and goes on
+        with TrajectoryWriter(file, N, seed=1, aggregation="basic", frames=first, replica=True, energy=True) as writer:
+            for k in range(first, last):
+                writer.append(rng.normal(size=(N, 3)), np.zeros((N, 3)), 300.0, 1.0 + k, k % 5, energies[k])
+    plain = load_dataset(dataset).digest()
+    frames = open_trajectory(file, "chain").read()
+    np.testing.assert_array_equal(frames.energy, energies)
+    np.testing.assert_array_equal(frames.replica, np.arange(BLOCK + 7) % 5)
+    assert open_trajectory(dataset / "chain" / "001.h5", "chain").read().energy is None
+    change(file, "energy", 100, np.nan)
+    with pytest.raises(InputError, match="frame 100: energy must be finite numbers, found nan"):
+        open_trajectory(file, "chain").read()
+    change(file, "energy", 100, 1.0)
+    assert load_dataset(dataset).digest() != plain
+
+
 def test_a_file_that_is_being_written_can_be_read(tmp_path: Path) -> None:
     file = tmp_path / "000.h5"
     with TrajectoryWriter(file, N, seed=1, aggregation="basic") as writer:

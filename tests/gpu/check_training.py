@@ -68,17 +68,20 @@ def test_convolutions_are_those_of_the_cpu(dtype: torch.dtype, bar: float) -> No
 def test_gradients_of_the_loss_are_those_of_the_cpu(backbone: Backbone | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mdflash.training.forces.SPACING", 0.4)  # both ways have the same coarse table
     model, topologies, batches = small_network(7, blocks=2, backbone=backbone)
-    batches = [Batch(b.molecule, b.positions[:2], b.forces[:2]) for b in batches]
+    batches = [Batch(b.molecule, b.positions[:2], b.forces[:2], 10.0 * b.forces[:2, 0, 0]) for b in batches]
     components = sum(b.forces.numel() for b in batches)
 
     def loss(device: str, way: object) -> tuple[float, Tensor, Tensor]:
         model.to(device).zero_grad()
         there = [
-            Topology(t.types.to(device), Pairs(t.pairs.first.to(device), t.pairs.second.to(device), t.pairs.beads))
+            Topology(
+                t.types.to(device), Pairs(t.pairs.first.to(device), t.pairs.second.to(device), t.pairs.beads),
+                energy_weight=0.3,
+            )
             for t in topologies
-        ]
+        ]  # fmt: skip
         forces = FlashForces(model, there, 0.0, 30.0, way)  # type: ignore[arg-type]
-        own = [Batch(b.molecule, b.positions.to(device), b.forces.to(device)) for b in batches]
+        own = [Batch(b.molecule, *(x.to(device) for x in (b.positions, b.forces, b.energies))) for b in batches]
         squares = float(forces.backward(own, components))
         return squares, loss_gradient(model).cpu(), forces.predict(1, own[1].positions).detach().cpu()
 
@@ -94,14 +97,20 @@ def test_graphs_give_the_bits_of_launches_one_by_one() -> None:
     model, topologies, batches = small_network(7, blocks=2)
     model.to(DEVICE)
     there = [
-        Topology(t.types.to(DEVICE), Pairs(t.pairs.first.to(DEVICE), t.pairs.second.to(DEVICE), t.pairs.beads))
+        Topology(
+            t.types.to(DEVICE), Pairs(t.pairs.first.to(DEVICE), t.pairs.second.to(DEVICE), t.pairs.beads),
+            energy_weight=0.3,
+        )
         for t in topologies
-    ]
+    ]  # fmt: skip
     one_by_one = FlashForces(model, there, 0.0, 30.0, kernels)
     graphed = GraphedForces(one_by_one)
     for frames, shift in ((8, 0), (8, 1), (4, 0), (8, 2), (4, 3), (8, 3)):
         own = [
-            Batch(b.molecule, *(x[shift : shift + frames].to(DEVICE) for x in (b.positions, b.forces))) for b in batches
+            Batch(
+                b.molecule, *(x[shift : shift + frames].to(DEVICE) for x in (b.positions, b.forces, b.forces[:, 0, 0]))
+            )
+            for b in batches
         ]
         outcomes = []
         for forces in (one_by_one, graphed):

@@ -26,6 +26,7 @@ def write_dataset(
     mapping: str = "ca",
     biased: tuple[int, ...] = (),
     every: int = 100,
+    energies: bool = False,
 ) -> tuple[System, ForceField]:
     """Frames of a Gō helix and its forces; trajectory k has the temperature k modulo the number of temperatures.
 
@@ -39,14 +40,17 @@ def write_dataset(
     engine.run(2000)
     create_dataset(folder, {name: (system, helix(beads)[None])}, mapping, {"made_for": "tests"})
     writers = [
-        TrajectoryWriter(folder / name / f"{k:03d}.h5", beads, seed=1, aggregation="basic", biased=k in biased)
+        TrajectoryWriter(
+            folder / name / f"{k:03d}.h5", beads, seed=1, aggregation="basic", biased=k in biased, energy=energies
+        )
         for k in range(trajectories)
     ]
     for _ in range(frames):
         engine.run(every)
         x, f = (layout.view(t, 0).numpy() for t in (engine.state.positions, engine.state.forces))
         for k, writer in enumerate(writers):
-            writer.append(x[k], f[k], kelvin[k], engine.time)
+            energy = float(engine.state.energy[k]) if energies else None
+            writer.append(x[k], f[k], kelvin[k], engine.time, energy=energy)
     for writer in writers:
         writer.close()
     return system, ff

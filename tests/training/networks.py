@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
@@ -25,6 +27,17 @@ def small_network(seed: int, **hyper: object) -> tuple[SchNet, list[Topology], l
         x = 3.0 * torch.randn(11 + k, n, 3, generator=generator, dtype=torch.float64)
         batches.append(Batch(k, x, 5.0 * torch.randn(x.shape, generator=generator, dtype=torch.float64)))
     return model, topologies, batches
+
+
+def with_energies(batches: list[Batch]) -> list[Batch]:
+    """The batches with random energies."""
+    generator = torch.Generator().manual_seed(5)
+    return [
+        dataclasses.replace(
+            b, energies=300.0 + 4.0 * torch.randn(len(b.positions), generator=generator, dtype=torch.float64)
+        )
+        for b in batches
+    ]
 
 
 def loss_gradient(model: SchNet) -> torch.Tensor:

@@ -11,7 +11,7 @@ from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.training.forces import FlashForces, PlainForces, Topology
 from mdflash.training.learned_torsions import Torsions
-from tests.training.networks import loss_gradient, small_network
+from tests.training.networks import loss_gradient, small_network, with_energies
 
 BACKBONES: tuple[dict[str, object], ...] = (
     {"rule": "plain"},
@@ -94,6 +94,57 @@ def test_torsions_that_learn_agree() -> None:
             coefficients[1, 1, 0] -= sign * step
     slope = (values[0] - values[1]) / (2 * step) / components
     assert slope == pytest.approx(float(found[0][2][1, 1, 0]), rel=1e-6)
+
+
+@pytest.mark.parametrize("torsions", [False, True])
+def test_energies_add_to_the_loss(torsions: bool) -> None:
+    """The same gradient both ways, that of the loss: squares of forces and, weighed, of energies from their mean."""
+    model, topologies, batches = small_network(19)
+    topologies, batches = [dataclasses.replace(t, energy_weight=0.3) for t in topologies], with_energies(batches)
+    coefficients = torch.randn(2, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    if torsions:
+        coefficients.requires_grad_()
+        own = Torsions(coefficients, torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), torch.tensor([0, 1]))
+        topologies = [dataclasses.replace(t, torsions=own) for t in topologies]
+    plain, fast = PlainForces(model, topologies), _fast(model, topologies)
+    components = sum(b.forces.numel() for b in batches)
+    found = []
+    for forces in (plain, fast):
+        model.zero_grad()
+        coefficients.grad = None
+        squares = float(forces.backward(batches, components))
+        found.append((squares, loss_gradient(model), coefficients.grad))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)  # of forces alone
+    assert (found[0][1] - found[1][1]).norm() < 1e-3 * found[0][1].norm()
+    if torsions:
+        assert (found[0][2] - found[1][2]).norm() < 1e-3 * found[0][2].norm()
+
+    def loss() -> float:
+        total = 0.0
+        for b in batches:
+            n, pairs = b.positions.shape[1], topologies[b.molecule].pairs
+            total += float((plain.predict(b.molecule, b.positions) - b.forces).square().sum())
+            energies = []
+            for x in b.positions:
+                d = x[pairs.second] - x[pairs.first]
+                near = d.norm(dim=-1) < model.hyper.cutoff
+                types = topologies[b.molecule].types
+                energies.append(model(d[near], types, pairs.first[near], pairs.second[near]).sum())
+            off = torch.stack(energies) - b.energies
+            if torsions:
+                off = off + own.energies(b.positions)
+            total += 0.3 * 3 * n * float((off - off.mean()).square().sum())
+        return total / components
+
+    checked = [(model.embedding, model.embedding.grad), (coefficients, coefficients.grad)][: 1 + torsions]
+    for parameter, gradient in checked:
+        k, step, values = 1, 1e-5, []
+        for sign in (1.0, -1.0):
+            with torch.no_grad():
+                parameter.view(-1)[k] += sign * step
+                values.append(loss())
+                parameter.view(-1)[k] -= sign * step
+        assert (values[0] - values[1]) / (2 * step) == pytest.approx(float(gradient.view(-1)[k]), rel=1e-3)
 
 
 def test_error_of_the_tables_falls_with_their_spacing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def _frames(
     away = x[:, -1] - x[:, 0]
     x[:, -1] = x[:, 0] + ends[:, None] * away / np.linalg.norm(away, axis=-1, keepdims=True)
     return MoleculeFrames(
-        system, None, x.astype(np.float32), np.zeros_like(x, np.float32), temperature.astype(np.float32),
+        system, None, x.astype(np.float32), np.zeros_like(x, np.float32), None, temperature.astype(np.float32),
         np.zeros(len(x), np.int64), (Path("chain.h5"),), np.zeros(len(x), bool),
         np.zeros(len(x), bool) if biased is None else biased,
     )  # fmt: skip

@@ -56,7 +56,7 @@ def test_it_learns_forces_and_writes_a_force_field_that_runs(dataset: Path, tmp_
     # the written force field, evaluated by the engine's own reference, has the loss that training said
     molecule = prepared.data.molecules[0]
     held = molecule.positions[molecule.validation]
-    forces = prior_forces(ff, ff.system()[0], held)
+    forces = prior_forces(ff, ff.system()[0], held)[0]
     loss = ((forces - molecule.forces[molecule.validation]) ** 2).mean()
     assert loss == pytest.approx(trainer.progress.best, rel=0.01)
     layout = Layout((ff.system()[0],), (1,))
@@ -95,9 +95,40 @@ def test_torsions_learn_what_a_network_of_distances_cannot(
         assert losses["learned"] < 0.9 * losses["fixed"]
     molecule = prepared.data.molecules[0]
     held = molecule.positions[molecule.validation]
-    loss = ((prior_forces(ff, ff.system()[0], held) - molecule.forces[molecule.validation]) ** 2).mean()
+    loss = ((prior_forces(ff, ff.system()[0], held)[0] - molecule.forces[molecule.validation]) ** 2).mean()
     assert loss == pytest.approx(trainer.progress.best, rel=0.01)  # what was learned is in the force field's table
     assert ff.provenance["recipe"]["training"]["learn_torsions"] is True
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_energies_are_learned_beside_forces(kernels: str, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", energies=True)
+    off = {}
+    for weight in (0.0, 0.3):
+        prepared = _prepare(
+            tmp_path / str(weight),
+            tmp_path / "data",
+            priors={"key": "beads", "angles": "none"},
+            network={"cutoff": "8 angstrom", "basis": "gaussian", "basis_size": 20, "features": 16, "blocks": 2},
+            training={"epochs": 4, "batch": 16, "learning_rate": 1e-2, "energy_weight": weight, "kernels": kernels},
+        )
+        ff = load_forcefield(train(prepared)[0])
+        (molecule,) = prepared.data.molecules
+        assert molecule.energies is not None
+        held = molecule.validation
+        error = prior_forces(ff, ff.system()[0], molecule.positions[held])[1] - molecule.energies[held]
+        off[weight] = error.std()
+    assert off[0.3] < 0.95 * off[0.0]  # 1.11 and 1.22 kcal/mol; priors alone 1.41
+
+
+def test_energies_that_nobody_knows_are_missed_before_training_starts(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"key 'training\.energy_weight': not every trajectory of 'helix' has energies"
+    ):
+        _prepare(tmp_path, dataset, training={"energy_weight": 0.1})
+    write_dataset(tmp_path / "data", energies=True)
+    with pytest.raises(InputError, match=r"key 'training\.energy_weight': decoys .data\.decoys. have no energies"):
+        _prepare(tmp_path, tmp_path / "data", training={"energy_weight": 0.1}, data={"decoys": {}})
 
 
 def test_what_cannot_be_trained_is_said_before_it_starts(
@@ -286,7 +317,8 @@ def test_on_decoys_the_network_is_silent(dataset: Path, tmp_path: Path) -> None:
         system, molecule = ff.system()[0], prepared.data.molecules[0]
         held = molecule.positions[molecule.validation]
         away = (held + np.random.default_rng(3).normal(0.0, 1.2, held.shape)).astype(np.float32)
-        network = prior_forces(ff, system, away) - prior_forces(dataclasses.replace(ff, networks=()), system, away)
+        network = prior_forces(ff, system, away)[0]
+        network = network - prior_forces(dataclasses.replace(ff, networks=()), system, away)[0]
         silent[name] = float(np.sqrt((network**2).mean()))
     assert silent["with"] < 0.5 * silent["without"]
     assert loss["with"] < 1.1 * loss["without"]
