@@ -83,14 +83,12 @@ def standard_set() -> Iterator[tuple[str, str, int, str, bool]]:
         yield "1enh-5b folded", "folded", 2, "fp32", False
         yield "chignolin-ca", "chignolin", 2, "mixed16", True
         return
-    for replicas in (64, 1, 8, 128):
-        for state in ("folded", "extended"):
-            yield f"1enh-5b {state}", state, replicas, "fp32", False
+    for replicas, precisions in ((64, ("mixed16", "fp32")), (1, ("fp32", "mixed16")), (8, ("fp32",)), (128, ("fp32",))):
+        for precision in precisions:
+            for state in ("folded", "extended"):
+                yield f"1enh-5b {state}", state, replicas, precision, False
     for replicas in (64, 1, 512):
         yield "chignolin-ca", "chignolin", replicas, "fp32", False
-    for replicas in (64, 1):
-        for state in ("folded", "extended"):
-            yield f"1enh-5b {state}", state, replicas, "mixed16", False
     yield "1enh-5b folded", "folded", 64, "fp32", True
 
 
