@@ -29,7 +29,7 @@ physics: $(READY)
 	$(BIN)/python -m pytest tests/physics tests/gpu
 	$(BIN)/python -m pytest -m slow tests --ignore tests/physics --ignore tests/gpu --ignore tests/faults
 
-# The standard benchmark, 6.4 minutes on two otherwise idle cores; rewrites the tables in benchmarks/README.md.
+# The standard benchmark, 4.4 minutes on two otherwise idle cores; rewrites the tables in benchmarks/README.md.
 bench: $(READY)
 	PYTHONPATH=. $(BIN)/python benchmarks/standard.py
 

@@ -3,14 +3,14 @@
 The command line prints the text of a `MdflashError` and leaves with its `exit_code`; a traceback is
 always a bug of mdflash.
 
-=====  =========================================
+=====  ===================================================================
 code   meaning
-=====  =========================================
+=====  ===================================================================
 0      finished
-2      bad input
+2      bad input, or files that cannot be written (what stands there is intact)
 3      the simulation became unstable
 75     stopped by a signal or a time limit; run the same command again to go on
-=====  =========================================
+=====  ===================================================================
 """
 
 from __future__ import annotations

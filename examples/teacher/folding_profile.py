@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +52,15 @@ class Sampled:
 
 
 def sample(
-    ff: ForceField, other: ForceField, q: Coordinate, start: np.ndarray, temperature: float, length: float, seed: int
-) -> Sampled:
-    """A simulation of `length` ns in every window, from frames [F, N, 3]."""
+    ff: ForceField, other: ForceField, q: Coordinate, native: Path, start: np.ndarray, temperature: float,
+    length: float, seed: int,
+) -> Sampled:  # fmt: skip
+    """A simulation of `length` ns in every window, from frames [F, N, 3]; contacts are those of the file `native`."""
     system, _ = ff.system()
     fold = {
         "name": "fold",
         "variable": "native_contacts",
+        "reference": str(native),
         "force_constant": f"{STIFFNESS} kcal/mol",
         "center": {"min": float(CENTERS[0]), "max": float(CENTERS[-1]), "count": len(CENTERS)},
     }
@@ -133,9 +136,12 @@ if __name__ == "__main__":
     system, native = teacher.system()
     fold = next(c for c in coordinates(system, native[0]) if c.name == "Q")
     hot, wanted = options.temperature, options.at
-    truth = sample(teacher, student, fold, native[:1], hot, options.lengths[0], seed=21)
-    settled = truth.last[np.argsort(truth.q[-1])]  # each near its window
-    learned = sample(student, teacher, fold, settled, hot, options.lengths[1], seed=22)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "native.npy"
+        np.save(file, native[:1])
+        truth = sample(teacher, student, fold, file, native[:1], hot, options.lengths[0], seed=21)
+        settled = truth.last[np.argsort(truth.q[-1])]  # each near its window
+        learned = sample(student, teacher, fold, file, settled, hot, options.lengths[1], seed=22)
     f = {"teacher": profiles(truth, hot, wanted), "student": profiles(learned, hot, wanted)}
     same = {
         "teacher": profiles(truth, hot, wanted, other=True), "student": profiles(learned, hot, wanted, other=True)

@@ -203,7 +203,7 @@ class Follower:
         self._console.print(f"  mdflash export {folder} --replica {first} --format xtc --out replica.xtc")
         if plan.simulation.exchange is not None:
             which = " --ladder 0" if len(plan.simulation.exchange.ladders) > 1 else ""
-            self._console.print(f"  mdflash export {folder} --by temperature --state 0{which} --out coldest.xtc")
+            self._console.print(f"  mdflash export {folder} --by temperature --state 0{which} --out state0.xtc")
         self._console.print(
             f"  mdflash run ... --steps {2 * config.total_steps}   (the same command, longer: goes on from here)"
         )

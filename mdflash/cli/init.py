@@ -22,7 +22,7 @@ def init(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("system.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Write a system.yaml with every key, its default and what it means."""
+    """Write a system.yaml with every key, its default and meaning (inside exchange and biases: mdflash schema)."""
     if not structure.is_file():
         raise InputError("no such file; a structure (PDB, mmCIF, GRO, .safetensors) is due", file=structure)
     if out.exists() and not force:

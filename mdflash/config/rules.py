@@ -110,7 +110,7 @@ def _exchange(config: RunConfig) -> Iterator[Problem]:
             "verlet holds no temperature, so replicas cannot exchange theirs; write `integrator: langevin-middle`, "
             "or remove `exchange:`",
         )
-    if min(ladder) <= 0 or any(a >= b for a, b in pairwise(given or ())):
+    if given is not None and (min(ladder) <= 0 or any(a >= b for a, b in pairwise(given))):
         fixed = ", ".join(show_quantity(t, "temperature", ("K",)) for t in sorted({t for t in ladder if t > 0}))
         yield Problem(
             ("exchange", "temperatures"),

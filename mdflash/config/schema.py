@@ -119,13 +119,13 @@ class Model(Section):
     )
     filters: Literal["auto", "table", "exact"] = Field(
         default="auto",
-        description="of networks: table | exact (slow: plain torch) | auto (tables where they are exact enough)",
+        description="of networks: table | exact (slow; plain torch on a CPU) | auto (tables where exact enough)",
     )
     kernels: Annotated[
         Literal["auto", "reference"],
         _not_yet(
-            flash="is not available yet; write `kernels: auto`",
-            triton="is not available yet; write `kernels: auto`",
+            flash="is what auto takes; write `kernels: auto`",
+            triton="is what a GPU runs (`hardware.device: cuda`); write `kernels: auto`",
         ),
     ] = Field(default="auto", description="auto (the fastest that fits) | reference (plain, slow, for comparison)")
 
@@ -147,7 +147,7 @@ class Dynamics(Section):
         BeforeValidator(_read_temperatures, json_schema_input_type=Temperature | list[Temperature] | None),
     ] = Field(
         default=None,
-        description="one value, or a list with one for each replica; left out with exchange, which sets them",
+        description="one value, or a list with one for each replica; left out where exchange.temperatures sets them",
         examples=["300 K"],
     )
     length: RunLength | None = Field(
@@ -276,7 +276,7 @@ class RunConfig(Section):
     replicas: Replicas = Replicas()
     exchange: Annotated[Exchange | None, NoneWord] = Field(
         default=None,
-        description="none, or replica exchange over a ladder of temperatures",
+        description="none, or replica exchange of temperatures, umbrella windows or strengths of terms",
         examples=["{temperatures: {min: 300 K, max: 450 K, count: 16}}"],
     )
     biases: Annotated[

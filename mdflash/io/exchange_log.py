@@ -1,10 +1,10 @@
-"""exchange.csv: which temperature every replica holds, one row per exchange attempt.
+"""exchange.csv: which state (temperature, window, scale) every replica holds, one row per exchange attempt.
 
     step,time_ps,replica_0,replica_1,...
     0,0.0,0,1,...            the labels at the start
     500,2.0,1,0,...          the labels from after step 500 on
 
-Label k is the k-th temperature of the ladder, counted from 0. What is reported at a step (frames, log rows) shows the
+Label k is the k-th state of the ladder, counted from 0. What is reported at a step (frames, log rows) shows the
 state before that step's attempt, so it belongs to the row above: see `ExchangeTable.at`.
 `pandas.read_csv("exchange.csv", index_col="step")` gives one column per replica.
 """

@@ -35,7 +35,6 @@ from mdflash.io.writer import FrameWriter, Target, hdf5_path, refuse_existing, t
 from mdflash.units import NM_PER_ANGSTROM
 
 _POSITION = "particles/trajectory/position"
-_EDGES = "particles/trajectory/box/edges"
 _ENTRIES_PER_CHUNK = 1024  # of step and time
 _BOXED = {True: "in a box", False: "without a box"}
 

@@ -3,7 +3,7 @@
     import openmm.app as app
     from mdflash.openmm import create_system
 
-    system = create_system("go-chignolin", app.PDBFile("chignolin.pdb").topology)
+    system = create_system("go-chignolin", app.PDBFile("runs/chignolin/topology.pdb").topology)  # beads
 
 The public names below are imported on first use; importing this package needs neither openmm, torch nor numba.
 """

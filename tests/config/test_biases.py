@@ -162,6 +162,7 @@ def test_wrong_exchanges_are_explained(
         read(folder, *entries, more=f"exchange: {exchange}\n", temperature=given)
     assert words in str(caught.value)
     assert f"'{key}'" in str(caught.value)
+    assert key == "exchange.temperatures" or "exchange.temperatures" not in str(caught.value)
 
 
 def test_states_of_an_exchange(folder: Path) -> None:

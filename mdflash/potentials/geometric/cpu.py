@@ -132,7 +132,7 @@ def start(rule, data, table, types, type_, streams, rows, begin, end):
             for k in range(n * n + 2 * n + 1):
                 numbers[to + k * PART + b] = data[table + k * types + type_[i]] if i < type_.shape[0] else 0.0
     if rule.project >= 0:
-        tangent.start_gate(rule, data, types, type_, streams, rows, begin, end)
+        tangent.start_gate(rule, data, type_, streams, rows, begin, end)
 
 
 @njit(cache=True, error_model="numpy")

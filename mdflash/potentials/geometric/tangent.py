@@ -13,7 +13,7 @@ from mdflash.potentials.schnet.simd import lanes, load, splat, store
 
 
 @njit(cache=True, error_model="numpy")
-def start_gate(rule, data, types, type_, streams, rows, begin, end):
+def start_gate(rule, data, type_, streams, rows, begin, end):
     """s of the first block: constants of the bead's type, [types, H] in data."""
     width = panel_width(data)
     for i in range(begin, end):

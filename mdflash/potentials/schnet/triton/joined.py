@@ -5,7 +5,8 @@ hears from its neighbours are those of `network`, as one function of autograd fo
 so their gradients come back in reverse order, as the kernels need them. A CUDA graph holds all, which leaves the
 launches to the device; what autograd keeps between the sweeps stays in the graph's memory.
 
-The product of MGT's gate on messages is cuBLAS's: there the last bits of a replica may depend on the batch.
+What torch multiplies (MGT's gate on messages, the mixing of permutations, the last sum over streams) may have last bits
+that depend on the batch.
 """
 
 from __future__ import annotations
