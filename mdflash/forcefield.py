@@ -23,6 +23,7 @@ from mdflash import units
 from mdflash.config.shipped import find_shipped, list_shipped
 from mdflash.config.yamlfile import Document, load_yaml
 from mdflash.errors import ForceFieldError
+from mdflash.io.files import atomic_write, storage_errors
 from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
 from mdflash.system import FloatArray, IntArray, System, load_system, save_system
 
@@ -208,19 +209,25 @@ def _describe(ff: ForceField, provenance: bool = True) -> dict[str, Any]:
 
 
 def save_forcefield(folder: Path | str, ff: ForceField) -> None:
-    """Write a force field folder (created if needed; files of the same names are replaced)."""
+    """Write a force field folder (created if needed; files of the same names are replaced, each at once).
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     from safetensors.numpy import save
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if ff.systems:
+            (folder / "systems").mkdir(exist_ok=True)
     # (np.ascontiguousarray would make a lone number an array of one)
     weights = {f"{n.name}/{key}": np.asarray(array, order="C") for n in ff.networks for key, array in n.weights.items()}
     if weights:
-        (folder / "weights.safetensors").write_bytes(save(weights))
+        atomic_write(folder / "weights.safetensors", save(weights))
     for system, start in ff.systems:
-        (folder / "systems").mkdir(exist_ok=True)
         save_system(folder / "systems" / f"{system.name}.safetensors", system, start)
-    (folder / "forcefield.yaml").write_text(_dump(_describe(ff)), encoding="utf-8")
+    atomic_write(folder / "forcefield.yaml", _dump(_describe(ff)))
 
 
 def load_forcefield(folder: Path | str) -> ForceField:

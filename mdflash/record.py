@@ -6,11 +6,10 @@ Of many ranks, the first keeps the record; the others are bystanders, who stop w
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +28,7 @@ from mdflash.errors import InputError, Interrupted, StorageError, UnstableError
 from mdflash.io.checkpoint import Checkpoint, load_checkpoint
 from mdflash.io.events import EventLog
 from mdflash.io.files import atomic_write, atomic_write_json
-from mdflash.io.runfolder import RunFolder
+from mdflash.io.runfolder import RunFolder, load_manifest
 from mdflash.io.topology import write_pdb
 from mdflash.outputs import Outputs, Silence, bytes_to_come
 from mdflash.prepare import Prepared
@@ -69,18 +68,21 @@ class Record:
         prepared: the run.
         folder: locked.
         ranks: who carries it.
+        fresh: whether to start over.
     """
 
-    def __init__(self, prepared: Prepared, folder: RunFolder, ranks: Ranks) -> None:
-        self.prepared, self.folder, self._ranks = prepared, folder, ranks
+    def __init__(self, prepared: Prepared, folder: RunFolder, ranks: Ranks, fresh: bool) -> None:
+        self.prepared, self.folder, self._ranks, self._fresh = prepared, folder, ranks, fresh
 
     def find(self) -> Checkpoint | None:
-        """The checkpoint to go on from, or None for a fresh start; leftovers of a start that failed are removed.
+        """The checkpoint to go on from, or None for a fresh start.
 
         Raises:
             InputError: the folder belongs to a different run.
             StorageError: its checkpoints are gone or damaged.
         """
+        if self._fresh:
+            return None
         checkpoint = load_checkpoint(self.folder.checkpoint)
         if checkpoint is None:
             if self.folder.manifest.exists():
@@ -88,12 +90,19 @@ class Record:
                     f"{self.folder.path}: holds a run, but its checkpoints are gone; restore the folder "
                     f"'checkpoint', or start over with --fresh (which deletes its trajectory)"
                 )
-            self.folder.fresh()
             return None
         if self.folder.resolved.is_file():
             _check_same_run(self.folder, self.prepared.config)
         _check_identity(self.folder, checkpoint, self.prepared)
         return checkpoint
+
+    def clear(self) -> None:
+        """Delete what an earlier run, or a start that failed, left here: the new one is known to start.
+
+        Raises:
+            StorageError: a file cannot be deleted.
+        """
+        self.folder.fresh()
 
     def discard(self) -> None:
         """Remove the folder again if nothing was written into it."""
@@ -181,6 +190,9 @@ class Bystander:
     def find(self) -> None:
         """Nothing: the first rank looks."""
 
+    def clear(self) -> None:
+        """Nothing: the first rank does."""
+
     def discard(self) -> None:
         """Nothing."""
 
@@ -212,9 +224,7 @@ def open_record(prepared: Prepared, ranks: Ranks, fresh: bool) -> Iterator[Recor
         return
     config = prepared.config
     with RunFolder.open(config.folder, bytes_to_come(config, prepared.layout, config.total_steps)) as folder:
-        if fresh:
-            folder.fresh()
-        yield Record(prepared, folder, ranks)
+        yield Record(prepared, folder, ranks, fresh)
 
 
 def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:
@@ -222,7 +232,12 @@ def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:
     resolved = config.folder / "resolved.yaml"
     if fresh or config.dynamics.seed is not None or not resolved.is_file():
         return config
-    seed = load_yaml(resolved).data["dynamics"]["seed"]
+    data = load_yaml(resolved).data
+    dynamics = data.get("dynamics") if isinstance(data, dict) else None
+    if not isinstance(dynamics, dict) or not isinstance(seed := dynamics.get("seed"), int):
+        raise InputError(
+            "is damaged: it has no dynamics.seed; restore it from a copy, or start over with --fresh", file=resolved
+        )
     return config.model_copy(update={"dynamics": config.dynamics.model_copy(update={"seed": seed})})
 
 
@@ -286,7 +301,8 @@ class _Manifest:
         self._first_step = simulation.state.step
         self._seconds_before = 0.0
         if path.is_file():
-            self._seconds_before = float(json.loads(path.read_text())["timing"]["wall_seconds"])
+            with suppress(InputError, KeyError, TypeError, ValueError):  # damaged: it knows nothing else that matters
+                self._seconds_before = float(load_manifest(path.parent)["timing"]["wall_seconds"])
         config, layout = prepared.config, prepared.layout
         self._fixed = {
             "mdflash_run": 1,

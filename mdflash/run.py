@@ -100,6 +100,7 @@ def execute(
         if plan.start == "fresh":
             try:
                 _settle(simulation, config)
+                ranks.from_first(record.clear)
             except BaseException:
                 record.discard()
                 raise

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.errors import InputError
+from mdflash.io.files import atomic_write
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -164,7 +165,7 @@ def save_system(path: Path | str, system: System, start: npt.NDArray[np.floating
     tensors |= {f"interactions/{name}": rows for name, rows in system.interactions.items()}
     if start is not None:
         tensors["start"] = np.ascontiguousarray(start, np.float64)
-    Path(path).write_bytes(save(tensors, metadata={"header": json.dumps(system._header())}))
+    atomic_write(Path(path), save(tensors, metadata={"header": json.dumps(system._header())}))
 
 
 def load_system(path: Path | str) -> tuple[System, FloatArray | None]:

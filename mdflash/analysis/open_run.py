@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -20,7 +19,7 @@ from mdflash.io.events import read_events
 from mdflash.io.export import Source, find_replica, trajectories
 from mdflash.io.files import storage_errors
 from mdflash.io.read import read_frames, read_times
-from mdflash.io.runfolder import topology_path
+from mdflash.io.runfolder import load_manifest, topology_path
 from mdflash.units import NM_PER_ANGSTROM
 
 if TYPE_CHECKING:
@@ -67,8 +66,7 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """manifest.json: versions, digests, timing and status ("running" also after a kill)."""
-        found: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
-        return found
+        return load_manifest(self.folder)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -69,14 +69,12 @@ def export(
 def _find_state(
     run: Path, temperature: str | None, state: int | None, system: str | None, ladder: int | None
 ) -> StateFrames:
-    import json
-
     from mdflash.cli.arguments import quantity
     from mdflash.errors import InputError
     from mdflash.io.by_state import find_state
+    from mdflash.io.runfolder import load_manifest
 
-    manifest = run / "manifest.json"
-    exchange = json.loads(manifest.read_text()).get("exchange") if manifest.is_file() else None
+    exchange = load_manifest(run).get("exchange") if (run / "manifest.json").is_file() else None
     if exchange is None:
         raise InputError("has no replica exchange, so there is nothing to sort by temperature", file=run)
     kelvin = None if temperature is None else quantity("--temperature", temperature, "temperature")

@@ -150,19 +150,19 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
 
 
 def _show_run(folder: Path, console: Console) -> None:
-    import json
 
     from mdflash.config.load import load_run
     from mdflash.errors import InputError
     from mdflash.io.checkpoint import load_checkpoint
+    from mdflash.io.runfolder import load_manifest
 
     facts: dict[str, Any] = {"run": folder}
     manifest = folder / "manifest.json"
     if manifest.is_file():
         try:
-            facts |= _flat(json.loads(manifest.read_text(encoding="utf-8")))
-        except ValueError as error:
-            facts["manifest.json"] = f"cannot be read: {error}"
+            facts |= _flat(load_manifest(folder))
+        except InputError as error:
+            facts["manifest.json"] = error.message
     total = None
     resolved = folder / "resolved.yaml"
     if resolved.is_file():

@@ -20,6 +20,7 @@ def rebuild(
     Frames of a run: mdflash export RUN --out beads.pdb --stride 1000
     """
     from mdflash.errors import InputError
+    from mdflash.io.files import storage_errors
     from mdflash.mapping.allatom import openmm_version
     from mdflash.mapping.peptide import write_pdb
     from mdflash.mapping.rebuild import rebuild as rebuild_frames
@@ -28,6 +29,8 @@ def rebuild(
         raise InputError(f"--out {out}: a PDB file is written; call it {out.with_suffix('.pdb')}")
     if out.exists() and not force:
         raise InputError("exists already; give another --out, or --force to overwrite it", file=out)
+    if not out.absolute().parent.is_dir():
+        raise InputError("no such folder; make it first, or give another --out", file=out.absolute().parent)
     openmm_version()
     frames, clashes = [], 0
     for number, frame in enumerate(rebuild_frames(beads)):
@@ -38,5 +41,6 @@ def rebuild(
             typer.echo(f"  {a} and {b} are {distance:.2f} Å apart")
         for residue in frame.wrong_hands:
             typer.echo(f"  {residue} has the hand of a D amino acid")
-    write_pdb(out, frames[0].topology, *(frame.positions for frame in frames))
+    with storage_errors(out):
+        write_pdb(out, frames[0].topology, *(frame.positions for frame in frames))
     typer.echo(f"wrote {out}: {len(frames)} frames of {len(frames[0].positions)} atoms, {clashes} clashes")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +71,7 @@ def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None
     from rich.console import Console
 
     from mdflash.propagate.compiled import set_threads
-    from mdflash.training.run import make_trainer, prepare_training, train, write_head
+    from mdflash.training.run import make_trainer, prepare_training, train, training_folder, write_head
 
     torch.set_num_threads(set_threads(threads or ranks.threads))
     console = Console(quiet=ranks.rank > 0)
@@ -84,10 +84,11 @@ def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None
         console.print(f"a step: {1e3 * seconds:.0f} ms; {rate:,.0f} frames/s; {minutes:.1f} minutes an epoch")
         console.print("Dry run: nothing was written.")
         return
-    if ranks.rank == 0:
-        write_head(prepared)
-    with _signals() as received, _Bar(console) as bar:
-        folder, trainer = train(prepared, ranks, bar.show, lambda: bool(received))
+    with training_folder(plan.output) if ranks.rank == 0 else nullcontext():
+        if ranks.rank == 0:
+            write_head(prepared)
+        with _signals() as received, _Bar(console) as bar:
+            folder, trainer = train(prepared, ranks, bar.show, lambda: bool(received))
     p = trainer.progress
     console.print(
         f"{p.epoch} epochs, {p.step:,} steps; lowest validation loss {p.best:.5g}, after epoch {p.best_epoch}\n"

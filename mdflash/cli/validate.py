@@ -64,9 +64,12 @@ def validate(
     from mdflash.analysis.validate import validate as carry_out
     from mdflash.analysis.validate_report import write_report
     from mdflash.analysis.validate_simulate import SimulationPlan
+    from mdflash.io.files import storage_errors
     from mdflash.propagate.compiled import set_threads
 
     set_threads(threads)
+    with storage_errors(folder):  # before hours are spent
+        folder.mkdir(parents=True, exist_ok=True)
     plan = SimulationPlan(replicas=replicas, ladder=rungs, seed=seed, **given)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("left"), TimeRemainingColumn(compact=True))
     with Progress(*columns) as bar:

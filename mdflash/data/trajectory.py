@@ -28,7 +28,7 @@ import numpy.typing as npt
 from mdflash.errors import InputError, StorageError
 from mdflash.io.files import sync_file
 from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors
-from mdflash.io.superblock import admit_readers, mend, trim
+from mdflash.io.superblock import admit_readers, mend, refuse_cut, trim
 from mdflash.system import FloatArray
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
         for name in ("positions", "temperature", "time"):
             if name not in f:
                 raise InputError(f"dataset /{name} is missing", file=file)
+        for name in COLUMNS:
+            _check_column(f, file, name)
         shape = f["positions"].shape
         if len(shape) != 3 or shape[2] != 3 or f["forces"].shape[1:] != shape[1:]:
             raise InputError(
@@ -149,12 +151,33 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
         return Trajectory(
             file=file,
             molecule=molecule,
-            n_frames=complete_frames(f),
+            n_frames=_complete(f, file),
             n_beads=int(shape[1]),
             aggregation=str(f.attrs.get("aggregation", "basic")),  # type: ignore[arg-type]
             seed=int(f.attrs.get("seed", 0)),
             biased=bool(f.attrs.get("biased", False)),
         )
+
+
+def _check_column(f: h5py.File, file: Path, name: str) -> None:
+    import h5py
+
+    if name not in f:
+        return
+    column, axes = f[name], 3 if name in ("positions", "forces") else 1
+    if not isinstance(column, h5py.Dataset) or column.dtype.kind not in "fiu" or column.ndim != axes:
+        found = f"{column.dtype} {list(column.shape)}" if isinstance(column, h5py.Dataset) else "a group"
+        wanted = "[frames, beads, 3]" if axes == 3 else "[frames]"
+        raise InputError(f"dataset /{name}: expected real numbers {wanted}, found {found}", file=file)
+
+
+def _complete(f: h5py.File, file: Path) -> int:
+    """Frames that have a time; every other column was written before it."""
+    found, timed = complete_frames(f), int(np.isfinite(f["time"][:]).sum())
+    if found < timed:
+        short = next(name for name in COLUMNS if name in f and len(f[name]) == found)
+        raise InputError(f"dataset /{short} has {found} rows, but {timed} frames have a time", file=file)
+    return found
 
 
 def complete_frames(file: h5py.File) -> int:
@@ -172,6 +195,7 @@ def _reading(file: Path) -> Iterator[h5py.File]:
 
     if not file.is_file():
         raise InputError("no such file", file=file)
+    refuse_cut(file)
     try:
         opened = h5py.File(file, "r", swmr=True, locking="best-effort")
     except OSError:

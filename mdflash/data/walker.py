@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -85,9 +85,23 @@ class Walker:
         return int(self._header()["frames"]) if self.checkpoint.is_file() else 0
 
     def _header(self) -> dict[str, Any]:
-        with self.checkpoint.open("rb") as file:
-            header: dict[str, Any] = json.loads(file.readline())
-        return header
+        with storage_errors(self.checkpoint), self.checkpoint.open("rb") as file:
+            return self.read_header(file.readline())
+
+    def read_header(self, line: bytes) -> dict[str, Any]:
+        """The first line of the checkpoint.
+
+        Raises:
+            StorageError: it is none.
+        """
+        try:
+            header = json.loads(line)
+            int(header["frames"]), str(header["openmm"])
+        except (ValueError, KeyError, TypeError):
+            raise StorageError(
+                f"{self.checkpoint}: is damaged; restore it from a copy, or sample into a new folder"
+            ) from None
+        return cast("dict[str, Any]", header)
 
 
 def advance(walker: Walker, frames: int, seconds: float, report: Callable[[int], None]) -> None:
@@ -224,7 +238,9 @@ class _Ladder:
             return 0
         with storage_errors(file):
             head, _, states = file.read_bytes().partition(b"\n")
-        header = json.loads(head)
+        header = self.walker.read_header(head)
+        if sum(header.get("bytes", [len(states)])) != len(states):
+            raise StorageError(f"{file}: is damaged; restore it from a copy, or sample into a new folder")
         if header["openmm"] != openmm_version():
             raise StorageError(
                 f"{file}: was written by OpenMM {header['openmm']}, and {openmm_version()} is installed; "

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from mdflash.errors import StorageError
 from mdflash.io.files import sync_file
 from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors
-from mdflash.io.superblock import admit_readers, mend, trim
+from mdflash.io.superblock import admit_readers, mend, refuse_cut, trim
 from mdflash.io.topology import topology_json
 from mdflash.io.writer import FrameWriter, Target, hdf5_path, refuse_existing, too_few_frames
 from mdflash.units import NM_PER_ANGSTROM
@@ -183,6 +183,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
     """
     if not path.is_file():
         raise StorageError(f"{path}: no such file")
+    refuse_cut(path)
     try:
         file = h5py.File(path, "r", swmr=True, locking="best-effort")
     except OSError as error:
@@ -213,9 +214,10 @@ def cut(path: Path, frames: int) -> bool:
 def is_ours(path: Path) -> bool:
     """Whether `path` is an HDF5 trajectory that mdflash wrote."""
     try:
+        refuse_cut(path)
         with h5py.File(path, "r", swmr=True, locking="best-effort") as f:
             return bool(f["h5md/creator"].attrs["name"] == "mdflash")
-    except (OSError, KeyError, RuntimeError):
+    except (StorageError, OSError, KeyError, RuntimeError):
         return False
 
 

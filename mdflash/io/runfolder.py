@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from mdflash.errors import StorageError
+from mdflash.errors import InputError, StorageError
 from mdflash.io.files import free_bytes, size_text, storage_errors
 
 _OWN_FILES = (
@@ -101,6 +102,8 @@ class RunFolder:
         """
         if path.exists() and not path.is_dir():
             raise StorageError(f"{path} is a file; choose another name with output.folder")
+        if is_training_folder(path):
+            raise StorageError(f"{path} holds a training; choose another folder with output.folder")
         free = free_bytes(path)
         if free < need_bytes:
             raise StorageError(
@@ -206,9 +209,32 @@ def topology_path(folder: Path, system: str, systems: Sequence[str]) -> Path:
     return folder / ("topology.pdb" if len(systems) == 1 else f"topology_{system}.pdb")
 
 
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest.json of a run.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = folder / "manifest.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        found, why = None, f"is damaged: {error}"
+    else:
+        why = "is damaged: it does not say what runs here"
+    if not isinstance(found, dict) or not isinstance(found.get("systems"), list):
+        raise InputError(f"{why}; it is written anew when the run goes on", file=file)
+    return found
+
+
 def is_run_folder(path: Path) -> bool:
     """Whether mdflash has a run here."""
     return (path / "lock").is_file() and (path / "trajectory").is_dir()
+
+
+def is_training_folder(path: Path) -> bool:
+    """Whether mdflash has a training here."""
+    return (path / "recipe.yaml").is_file() and (path / "log.csv").is_file() and not is_run_folder(path)
 
 
 def _make_folder(path: Path, made: list[Path]) -> None:

@@ -107,6 +107,21 @@ def mend(path: Path) -> bool:
     return True
 
 
+def refuse_cut(path: Path) -> None:
+    """Refuse a file that is shorter than its superblock says: the library may look for what is missing for ever.
+
+    Raises:
+        StorageError: it is; or it cannot be read.
+    """
+    with storage_errors(path), path.open("rb") as file:
+        head, size = file.read(_SUPERBLOCK.size), os.fstat(file.fileno()).st_size
+    if len(head) < _SUPERBLOCK.size or not head.startswith(_SIGNATURE):
+        return  # for the library to say
+    *_, flags, _, _, end, _, checksum = _SUPERBLOCK.unpack(head)
+    if lookup3(head[:-4]) == checksum and not flags and size < end:
+        raise StorageError(f"{path}: is {size} bytes long, but was {end} when it was closed; copy it again")
+
+
 def trim(path: Path) -> None:
     """Cut what a closed file has behind its end: space that was claimed and not used.
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from mdflash.errors import InputError
+from mdflash.io.files import atomic_write
 from mdflash.mapping.geometry import C_N, C_N_CA, C_O, CA_C, CA_C_N, CA_C_O, N_CA, N_CA_C, beta_carbon, place
 from mdflash.system import FloatArray
 
@@ -188,7 +189,7 @@ def write_pdb(file: Path, topology: Any, *frames: FloatArray) -> None:
         app.PDBFile.writeModel(topology, positions * unit.angstrom, text, number, keepIds=True)
     app.PDBFile.writeFooter(topology, text)
     lines = [line for line in text.getvalue().splitlines() if not line.startswith("REMARK")]  # it holds the date
-    file.write_text("\n".join(lines) + "\n")
+    atomic_write(file, "\n".join(lines) + "\n")
 
 
 def _pdb(residues: Sequence[tuple[str, int, str, Mapping[str, FloatArray]]]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefield import ForceField, Network, load_forcefield, save_forcefield
 from mdflash.gpu import find_gpu
 from mdflash.io.files import atomic_write, storage_errors
+from mdflash.io.runfolder import FolderLock, is_run_folder
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.build import build_potential, network_exclusions, network_types
 from mdflash.potentials.schnet.network import SchNet
@@ -329,6 +331,25 @@ def train(
     if ranks.rank == 0:
         save_forcefield(folder, trained_forcefield(prepared, trainer))
     return folder, trainer
+
+
+@contextmanager
+def training_folder(folder: Path) -> Iterator[None]:
+    """The right to train into a folder, while the block lasts.
+
+    Raises:
+        InputError: it holds a run.
+        StorageError: another process trains there; it cannot be written.
+    """
+    if is_run_folder(folder):
+        raise InputError("holds a run; choose another folder", file=folder, key="folder")
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(folder / "lock")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_head(prepared: PreparedTraining) -> None:
