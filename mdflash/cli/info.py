@@ -150,7 +150,6 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
 
 
 def _show_run(folder: Path, console: Console) -> None:
-
     from mdflash.config.load import load_run
     from mdflash.errors import InputError
     from mdflash.io.checkpoint import load_checkpoint

@@ -113,13 +113,15 @@ def refuse_cut(path: Path) -> None:
     Raises:
         StorageError: it is; or it cannot be read.
     """
-    with storage_errors(path), path.open("rb") as file:
-        head, size = file.read(_SUPERBLOCK.size), os.fstat(file.fileno()).st_size
-    if len(head) < _SUPERBLOCK.size or not head.startswith(_SIGNATURE):
-        return  # for the library to say
-    *_, flags, _, _, end, _, checksum = _SUPERBLOCK.unpack(head)
-    if lookup3(head[:-4]) == checksum and not flags and size < end:
-        raise StorageError(f"{path}: is {size} bytes long, but was {end} when it was closed; copy it again")
+    for _ in range(2):  # a writer that closes it at this moment may have changed one of the two
+        with storage_errors(path), path.open("rb") as file:
+            head, size = file.read(_SUPERBLOCK.size), os.fstat(file.fileno()).st_size
+        if len(head) < _SUPERBLOCK.size or not head.startswith(_SIGNATURE):
+            return  # for the library to say
+        *_, flags, _, _, end, _, checksum = _SUPERBLOCK.unpack(head)
+        if lookup3(head[:-4]) != checksum or flags or size >= end:
+            return
+    raise StorageError(f"{path}: is {size} bytes long, but was {end} when it was closed; copy it again")
 
 
 def trim(path: Path) -> None:
