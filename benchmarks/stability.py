@@ -19,6 +19,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from mdflash.io.events import read_events
+from mdflash.io.runfolder import load_manifest
+
 SYSTEMS = "ala2", "chignolin-ca", "chignolin-schnet", "teacher-1enh"
 """Each shipped network's; chignolin-schnet is that of teacher-chignolin."""
 STEPS, REPLICAS = 10_000_000, 64
@@ -26,18 +29,19 @@ SETTINGS = (
     "dynamics.temperature=300 K", "dynamics.timestep=4 fs", f"dynamics.steps={STEPS}", f"replicas.count={REPLICAS}",
     "output.trajectory.interval=100 ps", "output.log.interval=100 ps",
 )  # fmt: skip
+ORDINARY = "start", "resume", "stopped", "finished"
+"""Events of a run to which nothing has happened."""
 
 
 def found(folder: Path) -> dict[str, Any]:
     """What a run folder tells of its run."""
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = load_manifest(folder)
     kelvin: dict[int, list[float]] = defaultdict(list)
     with (folder / "log.csv").open() as file:
         for row in csv.DictReader(file):
             kelvin[int(row["replica"])].append(float(row["temperature_K"]))
     every = [t for values in kelvin.values() for t in values[1:]]
     means = [sum(values[1:]) / len(values[1:]) for values in kelvin.values() if values[1:]]
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     return {
         "forcefield": manifest["forcefields"][0]["name"],
         "sha256": manifest["forcefields"][0]["sha256"],
@@ -45,7 +49,7 @@ def found(folder: Path) -> dict[str, Any]:
         "steps": manifest["step"],
         "replicas": len(kelvin),
         "beads": manifest["systems"][0]["beads"],
-        "failures": [e for e in events if e["event"] not in ("start", "resume", "stopped", "end")],
+        "failures": [e for e in read_events(folder / "events.jsonl") if e["event"] not in ORDINARY],
         "temperature_K": round(sum(every) / len(every), 1) if every else None,
         "coldest_and_hottest_mean_of_a_replica_K": [round(min(means)), round(max(means))] if means else None,
         "hottest_K": round(max(every)) if every else None,

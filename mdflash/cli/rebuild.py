@@ -20,7 +20,6 @@ def rebuild(
     Frames of a run: mdflash export RUN --out beads.pdb --stride 1000
     """
     from mdflash.errors import InputError
-    from mdflash.io.files import storage_errors
     from mdflash.mapping.allatom import openmm_version
     from mdflash.mapping.peptide import write_pdb
     from mdflash.mapping.rebuild import rebuild as rebuild_frames
@@ -41,6 +40,5 @@ def rebuild(
             typer.echo(f"  {a} and {b} are {distance:.2f} Å apart")
         for residue in frame.wrong_hands:
             typer.echo(f"  {residue} has the hand of a D amino acid")
-    with storage_errors(out):
-        write_pdb(out, frames[0].topology, *(frame.positions for frame in frames))
+    write_pdb(out, frames[0].topology, *(frame.positions for frame in frames))
     typer.echo(f"wrote {out}: {len(frames)} frames of {len(frames[0].positions)} atoms, {clashes} clashes")

@@ -144,7 +144,7 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
         for name in COLUMNS:
             _check_column(f, file, name)
         shape = f["positions"].shape
-        if len(shape) != 3 or shape[2] != 3 or f["forces"].shape[1:] != shape[1:]:
+        if shape[2] != 3 or f["forces"].shape[1:] != shape[1:]:
             raise InputError(
                 f"/positions is {shape} and /forces {f['forces'].shape}; expected [frames, beads, 3] of both", file=file
             )
@@ -173,19 +173,23 @@ def _check_column(f: h5py.File, file: Path, name: str) -> None:
 
 def _complete(f: h5py.File, file: Path) -> int:
     """Frames that have a time; every other column was written before it."""
-    found, timed = complete_frames(f), int(np.isfinite(f["time"][:]).sum())
-    if found < timed:
-        short = next(name for name in COLUMNS if name in f and len(f[name]) == found)
-        raise InputError(f"dataset /{short} has {found} rows, but {timed} frames have a time", file=file)
-    return found
+    timed = _timed(f["time"][:])
+    for name in COLUMNS:
+        if name in f and len(f[name]) < timed:
+            raise InputError(f"dataset /{name} has {len(f[name])} rows, but {timed} frames have a time", file=file)
+    return timed
 
 
 def complete_frames(file: h5py.File) -> int:
     """Frames whose every column was written."""
     columns = [file[name] for name in COLUMNS if name in file]
-    shortest = min(int(column.shape[0]) for column in columns)
-    written = np.isfinite(file["time"][:shortest])
-    return shortest if written.all() else int(np.argmin(written))
+    return _timed(file["time"][: min(int(column.shape[0]) for column in columns)])
+
+
+def _timed(time: FloatArray) -> int:
+    """How many frames have a time before the first that has none."""
+    written = np.isfinite(time)
+    return len(time) if written.all() else int(np.argmin(written))
 
 
 @contextmanager

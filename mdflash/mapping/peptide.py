@@ -179,7 +179,11 @@ def _plain_platform() -> Any:
 
 
 def write_pdb(file: Path, topology: Any, *frames: FloatArray) -> None:
-    """Write an OpenMM Topology with frames of positions [atoms, 3] in Å; several frames become several models."""
+    """Write an OpenMM Topology with frames of positions [atoms, 3] in Å; several frames become several models.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
     from openmm import app, unit
 
     text = io.StringIO()

@@ -9,7 +9,7 @@ import torch
 
 from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
-from mdflash.training.forces import FlashForces, PlainForces, Topology
+from mdflash.training.forces import Batch, FlashForces, Forces, PlainForces, Topology
 from mdflash.training.learned_torsions import Torsions
 from tests.training.networks import loss_gradient, small_network, with_energies
 
@@ -60,6 +60,17 @@ def test_forces_and_gradients_agree(hyper: dict[str, object]) -> None:
         assert (p - q).norm() <= 5e-3 * p.norm() + 1e-9
 
 
+def _outcome(
+    forces: Forces, model: SchNet, coefficients: torch.Tensor, batches: list[Batch]
+) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """Squares, and the gradients of weights and of torsions' coefficients [K, degree, 2] (0 where there is none)."""
+    model.zero_grad()
+    coefficients.grad = None
+    squares = float(forces.backward(batches, sum(b.forces.numel() for b in batches)))
+    gradient = torch.zeros_like(coefficients) if coefficients.grad is None else coefficients.grad
+    return squares, loss_gradient(model), gradient.clone()
+
+
 def test_torsions_that_learn_agree() -> None:
     """Their coefficients, some of which two torsions share, have the same gradient both ways, that of the loss."""
     model, topologies, batches = small_network(13)
@@ -73,15 +84,10 @@ def test_torsions_that_learn_agree() -> None:
     ]
     plain, fast = PlainForces(model, topologies), _fast(model, topologies)
     components = sum(b.forces.numel() for b in batches)
-    found = []
-    for forces in (plain, fast):
-        model.zero_grad()
-        coefficients.grad = None
-        squares = float(forces.backward(batches, components))
-        assert coefficients.grad is not None
-        found.append((squares, loss_gradient(model), coefficients.grad.clone()))
+    found = [_outcome(forces, model, coefficients, batches) for forces in (plain, fast)]
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     for a, b in zip(found[0][1:], found[1][1:], strict=True):
+        assert a.norm() > 0
         assert (a - b).norm() < 1e-3 * a.norm()
     step = 1e-5
     values = []
@@ -108,12 +114,7 @@ def test_energies_add_to_the_loss(torsions: bool) -> None:
         topologies = [dataclasses.replace(t, torsions=own) for t in topologies]
     plain, fast = PlainForces(model, topologies), _fast(model, topologies)
     components = sum(b.forces.numel() for b in batches)
-    found = []
-    for forces in (plain, fast):
-        model.zero_grad()
-        coefficients.grad = None
-        squares = float(forces.backward(batches, components))
-        found.append((squares, loss_gradient(model), coefficients.grad))
+    found = [_outcome(forces, model, coefficients, batches) for forces in (plain, fast)]
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)  # of forces alone
     assert (found[0][1] - found[1][1]).norm() < 1e-3 * found[0][1].norm()
     if torsions:
@@ -136,7 +137,7 @@ def test_energies_add_to_the_loss(torsions: bool) -> None:
             total += 0.3 * 3 * n * float((off - off.mean()).square().sum())
         return total / components
 
-    checked = [(model.embedding, model.embedding.grad), (coefficients, coefficients.grad)][: 1 + torsions]
+    checked = [(model.embedding, model.embedding.grad), (coefficients, found[1][2])][: 1 + torsions]
     for parameter, gradient in checked:
         k, step, values = 1, 1e-5, []
         for sign in (1.0, -1.0):
