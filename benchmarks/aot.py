@@ -28,15 +28,15 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
+from mdflash.core.state import State
+from mdflash.engine.gpu import forces as device
+from mdflash.engine.gpu.loop import CudaPropagator
+from mdflash.forcefields.build import build_potential
 from mdflash.integrators.langevin import LangevinBAOAB
-from mdflash.potentials.build import build_potential
-from mdflash.potentials.geometric.backbone import Backbone
+from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.tables import tabulate
 from mdflash.potentials.schnet.triton.network import Precision, Tiles
-from mdflash.propagate import device
-from mdflash.propagate.cuda import CudaPropagator
-from mdflash.state import State
 from mdflash.training import triton as convolution
 from mdflash.training.convolution import Pairs
 from mdflash.training.forces import Batch, FlashForces, Topology

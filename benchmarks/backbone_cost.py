@@ -23,15 +23,15 @@ from cases import Case, homeodomain
 
 from mdflash import __version__
 from mdflash.bench.machine import cpu_name
-from mdflash.engine import Engine
-from mdflash.forcefield import ForceField
+from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.compiled import set_threads
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.build import build_potential
-from mdflash.potentials.geometric.backbone import Backbone
+from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import schnet_weights
-from mdflash.propagate.compiled import set_threads
-from mdflash.state import Layout, State
 
 RULES = {
     "plain": Backbone(rule="plain", branch_scale="one"),

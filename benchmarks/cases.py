@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from mdflash.config.write import commented_yaml
-from mdflash.forcefield import BeadType, ForceField, Network, Term, save_forcefield
+from mdflash.core.system import FloatArray, System, save_system
+from mdflash.forcefields.forcefield import BeadType, ForceField, Network, Term, save_forcefield
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
-from mdflash.system import FloatArray, System, save_system
 
 DENSITY = 0.025
 """Beads/Å^3 of `large`: five beads a residue, and a third more room than inside a protein."""

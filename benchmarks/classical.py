@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.forcefield import BeadType, ForceField, Term
-from mdflash.go import bond_angles, build_go, distances, torsions
-from mdflash.potentials.build import excluded_pairs
-from mdflash.system import FloatArray, IntArray, System
+from mdflash.core.system import FloatArray, IntArray, System
+from mdflash.forcefields.build import excluded_pairs
+from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.importers.go_model import bond_angles, build_go, distances, torsions
 from mdflash.units import NM_PER_ANGSTROM
 
 TIMESTEP = 0.004  # ps

@@ -7,13 +7,13 @@ import torch
 from depth_network import AllPairs, AllPairsPotential
 from torch import Tensor
 
-from mdflash.engine import Engine
-from mdflash.forcefield import ForceField
+from mdflash.core.state import Layout, State
+from mdflash.core.system import System
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.verlet import Verlet
 from mdflash.potentials.base import SumPotential
-from mdflash.potentials.build import build_potential
-from mdflash.state import Layout, State
-from mdflash.system import System
 from mdflash.units import BOLTZMANN
 
 STEP = 1e-4

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mdflash.core.state import Layout
+from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.geometric.backbone import Backbone
 from mdflash.potentials.schnet.network import Block, Hyperparameters, SchNet, envelope
-from mdflash.state import Layout
 from mdflash.training.forces import Batch
 
 CHUNK = 32

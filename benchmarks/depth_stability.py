@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.compiled import set_threads
+from mdflash.engine.engine import Engine
 from mdflash.errors import UnstableError
-from mdflash.forcefield import load_forcefield
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.build import build_potential
-from mdflash.propagate.compiled import set_threads
-from mdflash.state import Layout, State
 
 TIMESTEPS = {"ala2": 0.002, "teacher": 0.010}
 """ps, by the data's name."""

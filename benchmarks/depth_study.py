@@ -33,13 +33,13 @@ from depth_metrics import conservation, curvature, features, force_rmse
 from depth_network import AllPairs, hyperparameters
 
 from mdflash import __version__
-from mdflash.distributed import Ranks
+from mdflash.engine.blocks.compiled import set_threads
+from mdflash.engine.distributed import Ranks
 from mdflash.errors import UnstableError
-from mdflash.forcefield import Network, save_forcefield
-from mdflash.potentials.geometric.backbone import Backbone
+from mdflash.forcefields.forcefield import Network, save_forcefield
+from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import schnet_weights
-from mdflash.propagate.compiled import set_threads
 from mdflash.training.recipe import Data, Optimization, Priors, Recipe
 from mdflash.training.run import PreparedTraining, prepare_training
 from mdflash.training.trainer import FrameSet, Trainer

@@ -31,9 +31,9 @@ from cases import chignolin, homeodomain
 
 from mdflash.bench.machine import measure_machine
 from mdflash.config.load import load_run
-from mdflash.engine import Engine
-from mdflash.prepare import prepare
-from mdflash.propagate.compiled import set_threads
+from mdflash.engine.blocks.compiled import set_threads
+from mdflash.engine.engine import Engine
+from mdflash.runs.prepare import prepare
 
 HERE = Path(__file__).parent
 REPLICAS, EVERY = 64, 500

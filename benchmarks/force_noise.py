@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from mdflash import __version__
-from mdflash.data.recipe import load_recipe
-from mdflash.data.setup import prepare_molecule
 from mdflash.mapping.allatom import create_context, frame
+from mdflash.sampling.recipe import load_recipe
+from mdflash.sampling.setup import prepare_molecule
 
 EVERY, SETTLING = 0.02, 20.0  # ps
 LAGS = (1, 2, 3, 4, 5, 10, 15, 25, 50, 100, 500)

@@ -24,13 +24,13 @@ import numpy.typing as npt
 import torch
 
 from mdflash import __version__
-from mdflash.config.shipped import shipped_folder
-from mdflash.engine import Engine
-from mdflash.forcefield import ForceField, load_forcefield
-from mdflash.go import distances
+from mdflash.core.state import Layout, State
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.shipped import shipped_folder
+from mdflash.importers.go_model import distances
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.build import build_potential
-from mdflash.state import Layout, State
 from mdflash.units import BOLTZMANN
 
 TIMESTEP, FRICTION, EVERY = 0.010, 1.0, 100  # ps, 1/ps, steps between frames

@@ -29,7 +29,7 @@ class Case:
 
     def times(self, replicas: int) -> Case:
         """Replicas of a case of one; potentials know nothing of their number."""
-        from mdflash.state import Layout
+        from mdflash.core.state import Layout
 
         return replace(self, layout=Layout(self.layout.systems, (replicas,)), x=np.tile(self.x, (replicas, 1)))
 
@@ -78,9 +78,9 @@ class Systems:
         """One replica of a case, the real model where it is at hand."""
         from gpu_systems import synthetic
 
-        from mdflash.potentials.build import build_potential
+        from mdflash.core.state import Layout
+        from mdflash.forcefields.build import build_potential
         from mdflash.potentials.schnet.potential import SchNetPotential
-        from mdflash.state import Layout
 
         if not self.real() and not name.isdigit():
             if name == "chignolin":
@@ -97,12 +97,12 @@ class Systems:
 
     def relaxed(self, case: Any, layout: Any, terms: Sequence[Any]) -> np.ndarray:
         """Start positions on which no prior pulls hard: the extended chain is drawn, not sampled."""
-        from mdflash.engine import Engine
-        from mdflash.gpu import find_gpu
+        from mdflash.core.gpu import find_gpu
+        from mdflash.core.state import State
+        from mdflash.engine.engine import Engine
         from mdflash.integrators.langevin import LangevinMiddle
         from mdflash.potentials.base import SumPotential
         from mdflash.potentials.schnet.potential import SchNetPotential
-        from mdflash.state import State
 
         priors = SumPotential([t for t in terms if not isinstance(t, SchNetPotential)])
         scheme, state = LangevinMiddle(TIMESTEP, 1.0), State.at(layout, case.start, 300.0)
@@ -114,8 +114,8 @@ class Systems:
     @functools.cache  # noqa: B019 (one of it a process)
     def tables_of(self, network: Any) -> dict[int, Any]:
         """As a run makes them."""
-        from mdflash.potentials.schnet.flash import TABLE_ERROR
         from mdflash.potentials.schnet.tables import filter_tables, tabulate
+        from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 
         tables = tabulate(network, 64) if self.interpret else filter_tables(network, TABLE_ERROR["fp32"])
         return {id(network): tables}
@@ -124,10 +124,10 @@ class Systems:
         self, case: Case, precision: str, exact: bool = False, graphs: bool = True, tiles: Any = None
     ) -> Any:
         """(CudaPropagator, State), evaluated."""
+        from mdflash.core.state import State
+        from mdflash.engine.gpu.loop import CudaPropagator
         from mdflash.integrators.langevin import LangevinMiddle
         from mdflash.potentials.schnet.triton.network import TILES
-        from mdflash.propagate.cuda import CudaPropagator
-        from mdflash.state import State
 
         carrier = CudaPropagator(
             case.layout, case.terms, LangevinMiddle(TIMESTEP, 1.0), 2026, SKIN, False, case.box,
@@ -146,7 +146,7 @@ class Systems:
         import cases
         from gpu_systems import chain, compact_walk, priors_for
 
-        from mdflash.forcefield import Network
+        from mdflash.forcefields.forcefield import Network
         from mdflash.potentials.schnet.network import SchNet
         from mdflash.potentials.schnet.potential import schnet_weights
 

@@ -44,11 +44,17 @@ def machine() -> None:
             versions[name] = "missing"
     NOTES.set(versions=versions, cores=os.cpu_count(), real_models=SYSTEMS.real(), device=platform.processor() or "CPU")
     print(f"  {versions}", flush=True)
-    for module in ("triton", "mdflash.run", "mdflash.propagate.on_gpu", "mdflash.cli.app", "tests.gpu.batches"):
+    for module in (
+        "triton",
+        "mdflash.runs.execute",
+        "mdflash.engine.gpu.choose",
+        "mdflash.cli.app",
+        "tests.gpu.batches",
+    ):
         NOTES.attempt(f"import {module}", functools.partial(_import, module))
     if DEVICE == "cpu":
         return
-    from mdflash.gpu import why_no_gpu
+    from mdflash.core.gpu import why_no_gpu
 
     reason = why_no_gpu()
     if reason is not None:
@@ -180,7 +186,7 @@ def prior_errors(case: Case) -> None:
 def error_row(
     name: str, case: Case, terms: Sequence[Any], precision: str, exact: bool, positions: Any, expected: Any, bar: float
 ) -> None:
-    from mdflash.propagate.device import DeviceForces, DevicePotential
+    from mdflash.engine.gpu.forces import DeviceForces, DevicePotential
 
     tables = None if exact else SYSTEMS.tables_of(case.network)
     forces = DeviceForces(case.layout, terms, tables, precision, SKIN, None, DEVICE)  # type: ignore[arg-type]

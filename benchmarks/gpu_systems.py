@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mdflash.forcefield import BeadType, ForceField, Term
+from mdflash.core.state import Layout
+from mdflash.core.system import FloatArray, System
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import BeadType, ForceField, Term
 from mdflash.potentials.base import Potential
-from mdflash.potentials.build import build_potential
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.state import Layout
-from mdflash.system import FloatArray, System
 
 PUBLISHED = Hyperparameters(cutoff=15.0, types=25)
 """The published CGSchNet size: 128 features and filters, 4 blocks, 64 basis functions."""

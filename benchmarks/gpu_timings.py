@@ -149,7 +149,7 @@ def joined(case: Case, options: dict[str, Any]) -> Case:
     """The case with another network: random weights, the blocks joined by that rule."""
     from gpu_systems import random_network
 
-    from mdflash.potentials.geometric.backbone import Backbone
+    from mdflash.potentials.backbones.backbone import Backbone
     from mdflash.potentials.schnet.potential import SchNetPotential
 
     network = random_network(replace(case.network.hyper, backbone=Backbone(**options)))
@@ -198,8 +198,8 @@ def large_steps(n: str) -> None:
 
 def lists(n: str) -> None:
     """Milliseconds of building all rows of the Verlet list by all pairs and by boxes, and whether they are the same."""
-    from mdflash.propagate import device
-    from mdflash.propagate.device import DeviceForces
+    from mdflash.engine.gpu import forces as device
+    from mdflash.engine.gpu.forces import DeviceForces
 
     case, found, times = SYSTEMS.one(n), [], {}
     terms = [t for t in case.terms if not OPTIONS.interpret or not hasattr(t, "networks")]

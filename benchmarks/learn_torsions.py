@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from mdflash import __version__
-from mdflash.propagate.compiled import set_threads
+from mdflash.engine.blocks.compiled import set_threads
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import prepare_training, train
 

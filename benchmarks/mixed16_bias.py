@@ -20,10 +20,10 @@ from cases import Case, chignolin, homeodomain
 from numpy.typing import NDArray
 
 from mdflash.bench.machine import cpu_name
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.build import build_potential
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.build import build_potential
-from mdflash.state import Layout, State
 from mdflash.units import kT
 
 KELVIN, SETTLE, EVERY = 300.0, 500, 50

@@ -28,14 +28,14 @@ from cases import chignolin, homeodomain
 
 from mdflash import __version__
 from mdflash.bench.machine import measure_machine
-from mdflash.engine import Engine
-from mdflash.forcefield import ForceField, load_forcefield
+from mdflash.core.state import Layout, State
+from mdflash.core.system import FloatArray, System
+from mdflash.engine.blocks.compiled import set_threads
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.openmm import create_system
-from mdflash.potentials.build import build_potential
-from mdflash.propagate.compiled import set_threads
-from mdflash.state import Layout, State
-from mdflash.system import FloatArray, System
 
 TIMESTEP, FRICTION, TEMPERATURE = 0.004, 1.0, 300.0
 BLOCKS = 8

@@ -30,13 +30,13 @@ from cases import Case, chignolin, homeodomain
 from mdflash.bench.machine import measure_machine
 from mdflash.bench.speed import measure_speed, with_replicas
 from mdflash.config.load import load_run
-from mdflash.engine import Engine
+from mdflash.core.state import State
+from mdflash.engine.blocks.compiled import set_threads
+from mdflash.engine.engine import Engine
 from mdflash.errors import UnstableError
-from mdflash.integrators.period import shortest_period
+from mdflash.integrators.timestep_check import shortest_period
 from mdflash.potentials.base import SumPotential
-from mdflash.prepare import prepare
-from mdflash.propagate.compiled import set_threads
-from mdflash.state import State
+from mdflash.runs.prepare import prepare
 from mdflash.units import BOLTZMANN
 
 HERE = Path(__file__).parent

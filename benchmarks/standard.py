@@ -42,14 +42,14 @@ from mdflash.bench.report import measure_roofline
 from mdflash.bench.speed import Speed, measure_speed, with_replicas
 from mdflash.bench.terms import measure_terms
 from mdflash.config.load import load_run
-from mdflash.engine import Engine
+from mdflash.engine.blocks.compiled import CompiledPropagator, set_threads
+from mdflash.engine.engine import Engine
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Potential
 from mdflash.potentials.precision import Recentred
-from mdflash.potentials.schnet.flash import FlashSchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.prepare import Prepared, prepare
-from mdflash.propagate.compiled import CompiledPropagator, set_threads
+from mdflash.potentials.schnet.tabulated import FlashSchNet
+from mdflash.runs.prepare import Prepared, prepare
 
 HERE = Path(__file__).parent
 MEMORY_REPLICAS, MEMORY_STEPS = 64, 20

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from mdflash import __version__
-from mdflash.distributed import Ranks
+from mdflash.core.system import System
+from mdflash.engine.blocks.compiled import set_threads
+from mdflash.engine.distributed import Ranks
 from mdflash.potentials.priors.geometry import dihedral
-from mdflash.propagate.compiled import set_threads
-from mdflash.system import System
 from mdflash.training.recipe import Recipe, load_recipe
 from mdflash.training.run import PreparedTraining, make_trainer, prepare_training
 from mdflash.training.torsions import Torsion, TorsionWeight

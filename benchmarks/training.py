@@ -25,8 +25,8 @@ from typing import Any
 import torch
 
 from mdflash import __version__
+from mdflash.engine.blocks.compiled import set_threads
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
-from mdflash.propagate.compiled import set_threads
 from mdflash.training import convolution as compiled
 from mdflash.training.convolution import Pairs
 from mdflash.training.forces import Batch, FlashForces, Forces, PlainForces, Topology

@@ -8,18 +8,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mdflash.core.moved import keep_old_names
+
 if TYPE_CHECKING:
     from mdflash.analysis.open_run import open_run as open_run
     from mdflash.analysis.tables import term_table as term_table
     from mdflash.config.load import load_run as load_run
-    from mdflash.engine import Engine as Engine
+    from mdflash.core.state import Layout as Layout
+    from mdflash.core.state import State as State
+    from mdflash.core.system import System as System
+    from mdflash.core.system import load_system as load_system
+    from mdflash.core.system import save_system as save_system
+    from mdflash.engine.engine import Engine as Engine
+    from mdflash.engine.evaluator import Evaluator as Evaluator
+    from mdflash.engine.exchange.replica_exchange import ReplicaExchange as ReplicaExchange
+    from mdflash.engine.guards import Guard as Guard
     from mdflash.errors import MdflashError as MdflashError
-    from mdflash.evaluator import Evaluator as Evaluator
-    from mdflash.exchange.replica_exchange import ReplicaExchange as ReplicaExchange
-    from mdflash.forcefield import ForceField as ForceField
-    from mdflash.forcefield import load_forcefield as load_forcefield
-    from mdflash.forcefield import save_forcefield as save_forcefield
-    from mdflash.guards import Guard as Guard
+    from mdflash.forcefields.build import build_potential as build_potential
+    from mdflash.forcefields.forcefield import ForceField as ForceField
+    from mdflash.forcefields.forcefield import load_forcefield as load_forcefield
+    from mdflash.forcefields.forcefield import save_forcefield as save_forcefield
     from mdflash.integrators.brownian import Brownian as Brownian
     from mdflash.integrators.langevin import LangevinBAOAB as LangevinBAOAB
     from mdflash.integrators.langevin import LangevinMiddle as LangevinMiddle
@@ -30,29 +38,25 @@ if TYPE_CHECKING:
     from mdflash.potentials.base import SumPotential as SumPotential
     from mdflash.potentials.bias.bias import Bias as Bias
     from mdflash.potentials.bias.function import FunctionBias as FunctionBias
-    from mdflash.potentials.build import build_potential as build_potential
     from mdflash.reporters import StateDataReporter as StateDataReporter
     from mdflash.reporters import TrajectoryReporter as TrajectoryReporter
     from mdflash.simulation import Simulation as Simulation
-    from mdflash.state import Layout as Layout
-    from mdflash.state import State as State
-    from mdflash.system import System as System
-    from mdflash.system import load_system as load_system
-    from mdflash.system import save_system as save_system
 
 __version__ = "0.1.0"
+
+keep_old_names()
 
 _HOME = {
     "open_run": "mdflash.analysis.open_run",
     "term_table": "mdflash.analysis.tables",
     "load_run": "mdflash.config.load",
     "MdflashError": "mdflash.errors",
-    "Guard": "mdflash.guards",
-    "Evaluator": "mdflash.evaluator",
-    "ReplicaExchange": "mdflash.exchange.replica_exchange",
-    "ForceField": "mdflash.forcefield",
-    "load_forcefield": "mdflash.forcefield",
-    "save_forcefield": "mdflash.forcefield",
+    "Guard": "mdflash.engine.guards",
+    "Evaluator": "mdflash.engine.evaluator",
+    "ReplicaExchange": "mdflash.engine.exchange.replica_exchange",
+    "ForceField": "mdflash.forcefields.forcefield",
+    "load_forcefield": "mdflash.forcefields.forcefield",
+    "save_forcefield": "mdflash.forcefields.forcefield",
     "Brownian": "mdflash.integrators.brownian",
     "LangevinBAOAB": "mdflash.integrators.langevin",
     "LangevinMiddle": "mdflash.integrators.langevin",
@@ -63,16 +67,16 @@ _HOME = {
     "SumPotential": "mdflash.potentials.base",
     "Bias": "mdflash.potentials.bias.bias",
     "FunctionBias": "mdflash.potentials.bias.function",
-    "build_potential": "mdflash.potentials.build",
-    "Engine": "mdflash.engine",
+    "build_potential": "mdflash.forcefields.build",
+    "Engine": "mdflash.engine.engine",
     "StateDataReporter": "mdflash.reporters",
     "TrajectoryReporter": "mdflash.reporters",
     "Simulation": "mdflash.simulation",
-    "Layout": "mdflash.state",
-    "State": "mdflash.state",
-    "System": "mdflash.system",
-    "load_system": "mdflash.system",
-    "save_system": "mdflash.system",
+    "Layout": "mdflash.core.state",
+    "State": "mdflash.core.state",
+    "System": "mdflash.core.system",
+    "load_system": "mdflash.core.system",
+    "save_system": "mdflash.core.system",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.engine import Precision
+from mdflash.core.optional import require
+from mdflash.core.system import FloatArray, System
+from mdflash.engine.engine import Precision
+from mdflash.engine.evaluator import Device, Evaluator
 from mdflash.errors import InputError
-from mdflash.evaluator import Device, Evaluator
-from mdflash.extras import require
-from mdflash.forcefield import ForceField, load_forcefield
-from mdflash.system import FloatArray, System
+from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.units import DIMENSIONS
 
 require("ase", "ase", "the ASE calculator")

@@ -14,9 +14,9 @@ import weakref
 from pathlib import Path
 from typing import Final, TextIO
 
-from mdflash.engine import Engine
+from mdflash.core.files import storage_errors
+from mdflash.engine.engine import Engine
 from mdflash.errors import InputError
-from mdflash.io.files import storage_errors
 from mdflash.io.topology import write_pdb
 from mdflash.io.writer import Format, FrameWriter, Target, writer_class
 from mdflash.units import KCAL_PER_KJ

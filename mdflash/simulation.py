@@ -14,19 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mdflash.arguments import argument_error, as_argument, as_length, as_text, describe_run, steps_in
 from mdflash.config import rules
-from mdflash.config.quantity import plain_word, show_quantity
-from mdflash.engine import Engine
+from mdflash.config.from_call import argument_error, as_argument, as_length, as_text, describe_run, steps_in
+from mdflash.core.quantity import plain_word, show_quantity
+from mdflash.core.system import FloatArray, System
+from mdflash.engine.blocks.compiled import set_threads
+from mdflash.engine.engine import Engine
+from mdflash.engine.minimize import Minimized
 from mdflash.errors import InputError
-from mdflash.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.io.frames import load_frames
 from mdflash.mapping.read import FORMATS
-from mdflash.minimize import Minimized
 from mdflash.potentials.base import Potential, SumPotential
-from mdflash.prepare import assemble, read_molecule
-from mdflash.propagate.compiled import set_threads
-from mdflash.system import FloatArray, System
+from mdflash.runs.prepare import assemble, read_molecule
 from mdflash.units import parse
 
 

@@ -3,7 +3,7 @@
 Any potential, ours or yours, can be run through it:
 
     import torch
-    from mdflash.state import Layout
+    from mdflash.core.state import Layout
     from mdflash.testing import check_potential
 
     def test_my_potential():
@@ -40,9 +40,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces, Potential
-from mdflash.state import Layout
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdflash.engine import Precision
+from mdflash.core.optional import require
+from mdflash.core.system import FloatArray, System
+from mdflash.engine.engine import Precision
+from mdflash.engine.evaluator import Box, Device, Evaluator
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.evaluator import Box, Device, Evaluator
-from mdflash.extras import require
-from mdflash.forcefield import ForceField, load_forcefield
-from mdflash.system import FloatArray, System
+from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.units import DIMENSIONS
 
 require("torch_sim", "torchsim", "the TorchSim model")

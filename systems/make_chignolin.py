@@ -24,8 +24,8 @@ from openmm import app, unit
 from PeptideBuilder import Geometry
 
 from mdflash.analysis.validate_coordinates import rmsd
-from mdflash.forcefield import save_forcefield
-from mdflash.go import GoParameters, go_from_structure
+from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.importers.go_model import GoParameters, go_from_structure
 from mdflash.mapping.allatom import create_system
 
 HERE = Path(__file__).resolve().parent

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mdflash.engine import Engine
-from mdflash.forcefield import BeadType, ForceField, Term
-from mdflash.go import GoParameters, build_go
+from mdflash.core.state import Layout, State
+from mdflash.core.system import System
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.importers.go_model import GoParameters, build_go
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
-from mdflash.potentials.build import build_potential
-from mdflash.state import Layout, State
-from mdflash.system import System
 
 
 def beads(name: str, n: int, bonds: bool = True, masses: Sequence[float] | float = 100.0, types: str = "A") -> System:

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mdflash.forcefield import Network, save_forcefield
+from mdflash.forcefields.forcefield import Network, save_forcefield
 from tests.helpers import go_helix
 from tests.potentials.random_schnet import random_schnet
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mdflash.core.state import Layout
 from mdflash.errors import InputError, UnstableError
-from mdflash.forcefield import load_forcefield
-from mdflash.state import Layout
+from mdflash.forcefields.forcefield import load_forcefield
 from tests.helpers import beads, simulate, toy, volume_term
 
 pytest.importorskip("ase", reason="these tests need ASE (pip install 'mdflash[ase]')")

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.precision import Recentred
 from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
-from mdflash.potentials.schnet.flash import FlashSchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.state import Layout
+from mdflash.potentials.schnet.tabulated import FlashSchNet
 from mdflash.testing import BUDGETS, check_potential
 from tests.potentials.random_schnet import random_batch, random_schnet
 from tests.potentials.test_compiled import batch, compiled

@@ -10,7 +10,7 @@ import pytest
 
 from mdflash.config.load import load_run, locate
 from mdflash.io.read import read_frames
-from mdflash.run import execute
+from mdflash.runs.execute import execute
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

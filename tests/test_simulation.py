@@ -14,7 +14,7 @@ from mdflash import Simulation, units
 from mdflash.config.load import load_run
 from mdflash.config.schema import Dynamics, Model, Neighbors, Replicas
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.run import execute
+from mdflash.runs.execute import execute
 
 from .helpers import Rest, go_helix
 
@@ -222,7 +222,7 @@ def test_structure_files(tmp_path: Path, suffix: str) -> None:
         f"mdflash: 1\nsystem: {{structure: {path.name}}}\nmodel: {{forcefield: go-chignolin}}\n"
         "dynamics: {temperature: 300 K, length: 10 ps, seed: 1}\n"
     )
-    from mdflash.prepare import prepare
+    from mdflash.runs.prepare import prepare
 
     np.testing.assert_array_equal(prepare(load_run(source)).start.numpy(), sim.replicas[0].positions)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash.core.state import Layout
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefield import BeadType, ForceField
-from mdflash.state import Layout
+from mdflash.forcefields.forcefield import BeadType, ForceField
 from tests.helpers import beads, simulate, volume_term
 
 if sys.version_info < (3, 11):

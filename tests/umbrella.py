@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mdflash.engine import Engine
-from mdflash.forcefield import ForceField
+from mdflash.core.state import Layout
+from mdflash.core.system import System
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.variables import Variable
-from mdflash.state import Layout
-from mdflash.system import System
 from mdflash.units import kT
 from tests.helpers import bead_term, beads, simulate, toy
 

@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
 from mdflash import System, save_forcefield
-from mdflash.go import GoParameters, build_go
+from mdflash.importers.go_model import GoParameters, build_go
 
 HELIX, LOOP, APART = 16, 3, 9.0  # residues, residues, Å between the axes
 RISE, RADIUS, TURN, BOND = 1.5, 2.3, np.radians(100.0), 3.8  # of an alpha helix, Å and rad per residue

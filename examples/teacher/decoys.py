@@ -17,9 +17,9 @@ import numpy as np
 from teacher import FRICTION, LARGEST, TIMESTEP, engine, starts
 
 from mdflash import Engine, ForceField, Simulation, load_forcefield
-from mdflash.data.dataset import create_dataset
-from mdflash.data.trajectory import TrajectoryWriter
 from mdflash.errors import UnstableError
+from mdflash.sampling.dataset import create_dataset
+from mdflash.sampling.trajectory import TrajectoryWriter
 
 REPLICAS, SETTLING = 64, 8_000  # steps
 COLDEST, HOTTEST, WINDOWS_AT = 300.0, 420.0, 345.0  # K

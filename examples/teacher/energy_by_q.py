@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 
 from mdflash import Engine, ForceField, LangevinMiddle, Layout, State, build_potential, load_forcefield
 from mdflash.analysis.validate_coordinates import coordinates
-from mdflash.data.dataset import load_dataset
+from mdflash.sampling.dataset import load_dataset
 from mdflash.units import kT
 
 BINS, CHUNK = 10, 256

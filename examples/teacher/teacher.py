@@ -15,8 +15,8 @@ import numpy as np
 
 from mdflash import Engine, ForceField, LangevinMiddle, Layout, State, build_potential, load_forcefield
 from mdflash.analysis.validate_coordinates import fraction_of_contacts
-from mdflash.data.dataset import create_dataset
-from mdflash.data.trajectory import TrajectoryWriter
+from mdflash.sampling.dataset import create_dataset
+from mdflash.sampling.trajectory import TrajectoryWriter
 from mdflash.units import kT
 
 TIMESTEP, FRICTION = 0.010, 1.0  # ps, 1/ps

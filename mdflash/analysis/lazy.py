@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.system import FloatArray
 from mdflash.io.read import iter_frames, read_times
-from mdflash.system import FloatArray
 
 if TYPE_CHECKING:
     import xarray

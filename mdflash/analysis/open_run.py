@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mdflash.analysis.lazy import LazyPositions, lazy_variable
-from mdflash.config.yamlfile import load_yaml
+from mdflash.core.files import storage_errors
+from mdflash.core.optional import require
+from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
-from mdflash.extras import require
 from mdflash.io.events import read_events
 from mdflash.io.export import Source, find_replica, trajectories
-from mdflash.io.files import storage_errors
 from mdflash.io.read import read_frames, read_times
 from mdflash.io.runfolder import load_manifest, topology_path
 from mdflash.units import NM_PER_ANGSTROM

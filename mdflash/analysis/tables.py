@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mdflash.core.optional import require
 from mdflash.errors import InputError
-from mdflash.extras import require
-from mdflash.forcefield import ForceField
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.potentials.priors.forms import FORMS
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import numpy as np
 from mdflash.analysis.validate_compare import Axis, Comparison, compare
 from mdflash.analysis.validate_coordinates import Coordinate, Tica, coordinates
 from mdflash.analysis.validate_simulate import SimulationPlan, simulate
-from mdflash.data.dataset import Dataset, Molecule
+from mdflash.core.state import Layout
+from mdflash.core.system import FloatArray
 from mdflash.errors import ForceFieldError, InputError, UnstableError
-from mdflash.forcefield import ForceField
-from mdflash.integrators.period import coarse_step
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import ForceField
+from mdflash.integrators.timestep_check import coarse_step
 from mdflash.mapping.interactions import with_interactions
-from mdflash.potentials.build import build_potential
-from mdflash.state import Layout
-from mdflash.system import FloatArray
+from mdflash.sampling.dataset import Dataset, Molecule
 from mdflash.units import kT
 
 BINS, BINS_2D = 60, 36

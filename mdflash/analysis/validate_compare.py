@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.system import FloatArray
+from mdflash.core.system import FloatArray
 
 POPULATED = 4.0
 """kcal/mol above the minimum."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mdflash.go import bond_angles, distances, torsions
+from mdflash.core.system import FloatArray, IntArray, System
+from mdflash.importers.go_model import bond_angles, distances, torsions
 from mdflash.mapping.interactions import from_bonds
-from mdflash.system import FloatArray, IntArray, System
 
 CONTACT, NATIVE = 8.0, 1.2
 """Å between CA beads of a native contact; in a frame it is kept where nearer than this times its native length."""

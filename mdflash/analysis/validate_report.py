@@ -13,8 +13,8 @@ import numpy as np
 
 from mdflash.analysis.validate import Finding, Validation
 from mdflash.analysis.validate_compare import POPULATED, Comparison
-from mdflash.extras import require
-from mdflash.io.files import atomic_write, atomic_write_json, storage_errors
+from mdflash.core.files import atomic_write, atomic_write_json, storage_errors
+from mdflash.core.optional import require
 from mdflash.units import kT
 
 TOP = POPULATED + 1.0

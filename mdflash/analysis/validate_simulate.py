@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mdflash.engine import Engine
-from mdflash.exchange.replica_exchange import ReplicaExchange
-from mdflash.forcefield import ForceField
-from mdflash.guards import Guard
+from mdflash.core.state import Layout, State
+from mdflash.core.system import FloatArray, System
+from mdflash.engine.engine import Engine
+from mdflash.engine.exchange.replica_exchange import ReplicaExchange
+from mdflash.engine.guards import Guard
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.build import build_potential
 from mdflash.reporters import Periodic
-from mdflash.state import Layout, State
-from mdflash.system import FloatArray, System
 
 
 @dataclass(frozen=True)

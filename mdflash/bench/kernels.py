@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from mdflash.compiled.jit import njit, prange
+from mdflash.compiled.panels import activate, multiply
+from mdflash.compiled.simd import fma, lanes, load, store
+from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.integrators.cpu import after_force, before_force
-from mdflash.kernels import njit, prange
 from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together
 from mdflash.potentials.priors.cpu import Listed
 from mdflash.potentials.schnet.arrays import make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
-from mdflash.potentials.schnet.dense import activate, multiply
-from mdflash.potentials.schnet.simd import fma, lanes, load, store
-from mdflash.propagate.replica import prior_forces
 
 
 @njit(cache=True, parallel=True)

@@ -66,10 +66,10 @@ def measure_memory(file: Path, overrides: list[str], steps: int) -> Memory:
 
 
 def _child(file: str, steps: int, overrides: list[str]) -> None:
-    import mdflash.run  # noqa: F401  (everything that a run imports)
+    import mdflash.runs.execute  # noqa: F401  (everything that a run imports)
     from mdflash.config.load import load_run
-    from mdflash.gpu import gpu_bytes
-    from mdflash.prepare import prepare
+    from mdflash.core.gpu import gpu_bytes
+    from mdflash.runs.prepare import prepare
 
     imports = peak_bytes()
     simulation = prepare(load_run(file, overrides).with_seed()).simulation()

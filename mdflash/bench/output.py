@@ -7,10 +7,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from mdflash.engine import Engine
+from mdflash.engine.engine import Engine
 from mdflash.io.runfolder import RunFolder
-from mdflash.outputs import Outputs
-from mdflash.prepare import Prepared
+from mdflash.runs.prepare import Prepared
+from mdflash.runs.writers import Outputs
 
 _REPORTS = 20
 

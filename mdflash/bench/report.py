@@ -19,9 +19,9 @@ from mdflash.bench.speed import Speed, batch_sizes, break_even, measure_speed, s
 from mdflash.bench.terms import Terms, measure_terms
 from mdflash.bench.work import Neighborhood, Work, neighborhood, schnet_work, shape_of
 from mdflash.config.load import load_run
-from mdflash.engine import Engine
-from mdflash.prepare import prepare
-from mdflash.propagate.compiled import CompiledPropagator
+from mdflash.engine.blocks.compiled import CompiledPropagator
+from mdflash.engine.engine import Engine
+from mdflash.runs.prepare import prepare
 
 MEMORY_STEPS = 20
 

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 import torch
 
-from mdflash.engine import Engine
-from mdflash.potentials.build import build_potential
-from mdflash.prepare import Prepared
-from mdflash.state import Layout, State
+from mdflash.core.state import Layout, State
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.build import build_potential
+from mdflash.runs.prepare import Prepared
 
 BLOCKS: Final = 3
 WORTHWHILE: Final = 1.1

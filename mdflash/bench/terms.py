@@ -25,15 +25,15 @@ from mdflash.bench.kernels import (
     priors,
 )
 from mdflash.bench.work import dense_layers, shape_of
-from mdflash.engine import Engine
+from mdflash.compiled.panels import TILE
+from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.compiled import CompiledPropagator, batch
+from mdflash.engine.engine import Engine
 from mdflash.integrators.cpu import scheme
 from mdflash.neighbors.cpu import moved_too_far
 from mdflash.potentials.schnet.arrays import Networks
 from mdflash.potentials.schnet.cpu import ROWS, TEAM_ROWS
-from mdflash.potentials.schnet.dense import TILE
-from mdflash.potentials.schnet.flash import together
-from mdflash.propagate.compiled import CompiledPropagator, batch
-from mdflash.state import Layout, State
+from mdflash.potentials.schnet.tabulated import together
 from mdflash.units import BOLTZMANN
 
 TERMS: Final = ("neighbours", "messages", "dense layers", "priors", "integrator")

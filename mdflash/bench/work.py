@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mdflash.compiled.panels import PANEL_BYTES, TILE
+from mdflash.core.state import Layout
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Pairs
 from mdflash.potentials.schnet.arrays import Layer, Networks, Shape
-from mdflash.potentials.schnet.dense import PANEL_BYTES, TILE
-from mdflash.state import Layout
 
 _CHUNK = 1 << 20
 """Pairs whose distances are held at a time."""

@@ -30,7 +30,7 @@ from mdflash.cli.sample import sample
 from mdflash.cli.schema import schema
 from mdflash.cli.train import fit, train
 from mdflash.cli.validate import validate
-from mdflash.distributed import find_job
+from mdflash.engine.distributed import find_job
 from mdflash.errors import MdflashError
 
 app = typer.Typer(

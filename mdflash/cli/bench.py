@@ -28,7 +28,7 @@ def bench(
     from mdflash.bench.report import bench as measure
     from mdflash.bench.report import rows
     from mdflash.config.load import locate
-    from mdflash.io.files import atomic_write_json
+    from mdflash.core.files import atomic_write_json
 
     console = Console()
     with console.status("starting") as status:

@@ -21,8 +21,8 @@ def build(
     """Build a peptide with all its atoms from its sequence, and relax it (ff14SB, implicit solvent)."""
     import numpy as np
 
+    from mdflash.core.files import storage_errors
     from mdflash.errors import InputError
-    from mdflash.io.files import storage_errors
     from mdflash.mapping.allatom import create_system, openmm_version, relax
     from mdflash.mapping.peptide import build_peptide, parse_conformations, parse_sequence, write_pdb
 

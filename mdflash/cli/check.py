@@ -44,12 +44,12 @@ def check(
     from rich.console import Console
     from rich.table import Table
 
-    from mdflash.cli.follow import show_plan
-    from mdflash.gpu import gpu_bytes
-    from mdflash.io.files import free_bytes, size_text
-    from mdflash.outputs import bytes_to_come
-    from mdflash.prepare import prepare
-    from mdflash.run import Plan
+    from mdflash.cli.terminal import show_plan
+    from mdflash.core.files import free_bytes, size_text
+    from mdflash.core.gpu import gpu_bytes
+    from mdflash.runs.execute import Plan
+    from mdflash.runs.prepare import prepare
+    from mdflash.runs.writers import bytes_to_come
 
     prepared = prepare(config)
     simulation = prepared.simulation()
@@ -90,7 +90,7 @@ def check(
 
 def _suggest(config: RunConfig, low: str | None, high: str | None, acceptance: float, steps: int) -> None:
     """Run the pilot and print a ladder to paste."""
-    from mdflash.cli.arguments import quantity
+    from mdflash.cli.options import quantity
     from mdflash.errors import InputError
 
     ends: list[float] = []
@@ -108,7 +108,7 @@ def _suggest(config: RunConfig, low: str | None, high: str | None, acceptance: f
 
     from itertools import pairwise
 
-    from mdflash.exchange.suggest import POINTS, REPLICAS, pilot, suggest
+    from mdflash.runs.ladder import POINTS, REPLICAS, pilot, suggest
 
     typer.echo(f"pilot: {REPLICAS} replicas at each of {POINTS} temperatures, {first:g} to {last:g} K", err=True)
     curves, done = pilot(config, first, last, steps, seconds=60.0)

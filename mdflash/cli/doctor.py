@@ -79,7 +79,7 @@ def hardware() -> Iterator[Finding]:
     except (ImportError, OSError):
         yield Finding("GPU", "unknown without torch", good=False)
         return
-    from mdflash.gpu import why_no_gpu
+    from mdflash.core.gpu import why_no_gpu
 
     reason = why_no_gpu()
     if reason is not None:

@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mdflash.forcefield import ForceField
-    from mdflash.system import FloatArray, System
+    from mdflash.core.system import FloatArray, System
+    from mdflash.forcefields.forcefield import ForceField
 
 
 class Precision(str, Enum):
@@ -57,9 +57,9 @@ def energy(
 
     import numpy as np
 
-    from mdflash.cli.arguments import forcefield_folder, forcefield_system
-    from mdflash.forcefield import load_forcefield
-    from mdflash.io.files import atomic_write
+    from mdflash.cli.options import forcefield_folder, forcefield_system
+    from mdflash.core.files import atomic_write
+    from mdflash.forcefields.forcefield import load_forcefield
     from mdflash.io.frames import load_frames
 
     ff = load_forcefield(forcefield_folder(forcefield))
@@ -101,13 +101,13 @@ def single_points(
     import numpy as np
     import torch
 
+    from mdflash.core.state import Layout
     from mdflash.errors import InputError
+    from mdflash.forcefields.build import build_potential
     from mdflash.neighbors.reference import all_pairs
     from mdflash.potentials.base import SumPotential
-    from mdflash.potentials.build import build_potential
-    from mdflash.potentials.schnet.flash import FlashSchNet
     from mdflash.potentials.schnet.potential import SchNetPotential
-    from mdflash.state import Layout
+    from mdflash.potentials.schnet.tabulated import FlashSchNet
 
     layout = Layout((system,), (1,))
     potential = build_potential([ff], layout)
@@ -145,12 +145,12 @@ def gpu_points(
     import numpy as np
     import torch
 
+    from mdflash.core.gpu import find_gpu
+    from mdflash.core.state import Layout, State
+    from mdflash.engine.gpu.choose import on_gpu
     from mdflash.errors import InputError
-    from mdflash.gpu import find_gpu
+    from mdflash.forcefields.build import build_potential
     from mdflash.integrators.langevin import LangevinMiddle
-    from mdflash.potentials.build import build_potential
-    from mdflash.propagate.on_gpu import on_gpu
-    from mdflash.state import Layout, State
 
     gpu, layout = find_gpu(), Layout((system,), (len(frames),))
     forces = np.zeros(frames.shape)

@@ -69,7 +69,7 @@ def export(
 def _find_state(
     run: Path, temperature: str | None, state: int | None, system: str | None, ladder: int | None
 ) -> StateFrames:
-    from mdflash.cli.arguments import quantity
+    from mdflash.cli.options import quantity
     from mdflash.errors import InputError
     from mdflash.io.by_state import find_state
     from mdflash.io.runfolder import load_manifest

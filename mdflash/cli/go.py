@@ -22,10 +22,10 @@ def go(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the force field if it exists.")] = False,
 ) -> None:
     """Build a structure-based (Gō) CA force field whose energy minimum is STRUCTURE."""
-    from mdflash.cli.arguments import quantity
+    from mdflash.cli.options import quantity
     from mdflash.errors import InputError, StorageError
-    from mdflash.forcefield import save_forcefield
-    from mdflash.go import GoParameters, go_from_structure
+    from mdflash.forcefields.forcefield import save_forcefield
+    from mdflash.importers.go_model import GoParameters, go_from_structure
 
     parameters = GoParameters(
         epsilon=quantity("--epsilon", epsilon, "energy"),

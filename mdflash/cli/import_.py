@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mdflash.forcefield import ForceField
+    from mdflash.forcefields.forcefield import ForceField
 
 app = typer.Typer(help="Bring a model of another program along.", no_args_is_help=True)
 
@@ -40,9 +40,9 @@ def mlcg(
 
     Neither mlcg nor torch_geometric is needed, and nothing inside the files is run.
     """
-    from mdflash.config.quantity import plain_word
+    from mdflash.core.files import atomic_write
+    from mdflash.core.quantity import plain_word
     from mdflash.errors import InputError, StorageError
-    from mdflash.io.files import atomic_write
 
     inputs = [f for f in files if f.suffix in (".yaml", ".yml")]
     if inputs:
@@ -71,9 +71,9 @@ def write_folder(out: Path, ff: ForceField) -> None:
     Raises:
         StorageError: it cannot be written; nothing is left behind.
     """
-    from mdflash.forcefield import save_forcefield
+    from mdflash.core.files import storage_errors
+    from mdflash.forcefields.forcefield import save_forcefield
     from mdflash.importers.run_file import ready_run
-    from mdflash.io.files import storage_errors
 
     partial = out.with_name(f".{out.name}.partial")
     with storage_errors(out):

@@ -10,9 +10,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mdflash.forcefield import ForceField, Network, Term
+    from mdflash.core.system import FloatArray
+    from mdflash.forcefields.forcefield import ForceField, Network, Term
     from mdflash.potentials.schnet.pack import Precision
-    from mdflash.system import FloatArray
 
 
 def info(
@@ -28,8 +28,8 @@ def info(
     """Print a force field's types, terms and networks, or where a run stands."""
     from rich.console import Console
 
-    from mdflash.cli.arguments import forcefield_folder
-    from mdflash.forcefield import load_forcefield
+    from mdflash.cli.options import forcefield_folder
+    from mdflash.forcefields.forcefield import load_forcefield
     from mdflash.io.runfolder import is_run_folder
 
     console = Console()
@@ -122,10 +122,10 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
     from rich.table import Table
 
     from mdflash.errors import ForceFieldError
-    from mdflash.potentials.build import network_exclusions, network_types
-    from mdflash.potentials.schnet.flash import TABLE_ERROR
+    from mdflash.forcefields.build import network_exclusions, network_types
     from mdflash.potentials.schnet.potential import load_schnet
     from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample
+    from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 
     model = load_schnet(network)
     samples = {

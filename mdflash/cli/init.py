@@ -44,9 +44,9 @@ def commented_run(structure: Path, forcefield: str, out: Path) -> str:
         InputError: no such force field.
     """
     from mdflash.config.load import parse_run
-    from mdflash.config.quantity import plain_word
-    from mdflash.config.shipped import find_shipped, list_shipped
     from mdflash.config.write import commented_yaml, to_data
+    from mdflash.core.quantity import plain_word
+    from mdflash.forcefields.shipped import find_shipped, list_shipped
 
     if (Path(forcefield) / "forcefield.yaml").is_file():
         model = os.path.relpath(forcefield, out.parent)

@@ -23,14 +23,14 @@ def map_(
 ) -> None:
     """Map an all-atom structure to beads: NAME.safetensors to run, NAME-beads.pdb to look at."""
     from mdflash.cli.init import commented_run
+    from mdflash.core.files import atomic_write, storage_errors
+    from mdflash.core.system import save_system
     from mdflash.errors import InputError
-    from mdflash.forcefield import load_forcefield
-    from mdflash.io.files import atomic_write, storage_errors
+    from mdflash.forcefields.forcefield import load_forcefield
     from mdflash.io.topology import pdb_text
     from mdflash.mapping.read import read_structure
     from mdflash.mapping.structure import bead_map, chain_breaks
     from mdflash.mapping.trajectory import map_trajectory
-    from mdflash.system import save_system
 
     ff = load_forcefield(forcefield) if forcefield is not None else None
     read = read_structure(structure)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mdflash.distributed import Ranks
+    from mdflash.engine.distributed import Ranks
 
 
 def run(
@@ -34,7 +34,7 @@ def run(
 
     By many processes: torchrun --nproc-per-node N -m mdflash run FILE, or srun --ntasks N mdflash run FILE.
     """
-    from mdflash.distributed import join
+    from mdflash.engine.distributed import join
 
     overrides = [*(set_ or []), *([] if steps is None else [f"dynamics.steps={steps}"])]
     with join() as ranks:
@@ -42,7 +42,7 @@ def run(
 
 
 def _run(file: str, overrides: list[str], until: str | None, fresh: bool, dry_run: bool, ranks: Ranks) -> None:
-    from mdflash.cli.arguments import quantity
+    from mdflash.cli.options import quantity
     from mdflash.config.load import load_run, locate
 
     path = locate(file)
@@ -52,9 +52,9 @@ def _run(file: str, overrides: list[str], until: str | None, fresh: bool, dry_ru
     # heavy, and of no use to a run that is not valid
     from rich.console import Console
 
-    from mdflash.cli.follow import Follower, show_plan
-    from mdflash.prepare import prepare
-    from mdflash.run import Plan, execute
+    from mdflash.cli.terminal import Follower, show_plan
+    from mdflash.runs.execute import Plan, execute
+    from mdflash.runs.prepare import prepare
 
     if dry_run:
         prepared = prepare(config.with_seed())

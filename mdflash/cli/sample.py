@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mdflash.data.recipe import SampleRecipe
-    from mdflash.data.schedule import Progress
+    from mdflash.sampling.recipe import SampleRecipe
+    from mdflash.sampling.schedule import Progress
 
 
 def sample(
@@ -22,9 +22,9 @@ def sample(
 
     The same command goes on where it was stopped.
     """
-    from mdflash.data.dataset import load_dataset
-    from mdflash.data.recipe import load_recipe
-    from mdflash.data.sample import sample as carry_out
+    from mdflash.sampling.dataset import load_dataset
+    from mdflash.sampling.recipe import load_recipe
+    from mdflash.sampling.sample import sample as carry_out
 
     plan = load_recipe(recipe)
     if dry_run:
@@ -37,7 +37,7 @@ def sample(
 
 
 def _show_plan(plan: SampleRecipe) -> None:
-    from mdflash.data.sample import prepare, speed
+    from mdflash.sampling.sample import prepare, speed
 
     hours = 0.0
     for molecule in prepare(plan):

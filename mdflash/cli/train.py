@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mdflash.distributed import Ranks
+    from mdflash.engine.distributed import Ranks
     from mdflash.training.run import PreparedTraining
     from mdflash.training.trainer import Trainer
 
@@ -35,7 +35,7 @@ def train(
 
     On many processors: torchrun --nproc-per-node N -m mdflash train RECIPE.
     """
-    from mdflash.distributed import join
+    from mdflash.engine.distributed import join
 
     with join() as ranks:
         _train(recipe, dry_run, threads, ranks)
@@ -46,8 +46,8 @@ def fit(
     out: Annotated[Path, typer.Option(help="The force field folder to write.", show_default=False)],
 ) -> None:
     """Fit the priors of RECIPE by Boltzmann inversion, with a picture of each fit; no training."""
-    from mdflash.forcefield import save_forcefield
-    from mdflash.io.files import storage_errors
+    from mdflash.core.files import storage_errors
+    from mdflash.forcefields.forcefield import save_forcefield
     from mdflash.training.plots import plot_priors
     from mdflash.training.recipe import load_recipe
     from mdflash.training.run import read_priors
@@ -70,7 +70,7 @@ def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None
     import torch
     from rich.console import Console
 
-    from mdflash.propagate.compiled import set_threads
+    from mdflash.engine.blocks.compiled import set_threads
     from mdflash.training.run import make_trainer, prepare_training, train, training_folder, write_head
 
     torch.set_num_threads(set_threads(threads or ranks.threads))

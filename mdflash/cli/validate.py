@@ -34,10 +34,10 @@ def validate(
 ) -> None:
     """Simulate with FORCEFIELD and compare free energies, structure and fluctuations with a dataset."""
     from mdflash import __version__
-    from mdflash.cli.arguments import forcefield_folder, quantity
-    from mdflash.data.dataset import load_dataset
+    from mdflash.cli.options import forcefield_folder, quantity
     from mdflash.errors import InputError
-    from mdflash.forcefield import load_forcefield
+    from mdflash.forcefields.forcefield import load_forcefield
+    from mdflash.sampling.dataset import load_dataset
 
     given = {
         "temperature": quantity("--temperature", temperature, "temperature"),
@@ -64,8 +64,8 @@ def validate(
     from mdflash.analysis.validate import validate as carry_out
     from mdflash.analysis.validate_report import write_report
     from mdflash.analysis.validate_simulate import SimulationPlan
-    from mdflash.io.files import storage_errors
-    from mdflash.propagate.compiled import set_threads
+    from mdflash.core.files import storage_errors
+    from mdflash.engine.blocks.compiled import set_threads
 
     set_threads(threads)
     with storage_errors(folder):  # before hours are spent

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, Literal, cast
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer
 
-from mdflash.config.quantity import Length, NoneWord, Whole, Word, describe, read_quantity, show_quantity
 from mdflash.config.section import Section, read_file
+from mdflash.core.quantity import Length, NoneWord, Whole, Word, describe, read_quantity, show_quantity
 from mdflash.units import EXAMPLES, INTERNAL
 
 Kind = Literal["distance", "angle", "dihedral", "position", "rmsd", "radius_of_gyration", "native_contacts"]

@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mdflash.config.quantity import Duration, Temperature, Whole, Word, describe, read_quantity
 from mdflash.config.section import MAX_REPLICAS, Section, as_list
+from mdflash.core.quantity import Duration, Temperature, Whole, Word, describe, read_quantity
 
 _LADDER: Final = "`temperatures: {min: 300 K, max: 450 K, count: 16}`"
 _SCALE: Final = "`scale: {contacts: {min: 0.7, max: 1, count: 8}}`"

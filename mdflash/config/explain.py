@@ -9,9 +9,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, ValidationError
 
-from mdflash.config.quantity import describe
 from mdflash.config.rules import Problem
 from mdflash.config.schema import RunConfig
+from mdflash.core.quantity import describe
 
 Key = tuple[str | int, ...]
 

@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 from mdflash.config.explain import explain
 from mdflash.config.overrides import Override, apply_overrides
-from mdflash.config.quantity import plain_word
 from mdflash.config.rules import Problem, problems
 from mdflash.config.schema import RunConfig
-from mdflash.config.shipped import find_shipped, list_shipped
-from mdflash.config.yamlfile import Document, load_yaml, parse_yaml
+from mdflash.core.quantity import plain_word
+from mdflash.core.yamlfile import Document, load_yaml, parse_yaml
 from mdflash.errors import InputError
+from mdflash.forcefields.shipped import find_shipped, list_shipped
 
 
 def locate(file: Path | str) -> Path:

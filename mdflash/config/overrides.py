@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdflash.config.yamlfile import parse_yaml
+from mdflash.core.yamlfile import parse_yaml
 from mdflash.errors import InputError
 
 _INSTEAD = {("dynamics", "steps"): "length", ("dynamics", "length"): "steps"}

@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from mdflash.config.exchange import Exchange, scale_name
-from mdflash.config.quantity import Span, show_quantity
 from mdflash.config.schema import RunConfig
 from mdflash.config.section import MAX_REPLICAS
+from mdflash.core.quantity import Span, show_quantity
 
 _TIME_UNITS = ("ps", "ns", "fs")
 

@@ -17,7 +17,8 @@ from pydantic_core import core_schema
 
 from mdflash.config.biases import BiasEntry
 from mdflash.config.exchange import Exchange
-from mdflash.config.quantity import (
+from mdflash.config.section import MAX_REPLICAS, ExistingFile, Folder, ForceFieldFolder, Section, as_list
+from mdflash.core.quantity import (
     Duration,
     Interval,
     Length,
@@ -32,7 +33,6 @@ from mdflash.config.quantity import (
     Word,
     describe,
 )
-from mdflash.config.section import MAX_REPLICAS, ExistingFile, Folder, ForceFieldFolder, Section, as_list
 
 
 def _read_version(value: object) -> object:

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
 
-from mdflash.config.quantity import describe
-from mdflash.config.shipped import find_shipped, list_shipped
+from mdflash.core.quantity import describe
+from mdflash.forcefields.shipped import find_shipped, list_shipped
 
 MAX_REPLICAS: Final = 1_000_000
 

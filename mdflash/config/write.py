@@ -9,7 +9,7 @@ import yaml
 
 from mdflash.config.explain import section_at
 from mdflash.config.schema import RunConfig
-from mdflash.config.yamlfile import parse_yaml
+from mdflash.core.yamlfile import parse_yaml
 
 _COMMENT_COLUMN = 40
 

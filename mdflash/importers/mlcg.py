@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from mdflash.errors import ForceFieldError
-from mdflash.forcefield import BeadType, ForceField, Network, Term
+from mdflash.forcefields.build import bind_term, network_types
+from mdflash.forcefields.forcefield import BeadType, ForceField, Network, Term
 from mdflash.importers.mlcg_objects import Model, read_models
 from mdflash.importers.mlcg_priors import allowed_keys, counterpart, is_static, static_term, typed_term
 from mdflash.importers.mlcg_schnet import NETWORKS, schnet_network
@@ -26,7 +27,6 @@ from mdflash.importers.mlcg_structures import (
     read_structures,
 )
 from mdflash.importers.mlcg_types import BACKBONE, RESIDUES, type_name
-from mdflash.potentials.build import bind_term, network_types
 from mdflash.units import BOLTZMANN
 
 

@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
-from mdflash.forcefield import Term
+from mdflash.forcefields.forcefield import Term
 from mdflash.importers.mlcg_objects import Model, Tensor, tensor
 from mdflash.importers.unpickle import SparseTensor
 from mdflash.potentials.priors.forms import FORMS
-from mdflash.system import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

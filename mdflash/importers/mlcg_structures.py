@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from mdflash.core.system import FloatArray, IntArray, System
 from mdflash.errors import InputError
 from mdflash.importers.mlcg_objects import configurations
 from mdflash.importers.mlcg_types import BACKBONE, RESIDUES, type_name
 from mdflash.importers.unpickle import Inert, load_torch
-from mdflash.system import FloatArray, IntArray, System
 from mdflash.units import ACCELERATION
 
 EXCLUDED: Final = "excluded"

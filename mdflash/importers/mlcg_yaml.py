@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from mdflash.config.quantity import plain_word, show_quantity
 from mdflash.config.write import commented_yaml
-from mdflash.config.yamlfile import Document, load_yaml
+from mdflash.core.quantity import plain_word, show_quantity
+from mdflash.core.yamlfile import Document, load_yaml
 from mdflash.errors import InputError
 from mdflash.units import BOLTZMANN, show
 

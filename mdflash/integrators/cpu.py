@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.compiled.jit import njit
+from mdflash.compiled.philox import LANGEVIN, VELOCITIES, normal3
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.random import LANGEVIN, VELOCITIES, normal3
-from mdflash.kernels import njit
 from mdflash.units import ACCELERATION
 
 MIDDLE, BAOAB, VERLET, BROWNIAN = 0, 1, 2, 3

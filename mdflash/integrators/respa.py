@@ -27,11 +27,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from mdflash.core.state import Layout
 from mdflash.errors import InputError
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.period import shortest_period
+from mdflash.integrators.timestep_check import shortest_period
 from mdflash.potentials.base import Potential
-from mdflash.state import Layout
 
 RESONANCE: Final = 1.0 / 3.0
 """Periods of the fastest motion that an impulse should not be apart."""

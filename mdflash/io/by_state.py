@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.config.quantity import show_quantity
+from mdflash.core.quantity import show_quantity
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
 from mdflash.io.exchange_log import ExchangeTable, read_exchange

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.files import atomic_write
 from mdflash.errors import StorageError
-from mdflash.io.files import atomic_write
 
 _NAME = re.compile(r"step_(\d{15,})\.npz")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date; a real one would make equal checkpoints differ

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mdflash.core.files import storage_errors
+from mdflash.core.system import FloatArray
 from mdflash.errors import StorageError
-from mdflash.io.files import storage_errors
 from mdflash.io.log import drop_tail
 from mdflash.io.table import Table
-from mdflash.system import FloatArray
 
 _FIRST = "step,time_ps,replica,system"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.files import append_at, patch_head, size_text, storage_errors, sync_file, truncate
 from mdflash.errors import StorageError
-from mdflash.io.files import append_at, patch_head, size_text, storage_errors, sync_file, truncate
 from mdflash.io.writer import Box, FrameWriter, Target, create_files, replica_path, too_few_frames
 
 AKMA_PS = 0.04888821

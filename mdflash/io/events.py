@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from mdflash.io.files import storage_errors, truncate
+from mdflash.core.files import storage_errors, truncate
 
 
 def _good_size(data: bytes) -> int:

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.files import storage_errors
 from mdflash.errors import InputError, StorageError
-from mdflash.io.files import storage_errors
 from mdflash.io.log import drop_tail
 from mdflash.io.table import Table
 

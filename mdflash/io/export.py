@@ -12,9 +12,9 @@ from typing import BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.files import storage_errors
 from mdflash.errors import InputError
 from mdflash.io.dcd import STEP_MODULUS, DcdHeader, encode_dcd
-from mdflash.io.files import storage_errors
 from mdflash.io.read import Frames, iter_frames
 from mdflash.io.topology import cryst1, within_columns
 from mdflash.io.writer import Box

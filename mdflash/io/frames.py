@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mdflash.core.system import FloatArray, System
 from mdflash.errors import InputError
 from mdflash.io.topology import mdtraj_topology
-from mdflash.system import FloatArray, System
 from mdflash.units import NM_PER_ANGSTROM
 
 

@@ -26,8 +26,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.files import sync_file
 from mdflash.errors import StorageError
-from mdflash.io.files import sync_file
 from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors
 from mdflash.io.superblock import admit_readers, mend, refuse_cut, trim
 from mdflash.io.topology import topology_json

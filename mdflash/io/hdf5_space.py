@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mdflash.core.files import atomic_write, free_bytes, reserve, size_text, storage_errors
 from mdflash.errors import StorageError
-from mdflash.io.files import atomic_write, free_bytes, reserve, size_text, storage_errors
 from mdflash.io.superblock import admit_readers
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.files import append_at, storage_errors, sync_file, truncate
 from mdflash.errors import StorageError
-from mdflash.io.files import append_at, storage_errors, sync_file, truncate
 from mdflash.io.writer import create_files
 
 COLUMNS = (

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdflash.core.files import size_text
 from mdflash.errors import InputError, StorageError
 from mdflash.io.colvars import repair_colvars
 from mdflash.io.dcd import repair_dcd
 from mdflash.io.events import repair_events
 from mdflash.io.exchange_log import repair_exchange
-from mdflash.io.files import size_text
 from mdflash.io.log import repair_log
 from mdflash.io.runfolder import FolderLock, is_run_folder
 from mdflash.io.xtc import repair_xtc

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mdflash.core.files import free_bytes, size_text, storage_errors
 from mdflash.errors import InputError, StorageError
-from mdflash.io.files import free_bytes, size_text, storage_errors
 
 _OWN_FILES = (
     "input.yaml",

@@ -15,8 +15,8 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mdflash.core.files import storage_errors
 from mdflash.errors import StorageError
-from mdflash.io.files import storage_errors
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # signature; version, size of offsets, size of lengths, flags; base, extension, end of file, root; checksum

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdflash.core.files import append_at, storage_errors, sync_file, truncate
 from mdflash.errors import StorageError
-from mdflash.io.files import append_at, storage_errors, sync_file, truncate
 from mdflash.io.writer import create_files
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.files import atomic_write
+from mdflash.core.system import System
 from mdflash.errors import InputError
-from mdflash.io.files import atomic_write
-from mdflash.system import System
 
 if TYPE_CHECKING:
     from mdtraj import Topology

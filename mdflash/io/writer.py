@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.files import storage_errors, sync_folder
+from mdflash.core.system import System
 from mdflash.errors import StorageError
-from mdflash.io.files import storage_errors, sync_folder
-from mdflash.system import System
 
 Format = Literal["hdf5", "xtc", "dcd"]
 Box = tuple[float, float, float]

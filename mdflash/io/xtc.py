@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.files import append_at, storage_errors, sync_file, truncate
 from mdflash.errors import StorageError
-from mdflash.io.files import append_at, storage_errors, sync_file, truncate
 from mdflash.io.writer import Box, FrameWriter, Target, create_files, replica_path, too_few_frames
 from mdflash.units import NM_PER_ANGSTROM
 

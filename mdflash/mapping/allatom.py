@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.errors import InputError
-from mdflash.system import FloatArray, IntArray
 
 if TYPE_CHECKING:
     import openmm as mm

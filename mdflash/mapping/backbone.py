@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mdflash.go import bond_angles, torsions
+from mdflash.core.system import FloatArray
+from mdflash.importers.go_model import bond_angles, torsions
 from mdflash.mapping.geometry import C_N, C_N_CA, C_O, CA_C, CA_C_N, CA_C_O, N_CA, N_CA_C, place
-from mdflash.system import FloatArray
 
 _ROTATIONS = 48
 _CIS = 3.4

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mdflash.config.quantity import plain_word
+from mdflash.core.quantity import plain_word
+from mdflash.core.system import FloatArray, IntArray, System
 from mdflash.errors import InputError
 from mdflash.mapping.read import Residue, Structure
-from mdflash.system import FloatArray, IntArray, System
 
 LONGEST_BOND = 2.5
 """Å; the longest bond between heavy atoms of a protein is a disulfide's, 2.05 Å."""

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from mdflash.config.yamlfile import Document, load_yaml
+from mdflash.core.yamlfile import Document, load_yaml
 from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap, make_beads
 from mdflash.mapping.read import Residue, Structure

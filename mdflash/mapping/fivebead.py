@@ -21,12 +21,12 @@ from itertools import groupby
 
 import numpy as np
 
+from mdflash.core.system import IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap, make_beads, refuse_long_bonds
 from mdflash.mapping.interactions import from_bonds
 from mdflash.mapping.read import Residue, Structure
 from mdflash.mapping.residues import ELEMENT_MASS, RESIDUE_MASS
-from mdflash.system import IntArray
 
 Rows = dict[str, list[tuple[int, ...]]]
 

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from mdflash.system import IntArray, System
+from mdflash.core.system import IntArray, System
 
 
 def from_bonds(n_beads: int, bonds: IntArray) -> dict[str, IntArray]:

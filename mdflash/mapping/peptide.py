@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from mdflash.core.files import atomic_write
+from mdflash.core.system import FloatArray
 from mdflash.errors import InputError
-from mdflash.io.files import atomic_write
 from mdflash.mapping.geometry import C_N, C_N_CA, C_O, CA_C, CA_C_N, CA_C_O, N_CA, N_CA_C, beta_carbon, place
-from mdflash.system import FloatArray
 
 ONE_LETTER: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.residues import CAPS, IONS, PARENT_RESIDUE, RESIDUE_MASS, SAME_RESIDUE, WATERS
-from mdflash.system import FloatArray, IntArray
 
 FORMATS = (".pdb", ".ent", ".cif", ".mmcif", ".gro")
 

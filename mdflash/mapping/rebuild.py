@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.allatom import create_system, relax
 from mdflash.mapping.backbone import backbone_from_ca
 from mdflash.mapping.geometry import beta_carbon
 from mdflash.mapping.peptide import complete
 from mdflash.mapping.read import Residue, Structure, read_structure
-from mdflash.system import FloatArray, IntArray
 
 CLASH = 2.5
 """Å; heavy atoms nearer than this and more than three bonds apart clash (a short hydrogen bond is 2.6 Å)."""

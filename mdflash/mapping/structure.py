@@ -19,15 +19,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mdflash.core.system import FloatArray, System
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefield import ForceField
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.mapping.beads import BeadMap, make_beads, refuse_long_bonds
 from mdflash.mapping.custom import CustomMapping
 from mdflash.mapping.fivebead import five_bead
 from mdflash.mapping.interactions import from_bonds, pairs_apart
 from mdflash.mapping.read import Structure, read_structure
 from mdflash.mapping.residues import ELEMENT_MASS, RESIDUE_MASS
-from mdflash.system import FloatArray, System
 
 NONBONDED_BONDS = {"ca": 3, "five-bead": 5}
 """At least so many bonds lie between the pairs of mlcg's list "non_bonded"."""

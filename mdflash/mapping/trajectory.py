@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mdflash.core.files import storage_errors
 from mdflash.errors import InputError
-from mdflash.io.files import storage_errors
 from mdflash.mapping.beads import BeadMap
 
 _CHUNK = 500  # frames

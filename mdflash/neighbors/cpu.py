@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.kernels import njit, prange
+from mdflash.compiled.jit import njit, prange
 
 CELLS_FROM = 400
 """Beads from which cells pay."""

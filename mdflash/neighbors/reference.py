@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
 from mdflash.errors import InputError
 from mdflash.potentials.base import Pairs
-from mdflash.state import Layout
 
 
 def all_pairs(

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
 from mdflash.errors import InputError
 from mdflash.neighbors.cpu import build_half_list, moved_too_far
 from mdflash.potentials.base import Pairs
-from mdflash.state import Layout
 
 
 def check_box(box: tuple[float, float, float] | None, reach: float) -> None:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from mdflash.core.optional import require
+from mdflash.core.system import FloatArray
 from mdflash.errors import InputError
-from mdflash.extras import require
 from mdflash.openmm.reference import Reference
-from mdflash.system import FloatArray
 from mdflash.units import KCAL_PER_KJ, NM_PER_ANGSTROM
 
 if TYPE_CHECKING:
-    from mdflash.evaluator import Evaluator
+    from mdflash.engine.evaluator import Evaluator
 
 _ANGSTROMS = 1.0 / NM_PER_ANGSTROM  # of a nm
 _ENERGY = 1.0 / KCAL_PER_KJ  # kJ/mol of a kcal/mol
@@ -58,7 +58,7 @@ class Computation:
         return sum(energy.tolist()) * _ENERGY, forces
 
     def _load(self) -> Evaluator:
-        from mdflash.evaluator import Evaluator
+        from mdflash.engine.evaluator import Evaluator
 
         with self._lock:
             if self._evaluator is None:

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from mdflash.engine import Precision
+from mdflash.core.optional import require
+from mdflash.core.system import System
+from mdflash.engine.engine import Precision
+from mdflash.engine.evaluator import Device, Evaluator
 from mdflash.errors import InputError
-from mdflash.evaluator import Device, Evaluator
-from mdflash.extras import require
-from mdflash.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.openmm.computation import Computation
 from mdflash.openmm.reference import Reference
 from mdflash.openmm.topology import find_molecule
-from mdflash.system import System
 
 OPTIONS = ("replicas", "device", "precision")
 """Keyword arguments of `mdflash_force` and `create_system`."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mdflash.core.optional import require
 from mdflash.errors import InputError
-from mdflash.extras import require
 
 require("openmmml", "openmmml", "MLPotential('mdflash')")
 

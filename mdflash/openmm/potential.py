@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdflash.core.optional import require
+from mdflash.core.state import Layout
 from mdflash.errors import InputError
-from mdflash.extras import require
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.state import Layout
 from mdflash.units import KCAL_PER_KJ, NM_PER_ANGSTROM
 
 _NO_FORCES: Final = ("MonteCarloBarostat", "MonteCarloAnisotropicBarostat", "MonteCarloFlexibleBarostat",

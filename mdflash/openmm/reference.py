@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefield import ForceField, load_forcefield
-from mdflash.system import System
+from mdflash.forcefields.forcefield import ForceField, load_forcefield
 
 
 @dataclass(frozen=True)

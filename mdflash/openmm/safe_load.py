@@ -11,8 +11,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any, Final
 
+from mdflash.core.optional import require
 from mdflash.errors import InputError, UnsafePickleError
-from mdflash.extras import require
 from mdflash.openmm.reference import Reference
 
 _ONE_CALL: Final = "PROTO BINUNICODE BINUNICODE STACK_GLOBAL BINUNICODE TUPLE1 REDUCE STOP".split()

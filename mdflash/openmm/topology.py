@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from mdflash.core.optional import require
+from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.extras import require
-from mdflash.forcefield import ForceField
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.io.topology import topology_dict
 from mdflash.mapping.read import Residue, Structure
 from mdflash.mapping.residues import CAPS, SAME_RESIDUE
 from mdflash.mapping.structure import bead_map
-from mdflash.system import System
 
 
 def make_topology(system: System, copies: int = 1) -> Any:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdflash.state import Layout
+from mdflash.core.state import Layout
 
 
 class EnergyForces(NamedTuple):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.state import Layout
 
 
 class Recentred(Potential):

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdflash.core.system import FloatArray, System
 from mdflash.errors import InputError
 from mdflash.potentials.bias.variables import contacts_of
-from mdflash.system import FloatArray, System
 
 CONTACT, SEPARATION = 8.0, 3
 """CA beads nearer than this (Å) in the native structure, and more residues apart, are in contact."""

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mdflash.kernels import njit, prange
+from mdflash.compiled.jit import njit, prange
 
 PARTS = 8
 """Parts of a batch; more threads than that do not help here."""

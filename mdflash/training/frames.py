@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mdflash.data.dataset import Dataset, load_dataset
-from mdflash.data.trajectory import Trajectory
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.core.system import FloatArray, IntArray, System
+from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, UnstableError
-from mdflash.forcefield import ForceField
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.build import build_potential
-from mdflash.state import Layout, State
-from mdflash.system import FloatArray, IntArray, System
+from mdflash.sampling.dataset import Dataset, load_dataset
+from mdflash.sampling.trajectory import Trajectory
 
 Float32 = npt.NDArray[np.float32]
 

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mdflash.core.system import System
 from mdflash.errors import InputError
-from mdflash.forcefield import ForceField, Term
-from mdflash.potentials.build import bind_term
+from mdflash.forcefields.build import bind_term
+from mdflash.forcefields.forcefield import ForceField, Term
 from mdflash.potentials.priors import fourier, geometry
-from mdflash.system import System
 
 FORM = "fourier_dihedral"
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from mdflash import units
-from mdflash.extras import require
-from mdflash.forcefield import ForceField
+from mdflash.core.optional import require
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.potentials.priors.forms import FORMS
 from mdflash.training.inversion import free_energy
 from mdflash.training.priors import Samples

@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.system import FloatArray
 from mdflash.errors import InputError
-from mdflash.forcefield import BeadType, ForceField, Term
-from mdflash.go import bond_angles, distances, torsions
+from mdflash.forcefields.build import excluded_pairs
+from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.importers.go_model import bond_angles, distances, torsions
 from mdflash.mapping.interactions import with_interactions
-from mdflash.potentials.build import excluded_pairs
 from mdflash.potentials.priors.forms import FORMS
-from mdflash.system import FloatArray
 from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
 from mdflash.training.inversion import Parameters, fourier, harmonic, restricted_quartic
 from mdflash.training.recipe import Priors

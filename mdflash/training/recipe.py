@@ -10,12 +10,12 @@ from pydantic import BeforeValidator, Field, StrictBool, ValidationError, Valida
 
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
-from mdflash.config.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
 from mdflash.config.rules import Problem
 from mdflash.config.section import Folder, ForceFieldFolder, Section
-from mdflash.config.yamlfile import load_yaml
+from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
+from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
-from mdflash.potentials.geometric.backbone import Backbone
+from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import Hyperparameters
 
 

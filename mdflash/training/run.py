@@ -16,18 +16,18 @@ import torch
 import yaml
 
 import mdflash
-from mdflash.distributed import Ranks
+from mdflash.core.files import atomic_write, storage_errors
+from mdflash.core.gpu import find_gpu
+from mdflash.core.state import Layout
+from mdflash.core.system import System
+from mdflash.engine.distributed import Ranks
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefield import ForceField, Network, load_forcefield, save_forcefield
-from mdflash.gpu import find_gpu
-from mdflash.io.files import atomic_write, storage_errors
+from mdflash.forcefields.build import build_potential, network_exclusions, network_types
+from mdflash.forcefields.forcefield import ForceField, Network, load_forcefield, save_forcefield
 from mdflash.io.runfolder import FolderLock, is_run_folder
 from mdflash.mapping.interactions import with_interactions
-from mdflash.potentials.build import build_potential, network_exclusions, network_types
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
-from mdflash.state import Layout
-from mdflash.system import System
 from mdflash.training import convolution
 from mdflash.training.contacts import ContactWeight
 from mdflash.training.convolution import Pairs

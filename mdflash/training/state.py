@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mdflash.core.files import atomic_write
 from mdflash.errors import InputError
-from mdflash.io.files import atomic_write
 
 
 @dataclass

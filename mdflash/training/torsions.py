@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import breadth_first_order
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mdflash.system import System
+from mdflash.core.system import System
 
 
 class Torsion(NamedTuple):

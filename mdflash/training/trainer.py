@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from mdflash.distributed import Ranks
+from mdflash.core.files import storage_errors
+from mdflash.core.optional import require
+from mdflash.engine.distributed import Ranks
 from mdflash.errors import Interrupted, UnstableError
-from mdflash.extras import require
-from mdflash.io.files import storage_errors
 from mdflash.training.forces import Batch, Forces
 from mdflash.training.recipe import Optimization
 from mdflash.training.soap import Soap

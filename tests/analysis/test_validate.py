@@ -15,10 +15,10 @@ from mdflash.analysis.validate_compare import Axis, compare
 from mdflash.analysis.validate_coordinates import Tica, coordinates, fraction_of_contacts, radius_of_gyration, rmsd
 from mdflash.analysis.validate_simulate import SimulationPlan, simulate
 from mdflash.cli.app import app
-from mdflash.data.dataset import load_dataset
+from mdflash.core.system import System
 from mdflash.errors import InputError
-from mdflash.forcefield import save_forcefield
-from mdflash.system import System
+from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.sampling.dataset import load_dataset
 from tests.helpers import beads, go_helix, helix
 from tests.training.datasets import write_dataset
 

@@ -16,7 +16,7 @@ from mdflash.cli import doctor as doctor_module
 from mdflash.cli.app import app, main
 from mdflash.config.load import load_run
 from mdflash.config.schema import RunConfig
-from mdflash.config.yamlfile import load_yaml
+from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError, Interrupted, MdflashError, UnstableError
 
 HEAVY = ("torch", "numba", "mdtraj", "openmm", "MDAnalysis", "pydantic", "numpy", "h5py")

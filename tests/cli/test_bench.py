@@ -20,12 +20,12 @@ from mdflash.bench.speed import Speed, break_even, measure_speed
 from mdflash.bench.terms import TERMS, measure_terms
 from mdflash.bench.work import dense_layers, neighborhood, schnet_work
 from mdflash.cli.app import app
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.compiled import CompiledPropagator
+from mdflash.engine.engine import Engine
 from mdflash.errors import MdflashError
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import SumPotential
-from mdflash.propagate.compiled import CompiledPropagator
-from mdflash.state import Layout, State
 from tests.helpers import beads, simulate, walk
 from tests.potentials.random_schnet import random_batch, random_schnet
 

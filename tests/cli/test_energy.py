@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from mdflash.cli.app import app
 from mdflash.errors import InputError, MdflashError
-from mdflash.forcefield import save_forcefield
+from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.io.topology import mdtraj_topology
 
@@ -86,7 +86,7 @@ def test_info_shows_what_tables_cost(chignolin) -> None:
 
 def test_one_frame_and_trajectories_in_nanometres(chignolin, tmp_path: Path) -> None:
     folder, npz = chignolin
-    from mdflash.forcefield import load_forcefield
+    from mdflash.forcefields.forcefield import load_forcefield
 
     system, _ = load_forcefield(folder).system()
     frames = npz["positions"] - npz["positions"].mean(axis=1, keepdims=True)

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
 from mdflash.errors import InputError, MdflashError, StorageError, UnsafePickleError
-from mdflash.forcefield import load_forcefield
-from mdflash.prepare import prepare
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.runs.prepare import prepare
 
 
 def mdflash(*arguments: object) -> str:

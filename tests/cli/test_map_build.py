@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
+from mdflash.core.system import load_system
 from mdflash.errors import InputError
 from mdflash.mapping.structure import map_structure
-from mdflash.system import load_system
 
 CHIGNOLIN = Path(__file__).parents[2] / "systems" / "chignolin.pdb"
 

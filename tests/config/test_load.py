@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdflash import units
-from mdflash.config import shipped
 from mdflash.config.load import load_run, locate, parse_run
-from mdflash.config.quantity import Span, plain_word, show_quantity
 from mdflash.config.rules import warnings
 from mdflash.config.write import resolved_yaml
+from mdflash.core.quantity import Span, plain_word, show_quantity
 from mdflash.errors import InputError
+from mdflash.forcefields import shipped
 
 _FILES = Path(__file__).parent / "files"
 FULL, SMALL, MIXED = ((_FILES / f"{name}.yaml").read_text() for name in ("full", "small", "mixed"))
@@ -277,8 +277,8 @@ def test_files_are_found_by_name(folder: Path, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError, match=r"is a folder.*full\.yaml"):
         locate(folder)
     # in a wheel the same data lies inside the package
-    (home / "mdflash" / "data" / "systems").mkdir(parents=True)
-    (home / "mdflash" / "data" / "systems" / "villin.yaml").touch()
+    (home / "mdflash" / "shipped" / "systems").mkdir(parents=True)
+    (home / "mdflash" / "shipped" / "systems" / "villin.yaml").touch()
     assert shipped.shipped_names("systems") == ("villin",)
 
 

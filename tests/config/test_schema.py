@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mdflash.config.schema import json_schema
-from mdflash.config.yamlfile import load_yaml
+from mdflash.core.yamlfile import load_yaml
 
 
 def leaves(data: dict[str, Any], schema: dict[str, Any], root: dict[str, Any]) -> list[tuple[Any, dict[str, Any]]]:

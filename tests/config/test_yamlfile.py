@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mdflash.config.yamlfile import load_yaml, parse_yaml
+from mdflash.core.yamlfile import load_yaml, parse_yaml
 from mdflash.errors import InputError
 
 FILE = Path("system.yaml")

@@ -11,7 +11,7 @@ import pytest
 
 from mdflash.config.load import load_run
 from mdflash.io.events import read_events
-from mdflash.run import execute
+from mdflash.runs.execute import execute
 from tests.rank_helpers import command, finish, newest_step, same_content, start_ranks, write_mixed
 
 STEPS = 400_000

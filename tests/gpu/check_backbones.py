@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdflash.potentials.geometric.backbone import Backbone
-from mdflash.potentials.geometric.fused import fused
+from mdflash.potentials.backbones.backbone import Backbone
+from mdflash.potentials.backbones.fused import fused
 from tests.gpu.batches import DEVICE
 
 FEATURES = 20

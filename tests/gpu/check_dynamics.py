@@ -10,20 +10,20 @@ import torch
 import triton
 import triton.language as tl
 
-from mdflash.integrators import random
+from mdflash.compiled import philox as random
+from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.compiled import CompiledPropagator
+from mdflash.engine.blocks.plain import PlainPropagator
+from mdflash.engine.gpu.loop import CudaPropagator
+from mdflash.forcefields.build import build_potential
 from mdflash.integrators import triton as kernels
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet
+from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.base import SumPotential
-from mdflash.potentials.build import build_potential
-from mdflash.potentials.geometric.backbone import Backbone
-from mdflash.potentials.priors.pack import pack
-from mdflash.propagate.compiled import CompiledPropagator
-from mdflash.propagate.cuda import CudaPropagator
-from mdflash.propagate.plain import PlainPropagator
-from mdflash.state import Layout, State
+from mdflash.potentials.pack import pack
 from tests.gpu.batches import DEVICE, SMALL, TILES, layout_of, network, schnet, tables_of, walks
 from tests.helpers import go_helix, helix, toy, volume_term
 

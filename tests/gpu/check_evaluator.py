@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mdflash.evaluator import Evaluator, OnGpu
-from mdflash.forcefield import load_forcefield
+from mdflash.engine.evaluator import Evaluator, OnGpu
+from mdflash.forcefields.forcefield import load_forcefield
 from tests.gpu.batches import reference
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.forcefield import Term
-from mdflash.potentials.build import build_potential
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import Term
 from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
 from tests.gpu.batches import layout_of, on_device, reference, walks
 from tests.helpers import toy, volume_term

@@ -18,16 +18,16 @@ from mdflash.bench.report import bench
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
 from mdflash.config.write import commented_yaml
-from mdflash.engine import Engine
+from mdflash.core.gpu import describe, find_gpu
+from mdflash.core.state import Layout, State
+from mdflash.core.system import save_system
+from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, Interrupted
-from mdflash.forcefield import ForceField, Network, save_forcefield
-from mdflash.gpu import describe, find_gpu
+from mdflash.forcefields.forcefield import ForceField, Network, save_forcefield
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.io.checkpoint import load_checkpoint
 from mdflash.potentials.schnet.potential import schnet_weights
-from mdflash.run import Plan, Watch, execute
-from mdflash.state import Layout, State
-from mdflash.system import save_system
+from mdflash.runs.execute import Plan, Watch, execute
 from tests.gpu.batches import SMALL, network
 from tests.helpers import go_helix, helix
 
@@ -167,7 +167,7 @@ def test_what_has_no_kernel_is_refused(what: str) -> None:
 
 
 def test_forces_that_are_wrong_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mdflash.propagate import on_gpu
+    from mdflash.engine.gpu import choose as on_gpu
 
     exact = on_gpu.exact_forces
     monkeypatch.setattr(on_gpu, "exact_forces", lambda network, sample: 1.01 * exact(network, sample))
@@ -180,7 +180,7 @@ def gpu_engine(replicas: int) -> Engine:
     layout = Layout((system,), (replicas,))
     rng = np.random.default_rng(54)
     x = torch.from_numpy(np.tile(helix(N), (replicas, 1)) + 0.1 * rng.normal(size=(replicas * N, 3)))
-    from mdflash.potentials.build import build_potential
+    from mdflash.forcefields.build import build_potential
 
     engine = Engine(
         layout, build_potential([ff], layout), State.at(layout, x, 300.0), LangevinMiddle(0.004, 1.0), seed=5,
@@ -191,7 +191,7 @@ def gpu_engine(replicas: int) -> Engine:
 
 
 def test_a_batch_that_is_too_large_is_carried_in_parts_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mdflash.propagate import on_gpu
+    from mdflash.engine.gpu import choose as on_gpu
 
     whole = gpu_engine(3)
     whole.run(2)

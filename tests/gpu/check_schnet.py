@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash.core.state import Layout
 from mdflash.errors import InputError
-from mdflash.potentials.geometric.backbone import Backbone
+from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import ACTIVATIONS, Hyperparameters
 from mdflash.potentials.schnet.tables import Sample, sample_forces, tabulate
-from mdflash.state import Layout
 from tests.gpu.batches import SMALL, errors, layout_of, network, on_device, reference, schnet, tables_of, walks
 
 VARIANTS = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdflash.potentials.geometric.backbone import Backbone
+from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.training import convolution as compiled
 from mdflash.training import triton as kernels
 from mdflash.training.convolution import Grid, Pairs

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from mdflash.core.state import Layout
 from mdflash.errors import ForceFieldError, InputError, UnsafePickleError
-from mdflash.forcefield import load_forcefield, save_forcefield
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.neighbors.reference import all_pairs
-from mdflash.potentials.build import build_potential
-from mdflash.state import Layout
 from tests.importers.fake_mlcg import (
     AtomicData,
     CosineCutoff,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mdflash.config.load import parse_run
-from mdflash.config.yamlfile import parse_yaml
+from mdflash.core.yamlfile import parse_yaml
 from mdflash.errors import InputError
 from mdflash.importers.mlcg_yaml import translate
 from mdflash.units import BOLTZMANN

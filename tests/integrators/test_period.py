@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from mdflash.config.load import load_run, locate
-from mdflash.config.shipped import shipped_names
-from mdflash.integrators.period import coarse_step, shortest_period
+from mdflash.core.state import Layout
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.shipped import shipped_names
+from mdflash.integrators.timestep_check import coarse_step, shortest_period
 from mdflash.integrators.verlet import Verlet
 from mdflash.potentials.base import Potential
-from mdflash.potentials.build import build_potential
-from mdflash.prepare import prepare
-from mdflash.state import Layout
+from mdflash.runs.prepare import prepare
 from tests.helpers import bead_term, beads, simulate, toy
 
 MASSES = [12.0, 14.0, 3.0]

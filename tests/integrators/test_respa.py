@@ -11,22 +11,22 @@ import torch
 from mdflash.config.load import load_run
 from mdflash.config.rules import warnings
 from mdflash.config.schema import RunConfig
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.plain import PlainPropagator
+from mdflash.engine.engine import Engine
+from mdflash.engine.guards import Guard
 from mdflash.errors import InputError
-from mdflash.guards import Guard
+from mdflash.forcefields.build import build_potential
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
-from mdflash.integrators.period import shortest_period
 from mdflash.integrators.respa import resonance
+from mdflash.integrators.timestep_check import shortest_period
 from mdflash.integrators.verlet import Verlet
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.build import build_potential
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.prepare import prepare
-from mdflash.propagate.plain import PlainPropagator
-from mdflash.state import Layout, State
+from mdflash.runs.prepare import prepare
 from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.helpers import Rest, bead_term, beads, go_helix, helix, same_bits, simulate, toy
 from tests.potentials.random_schnet import random_schnet

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash.compiled.philox import LANGEVIN, normals
+from mdflash.core.state import Layout
 from mdflash.errors import InputError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.cpu import after_force, before_force, scheme
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
-from mdflash.integrators.random import LANGEVIN, normals
 from mdflash.integrators.verlet import Verlet
-from mdflash.state import Layout
 from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.helpers import bead_term, beads, simulate, toy
 

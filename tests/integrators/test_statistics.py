@@ -11,11 +11,11 @@ import itertools
 import numpy as np
 import pytest
 
+from mdflash.core.state import Layout
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet
-from mdflash.state import Layout
 from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.helpers import bead_term, beads, go_helix, helix, simulate, toy
 

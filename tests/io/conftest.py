@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mdflash.core.system import System
 from mdflash.io.writer import FrameWriter, Target, writer_class
-from mdflash.system import System
 
 RESIDUES = ("TYR", "ASP", "PRO", "GLU", "THR", "GLY", "LYS", "TRP", "ALA", "SER")
 FORMATS = ("hdf5", "xtc", "dcd")

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mdflash.core.files import append_at, atomic_write
 from mdflash.errors import StorageError
 from mdflash.io.checkpoint import load_checkpoint, save_checkpoint
 from mdflash.io.events import EventLog
-from mdflash.io.files import append_at, atomic_write
 from mdflash.io.log import LogWriter
 from mdflash.io.read import read_frames
 from mdflash.io.repair import repair_file

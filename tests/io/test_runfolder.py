@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from mdflash.core.files import atomic_write, atomic_write_json, free_bytes
 from mdflash.errors import StorageError
 from mdflash.io.checkpoint import save_checkpoint
 from mdflash.io.events import EventLog
-from mdflash.io.files import atomic_write, atomic_write_json, free_bytes
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.writer import Target

@@ -8,9 +8,9 @@ import mdtraj
 import numpy as np
 import pytest
 
+from mdflash.core.system import System
 from mdflash.errors import InputError
 from mdflash.io.topology import mdtraj_topology, write_pdb
-from mdflash.system import System
 
 from .conftest import build_system, frame
 

@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
+from mdflash.core.system import FloatArray
 from mdflash.errors import InputError
 from mdflash.io.topology import write_pdb
 from mdflash.mapping.backbone import backbone_from_ca
 from mdflash.mapping.read import read_structure
 from mdflash.mapping.rebuild import rebuild
 from mdflash.mapping.structure import map_structure
-from mdflash.system import FloatArray
 
 CHIGNOLIN = Path(__file__).parents[2] / "systems" / "chignolin.pdb"
 

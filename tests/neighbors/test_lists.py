@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mdflash.core.state import Layout
 from mdflash.errors import InputError
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.neighbors import cpu
@@ -15,7 +16,6 @@ from mdflash.neighbors.cpu import CELLS_FROM, build_half_list, rebuild, rebuild_
 from mdflash.neighbors.reference import all_pairs
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Pairs
-from mdflash.state import Layout
 from tests.helpers import bead_term, beads, same_bits, simulate, toy, volume_term
 
 Box = tuple[float, float, float] | None

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mdflash.forcefield import ForceField, load_forcefield, save_forcefield
-from mdflash.system import System
+from mdflash.core.system import System
+from mdflash.forcefields.forcefield import ForceField, load_forcefield, save_forcefield
 
 pytest.importorskip("openmm", reason="these tests need OpenMM (pip install 'mdflash[openmm]')")
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from openmm import app
 
+from mdflash.core.state import Layout
+from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError, UnstableError
-from mdflash.forcefield import ForceField
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.openmm import create_system, make_topology, mdflash_force, original_errors
-from mdflash.state import Layout
-from mdflash.system import System
 from tests.helpers import simulate
 from tests.openmm.contexts import context, energy_forces, positions_of, relative
 

@@ -12,9 +12,9 @@ import openmm
 import pytest
 from openmm import app
 
+from mdflash.core.system import System
 from mdflash.errors import InputError
 from mdflash.openmm import create_system, make_topology
-from mdflash.system import System
 from tests.openmm.contexts import context, energy_forces, relative
 
 if sys.version_info >= (3, 11):

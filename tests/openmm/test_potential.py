@@ -8,11 +8,11 @@ import pytest
 import torch
 from openmm import app
 
+from mdflash.core.state import Layout
+from mdflash.core.system import System
 from mdflash.errors import InputError
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.openmm import OpenMMPotential, beads_of, make_topology
-from mdflash.state import Layout
-from mdflash.system import System
 from mdflash.testing import check_potential
 from tests.helpers import simulate, toy, walk
 from tests.openmm.contexts import context, positions_of

@@ -13,10 +13,10 @@ import numpy as np
 import openmm
 import pytest
 
+from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError, UnsafePickleError
-from mdflash.forcefield import ForceField, save_forcefield
+from mdflash.forcefields.forcefield import ForceField, save_forcefield
 from mdflash.openmm import create_system, load_system, make_topology
-from mdflash.system import System
 from tests.openmm.contexts import context, energy_forces
 
 IN_ANOTHER_PROCESS = """

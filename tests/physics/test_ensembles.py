@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from mdflash.engine import Engine
-from mdflash.forcefield import load_forcefield
-from mdflash.go import bond_angles, distances, torsions
+from mdflash.core.state import Layout
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.importers.go_model import bond_angles, distances, torsions
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet
-from mdflash.state import Layout
 from mdflash.units import BOLTZMANN
 from tests.helpers import bead_term, beads, simulate, toy
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mdflash.engine import Engine
-from mdflash.exchange.permute import Scheme
-from mdflash.exchange.replica_exchange import ReplicaExchange
-from mdflash.forcefield import load_forcefield
+from mdflash.core.state import Layout
+from mdflash.engine.engine import Engine
+from mdflash.engine.exchange.permute import Scheme
+from mdflash.engine.exchange.replica_exchange import ReplicaExchange
+from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
-from mdflash.state import Layout
 from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.helpers import bead_term, beads, go_helix, helix, simulate, toy
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mdflash.go import distances
+from mdflash.core.state import Layout
+from mdflash.importers.go_model import distances
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.state import Layout
 from tests.helpers import go_helix, helix, simulate
 from tests.potentials.random_schnet import random_schnet
 

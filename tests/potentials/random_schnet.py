@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mdflash.core.state import Layout
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.state import Layout
 from tests.helpers import beads, walk
 
 

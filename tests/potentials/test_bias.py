@@ -10,7 +10,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.core.system import System
+from mdflash.engine.blocks.compiled import CompiledPriors
+from mdflash.engine.engine import Engine
 from mdflash.errors import InputError
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import SumPotential
@@ -18,12 +21,9 @@ from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias, Form
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.variables import Variable
+from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.forms import FORMS
-from mdflash.potentials.priors.pack import pack
 from mdflash.potentials.priors.term import PriorTerm
-from mdflash.propagate.compiled import CompiledPriors
-from mdflash.state import Layout, State
-from mdflash.system import System
 from mdflash.testing import check_potential
 from tests.helpers import beads, helix, walk
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.engine.engine import Engine
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias
-from mdflash.state import Layout, State
 from tests.helpers import Rest, same_bits, walk
 from tests.potentials.random_schnet import random_batch, random_schnet
 

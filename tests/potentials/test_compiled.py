@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.compiled import CompiledPriors
+from mdflash.engine.engine import Engine
 from mdflash.errors import UnstableError
-from mdflash.forcefield import Term
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import Term
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces, Potential, SumPotential
-from mdflash.potentials.build import build_potential
+from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
-from mdflash.potentials.priors.pack import pack
 from mdflash.potentials.priors.term import PriorTerm
-from mdflash.propagate.compiled import CompiledPriors
-from mdflash.state import Layout, State
 from tests.helpers import beads, toy, volume_term, walk
 
 LISTED = sorted(set(FORMS) - NEIGHBOR_FORMS)

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.engine.engine import Engine
 from mdflash.errors import ForceFieldError, InputError, UnstableError
+from mdflash.forcefields.build import build_potential
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.integrators.verlet import Verlet
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces, Potential, SumPotential
-from mdflash.potentials.build import build_potential
 from mdflash.potentials.schnet.arrays import CHUNK, WHOLE
-from mdflash.potentials.schnet.flash import FlashSchNet, together
 from mdflash.potentials.schnet.network import ACTIVATIONS, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.state import Layout, State
+from mdflash.potentials.schnet.tabulated import FlashSchNet, together
 from tests.helpers import Rest, bead_term, beads, same_bits, toy, volume_term, walk
 from tests.potentials.random_schnet import random_batch, random_schnet
 
@@ -239,7 +239,7 @@ def test_replicas_that_all_threads_carry_one_by_one(monkeypatch: pytest.MonkeyPa
     """Two systems, three replicas: each has its own lists, and replicas of a system share the arrays of evaluations."""
     each = crowded((2, 1))
     each.run(40)
-    monkeypatch.setattr("mdflash.propagate.compiled.together", lambda layout: True)
+    monkeypatch.setattr("mdflash.engine.blocks.compiled.together", lambda layout: True)
     one_by_one = crowded((2, 1))
     for steps in (1, 7, 1, 31):
         one_by_one.run(steps)

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from mdflash.errors import ForceFieldError
-from mdflash.forcefield import Network
+from mdflash.forcefields.forcefield import Network
 from mdflash.neighbors.reference import all_pairs
-from mdflash.potentials.geometric.backbone import Backbone, ResidualStack
-from mdflash.potentials.geometric.delta import delta
-from mdflash.potentials.geometric.hyper_connections import HyperConnection, StreamMaps
-from mdflash.potentials.geometric.mixing import permutation_matrices, permutation_mixing, sinkhorn_mixing
-from mdflash.potentials.geometric.residual import Connection, PreNorm
+from mdflash.potentials.backbones.backbone import Backbone, ResidualStack
+from mdflash.potentials.backbones.delta import delta
+from mdflash.potentials.backbones.hyper_connections import HyperConnection, StreamMaps
+from mdflash.potentials.backbones.mixing import permutation_matrices, permutation_mixing, sinkhorn_mixing
+from mdflash.potentials.backbones.residual import Connection, PreNorm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
 from mdflash.potentials.schnet.tables import filter_tables

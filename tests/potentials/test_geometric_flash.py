@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.potentials.schnet.flash import FlashSchNet
+from mdflash.potentials.schnet.tabulated import FlashSchNet
 from mdflash.testing import BUDGETS, check_potential
 from tests.potentials.random_schnet import random_batch
 from tests.potentials.test_geometric import RULES, random_network

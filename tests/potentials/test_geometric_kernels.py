@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.potentials.geometric import cpu
-from mdflash.potentials.geometric.backbone import Backbone
-from mdflash.potentials.geometric.pack import pack_rule
+from mdflash.potentials.backbones import cpu
+from mdflash.potentials.backbones.backbone import Backbone
+from mdflash.potentials.backbones.pack import pack_rule
 from mdflash.potentials.schnet.pack import _Flat
 
 RULES: dict[str, dict[str, Any]] = {

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.engine import Engine
+from mdflash.core.state import Layout, State
+from mdflash.engine.engine import Engine
+from mdflash.forcefields.build import build_potential
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.build import build_potential
-from mdflash.potentials.schnet.flash import FORCE_ERROR, FlashSchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import RANGES, force_error, random_sample, tabulate
-from mdflash.state import Layout, State
+from mdflash.potentials.schnet.tabulated import FORCE_ERROR, FlashSchNet
 from mdflash.testing import BUDGETS, check_potential
 from tests.helpers import same_bits
 from tests.potentials.random_schnet import random_batch, random_schnet

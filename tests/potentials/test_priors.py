@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash.core.state import Layout
+from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefield import BeadType, ForceField, Term
+from mdflash.forcefields.build import bind_term, build_potential, excluded_pairs
+from mdflash.forcefields.forcefield import BeadType, ForceField, Term
 from mdflash.neighbors.reference import all_pairs
-from mdflash.potentials.build import bind_term, build_potential, excluded_pairs
 from mdflash.potentials.priors import (
     contact,
     excluded_volume,
@@ -23,8 +25,6 @@ from mdflash.potentials.priors import (
 )
 from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
 from mdflash.potentials.priors.geometry import COORDINATES
-from mdflash.state import Layout
-from mdflash.system import System
 
 MODULES = {
     "harmonic_bond": harmonic,

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.forcefield import ForceField, Term, load_forcefield, save_forcefield
+from mdflash.core.state import Layout
+from mdflash.core.system import System
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import ForceField, Term, load_forcefield, save_forcefield
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.importers.mlcg_types import RESIDUES
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces
-from mdflash.potentials.build import build_potential
-from mdflash.state import Layout
-from mdflash.system import System
 
 Npz = Mapping[str, np.ndarray]
 

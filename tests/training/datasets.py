@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from mdflash.data.dataset import create_dataset
-from mdflash.data.trajectory import TrajectoryWriter
-from mdflash.forcefield import ForceField
+from mdflash.core.state import Layout
+from mdflash.core.system import System
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.state import Layout
-from mdflash.system import System
+from mdflash.sampling.dataset import create_dataset
+from mdflash.sampling.trajectory import TrajectoryWriter
 from tests.helpers import go_helix, helix, simulate
 
 

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
-from mdflash.forcefield import load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import make_trainer, prepare_training
 from tests.training.datasets import write_recipe

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from mdflash.potentials.geometric.backbone import Backbone
+from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.training.forces import Batch, FlashForces, Forces, PlainForces, Topology
 from mdflash.training.learned_torsions import Torsions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.system import System
+from mdflash.core.system import System
 from mdflash.training.frames import MoleculeFrames
 from mdflash.training.priors import fit_priors
 from mdflash.training.recipe import Priors

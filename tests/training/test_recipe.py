@@ -12,11 +12,11 @@ import yaml
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
-from mdflash.data.dataset import load_dataset
+from mdflash.core.system import save_system
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefield import load_forcefield, save_forcefield
-from mdflash.potentials.geometric.backbone import Backbone
-from mdflash.system import save_system
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.potentials.backbones.backbone import Backbone
+from mdflash.sampling.dataset import load_dataset
 from mdflash.training.recipe import BackboneRule, load_recipe
 from mdflash.training.run import prepare_training, read_priors
 from tests.training.datasets import write_dataset, write_recipe

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.system import System
+from mdflash.core.system import System
 from mdflash.training.forces import Batch, FlashForces, PlainForces, Topology
 from mdflash.training.torsions import TorsionWeight
 from tests.training.networks import loss_gradient, small_network

@@ -15,10 +15,10 @@ import pytest
 import torch
 import yaml
 
+from mdflash.core.state import Layout
 from mdflash.errors import ForceFieldError, InputError, Interrupted, UnstableError
-from mdflash.forcefield import load_forcefield, save_forcefield
-from mdflash.potentials.build import build_potential
-from mdflash.state import Layout
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.training.frames import prior_forces
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import PreparedTraining, make_trainer, prepare_training, train, write_head
@@ -134,7 +134,7 @@ def test_energies_that_nobody_knows_are_missed_before_training_starts(dataset: P
 def test_what_cannot_be_trained_is_said_before_it_starts(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mdflash.gpu.why_no_gpu", lambda: "torch finds no GPU")
+    monkeypatch.setattr("mdflash.core.gpu.why_no_gpu", lambda: "torch finds no GPU")
     with pytest.raises(InputError, match=r"key 'training\.device': no GPU can be used here: torch finds no GPU"):
         make_trainer(_prepare(tmp_path, dataset, training={"device": "cuda"}), _alone())
     straight = _prepare(tmp_path, dataset, priors={"dihedrals": "none"}, training={"learn_torsions": True})
@@ -237,7 +237,7 @@ def test_the_head_tells_all_and_draws_the_fits(dataset: Path, tmp_path: Path) ->
 
 
 def _alone():  # type: ignore[no-untyped-def]
-    from mdflash.distributed import Ranks
+    from mdflash.engine.distributed import Ranks
 
     return Ranks()
 

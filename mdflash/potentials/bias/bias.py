@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
 from mdflash.potentials.bias.variables import Variable
-from mdflash.state import Layout
-from mdflash.system import FloatArray, IntArray
 
 Form = Literal["harmonic", "linear"]
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.kernels import njit, prange
+from mdflash.compiled.jit import njit, prange
 from mdflash.potentials.priors.cpu import Table, add_term
 
 DISTANCE, ANGLE, DIHEDRAL, POSITION, RMSD, GYRATION, CONTACTS, ENERGY = range(8)

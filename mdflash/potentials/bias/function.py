@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
 from mdflash.errors import InputError
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.state import Layout
 
 
 class FunctionBias(Potential):

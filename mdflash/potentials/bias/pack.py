@@ -9,14 +9,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.state import Layout
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.potentials.bias import cpu
 from mdflash.potentials.bias.bias import Bias, Form
 from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.bias.variables import Kind, Variable
 from mdflash.potentials.priors.cpu import CODES, Listed
 from mdflash.potentials.priors.forms import stack_rows
-from mdflash.state import Layout
-from mdflash.system import FloatArray, IntArray
 
 KINDS: Final[Mapping[Kind, int]] = MappingProxyType(
     {

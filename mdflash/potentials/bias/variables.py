@@ -32,10 +32,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mdflash.core.system import FloatArray, IntArray, System
 from mdflash.errors import InputError
 from mdflash.potentials.priors import geometry
 from mdflash.potentials.priors.term import PriorTerm
-from mdflash.system import FloatArray, IntArray, System
 
 Kind = Literal["distance", "angle", "dihedral", "position", "rmsd", "radius_of_gyration", "native_contacts", "energy"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mdflash.kernels import njit
+from mdflash.compiled.jit import njit
 
 
 def energy(q: Tensor, epsilon: Tensor, r0: Tensor) -> Tensor:

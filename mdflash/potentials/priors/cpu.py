@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.kernels import njit
+from mdflash.compiled.jit import njit
 from mdflash.neighbors.cpu import nearest_image
 from mdflash.potentials.priors import (
     contact,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mdflash.kernels import njit
+from mdflash.compiled.jit import njit
 
 
 def energy(q: Tensor, epsilon: Tensor, sigma: Tensor, cutoff: float) -> Tensor:

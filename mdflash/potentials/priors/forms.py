@@ -15,6 +15,7 @@ from typing import Final, Literal
 import numpy as np
 from torch import Tensor
 
+from mdflash.core.system import FloatArray
 from mdflash.potentials.priors import (
     contact,
     excluded_volume,
@@ -25,7 +26,6 @@ from mdflash.potentials.priors import (
     restricted,
     shifted_improper,
 )
-from mdflash.system import FloatArray
 
 Coordinate = Literal["distance", "angle_cosine", "angle", "dihedral"]
 

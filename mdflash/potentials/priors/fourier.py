@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from mdflash.kernels import njit
+from mdflash.compiled.jit import njit
 
 
 def energy(q: Tensor, v0: Tensor, k1: Tensor, k2: Tensor) -> Tensor:

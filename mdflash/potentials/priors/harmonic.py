@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mdflash.kernels import njit
+from mdflash.compiled.jit import njit
 
 
 def energy(q: Tensor, k: Tensor, x0: Tensor) -> Tensor:

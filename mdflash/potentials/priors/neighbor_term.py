@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.priors.forms import Form
-from mdflash.state import Layout
-from mdflash.system import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mdflash.kernels import njit
+from mdflash.compiled.jit import njit
 
 
 def energy(q: Tensor, v0: Tensor, ks: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from mdflash.kernels import njit
+from mdflash.compiled.jit import njit
 
 
 def energy(q: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, k: Tensor, v0: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.priors.forms import Form
 from mdflash.potentials.priors.geometry import COORDINATES
-from mdflash.state import Layout
-from mdflash.system import FloatArray, IntArray
 
 Table = tuple[IntArray, Mapping[str, FloatArray]]
 """The beads [M, order] a term acts on in one molecule, and its parameters, name -> [M] or [M, degree]."""

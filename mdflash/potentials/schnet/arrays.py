@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.kernels import njit
-from mdflash.potentials.geometric.cpu import Rule, Streams
-from mdflash.potentials.geometric.maps import PART
-from mdflash.potentials.schnet.dense import TILE, panel_width
+from mdflash.compiled.jit import njit
+from mdflash.compiled.panels import TILE, panel_width
+from mdflash.potentials.backbones.cpu import Rule, Streams
+from mdflash.potentials.backbones.maps import PART
 
 Floats = npt.NDArray[Any]
 """float32 or float64, by precision."""

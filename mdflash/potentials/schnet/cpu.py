@@ -26,11 +26,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from mdflash.kernels import njit, prange
-from mdflash.potentials.geometric import cpu as geometric
-from mdflash.potentials.geometric.merge import merge, merge_gradient, share_gradient
+from mdflash.compiled.jit import njit, prange
+from mdflash.compiled.panels import activate, multiply, panel_width
+from mdflash.compiled.simd import fma, load, splat, store, total
+from mdflash.potentials.backbones import cpu as geometric
+from mdflash.potentials.backbones.merge import merge, merge_gradient, share_gradient
 from mdflash.potentials.schnet.arrays import layer_of, rule_of, shape_of, streams_of
-from mdflash.potentials.schnet.dense import activate, multiply, panel_width
 from mdflash.potentials.schnet.messages import (
     add_message_gradients,
     add_messages,
@@ -38,7 +39,6 @@ from mdflash.potentials.schnet.messages import (
     pair_forces,
     sort_pairs,
 )
-from mdflash.potentials.schnet.simd import fma, load, splat, store, total
 
 ROWS, TEAM_ROWS = 64, 16
 """Beads whose dense layers are done together by one thread, alone or among others."""

@@ -12,11 +12,11 @@ import math
 
 import numpy as np
 
-from mdflash.kernels import njit
+from mdflash.compiled.jit import njit
+from mdflash.compiled.panels import panel_width
+from mdflash.compiled.simd import fma, lane, load, load_scaled, splat, store, total
 from mdflash.neighbors.cpu import nearest_image
 from mdflash.potentials.schnet.arrays import CHUNK, shape_of
-from mdflash.potentials.schnet.dense import panel_width
-from mdflash.potentials.schnet.simd import fma, lane, load, load_scaled, splat, store, total
 from mdflash.potentials.schnet.tables import RANGES
 
 

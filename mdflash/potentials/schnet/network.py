@@ -47,7 +47,7 @@ from torch.nn import functional
 
 from mdflash import units
 from mdflash.errors import ForceFieldError
-from mdflash.potentials.geometric.backbone import Backbone, ResidualStack
+from mdflash.potentials.backbones.backbone import Backbone, ResidualStack
 
 ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = MappingProxyType(
     {

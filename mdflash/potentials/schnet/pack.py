@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from mdflash.potentials.geometric.backbone import ResidualStack
-from mdflash.potentials.geometric.cpu import Rule, fields
-from mdflash.potentials.geometric.pack import opened_at_start, pack_merge, pack_rule, start_state
-from mdflash.potentials.geometric.residual import Connection
+from mdflash.compiled.panels import CODES, PANEL_BYTES
+from mdflash.core.state import Layout
+from mdflash.core.system import FloatArray
+from mdflash.potentials.backbones.backbone import ResidualStack
+from mdflash.potentials.backbones.cpu import Rule, fields
+from mdflash.potentials.backbones.pack import opened_at_start, pack_merge, pack_rule, start_state
+from mdflash.potentials.backbones.residual import Connection
 from mdflash.potentials.schnet.arrays import Layer, Networks, Shape
-from mdflash.potentials.schnet.dense import CODES, PANEL_BYTES
 from mdflash.potentials.schnet.network import Block, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables
-from mdflash.state import Layout
-from mdflash.system import FloatArray
 
 Precision = Literal["fp64", "fp32", "mixed16"]
 

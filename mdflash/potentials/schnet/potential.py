@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mdflash.core.state import Layout
+from mdflash.core.system import IntArray
 from mdflash.errors import ForceFieldError
-from mdflash.forcefield import Network
+from mdflash.forcefields.forcefield import Network
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
-from mdflash.state import Layout
-from mdflash.system import IntArray
 
 
 def load_schnet(network: Network) -> SchNet:

@@ -26,9 +26,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.potentials.schnet.network import SchNet
-from mdflash.system import FloatArray, IntArray
 
 FEWEST, MOST = 256, 65536
 """Intervals that are tried."""

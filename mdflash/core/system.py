@@ -1,0 +1,201 @@
+"""System: one molecule (or complex) of beads, frozen and hashable.
+
+A System says what is there (beads, residues, chains, masses, bonds) and which beads each term of a
+force field acts on; it holds neither coordinates nor parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.core.files import atomic_write
+from mdflash.errors import InputError
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    array = np.ascontiguousarray(array)
+    if array.flags.writeable:
+        array = array.copy()
+        array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """The beads of one molecule.
+
+    Attributes:
+        name: a short name; names files.
+        types: [N] names of the bead types, as the force field calls them ("ALA", "CA", ...).
+        bead_names: [N] PDB-style names ("CA", "CB").
+        residue_index: [N] which residue each bead belongs to, 0-based, never decreasing.
+        residue_names: [residues] three-letter names.
+        residue_ids: [residues] numbers as in the structure file.
+        chain_ids: [residues] chain of each residue.
+        masses: [N] in Da, all > 0.
+        bonds: [bonds, 2] bead indices, each row ascending; the molecule's drawing and the base of exclusions.
+        interactions: for a force field term keyed by bead types, the beads it acts on, [M, order].
+
+    Raises:
+        InputError: lengths that differ, a mass that is not positive and finite, an index out of range.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    bead_names: tuple[str, ...]
+    residue_index: IntArray
+    residue_names: tuple[str, ...]
+    residue_ids: tuple[int, ...]
+    chain_ids: tuple[str, ...]
+    masses: FloatArray
+    bonds: IntArray
+    interactions: Mapping[str, IntArray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def fail(message: str) -> None:
+            raise InputError(f"system '{self.name}': {message}")
+
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        put("types", tuple(self.types))
+        put("bead_names", tuple(self.bead_names))
+        put("residue_names", tuple(self.residue_names))
+        put("residue_ids", tuple(int(i) for i in self.residue_ids))
+        put("chain_ids", tuple(self.chain_ids))
+        put("residue_index", _frozen(np.asarray(self.residue_index, np.int64)))
+        put("masses", _frozen(np.asarray(self.masses, np.float64)))
+        put("bonds", _frozen(np.sort(np.asarray(self.bonds, np.int64).reshape(-1, 2), axis=1)))
+        put(
+            "interactions",
+            MappingProxyType({name: _frozen(np.asarray(rows, np.int64)) for name, rows in self.interactions.items()}),
+        )
+
+        n, residues = len(self.types), len(self.residue_names)
+        if n == 0:
+            fail("has no beads")
+        if len(self.bead_names) != n or self.residue_index.shape != (n,) or self.masses.shape != (n,):
+            fail(
+                f"{n} bead types, but {len(self.bead_names)} bead names, "
+                f"{len(self.residue_index)} residue indices, {len(self.masses)} masses"
+            )
+        if len(self.residue_ids) != residues or len(self.chain_ids) != residues:
+            fail(
+                f"{residues} residue names, but {len(self.residue_ids)} residue numbers "
+                f"and {len(self.chain_ids)} chain ids"
+            )
+        steps = np.diff(self.residue_index)
+        if self.residue_index[0] != 0 or (steps < 0).any() or self.residue_index[-1] != residues - 1:
+            fail(f"residue_index must rise from 0 to {residues - 1}")
+        bad = np.flatnonzero(~(np.isfinite(self.masses) & (self.masses > 0)))
+        if len(bad):
+            fail(f"bead {bad[0]} has mass {self.masses[bad[0]]} Da; masses must be positive")
+        for what, rows in (("bonds", self.bonds), *self.interactions.items()):
+            if rows.ndim != 2:
+                fail(f"'{what}' must be a table [M, order], found shape {rows.shape}")
+            if rows.size and (rows.min() < 0 or rows.max() >= n):
+                fail(f"'{what}' names bead {rows.max()}, but the last bead is {n - 1}")
+
+    @property
+    def n_beads(self) -> int:
+        return len(self.types)
+
+    @property
+    def n_residues(self) -> int:
+        return len(self.residue_names)
+
+    def bead_label(self, bead: int) -> str:
+        """A bead as a person would name it: 'TYR 2 CA (bead 4)'."""
+        r = int(self.residue_index[bead])
+        return f"{self.residue_names[r]} {self.residue_ids[r]} {self.bead_names[bead]} (bead {bead})"
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "mdflash_system": 1,
+            "name": self.name,
+            "types": self.types,
+            "bead_names": self.bead_names,
+            "residue_names": self.residue_names,
+            "residue_ids": self.residue_ids,
+            "chain_ids": self.chain_ids,
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything the System says, hexadecimal."""
+        h = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
+        for name, rows in (
+            ("residue_index", self.residue_index),
+            ("masses", self.masses),
+            ("bonds", self.bonds),
+            *sorted(self.interactions.items()),
+        ):
+            h.update(f"{name}{rows.shape}{rows.dtype}".encode())
+            h.update(rows.tobytes())
+        return h.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, System) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+def save_system(path: Path | str, system: System, start: npt.NDArray[np.floating[Any]] | None = None) -> None:
+    """Write a System, with optional start frames [F, N, 3] in Å, as one safetensors file."""
+    from safetensors.numpy import save
+
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "residue_index": system.residue_index,
+        "masses": system.masses,
+        "bonds": system.bonds,
+    }
+    tensors |= {f"interactions/{name}": rows for name, rows in system.interactions.items()}
+    if start is not None:
+        tensors["start"] = np.ascontiguousarray(start, np.float64)
+    atomic_write(Path(path), save(tensors, metadata={"header": json.dumps(system._header())}))
+
+
+def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
+    """Read what `save_system` wrote: the System and its start frames [F, N, 3] in Å, or None.
+
+    Raises:
+        InputError: not such a file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as f:
+            metadata = f.metadata() or {}
+            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"cannot be read as a mdflash system: {error}", file=path) from None
+    header = json.loads(metadata.get("header", "{}"))
+    if header.pop("mdflash_system", None) != 1:
+        raise InputError(
+            "is a safetensors file, but not a mdflash system of version 1 (weights belong to a force field folder)",
+            file=path,
+        )
+    interactions = {
+        key.removeprefix("interactions/"): rows for key, rows in tensors.items() if key.startswith("interactions/")
+    }
+    system = System(
+        **header,
+        residue_index=tensors["residue_index"],
+        masses=tensors["masses"],
+        bonds=tensors["bonds"],
+        interactions=interactions,
+    )
+    return system, tensors.get("start")

@@ -1,0 +1,94 @@
+"""Neighbour lists of one replica that live from block to block, and the arrays that evaluating its network writes.
+
+A list is built anew when a bead is more than half the skin from where it was when the list was built, whoever moved it:
+a step, a minimiser, a guard that puts a replica back. So how long a block is costs nothing, and since a list's age is
+invisible (`neighbors.cpu`), keeping one changes no bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.experimental import structref
+
+from mdflash.compiled.jit import njit
+from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together
+from mdflash.potentials.schnet.arrays import make_pairs, make_work
+
+
+class _Fields(types.StructRef):  # type: ignore[misc]
+    def preprocess_fields(self, fields: Any) -> Any:
+        return tuple((name, types.unliteral(kind)) for name, kind in fields)
+
+
+@structref.register
+class _ListsType(_Fields):
+    pass
+
+
+@structref.register
+class _ScratchType(_Fields):
+    pass
+
+
+class Lists(structref.StructRefProxy):  # type: ignore[misc]
+    """Half lists in the hands of compiled functions; from Python they are opaque.
+
+    Fields: the list of the priors (start, neighbor) and of the network (own_start, own_neighbor), and the positions
+    that both belong to, NaN where there are none: built_at [N, 3] Å.
+    """
+
+
+class Scratch(structref.StructRefProxy):  # type: ignore[misc]
+    """What an evaluation of a network writes (work, pairs); replicas that are carried one by one can share it."""
+
+
+structref.define_proxy(Lists, _ListsType, ["start", "neighbor", "own_start", "own_neighbor", "built_at"])
+structref.define_proxy(Scratch, _ScratchType, ["pairs", "work"])
+
+
+@njit(cache=True)
+def make_lists(n):
+    """Lists of a replica of n beads that are yet to be built."""
+    nothing = np.empty(0, np.int64)
+    return Lists(np.zeros(n + 1, np.int64), nothing, np.zeros(n + 1, np.int64), nothing, np.full((n, 3), np.nan))
+
+
+@njit(cache=True)
+def make_scratch(networks, system, n):
+    """Arrays for replicas of one system of n beads; room for pairs is made by `update`."""
+    return Scratch(
+        make_pairs(networks, system, 0), make_work(networks, system, n if networks.cutoff[system] > 0.0 else 0)
+    )
+
+
+def _updater(team: bool) -> Any:
+    """Compile the update for one thread, or for all; the same lists."""
+
+    @njit(cache=True, error_model="numpy")
+    def update(lists, scratch, nonbonded, networks, system, skin, box, x):
+        """Build the lists anew if the beads at x [N, 3] are too far from where they were."""
+        if not moved_too_far(x, lists.built_at, skin):
+            return
+        lists.built_at[:] = np.nan  # should memory run out before the end
+        row = nonbonded.first[system] + system
+        rows = slice(row, row + x.shape[0] + 1)
+        if nonbonded.cutoff[system] > 0.0:
+            reach = nonbonded.cutoff[system] + skin
+            old = (nonbonded.exclusion_start[rows], nonbonded.exclusion, lists.start, lists.neighbor)
+            lists.neighbor = rebuild_together(x, reach, box, *old) if team else rebuild(x, reach, box, *old)
+        if networks.cutoff[system] > 0.0:
+            reach = networks.cutoff[system] + skin
+            old = (networks.exclusion_start[rows], networks.exclusion, lists.own_start, lists.own_neighbor)
+            lists.own_neighbor = rebuild_together(x, reach, box, *old) if team else rebuild(x, reach, box, *old)
+            if lists.own_neighbor.shape[0] > scratch.pairs.t.shape[0]:
+                scratch.pairs = make_pairs(networks, system, lists.own_neighbor.shape[0])
+        lists.built_at[:] = x
+
+    return update
+
+
+update_alone = _updater(team=False)
+update_together = _updater(team=True)

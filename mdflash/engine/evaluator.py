@@ -1,0 +1,292 @@
+"""Energies and forces of one molecule's replicas for engines other than ours: OpenMM, ASE, TorchSim.
+
+What such an engine wants is one evaluation after the other at positions that move a little: so compiled tables are made
+once, and neighbour lists live from call to call.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Final, Literal, Protocol
+
+import numpy as np
+import torch
+
+from mdflash.compiled.held_arguments import Kept, keep
+from mdflash.core.gpu import find_gpu, why_no_gpu
+from mdflash.core.state import Layout, State
+from mdflash.core.system import FloatArray, System
+from mdflash.engine.blocks.compiled import CompiledPropagator, Crew
+from mdflash.engine.blocks.evaluate import evaluate_each, evaluate_one, evaluate_one_together
+from mdflash.engine.engine import Engine, Kernels, Precision
+from mdflash.engine.guards import diagnose
+from mdflash.errors import InputError, UnstableError
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import ForceField
+from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.pack import Packed
+from mdflash.potentials.schnet.arrays import PairWork, make_pairs, make_work
+from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.potentials.schnet.tables import FilterTables
+from mdflash.potentials.schnet.tabulated import FORCE_ERROR, tables_for, together
+
+Box = tuple[float, float, float]
+Device = Literal["cpu", "cuda"]
+
+SKIN: Final = 2.0
+"""Å."""
+
+
+class Evaluator:
+    """A force field on replicas of one molecule, at positions from outside. Several threads may call it at a time.
+
+    Args:
+        forcefield: whose terms and networks act.
+        system: the molecule.
+        replicas: copies of it, which do not feel each other.
+        precision: arithmetic of networks; everything else is float64.
+        device: "cpu", or "cuda" for a GPU.
+
+    Raises:
+        ForceFieldError: the force field does not fit the molecule.
+        InputError: there is no GPU.
+    """
+
+    def __init__(
+        self,
+        forcefield: ForceField,
+        system: System,
+        replicas: int = 1,
+        precision: Precision = "fp32",
+        device: Device = "cpu",
+    ) -> None:
+        if device == "cuda" and (reason := why_no_gpu()) is not None:
+            raise InputError(f"device 'cuda' was asked for, but no GPU can be used here: {reason}; write device='cpu'")
+        self.layout = Layout((system,), (replicas,))
+        self.potential = build_potential([forcefield], self.layout)
+        self._precision: Precision = precision
+        self._device: Device = device
+        self._setup = threading.Lock()
+        self._backend: _Backend | None = None
+
+    def __call__(self, positions: FloatArray, box: Box | None = None) -> tuple[FloatArray, FloatArray]:
+        """Evaluate at `positions` [R * N, 3] in Å, float64; `box` holds the edges of a periodic box in Å.
+
+        Returns:
+            energies [R] in kcal/mol and forces [R * N, 3] in kcal/mol/Å.
+
+        Raises:
+            InputError: another shape, or a box that is too small for the cutoff.
+            UnstableError: energy or forces are not finite; names replica, bead and term.
+        """
+        if positions.shape != (self.layout.n_beads, 3):
+            raise InputError(
+                f"{self.layout.describe()} need positions [{self.layout.n_beads}, 3], found {list(positions.shape)}"
+            )
+        x = np.ascontiguousarray(positions, np.float64)
+        backend = self._backend or self._set_up(x, box)
+        energy, forces = np.empty(self.layout.n_replicas), np.empty_like(x)
+        backend(x, box, energy, forces)
+        if not math.isfinite(sum(energy.tolist())):
+            raise self._unstable(x, box, energy, forces)
+        return energy, forces
+
+    def _set_up(self, x: FloatArray, box: Box | None) -> _Backend:
+        """Choose kernels and make tables, whose error is checked at the first positions there are."""
+        with self._setup:
+            if self._backend is None:
+                if not np.isfinite(x).all():
+                    raise self._unstable(x, box, np.full(self.layout.n_replicas, np.nan), x)
+                if self._device == "cuda":
+                    self._backend = OnGpu(self, self._precision)
+                else:
+                    engine = self._engine(x, None, self._precision)
+                    packed = isinstance(engine.propagator, CompiledPropagator)
+                    self._backend = (
+                        _Compiled(engine)
+                        if packed
+                        else _ByEngine(engine, lambda x, box: self._engine(x, box, self._precision))
+                    )
+            return self._backend
+
+    def _engine(self, x: FloatArray, box: Box | None, precision: Precision, kernels: Kernels = "auto") -> Engine:
+        state = State.at(self.layout, x, 0.0, box)
+        scheme = LangevinMiddle(0.001, 1.0)  # never makes a step
+        return Engine(
+            self.layout, self.potential, state, scheme, seed=0, skin=SKIN, precision=precision, kernels=kernels
+        )
+
+    def _unstable(self, x: FloatArray, box: Box | None, energy: FloatArray, forces: FloatArray) -> UnstableError:
+        """The error that says where it went wrong; evaluated again term by term, which only a failure pays for."""
+        system = self.layout.systems[0]
+        lost = np.flatnonzero(~np.isfinite(x).all(axis=1))
+        if len(lost):
+            r, bead = divmod(int(lost[0]), system.n_beads)
+            what = f"{system.bead_label(bead)} has no finite position"
+        else:
+            r = int(np.flatnonzero(~np.isfinite(energy))[0])
+            what = diagnose(self._engine(x, box, "fp64", "reference"), r, 0).what
+            broken = np.flatnonzero(~np.isfinite(forces[self.layout.rows(r)]).all(axis=1))
+            if len(broken):
+                what = f"the force on {system.bead_label(int(broken[0]))} is not a number; {what}"
+        return UnstableError(f"replica {r} ({system.name}) has no finite energy and forces: {what}")
+
+
+class _Backend(Protocol):
+    """Overwrites energy [R] and forces [B, 3] with what holds at x [B, 3]; NaN energy where something is not finite."""
+
+    def __call__(self, x: FloatArray, box: Box | None, energy: FloatArray, forces: FloatArray) -> None: ...
+
+
+class _ByEngine:
+    """What the compiled kernels do not know: through the plain loop's own evaluation."""
+
+    def __init__(self, engine: Engine, make: Callable[[FloatArray, Box | None], Engine]) -> None:
+        self._engine, self._make, self._lock = engine, make, threading.Lock()
+
+    def __call__(self, x: FloatArray, box: Box | None, energy: FloatArray, forces: FloatArray) -> None:
+        with self._lock:
+            if box != self._engine.state.box:
+                self._engine = self._make(x, box)
+            state = self._engine.state
+            state.positions.copy_(torch.from_numpy(x))
+            self._engine.evaluate()
+            energy[:], forces[:] = state.energy.numpy(), state.forces.numpy()
+        _spoil(x, energy, forces)
+
+
+class OnGpu:
+    """The GPU's kernels."""
+
+    def __init__(self, evaluator: Evaluator, precision: Precision) -> None:
+        from mdflash.engine.gpu.forces import DeviceForces
+
+        layout, terms = evaluator.layout, evaluator.potential.terms
+        tables: dict[int, FilterTables] = {}
+        for term in terms:
+            if isinstance(term, SchNetPotential):
+                tables |= tables_for(term, FORCE_ERROR[precision] / 2)
+
+        def make(box: Box | None) -> DeviceForces:
+            return DeviceForces(layout, terms, tables, precision, SKIN, box, find_gpu())
+
+        self._make, self._forces = make, make(None)
+        self._box: Box | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, x: FloatArray, box: Box | None, energy: FloatArray, forces: FloatArray) -> None:
+        with self._lock:
+            if box != self._box:
+                self._box, self._forces = box, self._make(box)
+            self._forces.x.copy_(torch.from_numpy(x))
+            self._forces.evaluate()
+            energy[:], forces[:] = self._forces.energy.cpu().numpy(), self._forces.f.cpu().numpy()
+        _spoil(x, energy, forces)
+
+
+def _spoil(x: FloatArray, energy: FloatArray, forces: FloatArray) -> None:
+    """Make the energy of replicas with a position or force that is not finite NaN."""
+    energy[~np.isfinite((x + forces).reshape(len(energy), -1)).all(axis=1)] = np.nan
+
+
+_TEAM = threading.Lock()
+"""One parallel kernel at a time: not every threading layer of numba bears two, and there are no more cores either."""
+
+
+class _Compiled:
+    """The compiled kernels, with lists that stay."""
+
+    def __init__(self, engine: Engine) -> None:
+        assert isinstance(engine.propagator, CompiledPropagator)
+        self._packed = engine.propagator.packed
+        self._replicas, self._beads = engine.layout.n_replicas, engine.layout.systems[0].n_beads
+        networks = self._packed.networks
+        self._crew = Crew() if networks is not None and together(engine.layout) else None
+        self._cutoff = max(
+            float(self._packed.nonbonded.cutoff[0]), 0.0 if networks is None else float(networks.cutoff[0])
+        )
+        self._idle: list[_Scratch] = []
+
+    def __call__(self, x: FloatArray, box: Box | None, energy: FloatArray, forces: FloatArray) -> None:
+        try:
+            scratch = self._idle.pop()
+        except IndexError:
+            scratch = _Scratch(self._packed, self._replicas, self._beads)
+        if box != scratch.box:
+            if box is not None and min(box) < 2 * self._cutoff:
+                raise InputError(
+                    f"the box {box} Å is too small: an edge must be at least twice the cutoff, {2 * self._cutoff:g} Å"
+                )
+            scratch.put_in(box)
+        while pairs := self._launch(scratch, x, forces, energy):
+            scratch.make_room(pairs + pairs // 4 + 64)
+        self._idle.append(scratch)
+
+    def _launch(self, scratch: _Scratch, x: FloatArray, forces: FloatArray, energy: FloatArray) -> int:
+        """Evaluate; returns 0, or for how many pairs there should have been room."""
+        if self._replicas == 1 and self._crew is None:
+            return int(evaluate_one(scratch.kept(0), x, forces, energy))
+        team = _TEAM.acquire(blocking=False)
+        try:
+            if team and self._crew is None:
+                return int(evaluate_each(*scratch.all_arguments(), x, forces, energy))
+            kernel = evaluate_one
+            if team and self._crew is not None:
+                kernel = self._crew.time(evaluate_one_together, self._replicas)
+            needed = 0
+            for r in range(self._replicas):
+                rows = slice(r * self._beads, (r + 1) * self._beads)
+                needed = max(needed, kernel(scratch.kept(r), x[rows], forces[rows], energy[r : r + 1]))
+            return needed
+        finally:
+            if team:
+                _TEAM.release()
+
+
+class _Scratch:
+    """What an evaluation keeps besides its results; used by one thread at a time."""
+
+    def __init__(self, packed: Packed, replicas: int, beads: int) -> None:
+        self._packed = packed
+        self._start = np.zeros((2, replicas, beads + 1), np.int64)  # of the priors' list, of the network's
+        self._built_at = np.full((replicas, beads, 3), np.nan)
+        self._edges = np.zeros(3)
+        self._work = None if packed.networks is None else make_work(packed.networks, 0, beads)
+        self.box: Box | None = None
+        self.make_room(0)
+
+    def make_room(self, pairs: int) -> None:
+        """Room for that many pairs in every list; what was listed is forgotten."""
+        self._neighbor = np.zeros((2, len(self._built_at), pairs), np.int64)
+        networks = self._packed.networks
+        self._pairs: PairWork | None = None if networks is None else make_pairs(networks, 0, pairs)
+        self._built_at[:] = np.nan
+        self._kept: list[Kept] = [keep(self._arguments(r)) for r in range(len(self._built_at))]
+
+    def put_in(self, box: Box | None) -> None:
+        """The next evaluation is in this box, so what was listed is forgotten."""
+        self.box = box
+        self._edges[:] = 0.0 if box is None else box
+        self._built_at[:] = np.nan
+
+    def kept(self, r: int) -> Kept:
+        """For `evaluate_one` and `evaluate_one_together`, of one replica."""
+        return self._kept[r]
+
+    def _arguments(self, r: int) -> tuple[object, ...]:
+        packed = self._packed
+        return (
+            packed.listed, packed.nonbonded, packed.networks, 0, SKIN, self._edges,
+            self._start[0, r], self._neighbor[0, r], self._start[1, r], self._neighbor[1, r], self._built_at[r],
+            self._pairs, self._work,
+        )  # fmt: skip
+
+    def all_arguments(self) -> tuple[object, ...]:
+        """For `evaluate_each`."""
+        packed = self._packed
+        return (
+            *packed.listed, packed.nonbonded, packed.networks, SKIN, self._edges,
+            self._start[0], self._neighbor[0], self._start[1], self._neighbor[1], self._built_at,
+        )  # fmt: skip

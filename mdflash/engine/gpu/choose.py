@@ -1,0 +1,152 @@
+"""From the potentials of a batch to a propagator on a GPU: what fits its kernels, with which tables, and whether the
+forces are right there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from triton.runtime.errors import OutOfResources
+
+from mdflash.core.gpu import describe
+from mdflash.core.state import Layout, State
+from mdflash.core.system import System
+from mdflash.engine.gpu.forces import DeviceForces, DevicePotential, unsupported
+from mdflash.engine.gpu.loop import CudaPropagator
+from mdflash.engine.gpu.memory_parts import InParts
+from mdflash.errors import ForceFieldError, GpuRefused
+from mdflash.integrators.base import Integrator
+from mdflash.potentials.base import Potential
+from mdflash.potentials.schnet.pack import Precision
+from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.potentials.schnet.tables import FilterTables, Sample, exact_forces
+from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, FilterKind, tables_for
+
+WRONG: Final = 10.0
+"""A start frame with forces off by more than so many times what the precision allows is not run."""
+
+
+def on_gpu(
+    layout: Layout,
+    terms: Sequence[Potential],
+    state: State,
+    integrator: Integrator,
+    seed: int,
+    skin: float,
+    remove_com_motion: bool,
+    *,
+    precision: Precision,
+    filters: FilterKind,
+    network_every: int,
+    device: torch.device,
+) -> tuple[InParts, tuple[str, ...]]:
+    """A propagator on the GPU, and what a person should know about it.
+
+    Args:
+        layout: the batch.
+        terms: its potentials.
+        state: where it starts; kernels are compiled, lists sized and forces checked there.
+        integrator, seed, skin, remove_com_motion: as for `CompiledPropagator`.
+        precision: arithmetic of networks.
+        filters: "table", "exact" (both in the kernels), or "auto": tables where they are exact enough.
+        network_every: of the run; the kernels know 1.
+        device: the GPU.
+
+    Raises:
+        GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network come
+            out wrong.
+    """
+    if network_every > 1:
+        raise GpuRefused("networks that act at every few steps only are not on the GPU yet", "`network_every: 1`")
+    tables, notes = _tables(terms, precision, filters)
+    reason = unsupported(terms, layout, exact=tables is None)
+    if reason is not None:
+        raise GpuRefused(reason)
+
+    def make(part: Layout) -> CudaPropagator:
+        return CudaPropagator(
+            part, terms, integrator, seed, skin, remove_com_motion, state.box,
+            tables=tables, precision=precision, device=device,
+        )  # fmt: skip
+
+    propagator = InParts(layout, make, device, notes.append)
+    trial = {name: getattr(state, name).clone() for name in ("positions", "forces", "energy")}
+    try:
+        notes += _check_networks(layout, terms, state, tables, precision, device)
+        propagator.evaluate(dataclasses.replace(state, **trial))
+    except OutOfResources as error:
+        raise GpuRefused(f"the kernels do not fit {describe(device)}: {' '.join(str(error).split())}") from None
+    propagator.said = lambda text: warnings.warn(text, stacklevel=2)
+    return propagator, tuple(notes)
+
+
+def _tables(
+    terms: Sequence[Potential], precision: Precision, filters: FilterKind
+) -> tuple[dict[int, FilterTables] | None, list[str]]:
+    """Tables of every network by its `id`, or None for exact filters; and notes."""
+    if filters == "exact":
+        return None, []
+    tables: dict[int, FilterTables] = {}
+    try:
+        for term in terms:
+            if isinstance(term, SchNetPotential):
+                tables |= tables_for(term, TABLE_ERROR[precision])
+    except ForceFieldError as error:
+        if filters == "table" or precision == "mixed16":
+            raise
+        return None, [f"filters are evaluated exactly, in the kernels: {error}"]
+    return tables, []
+
+
+def _check_networks(
+    layout: Layout,
+    terms: Sequence[Potential],
+    state: State,
+    tables: dict[int, FilterTables] | None,
+    precision: Precision,
+    device: torch.device,
+) -> list[str]:
+    """Compare every network's forces on the device with the float64 reference, about the middle of a start frame."""
+    notes = []
+    for term in terms:
+        if not isinstance(term, SchNetPotential):
+            continue
+        for s, network in enumerate(term.networks):
+            if network is None:
+                continue
+            x = layout.view(state.positions, s)[0].numpy()
+            sample = Sample(x, term.types[s].numpy(), term.excluded[s]).core()
+            batch = Layout((_chain(len(sample.positions)),), (1,))
+            alone = SchNetPotential(term.name, [network], [sample.types], [sample.excluded])
+            forces = DeviceForces(batch, [alone], tables, precision, 0.0, None, device)
+            there = torch.from_numpy(np.ascontiguousarray(sample.positions))
+            found = DevicePotential(forces).energy_and_forces(there, batch, None).forces.numpy()
+            expected = exact_forces(network, sample)
+            scale = np.sqrt((expected**2).mean()) or 1.0
+            error, limit = float(np.sqrt(((found - expected) ** 2).mean()) / scale), FORCE_ERROR[precision]
+            name = layout.systems[s].name
+            if not error <= WRONG * limit:
+                raise GpuRefused(
+                    f"{describe(device)} puts the forces of '{term.name}' on the start frame of '{name}' off by "
+                    f"{error:.1e} of their rms, and {precision} allows {limit:.0e}: the kernels are wrong there, "
+                    "please report it"
+                )
+            notes.append(
+                f"'{term.name}': on the start frame of '{name}' the forces of the GPU are off by {error:.1e} of their "
+                f"rms{'' if error <= limit else f', more than {limit:.0e}'}"
+            )
+    return notes
+
+
+def _chain(n: int) -> System:
+    """n beads that are nothing but beads."""
+    return System(
+        name="sample", types=("A",) * n, bead_names=("CA",) * n, residue_index=np.arange(n),
+        residue_names=("UNK",) * n, residue_ids=tuple(range(1, n + 1)), chain_ids=("A",) * n, masses=np.ones(n),
+        bonds=np.zeros((0, 2), np.int64),
+    )  # fmt: skip

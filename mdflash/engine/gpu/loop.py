@@ -1,0 +1,177 @@
+"""The loop on a GPU: a block of steps is a captured graph, replayed without the host in between.
+
+Rebuilding neighbour lists is decided on the device. Two things are read at the end of a block: whether a list ran out
+of room (the block is then replayed from its start with more), and which replicas lost their finite energy (they stand
+still from there on).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mdflash.core.state import Layout, State
+from mdflash.engine.gpu.forces import DeviceForces
+from mdflash.integrators import triton as kernels
+from mdflash.integrators.base import Integrator
+from mdflash.integrators.triton import constants_of
+from mdflash.potentials.base import Potential
+from mdflash.potentials.schnet.tables import FilterTables
+from mdflash.potentials.schnet.triton.network import TILES, Precision, Tiles
+from mdflash.units import BOLTZMANN
+
+STEPS_PER_GRAPH = (16, 1)
+"""Sizes of the captured graphs, largest first: launching a graph costs the host some microseconds."""
+
+
+class CudaPropagator:
+    """Carries a batch on a GPU, with the interface of `CompiledPropagator`.
+
+    Args:
+        layout: the batch.
+        terms: its potentials; `propagate.device.unsupported` must find nothing to object to.
+        integrator: the scheme.
+        seed: of the noise, 0 to 2^32 - 1.
+        skin: Å.
+        remove_com_motion: take out the centre of mass velocity after every step.
+        box: periodic edges in Å, or None.
+        tables: filter tables of each network, by `id`; None: exact filters inside the kernels.
+        precision: arithmetic of the networks: "fp64", "fp32" or "mixed16".
+        device: "cuda" ("cpu" through Triton's interpreter).
+        graphs: capture graphs; without, every kernel is launched on its own.
+        tiles: shapes of the kernels' tiles.
+
+    Attributes:
+        replayed: blocks that were done again with more room for neighbours.
+    """
+
+    kernels = "cuda"
+
+    def __init__(
+        self,
+        layout: Layout,
+        terms: Sequence[Potential],
+        integrator: Integrator,
+        seed: int,
+        skin: float,
+        remove_com_motion: bool,
+        box: tuple[float, float, float] | None,
+        *,
+        tables: Mapping[int, FilterTables] | None,
+        precision: Precision = "fp32",
+        device: torch.device | str = "cuda",
+        graphs: bool = True,
+        tiles: Tiles = TILES,
+    ) -> None:
+        self.layout = layout
+        self.forces = DeviceForces(layout, terms, tables, precision, skin, box, device, tiles)
+        self._device = self.forces.device
+        self._code = integrator.code
+        self._remove_com = remove_com_motion and integrator.name != "brownian"
+        self._second_half = integrator.name in ("langevin-baoab", "verlet") or self._remove_com
+        self._v = torch.zeros_like(self.forces.x)
+        self._mass = layout.masses.to(self._device)
+        self._kT = torch.zeros(layout.n_replicas, dtype=torch.float64, device=self._device)
+        self._replica_id = torch.tensor(layout.replica_ids, dtype=torch.int64, device=self._device)
+        self._seed = torch.tensor([seed], dtype=torch.int64, device=self._device)
+        self._constants = constants_of(integrator, self._device)
+        self._graphs: dict[int, torch.cuda.CUDAGraph] | None = {} if graphs and self._device.type == "cuda" else None
+        self.replayed = 0
+
+    def evaluate(self, state: State) -> None:
+        """Bring energy and forces of the state up to date with its positions."""
+        capacity = self.forces.capacity
+        self.forces.x.copy_(state.positions)
+        self.forces.evaluate()
+        if self._graphs and self.forces.capacity != capacity:
+            self._graphs.clear()  # they point to the lists that were too short
+        state.energy.copy_(self.forces.energy)
+        state.forces.copy_(self.forces.f)
+
+    def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]:
+        """Carry the state through `steps` steps, in place.
+
+        Returns:
+            [R] the step at which a replica's energy stopped being finite (it stays there), or -1.
+        """
+        self._kT.copy_(BOLTZMANN * state.temperature)
+        while True:
+            self._upload(state)
+            self._run(steps)
+            if not self.forces.more_room():
+                break
+            self.replayed += 1
+            if self._graphs:
+                self._graphs.clear()
+        state.positions.copy_(self.forces.x)
+        state.velocities.copy_(self._v)
+        state.forces.copy_(self.forces.f)
+        state.energy.copy_(self.forces.energy)
+        state.step += steps
+        return self.forces.failed.cpu().numpy()
+
+    def _upload(self, state: State) -> None:
+        self.forces.x.copy_(state.positions)
+        self._v.copy_(state.velocities)
+        self.forces.f.copy_(state.forces)
+        self.forces.step.fill_(state.step)
+        self.forces.failed.fill_(-1)
+
+    def _run(self, steps: int) -> None:
+        if self._graphs is None:
+            for _ in range(steps):
+                self._one_step()
+            return
+        for size in STEPS_PER_GRAPH:
+            while steps >= size:
+                graph = self._graph(size)
+                if graph is None:
+                    return self._run(steps)
+                graph.replay()
+                steps -= size
+
+    def _one_step(self) -> None:
+        forces = self.forces
+        n, replicas = self.layout.n_beads, self.layout.n_replicas
+        kernels.before_force[(-(-n // 128),)](
+            forces.x, self._v, forces.f, self._mass, self._kT, forces.replica, forces.origin, self._replica_id,
+            forces.failed, forces.step, self._constants, self._seed, n, CODE=self._code, BLOCK=128, num_warps=4,
+        )  # fmt: skip
+        forces.launch()
+        if self._second_half:
+            kernels.after_force[(replicas,)](
+                self._v, forces.f, self._mass, forces.bead_offset, forces.failed, self._constants,
+                CODE=self._code, REMOVE_COM=self._remove_com, BLOCK=256, num_warps=4,
+            )  # fmt: skip
+        forces.step.add_(1)
+
+    def _graph(self, size: int) -> torch.cuda.CUDAGraph | None:
+        """The captured graph of so many steps; None where capturing fails (said once, then launched one by one)."""
+        assert self._graphs is not None
+        if size not in self._graphs:
+            forces = self.forces
+            changed = (forces.x, self._v, forces.f, forces.energy, forces.failed, forces.step)
+            saved = [t.clone() for t in changed]
+            try:
+                self._one_step()  # compiles what is not compiled yet: that cannot be captured
+                torch.cuda.synchronize(self._device)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph):
+                    for _ in range(size):
+                        self._one_step()
+            except torch.cuda.OutOfMemoryError:
+                raise  # the batch can be split
+            except RuntimeError as error:
+                warnings.warn(f"no CUDA graphs here, kernels are launched one by one: {error}", stacklevel=2)
+                self._graphs = None
+            finally:
+                for tensor, old in zip(changed, saved, strict=True):
+                    tensor.copy_(old)
+            if self._graphs is None:
+                return None
+            self._graphs[size] = graph
+        return self._graphs[size]

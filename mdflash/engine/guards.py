@@ -1,0 +1,353 @@
+"""Guards: what happens to a replica whose numbers stop being finite, and notes on spikes of energy and force.
+
+    stop     the run ends with an UnstableError (the default)
+    freeze   the replica goes back to the last boundary and stays there; the others go on with the bits that they
+             would have without it
+    retry    the replica goes back to the last boundary and does the stretch to the next one alone, with half the time
+             step (then a quarter, an eighth; impulses of networks stay where they were); when all fail, it is frozen
+
+Boundaries are the steps at which a report, an exchange or the guard itself (every `STRETCH` steps) is due. They
+depend on nothing but the run's input, and the state of the last one is part of every checkpoint: so what is restored
+does not depend on how blocks fell, nor on where a run was stopped and resumed.
+
+Spikes are looked for at boundaries, so none gets into a frame, a log row or an exchange unnoticed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mdflash.core.state import Layout, State
+from mdflash.errors import UnstableError
+from mdflash.neighbors.verlet import VerletList
+from mdflash.potentials.base import SumPotential
+from mdflash.units import BOLTZMANN
+
+if TYPE_CHECKING:
+    from mdflash.engine.engine import Engine
+
+STRETCH: Final = 1000
+"""Steps between boundaries at most, so that little is lost or done again."""
+
+RETRIES: Final = 3
+"""Times the time step is halved before a replica is given up."""
+
+NEVER: Final = 2**63
+
+LOST: Final = 1e12
+"""Under freeze and retry, an energy (kcal/mol) or coordinate (Å) beyond this at a boundary counts as not finite: the
+replica is on its way there, and its state is nothing to come back to."""
+
+SPIKE: Final = 3.0
+"""kT for each bead, and for ten more; a potential energy that rises by more from one boundary to the next is an event.
+All of the kinetic energy is half as much, so chance alone does not do it."""
+
+_SEED_STEP: Final = 0x9E3779B9
+_KEPT = ("positions", "velocities", "forces", "energy")
+
+Policy = Literal["stop", "freeze", "retry"]
+
+
+class Listener(Protocol):
+    """Takes what a guard has to say; `EventLog.write` is one."""
+
+    def __call__(self, step: int, event: str, **fields: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A replica that left the finite numbers.
+
+    Attributes:
+        replica: its global number.
+        system: its system's name.
+        step: the step being made when its energy stopped being finite.
+        what: bead and term at fault, as a person reads it.
+    """
+
+    replica: int
+    system: str
+    step: int
+    what: str
+
+
+class Guard:
+    """The guard of a simulation.
+
+    Args:
+        layout: the batch.
+        nonfinite: see the module.
+        max_force: kcal/mol/Å; a force above it at a boundary is an event "force spike". None: not looked at.
+
+    Attributes:
+        frozen_since: [R] the step at whose state a replica is frozen, -1 for the others.
+        listeners: told of every event: "failure" (under "stop"), "freeze", "retry", "energy spike", "force spike".
+    """
+
+    def __init__(self, layout: Layout, nonfinite: Policy = "stop", max_force: float | None = None) -> None:
+        self.layout, self.nonfinite, self.max_force = layout, nonfinite, max_force
+        self.frozen_since: npt.NDArray[np.int64] = np.full(layout.n_replicas, -1)
+        self.listeners: list[Listener] = []
+        self._pending: dict[int, Failure] = {}
+        self._anchor: State | None = None
+        self._energy: npt.NDArray[np.float64] | None = None  # [R] at the last boundary
+        self._spiking: npt.NDArray[np.bool_] = np.zeros(layout.n_replicas, bool)
+
+    @property
+    def frozen(self) -> npt.NDArray[np.bool_]:
+        """[R] replicas that no longer move."""
+        return self.frozen_since >= 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether a replica has failed since the last boundary: the run must not stop before the next one."""
+        return bool(self._pending)
+
+    @property
+    def _restores(self) -> bool:
+        return self.nonfinite != "stop" or bool(self.frozen.any())
+
+    def next_boundary(self, step: int) -> int:
+        """The first step after `step` that the guard makes a boundary."""
+        watching = self._restores or self.max_force is not None
+        return (step // STRETCH + 1) * STRETCH if watching else NEVER
+
+    def begin(self, state: State) -> None:
+        """A run starts or goes on."""
+        if self._anchor is None:
+            self.mark(state)
+        if self._energy is None:
+            self._energy = state.energy.numpy().copy()
+
+    def forget(self) -> None:
+        """The state was changed from outside: the last boundary no longer leads to it."""
+        self._anchor = self._energy = None
+
+    def mark(self, state: State) -> None:
+        """Here is a boundary, where everything is in order: what fails from now on comes back to this state."""
+        if not self._restores:
+            return
+        if self._anchor is None:
+            self._anchor = _copy(state)
+            return
+        for name in (*_KEPT, "temperature"):
+            getattr(self._anchor, name).copy_(getattr(state, name))
+        self._anchor.step = state.step
+
+    def after_block(self, simulation: Engine, failed: npt.NDArray[np.int64]) -> None:
+        """Look at the outcome of a block.
+
+        Args:
+            simulation: at the end of the block.
+            failed: [R] the step at which a replica failed in it, or -1.
+
+        Raises:
+            UnstableError: a replica failed, and the policy is "stop".
+        """
+        out = self.frozen.copy()
+        out[list(self._pending)] = True
+        new = np.flatnonzero((failed >= 0) & ~out)
+        if len(new) and self.nonfinite == "stop":
+            first = int(new[0])
+            self._tell(simulation.state.step, "failure", diagnose(simulation, first, int(failed[first])))
+            raise unstable(simulation, failed)
+        for r in new:
+            self._pending[int(r)] = diagnose(simulation, int(r), int(failed[r]))
+        for r in (*np.flatnonzero(out), *new):  # the block carried these along for nothing
+            self._put_back(simulation.state, int(r))
+
+    def settle(self, simulation: Engine) -> None:
+        """At a boundary, before its reports: mend or freeze what failed, and look for spikes.
+
+        Raises:
+            UnstableError: no replica is left that moves.
+        """
+        step = simulation.state.step
+        if self.nonfinite != "stop":
+            for r in np.flatnonzero(self._lost(simulation.state) & ~self.frozen).tolist():
+                self._pending[r] = diagnose(simulation, r, step)
+                self._put_back(simulation.state, r)
+        if self._pending and self.nonfinite == "retry":
+            self._retry(simulation)
+        for r, failure in self._pending.items():
+            assert self._anchor is not None
+            self.frozen_since[r] = self._anchor.step
+            self._tell(step, "freeze", failure, last_good_step=self._anchor.step)
+        if self._pending and self.frozen.all():
+            last = next(iter(self._pending.values()))
+            raise UnstableError(
+                f"every replica is frozen; the last was replica {last.replica} ({last.system}) at step {last.step}: "
+                f"{last.what}. Try a shorter time step or minimise first (dynamics.minimize: 500)"
+            )
+        self._pending.clear()
+        self._find_energy_spikes(simulation)
+        self._find_force_spikes(simulation)
+
+    def _lost(self, state: State) -> npt.NDArray[np.bool_]:
+        """[R] replicas that are as good as not finite."""
+        size = state.positions.abs().amax(dim=1).numpy()
+        farthest = np.maximum.reduceat(size, self.layout.bead_offset[:-1])
+        found: npt.NDArray[np.bool_] = (farthest > LOST) | (np.abs(state.energy.numpy()) > LOST)
+        return found
+
+    def _put_back(self, state: State, r: int) -> None:
+        assert self._anchor is not None
+        _take(state, self._anchor, self.layout, r)
+
+    def _retry(self, simulation: Engine) -> None:
+        """Do the stretch again for the replicas that failed, with a shorter and shorter time step."""
+        assert self._anchor is not None
+        start, end = self._anchor.step, simulation.state.step
+        for level in range(1, RETRIES + 1):
+            if not self._pending:
+                return
+            state = _copy(self._anchor)
+            state.step = start << level
+            # another key: the finer steps must not repeat the noise of other steps of the run
+            fine = simulation.sibling(state, level, (simulation.seed + level * _SEED_STEP) % 2**32)
+            failed = fine.propagator.advance(state, (end - start) << level)
+            mended = (failed < 0) & ~self._lost(state)
+            for r in [r for r in self._pending if mended[r]]:
+                _take(simulation.state, state, self.layout, r)
+                timestep_fs = fine.integrator.timestep * 1e3
+                self._tell(end, "retry", self._pending.pop(r), from_step=start, timestep_fs=timestep_fs)
+
+    def _find_energy_spikes(self, simulation: Engine) -> None:
+        layout, state = self.layout, simulation.state
+        energy = state.energy.numpy()
+        before = energy if self._energy is None else self._energy
+        rise = energy - before
+        limit = SPIKE * (np.diff(layout.bead_offset) + 10) * BOLTZMANN * state.temperature.numpy()
+        for r in np.flatnonzero((rise > limit) & ~self.frozen).tolist():
+            for listener in self.listeners:
+                listener(
+                    state.step,
+                    "energy spike",
+                    replica=layout.replica_ids[r],
+                    system=layout.systems[int(layout.system_of_replica[r])].name,
+                    energy_kcal_mol=float(energy[r]),
+                    rise_kcal_mol=float(rise[r]),
+                )
+        self._energy = energy.copy()
+
+    def _find_force_spikes(self, simulation: Engine) -> None:
+        if self.max_force is None:
+            return
+        size = simulation.state.forces.norm(dim=1).numpy()
+        largest = np.maximum.reduceat(size, self.layout.bead_offset[:-1])
+        over = (largest > self.max_force) & ~self.frozen
+        for r in np.flatnonzero(over & ~self._spiking):  # a spike that lasts is one event
+            system = self.layout.systems[int(self.layout.system_of_replica[r])]
+            bead = int(size[self.layout.rows(int(r))].argmax())
+            for listener in self.listeners:
+                listener(
+                    simulation.state.step,
+                    "force spike",
+                    replica=self.layout.replica_ids[int(r)],
+                    system=system.name,
+                    bead=system.bead_label(bead),
+                    force_kcal_mol_A=float(largest[r]),
+                )
+        self._spiking = over
+
+    def _tell(self, step: int, event: str, failure: Failure, **fields: Any) -> None:
+        about = dataclasses.asdict(failure)
+        about["failed_step"] = about.pop("step")
+        for listener in self.listeners:
+            listener(step, event, **about, **fields)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What a checkpoint must hold to go on in the same way."""
+        found: dict[str, npt.NDArray[Any]] = {"frozen_since": self.frozen_since}
+        if self._anchor is not None:
+            found["anchor_step"] = np.array(self._anchor.step)
+            for name in _KEPT:
+                found[f"anchor_{name}"] = getattr(self._anchor, name).numpy()
+        return found
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], state: State) -> None:
+        """Go on from a checkpoint's arrays; `state` is the simulation's, already restored."""
+        self.frozen_since[:] = arrays["frozen_since"]
+        if not self._restores:
+            return
+        self._anchor = _copy(state)  # temperatures have not changed since the boundary
+        if "anchor_step" in arrays:
+            self._anchor.step = int(arrays["anchor_step"])
+            for name in _KEPT:
+                getattr(self._anchor, name).copy_(torch.from_numpy(arrays[f"anchor_{name}"]))
+
+
+def _copy(state: State) -> State:
+    names = (*_KEPT, "temperature")
+    return dataclasses.replace(state, **{name: getattr(state, name).clone() for name in names})
+
+
+def _take(target: State, source: State, layout: Layout, r: int) -> None:
+    """Bring one replica of `target` to where it is in `source`, forces and energy included."""
+    rows = layout.rows(r)
+    for name in ("positions", "velocities", "forces"):
+        getattr(target, name)[rows] = getattr(source, name)[rows]
+    target.energy[r] = source.energy[r]
+
+
+def unstable(simulation: Engine, failed: npt.NDArray[np.int64]) -> UnstableError:
+    """The error that ends a run: the first replica that failed, where, and what to try.
+
+    Args:
+        simulation: with that replica as it failed.
+        failed: [R] the step at which a replica failed, or -1; at least one did.
+    """
+    r = int(np.flatnonzero(failed >= 0)[0])
+    failure = diagnose(simulation, r, int(failed[r]))
+    others = int((failed >= 0).sum()) - 1
+    also = f" ({others} more replicas failed too)" if others else ""
+    timestep = simulation.integrator.timestep
+    return UnstableError(
+        f"replica {failure.replica} ({failure.system}) became unstable at step {failure.step} "
+        f"({failure.step * timestep:g} ps): {failure.what}{also}. "
+        f"Try a shorter time step (now {timestep * 1e3:g} fs) or minimise first (dynamics.minimize: 500)"
+    )
+
+
+def diagnose(simulation: Engine, r: int, step: int) -> Failure:
+    """Find the bead and term at fault in replica r; evaluated again term by term, which only a failure pays for."""
+    layout = simulation.layout
+    system = layout.systems[int(layout.system_of_replica[r])]
+    x = simulation.state.positions[layout.rows(r)]
+    lost = torch.nonzero(~torch.isfinite(x).all(dim=1)).flatten()
+    if len(lost):
+        what = f"{system.bead_label(int(lost[0]))} has no finite position"
+    else:
+        name, energy, bead = _worst_term(simulation, r)
+        what = f"term '{name}' has energy {energy:.3g} kcal/mol and pulls hardest on {system.bead_label(bead)}"
+    return Failure(layout.replica_ids[r], system.name, step, what)
+
+
+def _worst_term(simulation: Engine, replica: int) -> tuple[str, float, int]:
+    """The term with the worst energy, that energy, and the bead on which it pulls hardest, of one replica."""
+    layout, potential = simulation.layout, simulation.potential
+    whole = simulation.state.positions.clone()
+    for r in range(layout.n_replicas):  # the others may be broken in ways of their own
+        if not bool(torch.isfinite(whole[layout.rows(r)]).all()):
+            whole[layout.rows(r)] = 0.0
+    terms = potential.terms if isinstance(potential, SumPotential) else (potential,)
+    worst, name, bead = -1.0, "", 0
+    for term in terms:
+        pairs = None
+        if term.cutoff is not None:
+            pairs = VerletList(layout, term.cutoff, 0.0, simulation.state.box).pairs(whole)
+        energy, forces = term.energy_and_forces(whole, layout, pairs)
+        size = torch.nan_to_num(forces[layout.rows(replica)].norm(dim=1), nan=torch.inf)
+        e = float(torch.nan_to_num(energy[replica].abs(), nan=torch.inf))
+        if bool(torch.isinf(size).any()):
+            e = torch.inf  # the energy may be finite where its slope is not, at a straight angle
+        if e > worst:
+            worst, name, bead = e, term.name, int(size.argmax())
+    return name, worst, bead

@@ -1,0 +1,398 @@
+"""A force field: bead types, prior terms as readable tables, networks; a folder without pickle.
+
+    FOLDER/forcefield.yaml       everything a person wants to read
+    FOLDER/weights.safetensors   network weights (where there is a network)
+    FOLDER/systems/NAME.safetensors   molecules that came with it (optional)
+
+`read` and `write` are exact inverses, to the last bit of every parameter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from mdflash import units
+from mdflash.core.files import atomic_write, storage_errors
+from mdflash.core.system import FloatArray, IntArray, System, load_system, save_system
+from mdflash.core.yamlfile import Document, load_yaml
+from mdflash.errors import ForceFieldError
+from mdflash.forcefields.shipped import find_shipped, list_shipped
+from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
+
+SCHEMA = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BeadType:
+    """A kind of bead. `index` is its row in a network's embedding; `mass` in Da, None if the force field is silent."""
+
+    name: str
+    index: int
+    mass: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One prior: a functional form and a table of parameters.
+
+    Attributes:
+        name: unique in the force field ("bonds", "GLY_phi").
+        form: a key of `FORMS`; says which internal coordinate, which parameters, and the equation.
+        keyed_by: "types": rows are keyed by bead types, and the beads come from `System.interactions[name]`;
+            "beads": rows name the beads of the one molecule this force field was made for;
+            "neighbors": rows are keyed by a pair of bead types, and every pair within `cutoff` interacts,
+            save those excluded.
+        keys: [K, order] bead type indices (positions in `ForceField.bead_types`) or bead indices.
+        parameters: name -> [K] or [K, degree], in the form's units.
+        cutoff: Å, for "neighbors".
+        exclude_bonds: for "neighbors": pairs at most this many bonds apart do not interact.
+        exclude_terms: for "neighbors": pairs that stand in these (bead-keyed) terms do not interact.
+    """
+
+    name: str
+    form: str
+    keyed_by: Literal["types", "beads", "neighbors"]
+    keys: IntArray
+    parameters: Mapping[str, FloatArray]
+    cutoff: float | None = None
+    exclude_bonds: int = 0
+    exclude_terms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A neural potential: hyper-parameters as a person reads them, weights by name."""
+
+    name: str
+    kind: Literal["schnet"]
+    hyperparameters: Mapping[str, Any]
+    weights: Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class ForceField:
+    """Bead types, terms and networks; energies are their sum, in kcal/mol with Å, ps, Da, K.
+
+    Attributes:
+        name: short name.
+        bead_types: the types, in the order that `Term.keys` counts.
+        mapping: how an all-atom structure becomes beads: "ca", "five-bead", or "none".
+        terms: priors.
+        networks: neural potentials.
+        systems: molecules that came with it, each with start frames [F, N, 3] Å or None.
+        provenance: where it came from, free keys; printed by `mdflash info`.
+    """
+
+    name: str
+    bead_types: tuple[BeadType, ...]
+    mapping: str = "none"
+    terms: tuple[Term, ...] = ()
+    networks: tuple[Network, ...] = ()
+    systems: tuple[tuple[System, FloatArray | None], ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def type_indices(self, system: System) -> IntArray:
+        """[N] position of each bead's type in `bead_types`.
+
+        Raises:
+            ForceFieldError: a type the force field does not know; the text names it and what there is.
+        """
+        known = {t.name: i for i, t in enumerate(self.bead_types)}
+        for bead, name in enumerate(system.types):
+            if name not in known:
+                raise ForceFieldError(
+                    f"force field '{self.name}' has no bead type '{name}', which system '{system.name}' "
+                    f"uses for {system.bead_label(bead)}; its types are {', '.join(known)}"
+                )
+        return np.array([known[name] for name in system.types], np.int64)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over every number and name that changes an energy, hexadecimal."""
+        h = hashlib.sha256(_dump(_describe(self, provenance=False)).encode())
+        for network in self.networks:
+            for name, array in sorted(network.weights.items()):
+                h.update(f"{network.name}/{name}{array.shape}{array.dtype}".encode())
+                h.update(np.ascontiguousarray(array).tobytes())
+        return h.hexdigest()
+
+    def system(self, name: str | None = None) -> tuple[System, FloatArray | None]:
+        """The molecule `name` that came with the force field (or the only one), and its start frames.
+
+        Raises:
+            ForceFieldError: none, several without a name, or an unknown name.
+        """
+        names = [s.name for s, _ in self.systems]
+        if name is None and len(names) == 1:
+            return self.systems[0]
+        if name not in names:
+            raise ForceFieldError(
+                f"force field '{self.name}' holds {len(names)} systems ({', '.join(names) or 'none'}); "
+                + ("name one of them" if name is None else f"there is no '{name}'")
+            )
+        return self.systems[names.index(name)]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Tables as one line per row, everything else as an indented block."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+class _Row(list[Any]):
+    """A list to be written on one line."""
+
+
+class _FlowDict(dict[str, Any]):
+    """A mapping to be written on one line."""
+
+
+_Dumper.add_representer(_FlowDict, lambda d, m: d.represent_mapping("tag:yaml.org,2002:map", m, flow_style=True))
+_Dumper.add_representer(_Row, lambda d, row: d.represent_sequence("tag:yaml.org,2002:seq", row, flow_style=True))
+
+
+def _dump(data: Any) -> str:
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True))
+
+
+def _describe(ff: ForceField, provenance: bool = True) -> dict[str, Any]:
+    def row(term: Term, k: int) -> _Row:
+        keys: list[Any] = term.keys[k].tolist()
+        if term.keyed_by != "beads":
+            keys = [ff.bead_types[i].name for i in keys]
+        values = [term.parameters[p][k].tolist() for p in FORMS[term.form].parameters]
+        return _Row([*keys, *(_Row(v) if isinstance(v, list) else v for v in values)])
+
+    def table(term: Term) -> dict[str, Any]:
+        form = FORMS[term.form]
+        entry: dict[str, Any] = {
+            "name": term.name,
+            "form": term.form,
+            "equation": form.equation,
+            "keyed_by": term.keyed_by,
+        }
+        if term.keyed_by == "neighbors":
+            entry |= {
+                "cutoff": f"{term.cutoff!r} angstrom",
+                "exclude_bonds": term.exclude_bonds,
+                "exclude_terms": _Row(term.exclude_terms),
+            }
+        key = "bead" if term.keyed_by == "beads" else "type"
+        entry["columns"] = _Row([key] * form.order + list(form.parameters))
+        entry["rows"] = [row(term, k) for k in range(len(term.keys))]
+        return entry
+
+    data: dict[str, Any] = {
+        "mdflash_forcefield": SCHEMA,
+        "name": ff.name,
+        "units": {"length": "angstrom", "energy": "kcal/mol", "angle": "radian", "mass": "Da"},
+        "mapping": ff.mapping,
+        "bead_types": {
+            t.name: _FlowDict(index=t.index, mass=None if t.mass is None else f"{t.mass!r} Da") for t in ff.bead_types
+        },
+        "terms": [table(t) for t in ff.terms],
+        "networks": [{"name": n.name, "kind": n.kind, **dict(n.hyperparameters)} for n in ff.networks],
+    }
+    if provenance:
+        data["provenance"] = dict(ff.provenance)
+    return data
+
+
+def save_forcefield(folder: Path | str, ff: ForceField) -> None:
+    """Write a force field folder (created if needed; files of the same names are replaced, each at once).
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from safetensors.numpy import save
+
+    folder = Path(folder)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if ff.systems:
+            (folder / "systems").mkdir(exist_ok=True)
+    # (np.ascontiguousarray would make a lone number an array of one)
+    weights = {f"{n.name}/{key}": np.asarray(array, order="C") for n in ff.networks for key, array in n.weights.items()}
+    if weights:
+        atomic_write(folder / "weights.safetensors", save(weights))
+    for system, start in ff.systems:
+        save_system(folder / "systems" / f"{system.name}.safetensors", system, start)
+    atomic_write(folder / "forcefield.yaml", _dump(_describe(ff)))
+
+
+def load_forcefield(folder: Path | str) -> ForceField:
+    """Read a force field folder.
+
+    Args:
+        folder: its path, or the name of a shipped one ("go-chignolin").
+
+    Raises:
+        ForceFieldError: a file, key, column, type or weight is missing or does not fit; the text says which.
+    """
+    path = Path(folder)
+    if not (path / "forcefield.yaml").is_file():
+        shipped = find_shipped("forcefields", str(folder))
+        if shipped is None:
+            raise ForceFieldError(
+                f"is not a force field folder: it has no forcefield.yaml; {list_shipped('forcefields', str(folder))}",
+                file=folder,
+            )
+        path = shipped
+    file = path / "forcefield.yaml"
+    document = load_yaml(file)
+    data = document.data
+    if not isinstance(data, dict) or data.get("mdflash_forcefield") != SCHEMA:
+        raise ForceFieldError(f"expected 'mdflash_forcefield: {SCHEMA}' as the first line", file=file, line=1)
+    reader = _Reader(document)
+    types = reader.bead_types()
+    terms = tuple(reader.term(i, types) for i in range(len(reader.get(("terms",), list))))
+    names = [t.name for t in terms]
+    for i, term in enumerate(terms):
+        if term.name in names[:i]:
+            reader.fail(f"two terms are called '{term.name}'", ("terms", i, "name"))
+        for other in term.exclude_terms:
+            if other not in names:
+                reader.fail(f"excludes '{other}', but the terms are {', '.join(names)}", ("terms", i, "exclude_terms"))
+    return ForceField(
+        name=reader.get(("name",), str),
+        bead_types=types,
+        mapping=reader.get(("mapping",), str),
+        terms=terms,
+        networks=reader.networks(path / "weights.safetensors"),
+        systems=tuple(load_system(p) for p in sorted((path / "systems").glob("*.safetensors"))),
+        provenance=data.get("provenance") or {},
+    )
+
+
+class _Reader:
+    """Reads the parts of forcefield.yaml; every complaint names file, line and key."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+    def fail(self, message: str, path: tuple[str | int, ...]) -> NoReturn:
+        raise ForceFieldError(
+            message, file=self.document.file, line=self.document.line(path), key=".".join(map(str, path))
+        )
+
+    def get(self, path: tuple[str | int, ...], kind: type[T]) -> T:
+        value = self.document.data
+        for depth, key in enumerate(path):
+            try:
+                value = value[key]
+            except (KeyError, IndexError, TypeError):
+                self.fail(f"is missing ('{key}' is needed here)", path[: depth + 1])
+        if not isinstance(value, kind):
+            self.fail(f"expected {kind.__name__}, found {value!r}", path)
+        return value
+
+    def quantity(self, path: tuple[str | int, ...], dimension: str) -> float:
+        try:
+            return units.parse(self.get(path, str), dimension)
+        except ValueError as error:
+            self.fail(str(error), path)
+
+    def bead_types(self) -> tuple[BeadType, ...]:
+        found = []
+        for name, entry in self.get(("bead_types",), dict).items():
+            path = ("bead_types", name)
+            mass = None
+            if isinstance(entry, dict) and entry.get("mass") is not None:
+                mass = self.quantity((*path, "mass"), "mass")
+            found.append(BeadType(name, self.get((*path, "index"), int), mass))
+        return tuple(found)
+
+    def term(self, i: int, types: tuple[BeadType, ...]) -> Term:
+        here = ("terms", i)
+        form_name = self.get((*here, "form"), str)
+        if form_name not in FORMS:
+            self.fail(f"unknown form '{form_name}'; known: {', '.join(FORMS)}", (*here, "form"))
+        form = FORMS[form_name]
+        keyed_by = self.get((*here, "keyed_by"), str)
+        allowed = ("neighbors",) if form_name in NEIGHBOR_FORMS else ("types", "beads")
+        if keyed_by not in allowed:
+            self.fail(f"a '{form_name}' term is keyed by {' or '.join(allowed)}", (*here, "keyed_by"))
+        expected = ["bead" if keyed_by == "beads" else "type"] * form.order + list(form.parameters)
+        if self.get((*here, "columns"), list) != expected:
+            self.fail(f"the columns of '{form_name}' are [{', '.join(expected)}]", (*here, "columns"))
+        index = {t.name: k for k, t in enumerate(types)}
+        rows = self.get((*here, "rows"), list)
+        keys = np.zeros((len(rows), form.order), np.int64)
+        columns: dict[str, list[Any]] = {p: [] for p in form.parameters}
+        for k, row in enumerate(rows):
+            path = (*here, "rows", k)
+            if not isinstance(row, list) or len(row) != len(expected):
+                self.fail(f"expected {len(expected)} columns, found {row!r}", path)
+            for j, key in enumerate(row[: form.order]):
+                if keyed_by == "beads":
+                    if not isinstance(key, int) or isinstance(key, bool) or key < 0:
+                        self.fail(f"expected a bead number >= 0, found {key!r}", path)
+                    keys[k, j] = key
+                elif key not in index:
+                    self.fail(f"unknown bead type {key!r}; types are {', '.join(index)}", path)
+                else:
+                    keys[k, j] = index[key]
+            for parameter, value in zip(form.parameters, row[form.order :], strict=True):
+                columns[parameter].append(value)
+        parameters = {}
+        for parameter, column in columns.items():
+            try:
+                array = np.array(column, np.float64)
+            except (TypeError, ValueError):
+                self.fail(f"column '{parameter}' must hold numbers, as many in each row", (*here, "rows"))
+            series = parameter in form.series
+            if len(rows) and array.ndim != (2 if series else 1):
+                self.fail(
+                    f"column '{parameter}' must hold {'lists of numbers' if series else 'numbers'}",
+                    (*here, "rows"),
+                )
+            bad = np.argwhere(~np.isfinite(array))
+            if len(bad):
+                self.fail(f"'{parameter}' is not a finite number", (*here, "rows", int(bad[0, 0])))
+            parameters[parameter] = array.reshape(len(rows), -1) if series else array
+        return Term(
+            self.get((*here, "name"), str),
+            form_name,
+            cast(Literal["types", "beads", "neighbors"], keyed_by),
+            keys,
+            parameters,
+            **(self._neighbor_options(here) if keyed_by == "neighbors" else {}),
+        )
+
+    def _neighbor_options(self, here: tuple[str | int, ...]) -> dict[str, Any]:
+        return {
+            "cutoff": self.quantity((*here, "cutoff"), "length"),
+            "exclude_bonds": self.get((*here, "exclude_bonds"), int),
+            "exclude_terms": tuple(map(str, self.get((*here, "exclude_terms"), list))),
+        }
+
+    def networks(self, file: Path) -> tuple[Network, ...]:
+        entries = self.get(("networks",), list)
+        if not entries:
+            return ()
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            weights = load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise ForceFieldError(f"the network's weights cannot be read: {error}", file=file) from None
+        found = []
+        for i, entry in enumerate(entries):
+            name, kind = self.get(("networks", i, "name"), str), self.get(("networks", i, "kind"), str)
+            if kind != "schnet":
+                self.fail(f"unknown kind of network '{kind}'; known: schnet", ("networks", i, "kind"))
+            hyper = {k: v for k, v in entry.items() if k not in ("name", "kind")}
+            own = {k.removeprefix(f"{name}/"): v for k, v in weights.items() if k.startswith(f"{name}/")}
+            found.append(Network(name, "schnet", hyper, own))
+        return tuple(found)

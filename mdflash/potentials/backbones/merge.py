@@ -1,0 +1,84 @@
+"""What the output network reads of the residual streams, compiled, and the way back."""
+
+from __future__ import annotations
+
+import math
+
+from mdflash.compiled.jit import njit
+from mdflash.compiled.panels import panel_width
+from mdflash.compiled.simd import fma, load, splat, store, total
+from mdflash.potentials.backbones.residual import RMS_EPSILON
+
+
+@njit(cache=True, error_model="numpy")
+def merge(n, blocks, features, padded, shares, norm, data, state, merged, x, rows, begin, end):
+    """What the output network reads: merged = sum over blocks and streams, x = merged / rms(merged)."""
+    width = panel_width(data)
+    lanes, stream = width // 2, padded * rows
+    nothing = splat(load(data, 0), 0.0)
+    for i in range(begin, end):
+        squares = nothing
+        for p in range(padded // width):
+            row = (p * rows + i) * width
+            for at in range(row, row + width, lanes):
+                u = nothing
+                for b in range(blocks):
+                    share = data[shares + n + b]
+                    if share == 0.0:
+                        continue
+                    for s in range(n):
+                        own = splat(nothing, share * data[shares + s])
+                        u = fma(own, load(state, ((b + 1) * n + s) * stream + at), u)
+                store(merged, at, u)
+                squares = fma(u, u, squares)
+        inverse = splat(nothing, 1.0 / math.sqrt(total(squares) / features + RMS_EPSILON) if norm else 1.0)
+        for p in range(padded // width):
+            row = (p * rows + i) * width
+            for at in range(row, row + width, lanes):
+                store(x, at, inverse * load(merged, at))
+
+
+@njit(cache=True, error_model="numpy")
+def merge_gradient(n, blocks, features, padded, shares, norm, data, g_x, merged, gradient, rows, begin, end):
+    """merged <- dE/dmerged from dE/dx, and dE/dX behind the last block."""
+    width = panel_width(data)
+    lanes = width // 2
+    nothing = splat(load(data, 0), 0.0)
+    for i in range(begin, end):
+        squares, dot = nothing, nothing
+        for p in range(padded // width):
+            row = (p * rows + i) * width
+            for at in range(row, row + width, lanes):
+                u = load(merged, at)
+                squares, dot = fma(u, u, squares), fma(u, load(g_x, at), dot)
+        rms = math.sqrt(total(squares) / features + RMS_EPSILON) if norm else 1.0
+        inverse = splat(nothing, 1.0 / rms)
+        back = splat(nothing, -total(dot) / (features * rms**3) if norm else 0.0)
+        for p in range(padded // width):
+            row = (p * rows + i) * width
+            for at in range(row, row + width, lanes):
+                store(merged, at, fma(back, load(merged, at), inverse * load(g_x, at)))
+    stream = padded * rows
+    for s in range(n):
+        own = splat(nothing, data[shares + n + blocks - 1] * data[shares + s])
+        for p in range(padded // width):
+            row = p * rows * width
+            for at in range(row + begin * width, row + end * width, lanes):
+                store(gradient, s * stream + at, own * load(merged, at))
+
+
+@njit(cache=True, error_model="numpy")
+def share_gradient(n, block, padded, shares, data, merged, gradient, rows, begin, end):
+    """gradient += what the output network reads of the state behind a block."""
+    share = data[shares + n + block]
+    if share == 0.0:
+        return
+    width = panel_width(data)
+    lanes, stream = width // 2, padded * rows
+    nothing = splat(load(data, 0), 0.0)
+    for s in range(n):
+        own = splat(nothing, share * data[shares + s])
+        for p in range(padded // width):
+            row = p * rows * width
+            for at in range(row + begin * width, row + end * width, lanes):
+                store(gradient, s * stream + at, fma(own, load(merged, at), load(gradient, s * stream + at)))

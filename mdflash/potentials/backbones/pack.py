@@ -1,0 +1,151 @@
+"""Pack the connections of a residual stack into the flat array that the compiled kernels read."""
+
+from __future__ import annotations
+
+import copy
+from typing import Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import expit
+from torch import Tensor
+
+from mdflash.potentials.backbones.backbone import ResidualStack
+from mdflash.potentials.backbones.combined import Geometric
+from mdflash.potentials.backbones.cpu import Rule
+from mdflash.potentials.backbones.deep_delta import DeepDelta
+from mdflash.potentials.backbones.delta import Gate, SoftDirection
+from mdflash.potentials.backbones.hyper_connections import HyperConnection, StreamMaps
+from mdflash.potentials.backbones.maps import FORGET, IDENTITY, PERMUTATION, SINKHORN
+from mdflash.potentials.backbones.residual import BranchScale, Connection, Plain
+from mdflash.potentials.backbones.transformer import ManifoldGeometric
+
+FloatArray = npt.NDArray[np.float64]
+
+_MIXING = {"identity": IDENTITY, "permutation": PERMUTATION, "sinkhorn": SINKHORN}
+
+
+class Flat(Protocol):
+    """The array being filled; see `schnet.pack`."""
+
+    def up(self, n: int) -> int: ...
+    def add(self, values: FloatArray) -> int: ...
+    def weights(self, matrix: FloatArray) -> int: ...
+
+
+def pack_rule(connection: Connection, features: int, data: Flat) -> Rule:
+    """One connection over `features` channels."""
+    rule = Rule(
+        streams=1, features=features, padded=data.up(features), norm=int(not isinstance(connection, Plain)),
+        mixing=IDENTITY, iterations=0, logits=0, wide=0, phi=-1, phi_back=-1, bias=-1, gate=-1, erase=0, value=-1,
+        numbers=-1, project=-1, project_back=-1, project_bias=-1, opened=-1,
+    )  # fmt: skip
+    epsilon, alpha = 1.0, 0.0
+    if isinstance(connection, (HyperConnection, Geometric)):
+        rule = _with_maps(rule, connection.maps, data)
+    if isinstance(connection, (DeepDelta, Geometric)):
+        rule = rule._replace(gate=_gate(connection.gate, data), erase=1)
+        epsilon = _epsilon(connection.direction)
+    if isinstance(connection, DeepDelta):
+        value = _padded(_numpy(connection.value.weight), rule.padded)
+        rule = rule._replace(streams=len(value), value=data.add(value))
+    if isinstance(connection, ManifoldGeometric):
+        weight, alpha = _numpy(connection.project.weight), float(_numpy(connection.forget))
+        rule = rule._replace(
+            mixing=FORGET,
+            gate=_gate(connection.gate, data),
+            project=data.weights(weight.T),
+            project_back=data.weights(weight),
+            project_bias=data.add(_numpy(connection.project.bias)),
+        )
+    return rule._replace(numbers=data.add(np.array([_gamma(cast(BranchScale, connection.scale)), epsilon, alpha])))
+
+
+def opened_at_start(residual: ResidualStack, read: FloatArray, data: Flat) -> int:
+    """The gate on the first message, by bead type, from what the first block reads [types, H]; -1: there is none."""
+    first = residual.connections[0]
+    if not isinstance(first, ManifoldGeometric):
+        return -1
+    z = read @ _numpy(first.project.weight).T + _numpy(first.project.bias)
+    return data.add(_padded(expit(z), data.up(z.shape[1])))
+
+
+def pack_merge(residual: ResidualStack, data: Flat) -> int:
+    """Shares of the streams, then of the blocks, in what the output network reads; returns where they begin."""
+    depth = len(residual.connections)
+    streams = np.ones(1) if residual.collapse is None else _numpy(residual.collapse)
+    blocks = np.eye(depth)[-1] if residual.share is None else _numpy(residual.share)
+    return data.add(np.concatenate([streams, blocks]))
+
+
+def start_state(residual: ResidualStack, embedding: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """In front of the first block, of every bead type: the state [types, n, H], what the block reads of it [types, H],
+    and the numbers [types, 2 n + n n + 1] of `cpu.start`."""
+    residual = copy.deepcopy(residual).double()
+    heard: list[Tensor] = []
+
+    def listen(c: Tensor) -> Tensor:
+        heard.append(c)
+        return torch.zeros_like(c)
+
+    with torch.no_grad():
+        state = residual.split(torch.from_numpy(embedding))
+        residual.connections[0](state, listen)
+        numbers = _start_numbers(cast(Connection, residual.connections[0]), state, heard[0])
+    return state.numpy(), heard[0].numpy(), numbers.numpy()
+
+
+def _start_numbers(connection: Connection, state: Tensor, c: Tensor) -> Tensor:
+    """w, v, M and beta, from the state [types, n, H] and what the block reads [types, H]."""
+    types, n, _ = state.shape
+    w, v = state.new_ones(types, n), state.new_zeros(types, n)
+    mix, beta = torch.eye(n).to(state).expand(types, n, n), state.new_zeros(types, 1)
+    if isinstance(connection, (HyperConnection, Geometric)):
+        _, w, mixed = connection.maps.of(state)
+        mix = mix if mixed is None else mixed
+    if isinstance(connection, DeepDelta):
+        w, v = torch.zeros_like(w), connection.scale(connection.value(c))
+    if isinstance(connection, (DeepDelta, Geometric, ManifoldGeometric)):
+        beta = connection.gate(c)[:, None]
+    return torch.cat([w, v, mix.flatten(1), beta], dim=1)
+
+
+def _with_maps(rule: Rule, maps: StreamMaps, data: Flat) -> Rule:
+    n, weight = maps.streams, _numpy(maps.phi.weight)  # [2 n + logits, n H]
+    scale = _numpy(maps.scale)
+    factors = np.concatenate([np.full(n, scale[0]), np.full(n, scale[1]), np.full(len(weight) - 2 * n, scale[2])])
+    spread = _padded((factors[:, None] * weight).reshape(-1, rule.features), rule.padded)
+    matrix = spread.reshape(len(weight), -1).T  # [n padded, 2 n + logits]
+    return rule._replace(
+        streams=n,
+        mixing=_MIXING[maps.mixing],
+        iterations=maps.iterations,
+        logits=len(weight) - 2 * n,
+        wide=data.up(len(weight)),
+        phi=data.weights(matrix),
+        phi_back=data.weights(matrix.T),
+        bias=data.add(_numpy(maps.bias)),
+    )
+
+
+def _gate(gate: Gate, data: Flat) -> int:
+    weight = _numpy(gate.weight)
+    bias = _numpy(gate.bias)
+    return data.add(np.concatenate([np.pad(weight, (0, data.up(len(weight)) - len(weight))), [float(bias)]]))
+
+
+def _epsilon(direction: SoftDirection) -> float:
+    return float(_numpy(direction.epsilon))
+
+
+def _gamma(scale: BranchScale) -> float:
+    return 1.0 if scale.gamma is None else float(_numpy(scale.gamma))
+
+
+def _padded(rows: FloatArray, width: int) -> FloatArray:
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])))
+
+
+def _numpy(tensor: Tensor) -> FloatArray:
+    return tensor.detach().cpu().double().numpy()

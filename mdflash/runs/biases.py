@@ -1,0 +1,176 @@
+"""From the `biases:` section of a run to biases on its batch: selections, reference structures, windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mdflash.config.biases import BiasEntry, Group
+from mdflash.config.exchange import scale_name
+from mdflash.config.schema import RunConfig
+from mdflash.core.state import Layout
+from mdflash.core.system import FloatArray, System, load_system
+from mdflash.errors import InputError
+from mdflash.forcefields.forcefield import ForceField
+from mdflash.io.frames import load_frames
+from mdflash.io.topology import mdtraj_topology
+from mdflash.mapping.structure import map_structure
+from mdflash.potentials.base import Potential
+from mdflash.potentials.bias import variables as cv
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.variables import Variable
+from mdflash.potentials.priors.term import PriorTerm
+
+
+def build_biases(
+    config: RunConfig, layout: Layout, starts: Sequence[FloatArray], forcefields: Sequence[ForceField]
+) -> tuple[Bias, ...]:
+    """The biases of a run, in the order of its file.
+
+    Args:
+        config: the run.
+        layout: its batch.
+        starts: for each system its first start frame [N, 3] Å.
+        forcefields: one for each system.
+
+    Raises:
+        InputError: beads the molecule does not have, a selection that means nothing, a reference of another molecule.
+    """
+    found = []
+    names = [system.name for system in layout.systems]
+    for i, entry in enumerate(config.biases):
+        s = 0 if entry.system is None else names.index(entry.system)
+        reference = _reference(i, entry, config.system[s].mapping, layout.systems[s], starts[s], forcefields[s])
+        try:
+            variable = _variable(entry, layout.systems[s], reference)
+            if config.box is not None:
+                cv.check_images(variable, layout.systems[s])
+        except InputError as error:
+            raise InputError(error.message, key=error.key or f"biases.{i}.beads") from None
+        n = layout.counts[s]
+        found.append(
+            Bias(
+                entry.name,
+                variable,
+                layout,
+                _spread(entry.force_constant, n),
+                _spread(entry.center, n),
+                entry.width,
+                "linear" if entry.form == "linear" else "harmonic",
+                s,
+            )
+        )
+    return tuple(found)
+
+
+def build_scales(config: RunConfig, layout: Layout, terms: Sequence[Potential]) -> tuple[Bias, ...]:
+    """The scales that replicas exchange, each as a linear bias on the energy of its term.
+
+    Args:
+        config: the run.
+        layout: its batch, of one system.
+        terms: of its force field.
+
+    Raises:
+        InputError: no such term, or one that is no list of interactions of beads.
+    """
+    found = []
+    listed = {term.name: term for term in terms if isinstance(term, PriorTerm) and len(term.tables[0][0])}
+    for name, scales in config.exchange.scale.items() if config.exchange is not None else ():
+        if name not in listed:
+            what = "is a network or a term of all pairs" if name in {term.name for term in terms} else "is no term here"
+            raise InputError(
+                f"'{name}' {what}; what can be scaled: {', '.join(sorted(listed)) or 'nothing'}",
+                key=f"exchange.scale.{name}",
+            )
+        variable = cv.energy(layout.systems[0], listed[name])
+        constants = _spread([scale - 1.0 for scale in scales], layout.counts[0])
+        found.append(Bias(scale_name(name), variable, layout, constants, form="linear"))
+    return tuple(found)
+
+
+def _spread(values: Sequence[float], replicas: int) -> list[float]:
+    """One value for each replica; they take a list in turn, as they take start frames."""
+    return [values[r % len(values)] for r in range(replicas)]
+
+
+def _variable(entry: BiasEntry, system: System, reference: FloatArray | None) -> Variable:
+    groups = [_beads(group, system) for group in entry.beads]
+    if entry.variable == "distance":
+        return cv.distance(system, *groups)
+    if entry.variable == "angle":
+        return cv.angle(system, *groups)
+    if entry.variable == "dihedral":
+        return cv.dihedral(system, *groups)
+    beads = [bead for group in groups for bead in group]
+    if entry.variable == "radius_of_gyration":
+        return cv.radius_of_gyration(system, beads)
+    assert reference is not None
+    if entry.variable == "native_contacts":
+        return _contacts(entry, system, beads, reference)
+    for bead in beads:
+        if bead >= system.n_beads:
+            raise InputError(f"bead {bead} is not in system '{system.name}'; its beads are 0 to {system.n_beads - 1}")
+    make = cv.position if entry.variable == "position" else cv.rmsd
+    return make(system, beads, reference[beads])
+
+
+def _contacts(entry: BiasEntry, system: System, beads: list[int], reference: FloatArray) -> Variable:
+    rule = entry.contacts
+    assert rule is not None
+    pairs = cv.contacts_of(system, beads, reference, rule.cutoff, rule.separation)
+    if not len(pairs):
+        raise InputError(
+            f"the reference has no native contacts among these {len(beads)} beads: no two are nearer than "
+            f"{rule.cutoff:g} Å and more than {rule.separation} residues apart; see `contacts:`"
+        )
+    r0 = np.linalg.norm(reference[pairs[:, 1]] - reference[pairs[:, 0]], axis=1)
+    return cv.native_contacts(system, pairs, r0, rule.beta, rule.stretch)
+
+
+def _beads(group: Group, system: System) -> list[int]:
+    """The beads of one entry of `beads:`."""
+    if isinstance(group, int):
+        return [group]
+    if isinstance(group, tuple):
+        return list(group)
+    try:
+        found = mdtraj_topology(system).select(group)
+    except Exception as error:  # MDTraj raises whatever its parser meets
+        raise InputError(
+            f"'{group}' is not a selection that MDTraj understands ({str(error).splitlines()[0]}); "
+            "write for example 'resSeq 3 to 7 and name CA', or bead numbers from 0"
+        ) from None
+    if not len(found):
+        raise InputError(f"'{group}' selects no bead of system '{system.name}', which has {_range(system)}")
+    return [int(bead) for bead in found]
+
+
+def _range(system: System) -> str:
+    last = system.n_beads - 1
+    return f"{system.n_beads} beads, {system.bead_label(0)} to {system.bead_label(last)}"
+
+
+def _reference(
+    i: int, entry: BiasEntry, mapping: str, system: System, start: FloatArray, forcefield: ForceField
+) -> FloatArray | None:
+    """[N, 3] Å the structure that an entry refers to; None where it refers to none."""
+    if entry.reference is None or entry.reference == "start":
+        return None if entry.reference is None else start
+    file = Path(entry.reference)
+    if file.suffix == ".npy":
+        return np.asarray(load_frames(file, system)[0])
+    if file.suffix == ".safetensors":
+        other, frames = load_system(file)
+    else:
+        mapping = forcefield.mapping if mapping == "from-forcefield" else mapping
+        other, frames, _ = map_structure(file, mapping, forcefield, system.name)
+    if other.types != system.types or frames is None:
+        raise InputError(
+            f"has {_range(other)}, system '{system.name}' has {_range(system)}; a reference is the same molecule",
+            file=file,
+            key=f"biases.{i}.reference",
+        )
+    return np.asarray(frames[0])

@@ -1,0 +1,363 @@
+"""The run folder of a run: what an earlier one left there, what this one adds, and how it ends.
+
+The manifest is written once the checkpoint of step 0 is on the disk: a folder without one holds nothing worth keeping.
+Of many ranks, the first keeps the record; the others are bystanders, who stop where it writes and write nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+import numba
+import numpy as np
+import torch
+
+from mdflash import __version__
+from mdflash.config.schema import RunConfig
+from mdflash.config.write import resolved_yaml, to_data
+from mdflash.core.files import atomic_write, atomic_write_json
+from mdflash.core.yamlfile import load_yaml
+from mdflash.engine.distributed import Ranks
+from mdflash.engine.engine import Engine
+from mdflash.errors import InputError, Interrupted, StorageError, UnstableError
+from mdflash.io.checkpoint import Checkpoint, load_checkpoint
+from mdflash.io.events import EventLog
+from mdflash.io.runfolder import RunFolder, load_manifest
+from mdflash.io.topology import write_pdb
+from mdflash.runs.prepare import Prepared
+from mdflash.runs.writers import Outputs, Silence, bytes_to_come
+
+MAY_CHANGE = frozenset(
+    {
+        "dynamics.length",
+        "dynamics.steps",
+        "output.folder",
+        "output.checkpoint",
+        "guards",
+        "neighbors.skin",
+        "hardware",
+        "structure",
+        "start",
+        "forcefield",
+        "reference",
+    }
+)
+"""Keys (dotted, or the last word) that a resumed run may give anew.
+
+None of them changes a bit of what was written. Files may have moved: what is in them is compared by digest.
+"""
+
+
+class Saves(Protocol):
+    """Writes checkpoints."""
+
+    def checkpoint(self, simulation: Engine) -> None:
+        """Bring everything so far to the disk."""
+
+
+class Record:
+    """The open run folder, as the first rank has it.
+
+    Args:
+        prepared: the run.
+        folder: locked.
+        ranks: who carries it.
+        fresh: whether to start over.
+    """
+
+    def __init__(self, prepared: Prepared, folder: RunFolder, ranks: Ranks, fresh: bool) -> None:
+        self.prepared, self.folder, self._ranks, self._fresh = prepared, folder, ranks, fresh
+
+    def find(self) -> Checkpoint | None:
+        """The checkpoint to go on from, or None for a fresh start.
+
+        Raises:
+            InputError: the folder belongs to a different run.
+            StorageError: its checkpoints are gone or damaged.
+        """
+        if self._fresh:
+            return None
+        checkpoint = load_checkpoint(self.folder.checkpoint)
+        if checkpoint is None:
+            if self.folder.manifest.exists():
+                raise StorageError(
+                    f"{self.folder.path}: holds a run, but its checkpoints are gone; restore the folder "
+                    f"'checkpoint', or start over with --fresh (which deletes its trajectory)"
+                )
+            return None
+        if self.folder.resolved.is_file():
+            _check_same_run(self.folder, self.prepared.config)
+        _check_identity(self.folder, checkpoint, self.prepared)
+        return checkpoint
+
+    def clear(self) -> None:
+        """Delete what an earlier run, or a start that failed, left here: the new one is known to start.
+
+        Raises:
+            StorageError: a file cannot be deleted.
+        """
+        self.folder.fresh()
+
+    def discard(self) -> None:
+        """Remove the folder again if nothing was written into it."""
+        self.folder.discard()
+
+    @contextmanager
+    def keep(self, simulation: Engine, checkpoint: Checkpoint | None, source: Path) -> Iterator[Saves]:
+        """Write while the block lasts, and note how it ends.
+
+        Args:
+            simulation: at step 0, or at `checkpoint`.
+            checkpoint: from `find`.
+            source: the YAML file; copied to input.yaml.
+
+        Raises:
+            StorageError: the folder cannot be written, or its files do not fit the checkpoint.
+        """
+        prepared, folder = self.prepared, self.folder
+        identity = _identity(prepared)
+        log = EventLog(folder.events)
+        manifest = _Manifest(folder.manifest, prepared, simulation, self._ranks.size)
+        try:
+            if checkpoint is None:
+                outputs = self._start(simulation, source)
+                log.write(0, "start", version=__version__)
+            else:
+                outputs = Outputs.resume(folder, prepared, identity, checkpoint)
+                atomic_write(folder.resolved, resolved_yaml(prepared.config))
+                log.write(simulation.state.step, "resume", version=__version__, notes=list(checkpoint.notes))
+            try:
+                outputs.attach(simulation)
+                simulation.guard.listeners.append(log.write)
+                manifest.write("running", outputs)
+                self._ranks.from_first(lambda: outputs.intervals)
+                yield outputs
+            except Interrupted as stopped:
+                log.write(simulation.state.step, "stopped", reason=str(stopped))
+                manifest.write("stopped", outputs)
+                raise
+            except UnstableError as unstable:
+                step, every = simulation.state.step, prepared.config.trajectory_every
+                frame = None if every is None else max(step - 1, 0) // every * every
+                log.write(step, "unstable", reason=str(unstable), last_frame_step=frame)
+                outputs.close()
+                manifest.write("unstable", outputs)
+                last = "" if frame is None else f" (its last frame is that of step {frame})"
+                raise UnstableError(
+                    f"{unstable}. Everything before this block is in {folder.path}{last}, its newest checkpoint is "
+                    "intact"
+                ) from None
+            else:
+                log.write(simulation.state.step, "finished")
+                manifest.write("finished", outputs)
+            finally:
+                outputs.close()
+        finally:
+            log.close()
+
+    def _start(self, simulation: Engine, source: Path) -> Outputs:
+        """Bring step 0 to the disk."""
+        prepared, folder = self.prepared, self.folder
+        config, layout = prepared.config, prepared.layout
+        atomic_write(folder.input, source.read_bytes())
+        atomic_write(folder.resolved, resolved_yaml(config))
+        names = [s.name for s in layout.systems]
+        for s, system in enumerate(layout.systems):
+            x = layout.view(simulation.state.positions, s)[0].numpy()
+            write_pdb(folder.topology(system.name, names), system, x, config.box)
+        outputs = Outputs.create(folder, prepared, _identity(prepared))
+        try:
+            outputs.report(simulation)
+            outputs.checkpoint(simulation)
+        except BaseException:
+            outputs.close()
+            raise
+        return outputs
+
+
+class Bystander:
+    """What the other ranks have in place of a `Record`."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+
+    def find(self) -> None:
+        """Nothing: the first rank looks."""
+
+    def clear(self) -> None:
+        """Nothing: the first rank does."""
+
+    def discard(self) -> None:
+        """Nothing."""
+
+    def checkpoint(self, simulation: Engine) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def keep(self, simulation: Engine, checkpoint: Checkpoint | None, source: Path) -> Iterator[Saves]:
+        """Stop where the first rank reports."""
+        intervals = self._ranks.from_first(list[int])
+        simulation.reporters += [Silence(every) for every in intervals]
+        yield self
+
+
+@contextmanager
+def open_record(prepared: Prepared, ranks: Ranks, fresh: bool) -> Iterator[Record | Bystander]:
+    """Open the run folder, and lock it while the block lasts.
+
+    Args:
+        prepared: the run.
+        ranks: who carries it.
+        fresh: delete what an earlier run wrote.
+
+    Raises:
+        StorageError: it cannot be written, is in use, or the disk is too full.
+    """
+    if ranks.rank > 0:
+        yield Bystander(ranks)
+        return
+    config = prepared.config
+    with RunFolder.open(config.folder, bytes_to_come(config, prepared.layout, config.total_steps)) as folder:
+        yield Record(prepared, folder, ranks, fresh)
+
+
+def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:
+    """The seed that an earlier start of this run drew."""
+    resolved = config.folder / "resolved.yaml"
+    if fresh or config.dynamics.seed is not None or not resolved.is_file():
+        return config
+    data = load_yaml(resolved).data
+    dynamics = data.get("dynamics") if isinstance(data, dict) else None
+    if not isinstance(dynamics, dict) or not isinstance(seed := dynamics.get("seed"), int):
+        raise InputError(
+            "is damaged: it has no dynamics.seed; restore it from a copy, or start over with --fresh", file=resolved
+        )
+    return config.model_copy(update={"dynamics": config.dynamics.model_copy(update={"seed": seed})})
+
+
+def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
+    for key, old, new in _differences(load_yaml(folder.resolved).data, to_data(config)):
+        raise InputError(
+            f"the run in {folder.path} was made with {key}: {old}, now it is {new}; "
+            f"choose another output.folder, put the value back, or start over with --fresh",
+            key=key,
+        )
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every value that differs, by dotted key, save those that `MAY_CHANGE`."""
+    if key in MAY_CHANGE or key.rpartition(".")[2] in MAY_CHANGE:
+        return
+    if isinstance(before, dict) and isinstance(now, dict):
+        for word in before.keys() & now.keys():
+            yield from _differences(before[word], now[word], f"{key}.{word}" if key else word)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (old, new) in enumerate(zip(before, now, strict=True)):
+            yield from _differences(old, new, f"{key}.{i}")
+    elif before != now:
+        yield key, before, now
+
+
+def _identity(prepared: Prepared) -> dict[str, Any]:
+    """What a checkpoint must agree with."""
+    return {
+        "forcefields": {f.name: f.digest for f in prepared.forcefields},
+        "systems": {s.name: s.digest for s in prepared.layout.systems},
+        "bias variables": {bias.name: bias.variable.digest for bias in prepared.biases},
+    }
+
+
+def _check_identity(folder: RunFolder, checkpoint: Checkpoint, prepared: Prepared) -> None:
+    for kind, now in _identity(prepared).items():
+        before = checkpoint.header.get(kind, {})
+        for name, digest in now.items():
+            if before.get(name) != digest:
+                raise InputError(
+                    f"the {kind[:-1]} '{name}' has changed since {checkpoint.path.name} was written "
+                    f"(it was {str(before.get(name))[:12]}, now it is {digest[:12]}); put the old one back, choose "
+                    f"another output.folder, or start over with --fresh",
+                    file=folder.path,
+                )
+
+
+def _gpu_versions() -> dict[str, str | None]:
+    import triton
+
+    return {"triton": triton.__version__, "cuda": torch.version.cuda}
+
+
+class _Manifest:
+    """manifest.json: what ran where, with what, and how fast."""
+
+    def __init__(self, path: Path, prepared: Prepared, simulation: Engine, ranks: int) -> None:
+        self.path, self.simulation = path, simulation
+        self._begun = time.monotonic()
+        self._first_step = simulation.state.step
+        self._seconds_before = 0.0
+        if path.is_file():
+            with suppress(InputError, KeyError, TypeError, ValueError):  # damaged: it knows nothing else that matters
+                self._seconds_before = float(load_manifest(path.parent)["timing"]["wall_seconds"])
+        config, layout = prepared.config, prepared.layout
+        self._fixed = {
+            "mdflash_run": 1,
+            "name": config.name,
+            "versions": {
+                "mdflash": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "torch": torch.__version__,
+                "numba": numba.__version__,
+                **({} if simulation.gpu is None else _gpu_versions()),
+            },
+            "device": simulation.device_kind,
+            "device_name": simulation.device,
+            "machine": platform.machine(),
+            "ranks": ranks,
+            "threads": numba.get_num_threads(),
+            "kernels": simulation.propagator.kernels,
+            "precision": config.model.precision,
+            "seed": simulation.seed,
+            "systems": [
+                {"name": s.name, "beads": s.n_beads, "replicas": n, "sha256": s.digest}
+                for s, n in zip(layout.systems, layout.counts, strict=True)
+            ],
+            "forcefields": [{"name": f.name, "sha256": f.digest} for f in dict.fromkeys(prepared.forcefields)],
+            "total_steps": config.total_steps,
+        }
+
+    def write(self, status: str, outputs: Outputs) -> None:
+        seconds = time.monotonic() - self._begun
+        steps = self.simulation.state.step - self._first_step
+        ns = steps * self.simulation.integrator.timestep * 1e-3 * self.simulation.layout.n_replicas
+        atomic_write_json(
+            self.path,
+            {
+                **self._fixed,
+                "status": status,
+                "step": self.simulation.state.step,
+                **self._counted(),
+                "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "timing": {
+                    "wall_seconds": round(self._seconds_before + seconds, 3),
+                    "aggregate_ns_per_day": round(ns / seconds * 86400, 3) if steps else None,
+                    "writer_stall_seconds": round(outputs.stall_seconds, 3),
+                },
+            },
+        )
+
+    def _counted(self) -> dict[str, Any]:
+        """What exchange and guard have counted, where there is something to say."""
+        found: dict[str, Any] = {}
+        guard, exchange, ids = self.simulation.guard, self.simulation.exchange, self.simulation.layout.replica_ids
+        if exchange is not None:
+            found["exchange"] = exchange.summary()
+        if guard.frozen.any():
+            since = guard.frozen_since.tolist()
+            found["frozen_since_step"] = {str(r): step for r, step in zip(ids, since, strict=True) if step >= 0}
+        return found

@@ -1,0 +1,305 @@
+"""The files of a run, kept in step with the simulation: frames, log, checkpoints.
+
+Frames and log rows go through a writer thread. A checkpoint is written only when everything before it is on the disk,
+and says how many frames and rows that is; resuming cuts the files to exactly there. So wherever a run is killed, the
+next one writes the same bytes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mdflash import __version__
+from mdflash.config.schema import RunConfig
+from mdflash.core.state import Layout
+from mdflash.engine.engine import Engine, Reporter
+from mdflash.io.background import BackgroundWriter
+from mdflash.io.checkpoint import Checkpoint, save_checkpoint
+from mdflash.io.colvars import ColvarsLog
+from mdflash.io.exchange_log import ExchangeLog
+from mdflash.io.log import LogWriter
+from mdflash.io.runfolder import RunFolder
+from mdflash.io.writer import FrameWriter, Target, writer_class
+from mdflash.potentials.bias.bias import Bias, biases_of
+from mdflash.potentials.bias.pack import PackedBiases
+from mdflash.potentials.bias.variables import UNITS
+from mdflash.reporters import Periodic
+from mdflash.runs.prepare import Prepared
+
+ARRAYS = ("positions", "velocities", "forces", "energy", "temperature")
+"""What a checkpoint holds of the state, by attribute."""
+
+BLOCK_BYTES = 4 << 20
+"""About how much of one trajectory is collected before it is written."""
+
+
+class FrameReporter(Periodic):
+    """Hands the positions of every system to its writer."""
+
+    def __init__(self, every: int, writers: Sequence[FrameWriter], background: BackgroundWriter) -> None:
+        super().__init__(every)
+        self.writers, self.background = writers, background
+
+    def report(self, simulation: Engine) -> None:
+        """Copy the positions; they are written while the simulation goes on."""
+        step, time = simulation.state.step, simulation.time
+        x = simulation.state.positions.clone()
+        for s, writer in enumerate(self.writers):
+            frame = simulation.layout.view(x, s).numpy()
+            self.background.submit(partial(writer.append, frame, step, time))
+
+
+class LogReporter(Periodic):
+    """Hands energies and temperatures of every replica to log.csv."""
+
+    def __init__(self, every: int, log: LogWriter, layout: Layout, background: BackgroundWriter) -> None:
+        super().__init__(every)
+        self.log, self.background = log, background
+        self._ids = layout.replica_ids
+        self._names = [layout.systems[s].name for s in layout.system_of_replica]
+
+    def report(self, simulation: Engine) -> None:
+        """Copy the energies; rows are written while the simulation goes on."""
+        row = (
+            simulation.state.step,
+            simulation.time,
+            self._ids,
+            self._names,
+            simulation.state.energy.numpy().copy(),
+            simulation.kinetic_energy(),
+            simulation.instantaneous_temperature(),
+        )
+        self.background.submit(partial(self.log.append, *row))
+
+
+class ColvarsReporter(Periodic):
+    """Hands collective variables and bias energies to colvars.csv."""
+
+    def __init__(
+        self, every: int, log: ColvarsLog, biases: Sequence[Bias], layout: Layout, background: BackgroundWriter
+    ) -> None:
+        super().__init__(every)
+        self.log, self.background = log, background
+        self._columns = [bias.name for bias in biases]
+        self._packed: PackedBiases | None = None
+        self._ids = layout.replica_ids
+        self._names = [layout.systems[s].name for s in layout.system_of_replica]
+
+    def report(self, simulation: Engine) -> None:
+        """Measure; rows are written while the simulation goes on."""
+        if self._packed is None:
+            self._packed = PackedBiases(biases_of(simulation.potential), simulation.layout)
+        values, energies = self._packed.measure(simulation.state.positions.numpy())
+        names = [bias.name for bias in self._packed.biases]
+        order = [names.index(name) for name in self._columns]
+        row = (values[:, order], energies[:, order])
+        step, time = simulation.state.step, simulation.time
+        self.background.submit(partial(self.log.append, step, time, self._ids, self._names, *row))
+
+
+class Silence(Periodic):
+    """Due, and says nothing: stands for a reporter of the rank that writes."""
+
+    def report(self, simulation: Engine) -> None:
+        """Nothing."""
+
+
+class Outputs:
+    """Everything a run writes while it goes on; make one with `create` or `resume`.
+
+    Attributes:
+        reporters: for `Engine.reporters`.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        prepared: Prepared,
+        identity: Mapping[str, Any],
+        before: Mapping[str, Any] | None,
+    ) -> None:
+        """As `create` (`before` is None) or `resume` (from the numbers of that checkpoint's header on)."""
+        config, layout = prepared.config, prepared.layout
+        self.folder, self.layout, self._identity = folder, layout, dict(identity)
+        self._keep = config.output.checkpoint.keep
+        self._background = BackgroundWriter()
+        self.log = LogWriter.create(folder.log) if before is None else LogWriter.resume(folder.log, before["log_rows"])
+        self.exchange: ExchangeLog | None = None
+        if config.exchange is not None:
+            path = folder.path / "exchange.csv"
+            self.exchange = (
+                ExchangeLog.create(path, layout.replica_ids)
+                if before is None
+                else ExchangeLog.resume(path, before["exchange_size"])
+            )
+        self.colvars: ColvarsLog | None = None
+        if prepared.biases:
+            path = folder.path / "colvars.csv"
+            self.colvars = (
+                ColvarsLog.create(path, [(bias.name, UNITS[bias.variable.kind]) for bias in prepared.biases])
+                if before is None
+                else ColvarsLog.resume(path, before["colvars_size"])
+            )
+        self.writers: list[FrameWriter] = []
+        if config.output.trajectory.format != "none":
+            kind = writer_class(config.output.trajectory.format)
+            for target in _targets(folder, layout, config):
+                self.writers.append(
+                    kind.create(target)
+                    if before is None
+                    else kind.resume(target, before["frames"].get(target.system.name, 0))
+                )
+        self.reporters: list[Reporter] = [LogReporter(config.log_every, self.log, layout, self._background)]
+        if self.colvars is not None and config.colvars_every is not None:
+            self.reporters.append(
+                ColvarsReporter(config.colvars_every, self.colvars, prepared.biases, layout, self._background)
+            )
+        if config.trajectory_every is not None:
+            self.reporters.append(FrameReporter(config.trajectory_every, self.writers, self._background))
+
+    @classmethod
+    def create(cls, folder: RunFolder, prepared: Prepared, identity: Mapping[str, Any]) -> Outputs:
+        """New, empty files. `identity` (versions, digests) goes into every checkpoint.
+
+        Raises:
+            StorageError: a file exists or cannot be written.
+        """
+        return cls(folder, prepared, identity, None)
+
+    @classmethod
+    def resume(
+        cls,
+        folder: RunFolder,
+        prepared: Prepared,
+        identity: Mapping[str, Any],
+        checkpoint: Checkpoint,
+    ) -> Outputs:
+        """Cut the files to where the checkpoint was taken, and go on behind that.
+
+        Raises:
+            StorageError: a file is missing or holds less than the checkpoint counts on.
+        """
+        return cls(folder, prepared, identity, checkpoint.header)
+
+    def attach(self, simulation: Engine) -> None:
+        """Follow the simulation from now on."""
+        simulation.reporters.extend(self.reporters)
+        if simulation.exchange is not None:
+            simulation.exchange.listeners.append(self._exchanged)
+
+    @property
+    def intervals(self) -> list[int]:
+        """Steps between the reports of each reporter."""
+        return [reporter.interval for reporter in self.reporters if isinstance(reporter, Periodic)]
+
+    def _exchanged(self, step: int, time: float, labels: npt.NDArray[np.int64]) -> None:
+        assert self.exchange is not None
+        self._background.submit(partial(self.exchange.append, step, time, labels))
+
+    def report(self, simulation: Engine) -> None:
+        """Report the start of a run (step 0), which no schedule contains."""
+        for reporter in self.reporters:
+            reporter.report(simulation)
+        if simulation.exchange is not None:
+            self._exchanged(simulation.state.step, simulation.time, simulation.exchange.labels(simulation.state))
+
+    @property
+    def _flushes(self) -> list[Callable[..., None]]:
+        tables = [table for table in (self.exchange, self.colvars) if table is not None]
+        return [file.flush for file in (self.log, *tables, *self.writers)]
+
+    def checkpoint(self, simulation: Engine) -> None:
+        """Bring everything reported so far to the disk, then write a checkpoint of this step.
+
+        Raises:
+            StorageError: disk full, for example; the checkpoint before stays valid.
+        """
+        for flush in self._flushes:
+            self._background.submit(partial(flush, sync=True))
+        self._background.barrier()
+        state = simulation.state
+        arrays = {name: getattr(state, name).numpy() for name in ARRAYS}
+        arrays |= {"replica_ids": np.array(self.layout.replica_ids)} | simulation.guard.arrays()
+        if simulation.exchange is not None:
+            arrays |= simulation.exchange.arrays()
+        save_checkpoint(
+            self.folder.checkpoint,
+            arrays,
+            {
+                "mdflash_checkpoint": 1,
+                "version": __version__,
+                "step": state.step,
+                "time_ps": simulation.time,
+                "seed": simulation.seed,
+                "device": simulation.device_kind,
+                "frames": {w.target.system.name: w.frames for w in self.writers},
+                "log_rows": self.log.rows,
+                "exchange_size": 0 if self.exchange is None else self.exchange.size,
+                "colvars_size": 0 if self.colvars is None else self.colvars.size,
+                **self._identity,
+            },
+            keep=self._keep,
+        )
+
+    @property
+    def stall_seconds(self) -> float:
+        """How long the simulation has waited for the disk."""
+        return self._background.stall_seconds
+
+    def close(self) -> None:
+        """Write what was reported, and close every file."""
+        try:
+            for flush in self._flushes:
+                self._background.submit(flush)
+        finally:
+            self._background.close()
+            for writer in self.writers:
+                writer.close()
+
+
+def restore(simulation: Engine, checkpoint: Checkpoint) -> None:
+    """Put a simulation where the checkpoint was taken: bit for bit, forces included."""
+    for name in ARRAYS:
+        getattr(simulation.state, name).copy_(torch.from_numpy(checkpoint.arrays[name]))
+    simulation.state.step = int(checkpoint.header["step"])
+    simulation.up_to_date()
+    simulation.guard.restore(checkpoint.arrays, simulation.state)
+    if simulation.exchange is not None:
+        simulation.exchange.restore(checkpoint.arrays)
+
+
+def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
+    """About how much a run of `steps` steps will write."""
+    total = 3 * layout.n_beads * 8 * 3 * config.output.checkpoint.keep
+    total += 110 * layout.n_replicas * (steps // config.log_every + 1)
+    if config.colvars_every is not None:
+        total += (40 + 38 * config.n_biases) * layout.n_replicas * (steps // config.colvars_every + 1)
+    if config.exchange_every is not None:
+        total += (24 + 3 * layout.n_replicas) * (steps // config.exchange_every + 1)
+    if config.trajectory_every is not None:
+        per_bead = 5 if config.output.trajectory.format == "xtc" else 12
+        total += per_bead * layout.n_beads * (steps // config.trajectory_every + 1)
+    return total
+
+
+def _targets(folder: RunFolder, layout: Layout, config: RunConfig) -> list[Target]:
+    first = layout.replica_offset.tolist()
+    targets = []
+    for s, system in enumerate(layout.systems):
+        frame_bytes = 12 * layout.counts[s] * system.n_beads
+        targets.append(
+            Target(
+                folder=folder.trajectory,
+                system=system,
+                replica_ids=layout.replica_ids[first[s] : first[s + 1]],
+                box=config.box,
+                block=max(1, min(16, BLOCK_BYTES // frame_bytes)),
+            )
+        )
+    return targets

@@ -1,0 +1,178 @@
+"""`mdflash sample`: a recipe becomes a dataset, in one go or in several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mdflash import __version__
+from mdflash.core.files import atomic_write
+from mdflash.core.yamlfile import load_yaml
+from mdflash.errors import InputError
+from mdflash.io.runfolder import FolderLock
+from mdflash.mapping import allatom
+from mdflash.mapping.peptide import write_pdb
+from mdflash.sampling.dataset import HEAD, create_dataset
+from mdflash.sampling.recipe import SampleRecipe
+from mdflash.sampling.schedule import Progress, carry_out
+from mdflash.sampling.setup import Molecule, prepare_molecule
+from mdflash.sampling.walker import Walker
+
+_MAY_CHANGE = ("length", "walkers", "processes", "folder")
+
+
+def walkers(recipe: SampleRecipe, folder: Path) -> list[Walker]:
+    """Every walker of a recipe; more walkers, or a longer run, keep the numbers of those that were there."""
+    found: list[Walker] = []
+    ladders = [recipe.temperatures] if recipe.exchange else [(t,) for t in recipe.temperatures]
+    for entry in recipe.molecule:
+        built = [start for start in entry.starts if start != "hot"]
+        windows = entry.umbrella.all if entry.umbrella else (None,)
+        for w, window in enumerate(windows * recipe.walkers):
+            for t, temperatures in enumerate(ladders):
+                number, count = w * len(ladders) + t, len(temperatures)
+                starts = [entry.starts[(w * count + k) % len(entry.starts)] for k in range(count)]
+                held = f", {entry.umbrella.label(window)}" if entry.umbrella and window else ""
+                kelvin = f"{temperatures[0]:g} K" if count == 1 else f"{min(temperatures):g} to {max(temperatures):g} K"
+                found.append(
+                    Walker(
+                        trajectory=folder / entry.name / f"{number:03d}.h5",
+                        setup=folder / "sampling" / entry.name,
+                        number=number,
+                        starts=tuple(0 if start == "hot" else built.index(start) for start in starts),
+                        hot=tuple(start == "hot" for start in starts),
+                        temperatures=temperatures,
+                        timestep=recipe.timestep,
+                        friction=recipe.friction,
+                        stride=recipe.steps(recipe.interval),
+                        exchange=recipe.steps(recipe.exchange or recipe.interval),
+                        equilibration=recipe.steps(recipe.equilibration),
+                        seed=(recipe.seed * 1_000_003 + 10 * count * len(found)) % 2**31,
+                        aggregation=recipe.aggregation,
+                        window=window,
+                        label=f"{entry.name} {number:03d} ({kelvin}{held}, {', '.join(dict.fromkeys(starts))})",
+                    )
+                )
+    return found
+
+
+def prepare(recipe: SampleRecipe) -> list[Molecule]:
+    """Build and map every molecule; writes nothing.
+
+    Raises:
+        InputError: OpenMM is not installed, a structure or sequence is wrong, or the mapping does not fit.
+    """
+    allatom.openmm_version()
+    return [prepare_molecule(entry, recipe.mapping) for entry in recipe.molecule]
+
+
+def speed(molecule: Molecule, recipe: SampleRecipe) -> float:
+    """Simulated ps per second of one process, measured for about a second."""
+    context = allatom.create_context(molecule.system, 300.0, recipe.timestep, recipe.friction, 1)
+    context.setPositions(allatom.relax(molecule.system, molecule.starts[0]) / 10.0)
+    steps, began = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - began) < 1.0:
+        context.getIntegrator().step(50)
+        steps += 50
+    return steps * recipe.timestep / seconds
+
+
+def sample(recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[Progress], None]) -> Path:
+    """Carry out a recipe, or go on with it.
+
+    Args:
+        recipe: from `load_recipe`.
+        tell: told what is being prepared.
+        watch: told after every block of frames.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        InputError: the recipe does not fit its molecules, or the folder holds samples of another recipe.
+        Interrupted: stopped by a signal; the same command goes on.
+    """
+    folder = recipe.folder
+    assert folder is not None  # load_recipe fills it in
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(folder / "lock")
+    try:
+        _set_up(recipe, folder, tell)
+        carry_out(walkers(recipe, folder), recipe.frames_of_a_walker, recipe.processes, watch)
+    finally:
+        lock.release()
+    return folder
+
+
+def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None]) -> None:
+    from safetensors.numpy import save
+
+    described = _describe(recipe)
+    if (folder / HEAD).is_file():
+        _check_same(described, folder)
+        return
+    import openmm as mm
+
+    molecules = prepare(recipe)
+    systems = {}
+    for molecule in molecules:
+        setup = folder / "sampling" / molecule.name
+        setup.mkdir(parents=True, exist_ok=True)
+        tell(f"{molecule.name}: relaxing {len(molecule.starts)} starts")
+        starts = molecule.relaxed()
+        write_pdb(setup / "structure.pdb", molecule.topology, starts[0])
+        atomic_write(setup / "system.xml", mm.XmlSerializer.serialize(molecule.system))
+        atoms = molecule.beads.atoms
+        assert atoms is not None  # prepare_molecule refuses beads of several atoms
+        force_map = molecule.force_map(starts, recipe, tell)
+        arrays = {"starts": starts, "atoms": atoms, "force_map": np.ascontiguousarray(force_map)}
+        if molecule.held is not None:
+            arrays |= molecule.held.arrays()
+        atomic_write(setup / "setup.safetensors", save(arrays))
+        systems[molecule.name] = (molecule.beads.system, molecule.beads.positions(starts))
+    provenance = {
+        "recipe": described,
+        "model": allatom.MODEL,
+        "engine": f"OpenMM {allatom.openmm_version()}",
+        "written_by": f"mdflash {__version__}",
+        "integrator": "LangevinMiddleIntegrator",
+        "atoms": {m.name: len(m.groups) for m in molecules},
+        "systems": {name: system.digest for name, (system, _) in systems.items()},
+    }
+    create_dataset(folder, systems, recipe.mapping, provenance)
+
+
+def _describe(recipe: SampleRecipe) -> dict[str, Any]:
+    """The recipe as YAML can hold it; files by their names."""
+    described: dict[str, Any] = recipe.model_dump(mode="json", exclude={"folder", "processes"})
+    for entry in described["molecule"]:
+        if entry["structure"]:
+            entry["structure"] = Path(entry["structure"]).name
+        for key in ("windows", "rmsd_windows"):
+            if entry[key] is None:
+                del entry[key]  # as in datasets that are older than windows
+    if Path(described["mapping"]).suffix:
+        described["mapping"] = Path(described["mapping"]).name
+    return described
+
+
+def _check_same(described: dict[str, Any], folder: Path) -> None:
+    """Refuse to go on with another recipe."""
+    head = load_yaml(folder / HEAD).data
+    before = head["provenance"]["recipe"] if isinstance(head, dict) else {}
+    for key, value in described.items():
+        if key not in _MAY_CHANGE and before.get(key) != value:
+            old, new = (
+                yaml.safe_dump(v, default_flow_style=True, width=1000).split("\n")[0] for v in (before.get(key), value)
+            )
+            raise InputError(
+                f"holds samples of another recipe: {key} was {old}, and is {new} now. Choose another `folder`, or put "
+                f"the old value back (only {', '.join(_MAY_CHANGE[:3])} may change)",
+                file=folder,
+                key=key,
+            )

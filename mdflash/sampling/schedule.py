@@ -1,0 +1,142 @@
+"""Walkers over processes, least advanced first, until every one has its frames.
+
+Each process carries one walker a segment on and ends, so a crash or a kill costs at most the frames since the
+walker's last checkpoint, and a dataset in the making is balanced over its walkers.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from mdflash.errors import Interrupted, MdflashError
+from mdflash.sampling.walker import Walker, advance
+
+SEGMENT = 60.0
+"""Seconds for which a process carries one walker on before another one may be due."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where sampling stands.
+
+    Attributes:
+        walker: the one that advanced.
+        frames: its frames.
+        done: frames of all walkers.
+        total: frames that the recipe asks for.
+        new: frames since this command began.
+        seconds: wall time since this command began.
+    """
+
+    walker: Walker
+    frames: int
+    done: int
+    total: int
+    new: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float:
+        return (self.total - self.done) * self.seconds / self.new
+
+
+def carry_out(todo: Sequence[Walker], target: int, processes: int, watch: Callable[[Progress], None]) -> None:
+    """Carry every walker on until it has `target` frames.
+
+    Args:
+        todo: the walkers.
+        target: frames of each.
+        processes: how many are at work at a time.
+        watch: told after every block of frames.
+
+    Raises:
+        Interrupted: stopped by SIGTERM or Ctrl-C; the same call goes on.
+        MdflashError: what stopped a walker.
+    """
+    frames = {walker: min(walker.frames(), target) for walker in todo}
+    before, began = sum(frames.values()), time.monotonic()
+    running: dict[Connection, tuple[Walker, Any]] = {}
+
+    def start_next() -> None:
+        busy = {walker for walker, _ in running.values()}
+        free = [walker for walker in todo if frames[walker] < target and walker not in busy]
+        if free:
+            walker = min(free, key=lambda w: frames[w])
+            connection, process = _start(walker, target)
+            running[connection] = (walker, process)
+
+    with _stopping(running):
+        for _ in range(processes):
+            start_next()
+        while running:
+            ready = wait(list(running))
+            for connection in [c for c in running if c in ready]:
+                walker, process = running[connection]
+                try:
+                    message: int | MdflashError = connection.recv()
+                except EOFError:
+                    process.join()
+                    del running[connection]
+                    if process.exitcode:
+                        raise MdflashError(
+                            f"{walker.label}: its process ended with {process.exitcode} (killed, or out of memory); "
+                            "run the same command to go on"
+                        ) from None
+                    start_next()
+                    continue
+                if isinstance(message, MdflashError):
+                    raise message
+                frames[walker] = message
+                done = sum(frames.values())
+                watch(Progress(walker, message, done, target * len(todo), done - before, time.monotonic() - began))
+
+
+def _start(walker: Walker, target: int) -> tuple[Connection, Any]:
+    """A process that carries a walker on for a segment, and the end of the pipe that tells how it fares."""
+    spawn = mp.get_context("spawn")
+    mine, theirs = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_work, args=(walker, target, theirs), daemon=True)
+    # Ctrl-C reaches the whole group, but what it means is decided here. The process inherits this.
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    theirs.close()
+    return mine, process
+
+
+@contextmanager
+def _stopping(running: dict[Connection, tuple[Walker, Any]]) -> Iterator[None]:
+    """End the processes on the way out; SIGTERM and Ctrl-C become `Interrupted`."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "stopped; frames up to each walker's last block are kept. Run the same command to go on"
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        for _, process in running.values():
+            process.terminate()
+        for _, process in running.values():
+            process.join()
+
+
+def _work(walker: Walker, frames: int, connection: Connection) -> None:
+    try:
+        advance(walker, frames, SEGMENT, connection.send)
+    except MdflashError as error:
+        connection.send(error)

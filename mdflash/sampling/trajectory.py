@@ -1,0 +1,349 @@
+"""One trajectory of a dataset: positions and mapped forces, compressed, appended to in blocks.
+
+    /positions   [F, N, 3] float32 Å
+    /forces      [F, N, 3] float32 kcal/mol/Å
+    /temperature [F] float32 K
+    /replica     [F] int32, only where replicas exchanged temperatures
+    /energy      [F] float64 kcal/mol, only where a coarse-grained model made the frames
+    /time        [F] float64 ps
+    attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (held in an umbrella window)
+
+Positions are centred and rounded to 1/1024 Å, forces to 1/128 kcal/mol/Å: far below the noise of mapped forces, and it
+halves the file. `time` is written last and reads as NaN where it was never written, so frames that have a
+time are complete, whenever the writer was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.core.files import sync_file
+from mdflash.core.system import FloatArray
+from mdflash.errors import InputError, StorageError
+from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors
+from mdflash.io.superblock import admit_readers, mend, refuse_cut, trim
+
+if TYPE_CHECKING:
+    import h5py
+
+VERSION = 1
+BLOCK = 256
+"""Frames per chunk; the writer adds whole chunks, since a compressed chunk that grows would be written twice."""
+POSITION_STEPS, FORCE_STEPS = 1024.0, 128.0
+COLUMNS = ("positions", "forces", "temperature", "replica", "energy", "time")
+"""In the order in which they are written: time last, see the module."""
+Float32 = npt.NDArray[np.float32]
+Aggregation = Literal["basic", "optimised"]
+
+
+class Frames(NamedTuple):
+    """Consecutive frames: positions and forces [F, N, 3], temperature and time [F], replica and energy [F] or None."""
+
+    positions: Float32
+    forces: Float32
+    temperature: Float32
+    time: FloatArray
+    replica: npt.NDArray[np.int32] | None
+    energy: FloatArray | None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A trajectory file that was looked at; frames are read when asked for.
+
+    Attributes:
+        file: its path.
+        molecule: name of its molecule.
+        n_frames: complete frames.
+        n_beads: beads per frame.
+        aggregation: how atom forces became bead forces.
+        seed: of the simulation that made it.
+        biased: whether it was held in a window, so that how often a frame comes says nothing; its forces are unbiased.
+    """
+
+    file: Path
+    molecule: str
+    n_frames: int
+    n_beads: int
+    aggregation: Aggregation
+    seed: int
+    biased: bool
+
+    def read(self, start: int = 0, stop: int | None = None, stride: int = 1) -> Frames:
+        """Read frames start:stop:stride.
+
+        Raises:
+            InputError: a number that is not finite, a temperature that is not positive; names file and frame.
+        """
+        part = slice(start, self.n_frames if stop is None else min(stop, self.n_frames), stride)
+        with _reading(self.file) as f:
+            frames = Frames(
+                f["positions"][part],
+                f["forces"][part],
+                f["temperature"][part],
+                f["time"][part],
+                f["replica"][part] if "replica" in f else None,
+                f["energy"][part] if "energy" in f else None,
+            )
+        for name in ("positions", "forces", "temperature", "energy"):
+            values = getattr(frames, name)
+            if values is None:
+                continue
+            bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+            if name == "temperature":
+                bad |= values <= 0
+            if bad.any():
+                frame = start + stride * int(np.argmax(bad))
+                raise InputError(
+                    f"frame {frame}: {name} must be {'positive' if name == 'temperature' else 'finite numbers'}, "
+                    f"found {_first_bad(values[int(np.argmax(bad))])}; leave this trajectory out or sample it again",
+                    file=self.file,
+                )
+        return frames
+
+
+def _first_bad(values: Float32) -> str:
+    flat = np.atleast_1d(values).reshape(len(np.atleast_1d(values)), -1)
+    row = int(np.argmax(~np.isfinite(flat).all(axis=1)))
+    shown = ", ".join(f"{v:g}" for v in flat[row])
+    return f"{shown} (bead {row})" if values.ndim else shown
+
+
+def open_trajectory(file: Path, molecule: str) -> Trajectory:
+    """Look at a trajectory without reading its frames.
+
+    Raises:
+        InputError: not such a file, another version, no forces, columns that do not fit each other.
+    """
+    with _reading(file) as f:
+        version = f.attrs.get("mdflash_data")
+        if version != VERSION:
+            raise InputError(
+                "is an HDF5 file, but not a trajectory of a dataset (attribute mdflash_data is missing)"
+                if version is None
+                else f"expected attribute mdflash_data = {VERSION}, found {version}; other versions are not read",
+                file=file,
+            )
+        if "forces" not in f:
+            raise InputError(
+                "frames without forces: dataset /forces is missing. Force matching needs the mapped force of "
+                "every frame, which cannot be recovered from positions; sample again with `mdflash sample`",
+                file=file,
+            )
+        for name in ("positions", "temperature", "time"):
+            if name not in f:
+                raise InputError(f"dataset /{name} is missing", file=file)
+        for name in COLUMNS:
+            _check_column(f, file, name)
+        shape = f["positions"].shape
+        if shape[2] != 3 or f["forces"].shape[1:] != shape[1:]:
+            raise InputError(
+                f"/positions is {shape} and /forces {f['forces'].shape}; expected [frames, beads, 3] of both", file=file
+            )
+        return Trajectory(
+            file=file,
+            molecule=molecule,
+            n_frames=_complete(f, file),
+            n_beads=int(shape[1]),
+            aggregation=str(f.attrs.get("aggregation", "basic")),  # type: ignore[arg-type]
+            seed=int(f.attrs.get("seed", 0)),
+            biased=bool(f.attrs.get("biased", False)),
+        )
+
+
+def _check_column(f: h5py.File, file: Path, name: str) -> None:
+    import h5py
+
+    if name not in f:
+        return
+    column, axes = f[name], 3 if name in ("positions", "forces") else 1
+    if not isinstance(column, h5py.Dataset) or column.dtype.kind not in "fiu" or column.ndim != axes:
+        found = f"{column.dtype} {list(column.shape)}" if isinstance(column, h5py.Dataset) else "a group"
+        wanted = "[frames, beads, 3]" if axes == 3 else "[frames]"
+        raise InputError(f"dataset /{name}: expected real numbers {wanted}, found {found}", file=file)
+
+
+def _complete(f: h5py.File, file: Path) -> int:
+    """Frames that have a time; every other column was written before it."""
+    timed = _timed(f["time"][:])
+    for name in COLUMNS:
+        if name in f and len(f[name]) < timed:
+            raise InputError(f"dataset /{name} has {len(f[name])} rows, but {timed} frames have a time", file=file)
+    return timed
+
+
+def complete_frames(file: h5py.File) -> int:
+    """Frames whose every column was written."""
+    columns = [file[name] for name in COLUMNS if name in file]
+    return _timed(file["time"][: min(int(column.shape[0]) for column in columns)])
+
+
+def _timed(time: FloatArray) -> int:
+    """How many frames have a time before the first that has none."""
+    written = np.isfinite(time)
+    return len(time) if written.all() else int(np.argmin(written))
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[h5py.File]:
+    """The file, also while it is written or after its writer was killed."""
+    import h5py
+
+    if not file.is_file():
+        raise InputError("no such file", file=file)
+    refuse_cut(file)
+    try:
+        opened = h5py.File(file, "r", swmr=True, locking="best-effort")
+    except OSError:
+        try:  # a process that has it open for plain reading must go on so
+            opened = h5py.File(file, "r", locking="best-effort")
+        except OSError as error:
+            raise InputError(f"cannot be read as HDF5: {error}", file=file) from None
+    with opened:
+        try:
+            yield opened
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"is damaged: {error}", file=file) from None
+
+
+class TrajectoryWriter:
+    """Append frames to a trajectory file; a killed writer loses at most what it had not flushed.
+
+    Args:
+        file: created, or cut to `frames` and gone on with.
+        n_beads: beads per frame.
+        seed, aggregation: noted in the file.
+        frames: how many frames to keep of an existing file.
+        replica, energy: whether a replica number and an energy are stored with each frame.
+        biased: noted in the file.
+
+    Raises:
+        StorageError: the file has fewer frames than `frames` or another number of beads; it cannot be written.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        n_beads: int,
+        *,
+        seed: int,
+        aggregation: Aggregation,
+        frames: int = 0,
+        replica: bool = False,
+        energy: bool = False,
+        biased: bool = False,
+    ) -> None:
+        import h5py
+
+        self.file, self.n_beads = file, n_beads
+        self._pending: list[tuple[Any, ...]] = []
+        if not frames:
+            attributes = {"seed": seed, "aggregation": aggregation, "biased": biased}
+            create(file, lambda empty: _lay_out(empty, n_beads, attributes, replica, energy))
+        with hdf5_errors(file):
+            if frames:
+                mend(file)
+            self._h5 = h5py.File(file, "r+", **OPEN)
+            if frames:
+                found = complete_frames(self._h5)
+                if found < frames or self._h5["positions"].shape[1] != n_beads:
+                    beads = self._h5["positions"].shape[1]
+                    self._h5.close()
+                    raise StorageError(
+                        f"{file}: holds {found} frames of {beads} beads, but the checkpoint counted {frames} of "
+                        f"{n_beads}; remove the folder to start over"
+                    )
+            self._columns = [self._h5[name] for name in COLUMNS if name in self._h5]
+            claim(self._h5, file, METADATA_BYTES)
+            for column in self._columns:
+                column.resize(frames, axis=0)
+            self._h5.swmr_mode = True
+        admit_readers(file, file.stat().st_size)
+        self._written = frames
+
+    @property
+    def frames(self) -> int:
+        """Frames so far, those not yet flushed included."""
+        return self._written + len(self._pending)
+
+    def append(
+        self, positions: FloatArray, forces: FloatArray, temperature: float, time: float, replica: int | None = None,
+        energy: float | None = None,
+    ) -> None:  # fmt: skip
+        """Add a frame: positions and forces [N, 3] in Å and kcal/mol/Å, temperature in K, time in ps.
+
+        With a replica, and an energy in kcal/mol, where the writer was told so.
+        """
+        x = np.round((positions - positions.mean(axis=0)) * POSITION_STEPS) / POSITION_STEPS
+        f = np.round(forces * FORCE_STEPS) / FORCE_STEPS
+        more = tuple(value for value in (replica, energy) if value is not None)
+        self._pending.append((x, f, temperature, *more, time))
+        if (self._written + len(self._pending)) % BLOCK == 0:
+            self._write()
+
+    def flush(self) -> None:
+        """Put everything on the disk."""
+        self._write()
+        sync_file(self.file)
+
+    def _write(self) -> None:
+        if not self._pending:
+            return
+        last = self._written + len(self._pending)
+        blocks = last // BLOCK - self._written // BLOCK + 1  # uncompressed, so more than enough
+        with hdf5_errors(self.file):
+            claim(self._h5, self.file, blocks * BLOCK * (24 * self.n_beads + 24) + METADATA_BYTES)
+            for column, rows in zip(self._columns, zip(*self._pending, strict=True), strict=True):
+                column.resize(last, axis=0)
+                column[self._written : last] = np.array(rows, column.dtype)
+                column.flush()
+        self._written, self._pending = last, []
+
+    def close(self) -> None:
+        """Write what is left and close."""
+        try:
+            self._write()
+        finally:
+            with hdf5_errors(self.file):
+                self._h5.close()
+            trim(self.file)
+
+    def __enter__(self) -> TrajectoryWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _lay_out(file: h5py.File, n_beads: int, attributes: Mapping[str, Any], replica: bool, energy: bool) -> None:
+    packed: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 6}
+    for name in ("positions", "forces"):
+        file.create_dataset(
+            name,
+            (0, n_beads, 3),
+            np.float32,
+            maxshape=(None, n_beads, 3),
+            chunks=(BLOCK, n_beads, 3),
+            fillvalue=np.nan,
+            **packed,
+        )
+    series: dict[str, Any] = {"shape": (0,), "maxshape": (None,), "chunks": (8 * BLOCK,)}
+    file.create_dataset("temperature", dtype=np.float32, fillvalue=np.nan, **series, **packed)
+    if replica:
+        file.create_dataset("replica", dtype=np.int32, fillvalue=-1, **series, **packed)
+    if energy:
+        file.create_dataset("energy", dtype=np.float64, fillvalue=np.nan, **series)
+    file.create_dataset("time", dtype=np.float64, fillvalue=np.nan, **series)
+    file.attrs["mdflash_data"] = VERSION
+    for name, value in attributes.items():
+        file.attrs[name] = value

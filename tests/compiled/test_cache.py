@@ -1,0 +1,124 @@
+"""Compiled functions are kept by content: found by every process that would compile the same, and by no other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from numba.core.dispatcher import Dispatcher
+
+import mdflash.bench.kernels
+import mdflash.engine.engine  # noqa: F401  (with it, everything that a run on a CPU uses)
+from mdflash.compiled import cache
+from mdflash.compiled.jit import njit
+
+CALLER = """
+import numpy as np
+from mdflash.compiled.jit import njit
+
+@njit(cache=True)
+def {name}(x):
+    return x {what}
+"""
+
+
+@pytest.fixture()
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache of compiled functions."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kernels"))
+    yield tmp_path / "kernels"
+
+
+def test_an_import_of_an_import_changes_the_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "kernel.py").write_text("from mdflash.inner import middle\n")
+    (tmp_path / "inner" / "middle.py").write_text("from mdflash.leaf import (\n    a,\n    b,\n)\n")
+    (tmp_path / "leaf.py").write_text("a = b = 1\n")
+    (tmp_path / "other.py").write_text("c = 1\n")
+    monkeypatch.setattr(cache, "_PACKAGE", tmp_path)
+
+    def digest() -> str:
+        cache._read.cache_clear()
+        cache.source_digest.cache_clear()
+        return cache.source_digest(tmp_path / "kernel.py")
+
+    before = digest()
+    (tmp_path / "other.py").write_text("c = 2\n")
+    assert digest() == before  # nothing imports it
+    (tmp_path / "leaf.py").write_text("a = b = 2\n")
+    assert digest() != before
+    cache._read.cache_clear()
+    cache.source_digest.cache_clear()
+
+
+def run(source: Path, folder: Path, arguments: str) -> str:
+    """What `f(arguments)` gives in a new process, and how often it was compiled there."""
+    script = (
+        f"import importlib.util, numba; numba.config.CACHE_DIR = {str(folder)!r}\n"
+        f"import sys; spec = importlib.util.spec_from_file_location('kernel', {str(source)!r})\n"
+        "module = importlib.util.module_from_spec(spec); sys.modules['kernel'] = module; spec.loader.exec_module(module)\n"
+        f"print(module.f({arguments}), sum(module.f.stats.cache_misses.values()))"
+    )
+    root = Path(__file__).parents[2]
+    return subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+def test_other_processes_and_other_checkouts_find_it(tmp_path: Path, folder: Path) -> None:
+    here, there = tmp_path / "here" / "kernel.py", tmp_path / "there" / "kernel.py"
+    for source in (here, there):
+        source.parent.mkdir()
+        source.write_text(CALLER.format(name="f", what="+ 1"))
+    assert run(here, folder, "1") == "2 1\n"
+    assert run(here, folder, "1") == "2 0\n"
+    assert run(there, folder, "1") == "2 0\n"
+    assert run(here, folder, "1.5") == "2.5 1\n"  # other types
+    there.write_text(CALLER.format(name="f", what="+ 2"))
+    assert run(there, folder, "1") == "3 1\n"
+    assert run(here, folder, "1") == "2 0\n"  # the older one is still there
+
+
+def test_a_damaged_entry_is_compiled_again(tmp_path: Path, folder: Path) -> None:
+    source = tmp_path / "kernel.py"
+    source.write_text(CALLER.format(name="f", what="+ 1"))
+    run(source, folder, "1")
+    (entry,) = folder.glob("*.nbc")
+    whole = entry.read_bytes()
+    for damaged in (whole[:-1], b"", whole[:100] + bytes([whole[100] ^ 1]) + whole[101:]):
+        entry.write_bytes(damaged)
+        assert run(source, folder, "1") == "2 1\n"
+        assert entry.read_bytes().split(b"\n", 1)[0] == whole.split(b"\n", 1)[0]
+
+
+def test_a_folder_that_cannot_be_written_is_said_once(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache._Entries, "told", False)
+    folder.write_text("a file is in the way")
+    for factor in (1, 2):
+
+        @njit(cache=True)
+        def f(x, factor=factor):  # type: ignore[no-untyped-def]
+            return factor * x
+
+        assert f(np.float64(2)) == 2 * factor
+    said = capsys.readouterr().err
+    assert said.count("cannot be kept") == 1 and str(folder) in said
+
+
+def test_no_compiled_function_is_a_closure_over_another() -> None:
+    """numba finds a closure in its cache by what it closes over, and knows a compiled function only in the process that
+    made it: such a closure would be compiled anew in every process."""
+    found = 0
+    for name, module in list(sys.modules.items()):
+        if name.startswith("mdflash."):
+            for value in vars(module).values():
+                if isinstance(value, Dispatcher):
+                    found += 1
+                    closed_over = [cell.cell_contents for cell in value.py_func.__closure__ or ()]
+                    assert not any(isinstance(c, Dispatcher) for c in closed_over), f"{name}: {value}"
+    assert found > 100

@@ -1,0 +1,122 @@
+"""Which GPU a process gets, what is said where there is none, and batches in parts; no GPU needed."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mdflash import Engine, Simulation
+from mdflash.cli.app import app
+from mdflash.config.load import load_run
+from mdflash.core import gpu
+from mdflash.core.state import Layout, State
+from mdflash.engine.distributed import Ranks
+from mdflash.errors import GpuRefused, InputError
+from mdflash.forcefields.shipped import find_shipped
+from mdflash.runs.prepare import prepare
+from tests.helpers import beads
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
+
+
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "interpreted", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+
+
+@needs_triton
+def test_device_cuda_without_a_gpu_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_cuda(monkeypatch)
+    text = f"no GPU can be used here: this torch ({torch.__version__}) is a build without CUDA; write `device: cpu`"
+    done = CliRunner().invoke(app, ["check", "chignolin", "--set", "hardware.device=cuda"])
+    assert isinstance(done.exception, InputError) and str(done.exception) == f"key 'hardware.device': {text}"
+    with pytest.raises(InputError) as caught:
+        Simulation("chignolin", "go-chignolin", device="cuda")
+    assert str(caught.value) == f"argument 'device' of Simulation: {text}".replace("`device: cpu`", "`device='cpu'`")
+    assert "without CUDA" in CliRunner().invoke(app, ["doctor"]).output.replace("\n", " ")
+
+
+@needs_triton
+def test_what_torch_reports_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_cuda(monkeypatch)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+
+    def init() -> None:
+        raise RuntimeError("Found no NVIDIA driver\n on your system.")
+
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with pytest.raises(InputError, match=r"says: Found no NVIDIA driver on your system\.; write"):
+        gpu.find_gpu()
+
+
+def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"triton.*pip install 'mdflash\[gpu\]'"):
+        gpu.find_gpu()
+
+
+@needs_triton
+def test_ranks_of_a_machine_share_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "interpreted", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert [gpu.find_gpu(rank) for rank in (0, 3, 5)] == [torch.device("cuda", k) for k in (0, 3, 1)]
+
+    class Third(Ranks):
+        local_rank = 2
+
+    file = find_shipped("systems", "chignolin")
+    assert file is not None
+    prepared = prepare(load_run(file, ["hardware.device=cuda"]).with_seed())
+    assert prepared.arguments(Third().local_rank)["gpu"] == torch.device("cuda", 2)
+
+
+@needs_triton
+def test_auto_takes_a_gpu_for_a_network_that_it_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the CPU, and says why; `cuda` insists."""
+    monkeypatch.setattr("mdflash.runs.prepare.gpu_is_there", lambda: True)
+    monkeypatch.setattr("mdflash.runs.prepare.find_gpu", lambda rank: torch.device("cuda", 0))
+    asked = []
+
+    def refuse(engine: Engine, *_: object) -> None:
+        asked.append(engine.gpu)
+        raise GpuRefused("its memory is too small")
+
+    monkeypatch.setattr(Engine, "_choose_gpu", refuse)
+    sim = Simulation("chignolin", "teacher-chignolin")
+    assert asked == [torch.device("cuda", 0)]
+    assert sim.gpu is None and sim.propagator.kernels == "compiled"
+    assert "the CPU carries this: its memory is too small" in sim.notes
+    with pytest.raises(InputError, match="its memory is too small; write `device='cpu'`"):
+        Simulation("chignolin", "teacher-chignolin", device="cuda")
+    asked.clear()
+    for options in ({"device": "cpu"}, {"kernels": "reference"}, {"forcefield": "go-chignolin"}):
+        Simulation("chignolin", **({"forcefield": "teacher-chignolin"} | options))
+    assert not asked
+
+
+@needs_triton
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_parts_hold_every_replica_once(count: int) -> None:
+    from mdflash.engine.gpu.memory_parts import cut
+
+    layout = Layout((beads("a", 3), beads("b", 2)), (5, 2), (9, 8, 7, 6, 5, 4, 3))
+    state = State.at(layout, np.arange(57.0).reshape(19, 3), [300.0 + r for r in range(7)])
+    state.energy[:] = torch.arange(7.0)
+    target = State.at(layout, np.zeros((19, 3)), 1.0)
+    carried = []
+    for part in cut(layout, count):
+        own = part.take(state)
+        assert own.temperature.tolist() == [300.0 + r for r in part.replicas.tolist()]
+        assert part.layout.replica_ids == tuple(layout.replica_ids[r] for r in part.replicas.tolist())
+        assert part.layout.n_beads == len(own.positions)
+        carried += part.replicas[part.own_replicas].tolist()
+        own.positions[~part.own_beads] = torch.nan  # what is lent comes to nothing
+        part.give(own, target)
+    assert sorted(carried) == list(range(7))
+    assert torch.equal(target.positions, state.positions) and torch.equal(target.energy, state.energy)

@@ -1,0 +1,314 @@
+"""Many ranks write what one process writes, stop together, and fail together."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mdflash.config.load import load_run
+from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.ranks import SharedPropagator, part, split, view
+from mdflash.engine.distributed import Ranks, find_job, first_host
+from mdflash.errors import InputError
+from mdflash.io.events import read_events
+from mdflash.runs.execute import execute
+from tests.engine.test_guards import springs
+from tests.helpers import beads, go_helix, helix, same_bits, simulate
+from tests.rank_helpers import (
+    STEPS,
+    command,
+    finish,
+    free_port,
+    newest_step,
+    one_message,
+    same_content,
+    srun_variables,
+    start,
+    start_ranks,
+    wait_for_checkpoint,
+    write_mixed,
+    write_network,
+)
+
+__all__ = ["springs"]  # a fixture
+
+# --- who carries what -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_replica_is_carried_once_and_the_load_is_even(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    systems = tuple(beads(f"s{i}", int(n)) for i, n in enumerate(rng.integers(1, 60, rng.integers(1, 4))))
+    counts = tuple(int(n) for n in rng.integers(1, 40, len(systems)))
+    ids = tuple(rng.permutation(1000)[: sum(counts)].tolist())
+    layout = Layout(systems, counts, ids)
+    state = State.at(layout, rng.normal(size=(layout.n_beads, 3)), 300.0)
+    state.energy[:] = torch.arange(layout.n_replicas)
+    size = int(rng.integers(1, layout.n_replicas + 1))
+    shares = split(layout, size)
+    assert [r for share in shares for r in share] == list(range(layout.n_replicas))
+    assert len(shares) == size and min(map(len, shares)) >= 1
+    largest = max(system.n_beads for system in systems)
+    for share in shares:
+        own, which = part(layout, share)
+        assert own.replica_ids == tuple(ids[r] for r in share)
+        assert own.systems == tuple(systems[s] for s in which)
+        mine = view(state, layout, share)
+        for local, r in enumerate(share):
+            assert own.systems[own.system_of_replica[local]] == systems[layout.system_of_replica[r]]
+            assert torch.equal(mine.positions[own.rows(local)], state.positions[layout.rows(r)])
+            assert float(mine.energy[local]) == r
+        if len(share) > 1:
+            assert own.n_beads <= layout.n_beads / size + largest
+        mine.positions += 1.0  # in place, in the whole state
+    assert float(state.positions.mean()) == pytest.approx(1.0, abs=0.3)
+
+
+def test_more_ranks_than_replicas_are_refused() -> None:
+    with pytest.raises(InputError, match="5 ranks for 4 replicas"):
+        split(Layout((beads("a", 3),), (4,)), 5)
+
+
+def test_the_job_is_found() -> None:
+    assert find_job({}).size == 1
+    torchrun = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    job = find_job({**torchrun, **srun_variables(0, 4, "77")})  # torchrun inside of srun
+    assert (job.rank, job.size, job.local_rank, job.local_size, job.address) == (3, 8, 1, 2, None)
+    job = find_job({**srun_variables(2, 4, "77"), "SLURM_STEP_NODELIST": "gpu[007-009]"})
+    assert (job.rank, job.size, job.local_rank, job.local_size) == (2, 4, 2, 4)
+    assert job.address == ("gpu007", 20_000 + 16 * 77)
+    # a batch script that starts the program without srun has these, and no step
+    assert find_job({"SLURM_JOB_ID": "77", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}).size == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("node3", "node3"), ("a1,a2", "a1"), ("gpu[007-009,12],login", "gpu007"), ("n[1,3-4]-ib", "n1-ib")],
+)
+def test_the_first_machine_of_a_list(nodes: str, first: str) -> None:
+    assert first_host(nodes) == first
+
+
+def test_ranks_of_a_machine_divide_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
+    ranks = Ranks()
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert ranks.threads == 12
+    ranks.local_size = 5
+    assert ranks.threads == 2
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    assert ranks.threads == 8
+
+
+def test_a_share_of_everything_changes_no_bit() -> None:
+    (one, ff1), (two, ff2) = go_helix(8, "one", 0.4), go_helix(6, "two", 0.4)
+    layout = Layout((one, two), (2, 3))
+    x = np.concatenate([np.tile(helix(8), (2, 1)), np.tile(helix(6), (3, 1))])
+    plain, own = (simulate(layout, [ff1, ff2], x) for _ in range(2))
+    shared = simulate(layout, [ff1, ff2], x, shared=SharedPropagator(Ranks(), layout, own))
+    for simulation in (plain, shared):
+        simulation.run(300)
+    assert all(same_bits(plain, shared, r, r) for r in range(5))
+
+
+# --- the same bytes ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mixed(tmp_path_factory.mktemp("mixed"))
+
+
+@pytest.fixture(scope="module")
+def whole(mixed: Path) -> Path:
+    """What one process writes."""
+    folder = mixed.parent / "whole"
+    alone(mixed, folder)
+    return folder
+
+
+def alone(source: Path, folder: Path, *overrides: str) -> None:
+    execute(load_run(source, [f"output.folder={folder}", f"dynamics.steps={STEPS}", *overrides]), source)
+
+
+def test_four_ranks_of_srun_write_the_bytes_of_one_process(mixed: Path, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    port = free_port()
+    results = finish(start(command(mixed, folder), [srun_variables(rank, 4, port) for rank in range(4)]))
+    assert [code for code, _, _ in results] == [0] * 4, results
+    same_content(whole, folder)
+    for rank, replicas in enumerate(("0-1", "2-4", "5-8", "9-11")):
+        assert re.search(
+            rf"rank {rank}: replicas {replicas}, CPU, \d+ threads? on {socket.gethostname()}", results[0][1]
+        )
+    assert [text for _, text, _ in results[1:]] == [""] * 3
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["status"], manifest["ranks"]) == ("finished", 4)
+    one = json.loads((whole / "manifest.json").read_text())
+    assert one["exchange"] == manifest["exchange"] and one["ranks"] == 1
+
+
+def test_killed_stopped_and_resumed_by_other_numbers_of_ranks(mixed: Path, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    # two ranks, the second killed
+    ranks = start_ranks(2, command(mixed, folder))
+    wait_for_checkpoint(folder, 4000, ranks)
+    ranks[1].send_signal(signal.SIGKILL)
+    results = finish(ranks)
+    assert [code for code, _, _ in results] == [75, -signal.SIGKILL], results
+    one_message(results, "another rank ended without a word")
+    # three ranks, a signal for the last
+    before = newest_step(folder)
+    assert 4000 <= before < STEPS
+    ranks = start_ranks(3, command(mixed, folder, STEPS, "output.checkpoint.interval=1 h"))
+    events = folder / "events.jsonl"
+    while read_events(events)[-1]["event"] != "resume" and ranks[0].poll() is None:
+        time.sleep(0.01)
+    ranks[2].send_signal(signal.SIGTERM)
+    results = finish(ranks)
+    assert [code for code, _, _ in results] == [75] * 3, results
+    one_message(results, "SIGTERM: stopped at step")
+    stopped = [e for e in read_events(events) if e["event"] == "stopped"]
+    assert [e["step"] for e in stopped][-1] == newest_step(folder)
+    assert before <= newest_step(folder) < STEPS
+    # one process
+    alone(mixed, folder)
+    same_content(whole, folder)
+
+
+def test_traded_windows_are_known_to_all_ranks(mixed: Path, tmp_path: Path) -> None:
+    """Hamiltonian exchange: the parameters that a replica is carried with change with every attempt."""
+    structure = next((mixed.parent / "two/systems").glob("*.safetensors"))
+    options = (
+        f"system={{structure: {structure}, forcefield: two, name: two, replicas: 8}}",
+        "dynamics.temperature=300 K",
+        "exchange={biases: [ends], interval: 0.2 ps}",
+        "biases=[{name: ends, variable: distance, beads: [0, 5], force_constant: 0.5 kcal/mol/angstrom^2, "
+        "center: {min: 6 angstrom, max: 12 angstrom, count: 8}}]",
+        "output.checkpoint.interval=20 ps",
+    )
+    results = finish(start_ranks(2, command(mixed, tmp_path / "many", 5000, *options)))
+    assert [code for code, _, _ in results] == [0, 0], results
+    config = load_run(mixed, [f"output.folder={tmp_path / 'one'}", "dynamics.steps=5000", *options])
+    plan = execute(config, mixed)
+    assert plan.simulation.exchange is not None and plan.simulation.exchange.accepted.sum() > 20
+    same_content(tmp_path / "one", tmp_path / "many")
+
+
+def test_impulses_of_networks_do_not_depend_on_ranks(tmp_path: Path) -> None:
+    """`network_every: 3`, and checkpoints every 400 steps: two of three lie between two impulses."""
+    steps = 6000
+    source = write_network(tmp_path)
+    execute(load_run(source, [f"output.folder={tmp_path / 'one'}", f"dynamics.steps={steps}"]), source)
+    results = finish(start_ranks(2, command(source, tmp_path / "two", steps)))
+    assert [code for code, _, _ in results] == [0, 0], results
+    same_content(tmp_path / "one", tmp_path / "two")
+    folder = tmp_path / "killed"
+    ranks = start_ranks(2, command(source, folder, steps))
+    wait_for_checkpoint(folder, 800, ranks)
+    ranks[0].send_signal(signal.SIGKILL)
+    results = finish(ranks)
+    assert [code for code, _, _ in results] == [-signal.SIGKILL, 75], results
+    assert 800 <= newest_step(folder) < steps
+    execute(load_run(source, [f"output.folder={folder}", f"dynamics.steps={steps}"]), source)
+    same_content(tmp_path / "one", folder)
+
+
+def test_torchrun_starts_again_by_itself(mixed: Path, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    launcher = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", "--max-restarts", "1"),
+            *command(mixed, folder),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_checkpoint(folder, 8000, [launcher])
+    workers = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    first = json.loads((folder / "lock").read_text())["pid"]
+    assert str(first) in workers
+    os.kill(first, signal.SIGKILL)  # the rank that writes
+    ((code, _, said),) = finish([launcher])
+    assert code == 0, said
+    same_content(whole, folder)
+    resumed = [e["step"] for e in read_events(folder / "events.jsonl") if e["event"] == "resume"]
+    assert len(resumed) == 1 and 8000 <= resumed[0] < STEPS
+
+
+# --- failing together -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["freeze", "retry"])
+def test_ranks_guard_as_one_process_does(springs: Path, tmp_path: Path, policy: str) -> None:
+    """Replicas 0 and 1, of the first rank, explode; retried stretches are carried by all ranks.
+
+    Replicas 2 and 3, of another system and the second rank, have a window each.
+    """
+    window = "{min: 3.5 angstrom, max: 4.5 angstrom, count: 2}"
+    options = (
+        f"guards.nonfinite={policy}",
+        "output.colvars.interval=6 ps",
+        "biases=[{name: pull, variable: distance, beads: [0, 1], system: heavy, "
+        f"force_constant: 1 kcal/mol/angstrom^2, center: {window}}}]",
+    )
+    results = finish(start_ranks(2, command(springs, tmp_path / "many", 2000, *options)))
+    assert [code for code, _, _ in results] == [0, 0], results
+    config = load_run(springs, [f"output.folder={tmp_path / 'one'}", *options])
+    execute(config, springs)
+    same_content(tmp_path / "one", tmp_path / "many")
+    told = [
+        [{k: v for k, v in e.items() if k != "time"} for e in read_events(tmp_path / name / "events.jsonl")]
+        for name in ("one", "many")
+    ]
+    assert told[0] == told[1]
+    assert len([e for e in told[0] if e["event"] == policy]) == (2 if policy == "freeze" else 40)
+
+
+def test_an_unstable_replica_ends_all_ranks(springs: Path, tmp_path: Path) -> None:
+    results = finish(start_ranks(2, command(springs, tmp_path / "run", 2000)))
+    assert [code for code, _, _ in results] == [3, 3], results
+    one_message(results, "replica 0 (light) became unstable")
+    assert json.loads((tmp_path / "run/manifest.json").read_text())["status"] == "unstable"
+
+
+def test_a_full_disk_of_the_first_rank_ends_all(mixed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ranks = start_ranks(2, command(mixed, folder, STEPS, "output.trajectory.format=none"))
+    wait_for_checkpoint(folder, 4000, ranks)
+    resource.prlimit(ranks[0].pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+    results = finish(ranks)
+    assert [code for code, _, _ in results] == [2, 2], results
+    one_message(results, f"{folder}/")
+
+
+def test_wrong_starts_are_one_message(mixed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    many = finish(start_ranks(3, command(mixed, folder, 1000, "system.0.replicas=1", "system.1.replicas=1",
+                                         "exchange=none", "dynamics.temperature=300 K")))  # fmt: skip
+    assert [code for code, _, _ in many] == [2] * 3, many
+    one_message(many, "3 ranks for 2 replicas")
+    assert not folder.exists()
+    port = free_port()
+    processes = []
+    for rank, steps in enumerate((1000, 2000)):
+        environment = srun_variables(rank, 2, port)
+        processes += start(command(mixed, folder, steps), [environment])
+    differ = finish(processes)
+    assert [code for code, _, _ in differ] == [2, 2], differ
+    one_message(differ, "the ranks of a job carry one run together")
+    assert not folder.exists()

@@ -1,0 +1,204 @@
+"""What `mdflash run` promises about its folder: resume, refuse, start over; nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+
+from mdflash.config.load import load_run, locate
+from mdflash.engine.engine import Engine
+from mdflash.errors import InputError, StorageError, UnstableError
+from mdflash.io.log import COLUMNS
+from mdflash.runs.execute import Plan, Watch, execute
+
+QUICK = (
+    "replicas.count=3",
+    "dynamics.timestep=4 fs",
+    "dynamics.seed=11",
+    "output.log.interval=0.4 ps",
+    "output.trajectory.interval=0.8 ps",
+    "output.checkpoint.interval=2 ps",
+)
+
+
+def run(folder: Path, *overrides: str, steps: int = 1000, fresh: bool = False, watch: Watch | None = None) -> Plan:
+    source = locate("chignolin")
+    config = load_run(source, [*QUICK, f"output.folder={folder}", f"dynamics.steps={steps}", *overrides])
+    return execute(config, source, fresh=fresh, watch=watch)
+
+
+def rows(folder: Path) -> np.ndarray:
+    table = np.genfromtxt(folder / "log.csv", delimiter=",", names=True, dtype=None, encoding=None)
+    assert table.dtype.names == COLUMNS
+    return table
+
+
+def test_a_run_leaves_what_the_readme_promises(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert run(folder).start == "fresh"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["status"], manifest["step"]) == ("finished", 1000)
+    table = rows(folder)
+    assert sorted(set(table["step"])) == list(range(0, 1001, 100))
+    assert len(table) == 3 * 11
+    assert np.isfinite(table["potential_kcal_mol"]).all()
+    frames = mdtraj.load(str(next((folder / "trajectory").glob("*.h5"))))
+    np.testing.assert_allclose(frames.time, 0.8 * np.arange(6), rtol=1e-6)
+    assert frames.n_atoms == 30
+    assert (folder / "input.yaml").read_bytes() == locate("chignolin").read_bytes()
+    assert load_run(folder / "resolved.yaml").total_steps == 1000
+
+
+def test_longer_goes_on_and_equals_a_long_run(tmp_path: Path) -> None:
+    run(tmp_path / "a", steps=600)
+    assert run(tmp_path / "a", steps=1000).start == "resume"
+    run(tmp_path / "b", steps=1000)
+    assert (tmp_path / "a/log.csv").read_bytes() == (tmp_path / "b/log.csv").read_bytes()
+    last = "checkpoint/step_000000000001000.npz"
+    assert (tmp_path / "a" / last).read_bytes() == (tmp_path / "b" / last).read_bytes()
+
+
+def test_finished_runs_are_left_alone(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file() and p.name != "lock"}
+    assert run(tmp_path / "run").start == "finished"
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file() and p.name != "lock"}
+    assert after == before
+
+
+def test_a_changed_input_is_refused_by_key(tmp_path: Path) -> None:
+    run(tmp_path / "run", steps=500)
+    with pytest.raises(InputError, match=r"dynamics\.friction.*--fresh"):
+        run(tmp_path / "run", "dynamics.friction=2 /ps")
+    assert run(tmp_path / "run", "neighbors.skin=3 angstrom", "hardware.threads=1").start == "resume"
+
+
+def test_fresh_starts_over_and_keeps_what_is_not_ours(tmp_path: Path) -> None:
+    run(tmp_path / "run", steps=500)
+    (tmp_path / "run/notes.txt").write_text("mine")
+    plan = run(tmp_path / "run", "dynamics.friction=2 /ps", steps=500, fresh=True)
+    assert plan.start == "fresh"
+    assert (tmp_path / "run/notes.txt").read_text() == "mine"
+
+
+def test_a_drawn_seed_is_recorded_and_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(folder, "dynamics.seed=null", steps=500)
+    seed = load_run(folder / "resolved.yaml").dynamics.seed
+    assert seed is not None
+    assert run(folder, "dynamics.seed=null", steps=700).simulation.seed == seed
+
+
+def test_lost_checkpoints_are_not_taken_for_a_fresh_start(tmp_path: Path) -> None:
+    run(tmp_path / "run", steps=500)
+    for file in (tmp_path / "run/checkpoint").iterdir():
+        file.unlink()
+    with pytest.raises(StorageError, match="checkpoints are gone"):
+        run(tmp_path / "run")
+    assert (tmp_path / "run/log.csv").exists()
+
+
+def test_a_start_that_never_finished_is_cleaned_up(tmp_path: Path) -> None:
+    def killed(plan: Plan) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", watch=Watch(planned=killed))
+    (tmp_path / "run/log.csv").write_text("half a li")
+    assert run(tmp_path / "run").start == "fresh"
+    assert len(rows(tmp_path / "run")) == 33
+
+
+def test_another_force_field_is_refused(tmp_path: Path) -> None:
+    import shutil
+
+    from mdflash.forcefields.shipped import find_shipped
+
+    shipped = find_shipped("forcefields", "go-chignolin")
+    assert shipped is not None
+    mine = tmp_path / "mine"
+    shutil.copytree(shipped, mine)
+    run(tmp_path / "run", f"model.forcefield={mine}", steps=500)
+    text = (mine / "forcefield.yaml").read_text()
+    row = next(line for line in text.splitlines() if line.strip().startswith("- [0, 1, 2, 3,"))
+    (mine / "forcefield.yaml").write_text(text.replace(row, row.replace("1, 2, 3, ", "1, 2, 3, 1")))
+    with pytest.raises(InputError, match="has changed since"):
+        run(tmp_path / "run", f"model.forcefield={mine}")
+
+
+def test_an_unstable_run_says_where_and_loses_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def shake(simulation: Engine) -> None:
+        if simulation.state.step >= 600:
+            simulation.state.positions[12] += 1e155  # bead 2 of replica 1, between two blocks
+
+    with pytest.raises(UnstableError, match=r"replica 1 .*step 6\d\d .*checkpoint is intact"):
+        run(folder, "dynamics.integrator=verlet", watch=Watch(progress=shake))
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "unstable"
+    assert max(rows(folder)["step"]) == 600
+    assert run(folder, "dynamics.integrator=verlet").start == "resume"
+
+
+def test_a_start_without_finite_energy_writes_nothing(tmp_path: Path) -> None:
+    np.save(tmp_path / "collapsed.npy", np.zeros((1, 10, 3)))
+    with pytest.raises(UnstableError, match=r"replica 0 .*step 0"):
+        run(tmp_path / "run", f"system.start={tmp_path / 'collapsed.npy'}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
+    def second(plan: Plan) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "mdflash", "run", "chignolin", "--set", f"output.folder={tmp_path / 'run'}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "is in use by process" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    run(tmp_path / "run", watch=Watch(planned=second))
+
+
+def test_mixed_systems_run_side_by_side(tmp_path: Path) -> None:
+    """Two molecules of different size, each with its own force field, in one batch."""
+    from mdflash.forcefields.forcefield import save_forcefield
+    from mdflash.importers.go_model import build_go
+    from mdflash.mapping.structure import map_structure
+
+    chignolin = locate("chignolin").with_suffix(".pdb")
+    turn = np.radians(100.0) * np.arange(7)
+    helix = np.stack([2.3 * np.cos(turn), 2.3 * np.sin(turn), 1.5 * np.arange(7)], axis=1)
+    lines = [
+        f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
+        for i, (x, y, z) in enumerate(helix)
+    ]
+    other = tmp_path / "helix.pdb"
+    other.write_text("".join(lines) + "END\n")
+    system, native, _ = map_structure(other)
+    save_forcefield(tmp_path / "go-other", build_go(system, native[0]))
+    file = tmp_path / "mixed.yaml"
+    file.write_text(
+        f"""
+mdflash: 1
+system:
+  - {{structure: {chignolin}, forcefield: go-chignolin, replicas: 2}}
+  - {{structure: helix.pdb, forcefield: go-other, replicas: 3}}
+dynamics: {{temperature: 300 K, steps: 500, timestep: 4 fs, seed: 11}}
+output: {{folder: {tmp_path / "run"}, log: {{interval: 0.4 ps}}, trajectory: {{interval: 0.8 ps}}}}
+"""
+    )
+    execute(load_run(file), file)
+    run(tmp_path / "alone", "replicas.count=2", "dynamics.temperature=300 K", "dynamics.friction=1 /ps", steps=500)
+    mixed, alone = rows(tmp_path / "run"), rows(tmp_path / "alone")
+    mixed = mixed[mixed["replica"] < 2]
+    assert (mixed["potential_kcal_mol"] == alone["potential_kcal_mol"]).all()
+    assert {p.name for p in (tmp_path / "run/trajectory").iterdir()} == {"chignolin.h5", "helix.h5"}
