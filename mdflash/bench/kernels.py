@@ -128,9 +128,9 @@ def _network_kernel(team):
         f = np.zeros((n, 3))
         for _ in range(times):
             if team:
-                evaluate_together(networks, system, box, start, neighbor, x, pairs, work, f)
+                evaluate_together(networks, networks.rules, system, box, start, neighbor, x, pairs, work, f)
             else:
-                evaluate_alone(networks, system, box, start, neighbor, x, pairs, work, f)
+                evaluate_alone(networks, networks.rules, system, box, start, neighbor, x, pairs, work, f)
 
     return repeat
 

@@ -167,6 +167,10 @@ def _drop_unused(folder: Path) -> None:
                 file.unlink()
 
 
+class UnitChanged(Exception):
+    """A function from the disk was compiled with another version of a unit than the process has; see `compiled.jit`."""
+
+
 class KernelCache(FunctionCache):  # type: ignore[misc]
     """numba's cache of one function, with entries found by content."""
 
@@ -177,3 +181,10 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         module = inspect.getmodule(py_func)
         name = re.sub(r"[^\w.]", "", f"{module.__name__ if module else 'unknown'}.{py_func.__qualname__}")
         self._cache_file = _Entries(name, f"{self._impl.locator.get_source_stamp()} {options}")
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled function for a signature; None if there is none that fits."""
+        try:
+            return super().load_overload(sig, target_context)
+        except UnitChanged:
+            return None

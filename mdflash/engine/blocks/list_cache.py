@@ -67,7 +67,7 @@ def make_scratch(networks, system, n):
 def _updater(team: bool) -> Any:
     """Compile the update for one thread, or for all; the same lists."""
 
-    @njit(cache=True, error_model="numpy")
+    @njit(cache=True, unit=True, error_model="numpy")
     def update(lists, scratch, nonbonded, networks, system, skin, box, x):
         """Build the lists anew if the beads at x [N, 3] are too far from where they were."""
         if not moved_too_far(x, lists.built_at, skin):

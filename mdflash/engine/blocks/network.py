@@ -22,7 +22,7 @@ from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 def _carrier(team: bool) -> Any:
     """Compile the loop over the steps of one replica, for one thread or for all."""
 
-    @njit(cache=True, error_model="numpy")
+    @njit(cache=True, unit=True, error_model="numpy")
     def carry(
         s, listed, nonbonded, biases, networks, every, system, replica, mass, replica_id, kT, seed, first_step, steps,
         skin, box, x, v, f, lists, scratch,
@@ -51,9 +51,9 @@ def _carrier(team: bool) -> Any:
                     slow[:] = 0.0
                 own_start, own_neighbor, pairs, work = lists.own_start, lists.own_neighbor, scratch.pairs, scratch.work
                 if team:
-                    energy += evaluate_together(networks, system, box, own_start, own_neighbor, x, pairs, work, slow)
+                    energy += evaluate_together(networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, slow)
                 else:
-                    energy += evaluate_alone(networks, system, box, own_start, own_neighbor, x, pairs, work, slow)
+                    energy += evaluate_alone(networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, slow)
             if every > 1:
                 add_impulse(push, slow, every, now, last, f)
             if not np.isfinite(energy):
@@ -80,7 +80,7 @@ def block_of_each(
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
         n, system = b - a, layout.system[r]
         energy[r], failed[r] = _carry_alone(
-            s, listed, nonbonded, biases, networks, every, system, r, layout.mass[a:b], layout.replica_id[r], kT[r],
+            s, listed, nonbonded, biases, networks, every, system, np.int64(r), layout.mass[a:b], layout.replica_id[r], kT[r],
             seed, first_step, steps, skin, box, x[a:b], v[a:b], f[a:b], make_lists(n),
             make_scratch(networks, system, n),
         )  # fmt: skip

@@ -60,8 +60,10 @@ class PackedBiases:
         """The same biases for another batch of these systems."""
         return self if layout is self.layout else PackedBiases(self.biases, layout)
 
-    def arrays(self) -> Biases:
-        """What the kernels read, with the parameters as they are now."""
+    def arrays(self) -> Biases | None:
+        """What the kernels read, with the parameters as they are now; None without biases: no code is compiled for them."""
+        if not self.biases:
+            return None
         parameters = np.zeros((self.layout.n_replicas, len(self.biases), 3))
         for b, (bias, rows) in enumerate(zip(self.biases, self._rows, strict=True)):
             parameters[rows >= 0, b] = bias.parameters[rows[rows >= 0]]

@@ -34,7 +34,7 @@ class Networks(NamedTuple):
         cutoff: [systems] Å; 0 where a system has no network.
         shape: [networks, fields of `Shape`].
         layers: [layers of all networks, fields of `Layer`].
-        rules: [blocks of all networks with a backbone, fields of `geometric.cpu.Rule`].
+        rules: [blocks of all networks with a backbone, fields of `geometric.cpu.Rule`]; None where none has one.
         data: weights, in the layout of `dense`.
         tables: [block][panel of F][knot][v, s, c][width]; numbers of the dtype of `data`, or int16.
         scales: [block][panel of F][range][v, s, c][width] what an int16 counts; see `tables.FilterTables`.
@@ -48,7 +48,7 @@ class Networks(NamedTuple):
     cutoff: npt.NDArray[np.float64]
     shape: npt.NDArray[np.int64]
     layers: npt.NDArray[np.int64]
-    rules: npt.NDArray[np.int64]
+    rules: npt.NDArray[np.int64] | None
     data: Floats
     tables: npt.NDArray[Any]
     scales: Floats
@@ -153,8 +153,8 @@ def layer_of(networks, index):
 
 
 @njit(cache=True)
-def rule_of(networks, index):
-    t = networks.rules[index]
+def rule_of(rules, index):
+    t = rules[index]
     return Rule(
         t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16],
         t[17], t[18],

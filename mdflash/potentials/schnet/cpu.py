@@ -43,6 +43,9 @@ from mdflash.potentials.schnet.messages import (
 ROWS, TEAM_ROWS = 64, 16
 """Beads whose dense layers are done together by one thread, alone or among others."""
 
+ZERO, NONE = np.int64(0), np.int64(-1)
+"""Arguments of `multiply`; numba would compile it anew for every literal number."""
+
 TOGETHER_FROM: Final = 64
 """Beads from which several threads on one replica are faster than one."""
 
@@ -65,56 +68,62 @@ def _gather(data, source, n, types, type_, out, o, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _begin_rows(networks, system, work, begin, end):
+def _begin_rows(networks, rules, system, work, begin, end):
     net = shape_of(networks, system)
     type_ = networks.type[networks.first[system] : networks.first[system + 1]]
-    if net.rules < 0:
-        _gather(networks.data, net.embedding, net.features, net.types, type_, work.x, 0, work.rows, begin, end)
-    else:
-        channels = net.streams * net.features
-        _gather(networks.data, net.embedding, channels, net.types, type_, work.state, 0, work.rows, begin, end)
-        rule = rule_of(networks, net.rules)
-        geometric.start(rule, networks.data, net.start, net.types, type_, streams_of(work), work.rows, begin, end)
-    _gather(networks.data, net.first_y, net.filters, net.types, type_, work.y, 0, work.rows, begin, end)
+    plain = True
+    if rules is not None:
+        plain = net.rules < 0
+        if not plain:
+            channels = net.streams * net.features
+            _gather(networks.data, net.embedding, channels, net.types, type_, work.state, ZERO, work.rows, begin, end)
+            rule = rule_of(rules, net.rules)
+            geometric.start(rule, networks.data, net.start, net.types, type_, streams_of(work), work.rows, begin, end)
+    if plain:
+        _gather(networks.data, net.embedding, net.features, net.types, type_, work.x, ZERO, work.rows, begin, end)
+    _gather(networks.data, net.first_y, net.filters, net.types, type_, work.y, ZERO, work.rows, begin, end)
 
 
 @njit(cache=True, error_model="numpy")
-def _update_rows(networks, system, block, work, begin, end):
+def _update_rows(networks, rules, system, block, work, begin, end):
     """x from the messages of a block, then the next block's y, or the output network and back to gm."""
     net = shape_of(networks, system)
     data, rows = networks.data, work.rows
     u1, u2 = layer_of(networks, net.layers + 3 * block + 1), layer_of(networks, net.layers + 3 * block + 2)
-    multiply(work.m, 0, u1.n_in, data, u1.forward, u1.bias, work.a, 0, u1.n_out, rows, begin, end, False)
+    multiply(work.m, ZERO, u1.n_in, data, u1.forward, u1.bias, work.a, ZERO, u1.n_out, rows, begin, end, False)
     s = block * net.features * rows
     activate(net.activation, work.a, 0, work.slopes, s, u1.n_out, rows, begin, end)
-    if net.rules < 0:
-        multiply(work.a, 0, u2.n_in, data, u2.forward, u2.bias, work.x, 0, u2.n_out, rows, begin, end, True)
-    else:
-        o = block * net.features * rows
-        multiply(work.a, 0, u2.n_in, data, u2.forward, u2.bias, work.message, o, u2.n_out, rows, begin, end, False)
-        _join_rows(net, networks, block, work, begin, end)
+    plain = True
+    if rules is not None:
+        plain = net.rules < 0
+        if not plain:
+            o = block * net.features * rows
+            multiply(work.a, ZERO, u2.n_in, data, u2.forward, u2.bias, work.message, o, u2.n_out, rows, begin, end, False)
+            _join_rows(net, networks, rules, block, work, begin, end)
+    if plain:
+        multiply(work.a, ZERO, u2.n_in, data, u2.forward, u2.bias, work.x, ZERO, u2.n_out, rows, begin, end, True)
     if block + 1 < net.blocks:
         b = layer_of(networks, net.layers + 3 * (block + 1))
         y = (block + 1) * net.filters * rows
-        multiply(work.x, 0, b.n_in, data, b.forward, -1, work.y, y, b.n_out, rows, begin, end, False)
+        multiply(work.x, ZERO, b.n_in, data, b.forward, NONE, work.y, y, b.n_out, rows, begin, end, False)
     else:
         _output_rows(net, networks, work, begin, end)
-        if net.rules >= 0:
+        if rules is not None and net.rules >= 0:
             merge_gradient(
                 net.streams, net.blocks, net.real_features, net.features, net.merge, net.merge_norm, data, work.gx,
                 work.merged, work.stream_gradient, rows, begin, end,
             )  # fmt: skip
-        _update_gradient(net, networks, block, work, begin, end)
+        _update_gradient(net, networks, rules, block, work, begin, end)
 
 
 @njit(cache=True, error_model="numpy")
-def _join_rows(net, networks, block, work, begin, end):
+def _join_rows(net, networks, rules, block, work, begin, end):
     """The residual streams behind a block, then what the next block or the output reads of them."""
     data, rows, streams = networks.data, work.rows, streams_of(work)
     size = net.streams * net.features * rows
-    geometric.write(rule_of(networks, net.rules + block), data, streams, block * size, block, rows, begin, end)
+    geometric.write(rule_of(rules, net.rules + block), data, streams, block * size, block, rows, begin, end)
     if block + 1 < net.blocks:
-        after = rule_of(networks, net.rules + block + 1)
+        after = rule_of(rules, net.rules + block + 1)
         geometric.read(after, data, streams, (block + 1) * size, block + 1, rows, begin, end, work.x, 0)
     else:
         merge(
@@ -132,7 +141,7 @@ def _output_rows(net, networks, work, begin, end):
     h, other, n = work.x, work.a, net.features
     for k in range(net.hidden):
         o = layer_of(networks, first + k)
-        multiply(h, 0, o.n_in, data, o.forward, o.bias, other, 0, o.n_out, rows, begin, end, False)
+        multiply(h, ZERO, o.n_in, data, o.forward, o.bias, other, ZERO, o.n_out, rows, begin, end, False)
         activate(net.activation, other, 0, work.slopes, s, o.n_out, rows, begin, end)
         h, other = other, (work.b if k % 2 == 0 else work.a)
         s += o.n_out * rows
@@ -148,7 +157,7 @@ def _output_rows(net, networks, work, begin, end):
         s -= o.n_out * rows
         _scale(g, work.slopes, s, o.n_out, rows, begin, end)
         to = work.gx if k == 0 else h
-        multiply(g, 0, o.n_out, data, o.backward, -1, to, 0, o.n_in, rows, begin, end, False)
+        multiply(g, ZERO, o.n_out, data, o.backward, NONE, to, ZERO, o.n_in, rows, begin, end, False)
         g, h = to, g
 
 
@@ -175,37 +184,38 @@ def _scale(a, s, s0, n, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _update_gradient(net, networks, block, work, begin, end):
+def _update_gradient(net, networks, rules, block, work, begin, end):
     """gm of a block, from gx behind it; with a backbone, from the gradient of the streams."""
     data, rows = networks.data, work.rows
-    if net.rules >= 0:
+    if rules is not None and net.rules >= 0:
         size = net.streams * net.features * rows
-        rule = rule_of(networks, net.rules + block)
-        geometric.write_gradient(rule, data, streams_of(work), block * size, block, rows, begin, end, work.gx, 0)
+        rule = rule_of(rules, net.rules + block)
+        geometric.write_gradient(rule, data, streams_of(work), block * size, block, rows, begin, end, work.gx, ZERO)
     u1, u2 = layer_of(networks, net.layers + 3 * block + 1), layer_of(networks, net.layers + 3 * block + 2)
-    multiply(work.gx, 0, u2.n_out, data, u2.backward, -1, work.a, 0, u2.n_in, rows, begin, end, False)
+    multiply(work.gx, ZERO, u2.n_out, data, u2.backward, NONE, work.a, ZERO, u2.n_in, rows, begin, end, False)
     _scale(work.a, work.slopes, block * net.features * rows, u2.n_in, rows, begin, end)
-    multiply(work.a, 0, u1.n_out, data, u1.backward, -1, work.gm, 0, u1.n_in, rows, begin, end, False)
+    multiply(work.a, ZERO, u1.n_out, data, u1.backward, NONE, work.gm, ZERO, u1.n_in, rows, begin, end, False)
 
 
 @njit(cache=True, error_model="numpy")
-def _gradient_rows(networks, system, block, work, begin, end):
+def _gradient_rows(networks, rules, system, block, work, begin, end):
     """gx in front of a block, from its gy; then gm of the block before."""
     net = shape_of(networks, system)
     b = layer_of(networks, net.layers + 3 * block)
-    plain = net.rules < 0
-    multiply(
-        work.m, 0, b.n_out, networks.data, b.backward, -1, work.gx, 0, b.n_in, work.rows, begin, end, plain
-    )  # fmt: skip
-    if not plain:
-        data, rows, streams = networks.data, work.rows, streams_of(work)
+    data, rows = networks.data, work.rows
+    plain = True
+    if rules is not None:
+        plain = net.rules < 0
+    multiply(work.m, ZERO, b.n_out, data, b.backward, NONE, work.gx, ZERO, b.n_in, rows, begin, end, plain)
+    if rules is not None and not plain:
+        streams = streams_of(work)
         size = net.streams * net.features * rows
-        rule = rule_of(networks, net.rules + block)
+        rule = rule_of(rules, net.rules + block)
         geometric.read_gradient(rule, data, streams, block * size, block, rows, begin, end, work.gx, 0)
         share_gradient(
             net.streams, block - 1, net.features, net.merge, data, work.merged, work.stream_gradient, rows, begin, end
         )
-    _update_gradient(net, networks, block - 1, work, begin, end)
+    _update_gradient(net, networks, rules, block - 1, work, begin, end)
 
 
 @njit(cache=True, error_model="numpy")
@@ -223,8 +233,8 @@ def _finish(x, work, f):
 def _evaluation(team: bool) -> Any:
     """Compile the evaluation for one thread, or for all threads on one replica; the same bits."""
 
-    @njit(cache=True, parallel={"prange": True, "numpy": False} if team else False, error_model="numpy")
-    def evaluate(networks, system, box, start, neighbor, x, pairs, work, f):
+    @njit(cache=True, unit=True, parallel={"prange": True, "numpy": False} if team else False, error_model="numpy")
+    def evaluate(networks, rules, system, box, start, neighbor, x, pairs, work, f):
         # (a parallel loop takes no tuple of one kind of numbers: its body looks the shape up again)
         net, cutoff = shape_of(networks, system), networks.cutoff[system]
         shares = TEAM_ROWS if team else 1
@@ -239,13 +249,13 @@ def _evaluation(team: bool) -> Any:
         parts = (work.rows + each - 1) // each
         for part in prange(parts):
             begin = np.int64(part) * each
-            _begin_rows(networks, system, work, begin, min(begin + each, work.rows))
+            _begin_rows(networks, rules, system, work, begin, min(begin + each, work.rows))
         for block in range(net.blocks):
             for panel in prange(panels):
                 add_messages(networks, system, block, np.int64(panel), pairs, work)
             for part in prange(parts):
                 begin = np.int64(part) * each
-                _update_rows(networks, system, block, work, begin, min(begin + each, work.rows))
+                _update_rows(networks, rules, system, block, work, begin, min(begin + each, work.rows))
         for back in range(net.blocks):
             block = net.blocks - 1 - back
             for panel in prange(panels):
@@ -253,7 +263,7 @@ def _evaluation(team: bool) -> Any:
             if block > 0:
                 for part in prange(parts):
                     begin = np.int64(part) * each
-                    _gradient_rows(networks, system, block, work, begin, min(begin + each, work.rows))
+                    _gradient_rows(networks, rules, system, block, work, begin, min(begin + each, work.rows))
         sides = 2 if team else 1
         for side in prange(sides):
             both = sides == 1

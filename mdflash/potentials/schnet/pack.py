@@ -128,7 +128,7 @@ def pack_networks(
         cutoff,
         np.array(shapes, np.int64).reshape(-1, len(Shape._fields)),
         np.array(layers, np.int64).reshape(-1, len(Layer._fields)),
-        np.array(rules, np.int64).reshape(-1, len(Rule._fields)),
+        np.array(rules, np.int64).reshape(-1, len(Rule._fields)) if rules else None,
         parts.data.array(),
         parts.tables.array(),
         parts.scales.array(),
