@@ -113,7 +113,8 @@ def _sort_into_cells(x, reach, box):
     member, y = np.empty(n, np.int64), np.empty((n, 3))
     for i in range(n):  # ascending, so that each cell's members are sorted
         member[cursor[cell[i]]] = i
-        y[cursor[cell[i]]] = x[i]
+        for k in range(3):
+            y[cursor[cell[i]], k] = x[i, k]
         cursor[cell[i]] += 1
     return _Cells(cells, cell, first, member, y)
 
@@ -266,3 +267,14 @@ def moved_too_far(x, x_at_build, skin):
         if not dx * dx + dy * dy + dz * dz <= limit:
             return True
     return False
+
+
+@njit(cache=True)
+def remember(x, x_at_build):
+    """Note in x_at_build [N, 3] the positions that a list was built from.
+
+    (`x_at_build[:] = x` would bring numba's formatting of error messages along: a tenth of a first run's compilation.)
+    """
+    for i in range(x.shape[0]):
+        for k in range(3):
+            x_at_build[i, k] = x[i, k]

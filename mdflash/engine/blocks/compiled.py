@@ -24,7 +24,7 @@ from mdflash.engine.blocks.network import block_alone, block_of_each, block_toge
 from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import after_force, before_force, scheme
-from mdflash.neighbors.cpu import moved_too_far, rebuild
+from mdflash.neighbors.cpu import moved_too_far, rebuild, remember
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.pack import Packed
@@ -70,7 +70,7 @@ def _carry(
         before_force(s, x, v, f, mass, kT, seed, replica_id, step)
         if with_list and moved_too_far(x, built_at, skin):
             neighbor = rebuild(x, reach, box, exclusion_start, nonbonded.exclusion, start, neighbor)
-            built_at[:] = x
+            remember(x, built_at)
         energy = prior_forces(listed, nonbonded, biases, system, replica, box, start, neighbor, x, f)
         if not np.isfinite(energy):
             return energy, step

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mdflash.compiled.jit import njit, prange
-from mdflash.neighbors.cpu import build_half_list, moved_too_far
+from mdflash.neighbors.cpu import build_half_list, moved_too_far, remember
 from mdflash.potentials.priors.cpu import Listed, add_listed, add_nonbonded
 from mdflash.potentials.schnet.arrays import make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
@@ -46,7 +46,7 @@ def _evaluation(team: bool) -> Any:
                 )  # fmt: skip
             if max(count, own_count) > neighbor.shape[0]:
                 return max(count, own_count)
-            built_at[:] = x
+            remember(x, built_at)
         f[:] = 0.0
         total = add_listed(listed, system, x, f)
         if nonbonded.cutoff[system] > 0.0:

@@ -14,7 +14,7 @@ from numba import types
 from numba.experimental import structref
 
 from mdflash.compiled.jit import njit
-from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together
+from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together, remember
 from mdflash.potentials.schnet.arrays import make_pairs, make_work
 
 
@@ -85,7 +85,7 @@ def _updater(team: bool) -> Any:
             lists.own_neighbor = rebuild_together(x, reach, box, *old) if team else rebuild(x, reach, box, *old)
             if lists.own_neighbor.shape[0] > scratch.pairs.t.shape[0]:
                 scratch.pairs = make_pairs(networks, system, lists.own_neighbor.shape[0])
-        lists.built_at[:] = x
+        remember(x, lists.built_at)
 
     return update
 
