@@ -53,9 +53,13 @@ def _evaluation(team: bool) -> Any:
             total += add_nonbonded(nonbonded, system, box, start, neighbor, x, f)
         if networks is not None and networks.cutoff[system] > 0.0:
             if team:
-                total += evaluate_together(networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, f)
+                total += evaluate_together(
+                    networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, f
+                )
             else:
-                total += evaluate_alone(networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, f)
+                total += evaluate_alone(
+                    networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, f
+                )
         for i in range(x.shape[0]):
             for k in range(3):
                 if not np.isfinite(x[i, k] + f[i, k]):

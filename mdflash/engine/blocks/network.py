@@ -51,9 +51,13 @@ def _carrier(team: bool) -> Any:
                     slow[:] = 0.0
                 own_start, own_neighbor, pairs, work = lists.own_start, lists.own_neighbor, scratch.pairs, scratch.work
                 if team:
-                    energy += evaluate_together(networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, slow)
+                    energy += evaluate_together(
+                        networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, slow
+                    )
                 else:
-                    energy += evaluate_alone(networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, slow)
+                    energy += evaluate_alone(
+                        networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, slow
+                    )
             if every > 1:
                 add_impulse(push, slow, every, now, last, f)
             if not np.isfinite(energy):

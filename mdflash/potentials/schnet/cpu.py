@@ -98,7 +98,9 @@ def _update_rows(networks, rules, system, block, work, begin, end):
         plain = net.rules < 0
         if not plain:
             o = block * net.features * rows
-            multiply(work.a, ZERO, u2.n_in, data, u2.forward, u2.bias, work.message, o, u2.n_out, rows, begin, end, False)
+            multiply(
+                work.a, ZERO, u2.n_in, data, u2.forward, u2.bias, work.message, o, u2.n_out, rows, begin, end, False
+            )
             _join_rows(net, networks, rules, block, work, begin, end)
     if plain:
         multiply(work.a, ZERO, u2.n_in, data, u2.forward, u2.bias, work.x, ZERO, u2.n_out, rows, begin, end, True)

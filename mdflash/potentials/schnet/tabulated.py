@@ -195,9 +195,13 @@ def _over_replicas(team: bool) -> Any:
             )  # fmt: skip
             pairs, work = make_pairs(networks, s, neighbor.shape[0]), make_work(networks, s, b - a)
             if team:
-                energy[r] = evaluate_together(networks, networks.rules, s, box, start, neighbor, x[a:b], pairs, work, f[a:b])
+                energy[r] = evaluate_together(
+                    networks, networks.rules, s, box, start, neighbor, x[a:b], pairs, work, f[a:b]
+                )
             else:
-                energy[r] = evaluate_alone(networks, networks.rules, s, box, start, neighbor, x[a:b], pairs, work, f[a:b])
+                energy[r] = evaluate_alone(
+                    networks, networks.rules, s, box, start, neighbor, x[a:b], pairs, work, f[a:b]
+                )
 
     return loop
 

@@ -1,0 +1,70 @@
+"""Units: compiled once, found by callers that come from the disk, and never mistaken for another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+UNIT = """
+from mdflash.compiled.jit import njit
+
+@njit(cache=True, unit=True)
+def inner(x):
+    return 2 * x + 1
+
+def _factory(plus):
+    @njit(cache=True, unit=True)
+    def added(x):
+        return inner(x) + (10 if plus else 0)
+    return added
+
+plain, more = _factory(False), _factory(True)
+
+@njit(cache=True, nogil=True)
+def f(x):
+    return plain(x) + 100 * more(x)
+"""
+
+
+def run(folder: Path, cache: Path, code: str) -> list[str]:
+    """The words that `code` prints in a new process, with the module `kernel` of the folder imported."""
+    script = (
+        f"import sys, numba; numba.config.CACHE_DIR = {str(cache)!r}; sys.path.insert(0, {str(folder)!r})\n"
+        f"import kernel\n{code}\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+CALL = "print(kernel.f(3), *(sum(d.stats.cache_misses.values()) for d in (kernel.f, kernel.plain, kernel.inner)))"
+
+
+def test_callers_from_the_disk_bring_their_units(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(UNIT)
+    cache = tmp_path / "cache"
+    assert run(tmp_path, cache, CALL) == ["1707", "1", "1", "1"]
+    assert run(tmp_path, cache, CALL) == ["1707", "0", "0", "0"]
+
+
+def test_a_unit_that_was_compiled_again_takes_its_callers_along(tmp_path: Path) -> None:
+    """Its symbol has a number that depends on what else the process has compiled."""
+    (tmp_path / "kernel.py").write_text(UNIT)
+    cache = tmp_path / "cache"
+    run(tmp_path, cache, CALL)
+    (entry,) = cache.glob("*kernel.inner-*.nbc")
+    entry.unlink()
+    other = "kernel.inner(1.5); kernel.inner(True); kernel.inner(3)\n"
+    assert run(tmp_path, cache, other + CALL)[0] == "1707"
+    assert run(tmp_path, cache, CALL) == ["1707", "0", "0", "0"]
+
+
+def test_the_code_of_a_unit_is_in_no_caller(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(UNIT)
+    defined = (
+        "kernel.f(3); text = next(iter(kernel.f.inspect_llvm().values()))\n"
+        "print(*('inner' in line for line in text.splitlines() if line.startswith('define')))"
+    )
+    assert set(run(tmp_path, tmp_path / "cache", defined)) == {"False"}
