@@ -61,7 +61,7 @@ def run(source: Path, folder: Path, arguments: str) -> str:
     script = (
         f"import importlib.util, numba; numba.config.CACHE_DIR = {str(folder)!r}\n"
         f"import sys; spec = importlib.util.spec_from_file_location('kernel', {str(source)!r})\n"
-        "module = importlib.util.module_from_spec(spec); sys.modules['kernel'] = module; spec.loader.exec_module(module)\n"
+        "module = sys.modules['kernel'] = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         f"print(module.f({arguments}), sum(module.f.stats.cache_misses.values()))"
     )
     root = Path(__file__).parents[2]

@@ -84,8 +84,8 @@ def block_of_each(
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
         n, system = b - a, layout.system[r]
         energy[r], failed[r] = _carry_alone(
-            s, listed, nonbonded, biases, networks, every, system, np.int64(r), layout.mass[a:b], layout.replica_id[r], kT[r],
-            seed, first_step, steps, skin, box, x[a:b], v[a:b], f[a:b], make_lists(n),
+            s, listed, nonbonded, biases, networks, every, system, np.int64(r), layout.mass[a:b],
+            layout.replica_id[r], kT[r], seed, first_step, steps, skin, box, x[a:b], v[a:b], f[a:b], make_lists(n),
             make_scratch(networks, system, n),
         )  # fmt: skip
 

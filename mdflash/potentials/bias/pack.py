@@ -61,7 +61,7 @@ class PackedBiases:
         return self if layout is self.layout else PackedBiases(self.biases, layout)
 
     def arrays(self) -> Biases | None:
-        """What the kernels read, with the parameters as they are now; None without biases: no code is compiled for them."""
+        """What the kernels read, with the parameters as they are now; None without biases: no code for them."""
         if not self.biases:
             return None
         parameters = np.zeros((self.layout.n_replicas, len(self.biases), 3))
