@@ -1,18 +1,30 @@
-"""numba's `njit`, with machine code kept by `compiled.cache`."""
+"""numba's decorators, typed, with machine code kept by `compiled.cache`.
+
+A decorated function keeps its Python signature, so calls of kernels are type-checked like any others; numba itself
+infers types from what a function is called with.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 import numba
-from numba import prange
+import numba.extending
+from numba import int64, prange
 
 from mdflash.compiled.cache import KernelCache
 
-__all__ = ["njit", "prange"]
+__all__ = ["int64", "intrinsic", "njit", "prange"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Arguments = ParamSpec("Arguments")
 
 
+@overload
+def njit(function: Function) -> Function: ...
+@overload
+def njit(*, cache: bool = False, **options: Any) -> Callable[[Function], Function]: ...
 def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, **options: Any) -> Any:
     """As `numba.njit`; with `cache` the compiled function is kept on disk."""
 
@@ -23,3 +35,18 @@ def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, **o
         return dispatcher
 
     return compiled if function is None else compiled(function)
+
+
+Result = TypeVar("Result")
+Build = Callable[Concatenate[Any, Arguments], tuple[Any, Callable[..., Result]]]
+"""From the typing context and numba's types of the arguments: the signature, and what generates the code."""
+
+
+@overload
+def intrinsic(build: Build[Arguments, Result]) -> Callable[Arguments, Result]: ...
+@overload
+def intrinsic(*, prefer_literal: bool) -> Callable[[Build[Arguments, Result]], Callable[Arguments, Result]]: ...
+def intrinsic(build: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """As `numba.extending.intrinsic`; callers see the result that the code generator declares."""
+    made = numba.extending.intrinsic(**options) if options else numba.extending.intrinsic
+    return made if build is None else made(build)

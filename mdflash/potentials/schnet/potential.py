@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mdflash.core.state import Layout
-from mdflash.core.system import IntArray
+from mdflash.core.types import IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import Network
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
