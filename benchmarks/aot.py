@@ -29,6 +29,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from mdflash.core.state import State
+from mdflash.core.types import Precision
 from mdflash.engine.gpu import forces as device
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.forcefields.build import build_potential
@@ -36,7 +37,7 @@ from mdflash.integrators.langevin import LangevinBAOAB
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.tables import tabulate
-from mdflash.potentials.schnet.triton.network import Precision, Tiles
+from mdflash.potentials.schnet.triton.network import Tiles
 from mdflash.training import triton as convolution
 from mdflash.training.convolution import Pairs
 from mdflash.training.forces import Batch, FlashForces, Topology

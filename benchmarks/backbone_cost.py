@@ -28,10 +28,10 @@ from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.networks import schnet_weights
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
-from mdflash.potentials.schnet.potential import schnet_weights
 
 RULES = {
     "plain": Backbone(rule="plain", branch_scale="one"),

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mdflash.config.write import commented_yaml
-from mdflash.core.system import FloatArray, System, save_system
+from mdflash.core.system import System, save_system
+from mdflash.core.types import FloatArray
 from mdflash.forcefields.forcefield import BeadType, ForceField, Network, Term, save_forcefield
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, IntArray, System
+from mdflash.core.geometry import bond_angles, distances, torsions
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.forcefields.build import excluded_pairs
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term
-from mdflash.importers.go_model import bond_angles, build_go, distances, torsions
+from mdflash.importers.go_model import build_go
 from mdflash.units import NM_PER_ANGSTROM
 
 TIMESTEP = 0.004  # ps

@@ -37,9 +37,9 @@ from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.distributed import Ranks
 from mdflash.errors import UnstableError
 from mdflash.forcefields.forcefield import Network, save_forcefield
+from mdflash.forcefields.networks import schnet_weights
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
-from mdflash.potentials.schnet.potential import schnet_weights
 from mdflash.training.recipe import Data, Optimization, Priors, Recipe
 from mdflash.training.run import PreparedTraining, prepare_training
 from mdflash.training.trainer import FrameSet, Trainer

@@ -24,12 +24,12 @@ import numpy.typing as npt
 import torch
 
 from mdflash import __version__
+from mdflash.core.geometry import distances
 from mdflash.core.state import Layout, State
 from mdflash.engine.engine import Engine
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.forcefields.shipped import shipped_folder
-from mdflash.importers.go_model import distances
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.units import BOLTZMANN
 

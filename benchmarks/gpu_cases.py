@@ -147,8 +147,8 @@ class Systems:
         from gpu_systems import chain, compact_walk, priors_for
 
         from mdflash.forcefields.forcefield import Network
+        from mdflash.forcefields.networks import schnet_weights
         from mdflash.potentials.schnet.network import SchNet
-        from mdflash.potentials.schnet.potential import schnet_weights
 
         n = 5 if self.interpret else 10
         x = compact_walk(n, np.random.default_rng(n), FOLDED)

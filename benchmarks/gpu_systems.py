@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term
 from mdflash.potentials.base import Potential

@@ -29,7 +29,8 @@ from cases import chignolin, homeodomain
 from mdflash import __version__
 from mdflash.bench.machine import measure_machine
 from mdflash.core.state import Layout, State
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
 from mdflash.forcefields.build import build_potential

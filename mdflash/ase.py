@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from mdflash.core.optional import require
-from mdflash.core.system import FloatArray, System
-from mdflash.engine.engine import Precision
-from mdflash.engine.evaluator import Device, Evaluator
+from mdflash.core.system import System
+from mdflash.core.types import Box, Device, FloatArray, Precision
+from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.units import DIMENSIONS
@@ -80,7 +80,7 @@ class MdflashCalculator(Calculator):
         self.results = {"energy": energy[0] / EV, "free_energy": energy[0] / EV, "forces": forces / EV}
 
 
-def _box(atoms: Any) -> tuple[float, float, float] | None:
+def _box(atoms: Any) -> Box | None:
     if not atoms.pbc.any():
         return None
     edges = np.diagonal(atoms.cell.array)

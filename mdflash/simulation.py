@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from mdflash.config import rules
 from mdflash.config.from_call import argument_error, as_argument, as_length, as_text, describe_run, steps_in
 from mdflash.core.quantity import plain_word, show_quantity
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
 from mdflash.engine.minimize import Minimized
@@ -317,8 +317,8 @@ class Replica:
         return torch.tensor(x)
 
 
-def _read_only(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
-    array: npt.NDArray[np.float64] = tensor.numpy()
+def _read_only(tensor: torch.Tensor) -> FloatArray:
+    array: FloatArray = tensor.numpy()
     array.flags.writeable = False
     return array
 

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from mdflash.core.optional import require
-from mdflash.core.system import FloatArray, System
-from mdflash.engine.engine import Precision
-from mdflash.engine.evaluator import Box, Device, Evaluator
+from mdflash.core.system import System
+from mdflash.core.types import Box, Device, FloatArray, Precision
+from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.units import DIMENSIONS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.io.read import iter_frames, read_times
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class LazyPositions:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype)
 
-    def _take(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def _take(self, rows: IntArray) -> FloatArray:
         """[rows, N, 3], a part of the file at a time."""
         out = np.empty((len(rows), *self.shape[1:]))
         if not len(rows):

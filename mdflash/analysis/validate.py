@@ -13,7 +13,7 @@ from mdflash.analysis.validate_compare import Axis, Comparison, compare
 from mdflash.analysis.validate_coordinates import Coordinate, Tica, coordinates
 from mdflash.analysis.validate_simulate import SimulationPlan, simulate
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.errors import ForceFieldError, InputError, UnstableError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray, IntArray
 
 POPULATED = 4.0
 """kcal/mol above the minimum."""
@@ -112,7 +111,7 @@ def compare(
 
 
 def _resample(counts: FloatArray, rng: np.random.Generator) -> FloatArray:
-    picked: npt.NDArray[np.int64] = rng.integers(0, len(counts), len(counts))
+    picked: IntArray = rng.integers(0, len(counts), len(counts))
     total: FloatArray = counts[picked].sum(axis=0)
     return total
 

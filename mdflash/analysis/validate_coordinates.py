@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, IntArray, System
-from mdflash.importers.go_model import bond_angles, distances, torsions
+from mdflash.core.geometry import bond_angles, distances, torsions
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.mapping.interactions import from_bonds
 
 CONTACT, NATIVE = 8.0, 1.2

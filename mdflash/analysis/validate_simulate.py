@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mdflash.core.state import Layout, State
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard

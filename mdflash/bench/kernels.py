@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from mdflash.compiled.jit import njit, prange
+from mdflash.compiled.jit import int64, njit, prange
 from mdflash.compiled.panels import activate, multiply
 from mdflash.compiled.simd import fma, lanes, load, store
+from mdflash.core.types import FloatArray, IntArray, Reals
 from mdflash.engine.blocks.prior_forces import prior_forces
-from mdflash.integrators.cpu import after_force, before_force
+from mdflash.integrators.cpu import Scheme, after_force, before_force
 from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together
-from mdflash.potentials.priors.cpu import Listed
-from mdflash.potentials.schnet.arrays import make_pairs, make_work
+from mdflash.potentials.bias.cpu import Biases
+from mdflash.potentials.priors.cpu import Listed, Nonbonded, Table
+from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
+
+if TYPE_CHECKING:
+    from mdflash.engine.blocks.compiled import Batch
 
 
 @njit(cache=True, parallel=True)
-def triad(a, b, c):
+def triad(
+    a: FloatArray,  # [n]
+    b: FloatArray,  # [n]
+    c: FloatArray,  # [n]
+) -> None:
     """a = b + 3 c, of long arrays."""
     for i in prange(a.shape[0]):
         a[i] = b[i] + 3.0 * c[i]
 
 
 @njit(cache=True, parallel=True)
-def chains(data, threads, rounds):
+def chains(data: Reals, threads: int, rounds: int) -> None:
     """Ten independent chains of multiply-adds in every thread; `data` holds 16 vectors for each."""
     width = lanes(data)
     for thread in prange(threads):
-        at = np.int64(thread) * 16 * width
+        at = int64(thread) * 16 * width
         a, b = load(data, at), load(data, at + width)
         # ten starts that a compiler cannot know to be alike
         at += 2 * width
@@ -41,11 +53,18 @@ def chains(data, threads, rounds):
         store(data, at, c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9)
 
 
-def _list_kernel(team):
+def _list_kernel(team: bool) -> Callable[[Nonbonded | Networks, int, float, FloatArray, FloatArray, int], None]:
     """Compile the repeated build of one replica's list for the pairs of `table` (`Nonbonded` or `Networks`)."""
 
     @njit(cache=True)
-    def repeat(table, system, skin, box, x, times):
+    def repeat(
+        table: Nonbonded | Networks,
+        system: int,
+        skin: float,
+        box: FloatArray,  # [3] edges in Å, 0 for no box
+        x: FloatArray,  # [N, 3] Å
+        times: int,
+    ) -> None:
         n = x.shape[0]
         row = table.first[system] + system
         exclusion_start = table.exclusion_start[row : row + n + 1]
@@ -65,7 +84,14 @@ _one_list_together = _list_kernel(team=True)
 
 
 @njit(cache=True, parallel=True)
-def lists_of_each(table, layout, skin, box, x, times):
+def lists_of_each(
+    table: Nonbonded | Networks,
+    layout: Batch,  # of R replicas
+    skin: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    x: FloatArray,  # [B, 3] Å
+    times: int,
+) -> None:
     """Build every replica's list, `times` times, each by one thread."""
     for r in prange(layout.system.shape[0]):
         if table.cutoff[layout.system[r]] > 0.0:
@@ -74,7 +100,14 @@ def lists_of_each(table, layout, skin, box, x, times):
 
 
 @njit(cache=True)
-def lists_together(table, layout, skin, box, x, times):
+def lists_together(
+    table: Nonbonded | Networks,
+    layout: Batch,  # of R replicas
+    skin: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    x: FloatArray,  # [B, 3] Å
+    times: int,
+) -> None:
     """As `lists_of_each`, every replica by all threads."""
     for r in range(layout.system.shape[0]):
         if table.cutoff[layout.system[r]] > 0.0:
@@ -83,7 +116,19 @@ def lists_together(table, layout, skin, box, x, times):
 
 
 @njit(cache=True, parallel=True)
-def priors(distance, angle_cosine, angle, dihedral, nonbonded, biases, layout, skin, box, x, times):
+def priors(
+    distance: Table,
+    angle_cosine: Table,
+    angle: Table,
+    dihedral: Table,
+    nonbonded: Nonbonded,
+    biases: Biases,
+    layout: Batch,  # of R replicas
+    skin: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    x: FloatArray,  # [B, 3] Å
+    times: int,
+) -> None:
     """Evaluate every replica's priors and biases, `times` times."""
     for r in prange(layout.system.shape[0]):
         listed = Listed(distance, angle_cosine, angle, dihedral)
@@ -101,7 +146,16 @@ def priors(distance, angle_cosine, angle, dihedral, nonbonded, biases, layout, s
 
 
 @njit(cache=True, parallel=True)
-def integrator(s, layout, kT, skin, x, v, f, times):
+def integrator(
+    s: Scheme,
+    layout: Batch,  # of R replicas
+    kT: FloatArray,  # [R] kcal/mol
+    skin: float,
+    x: FloatArray,  # [B, 3] Å
+    v: FloatArray,  # [B, 3] Å/ps
+    f: FloatArray,  # [B, 3] kcal/mol/Å
+    times: int,
+) -> None:
     """Make `times` steps of every replica under constant forces, with the check of the neighbour list."""
     for r in prange(layout.system.shape[0]):
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
@@ -113,11 +167,18 @@ def integrator(s, layout, kT, skin, x, v, f, times):
                 y[:], u[:] = x[a:b], v[a:b]
 
 
-def _network_kernel(team):
+def _network_kernel(team: bool) -> Callable[[Networks, int, float, FloatArray, FloatArray, int], None]:
     """Compile the repeated evaluation of one replica's network, by one thread or by all."""
 
     @njit(cache=True)
-    def repeat(networks, system, skin, box, x, times):
+    def repeat(
+        networks: Networks,
+        system: int,
+        skin: float,
+        box: FloatArray,  # [3] edges in Å, 0 for no box
+        x: FloatArray,  # [N, 3] Å
+        times: int,
+    ) -> None:
         n = x.shape[0]
         row = networks.first[system] + system
         exclusion_start = networks.exclusion_start[row : row + n + 1]
@@ -140,7 +201,14 @@ _one_network_together = _network_kernel(team=True)
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})
-def network_of_each(networks, layout, skin, box, x, times):
+def network_of_each(
+    networks: Networks,
+    layout: Batch,  # of R replicas
+    skin: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    x: FloatArray,  # [B, 3] Å
+    times: int,
+) -> None:
     """Evaluate every replica's network, `times` times, each replica by one thread."""
     for r in prange(layout.system.shape[0]):
         if networks.cutoff[layout.system[r]] > 0.0:
@@ -149,7 +217,14 @@ def network_of_each(networks, layout, skin, box, x, times):
 
 
 @njit(cache=True)
-def network_together(networks, layout, skin, box, x, times):
+def network_together(
+    networks: Networks,
+    layout: Batch,  # of R replicas
+    skin: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    x: FloatArray,  # [B, 3] Å
+    times: int,
+) -> None:
     """As `network_of_each`, every replica by all threads."""
     for r in range(layout.system.shape[0]):
         if networks.cutoff[layout.system[r]] > 0.0:
@@ -158,7 +233,7 @@ def network_together(networks, layout, skin, box, x, times):
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})
-def dense(layers, data, activation, widest, rows, times):
+def dense(layers: IntArray, data: Reals, activation: int, widest: int, rows: IntArray, times: int) -> None:
     """The dense layers alone, forward and back, of `rows` [tasks] beads each (whole tiles).
 
     layers [J, 6]: n_in, n_out, the weights forward and backward, the bias, and whether an activation follows.

@@ -25,6 +25,7 @@ import torch
 
 from mdflash.compiled.panels import PANEL_BYTES, TILE
 from mdflash.core.state import Layout
+from mdflash.core.types import Box
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Pairs
 from mdflash.potentials.schnet.arrays import Layer, Networks, Shape
@@ -107,7 +108,7 @@ def neighborhood(
     positions: torch.Tensor,
     cutoff: float,
     intervals: int,
-    box: tuple[float, float, float] | None,
+    box: Box | None,
     replicas: range,
 ) -> list[Neighborhood]:
     """Count the pairs of `replicas` at `positions` [B, 3] Å, those that exchange no messages included."""

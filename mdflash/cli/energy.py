@@ -11,7 +11,8 @@ import typer
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mdflash.core.system import FloatArray, System
+    from mdflash.core.system import System
+    from mdflash.core.types import FloatArray
     from mdflash.forcefields.forcefield import ForceField
 
 

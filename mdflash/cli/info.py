@@ -10,9 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mdflash.core.system import FloatArray
+    from mdflash.core.types import FloatArray, Precision
     from mdflash.forcefields.forcefield import ForceField, Network, Term
-    from mdflash.potentials.schnet.pack import Precision
 
 
 def info(
@@ -123,7 +122,7 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
 
     from mdflash.errors import ForceFieldError
     from mdflash.forcefields.build import network_exclusions, network_types
-    from mdflash.potentials.schnet.potential import load_schnet
+    from mdflash.forcefields.networks import load_schnet
     from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample
     from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 

@@ -28,6 +28,6 @@ structref.define_proxy(Kept, _KeptType, ["arguments"])
 
 
 @njit(cache=True)
-def keep(arguments):
+def keep(arguments: tuple[Any, ...]) -> Kept:
     """The tuple `arguments` as `Kept`; arrays are shared, not copied."""
     return Kept(arguments)

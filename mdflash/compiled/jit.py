@@ -1,34 +1,37 @@
-"""numba's `njit`, with machine code kept by `compiled.cache`, and units: functions that callers do not link.
+"""numba's decorators, typed, with machine code kept by `compiled.cache`.
 
-numba copies the code of every function into each of its callers and optimizes it there again, so a large function at
-the bottom of several loops is compiled several times. A *unit* is compiled once: callers only declare it. A caller that
-comes from the disk brings its units into the process first, and is compiled again where one of them is another.
+A decorated function keeps its Python signature, so calls of kernels are type-checked like any others; numba itself
+infers types from what a function is called with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from importlib import import_module
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
-import llvmlite.binding as llvm
 import numba
-from numba import prange
-from numba.core.dispatcher import Dispatcher
-from numba.core.registry import CPUDispatcher
+import numba.extending
+from numba import int64, prange
 
-from mdflash.compiled.cache import KernelCache, UnitChanged
+from mdflash.compiled.cache import KernelCache
+from mdflash.compiled.units import UnitDispatcher
 
-__all__ = ["njit", "prange"]
+__all__ = ["int64", "intrinsic", "njit", "prange"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Arguments = ParamSpec("Arguments")
 
 
+@overload
+def njit(function: Function) -> Function: ...
+@overload
+def njit(*, cache: bool = False, unit: bool = False, **options: Any) -> Callable[[Function], Function]: ...
 def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, unit: bool = False, **options: Any) -> Any:
     """As `numba.njit`; with `cache` the compiled function is kept on disk, with `unit` callers do not link it."""
 
     def compiled(function: Callable[..., Any]) -> Any:
         if unit:
-            dispatcher = _UnitDispatcher(function, targetoptions={"nopython": True, "boundscheck": None, **options})
+            dispatcher = UnitDispatcher(function, targetoptions={"nopython": True, "boundscheck": None, **options})
         else:
             dispatcher = numba.njit(**options)(function)
         if cache:
@@ -38,54 +41,16 @@ def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, uni
     return compiled if function is None else compiled(function)
 
 
-class _Unit:
-    """Stands for the code of a unit among what a caller links: nothing to link, but something to load before."""
-
-    def __init__(self, dispatcher: Dispatcher, result: Any) -> None:
-        function = dispatcher.py_func
-        cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
-        arguments = tuple(result.signature.args)
-        symbol = result.fndesc.llvm_func_name
-        self._library = result.library
-        self._reload_init = {partial(_load, function.__module__, function.__qualname__, cells, arguments, symbol)}
-
-    def _ensure_finalized(self) -> None:
-        self._library._ensure_finalized()
-
-    def _get_module_for_linking(self) -> Any:
-        return llvm.parse_assembly("")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Unit) and other._library is self._library
-
-    def __hash__(self) -> int:
-        return hash(self._library)
+Result = TypeVar("Result")
+Build = Callable[Concatenate[Any, Arguments], tuple[Any, Callable[..., Result]]]
+"""From the typing context and numba's types of the arguments: the signature, and what generates the code."""
 
 
-class _UnitDispatcher(CPUDispatcher):  # type: ignore[misc]
-    """A compiled function that callers declare, and do not link."""
-
-    def compile(self, signature: Any) -> Any:
-        known = len(self.overloads)
-        entry = super().compile(signature)
-        if len(self.overloads) > known:
-            result = next(r for r in self.overloads.values() if r.entry_point is entry)
-            self.targetctx.remove_user_function(entry)
-            self.targetctx.insert_user_function(entry, result.fndesc, [_Unit(self, result)])
-        return entry
-
-
-def _load(module: str, qualname: str, cells: tuple[Any, ...], arguments: tuple[Any, ...], symbol: str) -> None:
-    """Bring a unit into the process, before a caller that comes from the disk is linked to it.
-
-    Raises:
-        UnitChanged: the unit is not the one that the caller was compiled with.
-    """
-    for value in vars(import_module(module)).values():
-        if isinstance(value, _UnitDispatcher) and value.py_func.__qualname__ == qualname:
-            if tuple(cell.cell_contents for cell in value.py_func.__closure__ or ()) != cells:
-                continue
-            value.compile(arguments)
-            if value.overloads[arguments].fndesc.llvm_func_name == symbol:
-                return
-    raise UnitChanged(f"{module}.{qualname}")
+@overload
+def intrinsic(build: Build[Arguments, Result]) -> Callable[Arguments, Result]: ...
+@overload
+def intrinsic(*, prefer_literal: bool) -> Callable[[Build[Arguments, Result]], Callable[Arguments, Result]]: ...
+def intrinsic(build: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """As `numba.extending.intrinsic`; callers see the result that the code generator declares."""
+    made = numba.extending.intrinsic(**options) if options else numba.extending.intrinsic
+    return made if build is None else made(build)

@@ -11,30 +11,44 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from mdflash.compiled.activations import ACTIVATION_CODES
 from mdflash.compiled.jit import njit
-from mdflash.compiled.simd import clamp, fma, lane, lanes, load, splat, store
-from mdflash.potentials.schnet.network import ACTIVATIONS
+from mdflash.compiled.simd import Vector, clamp, fma, lane, lanes, load, splat, store
+from mdflash.core.types import Reals
 
 PANEL_BYTES: Final = 128
 TILE: Final = 4
 """Rows that are multiplied together, by two panels of weights; sixteen vectors of sums stay in registers."""
 
-CODES: Final = {name: code for code, name in enumerate(ACTIVATIONS)}
-"""The kernels' number of each activation."""
 TANH, SILU, RELU, ELU, GELU, SIGMOID, SOFTPLUS, SHIFTED = (
-    CODES[name] for name in ("tanh", "silu", "relu", "elu", "gelu", "sigmoid", "softplus", "shifted_softplus")
+    ACTIVATION_CODES[name]
+    for name in ("tanh", "silu", "relu", "elu", "gelu", "sigmoid", "softplus", "shifted_softplus")
 )
 LOG2: Final = math.log(2.0)
 
 
 @njit(cache=True)
-def panel_width(a):
+def panel_width(a: Reals) -> int:
     """Channels of a panel in the dtype of `a`."""
     return 2 * lanes(a)
 
 
 @njit(cache=True, error_model="numpy")
-def multiply(a, a0, n_in, data, weight, bias, c, c0, n_out, rows, begin, end, add):
+def multiply(
+    a: Reals,
+    a0: int,
+    n_in: int,
+    data: Reals,
+    weight: int,
+    bias: int,
+    c: Reals,
+    c0: int,
+    n_out: int,
+    rows: int,
+    begin: int,
+    end: int,
+    add: bool,
+) -> None:
     """C = A W + bias for the rows begin:end (whole tiles); C += A W + bias with `add`.
 
     Args:
@@ -109,7 +123,21 @@ def multiply(a, a0, n_in, data, weight, bias, c, c0, n_out, rows, begin, end, ad
 
 
 @njit(cache=True, error_model="numpy")
-def _multiply_last(a, a0, n_in, data, weight, bias, c, c0, n, rows, begin, end, add):
+def _multiply_last(
+    a: Reals,
+    a0: int,
+    n_in: int,
+    data: Reals,
+    weight: int,
+    bias: int,
+    c: Reals,
+    c0: int,
+    n: int,
+    rows: int,
+    begin: int,
+    end: int,
+    add: bool,
+) -> None:
     """Panel n alone of `multiply`: an odd last one."""
     width = panel_width(a)
     half = width // 2
@@ -151,7 +179,7 @@ def _multiply_last(a, a0, n_in, data, weight, bias, c, c0, n, rows, begin, end, 
 
 
 @njit(cache=True, error_model="numpy")
-def activate(code, a, a0, s, s0, n, rows, begin, end):
+def activate(code: int, a: Reals, a0: int, s: Reals, s0: int, n: int, rows: int, begin: int, end: int) -> None:
     """A <- act(A) and S = act'(A), for the rows begin:end of [N, n] in panels."""
     width = panel_width(a)
     for p in range(n // width):
@@ -164,7 +192,7 @@ def activate(code, a, a0, s, s0, n, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _activate_vectors(code, a, a0, s, s0, first, last):
+def _activate_vectors(code: int, a: Reals, a0: int, s: Reals, s0: int, first: int, last: int) -> None:
     one = splat(load(a, a0 + first), 1.0)
     half = splat(one, 0.5)
     for e in range(first, last, panel_width(a) // 2):
@@ -183,7 +211,7 @@ def _activate_vectors(code, a, a0, s, s0, first, last):
 
 
 @njit(cache=True, error_model="numpy")
-def _tanh(x):
+def _tanh(x: Vector) -> Vector:
     """tanh by the rational function of Eigen's `ptanh`, to a few units in the last place of float32."""
     x = clamp(x, 7.90531110763549805)
     q = x * x
@@ -198,11 +226,12 @@ def _tanh(x):
     d = fma(d, q, splat(x, 1.18534705686654e-04))
     d = fma(d, q, splat(x, 2.26843463243900e-03))
     d = fma(d, q, splat(x, 4.89352518554385e-03))
-    return x * p / d
+    y: Vector = x * p / d
+    return y
 
 
 @njit(cache=True, error_model="numpy")
-def _value_slope(code, x):
+def _value_slope(code: int, x: float) -> tuple[float, float]:
     """act(x) and act'(x) of one number; a NaN stays one."""
     x = float(x)
     if code == TANH:

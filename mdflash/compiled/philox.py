@@ -10,12 +10,15 @@ Box & Muller (1958) from the four 32-bit outputs; the largest possible |normal| 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from mdflash.compiled.jit import njit
+from mdflash.core.types import FloatArray
+
+Word: TypeAlias = Any
+"""np.uint64 below 2^32, or an array of them."""
 
 LANGEVIN: Final = 0
 """Purpose: thermostat noise of an integrator step."""
@@ -32,7 +35,7 @@ _TO_UNIT = 2.0**-32
 _TWO_PI = 2.0 * math.pi
 
 
-def philox4x32(c0, c1, c2, c3, k0, k1):
+def philox4x32(c0: Word, c1: Word, c2: Word, c3: Word, k0: Word, k1: Word) -> tuple[Word, Word, Word, Word]:
     """Ten rounds of Philox4x32: counter and key words as uint64 below 2^32 (scalars or arrays) -> four words."""
     for _ in range(10):
         p0 = _M0 * c0
@@ -47,7 +50,7 @@ _philox = njit(cache=True)(philox4x32)
 
 
 @njit(cache=True, error_model="numpy")
-def normal3(seed, replica, step, bead, purpose):
+def normal3(seed: int, replica: int, step: int, bead: int, purpose: int) -> tuple[float, float, float]:
     """Three independent standard normal numbers."""
     s = np.uint64(step)
     b0, b1, b2, b3 = _philox(
@@ -64,12 +67,18 @@ def normal3(seed, replica, step, bead, purpose):
 
 
 @njit(cache=True)
-def _fill(out, seed, replica, step, purpose):
+def _fill(
+    out: FloatArray,  # [N, 3]
+    seed: int,
+    replica: int,
+    step: int,
+    purpose: int,
+) -> None:
     for bead in range(out.shape[0]):
         out[bead, 0], out[bead, 1], out[bead, 2] = normal3(seed, replica, step, bead, purpose)
 
 
-def normals(seed: int, replica: int, step: int, n_beads: int, purpose: int) -> npt.NDArray[np.float64]:
+def normals(seed: int, replica: int, step: int, n_beads: int, purpose: int) -> FloatArray:
     """[n_beads, 3] standard normal numbers of one replica at one step."""
     out = np.empty((n_beads, 3))
     _fill(out, seed, replica, step, purpose)

@@ -25,13 +25,18 @@ order of every sum, and with it every bit, is the same on AVX-512, AVX2 and NEON
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
-from numba.extending import intrinsic, lower_builtin, register_model, type_callable
+from numba.extending import lower_builtin, register_model, type_callable
 from numba.np.arrayobj import populate_array
+
+from mdflash.compiled.jit import intrinsic
+from mdflash.core.types import Reals
 
 BYTES = 64
 
@@ -47,31 +52,31 @@ class Vector(types.Type):  # type: ignore[misc]
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, dmm, fe_type):
+    def __init__(self, dmm: Any, fe_type: Vector) -> None:
         element = ir.FloatType() if fe_type.dtype == types.float32 else ir.DoubleType()
         super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.lanes))
 
 
-def _pointer(context, builder, array_type, array, index):
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
     vector = context.get_value_type(Vector(array_type.dtype))
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
 
 @intrinsic
-def lanes(typing_context, a):
+def lanes(typing_context: Any, a: Any) -> tuple[Any, Callable[..., int]]:
     """Elements of a vector of the dtype of `a`; a constant to the compiler, unlike `a.itemsize`."""
     count = BYTES * 8 // a.dtype.bitwidth
 
-    def generate(context, builder, signature, args):
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.get_constant(types.intp, count)
 
     return types.intp(a), generate
 
 
 @intrinsic
-def load(typing_context, a, i):
-    def generate(context, builder, signature, args):
+def load(typing_context: Any, a: Any, i: Any) -> tuple[Any, Callable[..., Vector]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, signature.args[0], *args)
         return builder.load(pointer, align=signature.args[0].dtype.bitwidth // 8)
 
@@ -79,10 +84,10 @@ def load(typing_context, a, i):
 
 
 @intrinsic
-def load_scaled(typing_context, a, i, scales, k):
+def load_scaled(typing_context: Any, a: Any, i: Any, scales: Any, k: Any) -> tuple[Any, Callable[..., Vector]]:
     whole = isinstance(a.dtype, types.Integer)
 
-    def generate(context, builder, signature, args):
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = context.get_value_type(signature.return_type)
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         kind = ir.VectorType(ir.IntType(a.dtype.bitwidth), vector.count) if whole else vector
@@ -99,8 +104,8 @@ def load_scaled(typing_context, a, i, scales, k):
 
 
 @intrinsic
-def store(typing_context, a, i, v):
-    def generate(context, builder, signature, args):
+def store(typing_context: Any, a: Any, i: Any, v: Any) -> tuple[Any, Callable[..., None]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
         builder.store(args[2], pointer, align=signature.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
@@ -108,15 +113,15 @@ def store(typing_context, a, i, v):
     return types.void(a, types.intp, v), generate
 
 
-def _spread(builder, vector, scalar):
+def _spread(builder: Any, vector: Any, scalar: Any) -> Any:
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
     mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), mask)
 
 
 @intrinsic
-def lane(typing_context, a, i):
-    def generate(context, builder, signature, args):
+def lane(typing_context: Any, a: Any, i: Any) -> tuple[Any, Callable[..., Vector]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         scalar = builder.load(builder.gep(data, [args[1]]))
         return _spread(builder, context.get_value_type(signature.return_type), scalar)
@@ -125,16 +130,16 @@ def lane(typing_context, a, i):
 
 
 @intrinsic
-def splat(typing_context, v, s):
-    def generate(context, builder, signature, args):
+def splat(typing_context: Any, v: Any, s: Any) -> tuple[Any, Callable[..., Vector]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _spread(builder, context.get_value_type(signature.return_type), args[1])
 
     return v(v, v.dtype), generate
 
 
 @intrinsic
-def clamp(typing_context, v, s):
-    def generate(context, builder, signature, args):
+def clamp(typing_context: Any, v: Any, s: Any) -> tuple[Any, Callable[..., Vector]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value, limit = args
         vector = context.get_value_type(signature.return_type)
         high = _spread(builder, vector, limit)
@@ -146,8 +151,8 @@ def clamp(typing_context, v, s):
 
 
 @intrinsic
-def fma(typing_context, a, b, c):
-    def generate(context, builder, signature, args):
+def fma(typing_context: Any, a: Any, b: Any, c: Any) -> tuple[Any, Callable[..., Vector]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = args[0].type
         kind = "f32" if signature.return_type.dtype == types.float32 else "f64"
         function = cgutils.get_or_insert_function(
@@ -159,8 +164,8 @@ def fma(typing_context, a, b, c):
 
 
 @intrinsic
-def total(typing_context, v):
-    def generate(context, builder, signature, args):
+def total(typing_context: Any, v: Any) -> tuple[Any, Callable[..., float]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value = args[0]
         count = value.type.count
         nothing = ir.Constant(value.type, ir.Undefined)
@@ -177,17 +182,17 @@ def total(typing_context, v):
 
 
 @intrinsic
-def maximum(typing_context, a, b):
-    def generate(context, builder, signature, args):
+def maximum(typing_context: Any, a: Any, b: Any) -> tuple[Any, Callable[..., Vector]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *args), *args)
 
     return a(a, a), generate
 
 
-def _unary(name):
+def _unary(name: str) -> Callable[[Vector], Vector]:
     @intrinsic
-    def function(typing_context, v):
-        def generate(context, builder, signature, args):
+    def function(typing_context: Any, v: Any) -> tuple[Any, Callable[..., Vector]]:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             vector = args[0].type
             kind = "f32" if v.dtype == types.float32 else "f64"
             called = cgutils.get_or_insert_function(
@@ -205,10 +210,10 @@ rint = _unary("rint")
 
 
 @intrinsic
-def times_power(typing_context, v, k):
+def times_power(typing_context: Any, v: Any, k: Any) -> tuple[Any, Callable[..., Vector]]:
     bits, mantissa, most = (32, 23, 127) if v.dtype == types.float32 else (64, 52, 1023)
 
-    def generate(context, builder, signature, args):
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = args[0].type
         whole = ir.VectorType(ir.IntType(bits), vector.count)
         power = args[1]
@@ -224,11 +229,11 @@ def times_power(typing_context, v, k):
 
 
 @intrinsic(prefer_literal=True)
-def local(typing_context, a, count):
+def local(typing_context: Any, a: Any, count: Any) -> tuple[Any, Callable[..., Reals]]:
     array_type = types.Array(a.dtype, 1, "C")
     lanes_, vectors = BYTES * 8 // a.dtype.bitwidth, count.literal_value
 
-    def generate(context, builder, signature, args):
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(a.dtype)
         room = cgutils.alloca_once(builder, ir.ArrayType(ir.VectorType(element, lanes_), vectors))
         array = context.make_array(array_type)(context, builder)
@@ -242,17 +247,15 @@ def local(typing_context, a, count):
     return array_type(a, count), generate
 
 
-def _binary(operation, instruction):
-    @type_callable(operation)
-    def typed(context):
-        def typer(a, b):
-            return a if isinstance(a, Vector) and a == b else None
+def _binary(operation: Callable[[Any, Any], Any], instruction: str) -> None:
+    def typed(context: Any) -> Callable[[Any, Any], Any]:
+        return lambda a, b: a if isinstance(a, Vector) and a == b else None
 
-        return typer
-
-    @lower_builtin(operation, Vector, Vector)
-    def lowered(context, builder, signature, args):
+    def lowered(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return getattr(builder, instruction)(*args)
+
+    type_callable(operation)(typed)
+    lower_builtin(operation, Vector, Vector)(lowered)
 
 
 _binary(operator.add, "fadd")

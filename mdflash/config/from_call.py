@@ -16,7 +16,8 @@ from mdflash import units
 from mdflash.config.explain import explain
 from mdflash.config.rules import Problem, problems, whole_steps
 from mdflash.config.schema import Colvars, Log, Replicas, RunConfig, SystemEntry
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 
 _ENDLESS: Final = 2**53

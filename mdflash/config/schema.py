@@ -33,6 +33,7 @@ from mdflash.core.quantity import (
     Word,
     describe,
 )
+from mdflash.core.types import FilterKind, Kernels, Precision
 
 
 def _read_version(value: object) -> object:
@@ -112,17 +113,17 @@ class Model(Section):
         description="folder relative to this file, or the name of a shipped one",
         examples=["my-forcefield"],
     )
-    precision: Literal["fp64", "fp32", "mixed16"] = Field(
+    precision: Precision = Field(
         default="fp32",
         description="arithmetic of networks: fp32 | fp64 | mixed16 (tables in 16 bits, on a GPU features too); "
         "positions are always fp64",
     )
-    filters: Literal["auto", "table", "exact"] = Field(
+    filters: FilterKind = Field(
         default="auto",
         description="of networks: table | exact (slow; plain torch on a CPU) | auto (tables where exact enough)",
     )
     kernels: Annotated[
-        Literal["auto", "reference"],
+        Kernels,
         _not_yet(
             flash="is what auto takes; write `kernels: auto`",
             triton="is what a GPU runs (`hardware.device: cuda`); write `kernels: auto`",

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mdflash.core.system import System
+from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.errors import InputError
 
 
@@ -61,18 +61,18 @@ class Layout:
         return int(self.bead_offset[-1])
 
     @cached_property
-    def system_of_replica(self) -> npt.NDArray[np.int64]:
+    def system_of_replica(self) -> IntArray:
         """[R] index into `systems`."""
         return np.repeat(np.arange(len(self.systems)), self.counts)
 
     @cached_property
-    def bead_offset(self) -> npt.NDArray[np.int64]:
+    def bead_offset(self) -> IntArray:
         """[R + 1] replica r owns the flat rows bead_offset[r]:bead_offset[r + 1]."""
         sizes = np.array([s.n_beads for s in self.systems], np.int64)[self.system_of_replica]
         return np.concatenate(([0], np.cumsum(sizes)))
 
     @cached_property
-    def replica_offset(self) -> npt.NDArray[np.int64]:
+    def replica_offset(self) -> IntArray:
         """[systems + 1] system s owns the replicas replica_offset[s]:replica_offset[s + 1]."""
         return np.concatenate(([0], np.cumsum(self.counts)))
 
@@ -120,14 +120,14 @@ class State:
     energy: Tensor
     temperature: Tensor
     step: int = 0
-    box: tuple[float, float, float] | None = None
+    box: Box | None = None
 
     @staticmethod
     def at(
         layout: Layout,
-        positions: Tensor | npt.NDArray[np.float64],
+        positions: Tensor | FloatArray,
         temperature: float | Sequence[float] | Tensor,
-        box: tuple[float, float, float] | None = None,
+        box: Box | None = None,
     ) -> State:
         """A state at rest at `positions` [B, 3], forces not yet evaluated (NaN).
 

@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import atomic_write
+from mdflash.core.types import FloatArray as FloatArray
+from mdflash.core.types import IntArray as IntArray
 from mdflash.errors import InputError
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -231,7 +231,7 @@ class _Compiled:
         team = _TEAM.acquire(blocking=False)
         try:
             if team and self._crew is None:
-                return int(evaluate_each(*scratch.all_arguments(), x, forces, energy))
+                return int(evaluate_each(*(*scratch.all_arguments(), x, forces, energy)))
             kernel = evaluate_one
             if team and self._crew is not None:
                 kernel = self._crew.time(evaluate_one_together, self._replicas)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from mdflash.compiled.jit import njit
 from mdflash.core.state import Layout, State
+from mdflash.core.types import FloatArray
 
 LARGEST_MOVE = 0.2
 """Å; no bead moves farther in one step."""
@@ -26,14 +26,19 @@ _ALPHA, _PATIENCE = 0.1, 5
 class Minimized:
     """How a minimisation ended: [R] energies before and after (kcal/mol), largest force (kcal/mol/Å), steps done."""
 
-    before: npt.NDArray[np.float64]
-    after: npt.NDArray[np.float64]
-    largest_force: npt.NDArray[np.float64]
+    before: FloatArray
+    after: FloatArray
+    largest_force: FloatArray
     steps: int
 
 
 @njit(cache=True, error_model="numpy")
-def _step(x, v, f, clock):
+def _step(
+    x: FloatArray,  # [N, 3] Å
+    v: FloatArray,  # [N, 3]
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+    clock: FloatArray,  # [3]
+) -> None:
     """One FIRE step of one replica in place; clock = [time step, alpha, steps downhill]."""
     power = ff = vv = 0.0
     for i in range(x.shape[0]):

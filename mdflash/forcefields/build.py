@@ -8,15 +8,17 @@ from itertools import combinations
 import numpy as np
 
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray, IntArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import ForceField, Network, Term
+from mdflash.forcefields.networks import load_schnet
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.priors.forms import FORMS
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
-from mdflash.potentials.schnet.potential import SchNetPotential, load_schnet
+from mdflash.potentials.schnet.potential import SchNetPotential
 
 
 def bind_term(ff: ForceField, term: Term, system: System) -> tuple[IntArray, dict[str, FloatArray]]:

@@ -21,7 +21,8 @@ import yaml
 
 from mdflash import units
 from mdflash.core.files import atomic_write, storage_errors
-from mdflash.core.system import FloatArray, IntArray, System, load_system, save_system
+from mdflash.core.system import System, load_system, save_system
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.core.yamlfile import Document, load_yaml
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.shipped import find_shipped, list_shipped

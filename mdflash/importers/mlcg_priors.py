@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import Term
 from mdflash.importers.mlcg_objects import Model, Tensor, tensor

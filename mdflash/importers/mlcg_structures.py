@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, IntArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.importers.mlcg_objects import configurations
 from mdflash.importers.mlcg_types import BACKBONE, RESIDUES, type_name

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mdflash.core.system import FloatArray
-from mdflash.importers.go_model import bond_angles, torsions
+from mdflash.core.geometry import bond_angles, torsions
+from mdflash.core.types import FloatArray
 from mdflash.mapping.geometry import C_N, C_N_CA, C_O, CA_C, CA_C_N, CA_C_O, N_CA, N_CA_C, place
 
 _ROTATIONS = 48

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mdflash.core.quantity import plain_word
-from mdflash.core.system import FloatArray, IntArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.read import Residue, Structure
 

@@ -21,7 +21,7 @@ from itertools import groupby
 
 import numpy as np
 
-from mdflash.core.system import IntArray
+from mdflash.core.types import IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap, make_beads, refuse_long_bonds
 from mdflash.mapping.interactions import from_bonds

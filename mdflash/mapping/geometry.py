@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 
 N_CA, CA_C, C_N, C_O, CA_CB = 1.458, 1.525, 1.329, 1.231, 1.530  # Å
 N_CA_C, CA_C_N, C_N_CA, CA_C_O, N_CA_CB = 111.0, 117.2, 121.7, 120.1, 110.5  # degrees

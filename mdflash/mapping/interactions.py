@@ -7,7 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
-from mdflash.core.system import IntArray, System
+from mdflash.core.system import System
+from mdflash.core.types import IntArray
 
 
 def from_bonds(n_beads: int, bonds: IntArray) -> dict[str, IntArray]:

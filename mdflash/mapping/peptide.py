@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from mdflash.core.files import atomic_write
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.mapping.geometry import C_N, C_N_CA, C_O, CA_C, CA_C_N, CA_C_O, N_CA, N_CA_C, beta_carbon, place
 

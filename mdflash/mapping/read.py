@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.residues import CAPS, IONS, PARENT_RESIDUE, RESIDUE_MASS, SAME_RESIDUE, WATERS
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.allatom import create_system, relax
 from mdflash.mapping.backbone import backbone_from_ca

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.mapping.beads import BeadMap, make_beads, refuse_long_bonds

@@ -13,9 +13,9 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from mdflash.compiled.jit import njit, prange
+from mdflash.core.types import FloatArray, IntArray
 
 CELLS_FROM = 400
 """Beads from which cells pay."""
@@ -25,15 +25,20 @@ SHARES: Final = 64
 
 
 @njit(cache=True, error_model="numpy")
-def nearest_image(d, edge):
+def nearest_image(d: float, edge: float) -> float:
     """A displacement component by the minimum-image rule; edge 0 means no box."""
     if edge > 0.0:
-        return d - edge * np.floor(d * (1.0 / edge) + 0.5)  # the quotient stays the same over a loop
+        image: float = d - edge * np.floor(d * (1.0 / edge) + 0.5)  # the quotient stays the same over a loop
+        return image
     return d
 
 
 @njit(cache=True, error_model="numpy")
-def squared_distance(a, b, box):
+def squared_distance(
+    a: FloatArray,  # [3] Å
+    b: FloatArray,  # [3] Å
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+) -> float:
     """Squared nearest-image distance of two positions, Å²."""
     dx = nearest_image(b[0] - a[0], box[0])
     dy = nearest_image(b[1] - a[1], box[1])
@@ -42,7 +47,12 @@ def squared_distance(a, b, box):
 
 
 @njit(cache=True)
-def _is_excluded(exclusion_start, exclusion, i, j):
+def _is_excluded(
+    exclusion_start: IntArray,  # [N + 1]
+    exclusion: IntArray,  # [E]
+    i: int,
+    j: int,
+) -> bool:
     for e in range(exclusion_start[i], exclusion_start[i + 1]):
         if exclusion[e] == j:
             return True
@@ -50,7 +60,15 @@ def _is_excluded(exclusion_start, exclusion, i, j):
 
 
 @njit(cache=True, error_model="numpy")
-def _by_all_pairs(x, reach, box, exclusion_start, exclusion, start, neighbor):
+def _by_all_pairs(
+    x: FloatArray,  # [N, 3] Å
+    reach: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    exclusion_start: IntArray,  # [N + 1]
+    exclusion: IntArray,  # [E]
+    start: IntArray,  # [N + 1] out
+    neighbor: IntArray,  # [capacity] out
+) -> int:
     count = 0
     reach2 = reach * reach
     for i in range(x.shape[0]):
@@ -65,7 +83,14 @@ def _by_all_pairs(x, reach, box, exclusion_start, exclusion, start, neighbor):
 
 
 @njit(cache=True, error_model="numpy")
-def _cell_of(x, i, low, width, cells, box):
+def _cell_of(
+    x: FloatArray,  # [N, 3] Å
+    i: int,
+    low: FloatArray,  # [3] Å
+    width: FloatArray,  # [3] Å
+    cells: IntArray,  # [3]
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+) -> int:
     index = 0
     for k in range(3):
         u = x[i, k]
@@ -79,15 +104,19 @@ def _cell_of(x, i, low, width, cells, box):
 class _Cells(NamedTuple):
     """Beads and their positions, cell by cell; ascending within a cell."""
 
-    shape: npt.NDArray[np.int64]  # [3] cells along each axis
-    of: npt.NDArray[np.int64]  # [N] the cell of each bead
-    first: npt.NDArray[np.int64]  # [cells + 1] where its members begin
-    member: npt.NDArray[np.int64]  # [N]
-    y: npt.NDArray[np.float64]  # [N, 3]
+    shape: IntArray  # [3] cells along each axis
+    of: IntArray  # [N] the cell of each bead
+    first: IntArray  # [cells + 1] where its members begin
+    member: IntArray  # [N]
+    y: FloatArray  # [N, 3]
 
 
 @njit(cache=True, error_model="numpy")
-def _sort_into_cells(x, reach, box):
+def _sort_into_cells(
+    x: FloatArray,  # [N, 3] Å
+    reach: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+) -> _Cells:
     n = x.shape[0]
     low = np.zeros(3)
     width = np.empty(3)
@@ -120,7 +149,18 @@ def _sort_into_cells(x, reach, box):
 
 
 @njit(cache=True, error_model="numpy")
-def _find_rows(cells, x, reach, box, exclusion_start, exclusion, begin, end, start, neighbor):
+def _find_rows(
+    cells: _Cells,
+    x: FloatArray,  # [N, 3] Å
+    reach: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    exclusion_start: IntArray,  # [N + 1]
+    exclusion: IntArray,  # [E]
+    begin: int,
+    end: int,
+    start: IntArray,  # [N + 1] out
+    neighbor: IntArray,  # [capacity] out
+) -> int:
     """The rows of the beads begin:end, from neighbor[0] on, with start[begin] = 0; returns how many pairs they have.
 
     What does not fit into `neighbor` is not written.
@@ -162,15 +202,24 @@ def _find_rows(cells, x, reach, box, exclusion_start, exclusion, begin, end, sta
 
 
 @njit(cache=True, error_model="numpy")
-def _by_cells(x, reach, box, exclusion_start, exclusion, start, neighbor):
+def _by_cells(
+    x: FloatArray,  # [N, 3] Å
+    reach: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    exclusion_start: IntArray,  # [N + 1]
+    exclusion: IntArray,  # [E]
+    start: IntArray,  # [N + 1] out
+    neighbor: IntArray,  # [capacity] out
+) -> int:
     n = x.shape[0]
     cells = _sort_into_cells(x, reach, box)
-    start[n] = _find_rows(cells, x, reach, box, exclusion_start, exclusion, 0, n, start, neighbor)
-    return start[n]
+    count = _find_rows(cells, x, reach, box, exclusion_start, exclusion, 0, n, start, neighbor)
+    start[n] = count
+    return count
 
 
 @njit(cache=True)
-def _neighbor_cell(c, offset, cells, edge):
+def _neighbor_cell(c: int, offset: int, cells: int, edge: float) -> tuple[int, bool]:
     """The cell beside c, and whether to visit it (each one once: with 1 or 2 cells, neighbours coincide)."""
     d = c + offset
     if edge > 0.0:
@@ -183,7 +232,15 @@ def _neighbor_cell(c, offset, cells, edge):
 
 
 @njit(cache=True, error_model="numpy")
-def build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor):
+def build_half_list(
+    x: FloatArray,
+    reach: float,
+    box: FloatArray,
+    exclusion_start: IntArray,
+    exclusion: IntArray,
+    start: IntArray,
+    neighbor: IntArray,
+) -> int:
     """Fill start [N + 1] and neighbor [capacity]; returns how many pairs there are.
 
     More pairs than capacity: the surplus is not written, and the caller repeats with more room.
@@ -200,12 +257,20 @@ def build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor):
 
 
 @njit(cache=True)
-def _room_for(count):
+def _room_for(count: int) -> IntArray:
     return np.empty(count + count // 4 + 64, np.int64)
 
 
 @njit(cache=True)
-def rebuild(x, reach, box, exclusion_start, exclusion, start, neighbor):
+def rebuild(
+    x: FloatArray,  # [N, 3] Å
+    reach: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    exclusion_start: IntArray,  # [N + 1]
+    exclusion: IntArray,  # [E]
+    start: IntArray,  # [N + 1] out
+    neighbor: IntArray,  # [capacity] out
+) -> IntArray:
     """`build_half_list`, with more room if needed; returns the array that holds the list."""
     count = build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
     if count > neighbor.shape[0]:
@@ -215,7 +280,18 @@ def rebuild(x, reach, box, exclusion_start, exclusion, start, neighbor):
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False}, error_model="numpy")
-def _find_shares(cells, x, reach, box, exclusion_start, exclusion, start, neighbor, at, count):
+def _find_shares(
+    cells: _Cells,
+    x: FloatArray,  # [N, 3] Å
+    reach: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    exclusion_start: IntArray,  # [N + 1]
+    exclusion: IntArray,  # [E]
+    start: IntArray,  # [N + 1] out
+    neighbor: IntArray,  # [capacity] out
+    at: IntArray,  # [SHARES + 1]
+    count: IntArray,  # [SHARES] out
+) -> None:
     """The rows of each share from neighbor[at[share]] on, where they may reach to the next one's; and their number."""
     n = x.shape[0]
     for share in prange(SHARES):
@@ -225,7 +301,15 @@ def _find_shares(cells, x, reach, box, exclusion_start, exclusion, start, neighb
 
 
 @njit(cache=True, error_model="numpy")
-def rebuild_together(x, reach, box, exclusion_start, exclusion, start, neighbor):
+def rebuild_together(
+    x: FloatArray,  # [N, 3] Å
+    reach: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    exclusion_start: IntArray,  # [N + 1]
+    exclusion: IntArray,  # [E]
+    start: IntArray,  # [N + 1] out
+    neighbor: IntArray,  # [capacity] out
+) -> IntArray:
     """`rebuild` by all threads; the same list.
 
     Where rows will come to lie is guessed from the list that was there. Where there was none, or the guess is wrong,
@@ -257,7 +341,11 @@ def rebuild_together(x, reach, box, exclusion_start, exclusion, start, neighbor)
 
 
 @njit(cache=True, error_model="numpy")
-def moved_too_far(x, x_at_build, skin):
+def moved_too_far(
+    x: FloatArray,  # [N, 3] Å
+    x_at_build: FloatArray,  # [N, 3] Å
+    skin: float,
+) -> bool:
     """Whether any bead has moved more than half the skin since the list was built (or is not finite)."""
     limit = 0.25 * skin * skin
     for i in range(x.shape[0]):
@@ -270,7 +358,7 @@ def moved_too_far(x, x_at_build, skin):
 
 
 @njit(cache=True)
-def remember(x, x_at_build):
+def remember(x: FloatArray, x_at_build: FloatArray) -> None:
     """Note in x_at_build [N, 3] the positions that a list was built from.
 
     (`x_at_build[:] = x` would bring numba's formatting of error messages along: a tenth of a first run's compilation.)

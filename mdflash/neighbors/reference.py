@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from mdflash.core.state import Layout
+from mdflash.core.types import Box
 from mdflash.errors import InputError
-from mdflash.potentials.base import Pairs
+from mdflash.neighbors.pairs import Pairs
 
 
 def all_pairs(
     positions: Tensor,
     layout: Layout,
     cutoff: float,
-    box: tuple[float, float, float] | None = None,
+    box: Box | None = None,
 ) -> Pairs:
     """Every pair i < j of one replica with |x_j - x_i| < cutoff, sorted by (i, j).
 

@@ -17,8 +17,6 @@ source. Nothing here returns to the host:
 A row that is too short is noted in `need`, which the host reads at the end of a block.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 import triton
@@ -33,7 +31,7 @@ _NOT_NONBONDED = tl.constexpr(1 << 30)
 
 
 @triton.jit
-def nearest_image(d, edge, PERIODIC: tl.constexpr):
+def nearest_image(d: tl.tensor, edge: tl.tensor, PERIODIC: tl.constexpr) -> tl.tensor:
     """A displacement component by the minimum-image rule."""
     if PERIODIC:
         d -= edge * tl.floor(d / edge + 0.5)
@@ -41,13 +39,13 @@ def nearest_image(d, edge, PERIODIC: tl.constexpr):
 
 
 @triton.jit
-def load_row(x, i):
+def load_row(x: tl.tensor, i: tl.core.base_value) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """Row i of a [.., 3] array, one number each."""
     return tl.load(x + 3 * i), tl.load(x + 3 * i + 1), tl.load(x + 3 * i + 2)
 
 
 @triton.jit
-def load_vector(x, i, mask):
+def load_vector(x: tl.tensor, i: tl.tensor, mask: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """The rows i of a [.., 3] array, as three tensors."""
     return (
         tl.load(x + 3 * i, mask=mask, other=0.0),
@@ -57,7 +55,14 @@ def load_vector(x, i, mask):
 
 
 @triton.jit
-def prepare(x, built_at, bead_offset, rebuild, LIMIT: tl.constexpr, BLOCK: tl.constexpr):
+def prepare(
+    x: tl.tensor,
+    built_at: tl.tensor,
+    bead_offset: tl.tensor,
+    rebuild: tl.tensor,
+    LIMIT: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
     """Say whether the list of replica r is out of date.
 
     Args:
@@ -82,7 +87,7 @@ def prepare(x, built_at, bead_offset, rebuild, LIMIT: tl.constexpr, BLOCK: tl.co
 
 
 @triton.jit
-def _listed(start, other, bead, origin, j):
+def _listed(start: tl.tensor, other: tl.tensor, bead: tl.tensor, origin: tl.tensor, j: tl.tensor) -> tl.tensor:
     """Which of j [BLOCK] stand in row `bead` of a CSR of local indices."""
     hit = j < 0
     for e in range(tl.load(start + bead), tl.load(start + bead + 1)):
@@ -92,9 +97,11 @@ def _listed(start, other, bead, origin, j):
 
 @triton.jit
 def _append(
-    x, i, xi, yi, zi, j, begin, end, bead, message_start, message_other, nonbonded_start, nonbonded_other,
-    bx, by, bz, limit, row, found, capacity, PERIODIC: tl.constexpr,
-):  # fmt: skip
+    x: tl.tensor, i: tl.tensor, xi: tl.tensor, yi: tl.tensor, zi: tl.tensor, j: tl.tensor, begin: tl.tensor,
+    end: tl.tensor, bead: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, nonbonded_start: tl.tensor,
+    nonbonded_other: tl.tensor, bx: tl.tensor, by: tl.tensor, bz: tl.tensor, limit: tl.tensor, row: tl.tensor,
+    found: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """Write those of the beads j (ascending) within reach of i behind the `found` ones of its row; how many are there.
 
     A row keeps counting when it is full.
@@ -113,10 +120,11 @@ def _append(
 
 @triton.jit
 def build(
-    x, built_at, rebuild, replica, bead_offset, template, message_start, message_other, nonbonded_start,
-    nonbonded_other, box, reach, neighbor, count, need, capacity,
-    PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    x: tl.tensor, built_at: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
+    template: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, nonbonded_start: tl.tensor,
+    nonbonded_other: tl.tensor, box: tl.tensor, reach: tl.tensor, neighbor: tl.tensor, count: tl.tensor,
+    need: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
+) -> None:  # fmt: skip
     """Fill row i of the Verlet list, if its replica's list is out of date.
 
     Args:
@@ -157,7 +165,16 @@ def build(
 
 
 @triton.jit
-def bound(x, rebuild, replica_of_box, box_offset, bead_offset, centre, half, BLOCK: tl.constexpr):
+def bound(
+    x: tl.tensor,
+    rebuild: tl.tensor,
+    replica_of_box: tl.tensor,
+    box_offset: tl.tensor,
+    bead_offset: tl.tensor,
+    centre: tl.tensor,
+    half: tl.tensor,
+    BLOCK: tl.constexpr,
+) -> None:
     """The bounding box of BLOCK consecutive beads, if the list of their replica is out of date.
 
     Args:
@@ -182,10 +199,12 @@ def bound(x, rebuild, replica_of_box, box_offset, bead_offset, centre, half, BLO
 
 @triton.jit
 def build_by_boxes(
-    x, built_at, rebuild, replica, bead_offset, template, message_start, message_other, nonbonded_start,
-    nonbonded_other, box, reach, neighbor, count, need, capacity, box_offset, centre, half,
+    x: tl.tensor, built_at: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
+    template: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, nonbonded_start: tl.tensor,
+    nonbonded_other: tl.tensor, box: tl.tensor, reach: tl.tensor, neighbor: tl.tensor, count: tl.tensor,
+    need: tl.tensor, capacity: tl.tensor, box_offset: tl.tensor, centre: tl.tensor, half: tl.tensor,
     PERIODIC: tl.constexpr, CHUNK: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """As `build`, and the same list; looks only into boxes (`bound`) within reach."""
     i = tl.program_id(0)
     r = tl.load(replica + i)
@@ -227,9 +246,10 @@ def build_by_boxes(
 
 @triton.jit(do_not_specialize=["first"])
 def select_near(
-    x, neighbor, count, box, near, near_place, toward, near_count, capacity, first,
-    CUTOFF: tl.constexpr, PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    x: tl.tensor, neighbor: tl.tensor, count: tl.tensor, box: tl.tensor, near: tl.tensor, near_place: tl.tensor,
+    toward: tl.tensor, near_count: tl.tensor, capacity: tl.tensor, first: tl.tensor, CUTOFF: tl.constexpr,
+    PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
+) -> None:  # fmt: skip
     """Neighbours of bead `first + program` nearer than CUTOFF that exchange messages: how far, and which way.
 
     Everything is computed in float64 and rounded once. A float32 distance is off by up to 5e-7 Å at 15 Å, one of
@@ -280,9 +300,10 @@ def select_near(
 
 @triton.jit
 def select_nonbonded(
-    x, neighbor, count, replica, system, cutoffs, box, near, near_count, capacity,
-    PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    x: tl.tensor, neighbor: tl.tensor, count: tl.tensor, replica: tl.tensor, system: tl.tensor, cutoffs: tl.tensor,
+    box: tl.tensor, near: tl.tensor, near_count: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:  # fmt: skip
     """Neighbours of a bead nearer than its system's cutoff that the neighbour-list prior acts on.
 
     Args:

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from mdflash.core.state import Layout
+from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.neighbors.cpu import build_half_list, moved_too_far
-from mdflash.potentials.base import Pairs
+from mdflash.neighbors.pairs import Pairs
 
 
-def check_box(box: tuple[float, float, float] | None, reach: float) -> None:
+def check_box(box: Box | None, reach: float) -> None:
     """Refuse a box in which a bead could meet two images of another.
 
     Raises:
@@ -42,16 +43,14 @@ class VerletList:
         builds: how many times a replica's list was built.
     """
 
-    def __init__(
-        self, layout: Layout, cutoff: float, skin: float, box: tuple[float, float, float] | None = None
-    ) -> None:
+    def __init__(self, layout: Layout, cutoff: float, skin: float, box: Box | None = None) -> None:
         check_box(box, cutoff + skin)
         self.layout, self.cutoff, self.skin = layout, cutoff, skin
         self.builds = 0
         self._box = np.zeros(3) if box is None else np.array(box)
         self._built_at = np.full((layout.n_beads, 3), np.nan)
-        self._first: list[np.ndarray] = [np.empty(0, np.int64)] * layout.n_replicas
-        self._second: list[np.ndarray] = [np.empty(0, np.int64)] * layout.n_replicas
+        self._first: list[IntArray] = [np.empty(0, np.int64)] * layout.n_replicas
+        self._second: list[IntArray] = [np.empty(0, np.int64)] * layout.n_replicas
 
     def pairs(self, positions: Tensor) -> Pairs:
         """Every pair within the cutoff at `positions` [B, 3] (and some beyond, in the skin)."""
@@ -76,7 +75,7 @@ class VerletList:
             self.cutoff,
         )
 
-    def _build(self, replica: int, x: np.ndarray) -> None:
+    def _build(self, replica: int, x: FloatArray) -> None:
         n = len(x)
         start = np.empty(n + 1, np.int64)
         no_exclusions = np.zeros(n + 1, np.int64), np.empty(0, np.int64)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from mdflash.core.optional import require
-from mdflash.core.system import FloatArray
+from mdflash.core.types import Box, FloatArray
 from mdflash.errors import InputError
 from mdflash.openmm.reference import Reference
 from mdflash.units import KCAL_PER_KJ, NM_PER_ANGSTROM
@@ -79,7 +79,7 @@ def restore(text: str) -> Computation:
     return _alive.get(text) or Computation(Reference.from_text(text))
 
 
-def _edges(vectors: Any) -> tuple[float, float, float]:
+def _edges(vectors: Any) -> Box:
     """Edges in Å of a box whose three vectors are in nm."""
     a, b, c = vectors
     if any((a[1], a[2], b[0], b[2], c[0], c[1])):

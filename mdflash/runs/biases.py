@@ -11,7 +11,8 @@ from mdflash.config.biases import BiasEntry, Group
 from mdflash.config.exchange import scale_name
 from mdflash.config.schema import RunConfig
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray, System, load_system
+from mdflash.core.system import System, load_system
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.io.frames import load_frames

@@ -18,15 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import log_ndtr
 
 from mdflash.config.schema import RunConfig
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.runs.prepare import prepare
 from mdflash.units import BOLTZMANN
-
-FloatArray = npt.NDArray[np.float64]
 
 POINTS = 6
 """Temperatures of the pilot."""

@@ -19,7 +19,8 @@ from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
 from mdflash.core.gpu import find_gpu, gpu_is_there
 from mdflash.core.state import Layout, State
-from mdflash.core.system import FloatArray, System, load_system
+from mdflash.core.system import System, load_system
+from mdflash.core.types import FloatArray
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.blocks.ranks import SharedPropagator, part, split, view
 from mdflash.engine.distributed import Ranks

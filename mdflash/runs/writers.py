@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from mdflash import __version__
 from mdflash.config.schema import RunConfig
 from mdflash.core.state import Layout
+from mdflash.core.types import IntArray
 from mdflash.engine.engine import Engine, Reporter
 from mdflash.io.background import BackgroundWriter
 from mdflash.io.checkpoint import Checkpoint, save_checkpoint
@@ -198,7 +198,7 @@ class Outputs:
         """Steps between the reports of each reporter."""
         return [reporter.interval for reporter in self.reporters if isinstance(reporter, Periodic)]
 
-    def _exchanged(self, step: int, time: float, labels: npt.NDArray[np.int64]) -> None:
+    def _exchanged(self, step: int, time: float, labels: IntArray) -> None:
         assert self.exchange is not None
         self._background.submit(partial(self.exchange.append, step, time, labels))
 

@@ -21,7 +21,8 @@ import yaml
 
 from mdflash.core.files import atomic_write
 from mdflash.core.quantity import plain_word
-from mdflash.core.system import FloatArray, System, load_system, save_system
+from mdflash.core.system import System, load_system, save_system
+from mdflash.core.types import FloatArray
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.sampling.trajectory import Trajectory, open_trajectory

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.allatom import constraints, create_context, create_system, frame, relax
 from mdflash.mapping.beads import BeadMap

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import sync_file
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError, StorageError
 from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors
 from mdflash.io.superblock import admit_readers, mend, refuse_cut, trim

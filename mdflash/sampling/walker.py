@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mdflash.core.files import atomic_write, storage_errors
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.engine.exchange.permute import permute
 from mdflash.errors import StorageError, UnstableError
 from mdflash.io.runfolder import FolderLock

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.geometry import torsions
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
-from mdflash.importers.go_model import torsions
 from mdflash.mapping.allatom import BIAS_GROUP, relax
 from mdflash.units import KCAL_PER_KJ
 

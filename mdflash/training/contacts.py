@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.potentials.bias.variables import contacts_of
 

@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mdflash.compiled.jit import njit, prange
+from mdflash.core.types import IntArray, Reals
 
 PARTS = 8
 """Parts of a batch; more threads than that do not help here."""
@@ -84,7 +85,7 @@ class Pairs:
 
 
 @njit(cache=True, inline="always")
-def _interval(d, lower, spacing, knots):
+def _interval(d: float, lower: float, spacing: float, knots: int) -> tuple[int, float]:
     """Which interval of the table, and where in it."""
     u = (d - lower) / spacing
     k = min(max(int(u), 0), knots - 2)
@@ -92,7 +93,12 @@ def _interval(d, lower, spacing, knots):
 
 
 @njit(cache=True, fastmath=_FAST)
-def _filter(table, k, t, w):
+def _filter(
+    table: Reals,  # [K, 2, F]
+    k: int,
+    t: float,
+    w: Reals,  # [F]
+) -> None:
     a = (1.0 + 2.0 * t) * (1.0 - t) * (1.0 - t)
     b = t * (1.0 - t) * (1.0 - t)
     c = t * t * (3.0 - 2.0 * t)
@@ -103,7 +109,13 @@ def _filter(table, k, t, w):
 
 
 @njit(cache=True, fastmath=_FAST)
-def _slope(table, k, t, scale, w):
+def _slope(
+    table: Reals,  # [K, 2, F]
+    k: int,
+    t: float,
+    scale: float,
+    w: Reals,  # [F]
+) -> None:
     """W'(d) times `scale`, which holds 1 / h."""
     a = scale * 6.0 * t * (t - 1.0)
     b = scale * (1.0 - t) * (1.0 - 3.0 * t)
@@ -114,27 +126,53 @@ def _slope(table, k, t, scale, w):
 
 
 @njit(cache=True, fastmath=_FAST)
-def _add(out, x, w):
+def _add(
+    out: Reals,  # [F]
+    x: Reals,  # [F]
+    w: Reals,  # [F]
+) -> None:
     for f in range(w.shape[0]):
         out[f] += x[f] * w[f]
 
 
 @njit(cache=True, fastmath=_FAST)
-def _add2(out, x, w, z, g):
+def _add2(
+    out: Reals,  # [F]
+    x: Reals,  # [F]
+    w: Reals,  # [F]
+    z: Reals,  # [F]
+    g: Reals,  # [F]
+) -> None:
     for f in range(w.shape[0]):
         out[f] += x[f] * w[f] + z[f] * g[f]
 
 
 @njit(cache=True, fastmath=_FAST)
-def _dot(w, a, x, b, y):
-    total = w[0] * (a[0] * x[0] + b[0] * y[0])
+def _dot(
+    w: Reals,  # [F]
+    a: Reals,  # [F]
+    x: Reals,  # [F]
+    b: Reals,  # [F]
+    y: Reals,  # [F]
+) -> float:
+    total: float = w[0] * (a[0] * x[0] + b[0] * y[0])
     for f in range(1, w.shape[0]):
         total += w[f] * (a[f] * x[f] + b[f] * y[f])
     return total
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
-def _messages(y, d, first, second, table, lower, spacing, cutoff, m):
+def _messages(
+    y: Reals,  # [M, N, F]
+    d: Reals,  # [M, P] Å
+    first: IntArray,  # [P]
+    second: IntArray,  # [P]
+    table: Reals,  # [K, 2, F]
+    lower: float,
+    spacing: float,
+    cutoff: float,
+    m: Reals,  # [M, N, F] out
+) -> None:
     for part in prange(PARTS):
         w = np.empty(y.shape[2], y.dtype)
         for frame in range(part * len(y) // PARTS, (part + 1) * len(y) // PARTS):
@@ -148,7 +186,19 @@ def _messages(y, d, first, second, table, lower, spacing, cutoff, m):
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
-def _messages_backward(y, d, first, second, table, lower, spacing, cutoff, bar_m, bar_y, bar_d):
+def _messages_backward(
+    y: Reals,  # [M, N, F]
+    d: Reals,  # [M, P] Å
+    first: IntArray,  # [P]
+    second: IntArray,  # [P]
+    table: Reals,  # [K, 2, F]
+    lower: float,
+    spacing: float,
+    cutoff: float,
+    bar_m: Reals,  # [M, N, F]
+    bar_y: Reals,  # [M, N, F] out
+    bar_d: Reals,  # [M, P] out
+) -> None:
     for part in prange(PARTS):
         w = np.empty(y.shape[2], y.dtype)
         for frame in range(part * len(y) // PARTS, (part + 1) * len(y) // PARTS):
@@ -164,7 +214,20 @@ def _messages_backward(y, d, first, second, table, lower, spacing, cutoff, bar_m
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
-def _tangent(y, dy, d, dd, first, second, table, lower, spacing, cutoff, m, dm):
+def _tangent(
+    y: Reals,  # [M, N, F]
+    dy: Reals,  # [M, N, F]
+    d: Reals,  # [M, P] Å
+    dd: Reals,  # [M, P]
+    first: IntArray,  # [P]
+    second: IntArray,  # [P]
+    table: Reals,  # [K, 2, F]
+    lower: float,
+    spacing: float,
+    cutoff: float,
+    m: Reals,  # [M, N, F] out
+    dm: Reals,  # [M, N, F] out
+) -> None:
     for part in prange(PARTS):
         w, g = np.empty(y.shape[2], y.dtype), np.empty(y.shape[2], y.dtype)
         for frame in range(part * len(y) // PARTS, (part + 1) * len(y) // PARTS):
@@ -181,7 +244,14 @@ def _tangent(y, dy, d, dd, first, second, table, lower, spacing, cutoff, m, dm):
 
 
 @njit(cache=True, fastmath=_FAST)
-def _add_to_table(bar_table, k, t, scale, bar_w, bar_g):
+def _add_to_table(
+    bar_table: Reals,  # [K, 2, F]
+    k: int,
+    t: float,
+    scale: float,
+    bar_w: Reals,  # [F]
+    bar_g: Reals,  # [F]
+) -> None:
     a = (1.0 + 2.0 * t) * (1.0 - t) * (1.0 - t)
     b = t * (1.0 - t) * (1.0 - t)
     c = t * t * (3.0 - 2.0 * t)
@@ -199,7 +269,14 @@ def _add_to_table(bar_table, k, t, scale, bar_w, bar_g):
 
 
 @njit(cache=True, fastmath=_FAST)
-def _products(bar_w, bar_g, bar_m, bar_dm, y, dy):
+def _products(
+    bar_w: Reals,  # [F]
+    bar_g: Reals,  # [F]
+    bar_m: Reals,  # [F]
+    bar_dm: Reals,  # [F]
+    y: Reals,  # [F]
+    dy: Reals,  # [F]
+) -> None:
     for f in range(bar_w.shape[0]):
         bar_w[f] += bar_m[f] * y[f] + bar_dm[f] * dy[f]
         bar_g[f] += bar_dm[f] * y[f]
@@ -207,8 +284,22 @@ def _products(bar_w, bar_g, bar_m, bar_dm, y, dy):
 
 @njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
 def _tangent_backward(
-    y, dy, d, dd, first, second, table, lower, spacing, cutoff, bar_m, bar_dm, bar_y, bar_dy, bar_table
-):
+    y: Reals,  # [M, N, F]
+    dy: Reals,  # [M, N, F]
+    d: Reals,  # [M, P] Å
+    dd: Reals,  # [M, P]
+    first: IntArray,  # [P]
+    second: IntArray,  # [P]
+    table: Reals,  # [K, 2, F]
+    lower: float,
+    spacing: float,
+    cutoff: float,
+    bar_m: Reals,  # [M, N, F]
+    bar_dm: Reals,  # [M, N, F]
+    bar_y: Reals,  # [M, N, F] out
+    bar_dy: Reals,  # [M, N, F] out
+    bar_table: Reals,  # [PARTS, K, 2, F] out
+) -> None:
     for part in prange(PARTS):
         w, g = np.empty(y.shape[2], y.dtype), np.empty(y.shape[2], y.dtype)
         bar_w, bar_g = np.empty(y.shape[2], y.dtype), np.empty(y.shape[2], y.dtype)
@@ -230,8 +321,8 @@ def _tangent_backward(
                     _add_to_table(bar_table[part], k, t, dd[frame, p] / spacing, bar_w, bar_g)
 
 
-def _arrays(*tensors: Tensor) -> list[Any]:
-    return [t.detach().contiguous().numpy() for t in tensors]
+def _array(t: Tensor) -> Reals:
+    return t.detach().contiguous().numpy()
 
 
 class Messages(torch.autograd.Function):
@@ -242,8 +333,10 @@ class Messages(torch.autograd.Function):
         ctx.save_for_backward(y, d, table)
         ctx.pairs, ctx.grid = pairs, grid
         m = torch.zeros_like(y, memory_format=torch.contiguous_format)
-        where = (grid.lower, grid.spacing, grid.cutoff)
-        _messages(*_arrays(y, d, pairs.first, pairs.second, table), *where, m.numpy())
+        _messages(
+            _array(y), _array(d), _array(pairs.first), _array(pairs.second), _array(table),
+            grid.lower, grid.spacing, grid.cutoff, m.numpy(),
+        )  # fmt: skip
         return m
 
     @staticmethod
@@ -252,10 +345,10 @@ class Messages(torch.autograd.Function):
         y, d, table = ctx.saved_tensors
         pairs, grid = ctx.pairs, ctx.grid
         bar_y, bar_d = torch.zeros_like(y, memory_format=torch.contiguous_format), torch.zeros_like(d)
-        where = (grid.lower, grid.spacing, grid.cutoff)
         _messages_backward(
-            *_arrays(y, d, pairs.first, pairs.second, table), *where, *_arrays(bar_m), bar_y.numpy(), bar_d.numpy()
-        )
+            _array(y), _array(d), _array(pairs.first), _array(pairs.second), _array(table),
+            grid.lower, grid.spacing, grid.cutoff, _array(bar_m), bar_y.numpy(), bar_d.numpy(),
+        )  # fmt: skip
         return bar_y, bar_d, None, None, None
 
 
@@ -270,9 +363,10 @@ class TangentMessages(torch.autograd.Function):
         ctx.pairs, ctx.grid = pairs, grid
         m = torch.zeros_like(y, memory_format=torch.contiguous_format)
         dm = torch.zeros_like(m)
-        where = (grid.lower, grid.spacing, grid.cutoff)
-        arrays = _arrays(y, dy, d, dd, pairs.first, pairs.second, table)
-        _tangent(*arrays, *where, m.numpy(), dm.numpy())
+        _tangent(
+            _array(y), _array(dy), _array(d), _array(dd), _array(pairs.first), _array(pairs.second), _array(table),
+            grid.lower, grid.spacing, grid.cutoff, m.numpy(), dm.numpy(),
+        )  # fmt: skip
         return m, dm
 
     @staticmethod
@@ -283,7 +377,9 @@ class TangentMessages(torch.autograd.Function):
         bar_y = torch.zeros_like(y, memory_format=torch.contiguous_format)
         bar_dy = torch.zeros_like(bar_y)
         parts = table.new_zeros((PARTS, *table.shape))
-        where = (grid.lower, grid.spacing, grid.cutoff)
-        arrays = _arrays(y, dy, d, dd, pairs.first, pairs.second, table)
-        _tangent_backward(*arrays, *where, *_arrays(bar_m, bar_dm), bar_y.numpy(), bar_dy.numpy(), parts.numpy())
+        _tangent_backward(
+            _array(y), _array(dy), _array(d), _array(dd), _array(pairs.first), _array(pairs.second), _array(table),
+            grid.lower, grid.spacing, grid.cutoff,
+            _array(bar_m), _array(bar_dm), bar_y.numpy(), bar_dy.numpy(), parts.numpy(),
+        )  # fmt: skip
         return bar_y, bar_dy, parts.sum(dim=0), None, None, None, None

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from mdflash.core.state import Layout, State
-from mdflash.core.system import FloatArray, IntArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, UnstableError
 from mdflash.forcefields.build import build_potential

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from scipy.optimize import lsq_linear
 
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 
 Parameters = dict[str, float | FloatArray]
 

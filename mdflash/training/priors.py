@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.core.system import FloatArray
+from mdflash.core.geometry import bond_angles, distances, torsions
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.forcefields.build import excluded_pairs
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term
-from mdflash.importers.go_model import bond_angles, distances, torsions
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.priors.forms import FORMS
 from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames

@@ -13,6 +13,7 @@ from mdflash.config.load import input_error
 from mdflash.config.rules import Problem
 from mdflash.config.section import Folder, ForceFieldFolder, Section
 from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
+from mdflash.core.types import Device, Kernels
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.potentials.backbones.backbone import Backbone
@@ -211,10 +212,10 @@ class Optimization(Section):
         default=10, description="none, or epochs without a better validation loss before training stops"
     )
     seed: Annotated[int, Whole(0, 2**32 - 1)] = Field(default=1, description="of weights and of the order of frames")
-    kernels: Literal["auto", "reference"] = Field(
+    kernels: Kernels = Field(
         default="auto", description="auto (compiled: numba on the CPU, Triton on a GPU) | reference (plain torch)"
     )
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="cpu | cuda (each rank takes its own GPU)")
+    device: Device = Field(default="cpu", description="cpu | cuda (each rank takes its own GPU)")
     tensorboard: StrictBool = Field(default=False, description="write TensorBoard events beside log.csv")
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order
@@ -25,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mdflash.core.system import System
+from mdflash.core.types import IntArray
 
 
 class Torsion(NamedTuple):
@@ -32,7 +32,7 @@ class Torsion(NamedTuple):
 
     first: int
     second: int
-    moved: npt.NDArray[np.int64]
+    moved: IntArray
 
 
 class TorsionWeight:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
+from mdflash.core.types import IntArray
 from mdflash.engine.distributed import Ranks
 from mdflash.errors import Interrupted, UnstableError
 from mdflash.training.forces import Batch, Forces
@@ -63,12 +63,12 @@ class FrameSet:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def components(self, frames: npt.NDArray[np.int64]) -> int:
+    def components(self, frames: IntArray) -> int:
         """How many force components these frames have."""
         beads = np.array([p.shape[1] for p in self.positions])
         return int(3 * beads[np.searchsorted(self.starts, frames, side="right") - 1].sum())
 
-    def batches(self, frames: npt.NDArray[np.int64]) -> list[Batch]:
+    def batches(self, frames: IntArray) -> list[Batch]:
         """Frames (numbers over all molecules) as one batch for each molecule that has some."""
         found = []
         for molecule, columns in enumerate(zip(self.positions, self.forces, self.energies, strict=True)):
@@ -186,7 +186,7 @@ class Trainer:
         self._step(frames)
         return time.perf_counter() - began
 
-    def _step(self, frames: npt.NDArray[np.int64]) -> None:
+    def _step(self, frames: IntArray) -> None:
         p = self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()

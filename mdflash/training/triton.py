@@ -6,8 +6,6 @@ dL/dy) of `tangent` is `tangent` of (dL/dm', dL/dm). The gradient by the table s
 and a program owns an interval. No atomics: the same bits every time, and nothing of size [pairs, features] in memory.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 from typing import Any
@@ -25,7 +23,12 @@ CHANNELS, PAIRS = 32, 16
 
 
 @triton.jit
-def _interval(d, LOWER: tl.constexpr, SPACING: tl.constexpr, KNOTS: tl.constexpr):
+def _interval(
+    d: tl.tensor,
+    LOWER: tl.constexpr,
+    SPACING: tl.constexpr,
+    KNOTS: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
     """Which interval of the table, and where in it."""
     u = (d - LOWER) / SPACING
     k = tl.minimum(tl.maximum(u.to(tl.int32), 0), KNOTS - 2)
@@ -34,9 +37,10 @@ def _interval(d, LOWER: tl.constexpr, SPACING: tl.constexpr, KNOTS: tl.constexpr
 
 @triton.jit
 def _row(
-    d, row_pair, row_other, frame, i, at, degree, pairs,
-    LOWER: tl.constexpr, SPACING: tl.constexpr, KNOTS: tl.constexpr, CUTOFF: tl.constexpr,
-):  # fmt: skip
+    d: tl.tensor, row_pair: tl.tensor, row_other: tl.tensor, frame: tl.tensor, i: tl.tensor, at: tl.tensor,
+    degree: tl.tensor, pairs: tl.tensor, LOWER: tl.constexpr, SPACING: tl.constexpr, KNOTS: tl.constexpr,
+    CUTOFF: tl.constexpr,
+) -> tuple[tl.tensor, ...]:  # fmt: skip
     """Of the pairs `at` in the row of bead i, [E]: number, other bead, whether it is near, place in the table."""
     p = tl.load(row_pair + i * degree + at, mask=at < degree, other=-1)
     j = tl.load(row_other + i * degree + at, mask=at < degree, other=0)
@@ -46,7 +50,7 @@ def _row(
 
 
 @triton.jit
-def _weights(t):
+def _weights(t: tl.tensor) -> tuple[tl.tensor, ...]:
     """Of v_k, s_k, v_k+1, s_k+1 in W, and in h W' (where v_k+1 has minus that of v_k)."""
     a = (1.0 + 2.0 * t) * (1.0 - t) * (1.0 - t)
     b = t * (1.0 - t) * (1.0 - t)
@@ -56,7 +60,14 @@ def _weights(t):
 
 
 @triton.jit
-def _curve(table, k, t, f, near, F: tl.constexpr):
+def _curve(
+    table: tl.tensor,
+    k: tl.tensor,
+    t: tl.tensor,
+    f: tl.tensor,
+    near: tl.tensor,
+    F: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
     """W and h W' at the places of the pairs, [E, C]."""
     at = table + k[:, None] * (2 * F) + f[None, :]
     inside = near[:, None] & (f < F)[None, :]
@@ -69,17 +80,17 @@ def _curve(table, k, t, f, near, F: tl.constexpr):
 
 
 @triton.jit
-def _of_beads(features, bead, f, near, F: tl.constexpr):
+def _of_beads(features: tl.tensor, bead: tl.tensor, f: tl.tensor, near: tl.tensor, F: tl.constexpr) -> tl.tensor:
     """Rows `bead` [E] of features [M N, F]: [E, C]."""
     return tl.load(features + bead[:, None] * F + f[None, :], mask=near[:, None] & (f < F)[None, :], other=0.0)
 
 
 @triton.jit(do_not_specialize=["beads", "degree", "pairs"])
 def messages(
-    y, d, table, row_pair, row_other, m, beads, degree, pairs,
-    F: tl.constexpr, LOWER: tl.constexpr, SPACING: tl.constexpr, KNOTS: tl.constexpr, CUTOFF: tl.constexpr,
-    C: tl.constexpr, E: tl.constexpr,
-):  # fmt: skip
+    y: tl.tensor, d: tl.tensor, table: tl.tensor, row_pair: tl.tensor, row_other: tl.tensor, m: tl.tensor,
+    beads: tl.tensor, degree: tl.tensor, pairs: tl.tensor, F: tl.constexpr, LOWER: tl.constexpr, SPACING: tl.constexpr,
+    KNOTS: tl.constexpr, CUTOFF: tl.constexpr, C: tl.constexpr, E: tl.constexpr,
+) -> None:  # fmt: skip
     """m [M, N, F]; grid (M N, slices)."""
     own = tl.program_id(0).to(tl.int64)
     frame, i = own // beads, own % beads
@@ -94,10 +105,11 @@ def messages(
 
 @triton.jit(do_not_specialize=["beads", "degree", "pairs"])
 def tangent(
-    y, dy, d, dd, table, row_pair, row_other, m, dm, beads, degree, pairs,
+    y: tl.tensor, dy: tl.tensor, d: tl.tensor, dd: tl.tensor, table: tl.tensor, row_pair: tl.tensor,
+    row_other: tl.tensor, m: tl.tensor, dm: tl.tensor, beads: tl.tensor, degree: tl.tensor, pairs: tl.tensor,
     F: tl.constexpr, LOWER: tl.constexpr, SPACING: tl.constexpr, KNOTS: tl.constexpr, CUTOFF: tl.constexpr,
     C: tl.constexpr, E: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """m and m' [M, N, F]; grid (M N, slices)."""
     own = tl.program_id(0).to(tl.int64)
     frame, i = own // beads, own % beads
@@ -118,10 +130,10 @@ def tangent(
 
 @triton.jit(do_not_specialize=["beads", "pairs"])
 def slopes(
-    y, bar_m, d, table, first, second, bar_d, beads, pairs,
-    F: tl.constexpr, LOWER: tl.constexpr, SPACING: tl.constexpr, KNOTS: tl.constexpr, CUTOFF: tl.constexpr,
-    C: tl.constexpr, E: tl.constexpr,
-):  # fmt: skip
+    y: tl.tensor, bar_m: tl.tensor, d: tl.tensor, table: tl.tensor, first: tl.tensor, second: tl.tensor,
+    bar_d: tl.tensor, beads: tl.tensor, pairs: tl.tensor, F: tl.constexpr, LOWER: tl.constexpr, SPACING: tl.constexpr,
+    KNOTS: tl.constexpr, CUTOFF: tl.constexpr, C: tl.constexpr, E: tl.constexpr,
+) -> None:  # fmt: skip
     """bar_d [M, P] of `messages`; grid (M, tiles of pairs)."""
     frame = tl.program_id(0).to(tl.int64)
     p = tl.program_id(1) * E + tl.arange(0, E)
@@ -141,9 +153,10 @@ def slopes(
 
 @triton.jit(do_not_specialize=["beads", "pairs"])
 def to_table(
-    y, dy, bar_m, bar_dm, d, dd, first, second, order, starts, parts, beads, pairs,
+    y: tl.tensor, dy: tl.tensor, bar_m: tl.tensor, bar_dm: tl.tensor, d: tl.tensor, dd: tl.tensor, first: tl.tensor,
+    second: tl.tensor, order: tl.tensor, starts: tl.tensor, parts: tl.tensor, beads: tl.tensor, pairs: tl.tensor,
     F: tl.constexpr, LOWER: tl.constexpr, SPACING: tl.constexpr, C: tl.constexpr, E: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """parts [K - 1, 4, F]: what the pairs in an interval say to v_k, s_k, v_k+1, s_k+1; grid (K - 1, slices).
 
     `order` are the pairs of all frames sorted by interval, and `starts` [K] says where each begins.

@@ -50,7 +50,7 @@ def test_a_distorted_helix_finds_its_native_structure() -> None:
     x = np.tile(helix(15), (3, 1)) + rng.normal(size=(45, 3)) * 0.15
     simulation = simulate(Layout((system,), (3,)), [ff], x, draw=False)
     simulation.minimize(5000, tolerance=1e-4)
-    from mdflash.importers.go_model import distances
+    from mdflash.core.geometry import distances
 
     i, j = np.triu_indices(15, 1)
     pairs = np.stack([i, j], axis=1)

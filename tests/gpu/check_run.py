@@ -24,9 +24,9 @@ from mdflash.core.system import save_system
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, Interrupted
 from mdflash.forcefields.forcefield import ForceField, Network, save_forcefield
+from mdflash.forcefields.networks import schnet_weights
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.io.checkpoint import load_checkpoint
-from mdflash.potentials.schnet.potential import schnet_weights
 from mdflash.runs.execute import Plan, Watch, execute
 from tests.gpu.batches import SMALL, network
 from tests.helpers import go_helix, helix

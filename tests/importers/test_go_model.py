@@ -9,22 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash.core.geometry import bond_angles, distances, torsions
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField, load_forcefield, save_forcefield
 from mdflash.forcefields.shipped import shipped_folder
-from mdflash.importers.go_model import (
-    GoParameters,
-    bond_angles,
-    build_go,
-    chain_terms,
-    distances,
-    go_from_structure,
-    native_contacts,
-    torsions,
-)
+from mdflash.importers.go_model import GoParameters, build_go, chain_terms, go_from_structure, native_contacts
 from mdflash.mapping.structure import map_structure
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import EnergyForces

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mdflash.core.geometry import torsions
 from mdflash.errors import InputError
-from mdflash.importers.go_model import torsions
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.importers.mlcg_structures import read_structures
 from mdflash.importers.mlcg_types import type_name

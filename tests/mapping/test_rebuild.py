@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.io.topology import write_pdb
 from mdflash.mapping.backbone import backbone_from_ca

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from mdflash.core.geometry import bond_angles, distances, torsions
 from mdflash.core.state import Layout
 from mdflash.engine.engine import Engine
 from mdflash.forcefields.forcefield import load_forcefield
-from mdflash.importers.go_model import bond_angles, distances, torsions
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet

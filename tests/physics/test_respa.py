@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mdflash.core.geometry import distances
 from mdflash.core.state import Layout
-from mdflash.importers.go_model import distances
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.potentials.schnet.potential import SchNetPotential

@@ -10,6 +10,7 @@ import torch
 
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import Network
+from mdflash.forcefields.networks import load_schnet, schnet_weights
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.backbones.backbone import Backbone, ResidualStack
 from mdflash.potentials.backbones.delta import delta
@@ -17,7 +18,6 @@ from mdflash.potentials.backbones.hyper_connections import HyperConnection, Stre
 from mdflash.potentials.backbones.mixing import permutation_matrices, permutation_mixing, sinkhorn_mixing
 from mdflash.potentials.backbones.residual import Connection, PreNorm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
-from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
 from mdflash.potentials.schnet.tables import filter_tables
 from mdflash.testing import Budget, check_potential
 from tests.potentials.random_schnet import random_batch, random_schnet

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap
 from mdflash.sampling.forcemap import basic_map, constrained_groups, optimised_map

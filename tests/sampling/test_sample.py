@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
+from mdflash.core.geometry import torsions
 from mdflash.errors import InputError, MdflashError
-from mdflash.importers.go_model import torsions
 from mdflash.sampling.dataset import load_dataset
 from mdflash.sampling.recipe import load_recipe
 from mdflash.sampling.sample import sample, walkers

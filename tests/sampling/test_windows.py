@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mdflash.analysis.validate_coordinates import rmsd
-from mdflash.core.system import FloatArray
+from mdflash.core.geometry import torsions
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
-from mdflash.importers.go_model import torsions
 from mdflash.mapping.allatom import create_context, frame
 from mdflash.sampling.dataset import load_dataset
 from mdflash.sampling.recipe import load_recipe

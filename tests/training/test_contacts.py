@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mdflash import System, load_forcefield
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.potentials.bias.variables import contacts_of, native_contacts
 from mdflash.training.contacts import BETA, CONTACT, FAINT, NEAR, SEPARATION, SHELLS, ContactWeight

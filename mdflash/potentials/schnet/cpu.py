@@ -22,16 +22,16 @@ same place and every sum has one order, so bits do not depend on their number.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-import numpy as np
-
-from mdflash.compiled.jit import njit, prange
+from mdflash.compiled.jit import int64, njit, prange
 from mdflash.compiled.panels import activate, multiply, panel_width
 from mdflash.compiled.simd import fma, load, splat, store, total
+from mdflash.core.types import FloatArray, Int32Array, IntArray, Reals
 from mdflash.potentials.backbones import cpu as geometric
 from mdflash.potentials.backbones.merge import merge, merge_gradient, share_gradient
-from mdflash.potentials.schnet.arrays import layer_of, rule_of, shape_of, streams_of
+from mdflash.potentials.schnet.arrays import Networks, PairWork, Shape, Work, layer_of, rule_of, shape_of, streams_of
 from mdflash.potentials.schnet.messages import (
     add_message_gradients,
     add_messages,
@@ -43,15 +43,31 @@ from mdflash.potentials.schnet.messages import (
 ROWS, TEAM_ROWS = 64, 16
 """Beads whose dense layers are done together by one thread, alone or among others."""
 
-ZERO, NONE = np.int64(0), np.int64(-1)
+ZERO, NONE = int64(0), int64(-1)
 """Arguments of `multiply`; numba would compile it anew for every literal number."""
 
 TOGETHER_FROM: Final = 64
 """Beads from which several threads on one replica are faster than one."""
 
 
+Evaluation = Callable[
+    [Networks, IntArray | None, int, FloatArray, IntArray, IntArray, FloatArray, PairWork, Work, FloatArray], float
+]
+
+
 @njit(cache=True)
-def _gather(data, source, n, types, type_, out, o, rows, begin, end):
+def _gather(
+    data: Reals,  # [n]
+    source: int,
+    n: int,
+    types: int,
+    type_: Int32Array,  # [N]
+    out: Reals,  # flat
+    o: int,
+    rows: int,
+    begin: int,
+    end: int,
+) -> None:
     """Rows of a matrix [types, n] in panels, by bead type; 0 for the rows that fill up the last tile."""
     width = panel_width(data)
     half = width // 2
@@ -68,7 +84,14 @@ def _gather(data, source, n, types, type_, out, o, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _begin_rows(networks, rules, system, work, begin, end):
+def _begin_rows(
+    networks: Networks,
+    rules: IntArray | None,
+    system: int,
+    work: Work,
+    begin: int,
+    end: int,
+) -> None:
     net = shape_of(networks, system)
     type_ = networks.type[networks.first[system] : networks.first[system + 1]]
     plain = True
@@ -85,7 +108,9 @@ def _begin_rows(networks, rules, system, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _update_rows(networks, rules, system, block, work, begin, end):
+def _update_rows(
+    networks: Networks, rules: IntArray | None, system: int, block: int, work: Work, begin: int, end: int
+) -> None:
     """x from the messages of a block, then the next block's y, or the output network and back to gm."""
     net = shape_of(networks, system)
     data, rows = networks.data, work.rows
@@ -119,7 +144,9 @@ def _update_rows(networks, rules, system, block, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _join_rows(net, networks, rules, block, work, begin, end):
+def _join_rows(
+    net: Shape, networks: Networks, rules: IntArray | None, block: int, work: Work, begin: int, end: int
+) -> None:
     """The residual streams behind a block, then what the next block or the output reads of them."""
     data, rows, streams = networks.data, work.rows, streams_of(work)
     size = net.streams * net.features * rows
@@ -135,7 +162,7 @@ def _join_rows(net, networks, rules, block, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _output_rows(net, networks, work, begin, end):
+def _output_rows(net: Shape, networks: Networks, work: Work, begin: int, end: int) -> None:
     """Energy of each bead, and its gradient gx."""
     data, rows = networks.data, work.rows
     first = net.layers + 3 * net.blocks
@@ -164,7 +191,15 @@ def _output_rows(net, networks, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _last_layer(net, data, h, n, work, begin, end):
+def _last_layer(
+    net: Shape,
+    data: Reals,  # [n]
+    h: Reals,  # [n / width, rows, width]
+    n: int,
+    work: Work,
+    begin: int,
+    end: int,
+) -> None:
     width = panel_width(data)
     half = width // 2
     for i in range(begin, min(end, work.bead_energy.shape[0])):
@@ -177,7 +212,15 @@ def _last_layer(net, data, h, n, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _scale(a, s, s0, n, rows, begin, end):
+def _scale(
+    a: Reals,  # flat
+    s: Reals,  # flat
+    s0: int,
+    n: int,
+    rows: int,
+    begin: int,
+    end: int,
+) -> None:
     """A <- A * S, elementwise."""
     width = panel_width(a)
     for p in range(n // width):
@@ -186,7 +229,9 @@ def _scale(a, s, s0, n, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _update_gradient(net, networks, rules, block, work, begin, end):
+def _update_gradient(
+    net: Shape, networks: Networks, rules: IntArray | None, block: int, work: Work, begin: int, end: int
+) -> None:
     """gm of a block, from gx behind it; with a backbone, from the gradient of the streams."""
     data, rows = networks.data, work.rows
     if rules is not None and net.rules >= 0:
@@ -200,7 +245,9 @@ def _update_gradient(net, networks, rules, block, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _gradient_rows(networks, rules, system, block, work, begin, end):
+def _gradient_rows(
+    networks: Networks, rules: IntArray | None, system: int, block: int, work: Work, begin: int, end: int
+) -> None:
     """gx in front of a block, from its gy; then gm of the block before."""
     net = shape_of(networks, system)
     b = layer_of(networks, net.layers + 3 * block)
@@ -221,7 +268,11 @@ def _gradient_rows(networks, rules, system, block, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _finish(x, work, f):
+def _finish(
+    x: FloatArray,  # [N, 3] Å
+    work: Work,
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+) -> float:
     """Add the forces to f; returns the energy (NaN where a position is not finite: its pairs were not listed)."""
     energy = 0.0
     for i in range(x.shape[0]):
@@ -232,39 +283,50 @@ def _finish(x, work, f):
     return energy
 
 
-def _evaluation(team: bool) -> Any:
+def _evaluation(team: bool) -> Evaluation:
     """Compile the evaluation for one thread, or for all threads on one replica; the same bits."""
 
     @njit(cache=True, unit=True, parallel={"prange": True, "numpy": False} if team else False, error_model="numpy")
-    def evaluate(networks, rules, system, box, start, neighbor, x, pairs, work, f):
+    def evaluate(
+        networks: Networks,
+        rules: IntArray | None,  # as `networks.rules`
+        system: int,
+        box: FloatArray,  # [3] edges in Å, 0 for no box
+        start: IntArray,  # [N + 1]
+        neighbor: IntArray,  # [P]
+        x: FloatArray,  # [N, 3] Å
+        pairs: PairWork,
+        work: Work,
+        f: FloatArray,  # [N, 3] kcal/mol/Å
+    ) -> float:
         # (a parallel loop takes no tuple of one kind of numbers: its body looks the shape up again)
         net, cutoff = shape_of(networks, system), networks.cutoff[system]
         shares = TEAM_ROWS if team else 1
         for share in prange(shares):
             measure_pairs(
-                shape_of(networks, system), cutoff, box, start, neighbor, x, pairs, np.int64(share), shares
+                shape_of(networks, system), cutoff, box, start, neighbor, x, pairs, int64(share), shares
             )  # fmt: skip
         for chunk in prange(pairs.runs.shape[0]):
-            sort_pairs(shape_of(networks, system), cutoff, start, neighbor, x.shape[0], pairs, np.int64(chunk))
+            sort_pairs(shape_of(networks, system), cutoff, start, neighbor, x.shape[0], pairs, int64(chunk))
         panels = net.filters // panel_width(networks.data)
         each = TEAM_ROWS if team else ROWS
         parts = (work.rows + each - 1) // each
         for part in prange(parts):
-            begin = np.int64(part) * each
+            begin = int64(part) * each
             _begin_rows(networks, rules, system, work, begin, min(begin + each, work.rows))
         for block in range(net.blocks):
             for panel in prange(panels):
-                add_messages(networks, system, block, np.int64(panel), pairs, work)
+                add_messages(networks, system, block, int64(panel), pairs, work)
             for part in prange(parts):
-                begin = np.int64(part) * each
+                begin = int64(part) * each
                 _update_rows(networks, rules, system, block, work, begin, min(begin + each, work.rows))
         for back in range(net.blocks):
             block = net.blocks - 1 - back
             for panel in prange(panels):
-                add_message_gradients(networks, system, block, np.int64(panel), pairs, work)
+                add_message_gradients(networks, system, block, int64(panel), pairs, work)
             if block > 0:
                 for part in prange(parts):
-                    begin = np.int64(part) * each
+                    begin = int64(part) * each
                     _gradient_rows(networks, rules, system, block, work, begin, min(begin + each, work.rows))
         sides = 2 if team else 1
         for side in prange(sides):

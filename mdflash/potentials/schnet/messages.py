@@ -14,14 +14,25 @@ import numpy as np
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import panel_width
-from mdflash.compiled.simd import fma, lane, load, load_scaled, splat, store, total
+from mdflash.compiled.simd import Vector, fma, lane, load, load_scaled, splat, store, total
+from mdflash.core.types import FloatArray, IntArray, Reals
 from mdflash.neighbors.cpu import nearest_image
-from mdflash.potentials.schnet.arrays import CHUNK, shape_of
+from mdflash.potentials.schnet.arrays import CHUNK, Networks, PairWork, Shape, Work, shape_of
 from mdflash.potentials.schnet.tables import RANGES
 
 
 @njit(cache=True, error_model="numpy")
-def measure_pairs(net, cutoff, box, start, neighbor, x, pairs, begin, stride):
+def measure_pairs(
+    net: Shape,
+    cutoff: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    start: IntArray,  # [N + 1]
+    neighbor: IntArray,  # [P]
+    x: FloatArray,  # [N, 3] Å
+    pairs: PairWork,
+    begin: int,
+    stride: int,
+) -> None:
     """Distance and interval of the pairs of every stride-th bead from `begin` on; interval K: beyond the cutoff."""
     scale = net.intervals / cutoff
     for i in range(begin, x.shape[0], stride):
@@ -36,7 +47,15 @@ def measure_pairs(net, cutoff, box, start, neighbor, x, pairs, begin, stride):
 
 
 @njit(cache=True, error_model="numpy")
-def sort_pairs(net, cutoff, start, neighbor, n, pairs, chunk):
+def sort_pairs(
+    net: Shape,
+    cutoff: float,
+    start: IntArray,  # [N + 1]
+    neighbor: IntArray,  # [P]
+    n: int,
+    pairs: PairWork,
+    chunk: int,
+) -> None:
     """Fill the sorted arrays of one chunk, from `measure_pairs`."""
     begin, run, knot = pairs.begin[chunk], pairs.run[chunk], pairs.knot[chunk]
     scale = net.intervals / cutoff
@@ -68,7 +87,14 @@ def sort_pairs(net, cutoff, start, neighbor, n, pairs, chunk):
 
 
 @njit(cache=True, error_model="numpy")
-def _cubic(table, row, scales, unit, after, width):
+def _cubic(
+    table: Reals,  # flat
+    row: int,
+    scales: Reals,  # flat
+    unit: int,
+    after: int,
+    width: int,
+) -> tuple[Vector, Vector, Vector, Vector]:
     """The polynomial of one interval, in half a panel: v + t (s + t (c + t e)); `unit`, `after`: scales of its ends."""
     v = load_scaled(table, row, scales, unit)
     s = load_scaled(table, row + width, scales, unit + width)
@@ -78,7 +104,7 @@ def _cubic(table, row, scales, unit, after, width):
 
 
 @njit(cache=True, error_model="numpy")
-def add_messages(networks, system, block, panel, pairs, work):
+def add_messages(networks: Networks, system: int, block: int, panel: int, pairs: PairWork, work: Work) -> None:
     """m <- sum of messages, in one panel of channels."""
     net = shape_of(networks, system)
     y, m, table, scales = work.y, work.m, networks.tables, networks.scales
@@ -114,7 +140,7 @@ def add_messages(networks, system, block, panel, pairs, work):
 
 
 @njit(cache=True, error_model="numpy")
-def add_message_gradients(networks, system, block, panel, pairs, work):
+def add_message_gradients(networks: Networks, system: int, block: int, panel: int, pairs: PairWork, work: Work) -> None:
     """pairs.slope += dE/dt by this block, and (but in the first block) m <- gy, in one panel of channels."""
     net = shape_of(networks, system)
     y, g, gy, table, scales = work.y, work.gm, work.m, networks.tables, networks.scales
@@ -164,7 +190,16 @@ def add_message_gradients(networks, system, block, panel, pairs, work):
 
 
 @njit(cache=True, error_model="numpy")
-def pair_forces(net, cutoff, box, x, pairs, force, firsts, seconds):
+def pair_forces(
+    net: Shape,
+    cutoff: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    x: FloatArray,  # [N, 3] Å
+    pairs: PairWork,
+    force: FloatArray,  # [2, N, 3]
+    firsts: bool,
+    seconds: bool,
+) -> None:
     """Forces on the first beads of all pairs (`firsts`), on the second ones (`seconds`), or on both."""
     scale = net.intervals / cutoff
     if firsts:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from mdflash.compiled.panels import CODES, PANEL_BYTES
+from mdflash.compiled.activations import ACTIVATION_CODES
+from mdflash.compiled.panels import PANEL_BYTES
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
+from mdflash.core.types import Precision as Precision
 from mdflash.potentials.backbones.backbone import ResidualStack
 from mdflash.potentials.backbones.cpu import Rule, fields
 from mdflash.potentials.backbones.pack import opened_at_start, pack_merge, pack_rule, start_state
@@ -21,8 +23,6 @@ from mdflash.potentials.schnet.arrays import Layer, Networks, Shape
 from mdflash.potentials.schnet.network import Block, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables
-
-Precision = Literal["fp64", "fp32", "mixed16"]
 
 DTYPES: Final[Mapping[Precision, type[np.floating]]] = MappingProxyType(
     {"fp64": np.float64, "fp32": np.float32, "mixed16": np.float32}
@@ -174,7 +174,7 @@ def _pack_one(model: SchNet, tables: FilterTables, parts: _Parts, layers: list[L
         filters=f,
         blocks=model.hyper.blocks,
         intervals=tables.intervals,
-        activation=CODES[model.hyper.activation],
+        activation=ACTIVATION_CODES[model.hyper.activation],
         hidden=len(hidden),
         types=len(embedding),
         embedding=data.add(data.panels(state)),

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.potentials.schnet.network import SchNet
 
@@ -135,7 +135,7 @@ class FilterTables:
         return v + t * (s + t * (c + t * e))
 
 
-def filter_values(network: SchNet, block: int, d: npt.NDArray[np.float64]) -> tuple[FloatArray, FloatArray]:
+def filter_values(network: SchNet, block: int, d: FloatArray) -> tuple[FloatArray, FloatArray]:
     """W(d) [P, F] and dW/dd [P, F] of a float64 network, exact."""
     with torch.enable_grad():
         x = torch.from_numpy(d).requires_grad_()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numba
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit, prange
 from mdflash.core.state import Layout
+from mdflash.core.types import Box, FloatArray, IntArray, Precision
+from mdflash.core.types import FilterKind as FilterKind
 from mdflash.errors import ForceFieldError
 from mdflash.neighbors.cpu import rebuild
 from mdflash.neighbors.verlet import check_box
@@ -20,11 +22,9 @@ from mdflash.potentials.backbones.passes import MOST_STREAMS
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import TOGETHER_FROM, evaluate_alone, evaluate_together
-from mdflash.potentials.schnet.pack import Precision, pack_networks
+from mdflash.potentials.schnet.pack import pack_networks
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables, Sample, filter_tables, force_error, random_sample
-
-FilterKind = Literal["auto", "table", "exact"]
 
 FORCE_ERROR: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 1e-6, "fp32": 1e-5, "mixed16": 2e-3})
 """What the forces may be off, relative to their rms."""
@@ -177,11 +177,21 @@ def _table_notes(
     return notes
 
 
-def _over_replicas(team: bool) -> Any:
+def _over_replicas(
+    team: bool,
+) -> Callable[[Networks, IntArray, IntArray, FloatArray, FloatArray, FloatArray, FloatArray], None]:
     """Compile the loop over replicas: each by one thread, or all threads on one after the other; the same bits."""
 
     @njit(cache=True, parallel=False if team else {"prange": True, "numpy": False}, nogil=True)
-    def loop(networks, system, bead_offset, box, x, f, energy):
+    def loop(
+        networks: Networks,
+        system: IntArray,  # [R]
+        bead_offset: IntArray,  # [R + 1]
+        box: FloatArray,  # [3] edges in Å, 0 for no box
+        x: FloatArray,  # [B, 3] Å
+        f: FloatArray,  # [B, 3] kcal/mol/Å, out
+        energy: FloatArray,  # [R] kcal/mol, out
+    ) -> None:
         for r in prange(energy.shape[0]):
             s = system[r]
             if networks.network[s] < 0:
@@ -231,7 +241,7 @@ class FlashSchNet(Potential):
         InputError: an edge of the box is shorter than twice the cutoff.
     """
 
-    def __init__(self, networks: Networks, box: tuple[float, float, float] | None = None, name: str = "schnet") -> None:
+    def __init__(self, networks: Networks, box: Box | None = None, name: str = "schnet") -> None:
         self.name = name
         self.networks = networks
         check_box(box, float(networks.cutoff.max()))
@@ -243,7 +253,7 @@ class FlashSchNet(Potential):
         layout: Layout,
         precision: Precision = "fp64",
         tolerance: float | None = None,
-        box: tuple[float, float, float] | None = None,
+        box: Box | None = None,
     ) -> FlashSchNet:
         """The fast twin of a reference potential.
 

@@ -1,43 +1,23 @@
 """Activations and their slopes inside Triton kernels.
 
-`activate(x, code)` returns (y, dy/dx). tanh near 0 is the rational function of Cephes (tanh.c), since
-1 - 2/(exp(2x) + 1) loses there what a gradient needs.
+`activate(x, code)` returns (y, dy/dx); the codes are those of `compiled.activations`. tanh near 0 is the rational
+function of Cephes (tanh.c), since 1 - 2/(exp(2x) + 1) loses there what a gradient needs.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
-
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final
 
 import triton
 import triton.language as tl
 
-ACTIVATION_CODES: Final[Mapping[str, int]] = MappingProxyType(
-    {
-        "tanh": 0,
-        "silu": 1,
-        "relu": 2,
-        "elu": 3,
-        "gelu": 4,
-        "sigmoid": 5,
-        "softplus": 6,
-        "shifted_softplus": 7,
-    }
-)
-"""The kernels' number of each activation of `network.ACTIVATIONS`."""
-
 
 @triton.jit
-def _sigmoid(x):
+def _sigmoid(x: tl.tensor) -> tl.tensor:
     e = tl.exp(-tl.abs(x))
     return tl.where(x >= 0, 1.0, e) / (1.0 + e)
 
 
 @triton.jit
-def _tanh(x):
+def _tanh(x: tl.tensor) -> tl.tensor:
     z = x * x
     p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3
     q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3
@@ -48,7 +28,7 @@ def _tanh(x):
 
 
 @triton.jit
-def activate(x, CODE: tl.constexpr):
+def activate(x: tl.tensor, CODE: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
     """y and dy/dx of the activation with that code, elementwise."""
     if CODE == 0:
         y = _tanh(x)

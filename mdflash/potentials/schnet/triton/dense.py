@@ -7,8 +7,6 @@ Every tile has the same shape whatever the batch, and a row's sums run in one or
 on what else is in the batch (a BLAS chooses by the number of rows).
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 import triton
@@ -22,11 +20,11 @@ PLAIN, ACTIVATED, SLOPED = 0, 1, 2
 
 @triton.jit(do_not_specialize=["rows"])
 def dense(
-    a, z, weight, bias, residual, out, rows,
-    STRIDE: tl.constexpr, K: tl.constexpr, N: tl.constexpr, PRELUDE: tl.constexpr, ACT: tl.constexpr,
-    BIASED: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
-):  # fmt: skip
+    a: tl.tensor, z: tl.tensor, weight: tl.tensor, bias: tl.tensor, residual: tl.tensor, out: tl.tensor,
+    rows: tl.tensor, STRIDE: tl.constexpr, K: tl.constexpr, N: tl.constexpr, PRELUDE: tl.constexpr, ACT: tl.constexpr,
+    BIASED: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    BK: tl.constexpr,
+) -> None:  # fmt: skip
     """out [rows, N] = f(a) [rows, K] weight [K, N] (+ bias [N]) (+ residual [rows, N]).
 
     `STRIDE` is a's row stride: K, or 0 where all rows are one. `z` [rows, K] is read for `SLOPED` only. Weights have
@@ -58,9 +56,9 @@ def dense(
 
 @triton.jit(do_not_specialize=["rows", "first"])
 def readout(
-    z, weight, bias, energy, rows, first,
+    z: tl.tensor, weight: tl.tensor, bias: tl.tensor, energy: tl.tensor, rows: tl.tensor, first: tl.tensor,
     K: tl.constexpr, ACTIVATED: tl.constexpr, ACT: tl.constexpr, BM: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """energy[first + i] (float64) += act(z[i]) . weight + bias: the last layer, one output."""
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     k = tl.arange(0, K)

@@ -10,8 +10,6 @@ A program owns bead i and all channels: 25,000 multiply-adds an edge and block f
 F = 128), against 17 x 128 with tables. It is the yardstick for the tables, and what serves where none can be made.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 import triton
@@ -21,7 +19,12 @@ from mdflash.potentials.schnet.triton.activation import activate
 
 
 @triton.jit
-def _envelope(d, COSINE: tl.constexpr, LOWER: tl.constexpr, UPPER: tl.constexpr):
+def _envelope(
+    d: tl.tensor,
+    COSINE: tl.constexpr,
+    LOWER: tl.constexpr,
+    UPPER: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
     """C(d) and C'(d), see `network.cosine_envelope`."""
     if COSINE:
         if LOWER > 0:
@@ -40,9 +43,9 @@ def _envelope(d, COSINE: tl.constexpr, LOWER: tl.constexpr, UPPER: tl.constexpr)
 
 @triton.jit
 def _basis(
-    d, centers, gamma, R: tl.constexpr, EXPNORMAL: tl.constexpr, ALPHA: tl.constexpr, ORIGIN: tl.constexpr,
-    COSINE: tl.constexpr, LOWER: tl.constexpr, UPPER: tl.constexpr,
-):  # fmt: skip
+    d: tl.tensor, centers: tl.tensor, gamma: tl.tensor, R: tl.constexpr, EXPNORMAL: tl.constexpr, ALPHA: tl.constexpr,
+    ORIGIN: tl.constexpr, COSINE: tl.constexpr, LOWER: tl.constexpr, UPPER: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
     """e(d) and e'(d), [E, R]."""
     n = tl.arange(0, R)
     mu = tl.load(centers + n)[None, :]
@@ -59,7 +62,16 @@ def _basis(
 
 
 @triton.jit
-def _weights(w1, b1, w2, chunk, F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr, CHUNK: tl.constexpr):
+def _weights(
+    w1: tl.tensor,
+    b1: tl.tensor,
+    w2: tl.tensor,
+    chunk: tl.core.base_value,
+    F: tl.constexpr,
+    R: tl.constexpr,
+    HIDDEN: tl.constexpr,
+    CHUNK: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """What CHUNK hidden units need, from the cache: [R, CHUNK], [CHUNK, F] and [CHUNK]; all at once would spill."""
     unit = chunk + tl.arange(0, CHUNK)
     first = tl.load(w1 + tl.arange(0, R)[:, None] * HIDDEN + unit[None, :])
@@ -69,12 +81,13 @@ def _weights(w1, b1, w2, chunk, F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.con
 
 @triton.jit(do_not_specialize=["first"])
 def gather_messages_exact(
-    h, centers, gamma, w1, b1, w2, b2, near, near_place, near_count, out, capacity, first,
-    F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr, ACT: tl.constexpr, EXPNORMAL: tl.constexpr,
-    ALPHA: tl.constexpr, ORIGIN: tl.constexpr, BASIS_COSINE: tl.constexpr, COSINE: tl.constexpr,
-    LOWER: tl.constexpr, UPPER: tl.constexpr, FILTER_UPPER: tl.constexpr, PRECISION: tl.constexpr, CHUNK: tl.constexpr,
-    E: tl.constexpr,
-):  # fmt: skip
+    h: tl.tensor, centers: tl.tensor, gamma: tl.tensor, w1: tl.tensor, b1: tl.tensor, w2: tl.tensor, b2: tl.tensor,
+    near: tl.tensor, near_place: tl.tensor, near_count: tl.tensor, out: tl.tensor, capacity: tl.tensor,
+    first: tl.tensor, F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr, ACT: tl.constexpr,
+    EXPNORMAL: tl.constexpr, ALPHA: tl.constexpr, ORIGIN: tl.constexpr, BASIS_COSINE: tl.constexpr,
+    COSINE: tl.constexpr, LOWER: tl.constexpr, UPPER: tl.constexpr, FILTER_UPPER: tl.constexpr, PRECISION: tl.constexpr,
+    CHUNK: tl.constexpr, E: tl.constexpr,
+) -> None:  # fmt: skip
     """out[i] = sum_j h_j w(d_ij); grid (beads,). w1 [R, HIDDEN], w2 [HIDDEN, F]; the rest as in `message.py`."""
     DTYPE: tl.constexpr = out.dtype.element_ty
     i = tl.program_id(0)
@@ -102,12 +115,13 @@ def gather_messages_exact(
 
 @triton.jit(do_not_specialize=["first"])
 def scatter_gradients_exact(
-    h, g, centers, gamma, w1, b1, w2, b2, near, near_place, toward, near_count, out, forces, capacity, first,
-    F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr, ACT: tl.constexpr, EXPNORMAL: tl.constexpr,
-    ALPHA: tl.constexpr, ORIGIN: tl.constexpr, BASIS_COSINE: tl.constexpr, COSINE: tl.constexpr,
-    LOWER: tl.constexpr, UPPER: tl.constexpr, FILTER_UPPER: tl.constexpr, PRECISION: tl.constexpr,
+    h: tl.tensor, g: tl.tensor, centers: tl.tensor, gamma: tl.tensor, w1: tl.tensor, b1: tl.tensor, w2: tl.tensor,
+    b2: tl.tensor, near: tl.tensor, near_place: tl.tensor, toward: tl.tensor, near_count: tl.tensor, out: tl.tensor,
+    forces: tl.tensor, capacity: tl.tensor, first: tl.tensor, F: tl.constexpr, R: tl.constexpr, HIDDEN: tl.constexpr,
+    ACT: tl.constexpr, EXPNORMAL: tl.constexpr, ALPHA: tl.constexpr, ORIGIN: tl.constexpr, BASIS_COSINE: tl.constexpr,
+    COSINE: tl.constexpr, LOWER: tl.constexpr, UPPER: tl.constexpr, FILTER_UPPER: tl.constexpr, PRECISION: tl.constexpr,
     CHUNK: tl.constexpr, FEATURES: tl.constexpr, ADD: tl.constexpr, E: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """The backward sweep; grid (beads,); arguments as above and in `message.scatter_gradients`."""
     DTYPE: tl.constexpr = g.dtype.element_ty
     i = tl.program_id(0)

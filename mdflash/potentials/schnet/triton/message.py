@@ -22,8 +22,6 @@ A tile is [lanes, edges, depth], with channel = lane + LANES * depth: depth is f
 what an edge costs once (indices, addresses, its place in the table) is shared by `depth` channels.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 import triton
@@ -31,7 +29,12 @@ import triton.language as tl
 
 
 @triton.jit
-def _interval(place, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr):
+def _interval(
+    place: tl.tensor,
+    INTERVALS: tl.constexpr,
+    STEP: tl.constexpr,
+    SHIFT: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
     """The interval k and the place t in it, 0 to 1, of entries of `near_place` (see `select_near`)."""
     if place.dtype == tl.int32:
         k = place >> SHIFT
@@ -45,9 +48,9 @@ def _interval(place, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.cons
 
 @triton.jit
 def _cubic(
-    table, interval, slice_, INTERVALS: tl.constexpr, LANES: tl.constexpr, DEPTH: tl.constexpr, E: tl.constexpr,
-    DTYPE: tl.constexpr,
-):  # fmt: skip
+    table: tl.tensor, interval: tl.tensor, slice_: tl.tensor, INTERVALS: tl.constexpr, LANES: tl.constexpr,
+    DEPTH: tl.constexpr, E: tl.constexpr, DTYPE: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
     """v, s, c and e, each [LANES, E, DEPTH]."""
     lane = tl.arange(0, LANES)[:, None, None, None]
     depth = tl.arange(0, DEPTH)[None, None, :, None]
@@ -62,7 +65,15 @@ def _cubic(
 
 
 @triton.jit
-def _of_neighbours(features, j, inside, start, F: tl.constexpr, LANES: tl.constexpr, DEPTH: tl.constexpr):
+def _of_neighbours(
+    features: tl.tensor,
+    j: tl.tensor,
+    inside: tl.tensor,
+    start: tl.tensor,
+    F: tl.constexpr,
+    LANES: tl.constexpr,
+    DEPTH: tl.constexpr,
+) -> tl.tensor:
     """Channels `start` and on of rows j [E] of `features`: [LANES, E, DEPTH]."""
     lane = tl.arange(0, LANES)[:, None, None]
     depth = tl.arange(0, DEPTH)[None, None, :]
@@ -73,10 +84,10 @@ def _of_neighbours(features, j, inside, start, F: tl.constexpr, LANES: tl.conste
 
 @triton.jit(do_not_specialize=["first"])
 def gather_messages(
-    h, table, scale, near, near_place, near_count, out, capacity, first,
-    F: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr,
-    LANES: tl.constexpr, DEPTH: tl.constexpr, E: tl.constexpr,
-):  # fmt: skip
+    h: tl.tensor, table: tl.tensor, scale: tl.tensor, near: tl.tensor, near_place: tl.tensor, near_count: tl.tensor,
+    out: tl.tensor, capacity: tl.tensor, first: tl.tensor, F: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr,
+    SHIFT: tl.constexpr, LANES: tl.constexpr, DEPTH: tl.constexpr, E: tl.constexpr,
+) -> None:  # fmt: skip
     """out[i] = sum_j h_j w(d_ij): the forward sweep; grid (beads, F / C), C = LANES * DEPTH.
 
     Args:
@@ -108,10 +119,11 @@ def gather_messages(
 
 @triton.jit(do_not_specialize=["first", "beads"])
 def scatter_gradients(
-    h, g, table, scale, near, near_place, toward, near_count, out, forces, capacity, first, beads,
-    F: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr, FEATURES: tl.constexpr,
-    ADD: tl.constexpr, LANES: tl.constexpr, DEPTH: tl.constexpr, E: tl.constexpr,
-):  # fmt: skip
+    h: tl.tensor, g: tl.tensor, table: tl.tensor, scale: tl.tensor, near: tl.tensor, near_place: tl.tensor,
+    toward: tl.tensor, near_count: tl.tensor, out: tl.tensor, forces: tl.tensor, capacity: tl.tensor, first: tl.tensor,
+    beads: tl.tensor, F: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr,
+    FEATURES: tl.constexpr, ADD: tl.constexpr, LANES: tl.constexpr, DEPTH: tl.constexpr, E: tl.constexpr,
+) -> None:  # fmt: skip
     """The backward sweep; grid (beads, F / C); see the module's equations, and above.
 
     Args:

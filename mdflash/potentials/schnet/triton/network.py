@@ -7,18 +7,18 @@ output network. Work arrays are allocated once; nothing returns to the host.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from mdflash.compiled.activations import ACTIVATION_CODES
+from mdflash.core.types import Precision as Precision
 from mdflash.errors import InputError
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.triton import dense, filters, message
-from mdflash.potentials.schnet.triton.activation import ACTIVATION_CODES
 
-Precision = Literal["fp64", "fp32", "mixed16"]
 Part = TypeVar("Part")
 HALF_RANGE = 32768.0
 """The largest number of a table of 16 bits: with one scale for v, s, c and e, the small ones stay normal numbers."""

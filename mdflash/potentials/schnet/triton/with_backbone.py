@@ -41,7 +41,7 @@ class JoinedSchNet(DeviceSchNet):
         """Add the energy of each bead to `energy` [B] float64; write the forces to `forces` [F / C, B, 3]."""
         self._near, self._forces = neighbors, forces
         with torch.enable_grad():
-            x = self._residual(self._start, lambda depth, c: _Said.apply(c, depth, self))
+            x = self._residual(self._start, lambda depth, c: _Said.apply(c, depth, self))  # type: ignore[no-untyped-call]
         self._x[:, : self._width] = x.detach()
         gradient = self._output_network(energy)[:, : self._width]
         torch.autograd.grad(x, self._start, gradient)
