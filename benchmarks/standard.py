@@ -209,7 +209,7 @@ def tables(report: dict[str, Any]) -> str:
         f"{machine['bandwidth'] / 1e9:.0f} GB/s and {machine['multiply_adds'] / 1e9:.0f} G fp32 multiply-adds/s "
         f"measured ([result](results/{report['file']})). Whole Langevin steps of 4 fs, fp32 tables, wall time.",
         "",
-        "| case | replicas | neighbours/bead | edges | step·replicas/s | ns/day, all | × plain torch | of FMA rate |",
+        "| case | replicas | neighbors/bead | edges | step·replicas/s | ns/day, all | × plain torch | of FMA rate |",
         "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     plain = {name: case["baselines"]["plain_torch"]["steps_per_second"] for name, case in report["cases"].items()
@@ -224,7 +224,7 @@ def tables(report: dict[str, Any]) -> str:
                 f"| {100 * roofline['multiply_add_fraction']:.0f} % |"
             )
     lines += ["", *_baseline_lines(report["cases"]), ""]
-    lines += ["| `large`, 1 replica | neighbours/bead | ms/step | µs/bead | ns/edge |", "|---|---|---|---|---|"]
+    lines += ["| `large`, 1 replica | neighbors/bead | ms/step | µs/bead | ns/edge |", "|---|---|---|---|---|"]
     for n, row in report["large"].items():
         lines.append(
             f"| {int(n):,} beads | {row['roofline']['neighbors_per_bead']:.0f} | {1e3 / row['steps_per_second']:,.1f} "

@@ -1,7 +1,7 @@
 """Multiple time steps: what `network_every: k` gains, and up to which k it holds.
 
-    python benchmarks/respa.py speed      step·replicas/s by k; a minute or two, on an idle machine
-    python benchmarks/respa.py physics    the table of stable k; ten minutes and more, on any machine
+    PYTHONPATH=.:benchmarks python studies/2026-11-multiple-time-steps/respa.py speed      step·replicas/s by k; a minute or two, on an idle machine
+    PYTHONPATH=.:benchmarks python studies/2026-11-multiple-time-steps/respa.py physics    the table of stable k; ten minutes and more, on any machine
 
     [--reference ../shared/reference] [--case 1enh-5b] [--steps N] [--seconds S] [--threads N] [--out results]
 
@@ -22,7 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import numpy as np
 from cases import Case, chignolin, homeodomain
@@ -173,12 +173,12 @@ def physics_table(case: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("speed", "physics"))
-    parser.add_argument("--reference", type=Path, default=HERE.parents[1] / "shared" / "reference")
+    parser.add_argument("--reference", type=Path, default=HERE.parents[2] / "shared" / "reference")
     parser.add_argument("--case", choices=sorted(REPLICAS), action="append")
     parser.add_argument("--steps", type=int, default=None, help="of each measurement of physics; default: by case")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement of speed")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--out", type=Path, default=HERE)
     arguments = parser.parse_args()
     if not arguments.reference.is_dir():
         raise SystemExit(f"no models in {arguments.reference}; give --reference FOLDER")

@@ -1,11 +1,11 @@
 """Where Gō chignolin folds: folded fraction, transitions and heat capacity over temperature.
 
-    python benchmarks/go_chignolin_folding.py            # about two minutes on 2 cores
-    python benchmarks/go_chignolin_folding.py --length 200
+    python studies/2026-11-go-folding/go_chignolin_folding.py            # about two minutes on 2 cores
+    python studies/2026-11-go-folding/go_chignolin_folding.py --length 200
 
 Q is the fraction of native contacts shorter than 1.2 times their native length; folded is Q > 0.5. A transition is a
 passage from Q >= 0.8 to Q <= 0.2 or back. The folding temperature is where half the frames are folded.
-Writes results/go_chignolin_folding.json beside this file.
+Writes go_chignolin_folding.json beside this file.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--high", type=float, default=420.0, help="highest temperature, K")
     parser.add_argument("--count", type=int, default=16, help="temperatures, one replica each")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "go_chignolin_folding.json")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "go_chignolin_folding.json")
     options = parser.parse_args()
     temperatures = np.linspace(options.low, options.high, options.count)
     found = measure(load_forcefield(options.forcefield), temperatures, options.length, options.seed)

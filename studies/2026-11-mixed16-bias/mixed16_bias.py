@@ -1,6 +1,6 @@
 """What 16-bit filter tables do to energies: mean, spread, and the mean energy of a simulation with them.
 
-    PYTHONPATH=. python benchmarks/mixed16_bias.py REFERENCE [--replicas 32] [--frames 30]
+    PYTHONPATH=.:benchmarks python studies/2026-11-mixed16-bias/mixed16_bias.py REFERENCE [--replicas 32] [--frames 30]
 
 Frames come from Langevin dynamics in fp32. With D = E(16 bits) - E(fp64) on a frame, a simulation in 16 bits has the
 mean energy <E> - cov(D, E) / kT to first order (R. W. Zwanzig, J. Chem. Phys. 22, 1420 (1954)); a constant D has no
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("reference", type=Path)
     parser.add_argument("--replicas", type=int, default=32)
     parser.add_argument("--frames", type=int, default=30)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/mixed16_bias.json"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "mixed16_bias.json")
     options = parser.parse_args()
     result: dict[str, object] = {"date": datetime.date.today().isoformat(), "machine": cpu_name()}
     result |= {"replicas": options.replicas, "frames": options.frames, "steps_between_frames": EVERY}

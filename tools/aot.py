@@ -1,6 +1,6 @@
 """Compile every GPU kernel ahead of time, as the standard benchmark launches it, for GPUs that need not be here.
 
-    PYTHONPATH=. python benchmarks/aot.py [--targets 80 90 120] [--out benchmarks/results/aot_DATE.json]
+    PYTHONPATH=. python tools/aot.py [--targets 80 90 120] [--out benchmarks/results/aot_DATE.json]
 
 Records registers, stack (spills), shared memory and counts of the instructions that tell how memory is read, for each
 kernel and target. Nothing runs; what the numbers say about speed is for a GPU to show.
@@ -193,7 +193,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     today = datetime.date.today().isoformat()
     parser.add_argument("--targets", type=int, nargs="+", default=[80, 90, 120])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / f"aot_{today}.json")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parents[1] / "benchmarks" / "results" / f"aot_{today}.json"
+    )
     options = parser.parse_args()
     np.random.seed(0)
     rows, done = [], set()

@@ -1,6 +1,6 @@
 """Rank collapse and force accuracy by depth: SchNets of 2 to 128 blocks under every residual rule.
 
-    python benchmarks/depth_study.py RESULTS --data ala2=data/ala2 --data teacher=runs/teacher/data
+    python studies/2026-11-depth/depth_study.py RESULTS --data ala2=data/ala2 --data teacher=runs/teacher/data
     python benchmarks/depth_report.py RESULTS        # tables, pictures and a compact JSON
 
 One line of JSON for each finished run goes into RESULTS/runs.jsonl; the same command goes on where it was stopped.

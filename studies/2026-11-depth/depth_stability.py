@@ -1,6 +1,6 @@
 """Do deep models of every rule simulate? Langevin dynamics of the force fields that the depth study has kept.
 
-    python benchmarks/depth_stability.py RESULTS --seconds 60 --steps 1000000
+    python studies/2026-11-depth/depth_stability.py RESULTS --seconds 60 --steps 1000000
 
 RESULTS is the depth study's folder. Each force field runs until its seconds are over or its steps are done;
 RESULTS/stability.json says how far each came, and whether every number stayed finite.

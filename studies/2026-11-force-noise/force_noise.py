@@ -1,9 +1,9 @@
 """How long mapped forces remember themselves: what `interval` of a sampling recipe is worth its frames.
 
-    python benchmarks/force_noise.py RECIPE [--length 160]
+    python studies/2026-11-force-noise/force_noise.py RECIPE [--length 160]
 
 Simulates the recipe's first molecule all-atom from each of its starts, maps forces every 20 fs, and writes their
-autocorrelation (of the fluctuation about the mean, summed over components) to results/force_noise.json beside this
+autocorrelation (of the fluctuation about the mean, summed over components) to force_noise.json beside this
 file. Frames farther apart than the memory are as good as independent samples of the noise.
 """
 
@@ -58,6 +58,6 @@ if __name__ == "__main__":
         "ps_from_each_start": options.length,
         "starts": found,
     }
-    file = Path(__file__).parent / "results" / "force_noise.json"
+    file = Path(__file__).parent / "force_noise.json"
     file.write_text(json.dumps(result, indent=2) + "\n")
     print(f"wrote {file}")

@@ -1,10 +1,10 @@
 """What it brings to let the priors' torsions learn along with a network, which sees distances and knows no hand.
 
     make example-teacher                                    # makes the data
-    python benchmarks/learn_torsions.py examples/teacher/train.yaml
+    python studies/2026-11-learn-torsions/learn_torsions.py examples/teacher/train.yaml
 
 Trains the recipe with `training.learn_torsions` off and on. A Gō teacher's forces have no noise, so all of the loss is
-error. Writes results/learn_torsions.json beside this file.
+error. Writes learn_torsions.json beside this file.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "learn_torsions.json")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "learn_torsions.json")
     options = parser.parse_args()
     torch.set_num_threads(set_threads(options.threads))
     rows = []

@@ -1,6 +1,6 @@
 """Do the shipped force fields last? 64 replicas of each at 300 K with steps of 4 fs, 10 million steps of each replica.
 
-    python benchmarks/stability.py FOLDER [--systems ala2 ...] [--hours 2] [--threads N] [--out FILE]
+    python studies/2026-11-stability/stability.py FOLDER [--systems ala2 ...] [--hours 2] [--threads N] [--out FILE]
 
 A run stops at the first replica whose numbers are no longer finite (`guards.nonfinite: stop`), so the steps that it
 came to are steps without one. Killed, or at the end of its hours, it keeps a checkpoint in FOLDER, and the same command

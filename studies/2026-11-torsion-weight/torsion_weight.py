@@ -1,10 +1,10 @@
 """What weight on torsions does to a training: the error of mean torques on frames held out, at equal steps.
 
-    python benchmarks/torsion_weight.py RECIPE [--weights 0 20 60] [--epochs 1]
+    python studies/2026-11-torsion-weight/torsion_weight.py RECIPE [--weights 0 20 60] [--epochs 1]
 
 Trains the recipe once for each weight, for a few epochs. Torques are those of the rotations that the weight is about;
 their residual is averaged in bins of 10 degrees of the torsion's own angle, and what is given is the root of the mean
-square over bins with at least 100 frames, less what the noise of the means adds. Writes results/torsion_weight.json
+square over bins with at least 100 frames, less what the noise of the means adds. Writes torsion_weight.json
 beside this file.
 """
 
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 20.0, 60.0])
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "torsion_weight.json")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "torsion_weight.json")
     options = parser.parse_args()
     torch.set_num_threads(set_threads(options.threads))
     recipe: Recipe = load_recipe(options.recipe)

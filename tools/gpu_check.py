@@ -1,6 +1,6 @@
 """Everything a GPU has to show, in one command: are the kernels right, do whole runs work, and how fast is it.
 
-    python benchmarks/gpu_check.py [--reference ../shared/reference] [--wheels .gpu-wheels] [--only graphs bench]
+    python tools/gpu_check.py [--reference ../shared/reference] [--wheels .gpu-wheels] [--only graphs bench]
 
     machine   what is here, and what it copies and multiplies
     graphs    a captured graph gives the bits of launches one by one, of any grouping of steps, of any batch; no step
@@ -60,7 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=tuple(LIMITS), default=ALWAYS)
     parser.add_argument("--reference", type=Path, default=ROOT / ".." / "shared" / "reference")
     parser.add_argument("--wheels", type=Path, default=ROOT / ".gpu-wheels")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the results")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the results")
     parser.add_argument("--seconds", type=float, default=1.0, help="measured for each benchmark")
     parser.add_argument("--minutes", type=float, default=8.8, help="for everything")
     parser.add_argument("--interpret", action="store_true")
@@ -114,7 +114,7 @@ def main() -> int:
     results: dict[str, Any] = {"date": datetime.date.today().isoformat(), "interpreted": options.interpret}
     with tempfile.TemporaryDirectory() as packages:
         results["unpacked_wheels"] = unpack_missing(options.wheels, Path(packages))
-        path = [str(ROOT), str(HERE), packages, os.environ.get("PYTHONPATH", "")]
+        path = [str(ROOT), str(HERE), str(ROOT / "benchmarks"), packages, os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in path if p), "PYTHONUNBUFFERED": "1"}
         options.out.mkdir(parents=True, exist_ok=True)
         out = None

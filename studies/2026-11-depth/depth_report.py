@@ -1,9 +1,9 @@
 """The depth study as tables, pictures and one compact JSON, from whatever runs have finished.
 
-    python benchmarks/depth_report.py RESULTS
+    python studies/2026-11-depth/depth_report.py RESULTS
 
-RESULTS is the folder of `depth_study.py`. Writes results/depth_study.json beside this file, the pictures and the tables
-between the marks of docs/geometric.md. Intervals are 95 % t-intervals over seeds; one seed has none.
+RESULTS is the folder of `depth_study.py`. Writes depth_study.json beside this file, the pictures and the tables
+between the marks of README.md. Intervals are 95 % t-intervals over seeds; one seed has none.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import matplotlib.pyplot as plt
 from depth_study import MAIN, RULES, finished
 from scipy.stats import t as student
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "geometric.md"
+HERE = Path(__file__).parent
+PAGE = HERE / "README.md"
 BEGIN, END = "<!-- depth study: begin -->", "<!-- depth study: end -->"
 NAMES = {"ala2": "alanine dipeptide", "teacher": "Gō chignolin"}
 Rows = Sequence[dict[str, Any]]
@@ -182,7 +182,7 @@ def main() -> None:
         "runs": [],
     }  # fmt: skip
     text = json.dumps(about)[:-2] + ",\n".join(json.dumps(compact(r)) for r in rows) + "]}\n"
-    (Path(__file__).parent / "results" / "depth_study.json").write_text(text)
+    (HERE / "depth_study.json").write_text(text)
 
 
 if __name__ == "__main__":
