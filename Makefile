@@ -1,5 +1,5 @@
 # make run    set everything up, then fold chignolin with a SchNet for a minute
-# make test   set everything up, then the tests
+# make test   set everything up, then run the tests
 # Both build .venv on first use; PYTHON chooses the interpreter.
 
 VENV := .venv
@@ -18,6 +18,7 @@ test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 types: $(READY)
 	$(BIN)/mypy

@@ -10,7 +10,7 @@ measures on this machine, in one run:
 - `large`, chains at protein density in a periodic box, 1,000 to 100,000 beads, 1 replica;
 - baselines: the same models in plain torch with autograd, and a classical Gō force field on the same beads in OpenMM.
 
-Numbers are whole Langevin steps: neighbours, network, priors, thermostat. The first two systems need mlcg's published
+Numbers are whole Langevin steps: neighbors, network, priors, thermostat. The first two systems need mlcg's published
 models (the folder --reference) and are left out without them. Results go to a JSON file, and the tables in README.md
 are written anew. `--quick` is a smoke test: it takes the smallest sizes and leaves README.md alone.
 """
@@ -80,7 +80,7 @@ class Bench:
         print(f"{time.perf_counter() - self._began:6.0f} s  {text}", flush=True)
 
     def relaxed(self, case: Case, steps: int) -> Case:
-        """The case from a minimised start."""
+        """The case from a minimized start."""
         file = case.write(self.folder / f"{case.name}-start")
         simulation = with_replicas(prepare(load_run(file, [f"dynamics.minimize={steps}"])), 1)
         return dataclasses.replace(case, start=simulation.state.positions.numpy())

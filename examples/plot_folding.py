@@ -8,6 +8,7 @@ python examples/plot_folding.py runs/chignolin-schnet --truth runs/chignolin --o
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def plot(run: Path, out: Path, truth: Path | None = None, replica: int = 0) -> n
     above, below = rows[0].subgridspec(1, SNAPSHOTS), rows[1].subgridspec(1, 2, width_ratios=(2.6, 1), wspace=0.28)
 
     turns = np.linspace(0, len(times) - 1, SNAPSHOTS + 1).astype(int)
-    for k, (first, last) in enumerate(zip(turns[:-1], turns[1:], strict=True)):
+    for k, (first, last) in enumerate(pairwise(turns)):
         part = q[replica, first:last]
         frame = first + int(part.argmax() if k % 2 == 0 else part.argmin())  # folded, unfolded, folded, ...
         axis = figure.add_subplot(above[k])

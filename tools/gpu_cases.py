@@ -14,7 +14,7 @@ import torch
 TIMESTEP = 0.004
 SKIN = 2.0
 FOLDED, EXTENDED = 0.029, 0.006
-"""Beads/Å^3 of the systems that are made: about 160 and 50 neighbours within 15 Å."""
+"""Beads/Å^3 of the systems that are made: about 160 and 50 neighbors within 15 Å."""
 
 
 @dataclass(frozen=True)

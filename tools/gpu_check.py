@@ -7,7 +7,7 @@
               waits for the host
     errors    forces and energies by precision and kind of filter, against float64
     run       `mdflash run` with device: cuda; killed and resumed, it gives the same bytes
-    bench     steps/s, ns/day, neighbours, edges, peak memory of the standard systems, and of plain torch
+    bench     steps/s, ns/day, neighbors, edges, peak memory of the standard systems, and of plain torch
     large     1,000 to 100,000 beads: cost per bead, and building lists by all pairs and by boxes
     kernels   time by kernel
     backbones steps/s with networks whose blocks are joined by every residual rule

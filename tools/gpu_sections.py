@@ -126,7 +126,7 @@ def same_bits(precision: str) -> None:
 
 
 def no_step_waits() -> None:
-    """40 steps with PyTorch's detector of synchronisations on, as a graph and one by one."""
+    """40 steps with PyTorch's detector of synchronizations on, as a graph and one by one."""
     for with_graphs in (True, False):
         carrier, state = SYSTEMS.propagator(SYSTEMS.one("folded").times(2), "fp32", graphs=with_graphs)
         carrier.advance(state, 2 if OPTIONS.interpret else 40)  # compiled and captured
@@ -138,7 +138,7 @@ def no_step_waits() -> None:
             if DEVICE == "cuda":
                 torch.cuda.set_sync_debug_mode("default")
         how = "in a graph" if with_graphs else "launched one by one"
-        NOTES.row(True, f"no step waits for the host, {how}", what=f"no host synchronisation, {how}")
+        NOTES.row(True, f"no step waits for the host, {how}", what=f"no host synchronization, {how}")
 
 
 # --- errors

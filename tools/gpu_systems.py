@@ -66,7 +66,7 @@ def priors_for(x: FloatArray) -> ForceField:
 
 
 def excluded_volume() -> ForceField:
-    """The prior that needs a neighbour list."""
+    """The prior that needs a neighbor list."""
     volume = Term("volume", "excluded_volume", "neighbors", np.zeros((1, 2), np.int64),
                   {"epsilon": np.ones(1), "sigma": np.full(1, 2.8)}, cutoff=6.0, exclude_bonds=3)  # fmt: skip
     return ForceField("volume", (BeadType("A", 0, 12.0),), terms=(volume,))

@@ -13,7 +13,7 @@ import torch
 from gpu_part import DEVICE, NOTES, OPTIONS, SKIN, SYSTEMS, TIMESTEP, Case, synchronize
 
 STRETCH = 64
-"""Steps from the start frame on, again and again: 1ENH's model unfolds, and after 700 steps has half the neighbours."""
+"""Steps from the start frame on, again and again: 1ENH's model unfolds, and after 700 steps has half the neighbors."""
 
 
 def measured(step: Callable[[int], object], seconds: float, stretch: int = STRETCH) -> tuple[float, float]:
@@ -65,7 +65,7 @@ def benchmark(name: str, case: Case, precision: str, exact: bool = False, tiles:
     filters = "exact" if exact else "table"
     NOTES.row(
         finite,
-        f"{name:17} {precision:8} {filters:6} {replicas:4} replicas, {near:5.0f} neighbours: {rate:9.1f} steps/s, "
+        f"{name:17} {precision:8} {filters:6} {replicas:4} replicas, {near:5.0f} neighbors: {rate:9.1f} steps/s, "
         f"{ns_per_day:9.0f} ns/day in all, {memory:7.0f} MB{'' if finite else '  NOT FINITE'}",
         system=name, precision=precision, filters=filters, replicas=replicas, beads=beads // replicas,
         neighbors_per_bead=round(near, 1), neighbors_first_last=[round(near_first, 1), round(near_last, 1)],
