@@ -1,6 +1,6 @@
 """A picture of folding from finished run folders: structures, native contacts of every replica, and the free energy.
 
-mdflash run chignolin-schnet
+mdflash run chignolin-schnet --set output.trajectory.interval="2 ps"
 mdflash run chignolin        # the Gō model that taught the SchNet: the known truth
 python examples/plot_folding.py runs/chignolin-schnet --truth runs/chignolin --out folding.png
 """
@@ -26,7 +26,8 @@ from mdflash.units import BOLTZMANN
 INK, TRUTH = "#16324f", "#d1495b"
 FOLDING = LinearSegmentedColormap.from_list("folding", ["#f6efe0", "#f2b05e", "#c8553d", "#16324f"])
 CHAIN = plt.get_cmap("turbo")
-SNAPSHOTS = 5
+SNAPSHOTS, CELL = 5, 27.0
+"""Structures in a row, and the width of each, Å."""
 
 
 def contacts_over_time(run: Path, teacher: str = "go-chignolin") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,42 +54,52 @@ def onto(positions: np.ndarray, native: np.ndarray) -> np.ndarray:
     return x @ (u @ flip @ v)
 
 
+def flat(positions: np.ndarray) -> np.ndarray:
+    """`positions` [N, 3] centered, the longest direction along x and the shortest along z."""
+    x = positions - positions.mean(axis=0)
+    axes = np.linalg.svd(x)[2]
+    axes[2] *= np.linalg.det(axes)  # turned, not mirrored
+    return x @ axes.T
+
+
 def draw_chain(axis: Any, x: np.ndarray) -> None:
-    """A chain of beads [N, 3], seen along z: the nearer, the thicker."""
-    n = len(x)
-    order = np.argsort(0.5 * (x[1:, 2] + x[:-1, 2]))
-    for i in order:
-        pair, width = x[i : i + 2], 4.5 + 0.25 * x[i, 2]
-        axis.plot(*pair[:, :2].T, color="white", lw=width + 2.5, solid_capstyle="round")
-        axis.plot(*pair[:, :2].T, color=CHAIN((i + 0.5) / (n - 1)), lw=width, solid_capstyle="round")
-    for i in np.argsort(x[:, 2]):
-        axis.scatter(*x[i, :2], s=60 + 6 * x[i, 2], color=CHAIN(i / (n - 1)), edgecolors="white", lw=0.8, zorder=3)
+    """A chain of beads [N, 3] in Å, seen along z: the nearer, the larger."""
+    n, near = len(x), x[:, 2] - x[:, 2].mean()
+    for i in np.argsort(near[1:] + near[:-1]):
+        for color, more in (("white", 4.0), (CHAIN((i + 0.5) / (n - 1)), 0.0)):
+            axis.plot(*x[i : i + 2, :2].T, color=color, lw=6.5 + 0.3 * near[i] + more, solid_capstyle="round", zorder=1)
+    for i in np.argsort(near):
+        axis.scatter(*x[i, :2], s=150 + 12 * near[i], color=CHAIN(i / (n - 1)), edgecolors="white", lw=1.2, zorder=2)
 
 
 def smooth(q: np.ndarray, width: int) -> np.ndarray:
-    return np.array([np.convolve(row, np.ones(width) / width, mode="same") for row in q])
+    """Running means of rows [R, F] over `width` frames; over fewer at the ends."""
+    window = np.ones(width)
+    return np.array([np.convolve(row, window, mode="same") for row in q]) / np.convolve(q[0] * 0 + 1, window, "same")
 
 
 def plot(run: Path, out: Path, truth: Path | None = None, replica: int = 0) -> np.ndarray:
     """Writes the picture; returns Q [R, F]."""
     times, positions, q = contacts_over_time(run)
     kelvin = float(mdflash.open_run(run).log["temperature_K"].mean())
-    native = positions[0, 0] - positions[0, 0].mean(axis=0)
-    native = native @ np.linalg.svd(native)[2].T  # its longest direction lies along x
+    native = flat(positions[0, 0])
 
-    figure = plt.figure(figsize=(9.6, 4.7))
-    rows = figure.add_gridspec(2, 1, height_ratios=(1, 1.25), hspace=0.32, left=0.07, right=0.98, top=0.97, bottom=0.12)
-    above, below = rows[0].subgridspec(1, SNAPSHOTS), rows[1].subgridspec(1, 2, width_ratios=(2.6, 1), wspace=0.28)
+    figure = plt.figure(figsize=(9.6, 4.6))
+    rows = figure.add_gridspec(2, 1, height_ratios=(1, 1.6), hspace=0.14, left=0.06, right=0.98, top=1, bottom=0.115)
+    below = rows[1].subgridspec(1, 2, width_ratios=(2.9, 1), wspace=0.2)
 
+    above = figure.add_subplot(rows[0])
+    above.set(xlim=(0, CELL * SNAPSHOTS), ylim=(-11, 11), aspect="equal")
+    above.axis("off")
     turns = np.linspace(0, len(times) - 1, SNAPSHOTS + 1).astype(int)
     for k, (first, last) in enumerate(pairwise(turns)):
         part = q[replica, first:last]
         frame = first + int(part.argmax() if k % 2 == 0 else part.argmin())  # folded, unfolded, folded, ...
-        axis = figure.add_subplot(above[k])
-        draw_chain(axis, onto(positions[replica, frame], native))
-        axis.set(xlim=(-17, 17), ylim=(-9, 9), aspect="equal")
-        axis.axis("off")
-        axis.set_title(f"{times[frame]:.2f} ns,  Q = {q[replica, frame]:.2f}", fontsize=9, color=INK, y=-0.08)
+        x = positions[replica, frame]
+        x = onto(x, native) if k % 2 == 0 else flat(x)
+        draw_chain(above, x + np.array([CELL * (k + 0.5), 1.5, 0]))
+        label = f"{times[frame]:.2f} ns,  Q = {q[replica, frame]:.2f}"
+        above.text(CELL * (k + 0.5), -10.5, label, ha="center", fontsize=9, color=INK)
 
     left = figure.add_subplot(below[0])
     image = left.imshow(
@@ -104,6 +115,7 @@ def plot(run: Path, out: Path, truth: Path | None = None, replica: int = 0) -> n
         right.plot(*free_energy(contacts_over_time(truth)[2], kelvin), "--", color=TRUTH, lw=1.8, label="Gō (truth)")
         right.legend(frameon=False, fontsize=9)
     right.set(xlabel="native contacts Q", ylabel="free energy / kcal/mol", xlim=(0, 1), ylim=(-0.05, None))
+    right.set_xticks((0, 0.5, 1))
     right.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=150)
     plt.close(figure)

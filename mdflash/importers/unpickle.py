@@ -277,7 +277,7 @@ class _Archive:
     def read(self, name: str) -> bytes:
         info = self.archive.getinfo(name)
         if info.compress_type != zipfile.ZIP_STORED:
-            raise pickle.UnpicklingError(f"is compressed (entry {name}); torch.save does not, so it is not a checkpoint")
+            raise pickle.UnpicklingError(f"is compressed (entry {name}); torch.save never does, so it is no checkpoint")
         self.budget -= info.file_size
         if self.budget < 0:
             raise pickle.UnpicklingError(f"claims to hold more data than its size allows (entry {name})")

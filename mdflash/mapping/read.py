@@ -151,7 +151,7 @@ def _load(file: Path) -> Any:
     kind = file.suffix.lower()
     if kind not in FORMATS:
         raise InputError(
-            f"'{file.suffix}' is not a known structure format; expected one of {', '.join(FORMATS)}",
+            f"'{file.suffix}' is not a structure format; expected one of {', '.join(FORMATS)}",
             file=file,
         )
     import mdtraj
