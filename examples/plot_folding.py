@@ -21,7 +21,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 import mdflash
 from mdflash.analysis.validate_coordinates import fraction_of_contacts
-from mdflash.units import BOLTZMANN
+from mdflash.units import BOLTZMANN, parse
 
 INK, TRUTH = "#16324f", "#d1495b"
 FOLDING = LinearSegmentedColormap.from_list("folding", ["#f6efe0", "#f2b05e", "#c8553d", "#16324f"])
@@ -81,7 +81,7 @@ def smooth(q: np.ndarray, width: int) -> np.ndarray:
 def plot(run: Path, out: Path, truth: Path | None = None, replica: int = 0) -> np.ndarray:
     """Writes the picture; returns Q [R, F]."""
     times, positions, q = contacts_over_time(run)
-    kelvin = float(mdflash.open_run(run).log["temperature_K"].mean())
+    kelvin = parse(mdflash.open_run(run).config["dynamics"]["temperature"], "temperature")  # one for all replicas
     native = flat(positions[0, 0])
 
     figure = plt.figure(figsize=(9.6, 4.6))
