@@ -50,7 +50,7 @@ def test_the_whole_report(tmp_path: Path) -> None:
         catch_exceptions=False,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    for word in ("step·replicas/s", "ns/day", "priors", "integrator", "neighbors", "output", "MB", "break-even"):
+    for word in ("step·replicas/s", "ns/day", "priors", "integrator", "neighbours", "output", "MB", "break-even"):
         assert word in done.output
     report = json.loads(out.read_text())
     speed = report["speed"]
