@@ -252,7 +252,7 @@ def test_lightning_checkpoints_have_the_trained_weights(tmp_path: Path) -> None:
 
 def test_a_term_given_twice_names_both_files(tmp_path: Path) -> None:
     files = [save(tmp_path / f"{n}.pt", nn.ModuleDict({"bonds": bonds_prior()})) for n in "ab"]
-    with pytest.raises(ForceFieldError, match=r"'bonds' is given twice: by .*a\.pt and by .*b\.pt"):
+    with pytest.raises(ForceFieldError, match=r"'bonds' is in both .*a\.pt and .*b\.pt"):
         import_mlcg(files, None, "test")
 
 

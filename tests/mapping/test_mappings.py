@@ -170,7 +170,7 @@ def test_mapping_file(tmp_path: Path) -> None:
         ("bonds:", "bond:", 5, "not a known key"),
         ("GLY:", "GLX:", 3, "'GLX' is not an amino acid"),
         ("SC: [rest]", "SC: rest", 4, "beads with their atoms"),
-        ("+BB", "+CC", 7, "'\\+CC' is no bead"),
+        ("+BB", "+CC", 7, "'\\+CC' is not a bead"),
         ("[BB, SC]", "[BB]", 6, "expected two beads"),
     ],
 )
