@@ -1,5 +1,5 @@
 # make run    set everything up, then fold chignolin with a SchNet for a minute
-# make test   set everything up, then the tests
+# make test   set everything up, then run the tests
 # Both build .venv on first use; PYTHON chooses the interpreter.
 
 VENV := .venv
@@ -18,6 +18,7 @@ test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 types: $(READY)
 	$(BIN)/mypy
@@ -39,7 +40,7 @@ faults: $(READY)
 # On a machine with a GPU: PYTHON is an interpreter that has a CUDA build of torch, and triton. Nothing is installed;
 # packages that are missing there come from the folder that `make gpu-wheels` fills on a machine with internet.
 gpu-check:
-	$(PYTHON) benchmarks/gpu_check.py --reference ../shared/reference --wheels .gpu-wheels
+	$(PYTHON) tools/gpu_check.py --reference ../shared/reference --wheels .gpu-wheels
 
 # Wheels for Python 3.12 on 64-bit Linux, 12 MB. Where the machine has no numba either (60 MB more):
 # make gpu-wheels GPU_WHEELS="numba llvmlite scipy"
@@ -54,7 +55,7 @@ gpu-wheels:
 # Registers, spills and shared memory of every GPU kernel, without a GPU (needs triton).
 aot: $(READY)
 	$(BIN)/python -m pip install --quiet 'triton>=3.6'
-	PYTHONPATH=. $(BIN)/python benchmarks/aot.py
+	PYTHONPATH=. $(BIN)/python tools/aot.py
 
 # Sample alanine dipeptide all-atom, train SchNet on it, and compare: data/, runs/train-ala2, runs/validate-ala2;
 # 21 minutes on two cores.

@@ -74,7 +74,7 @@ def homeodomain(reference: Path) -> tuple[Case, Case]:
 
 
 def extended(system: System, x: FloatArray) -> FloatArray:
-    """[N, 3] Å: the residues of x in a row, every second one turned over; bonds are left to a minimisation."""
+    """[N, 3] Å: the residues of x in a row, every second one turned over; bonds are left to a minimization."""
     out = np.empty_like(x)
     for r in range(system.n_residues):
         beads = np.flatnonzero(system.residue_index == r)

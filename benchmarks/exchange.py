@@ -3,7 +3,7 @@
     python benchmarks/exchange.py [--reference ../shared/reference] [--seconds S] [--threads N] [--out results]
 
 An attempt takes three things from a run, all measured inside one run: the attempt itself, what Python does around a
-block of steps, and what a block costs however short it is (launch, neighbour list). Blocks of one step and blocks up to
+block of steps, and what a block costs however short it is (launch, neighbor list). Blocks of one step and blocks up to
 the next attempt take turns, so a line through (steps, time) of all blocks gives the cost of a step and of a block.
 Attempts come more often than every 500 steps, so that there are many; the share of 500 steps follows from the parts.
 
@@ -47,7 +47,7 @@ WINDOWS = (
 
 
 def start(file: Path | str, steps: int, *overrides: str) -> Engine:
-    """A run with an attempt every `steps` steps, minimised a little."""
+    """A run with an attempt every `steps` steps, minimized a little."""
     config = load_run(
         file,
         ["dynamics.temperature=none", f"replicas.count={REPLICAS}", "dynamics.timestep=4 fs", "output.folder=none",

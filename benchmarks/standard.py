@@ -10,7 +10,7 @@ measures on this machine, in one run:
 - `large`, chains at protein density in a periodic box, 1,000 to 100,000 beads, 1 replica;
 - baselines: the same models in plain torch with autograd, and a classical Gō force field on the same beads in OpenMM.
 
-Numbers are whole Langevin steps: neighbours, network, priors, thermostat. The first two systems need mlcg's published
+Numbers are whole Langevin steps: neighbors, network, priors, thermostat. The first two systems need mlcg's published
 models (the folder --reference) and are left out without them. Results go to a JSON file, and the tables in README.md
 are written anew. `--quick` is a smoke test: it takes the smallest sizes and leaves README.md alone.
 """
@@ -80,7 +80,7 @@ class Bench:
         print(f"{time.perf_counter() - self._began:6.0f} s  {text}", flush=True)
 
     def relaxed(self, case: Case, steps: int) -> Case:
-        """The case from a minimised start."""
+        """The case from a minimized start."""
         file = case.write(self.folder / f"{case.name}-start")
         simulation = with_replicas(prepare(load_run(file, [f"dynamics.minimize={steps}"])), 1)
         return dataclasses.replace(case, start=simulation.state.positions.numpy())
@@ -209,7 +209,7 @@ def tables(report: dict[str, Any]) -> str:
         f"{machine['bandwidth'] / 1e9:.0f} GB/s and {machine['multiply_adds'] / 1e9:.0f} G fp32 multiply-adds/s "
         f"measured ([result](results/{report['file']})). Whole Langevin steps of 4 fs, fp32 tables, wall time.",
         "",
-        "| case | replicas | neighbours/bead | edges | step·replicas/s | ns/day, all | × plain torch | of FMA rate |",
+        "| case | replicas | neighbors/bead | edges | step·replicas/s | ns/day, all | × plain torch | of FMA rate |",
         "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     plain = {name: case["baselines"]["plain_torch"]["steps_per_second"] for name, case in report["cases"].items()
@@ -224,7 +224,7 @@ def tables(report: dict[str, Any]) -> str:
                 f"| {100 * roofline['multiply_add_fraction']:.0f} % |"
             )
     lines += ["", *_baseline_lines(report["cases"]), ""]
-    lines += ["| `large`, 1 replica | neighbours/bead | ms/step | µs/bead | ns/edge |", "|---|---|---|---|---|"]
+    lines += ["| `large`, 1 replica | neighbors/bead | ms/step | µs/bead | ns/edge |", "|---|---|---|---|---|"]
     for n, row in report["large"].items():
         lines.append(
             f"| {int(n):,} beads | {row['roofline']['neighbors_per_bead']:.0f} | {1e3 / row['steps_per_second']:,.1f} "

@@ -30,7 +30,7 @@ def main(folder: Path = Path("replica_api"), length: str = "200 ps") -> mdflash.
     first.positions = first.positions + np.random.default_rng(0).normal(scale=0.3, size=(first.system.n_beads, 3))
     print(f"energy after a push  {first.energy:8.2f} kcal/mol")
     sim.minimize()
-    print(f"minimised            {first.energy:8.2f} kcal/mol")
+    print(f"minimized            {first.energy:8.2f} kcal/mol")
 
     sim.reporters.append(mdflash.StateDataReporter(folder.with_suffix(".csv"), sim.steps_in("10 ps"), replica=0))
     with mdflash.TrajectoryReporter(folder, sim.steps_in("1 ps"), format="xtc") as frames:
@@ -39,7 +39,7 @@ def main(folder: Path = Path("replica_api"), length: str = "200 ps") -> mdflash.
 
     for replica in sim.replicas:
         print(f"{replica}: potential energy {replica.energy:8.2f} kcal/mol")
-    print("acceptance between neighbours:", sim.exchange.acceptance()["chignolin"])
+    print("acceptance between neighbors:", sim.exchange.acceptance()["chignolin"])
     return sim
 
 

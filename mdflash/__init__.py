@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mdflash.reporters import TrajectoryReporter as TrajectoryReporter
     from mdflash.simulation import Simulation as Simulation
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 keep_old_names()
 

@@ -1,15 +1,15 @@
-"""The errors a user can meet. Each text says what is wrong, where, and what to do.
+"""Errors the user can fix. Each message states what is wrong, where, and what to do.
 
-The command line prints the text of a `MdflashError` and leaves with its `exit_code`; a traceback is
+The command line prints the message of a `MdflashError` and exits with its `exit_code`. A traceback is
 always a bug of mdflash.
 
 =====  ===================================================================
 code   meaning
 =====  ===================================================================
 0      finished
-2      bad input, or files that cannot be written (what stands there is intact)
+2      bad input, or files that cannot be written (existing files are intact)
 3      the simulation became unstable
-75     stopped by a signal or a time limit; run the same command again to go on
+75     stopped by a signal or a time limit; run the same command again to resume
 =====  ===================================================================
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 
 class MdflashError(Exception):
-    """Base of every error that is the user's to mend."""
+    """Base of every error the user can fix."""
 
     exit_code = 2
 
@@ -54,11 +54,11 @@ class InputError(MdflashError):
 
 
 class ForceFieldError(InputError):
-    """A force field folder is damaged, or does not fit the system (a bead type is missing, say)."""
+    """A force field folder is damaged or does not fit the system; for example, a bead type is missing."""
 
 
 class GpuRefused(InputError):
-    """A GPU cannot carry this batch.
+    """A GPU cannot run this batch.
 
     Args:
         why: a phrase.
@@ -71,7 +71,7 @@ class GpuRefused(InputError):
 
 
 class UnsafePickleError(InputError):
-    """A foreign checkpoint asks for a class or function outside the importer's short list."""
+    """A checkpoint of another program asks for a class or function that the importer does not allow."""
 
 
 class StorageError(MdflashError):
@@ -79,7 +79,7 @@ class StorageError(MdflashError):
 
 
 class UnstableError(MdflashError):
-    """A replica left the finite numbers. Names replica, step, bead and term."""
+    """A replica's energy or coordinates became NaN or infinite. Names replica, step, bead and term."""
 
     exit_code = 3
 

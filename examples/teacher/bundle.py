@@ -3,7 +3,7 @@
 python examples/teacher/bundle.py runs/teacher/go-bundle
 
 Beside it, in runs/teacher/go-bundle-priors, are its terms without the contacts: the priors of its student. Dihedrals
-have a hand, which a network of distances cannot learn; those fitted to frames that fold and unfold are not the
+have a chirality, which a distance-only network cannot learn; those fitted to frames that fold and unfold are not the
 teacher's.
 """
 
@@ -29,7 +29,7 @@ def helix(corner: int) -> np.ndarray:
     angle = TURN * np.arange(HELIX)
     x = np.stack([RADIUS * np.cos(angle), RADIUS * np.sin(angle), RISE * (np.arange(HELIX) - (HELIX - 1) / 2)], axis=1)
     if corner % 2:
-        x = x * [1.0, -1.0, -1.0]  # a half turn about x keeps the hand
+        x = x * [1.0, -1.0, -1.0]  # a half turn about x keeps the chirality
     around = 2.0 * np.pi * corner / 3.0
     return x + APART / np.sqrt(3.0) * np.array([np.cos(around), np.sin(around), 0.0])
 

@@ -160,7 +160,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["data", "compare"])
     parser.add_argument("folder", type=Path, help="the dataset to write, or the student's force field")
     parser.add_argument("--teacher", default="go-chignolin", help="force field folder, or the name of a shipped one")
-    parser.add_argument("--student", help="force field folder whose frames are labelled (data)")
+    parser.add_argument("--student", help="force field folder whose frames are labeled (data)")
     parser.add_argument("--temperatures", type=float, nargs="+", default=[300.0, 330.0, 360.0, 400.0, 450.0])
     parser.add_argument("--walkers", type=int, default=2, help="replicas at each temperature")
     parser.add_argument("--frames", type=int, default=4000, help="of each replica (data)")

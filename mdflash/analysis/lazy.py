@@ -22,7 +22,7 @@ class LazyPositions:
         x = run.positions[3]  # of replica 3; nothing is read
         x[-1], x[::10], x[100:200, :, 2], np.asarray(x)
 
-    The number of frames is that of the moment it was made: a run that goes on has more when it is opened again.
+    The number of frames is that of the moment it was made: a run that continues has more when it is opened again.
 
     Args:
         path: a trajectory file.

@@ -1,4 +1,4 @@
-"""A run folder in one line: positions, tables and settings, while the run goes on, after a kill, or when it is done."""
+"""A run folder in one line: positions, tables and settings, during the run, after a kill, or when it is finished."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     if not path.is_dir():
         raise InputError("no such run folder", file=path)
     if not (path / "manifest.json").is_file():
-        raise InputError("holds no run: manifest.json, which comes with the first checkpoint, is not there", file=path)
+        raise InputError("holds no run: manifest.json, written with the first checkpoint, is missing", file=path)
     return Run(path)
 
 

@@ -22,7 +22,7 @@ def term_table(forcefield: ForceField, term: str) -> pandas.DataFrame:
     are series have a column for each coefficient. `attrs` holds form and equation.
 
     Raises:
-        InputError: no such term; the text says which there are.
+        InputError: no such term; the message lists them.
     """
     frames = require("pandas", "analysis", "term_table")
     found = {t.name: t for t in forcefield.terms}

@@ -50,7 +50,7 @@ class Validation:
         plan: of the simulation.
         findings: by coordinate.
         data_frames, data_trajectories, model_frames: sample sizes.
-        frozen: replicas that left the finite numbers; they are left out.
+        frozen: replicas that became NaN or infinite; they are left out.
         tica_lag: frames.
         coarse: that steps are long for the stiffest bond, or None.
     """
@@ -96,7 +96,7 @@ def validate(
         ff: the force field.
         dataset: the data; frames within 1 K of the plan's temperature are used.
         plan: of the simulations.
-        told: called with molecule and step now and then.
+        told: called with molecule and step from time to time.
 
     Raises:
         ForceFieldError: the force field is for another mapping, or does not fit a molecule.
@@ -144,7 +144,7 @@ def _at_temperature(molecule: Molecule, temperature: float) -> tuple[list[FloatA
     free = [trajectory for trajectory in molecule.trajectories if not trajectory.biased]
     if not free:
         raise InputError(
-            f"molecule '{molecule.name}' has frames of umbrella windows alone, which are no measure of how often a "
+            f"molecule '{molecule.name}' has frames of umbrella windows alone, which do not measure how often a "
             "simulation is where; compare with a dataset that was sampled without `windows:`"
         )
     for trajectory in free:

@@ -6,7 +6,7 @@
 | free energy RMSE          | root mean square of -kT ln(q/p) over the bins whose free energy -kT ln p in the       |
 |                           | reference is within 4 kcal/mol of its minimum; every such bin counts the same         |
 
-Free energies are of normalised distributions: no constant is fitted. A bin that is populated in the reference and empty
+Free energies are of normalized distributions: no constant is fitted. A bin that is populated in the reference and empty
 in the other counts as half a frame there, and is reported. Standard errors are by bootstrap over blocks (replicas of
 the simulation, stretches of the data's trajectories), which are taken as independent.
 """
@@ -46,7 +46,7 @@ class Comparison:
     Attributes:
         name: of the coordinate(s).
         axes: one or two.
-        reference, other: normalised distributions, [bins] or [bins, bins].
+        reference, other: normalized distributions, [bins] or [bins, bins].
         jsd, jsd_error: Jensen-Shannon divergence and its standard error, nats.
         rmse, rmse_error: of the free energies, kcal/mol.
         bins, empty: populated bins of the reference, and how many of them the other never visits.

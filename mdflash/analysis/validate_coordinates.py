@@ -52,8 +52,8 @@ def coordinates(system: System, native: FloatArray | None) -> list[Coordinate]:
 def radius_of_gyration(positions: FloatArray, masses: FloatArray) -> FloatArray:
     """[F, 1] Å, weighted by mass."""
     w = masses / masses.sum()
-    centred = positions - np.einsum("n,fnx->fx", w, positions)[:, None]
-    rg: FloatArray = np.sqrt(np.einsum("n,fnx->f", w, centred**2))[:, None]
+    centered = positions - np.einsum("n,fnx->fx", w, positions)[:, None]
+    rg: FloatArray = np.sqrt(np.einsum("n,fnx->f", w, centered**2))[:, None]
     return rg
 
 
@@ -92,7 +92,7 @@ def _fold(system: System, native: FloatArray) -> list[Coordinate]:
 
 
 def _backbone(system: System) -> list[Coordinate]:
-    """phi and psi of every residue whose backbone atoms, and those of its neighbours, are beads."""
+    """phi and psi of every residue whose backbone atoms, and those of its neighbors, are beads."""
     places = zip(system.residue_index.tolist(), system.bead_names, strict=True)
     at = {place: bead for bead, place in enumerate(places)}
     found = []

@@ -18,7 +18,7 @@ from mdflash.core.optional import require
 from mdflash.units import kT
 
 TOP = POPULATED + 1.0
-"""kcal/mol at which the colours of a surface end."""
+"""kcal/mol at which the colors of a surface end."""
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;font-size:13px}"
@@ -59,7 +59,7 @@ def _molecule(v: Validation) -> list[str]:
     if v.coarse:
         parts.append(f"<p class=bad>{html.escape(v.coarse)}</p>")
     if v.frozen:
-        parts.append(f"<p class=bad>{v.frozen} of {plan.replicas} replicas left the finite numbers.</p>")
+        parts.append(f"<p class=bad>{v.frozen} of {plan.replicas} replicas became unstable (NaN or infinite).</p>")
     parts.append(
         f"<p>JSD: Jensen-Shannon divergence, nats. RMSE: of the free energy over bins within {POPULATED:g} kcal/mol of "
         "the minimum, kcal/mol. ±: standard error by bootstrap over replicas and stretches of the data; too small "

@@ -77,7 +77,7 @@ def simulate(
         system: the molecule.
         start: [S, N, 3] Å; replicas begin at frames drawn from these.
         plan: the rest.
-        told: called with the step now and then.
+        told: called with the step from time to time.
 
     Returns:
         [F, N, 3] of each replica (or ladder) that stayed finite, and how many did not.

@@ -1,4 +1,4 @@
-"""The command line: which verbs there are, and how errors leave.
+"""The command line: which verbs there are, and how errors are shown.
 
 Each verb lives in its own module, which imports what is heavy inside the function, so that `--help` is quick.
 """

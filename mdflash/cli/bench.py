@@ -16,9 +16,9 @@ def bench(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="override a key: --set replicas.count=8"),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="of wall time for each of about a dozen measurements")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="seconds per measurement (about a dozen)")] = 2.0,
     json_: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="write all numbers there as well", show_default=False)
+        Path | None, typer.Option("--json", metavar="OUT", help="also write all numbers there", show_default=False)
     ] = None,
 ) -> None:
     """Measure speed, time by term, memory and the best batch size of a run; nothing else is written."""

@@ -31,7 +31,7 @@ def build(
     if out.suffix.lower() != ".pdb":
         raise InputError(f"--out {out}: a PDB file is written; call it {out.with_suffix('.pdb')}")
     if out.exists() and not force:
-        raise InputError("exists already; give another --out, or --force to overwrite it", file=out)
+        raise InputError("already exists; give another --out, or --force to overwrite it", file=out)
     openmm_version()
     topology, positions = build_peptide(residues, dihedrals)
     backbone = [a.index for a in topology.atoms() if a.name in ("N", "CA", "C")]

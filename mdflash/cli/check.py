@@ -1,4 +1,4 @@
-"""`mdflash check`: everything a run would trip over, in seconds, without writing anything."""
+"""`mdflash check`: find in seconds what would stop a run, without writing anything."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def check(
         bool, typer.Option("--suggest-ladder", help="run a short pilot and suggest temperatures for exchange")
     ] = False,
     low: Annotated[
-        str | None, typer.Option("--min", metavar="'300 K'", help="lowest temperature; left out: that of exchange")
+        str | None, typer.Option("--min", metavar="'300 K'", help="lowest temperature; default: that of exchange")
     ] = None,
     high: Annotated[
-        str | None, typer.Option("--max", metavar="'450 K'", help="highest temperature; left out: that of exchange")
+        str | None, typer.Option("--max", metavar="'450 K'", help="highest temperature; default: that of exchange")
     ] = None,
     acceptance: Annotated[
-        float, typer.Option(min=0.01, max=0.95, help="of swaps between neighbouring temperatures")
+        float, typer.Option(min=0.01, max=0.95, help="acceptance of swaps between neighboring temperatures")
     ] = 0.3,
     pilot_steps: Annotated[int, typer.Option(min=100, help="steps of the pilot, at most a minute of them")] = 20_000,
 ) -> None:
@@ -117,7 +117,7 @@ def _suggest(config: RunConfig, low: str | None, high: str | None, acceptance: f
     expected = [min(c.acceptance(a, b) for c in curves) for a, b in pairwise(ladder)]
     typer.echo(
         f"{len(ladder)} temperatures, expected acceptance {min(expected):.2f} to {max(expected):.2f}, from {done:,} "
-        "steps of pilot. Where the protein folds and unfolds, energies are not normal: compare with manifest.json "
+        "steps of pilot. Near folding, energies are not normally distributed: compare with manifest.json "
         "after a first run.",
         err=True,
     )

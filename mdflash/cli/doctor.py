@@ -83,7 +83,7 @@ def hardware() -> Iterator[Finding]:
 
     reason = why_no_gpu()
     if reason is not None:
-        yield Finding("GPU", f"none to be used: {reason}".replace("[", "\\["))
+        yield Finding("GPU", f"none usable: {reason}".replace("[", "\\["))
         return
     for k in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(k)

@@ -86,7 +86,7 @@ def energy(
 def single_points(
     ff: ForceField, system: System, frames: FloatArray, precision: str = "fp64"
 ) -> dict[str, npt.NDArray[Any]]:
-    """Energies and forces of frames [F, N, 3] in Å, each recentred on its mean before it is rounded.
+    """Energies and forces of frames [F, N, 3] in Å, each recentered on its mean before it is rounded.
 
     Args:
         precision: "fp64", "fp32" or "mixed16" (networks in the compiled kernels with tables in 16 bits, all else in

@@ -31,9 +31,9 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
     out: Annotated[Path, typer.Option(help="File to write.")],
     replica: Annotated[int, typer.Option(help="Number of the replica.")] = 0,
-    format: Annotated[OutFormat | None, typer.Option(help="Left out: the ending of --out decides.")] = None,
+    format: Annotated[OutFormat | None, typer.Option(help="Default: from the suffix of --out.")] = None,
     stride: Annotated[int, typer.Option(help="Take every K-th frame.", metavar="K")] = 1,
-    system: Annotated[str | None, typer.Option(help="Name of the system, where a run has several.")] = None,
+    system: Annotated[str | None, typer.Option(help="Name of the system, if the run has several.")] = None,
     by: Annotated[By, typer.Option(help="With exchange: follow a replica, or collect a temperature.")] = By.replica,
     temperature: Annotated[
         str | None, typer.Option(help="With --by temperature: which one.", metavar="'300 K'")
@@ -45,7 +45,7 @@ def export(
         int | None, typer.Option(help="With --by temperature: which ladder, where a system has several.")
     ] = None,
 ) -> None:
-    """Copy one replica, or one temperature, of a run into an XTC, DCD or PDB file. The run may still be going on."""
+    """Copy one replica, or one temperature, of a run into an XTC, DCD or PDB file. The run may still be writing."""
     from mdflash.errors import InputError
     from mdflash.io.export import export as write
     from mdflash.io.export import find_replica, write_frames

@@ -32,7 +32,7 @@ def go(
         contact_distance=quantity("--contact-distance", contact_distance, "length"),
     )
     if (out / "forcefield.yaml").exists() and not force:
-        raise InputError("holds a force field already; give another --out, or --force to overwrite it", file=out)
+        raise InputError("already holds a force field; give another --out, or --force to overwrite it", file=out)
     forcefield, notes = go_from_structure(structure, parameters)
     try:
         save_forcefield(out, forcefield)

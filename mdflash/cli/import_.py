@@ -1,4 +1,4 @@
-"""`mdflash import`: other people's models and inputs."""
+"""`mdflash import`: models and inputs of other programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from mdflash.forcefields.forcefield import ForceField
 
-app = typer.Typer(help="Bring a model of another program along.", no_args_is_help=True)
+app = typer.Typer(help="Import a model of another program.", no_args_is_help=True)
 
 
 @app.callback()
@@ -51,15 +51,15 @@ def mlcg(
         if len(files) > 1 or structures is not None:
             raise InputError("translate a simulation input by itself: mdflash import mlcg input.yaml --out system.yaml")
         if out.exists():
-            raise StorageError(f"{out} exists already; give another name with --out")
+            raise StorageError(f"{out} already exists; give another name with --out")
         atomic_write(out, translate(files[0]))
-        typer.echo(f"wrote {out}: its first lines say how to make the force field it names")
+        typer.echo(f"wrote {out}: its first lines show how to make the force field it names")
         return
 
     from mdflash.importers.mlcg import import_mlcg
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StorageError(f"{out} exists already; give another name with --out, or remove it first")
+        raise StorageError(f"{out} already exists; give another name with --out, or remove it first")
     ff = import_mlcg(files, structures, name or plain_word(out.resolve().name))
     write_folder(out, ff)
     typer.echo(summary(out, ff))
@@ -100,5 +100,5 @@ def summary(out: Path, ff: ForceField) -> str:
     if ff.systems:
         lines.append(f"      mdflash run {out / 'system.yaml'} --set replicas.count=8 --steps 1000")
     else:
-        lines.append("      import again with --structures to get its molecules and a ready system.yaml")
+        lines.append("      import again with --structures to get its molecules and a system.yaml")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`mdflash info`: what a force field or a run folder holds, for a person."""
+"""`mdflash info`: what a force field or a run folder holds."""
 
 from __future__ import annotations
 

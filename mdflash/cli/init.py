@@ -24,9 +24,9 @@ def init(
 ) -> None:
     """Write a system.yaml with every key, its default and meaning (inside exchange and biases: mdflash schema)."""
     if not structure.is_file():
-        raise InputError("no such file; a structure (PDB, mmCIF, GRO, .safetensors) is due", file=structure)
+        raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
     if out.exists() and not force:
-        raise InputError("exists already; give another name with --out, or --force to overwrite it", file=out)
+        raise InputError("already exists; give another name with --out, or --force to overwrite it", file=out)
     text = commented_run(structure, forcefield, out)
     try:
         partial = out.with_name(f".{out.name}.partial")

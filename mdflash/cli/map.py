@@ -12,9 +12,9 @@ def map_(
     structure: Annotated[Path, typer.Argument(help="All-atom structure: PDB, mmCIF or GRO.", show_default=False)],
     mapping: Annotated[str, typer.Option(help="ca | heavy | five-bead | a mapping file (.yaml)")] = "ca",
     out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path(),
-    name: Annotated[str, typer.Option(help="Name of the molecule; left out: the structure's file name.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the molecule; default: the structure's file name.")] = "",
     forcefield: Annotated[
-        str | None, typer.Option(help="Take its masses and interactions, and write a system.yaml that runs it.")
+        str | None, typer.Option(help="Use its masses and interactions, and write a system.yaml that runs it.")
     ] = None,
     trajectory: Annotated[
         list[Path] | None, typer.Option(help="Map this trajectory of the structure too, into an XTC file; repeatable.")
@@ -41,7 +41,7 @@ def map_(
     mapped = [(path, out / f"{path.stem}-{system.name}.xtc") for path in trajectory or ()]
     for file in (model, picture, *([run_file] if forcefield else []), *(target for _, target in mapped)):
         if file.exists() and not force:
-            raise InputError("exists already; give another --out or --name, or --force to overwrite it", file=file)
+            raise InputError("already exists; give another --out or --name, or --force to overwrite it", file=file)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         save_system(model, system, positions)

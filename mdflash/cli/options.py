@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def forcefield_folder(argument: str) -> Path:
-    """The folder meant by `argument`: a path (of the folder or its forcefield.yaml), or a shipped name.
+    """The folder that `argument` names: a path (of the folder or its forcefield.yaml), or a shipped name.
 
     Raises:
         ForceFieldError: neither.
@@ -31,7 +31,7 @@ def forcefield_folder(argument: str) -> Path:
 
 
 def forcefield_system(ff: ForceField, argument: str | None) -> System:
-    """The molecule meant by `argument`: one of the force field's, a mdflash system file, or a structure.
+    """The molecule that `argument` names: one of the force field's, a mdflash system file, or a structure.
 
     None means the only one that the force field holds.
 

@@ -15,7 +15,7 @@ def rebuild(
     out: Annotated[Path, typer.Option(help="The all-atom PDB file to write, one model per frame.", show_default=False)],
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Rebuild all atoms of coarse-grained frames, relax them, and say what clashes.
+    """Rebuild all atoms of coarse-grained frames, relax them, and report clashes.
 
     Frames of a run: mdflash export RUN --out beads.pdb --stride 1000
     """
@@ -27,7 +27,7 @@ def rebuild(
     if out.suffix.lower() != ".pdb":
         raise InputError(f"--out {out}: a PDB file is written; call it {out.with_suffix('.pdb')}")
     if out.exists() and not force:
-        raise InputError("exists already; give another --out, or --force to overwrite it", file=out)
+        raise InputError("already exists; give another --out, or --force to overwrite it", file=out)
     if not out.absolute().parent.is_dir():
         raise InputError("no such folder; make it first, or give another --out", file=out.absolute().parent)
     openmm_version()
@@ -39,6 +39,6 @@ def rebuild(
         for a, b, distance in frame.clashes[:10]:
             typer.echo(f"  {a} and {b} are {distance:.2f} Å apart")
         for residue in frame.wrong_hands:
-            typer.echo(f"  {residue} has the hand of a D amino acid")
+            typer.echo(f"  {residue} has the chirality of a D amino acid")
     write_pdb(out, frames[0].topology, *(frame.positions for frame in frames))
     typer.echo(f"wrote {out}: {len(frames)} frames of {len(frames[0].positions)} atoms, {clashes} clashes")

@@ -1,4 +1,4 @@
-"""`mdflash run`: carry out a system.yaml, or go on with it."""
+"""`mdflash run`: run a system.yaml, or resume it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def run(
         bool, typer.Option("--dry-run", help="show what would run, and stop before writing anything")
     ] = False,
 ) -> None:
-    """Run a simulation; the same command goes on where a stopped one was.
+    """Run a simulation; rerun the same command to resume it.
 
-    By many processes: torchrun --nproc-per-node N -m mdflash run FILE, or srun --ntasks N mdflash run FILE.
+    With many processes: torchrun --nproc-per-node N -m mdflash run FILE, or srun --ntasks N mdflash run FILE.
     """
     from mdflash.engine.distributed import join
 
@@ -49,7 +49,7 @@ def _run(file: str, overrides: list[str], until: str | None, fresh: bool, dry_ru
     config = load_run(path, overrides)
     limit = None if until is None else quantity("--until", until, "wall")
 
-    # heavy, and of no use to a run that is not valid
+    # heavy, and useless for a run that is not valid
     from rich.console import Console
 
     from mdflash.cli.terminal import Follower, show_plan

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def sample(
     recipe: Annotated[Path, typer.Argument(help="What to sample: a recipe.yaml.", show_default=False)],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Build and map everything, say how long it takes, and write nothing.")
+        bool, typer.Option("--dry-run", help="Build and map everything, estimate the time, and write nothing.")
     ] = False,
 ) -> None:
     """Sample molecules all-atom (ff14SB, implicit solvent) into a dataset of beads and forces.
 
-    The same command goes on where it was stopped.
+    Rerun the same command to resume.
     """
     from mdflash.sampling.dataset import load_dataset
     from mdflash.sampling.recipe import load_recipe
@@ -67,7 +67,7 @@ def _show_progress(progress: Progress) -> None:
 
 
 def duration(seconds: float) -> str:
-    """A stretch of wall time as a person says it."""
+    """A stretch of wall time in words."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -1,4 +1,4 @@
-"""What a person sees of a run: the banner, the progress bar, the end; and how signals reach it."""
+"""What the user sees of a run: the banner, the progress bar, the end; and how signals reach it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.runs.execute import Plan, Watch
 
-STARTING = "starting (the first run ever compiles its kernels: up to a minute)"
+STARTING = "starting (the first run compiles its kernels: up to a minute)"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -65,11 +65,11 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     for note in (*plan.notes, *simulation.notes):
         console.print(f"[yellow]note[/] {note}")
     if plan.start == "resume":
-        console.print(f"[green]going on[/] at step {simulation.state.step:,} ({_time(simulation.time)})")
+        console.print(f"[green]resuming[/] at step {simulation.state.step:,} ({_time(simulation.time)})")
 
 
 def _sampling(plan: Plan) -> dict[str, str]:
-    """Exchange, guards and biases, where they differ from nothing."""
+    """Exchange, guards and biases, where there are any."""
     simulation = plan.simulation
     exchange, guard = simulation.exchange, simulation.guard
     rows = {}
@@ -137,7 +137,7 @@ class Follower:
 
     def _should_stop(self) -> str | None:
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            return "the time given with --until is over"
+            return "reached the time limit set by --until"
         return self._reason
 
     def _planned(self, plan: Plan) -> None:
@@ -205,7 +205,7 @@ class Follower:
             which = " --ladder 0" if len(plan.simulation.exchange.ladders) > 1 else ""
             self._console.print(f"  mdflash export {folder} --by temperature --state 0{which} --out state0.xtc")
         self._console.print(
-            f"  mdflash run ... --steps {2 * config.total_steps}   (the same command, longer: goes on from here)"
+            f"  mdflash run ... --steps {2 * config.total_steps}   (the same command, longer: continues from here)"
         )
 
     def _show_sampling(self, plan: Plan) -> None:
@@ -221,7 +221,7 @@ class Follower:
         for system, shares in exchange.acceptance().items():
             shown = " ".join("-" if share is None else f"{share:.2f}" for share in shares)
             self._console.print(
-                f"[bold]exchange[/] {system}: accepted between neighbouring {_states(exchange)}: {shown}"
+                f"[bold]exchange[/] {system}: accepted between neighboring {_states(exchange)}: {shown}"
             )
         trips = exchange.round_trips
         self._console.print(f"[bold]exchange[/] {trips.sum()} round trips, {trips.min()} to {trips.max()} a replica")

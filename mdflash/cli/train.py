@@ -24,16 +24,16 @@ RecipeFile = Annotated[Path, typer.Argument(help="What to train: a recipe.yaml."
 def train(
     recipe: RecipeFile,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read and check everything, time a step, and write nothing.")
+        bool, typer.Option("--dry-run", help="Read and check everything, time one step, and write nothing.")
     ] = False,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="CPU threads; same number, same bits.", show_default="all cores"),
+        typer.Option(min=1, help="CPU threads; the same number gives the same bits.", show_default="all cores"),
     ] = None,
 ) -> None:
-    """Train a SchNet on the forces of a dataset; the same command goes on where it was stopped.
+    """Train a SchNet on the forces of a dataset; rerun the same command to resume.
 
-    On many processors: torchrun --nproc-per-node N -m mdflash train RECIPE.
+    With many processes: torchrun --nproc-per-node N -m mdflash train RECIPE.
     """
     from mdflash.engine.distributed import join
 
@@ -66,7 +66,7 @@ def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None
 
     plan = load_recipe(file)
 
-    # heavy, and of no use to a recipe that is not valid
+    # heavy, and useless for a recipe that is not valid
     import torch
     from rich.console import Console
 
@@ -126,7 +126,7 @@ def _said(choices: dict[str, object]) -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals to stop that came; a second one of a kind ends the process at once."""
+    """The stop signals received; a second one of the same kind ends the process at once."""
     received: list[int] = []
 
     def catch(number: int, frame: object) -> None:

@@ -21,11 +21,11 @@ def validate(
             show_default="no exchange",
         ),
     ] = None,
-    length: Annotated[str, typer.Option(help="Of each simulation.")] = "10 ns",
-    settling: Annotated[str, typer.Option(help="Left out at the start of each.")] = "1 ns",
-    timestep: Annotated[str, typer.Option(help="One step.")] = "4 fs",
+    length: Annotated[str, typer.Option(help="Length of each simulation.")] = "10 ns",
+    settling: Annotated[str, typer.Option(help="Discarded at the start of each simulation.")] = "1 ns",
+    timestep: Annotated[str, typer.Option(help="Time step.")] = "4 fs",
     friction: Annotated[str, typer.Option(help="Coupling to the bath.")] = "1 /ps",
-    interval: Annotated[str, typer.Option(help="Between frames.")] = "2 ps",
+    interval: Annotated[str, typer.Option(help="Time between frames.")] = "2 ps",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")] = None,
     out: Annotated[
@@ -50,7 +50,7 @@ def validate(
     rungs = tuple(quantity("--ladder", part.strip(), "temperature") for part in ladder.split(",")) if ladder else ()
     if list(rungs) != sorted({*rungs} - {given["temperature"]}) or min(rungs, default=math.inf) < given["temperature"]:
         raise InputError(
-            f"--ladder '{ladder}' must rise from more than the {temperature} of --temperature; "
+            f"--ladder '{ladder}' must rise and start above --temperature, {temperature}; "
             "write for example --ladder '350 K, 410 K'"
         )
     if given["length"] < 10 * given["interval"]:
@@ -95,5 +95,5 @@ def validate(
         if validation.coarse:
             typer.echo(f"{validation.molecule}: {validation.coarse}")
         if validation.frozen:
-            typer.echo(f"{validation.molecule}: {validation.frozen} of {replicas} replicas left the finite numbers")
+            typer.echo(f"{validation.molecule}: {validation.frozen} of {replicas} replicas became NaN or infinite")
     typer.echo(f"wrote {page}")

@@ -79,7 +79,7 @@ def _unknown(path: Key, root: type[BaseModel]) -> str:
         return f"is not a known key; did you mean '{near}'?"
     elsewhere = _places_of(str(path[-1]), root, (), root)
     if elsewhere:
-        return f"does not belong here; it is '{elsewhere[0]}'"
+        return f"does not belong here; write it as '{elsewhere[0]}'"
     section = section_at(path[:-1], root)
     return f"is not a known key; known here: {', '.join(section.model_fields if section else ())}"
 

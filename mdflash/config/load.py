@@ -32,7 +32,7 @@ def locate(file: Path | str) -> Path:
     if path.is_dir():
         inside = [p.name for p in sorted(path.glob("*.yaml"))]
         hint = f"; give the file inside it: {path / inside[0]}" if inside else ""
-        raise InputError(f"is a folder; a system.yaml is due{hint}", file=path)
+        raise InputError(f"is a directory; expected a system.yaml file{hint}", file=path)
     raise InputError(f"no such file; {list_shipped('systems', path.stem)}", file=path)
 
 
@@ -41,7 +41,7 @@ def load_run(file: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
 
     Args:
         file: a path, or the bare name of a shipped system ("chignolin").
-        overrides: "dynamics.timestep=2 fs", each in the place of what the file says.
+        overrides: "dynamics.timestep=2 fs", each replaces what the file has.
 
     Raises:
         InputError: anything wrong, with file, line and dotted key (or the override as given).

@@ -1,4 +1,4 @@
-"""`--set a.b=c`: values from the command line, in the place of what the file says."""
+"""`--set a.b=c`: values from the command line replace those of the file."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def why_no_gpu() -> str | None:
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
-        return f"torch {torch.__version__} says: {' '.join(str(error).split())}"
+        return f"torch {torch.__version__} reports: {' '.join(str(error).split())}"
     return f"torch {torch.__version__} finds no GPU"
 
 
@@ -50,11 +50,11 @@ def find_gpu(local_rank: int = 0, key: str = "hardware.device") -> torch.device:
         key: where the device was asked for.
 
     Raises:
-        InputError: there is none; the text says what torch reports.
+        InputError: there is none; the message is torch's reason.
     """
     reason = why_no_gpu()
     if reason is not None:
-        raise InputError(f"no GPU can be used here: {reason}; write `device: cpu`", key=key)
+        raise InputError(f"no usable GPU: {reason}; write `device: cpu`", key=key)
     if interpreted():
         return torch.device("cpu")
     return torch.device("cuda", local_rank % torch.cuda.device_count())
@@ -63,7 +63,7 @@ def find_gpu(local_rank: int = 0, key: str = "hardware.device") -> torch.device:
 def describe(device: torch.device) -> str:
     """'GPU 0, NVIDIA H100 80GB HBM3'."""
     if device.type == "cpu":
-        return "CPU, kernels of the GPU through Triton's interpreter"
+        return "CPU, GPU kernels through Triton's interpreter"
     return f"GPU {device.index}, {torch.cuda.get_device_name(device)}"
 
 

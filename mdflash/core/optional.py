@@ -9,7 +9,7 @@ from mdflash.errors import MdflashError
 
 
 class MissingExtraError(MdflashError, ImportError):
-    """An optional package is not installed; the text says which extra brings it."""
+    """An optional package is not installed; the message names the extra that installs it."""
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

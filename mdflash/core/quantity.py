@@ -17,7 +17,7 @@ _NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
 def describe(value: object) -> str:
-    """A YAML value as a person would name it."""
+    """A YAML value in words."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -34,7 +34,7 @@ def read_quantity(value: object, dimension: str, example: str, key: str) -> floa
     """`value` in internal units; ValueError with the corrected line where it is no quantity.
 
     Args:
-        value: what the YAML says.
+        value: what the YAML has.
         dimension: a key of `units.DIMENSIONS`.
         example: a sound value of this key, such as "4 fs".
         key: name of the key, for the corrected line.

@@ -23,7 +23,7 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML file says, and where.
+    """The content of a YAML file, and where each part is.
 
     Attributes:
         data: plain dicts, lists, str, int, float, bool, None.
@@ -84,7 +84,7 @@ def _key_near(text: str, line: int) -> str | None:
 
 
 def _syntax_error(error: yaml.YAMLError, text: str, file: Path) -> InputError:
-    """What the parser found, at the line where a person would mend it."""
+    """What the parser found, at the line where the user would fix it."""
     if isinstance(error, yaml.MarkedYAMLError):
         opened = error.context_mark and re.search(r"flow|quoted", error.context or "")
         mark = error.context_mark if opened else error.problem_mark or error.context_mark
@@ -118,7 +118,7 @@ def _build(loader: Any, node: yaml.Node, path: Path_, lines: dict[Path_, int], f
             if key_node.tag != _SCALAR_TAGS[0]:
                 shown = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a list or mapping"
                 raise InputError(
-                    f"keys are plain words here, found {shown}; write it in quotes if it is meant as a word",
+                    f"expected a plain word as key, found {shown}; put it in quotes if it is meant as a word",
                     file=file,
                     line=line,
                     key=_dotted((*path, shown)),
@@ -139,7 +139,7 @@ def _build(loader: Any, node: yaml.Node, path: Path_, lines: dict[Path_, int], f
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, item, (*path, i), lines, file) for i, item in enumerate(node.value)]
     if node.tag not in _SCALAR_TAGS:
-        problem = f"the tag {node.tag!r} is not used here; write the plain value"
+        problem = f"the tag {node.tag!r} is not allowed; write the plain value"
     else:
         try:
             return loader.construct_object(node, deep=True)

@@ -95,7 +95,7 @@ def go_from_structure(
     system, positions, notes = map_to_ca(structure, name=name)
     heavy = None if structure.ca_only else structure.heavy_atoms()
     if len(positions) > 1:
-        notes = (*notes, f"the first of {len(positions)} models is the native structure")
+        notes = (*notes, f"using the first of {len(positions)} models as the native structure")
     return build_go(system, positions[0], heavy, parameters, {"structure": file.name}), notes
 
 
@@ -174,7 +174,7 @@ def chain_terms(system: System) -> tuple[IntArray, IntArray, IntArray]:
     first = np.unique(system.bonds[:, 0])
     if len(first) != len(system.bonds) or (system.bonds[:, 1] != system.bonds[:, 0] + 1).any():
         raise InputError(
-            f"system '{system.name}' is no set of CA chains: a Gō model needs one bead per residue and bonds "
+            f"system '{system.name}' is not a set of CA chains: a Gō model needs one bead per residue and bonds "
             "between consecutive residues only"
         )
     bonded = np.zeros(system.n_beads + BONDED_RANGE, bool)

@@ -1,6 +1,6 @@
 """mlcg / CGSchNet checkpoints -> a force field.
 
-A model file may hold a SchNet, a dictionary of priors, a sum of both, or a "specialised" model with its
+A model file may hold a SchNet, a dictionary of priors, a sum of both, or a "specialized" model with its
 configurations; several files are summed, as a network and its priors often come apart.
 """
 
@@ -35,7 +35,7 @@ def import_mlcg(models: Sequence[Path], structures: Path | None = None, name: st
 
     Args:
         models: checkpoint files; their terms are added.
-        structures: a list of AtomicData, with the neighbour lists of the priors. A specialised model brings
+        structures: a list of AtomicData, with the neighbor lists of the priors. A specialized model brings
             its own and needs none.
         name: of the force field, and of its systems.
 
@@ -69,7 +69,7 @@ def import_mlcg(models: Sequence[Path], structures: Path | None = None, name: st
         systems=tuple(group_systems(name, confs, used, bonded)) if confs else (),
         provenance=_provenance([*models, *([structures] if structures else [])], confs),
     )
-    for system, _ in ff.systems:  # a missing parameter is better said now than at the first step
+    for system, _ in ff.systems:  # a missing parameter is better reported now than at the first step
         for term in ff.terms:
             bind_term(ff, term, system)
         for network in ff.networks:
@@ -83,8 +83,8 @@ def _refuse_twice(models: Sequence[Model]) -> None:
         if model.name in seen:
             first = seen[model.name]
             raise ForceFieldError(
-                f"the term '{model.name}' is given twice: by {first.file} and by {model.file}; their sum would "
-                "count it double. Leave one of the files out"
+                f"the term '{model.name}' is in both {first.file} and {model.file}, so their sum would "
+                "count it twice. Leave one of the files out"
             )
         seen[model.name] = model
 
@@ -94,17 +94,17 @@ def _static(
     own: Sequence[tuple[Path, object]],
     static: Sequence[tuple[Configuration, ...]],
 ) -> Term:
-    """A specialised prior with the configurations of its own file."""
+    """A specialized prior with the configurations of its own file."""
     for (file, _), confs in zip(own, static, strict=True):
         if file == model.file:
             counterpart(model)
             lists = [conf.lists.get(model.name) for conf in confs]
             known = [index for index in lists if index is not None]
             if len(known) != len(lists):
-                raise ForceFieldError(f"its structures have no neighbour list '{model.name}'", file=file)
+                raise ForceFieldError(f"its structures have no neighbor list '{model.name}'", file=file)
             return static_term(model, known)
     raise ForceFieldError(
-        f"the prior '{model.name}' is specialised for structures that the file does not hold; import the file "
+        f"the prior '{model.name}' is specialized for structures that the file does not hold; import the file "
         "that mlcg wrote with its configurations (..._specialized_model_and_config.pt)",
         file=model.file,
     )

@@ -21,7 +21,7 @@ class Model:
     """One summand of a checkpoint.
 
     Attributes:
-        name: its name there: a prior's is also the name of its neighbour list.
+        name: its name there: a prior's is also the name of its neighbor list.
         module: the network or prior.
         file: the file it came from.
     """
@@ -33,7 +33,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model file holds: models to be summed and, if it was specialised, its configurations."""
+    """What a model file holds: models to be summed and, if it was specialized, its configurations."""
 
     models: tuple[Model, ...]
     configurations: tuple[Inert, ...]
@@ -74,7 +74,7 @@ def configurations(content: object) -> tuple[Inert, ...]:
 
 
 def read_models(file: Path) -> Checkpoint:
-    """The models of a file: a network, priors, a sum, a specialised model, a Lightning checkpoint.
+    """The models of a file: a network, priors, a sum, a specialized model, a Lightning checkpoint.
 
     Raises:
         InputError, UnsafePickleError: as `load_torch`.

@@ -53,7 +53,7 @@ COUNTERPARTS: Final[Mapping[str, _Counterpart]] = MappingProxyType(
 
 
 def is_static(model: Model) -> bool:
-    """Whether this is a specialised prior: parameters per interaction, not per bead type."""
+    """Whether this is a specialized prior: parameters per interaction, not per bead type."""
     return model.module.name.startswith("Static")
 
 
@@ -164,7 +164,7 @@ def typed_term(model: Model, positions: Mapping[int, int]) -> Term:
 
 
 def static_term(model: Model, lists: Sequence[IntArray]) -> Term:
-    """A specialised prior: its parameters are those of all configurations one after the other.
+    """A specialized prior: its parameters are those of all configurations one after the other.
 
     Args:
         lists: for each configuration its interactions [M, order].
@@ -177,8 +177,8 @@ def static_term(model: Model, lists: Sequence[IntArray]) -> Term:
     index = lists[0]
     if any(not np.array_equal(index, other) for other in lists[1:]):
         raise ForceFieldError(
-            f"the prior '{model.name}' was specialised for several different molecules; import the model as it "
-            "was before mlcg specialised it, with its structures",
+            f"the prior '{model.name}' was specialized for several different molecules; import the model as it "
+            "was before mlcg specialized it, with its structures",
             file=model.file,
         )
     m, copies = len(index), len(lists)
@@ -187,14 +187,14 @@ def static_term(model: Model, lists: Sequence[IntArray]) -> Term:
         table = _buffer(model, p if p == "x0" else kind.buffers[p])
         if isinstance(table, SparseTensor) or len(table) != m * copies:
             raise ForceFieldError(
-                f"the specialised prior '{model.name}' has {table.shape[0]} rows of '{p}', but its "
+                f"the specialized prior '{model.name}' has {table.shape[0]} rows of '{p}', but its "
                 f"{copies} configurations have {m} interactions each",
                 file=model.file,
             )
         values = table.astype(np.float64).reshape(copies, m, -1)
         if not (values == values[0]).all():
             raise ForceFieldError(
-                f"the specialised prior '{model.name}' has other parameters in each configuration", file=model.file
+                f"the specialized prior '{model.name}' has other parameters in each configuration", file=model.file
             )
         parameters[p] = values[0] if p in form.series else values[0, :, 0]  # mlcg repeats or pads scalars
     offset = tensor(model.module, "V0")

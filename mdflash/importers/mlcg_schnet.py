@@ -55,7 +55,7 @@ class _Reader:
         weight = self.weights[f"{key}.weight"] = self.array(module, "weight")
         found = tensor(module, "bias")
         if bias is not None and bias != (found is not None):
-            raise self.fail(f"has a layer {key} {'without' if bias else 'with'} bias, which mdflash's SchNet has not")
+            raise self.fail(f"has a layer {key} {'without' if bias else 'with'} bias, unlike mdflash's SchNet")
         if isinstance(found, np.ndarray):
             self.weights[f"{key}.bias"] = found
         return weight

@@ -88,9 +88,9 @@ def _configuration(record: Inert, file: Path, number: int) -> Configuration:
     for name, entry in (data.get("neighbor_list") or {}).items():
         index = entry.get("index_mapping") if isinstance(entry, dict) else None
         if not isinstance(index, np.ndarray) or index.ndim != 2:
-            raise fail(f"the neighbour list '{name}' has no index_mapping")
+            raise fail(f"the neighbor list '{name}' has no index_mapping")
         if index.size and (index.min() < 0 or index.max() >= n):
-            raise fail(f"the neighbour list '{name}' names bead {index.max()}, but the last bead is {n - 1}")
+            raise fail(f"the neighbor list '{name}' names bead {index.max()}, but the last bead is {n - 1}")
         lists[str(name)] = np.ascontiguousarray(index.T, np.int64)
     excluded = data.get("exc_pair_index")
     if isinstance(excluded, np.ndarray):

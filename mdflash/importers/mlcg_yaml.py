@@ -26,7 +26,7 @@ _ABOUT: Final[Mapping[str, str]] = MappingProxyType(
         "log_type": "log.csv and events.jsonl are always written",
         "specialize_priors": "not needed",
         "create_checkpoints": "always: output.checkpoint",
-        "read_checkpoint_file": "the same command again goes on from the last checkpoint",
+        "read_checkpoint_file": "rerun the same command to resume from the last checkpoint",
         "compile": "kernels are always compiled",
         "compile_mode": "kernels are always compiled",
         "force_compile": "kernels are always compiled",
@@ -81,7 +81,7 @@ def translate(file: Path) -> str:
     """The text of a system.yaml that does what the mlcg input `file` describes.
 
     Betas (mol/kcal) become temperatures, several of them one temperature per replica; what has no counterpart
-    is said in comments. The model and structures come from `mdflash import mlcg MODEL --structures ...`, whose
+    is in comments. The model and structures come from `mdflash import mlcg MODEL --structures ...`, whose
     command line stands in the first comment.
 
     Raises:
@@ -142,6 +142,6 @@ def _head(given: _Input, file: Path, name: str, betas: list[float]) -> list[str]
     left = [k for k in given.simulation if k not in _USED]
     left += [k for k in given.top if k not in ("betas", "simulation", "model_file", "structure_file")]
     if left:
-        lines += ["Without counterpart:"]
+        lines += ["Without counterpart in mdflash:"]
         lines += [f"  {k}: {_ABOUT.get(k, 'unknown to mdflash, left out')}" for k in left]
     return lines

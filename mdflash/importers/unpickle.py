@@ -239,7 +239,7 @@ class _Unpickler(pickle.Unpickler):
                 file=self._file,
             )
         raise UnsafePickleError(
-            f"asks for '{full}', which is no part of an mlcg model; nothing of the file was run. "
+            f"asks for '{full}', which is not part of an mlcg model; nothing in the file was run. "
             "It is damaged, made for another program, or malicious: do not open it with torch.load",
             file=self._file,
         )
@@ -277,7 +277,7 @@ class _Archive:
     def read(self, name: str) -> bytes:
         info = self.archive.getinfo(name)
         if info.compress_type != zipfile.ZIP_STORED:
-            raise pickle.UnpicklingError(f"is compressed (entry {name}); torch.save does not, so this is no checkpoint")
+            raise pickle.UnpicklingError(f"is compressed (entry {name}); torch.save never does, so it is no checkpoint")
         self.budget -= info.file_size
         if self.budget < 0:
             raise pickle.UnpicklingError(f"claims to hold more data than its size allows (entry {name})")

@@ -2,7 +2,7 @@
 
 Between two CA lies a flat peptide group of known shape; all that is open is its rotation about the line from CA to CA
 (E. O. Purisima and H. A. Scheraga, Biopolymers 23, 1207 (1984)). Every rotation is tried on a grid, and the best
-chain of them is found by dynamic programming: the cost of two neighbouring groups is how far the angle N-CA-C
+chain of them is found by dynamic programming: the cost of two neighboring groups is how far the angle N-CA-C
 between them is from its ideal, and how far phi and psi are from the populated regions of the Ramachandran plot.
 """
 

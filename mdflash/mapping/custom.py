@@ -41,13 +41,13 @@ class CustomMapping:
             raise InputError("expected 'mdflash_mapping: 1' as the first line", file=file, line=1)
         for key in data:
             if key not in ("mdflash_mapping", "beads", "bonds"):
-                self._fail(f"is not a known key; known here: beads, bonds (found '{key}')", key)
+                self._fail(f"is not a known key; expected beads or bonds, found '{key}'", key)
         beads = data.get("beads")
         if not isinstance(beads, dict) or not beads:
             self._fail('expected residues with their beads, as in `"*": {CA: [CA]}`', "beads")
         for residue, entry in beads.items():
             if residue != "*" and residue not in RESIDUE_MASS and residue not in CAPS:
-                self._fail(f"'{residue}' is no amino acid or cap; write its three letters, or \"*\"", "beads", residue)
+                self._fail(f"'{residue}' is not an amino acid or a cap; write its name, or \"*\"", "beads", residue)
             if not isinstance(entry, dict) or not entry or not all(map(_are_words, entry.values())):
                 self._fail("expected beads with their atoms, as in `{BB: [N, CA, C, O]}`", "beads", residue)
         self._beads: dict[str, dict[str, list[str]]] = beads
@@ -58,7 +58,7 @@ class CustomMapping:
                 self._fail("expected two beads, as in `[BB, SC]` or `[BB, +BB]`", "bonds", k)
             for bead, name in enumerate(pair):
                 if name.removeprefix("+" if bead else "") not in known:
-                    self._fail(f"'{name}' is no bead of any residue; beads are {', '.join(sorted(known))}", "bonds", k)
+                    self._fail(f"'{name}' is not a bead of any residue; known: {', '.join(sorted(known))}", "bonds", k)
 
     def _fail(self, message: str, *path: str | int) -> NoReturn:
         raise InputError(

@@ -40,7 +40,7 @@ def parse_sequence(text: str) -> tuple[str, ...]:
     """Residue names of `YYDPETGTWY` (one-letter) or `ACE-ALA-NME` (three-letter, caps allowed at the ends).
 
     Raises:
-        InputError: an unknown letter or name, or caps alone; says at which position.
+        InputError: an unknown letter or name (the message has its position), or caps alone.
     """
     text = text.strip().upper()
     if "-" in text or text in ONE_LETTER.values():

@@ -52,7 +52,7 @@ class Residue:
 
     @property
     def place(self) -> str:
-        """The residue as a person would name it: 'TYR 2 of chain A'."""
+        """The residue by name: 'TYR 2 of chain A'."""
         return f"{self.name} {self.number} of chain {self.chain}"
 
 
@@ -65,7 +65,7 @@ class Structure:
         residues: protein residues, in the file's order.
         with_caps: as `residues`, with the terminal caps (ACE, NME, ...) among them.
         positions: [F, atoms, 3] Å, all models of the file and all its atoms.
-        bonds: [bonds, 2] rows of atoms that a standard residue, its neighbours or the file itself bond.
+        bonds: [bonds, 2] rows of atoms that a standard residue, its neighbors or the file itself bond.
         notes: what was skipped or looks odd, for people.
     """
 
@@ -134,7 +134,7 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset()) -> Stru
     if not residues:
         skipped["caps"] = len(with_caps)
         there = ", ".join(f"{count} {what}" for what, count in skipped.items() if count) or "nothing"
-        raise InputError(f"holds no protein (found {there}); a structure with amino acids is due", file=file)
+        raise InputError(f"holds no protein (found {there}); expected a structure with amino acids", file=file)
     _check_finite(file, with_caps, positions, trajectory.topology)
     bonds = np.array([sorted((a.index, b.index)) for a, b in trajectory.topology.bonds], np.int64).reshape(-1, 2)
     notes = [f"skipped {count} {what}" for what, count in skipped.items()]
@@ -145,13 +145,13 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset()) -> Stru
 
 def _load(file: Path) -> Any:
     if not file.exists():
-        raise InputError("no such file; a structure (PDB, mmCIF, GRO) is due", file=file)
+        raise InputError("no such file; expected a structure (PDB, mmCIF, GRO)", file=file)
     if not file.is_file():
-        raise InputError("is not a file; a structure (PDB, mmCIF, GRO) is due", file=file)
+        raise InputError("is not a file; expected a structure (PDB, mmCIF, GRO)", file=file)
     kind = file.suffix.lower()
     if kind not in FORMATS:
         raise InputError(
-            f"'{file.suffix}' is not a structure format that is read here; known: {', '.join(FORMATS)}",
+            f"'{file.suffix}' is not a structure format; expected one of {', '.join(FORMATS)}",
             file=file,
         )
     import mdtraj

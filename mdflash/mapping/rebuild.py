@@ -33,7 +33,7 @@ class Rebuilt:
     Attributes:
         topology: OpenMM's.
         positions: [atoms, 3] Å.
-        clashes: pairs of atoms as a person would name them, with their distance in Å.
+        clashes: pairs of atoms by residue and name, with their distance in Å.
         wrong_hands: residues whose CA came out as a D amino acid's.
         moved: root mean square distance of the beads from where they were, Å.
     """

@@ -6,7 +6,7 @@ mapping     beads
 ca          one for each residue, at its CA; its type is the residue's name
 heavy       every atom but hydrogens, caps too; types are RESIDUE-ATOM, as in ALA-CB
 five-bead   N, CA, CB, C, O of each residue (glycine has no CB), with the types and interaction lists of mlcg
-file.yaml   as the file says, see `mdflash.mapping.custom`
+file.yaml   as the file defines, see `mdflash.mapping.custom`
 ==========  ================================================================================================
 """
 
@@ -87,7 +87,7 @@ def bead_map(structure: Structure, mapping: str, forcefield: ForceField | None =
     else:
         raise InputError(
             f"mapping '{mapping}' is not known: ca, heavy, five-bead, or the path of a mapping file (.yaml). A force "
-            "field with mapping 'none' brings its molecules along: "
+            "field with mapping 'none' contains its molecules: "
             "write `structure: FORCEFIELD/systems/NAME.safetensors`",
             file=structure.file,
         )
@@ -156,8 +156,8 @@ def _heavy(structure: Structure, name: str) -> BeadMap:
     for bead in np.setdiff1d(np.arange(len(atoms)), bonds).tolist():
         atom, _, k = atoms[bead]
         raise InputError(
-            f"atom {atom} of residue {residues[k].place} is bonded to nothing: its name or the residue's is not "
-            "the standard one, or atoms are missing; PDBFixer mends both",
+            f"atom {atom} of residue {residues[k].place} has no bonds: its name or the residue's is not "
+            "the standard one, or atoms are missing; PDBFixer repairs both",
             file=structure.file,
         )
     beads = make_beads(

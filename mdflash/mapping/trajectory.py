@@ -34,7 +34,7 @@ def map_trajectory(trajectory: Path, topology: Path, beads: BeadMap, out: Path) 
     from mdtraj.formats import XTCTrajectoryFile
 
     if not trajectory.is_file():
-        raise InputError("no such file; an all-atom trajectory is due", file=trajectory)
+        raise InputError("no such file; expected an all-atom trajectory", file=trajectory)
     frames = 0
     partial = out.with_name(f".{out.name}.partial")
     with storage_errors(out):

@@ -67,7 +67,7 @@ def create_system(
 ) -> Any:
     """An `openmm.System` of the beads, with their masses and `mdflash_force`; arguments and errors as there.
 
-    Nothing removes the motion of the centre of mass: add an `openmm.CMMotionRemover` if you want that, but not with
+    Nothing removes the motion of the center of mass: add an `openmm.CMMotionRemover` if you want that, but not with
     several replicas, which it would couple.
     """
     force, beads = bind(forcefield, topology_or_beads, None, replicas, device, precision)

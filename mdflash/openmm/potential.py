@@ -29,7 +29,7 @@ class OpenMMPotential(Potential):
         platform: of OpenMM; "Reference" is in double precision, and the fastest below some 1,000 particles.
 
     Raises:
-        InputError: something of the System that mdflash cannot honour, or an unknown platform.
+        InputError: something of the System that mdflash cannot honor, or an unknown platform.
         MissingExtraError: openmm is not installed.
     """
 

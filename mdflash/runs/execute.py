@@ -1,10 +1,10 @@
-"""Carry out a run: start it, or go on where it was, until it is finished, stopped or unstable.
+"""Run a simulation: start or resume it, until it is finished, stopped or unstable.
 
     fresh folder     -> minimise, draw velocities, checkpoint of step 0, then steps
     unfinished one   -> newest checkpoint, files cut to it, then steps
     finished one     -> nothing to do
 
-The same function carries a run on many ranks; see `distributed`.
+The same function runs on many ranks; see `distributed`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Plan:
         prepared: the run.
         simulation: where it starts from.
         start: "fresh", "resume" or "finished".
-        notes: sentences a person should read.
-        places: for each of many ranks, which replicas it carries where; empty for one process.
+        notes: messages for the user.
+        places: for each of many ranks, its replicas and device; empty for one process.
     """
 
     prepared: Prepared
@@ -71,7 +71,7 @@ def execute(
         source: the YAML file it came from; copied to input.yaml.
         fresh: delete what an earlier run wrote in the folder, and start over.
         watch: how to follow and stop it.
-        ranks: who carries it together, each of them in this call; default: this process alone.
+        ranks: the processes that run it together, each in this call; default: this process alone.
 
     Raises:
         InputError: bad input, the folder belongs to a different run, or more ranks than replicas.
@@ -111,13 +111,13 @@ def execute(
 
 
 def _moved(checkpoint: Checkpoint, simulation: Engine) -> Iterator[str]:
-    """Says so where the steps up to the checkpoint were made on another kind of device."""
+    """A note if the steps up to the checkpoint were made on another kind of device."""
     before, now = str(checkpoint.header.get("device", "cpu")), simulation.device_kind
     if before != now:
         step = simulation.state.step
         yield (
-            f"the steps up to {step:,} were made on {before}, those from here on are made on {now}: both are right, "
-            "but the bits are not those of a run that stayed on one of them"
+            f"the steps up to {step:,} were made on {before}, the following ones are made on {now}: both are correct, "
+            "but results are not bit-identical to a run on a single device"
         )
 
 
@@ -152,6 +152,6 @@ def _loop(simulation: Engine, saves: Saves, config: RunConfig, watch: Watch, ran
         if reason is not None and simulation.state.step < config.total_steps:
             raise Interrupted(
                 f"{reason}: stopped at step {simulation.state.step} of {config.total_steps}, checkpoint written; "
-                f"run the same command again to go on"
+                f"run the same command again to resume"
             )
     watch.progress(simulation)

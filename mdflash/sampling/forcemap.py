@@ -19,7 +19,7 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap
 
-REGULARISATION = 0.005
+REGULARIZATION = 0.005
 """Weights pay this fraction of the mean square group force, which keeps a short pilot from being fitted too well."""
 
 
@@ -47,7 +47,7 @@ def basic_map(beads: BeadMap, groups: IntArray) -> FloatArray:
     if atoms is None:
         bead = int(np.argmax((beads.weights > 0).sum(axis=1) > 1))
         raise InputError(
-            f"{beads.system.bead_label(bead)} stands for {int((beads.weights[bead] > 0).sum())} atoms; "
+            f"{beads.system.bead_label(bead)} represents {int((beads.weights[bead] > 0).sum())} atoms; "
             "forces are mapped for beads that lie on one atom each: name one atom per bead in the mapping"
         )
     own = groups[atoms]
@@ -55,7 +55,7 @@ def basic_map(beads: BeadMap, groups: IntArray) -> FloatArray:
         if own[bead] in own[:bead]:
             other = int(np.argmax(own == own[bead]))
             raise InputError(
-                f"{beads.system.bead_label(other)} and {beads.system.bead_label(bead)} hang together by constrained "
+                f"{beads.system.bead_label(other)} and {beads.system.bead_label(bead)} are connected by constrained "
                 "bonds, so their forces cannot be told apart; leave hydrogens out of the mapping"
             )
     weights: FloatArray = (own[:, None] == groups[None, :]).astype(np.float64)
@@ -76,7 +76,7 @@ def optimised_map(beads: BeadMap, groups: IntArray, forces: Sequence[FloatArray]
     of_group = (np.arange(n_groups)[:, None] == groups[None, :]).astype(np.float64)  # [groups, atoms]
     f = np.einsum("ga,fax->fgx", of_group, atom_forces)
     covariance = np.einsum("fgx,fhx->gh", f, f) / len(f)
-    covariance += REGULARISATION * np.trace(covariance) / n_groups * np.eye(n_groups)
+    covariance += REGULARIZATION * np.trace(covariance) / n_groups * np.eye(n_groups)
     assert beads.atoms is not None  # basic_map refuses
     own = groups[beads.atoms]
     free = np.setdiff1d(np.arange(n_groups), own)

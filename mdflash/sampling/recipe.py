@@ -138,7 +138,7 @@ class MoleculeEntry(_Section):
     )
     name: Word = Field(default="", description="names its folder; default: the structure's file name, or the sequence")
     starts: Annotated[tuple[Annotated[str, BeforeValidator(_start)], ...], BeforeValidator(_list)] = Field(
-        default=(), description="structure | extended | helix | 'phi,psi' | hot (500 K); walkers take them in turn"
+        default=(), description="structure | extended | helix | 'phi,psi' | hot (500 K); walkers use them in turn"
     )
     windows: TorsionWindows | None = Field(
         default=None, description="umbrella windows on a backbone torsion; each has its own walkers"
@@ -168,23 +168,23 @@ class SampleRecipe(_Section):
         default="optimised", description="how atom forces become bead forces: optimised (less noise) | basic"
     )
     temperatures: Annotated[tuple[Temperature, ...], BeforeValidator(_list)] = Field(
-        description="each has its own walkers, or a walker has them all (exchange)", examples=["[300 K]"]
+        description="each has its own walkers; with exchange, a walker has them all", examples=["[300 K]"]
     )
     walkers: Annotated[int, Whole(1, 10_000)] = Field(
         default=1,
         description="independent simulations of each molecule at each temperature and window; with exchange: ladders",
     )
     exchange: Annotated[Duration | None, NoneWord] = Field(
-        default=None, description="replicas of a walker try to exchange temperatures every ...; none: no exchange",
+        default=None, description="time between exchange attempts of a walker's replicas; none: no exchange",
         examples=["1 ps"],
     )  # fmt: skip
     length: RunLength = Field(description="simulated time of each walker", examples=["10 ns"])
-    interval: Duration = Field(default=0.5, description="a frame with forces every ...", examples=["0.5 ps"])
+    interval: Duration = Field(default=0.5, description="time between frames with forces", examples=["0.5 ps"])
     timestep: Timestep = Field(default=0.004, description="one step; hydrogens weigh 3 Da", examples=["4 fs"])
     friction: Rate = Field(default=1.0, description="coupling to the bath", examples=["1 /ps"])
-    equilibration: Duration = Field(default=100.0, description="before the first frame", examples=["100 ps"])
+    equilibration: Duration = Field(default=100.0, description="time before the first frame", examples=["100 ps"])
     seed: Annotated[int, Whole(0, 2**31 - 1)] = Field(default=1, description="each walker derives its own from it")
-    processes: Annotated[int, Whole(1, 256)] = Field(default=2, description="walkers at work at a time, one core each")
+    processes: Annotated[int, Whole(1, 256)] = Field(default=2, description="walkers at a time, one core each")
     folder: Folder | None = Field(default=None, description="the dataset; default: data/NAME in the current folder")
 
     def steps(self, time: float) -> int:

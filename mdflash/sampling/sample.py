@@ -83,19 +83,19 @@ def speed(molecule: Molecule, recipe: SampleRecipe) -> float:
 
 
 def sample(recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[Progress], None]) -> Path:
-    """Carry out a recipe, or go on with it.
+    """Sample as a recipe describes, or resume.
 
     Args:
         recipe: from `load_recipe`.
-        tell: told what is being prepared.
-        watch: told after every block of frames.
+        tell: receives what is being prepared.
+        watch: called after every block of frames.
 
     Returns:
         The dataset's folder.
 
     Raises:
         InputError: the recipe does not fit its molecules, or the folder holds samples of another recipe.
-        Interrupted: stopped by a signal; the same command goes on.
+        Interrupted: stopped by a signal; the same command resumes.
     """
     folder = recipe.folder
     assert folder is not None  # load_recipe fills it in
@@ -162,7 +162,7 @@ def _describe(recipe: SampleRecipe) -> dict[str, Any]:
 
 
 def _check_same(described: dict[str, Any], folder: Path) -> None:
-    """Refuse to go on with another recipe."""
+    """Refuse to resume with another recipe."""
     head = load_yaml(folder / HEAD).data
     before = head["provenance"]["recipe"] if isinstance(head, dict) else {}
     for key, value in described.items():

@@ -1,6 +1,6 @@
 """Walkers over processes, least advanced first, until every one has its frames.
 
-Each process carries one walker a segment on and ends, so a crash or a kill costs at most the frames since the
+Each process runs one walker for a segment and ends, so a crash or a kill costs at most the frames since the
 walker's last checkpoint, and a dataset in the making is balanced over its walkers.
 """
 
@@ -19,7 +19,7 @@ from mdflash.errors import Interrupted, MdflashError
 from mdflash.sampling.walker import Walker, advance
 
 SEGMENT = 60.0
-"""Seconds for which a process carries one walker on before another one may be due."""
+"""Seconds for which a process runs one walker before another one may have its turn."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def carry_out(todo: Sequence[Walker], target: int, processes: int, watch: Callab
         todo: the walkers.
         target: frames of each.
         processes: how many are at work at a time.
-        watch: told after every block of frames.
+        watch: called after every block of frames.
 
     Raises:
-        Interrupted: stopped by SIGTERM or Ctrl-C; the same call goes on.
+        Interrupted: stopped by SIGTERM or Ctrl-C; the same call resumes.
         MdflashError: what stopped a walker.
     """
     frames = {walker: min(walker.frames(), target) for walker in todo}
@@ -86,8 +86,8 @@ def carry_out(todo: Sequence[Walker], target: int, processes: int, watch: Callab
                     del running[connection]
                     if process.exitcode:
                         raise MdflashError(
-                            f"{walker.label}: its process ended with {process.exitcode} (killed, or out of memory); "
-                            "run the same command to go on"
+                            f"{walker.label}: its process exited with {process.exitcode} (killed, or out of memory); "
+                            "run the same command to resume"
                         ) from None
                     start_next()
                     continue
@@ -99,7 +99,7 @@ def carry_out(todo: Sequence[Walker], target: int, processes: int, watch: Callab
 
 
 def _start(walker: Walker, target: int) -> tuple[Connection, Any]:
-    """A process that carries a walker on for a segment, and the end of the pipe that tells how it fares."""
+    """A process that runs a walker for a segment, and the pipe that reports its progress."""
     spawn = mp.get_context("spawn")
     mine, theirs = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_work, args=(walker, target, theirs), daemon=True)
@@ -125,7 +125,7 @@ def _stopping(running: dict[Connection, tuple[Walker, Any]]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(
-            "stopped; frames up to each walker's last block are kept. Run the same command to go on"
+            "stopped; frames up to each walker's last block are kept. Run the same command to resume"
         ) from None
     finally:
         signal.signal(signal.SIGTERM, previous)

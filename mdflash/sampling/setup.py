@@ -72,7 +72,7 @@ class Molecule:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every constrained group has a bead, which leaves nothing to optimise."""
+        """Whether every constrained group has a bead, which leaves nothing to optimize."""
         return self.beads.system.n_beads == int(self.groups.max()) + 1
 
 
@@ -91,7 +91,7 @@ def prepare_molecule(entry: MoleculeEntry, mapping: str) -> Molecule:
         if row.keys() != set(names):
             odd = sorted(row.keys() ^ set(names))[0]
             raise InputError(
-                f"molecule '{entry.name}': start '{start}' has other atoms than start '{entry.starts[0]}' "
+                f"molecule '{entry.name}': start '{start}' has different atoms from start '{entry.starts[0]}' "
                 f"(first: {odd[2]} of {odd[1]} {odd[0] + 1}); give `sequence` and `structure` of one molecule, "
                 "with the same protonation"
             )

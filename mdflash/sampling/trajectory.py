@@ -8,7 +8,7 @@
     /time        [F] float64 ps
     attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (held in an umbrella window)
 
-Positions are centred and rounded to 1/1024 Å, forces to 1/128 kcal/mol/Å: far below the noise of mapped forces, and it
+Positions are centered and rounded to 1/1024 Å, forces to 1/128 kcal/mol/Å: far below the noise of mapped forces, and it
 halves the file. `time` is written last and reads as NaN where it was never written, so frames that have a
 time are complete, whenever the writer was killed.
 """
@@ -66,7 +66,7 @@ class Trajectory:
         n_beads: beads per frame.
         aggregation: how atom forces became bead forces.
         seed: of the simulation that made it.
-        biased: whether it was held in a window, so that how often a frame comes says nothing; its forces are unbiased.
+        biased: whether it was held in a window, so the frequency of a frame has no meaning; its forces are unbiased.
     """
 
     file: Path
@@ -203,7 +203,7 @@ def _reading(file: Path) -> Iterator[h5py.File]:
     try:
         opened = h5py.File(file, "r", swmr=True, locking="best-effort")
     except OSError:
-        try:  # a process that has it open for plain reading must go on so
+        try:  # a process that has it open for plain reading must be able to continue
             opened = h5py.File(file, "r", locking="best-effort")
         except OSError as error:
             raise InputError(f"cannot be read as HDF5: {error}", file=file) from None
@@ -280,7 +280,7 @@ class TrajectoryWriter:
     ) -> None:  # fmt: skip
         """Add a frame: positions and forces [N, 3] in Å and kcal/mol/Å, temperature in K, time in ps.
 
-        With a replica, and an energy in kcal/mol, where the writer was told so.
+        With a replica, and an energy in kcal/mol, where the writer was made with `energy`.
         """
         x = np.round((positions - positions.mean(axis=0)) * POSITION_STEPS) / POSITION_STEPS
         f = np.round(forces * FORCE_STEPS) / FORCE_STEPS

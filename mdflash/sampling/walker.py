@@ -1,4 +1,4 @@
-"""One walker: an all-atom simulation that leaves mapped frames and forces, and goes on where it was stopped.
+"""One walker: an all-atom simulation that leaves mapped frames and forces, and resumes where it was stopped.
 
 A walker has one replica, or a ladder of them that exchange their temperatures: the coordinates stay in their context,
 and velocities are scaled by sqrt(T_new / T_old). Y. Sugita and Y. Okamoto, Chem. Phys. Lett. 314, 141 (1999).
@@ -111,7 +111,7 @@ def advance(walker: Walker, frames: int, seconds: float, report: Callable[[int],
         walker: what to do; a checkpoint is written after each block of frames.
         frames: in all, those of earlier calls included.
         seconds: of wall time.
-        report: told the number of frames after each block.
+        report: receives the number of frames after each block.
 
     Raises:
         UnstableError: a number that is not finite.
@@ -154,7 +154,7 @@ def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], No
                 positions, forces = frame(context)
                 if not (np.isfinite(positions).all() and np.isfinite(forces).all()):
                     raise UnstableError(
-                        f"{walker.label}: atoms left the finite numbers at frame {writer.frames}; "
+                        f"{walker.label}: coordinates became NaN or infinite at frame {writer.frames}; "
                         "use a shorter timestep, for example `timestep: 2 fs`"
                     )
                 temperature = walker.temperatures[label]
@@ -210,7 +210,7 @@ class _Ladder:
         energy = KCAL_PER_KJ * np.array(found)
         everyone = np.ones(len(kelvin), bool)
         labels = permute(
-            np.outer(1.0 / (BOLTZMANN * kelvin), energy), self.labels, everyone, "neighbours",
+            np.outer(1.0 / (BOLTZMANN * kelvin), energy), self.labels, everyone, "neighbors",
             seed=walker.seed % 2**32, ladder=walker.number, step=attempt, attempt=attempt,
         ).labels  # fmt: skip
         for k in np.flatnonzero(labels != self.labels):
@@ -232,7 +232,7 @@ class _Ladder:
         atomic_write(self.walker.checkpoint, json.dumps(header).encode() + b"\n" + b"".join(states))
 
     def restore(self) -> int:
-        """Put every replica where the checkpoint was; says how many frames were written then."""
+        """Put every replica where the checkpoint was; returns how many frames were written then."""
         file = self.walker.checkpoint
         if not file.is_file():
             return 0
@@ -244,7 +244,7 @@ class _Ladder:
         if header["openmm"] != openmm_version():
             raise StorageError(
                 f"{file}: was written by OpenMM {header['openmm']}, and {openmm_version()} is installed; "
-                "install that version to go on, or sample into a new folder"
+                "install that version to resume, or sample into a new folder"
             )
         self.labels, begin = np.array(header.get("labels", [0])), 0  # a header without labels is of a single replica
         sizes = header.get("bytes", [len(states)])

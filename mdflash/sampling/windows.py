@@ -133,7 +133,7 @@ def find_torsion(topology: Any, kind: str, residue: int, molecule: str) -> Torsi
     wanted = [(residue - 1 + shift, name) for shift, name in TORSIONS[kind]]
     shown = f"{residues[residue - 1].name} {residue}"
     if not all(key in names for key in wanted):
-        raise InputError(f"{where}{shown} has no {kind}; choose a residue with a neighbour on both sides")
+        raise InputError(f"{where}{shown} has no {kind}; choose a residue with a neighbor on both sides")
     atoms = np.array([names[key] for key in wanted])
     beyond, todo = {int(atoms[2])}, [int(atoms[2])]
     bonds = [(a.index, b.index) for a, b in topology.bonds()]

@@ -66,7 +66,7 @@ class TrainingData:
         molecules: with their frames.
         mapping: how structures became beads.
         digest: SHA-256 over all frames, hexadecimal.
-        notes: sentences a person should read.
+        notes: messages for the user.
     """
 
     molecules: tuple[MoleculeFrames, ...]

@@ -78,7 +78,7 @@ class GraphedForces:
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            warnings.warn(f"no CUDA graphs here, a step's kernels are launched one by one: {error}", stacklevel=2)
+            warnings.warn(f"CUDA graphs are not available, so kernels are launched one by one: {error}", stacklevel=2)
             self._most = 0
             self.captured.clear()
             return None

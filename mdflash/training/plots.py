@@ -1,4 +1,4 @@
-"""Pictures of fitted priors: what the data says beside what the prior says."""
+"""Pictures of fitted priors: the data and the prior side by side."""
 
 from __future__ import annotations
 

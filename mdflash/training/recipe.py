@@ -51,7 +51,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Decoys(Section):
     """Noised frames on which the network is taught to be silent, so that it digs no holes beside the data."""
 
-    share: Annotated[float, Field(gt=0, le=1)] = Field(default=0.1, description="decoys for each frame of training")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(default=0.1, description="decoys per training frame")
     noise: Length = Field(default=0.4, description="on each coordinate of each bead", examples=["0.4 angstrom"])
 
 
@@ -69,7 +69,7 @@ class Data(Section):
         default=0.1, description="share of each molecule's trajectories that is held out"
     )
     decoys: Decoys | None = Field(
-        default=None, description="noised frames with no force of the network; null: none",
+        default=None, description="frames with noise, on which the network's force is trained to zero; null: none",
         examples=["{share: 0.1, noise: 0.4 angstrom}"],
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ class Priors(Section):
     """Terms that hold where there is no data: fitted by Boltzmann inversion, or those of a force field."""
 
     forcefield: ForceFieldFolder | None = Field(
-        default=None, description="take the terms of this force field folder, fit nothing", examples=["my-priors"]
+        default=None, description="use the terms of this force field folder, fit nothing", examples=["my-priors"]
     )
     key: Literal["types", "beads"] = Field(
         default="types", description="types (one row for each combination of bead types) | beads (one molecule only)"
@@ -93,7 +93,7 @@ class Priors(Section):
     dihedrals: Literal["fourier", "none"] = Field(default="fourier", description="fourier | none")
     degree: Annotated[int, Whole(1, 12)] = Field(default=3, description="of the Fourier series")
     impropers: Literal["fourier", "none"] = Field(
-        default="fourier", description="fourier (keeps the hand of centres with three neighbours) | none"
+        default="fourier", description="fourier (keeps the chirality of centers with three neighbors) | none"
     )
     repulsion: Literal["excluded_volume", "none"] = Field(
         default="excluded_volume", description="excluded_volume (from closest approaches) | none"
@@ -196,7 +196,8 @@ class Optimization(Section):
     )
     learn_torsions: StrictBool = Field(
         default=False,
-        description="dihedrals and impropers of the priors learn too; a network of distances knows no hand",
+        description="dihedrals and impropers of the priors learn too; "
+        "a distance-only network cannot distinguish mirror images",
     )
     learning_rate: Positive = Field(default=1e-3, description="the largest", examples=[1e-3])
     schedule: Literal["cosine", "plateau", "constant"] = Field(
@@ -205,7 +206,7 @@ class Optimization(Section):
     warmup: Annotated[int, Whole(0, 10**9)] = Field(default=100, description="steps of linear rise of the rate")
     weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.0, description="decoupled, as AdamW's")
     clip: Annotated[Positive | None, NoneWord] = Field(
-        default=10.0, description="none, or the longest gradient (all weights together) that is taken as it is"
+        default=10.0, description="none, or the norm of the gradient of all weights above which it is scaled down"
     )
     ema: Share = Field(default=0.999, description="share of the running mean of the weights that a step keeps; 0: none")
     patience: Annotated[Annotated[int, Whole(1, 10**6)] | None, NoneWord] = Field(
@@ -215,7 +216,7 @@ class Optimization(Section):
     kernels: Kernels = Field(
         default="auto", description="auto (compiled: numba on the CPU, Triton on a GPU) | reference (plain torch)"
     )
-    device: Device = Field(default="cpu", description="cpu | cuda (each rank takes its own GPU)")
+    device: Device = Field(default="cpu", description="cpu | cuda (each rank uses its own GPU)")
     tensorboard: StrictBool = Field(default=False, description="write TensorBoard events beside log.csv")
 
 
@@ -229,7 +230,7 @@ class Recipe(Section):
     data: Data = Field(examples=["{dataset: my-data}"])
     start: ForceFieldFolder | None = Field(
         default=None,
-        description="go on from the priors and the network of this force field; null: new ones",
+        description="continue from the priors and the network of this force field; null: new ones",
         examples=["runs/train-protein/forcefield"],
     )
     priors: Priors = Priors()
@@ -239,7 +240,7 @@ class Recipe(Section):
     )
     training: Optimization = Optimization()
     folder: Folder | None = Field(
-        default=None, description="where everything goes; default: runs/train-<name>, relative to here"
+        default=None, description="folder of all results; default: runs/train-<name>, relative to the current folder"
     )
 
     @property
@@ -285,7 +286,7 @@ def load_recipe(file: Path) -> Recipe:
     except ValidationError as error:
         raise input_error(explain(error, data, Recipe), document, ()) from None
     if recipe.start is not None and (said := recipe.model_fields_set & {"priors", "network", "backbone"}):
-        message = f"{recipe.start} has priors and a network, which `start` goes on from; leave this section out"
+        message = f"{recipe.start} has priors and a network, from which `start` continues; leave this section out"
         raise input_error([Problem((key,), message) for key in sorted(said)], document, ())
     for key, part in (("network", recipe.network), ("backbone", recipe)):
         try:

@@ -152,7 +152,7 @@ def _given(folder: Path, data: TrainingData, name: str) -> ForceField:
     if ff.mapping != data.mapping:
         raise ForceFieldError(
             f"is for the mapping '{ff.mapping}', but the data is mapped by '{data.mapping}'; "
-            "take another, or map the data the same way",
+            "use another force field, or map the data the same way",
             file=folder,
         )
     systems = tuple((with_interactions(m.system), m.start) for m in data.molecules)
@@ -172,7 +172,7 @@ def _new_network(recipe: Recipe, priors: ForceField) -> Network:
 
 
 def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
-    """The trainer of a prepared training, at its start or where its folder says.
+    """The trainer of a prepared training, at its start or where its folder left off.
 
     Raises:
         InputError: the folder holds another training.
@@ -308,7 +308,7 @@ def train(
     report: Callable[[Trainer], None] = lambda trainer: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Path, Trainer]:
-    """Train, or go on with a training, and write the force field to `recipe.output`/forcefield.
+    """Train, or resume a training, and write the force field to `recipe.output`/forcefield.
 
     Args:
         prepared: from `prepare_training`.

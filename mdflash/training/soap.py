@@ -24,13 +24,13 @@ EPSILON = 1e-8
 
 
 class Soap(Optimizer):
-    """The optimiser. The first step only looks at the gradient, as in the authors' code.
+    """The optimizer. The first step only looks at the gradient, as in the authors' code.
 
     Parameters of one shape move together: a network of a few dozen small matrices has ten times fewer products to
     launch. `state` holds what belongs to each, as views.
 
     Args:
-        parameters: to optimise; all get a gradient in every step.
+        parameters: to optimize; all get a gradient in every step.
         lr: learning rate, as Adam's.
         betas: of the running means of the gradient, and of its second moments.
         weight_decay: decoupled, as AdamW's.

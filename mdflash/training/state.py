@@ -1,4 +1,4 @@
-"""What a training must remember to go on, to the last bit, and its file."""
+"""What a training needs to resume, to the last bit, and its file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Progress:
         best, best_epoch: lowest validation loss and the epochs done when it was found.
         stale: epochs since then.
         log_bytes: length of log.csv that belongs to this state.
-        identity: what a training must have in common with the one that it goes on from.
+        identity: what a training must have in common with the one that it resumes.
     """
 
     epoch: int = 0

@@ -6,7 +6,7 @@ Phys. 128, 244114 (2008)). What weights and energies add to it (see `forces`) mo
 chooses no epoch.
 
 The order of the frames of an epoch is a function of (seed, epoch), the learning rate one of the step, so a state holds
-no generator: a training that was killed goes on to the same bits, with the same number of threads and ranks.
+no generator: a training that was killed resumes to the same bits, with the same number of threads and ranks.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Trainer:
             report(self)
             if self.ranks.any(should_stop()):
                 self._save()
-                raise Interrupted(f"stopped in epoch {p.epoch + 1}; run the same command again to go on")
+                raise Interrupted(f"stopped in epoch {p.epoch + 1}; run the same command again to resume")
             if time.monotonic() - self._saved > SAVE_EVERY:
                 self._save()
         rate, loss = self._rate(), p.squares / p.components

@@ -75,10 +75,10 @@ def test_a_trajectory_of_other_atoms(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     pdb = tmp_path / "a.pdb"
     call("build", "--sequence", "GG", "--out", pdb)
-    with pytest.raises(InputError, match=r"a\.pdb: exists already"):
+    with pytest.raises(InputError, match=r"a\.pdb: already exists"):
         call("build", "--sequence", "GG", "--out", pdb)
     call("map", pdb, "--out", tmp_path)
-    with pytest.raises(InputError, match=r"a\.safetensors: exists already"):
+    with pytest.raises(InputError, match=r"a\.safetensors: already exists"):
         call("map", pdb, "--out", tmp_path)
     call("map", pdb, "--out", tmp_path, "--force")
 

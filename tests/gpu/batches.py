@@ -22,7 +22,7 @@ SMALL = Hyperparameters(
     cutoff=8.0, types=4, features=6, filters=18, blocks=2, basis_size=7, filter_hidden=(9,), output=(4, 5)
 )
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
-"""`benchmarks/gpu_check.py` runs these checks on a GPU."""
+"""`tools/gpu_check.py` runs these checks on a GPU."""
 TILES = Tiles(channels=16, edges=8, exact_edges=16)
 
 Box = tuple[float, float, float] | None

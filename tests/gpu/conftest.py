@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 if os.environ.get("TRITON_INTERPRET") == "1":
-    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
     import interpreter
 
     interpreter.enable()

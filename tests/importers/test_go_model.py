@@ -250,5 +250,5 @@ def test_wrong_input() -> None:
     with pytest.raises(InputError, match="parameter 'epsilon' must be a positive number, found -1"):
         GoParameters(epsilon=-1.0)
     crossed = System(**{**vars(chain_system(6)), "bonds": np.array([[0, 1], [1, 3]])})
-    with pytest.raises(InputError, match="no set of CA chains"):
+    with pytest.raises(InputError, match="not a set of CA chains"):
         build_go(crossed, helix(6))

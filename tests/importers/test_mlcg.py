@@ -216,7 +216,7 @@ def test_specialised_priors_belong_to_one_molecule(tmp_path: Path) -> None:
     other = [same[0], molecule(3, [2, 2, 2], bonds=[[0, 2], [1, 2]])]
     with pytest.raises(ForceFieldError, match="several different molecules"):
         import_mlcg([save(tmp_path / "c.pt", (bonds([1.0, 2.0, 1.0, 2.0]), other))], None, "test")
-    with pytest.raises(ForceFieldError, match="specialised for structures"):
+    with pytest.raises(ForceFieldError, match="specialized for structures"):
         import_mlcg([save(tmp_path / "d.pt", bonds([1.0, 2.0, 1.0, 2.0]))], None, "test")
 
 
@@ -252,7 +252,7 @@ def test_lightning_checkpoints_have_the_trained_weights(tmp_path: Path) -> None:
 
 def test_a_term_given_twice_names_both_files(tmp_path: Path) -> None:
     files = [save(tmp_path / f"{n}.pt", nn.ModuleDict({"bonds": bonds_prior()})) for n in "ab"]
-    with pytest.raises(ForceFieldError, match=r"'bonds' is given twice: by .*a\.pt and by .*b\.pt"):
+    with pytest.raises(ForceFieldError, match=r"'bonds' is in both .*a\.pt and .*b\.pt"):
         import_mlcg(files, None, "test")
 
 

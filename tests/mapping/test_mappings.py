@@ -168,9 +168,9 @@ def test_mapping_file(tmp_path: Path) -> None:
     [
         ("mdflash_mapping: 1", "mdflash_mapping: 2", 1, "mdflash_mapping: 1"),
         ("bonds:", "bond:", 5, "not a known key"),
-        ("GLY:", "GLX:", 3, "'GLX' is no amino acid"),
+        ("GLY:", "GLX:", 3, "'GLX' is not an amino acid"),
         ("SC: [rest]", "SC: rest", 4, "beads with their atoms"),
-        ("+BB", "+CC", 7, "'\\+CC' is no bead"),
+        ("+BB", "+CC", 7, "'\\+CC' is not a bead"),
         ("[BB, SC]", "[BB]", 6, "expected two beads"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_dataset_of_the_dipeptide(tmp_path: Path) -> None:
 
 
 def test_mapped_forces_have_the_virial_of_their_temperature(tmp_path: Path) -> None:
-    """Without constraints on them, heavy beads obey <Σ x f> = -3 (N - 1) kT (Clausius), their centre taken out."""
+    """Without constraints on them, heavy beads obey <Σ x f> = -3 (N - 1) kT (Clausius), their center taken out."""
     text = RECIPE.replace("12 ps", "120 ps").replace("walkers: 2", "walkers: 1")
     data = load_dataset(run(write(tmp_path, text)))
     for trajectory, temperature in zip(data.molecules[0].trajectories, (300.0, 500.0), strict=True):
@@ -144,7 +144,7 @@ def test_sigterm_stops_with_75(tmp_path: Path) -> None:
         pass
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 75 and "Run the same command to go on" in errors
+    assert process.returncode == 75 and "Run the same command to resume" in errors
     assert load_dataset(tmp_path / "data").n_frames >= 256
 
 

@@ -97,7 +97,7 @@ def test_windows_go_with_exchange(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ("residue: 2", "residue: 4", r"residue 4 of 3; give `residue:` from 1 to 3"),
-        ("residue: 2", "residue: 1", "ACE 1 has no phi; choose a residue with a neighbour on both sides"),
+        ("residue: 2", "residue: 1", "ACE 1 has no phi; choose a residue with a neighbor on both sides"),
         ("ACE-ALA-NME", "ACE-PRO-NME", "phi of PRO 2 is in a ring"),
         ("mapping: heavy", "mapping: ca", "C of ACE 1 is not a bead.*`mapping: heavy`"),
     ],

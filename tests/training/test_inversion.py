@@ -60,12 +60,12 @@ def test_fourier_series_follows_a_torsion() -> None:
     assert np.ptp(difference) < 0.15
 
 
-@pytest.mark.parametrize("centre", [0.6, np.pi - 0.01])
-def test_a_single_narrow_well_becomes_one_cosine(centre: float) -> None:
+@pytest.mark.parametrize("center", [0.6, np.pi - 0.01])
+def test_a_single_narrow_well_becomes_one_cosine(center: float) -> None:
     phi = np.linspace(-np.pi, np.pi, 20001)[:-1]
-    samples = _draw(30.0 * (1.0 - np.cos(phi - centre)), phi, np.ones_like(phi), 200_000, 5)
+    samples = _draw(30.0 * (1.0 - np.cos(phi - center)), phi, np.ones_like(phi), 200_000, 5)
     found = fourier(samples, KT, 3)
     assert np.hypot(found["k1"][0], found["k2"][0]) == pytest.approx(30.0, rel=0.03)
     assert not np.any(found["k1"][1:]) and not np.any(found["k2"][1:])
     curve = _curve("fourier_dihedral", found, phi)
-    assert abs(np.angle(np.exp(1j * (phi[curve.argmin()] - centre)))) < 0.01
+    assert abs(np.angle(np.exp(1j * (phi[curve.argmin()] - center)))) < 0.01

@@ -1,4 +1,4 @@
-"""The optimiser: far ahead of Adam where directions are stiff and soft, Adam itself on vectors."""
+"""The optimizer: far ahead of Adam where directions are stiff and soft, Adam itself on vectors."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_it_learns_forces_and_writes_a_force_field_that_runs(dataset: Path, tmp_
     prepared = _prepare(
         tmp_path,
         dataset,
-        priors={"key": "beads", "angles": "none"},  # left to the network: springs between second neighbours
+        priors={"key": "beads", "angles": "none"},  # left to the network: springs between second neighbors
         network={"cutoff": "8 angstrom", "basis": "gaussian", "basis_size": 20, "features": 16, "blocks": 2},
         training={"epochs": 12, "batch": 16, "learning_rate": 1e-2},
     )
@@ -160,7 +160,7 @@ def test_a_training_goes_on_from_a_force_field(dataset: Path, tmp_path: Path) ->
     assert new.provenance["start"] == old.digest
 
     file.write_text(yaml.safe_dump({**recipe, "network": {"features": 8}}))
-    with pytest.raises(InputError, match=r"key 'network': .*has priors and a network, which `start` goes on from"):
+    with pytest.raises(InputError, match=r"key 'network': .*has priors and a network, from which `start` continues"):
         load_recipe(file)
     save_forcefield(tmp_path / "priors", dataclasses.replace(old, networks=()))
     file.write_text(yaml.safe_dump({**recipe, "start": "../priors"}))

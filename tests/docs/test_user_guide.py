@@ -1,0 +1,111 @@
+"""The documents: links lead somewhere, run files are valid, commands and options exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from mdflash.cli.app import app
+from mdflash.config.load import load_run
+
+ROOT = Path(__file__).parents[2]
+USER = [ROOT / "README.md", *sorted((ROOT / "docs" / "user").glob("*.md"))]
+EVERY = [*ROOT.glob("*.md"), *(p for d in ("docs", "benchmarks", "studies", "tools", "forcefields", "examples")
+         for p in (ROOT / d).rglob("*.md"))]  # fmt: skip
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+BASE: dict[str, Any] = {
+    "mdflash": 1,
+    "dynamics": {"temperature": "300 K", "length": "1 ns"},
+    "replicas": {"count": 16},
+}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a page in a language; "" for those that name none."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", EVERY, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        file = page.parent / target if target else page
+        assert file.exists(), f"{name(page)} links to {target}, which is not there"
+        if anchor:
+            assert anchor in anchors(file), f"{name(page)} links to {target}#{anchor}, which is not there"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_every_page_is_in_its_index() -> None:
+    for folder in ("user", "dev"):
+        index = (ROOT / "docs" / folder / "README.md").read_text(encoding="utf-8")
+        for page in (ROOT / "docs" / folder).glob("*.md"):
+            assert page.name == "README.md" or f"({page.name})" in index, f"{name(page)} is in no index"
+
+
+def run_files() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every run file in the user guide; fragments are completed by `BASE`."""
+    for page in USER:
+        biases = None
+        for k, text in enumerate(blocks(page, "yaml")):
+            fragment = yaml.safe_load(text)
+            biases = fragment.get("biases", biases)
+            dynamics = BASE["dynamics"] | fragment.get("dynamics", {})
+            exchange = fragment.get("exchange", {})
+            if "temperatures" in exchange:
+                del dynamics["temperature"]  # the ladder sets them
+            data = BASE | fragment | {"dynamics": dynamics}
+            if "biases" in exchange:
+                data |= {"biases": biases}
+            system = {"structure": str(ROOT / "systems" / "chignolin.pdb")}
+            yield f"{page.stem}-{k}", data | {"system": system, "model": {"forcefield": "go-chignolin"}}
+
+
+@pytest.mark.parametrize(("where", "data"), list(run_files()))
+def test_run_files_are_valid(where: str, data: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / f"{where}.yaml"
+    file.write_text(yaml.safe_dump(data), encoding="utf-8")
+    load_run(file)
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every `mdflash ...` line of the user guide, without its comment."""
+    for page in USER:
+        for text in blocks(page, ""):
+            for line in text.splitlines():
+                found = re.search(r"(?:^|-m |-exit )mdflash (.*?)\s*(?:#.*)?$", line)
+                if found:
+                    yield page.stem, found.group(1)
+
+
+@pytest.mark.parametrize(("page", "line"), list(commands()))
+def test_commands_and_options_exist(page: str, line: str) -> None:
+    command: Any = typer.main.get_command(app)
+    words = line.split()
+    while hasattr(command, "commands"):
+        verb = words.pop(0)
+        assert verb in command.commands, f"{page}.md: mdflash has no verb '{verb}'"
+        command = command.commands[verb]
+    known = {option for p in command.params for option in p.opts}
+    for word in words:
+        assert not word.startswith("--") or word.split("=")[0] in known, f"{page}.md: {line}: no option {word}"

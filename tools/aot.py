@@ -1,0 +1,229 @@
+"""Compile every GPU kernel ahead of time, as the standard benchmark launches it, for GPUs that need not be here.
+
+    PYTHONPATH=. python tools/aot.py [--targets 80 90 120] [--out benchmarks/results/aot_DATE.json]
+
+Records registers, stack (spills), shared memory and counts of the instructions that tell how memory is read, for each
+kernel and target. Nothing runs; what the numbers say about speed is for a GPU to show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+from gpu_systems import PUBLISHED, excluded_volume, synthetic
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+from mdflash.core.state import State
+from mdflash.core.types import Precision
+from mdflash.engine.gpu import forces as device
+from mdflash.engine.gpu.loop import CudaPropagator
+from mdflash.forcefields.build import build_potential
+from mdflash.integrators.langevin import LangevinBAOAB
+from mdflash.potentials.backbones.backbone import Backbone
+from mdflash.potentials.schnet.network import SchNet
+from mdflash.potentials.schnet.tables import tabulate
+from mdflash.potentials.schnet.triton.network import Tiles
+from mdflash.training import triton as convolution
+from mdflash.training.convolution import Pairs
+from mdflash.training.forces import Batch, FlashForces, Topology
+
+TYPES = {
+    torch.float16: "*fp16", torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64",
+}  # fmt: skip
+COUNTED = ("LDG", "LDG.128", "LDG.64", "STG", "LDS", "STS", "LDL", "STL", "BAR", "SHFL", "FFMA", "DFMA", "MUFU", "HMMA",
+           "HGMMA", "DMMA")  # fmt: skip
+
+BACKBONES = (
+    Backbone(rule="mgt"), Backbone(rule="delta", streams=4), Backbone(rule="hyper", streams=4),
+    Backbone(rule="geometric"), Backbone(rule="geometric", streams=4),
+)  # fmt: skip
+RECORDED: tuple[tuple[Precision, bool, tuple[Backbone | None, ...]], ...] = (
+    ("fp32", False, (None, *BACKBONES)), ("mixed16", False, (None,)), ("fp32", True, (None,)),
+    ("fp64", False, (None, *BACKBONES)),
+)  # fmt: skip
+"""Precision, whether filters are exact, and how blocks are joined."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel with the types and constants it was launched with."""
+
+    kernel: JITFunction[Any]
+    signature: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, Any], ...]
+    divisible: tuple[int, ...]
+    warps: int
+    fusion: bool
+
+    @property
+    def name(self) -> str:
+        return str(self.kernel.__name__)
+
+
+@contextmanager
+def recorded() -> Iterator[dict[Launch, None]]:
+    """What is launched meanwhile, instead of running it."""
+    launches: dict[Launch, None] = {}
+
+    def remember(self: JITFunction[Any], *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+        launches[_launch(self, args, options)] = None
+
+    run, JITFunction.run = JITFunction.run, remember  # type: ignore[method-assign]
+    try:
+        yield launches
+    finally:
+        JITFunction.run = run  # type: ignore[method-assign]
+
+
+def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | None) -> list[Launch]:
+    """The kernels of a step of 1ENH in five beads: the published CGSchNet size, all its priors and one with a list."""
+    layout, terms, network, positions = synthetic(269, replace(PUBLISHED, backbone=backbone), replicas=2)
+    terms = [*terms, *build_potential([excluded_volume()], layout).terms]
+    device.BOXES_FROM = 1 if boxes else 10**9
+    tables = None if exact else {id(network): tabulate(network, 1024)}
+    with recorded() as launches:
+        propagator = CudaPropagator(
+            layout, terms, LangevinBAOAB(0.004, 1.0), 1, 2.0, True, None,
+            tables=tables, precision=precision, device="cpu", tiles=Tiles(),
+        )  # fmt: skip
+        state = State.at(layout, positions, 300.0)
+        propagator.advance(state, 1)
+    return list(launches)
+
+
+def record_training() -> list[Launch]:
+    """The kernels of a step of training at the published size."""
+    model = SchNet(PUBLISHED)
+    first, second = torch.triu_indices(54, 54, 1)
+    topology = Topology(torch.arange(54) % PUBLISHED.types, Pairs(first, second, 54))
+    x = 7.0 * torch.randn(32, 54, 3)
+    with recorded() as launches:
+        FlashForces(model, [topology], 0.1, 60.0, convolution).backward([Batch(0, x, torch.randn_like(x))], x.numel())
+    return list(launches)
+
+
+def _launch(kernel: JITFunction[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Launch:
+    warps, fusion = options.pop("num_warps", 4), options.pop("enable_fp_fusion", True)
+    values = dict(zip(kernel.arg_names, args, strict=False)) | options
+    signature, constants, divisible = [], [], []
+    for index, parameter in enumerate(kernel.params):
+        value = values[parameter.name]
+        if parameter.is_constexpr:
+            kind = "constexpr"
+        elif isinstance(value, torch.Tensor):
+            kind = TYPES[value.dtype]
+            divisible.append(index)
+        else:
+            assert isinstance(value, int)
+            kind = "i32"
+            if not parameter.do_not_specialize and value == 1:
+                kind = "constexpr"
+            elif not parameter.do_not_specialize and value % 16 == 0:
+                divisible.append(index)
+        signature.append((parameter.name, kind))
+        if kind == "constexpr":
+            constants.append((parameter.name, value))
+    return Launch(kernel, tuple(signature), tuple(constants), tuple(divisible), warps, fusion)
+
+
+def compile_for(launch: Launch, target: int) -> dict[str, Any]:
+    """Compile; what the machine code needs."""
+    source = ASTSource(
+        launch.kernel, dict(launch.signature), dict(launch.constants),
+        attrs={(i,): [["tt.divisibility", 16]] for i in launch.divisible},
+    )  # fmt: skip
+    compiled = triton.compile(source, target=GPUTarget("cuda", target, 32),
+                              options={"num_warps": launch.warps, "enable_fp_fusion": launch.fusion})  # fmt: skip
+    return {
+        "kernel": launch.name,
+        "target": f"sm_{target}",
+        "warps": launch.warps,
+        "constants": {k: v for k, v in launch.constants if isinstance(v, (int, float, str, bool))},
+        "shared_bytes": compiled.metadata.shared,
+        **_read_cubin(compiled.asm["cubin"]),
+    }
+
+
+def _read_cubin(cubin: bytes) -> dict[str, Any]:
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        usage = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True).stdout
+        sass = subprocess.run([tool, "--dump-sass", file.name], capture_output=True, text=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", usage)
+    assert found, usage
+    counts = dict.fromkeys(COUNTED, 0)
+    for opcode in _opcodes(sass):
+        base = opcode.split(".")[0]
+        if base in counts:
+            counts[base] += 1
+        if base == "LDG" and ".128" in opcode:
+            counts["LDG.128"] += 1
+        elif base == "LDG" and ".64" in opcode:
+            counts["LDG.64"] += 1
+    return {
+        "registers": int(found[1]), "stack_bytes": int(found[2]), "local_bytes": int(found[4]),
+        "instructions": {k: v for k, v in counts.items() if v},
+    }  # fmt: skip
+
+
+def _opcodes(sass: str) -> Iterator[str]:
+    for line in sass.splitlines():
+        match = re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?\w+\s+)?([A-Z][\w.]*)", line)
+        if match:
+            yield match[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    today = datetime.date.today().isoformat()
+    parser.add_argument("--targets", type=int, nargs="+", default=[80, 90, 120])
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parents[1] / "benchmarks" / "results" / f"aot_{today}.json"
+    )
+    options = parser.parse_args()
+    np.random.seed(0)
+    rows, done = [], set()
+    recordings: list[tuple[str, str, list[Launch]]] = [("training", "table", record_training())]
+    for precision, exact, backbones in RECORDED:
+        launches = record(precision, exact, True, None)
+        for backbone in backbones:
+            launches += record(precision, exact, False, backbone)
+        recordings.append((precision, "exact" if exact else "table", launches))
+    for what, filters, launches in recordings:
+        for launch in launches:
+            for target in options.targets:
+                if (launch, target) in done:
+                    continue
+                done.add((launch, target))
+                row = compile_for(launch, target) | {"precision": what, "filters": filters}
+                rows.append(row)
+                if target == options.targets[0] or row["stack_bytes"]:
+                    print(f"{what:8} {row['target']:7} {row['kernel']:26} {row['warps']} warps "
+                          f"{row['registers']:4} registers, stack {row['stack_bytes']:4} B, "
+                          f"shared {row['shared_bytes']:6} B  {row['instructions']}", flush=True)  # fmt: skip
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    header = {"date": today, "triton": triton.__version__, "torch": torch.__version__}
+    options.out.write_text(json.dumps(header | {"kernels": rows}, indent=1) + "\n")
+    spilled = sum(bool(r["stack_bytes"]) for r in rows)
+    print(f"{len(rows)} compilations, {spilled} with a stack frame; written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()

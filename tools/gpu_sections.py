@@ -1,0 +1,290 @@
+"""The sections of `gpu_check.py`, each in a process of its own: `python gpu_sections.py NAME --part FILE ...`.
+
+A section notes what it finds row by row in FILE, so that a crash of the GPU's driver, an illegal access or the end of
+its time costs only what comes after.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gpu_part import DEVICE, HERE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
+from gpu_timings import backbones, bench, kernels, large, training, tune
+
+# --- machine
+
+
+def machine() -> None:
+    """Versions first: they are known even where an import fails."""
+    versions = {"python": platform.python_version()}
+    names = ("torch", "triton", "numpy", "scipy", "numba", "llvmlite", "h5py", "safetensors", "pydantic", "typer",
+             "rich", "pyyaml", "pytest", "pytest-xdist", "hypothesis")  # fmt: skip
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    NOTES.set(versions=versions, cores=os.cpu_count(), real_models=SYSTEMS.real(), device=platform.processor() or "CPU")
+    print(f"  {versions}", flush=True)
+    for module in (
+        "triton",
+        "mdflash.runs.execute",
+        "mdflash.engine.gpu.choose",
+        "mdflash.cli.app",
+        "tests.gpu.batches",
+    ):
+        NOTES.attempt(f"import {module}", functools.partial(_import, module))
+    if DEVICE == "cpu":
+        return
+    from mdflash.core.gpu import why_no_gpu
+
+    reason = why_no_gpu()
+    if reason is not None:
+        NOTES.set(no_gpu=reason)
+        return
+    about = torch.cuda.get_device_properties(0)
+    driver = subprocess.run(["nvidia-smi"], capture_output=True, text=True).stdout if shutil.which("nvidia-smi") else ""
+    NOTES.set(
+        device=about.name, memory_GB=about.total_memory / 1e9, multiprocessors=about.multi_processor_count,
+        capability=f"sm_{about.major}{about.minor}", cuda=torch.version.cuda, nvidia_smi=driver,
+    )  # fmt: skip
+    NOTES.attempt("ceilings", ceilings)
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
+    NOTES.row(True, f"import {module}", what=f"import {module}")
+
+
+def ceilings() -> None:
+    """What this device copies (read plus written) and multiplies in fp32."""
+    import triton
+
+    source = torch.randn(256 * 2**20, device=DEVICE)
+    target = torch.empty_like(source)
+    a = torch.randn(4096, 4096, device=DEVICE)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    copy = triton.testing.do_bench(lambda: target.copy_(source), return_mode="median")
+    product = triton.testing.do_bench(lambda: a @ a, return_mode="median")
+    bandwidth, rate = 2 * source.nbytes / copy / 1e6, 2 * 4096**3 / product / 1e9
+    NOTES.row(True, f"copies {bandwidth:.0f} GB/s, multiplies {rate:.1f} TFLOP/s in fp32",
+              copy_GB_per_s=bandwidth, fp32_matmul_TFLOP_per_s=rate)  # fmt: skip
+
+
+# --- graphs
+
+
+def graphs() -> None:
+    """Graph against eager, other groupings of the same steps, another batch; and steps that never wait for the host."""
+    for precision in ("fp32",) if OPTIONS.interpret else ("fp32", "mixed16", "fp64"):
+        NOTES.attempt(f"graphs {precision}", functools.partial(same_bits, precision))
+    NOTES.attempt("no host", no_step_waits)
+
+
+def same_bits(precision: str) -> None:
+    steps = 3 if OPTIONS.interpret else 40
+    many = SYSTEMS.one("folded").times(3)
+    ends = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="no CUDA graphs")
+        for name, with_graphs, blocks in (
+            ("graph", True, (steps,)), ("eager", False, (steps,)), ("split", True, (1, steps - 1)),
+        ):  # fmt: skip
+            carrier, state = SYSTEMS.propagator(many, precision, graphs=with_graphs)
+            for block in blocks:
+                carrier.advance(state, block)
+            ends[name] = state
+        alone, own = SYSTEMS.propagator(SYSTEMS.one("folded"), precision)
+        own.velocities.copy_(SYSTEMS.propagator(many, precision)[1].velocities[: len(own.velocities)])
+        alone.advance(own, steps)
+    x = {name: state.positions for name, state in ends.items()}
+    for what, good in {
+        "a graph gives the bits of launches one by one": torch.equal(x["graph"], x["eager"]),
+        "how steps are grouped changes no bit": torch.equal(x["graph"], x["split"]),
+        "the batch changes no bit": torch.equal(x["graph"][: len(own.positions)], own.positions),
+        "positions are finite": bool(torch.isfinite(x["graph"]).all()),
+    }.items():
+        NOTES.row(good, f"{precision}: {what}{'' if good else ': NOT SO'}", precision=precision, what=what)
+
+
+def no_step_waits() -> None:
+    """40 steps with PyTorch's detector of synchronizations on, as a graph and one by one."""
+    for with_graphs in (True, False):
+        carrier, state = SYSTEMS.propagator(SYSTEMS.one("folded").times(2), "fp32", graphs=with_graphs)
+        carrier.advance(state, 2 if OPTIONS.interpret else 40)  # compiled and captured
+        if DEVICE == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            carrier._run(2 if OPTIONS.interpret else 40)
+        finally:
+            if DEVICE == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+        how = "in a graph" if with_graphs else "launched one by one"
+        NOTES.row(True, f"no step waits for the host, {how}", what=f"no host synchronization, {how}")
+
+
+# --- errors
+
+BARS = {("fp64", False): 1e-5, ("fp64", True): 1e-9, ("fp32", False): 1e-5, ("fp32", True): 1e-5,
+        ("mixed16", False): 2e-3, ("mixed16", True): 2e-3}  # fmt: skip
+
+
+def errors() -> None:
+    """Relative force and energy errors of the network, by precision and kind of filter, on jittered start frames."""
+    names = (("1enh-5b folded", "folded", 2), ("1enh-5b extended", "extended", 2), ("chignolin-ca", "chignolin", 8))
+    for name, case, replicas in names:
+        NOTES.attempt(name, lambda n=name, c=case, r=replicas: network_errors(n, SYSTEMS.one(c).times(r)))  # type: ignore[misc]
+    NOTES.attempt("priors", functools.partial(prior_errors, SYSTEMS.one("folded").times(2)))
+
+
+def network_errors(name: str, case: Case) -> None:
+    from mdflash.neighbors.reference import all_pairs
+    from mdflash.potentials.schnet.potential import SchNetPotential
+
+    schnet = next(t for t in case.terms if isinstance(t, SchNetPotential))
+    rng = np.random.default_rng(3)
+    positions = torch.from_numpy(case.x + 0.2 * rng.normal(size=case.x.shape) + 30.0)
+    expected = schnet.energy_and_forces(positions, case.layout, all_pairs(positions, case.layout, schnet.cutoff))
+    for (precision, exact), bar in BARS.items():
+        filters = "exact" if exact else "table"
+        NOTES.attempt(
+            f"{name} {precision} {filters}",
+            lambda precision=precision, exact=exact, bar=bar, filters=filters: error_row(  # type: ignore[misc]
+                f"{name}, {precision}, {filters}", case, [schnet], precision, exact, positions, expected, bar
+            ),
+        )
+
+
+def prior_errors(case: Case) -> None:
+    from mdflash.potentials.base import SumPotential
+    from mdflash.potentials.schnet.potential import SchNetPotential
+
+    priors = [t for t in case.terms if not isinstance(t, SchNetPotential)]
+    positions = torch.from_numpy(case.x + 0.05 * np.random.default_rng(4).normal(size=case.x.shape))
+    expected = SumPotential(priors).energy_and_forces(positions, case.layout, None)
+    error_row("1enh-5b folded, priors", case, priors, "fp64", True, positions, expected, 1e-11)
+
+
+def error_row(
+    name: str, case: Case, terms: Sequence[Any], precision: str, exact: bool, positions: Any, expected: Any, bar: float
+) -> None:
+    from mdflash.engine.gpu.forces import DeviceForces, DevicePotential
+
+    tables = None if exact else SYSTEMS.tables_of(case.network)
+    forces = DeviceForces(case.layout, terms, tables, precision, SKIN, None, DEVICE)  # type: ignore[arg-type]
+    found = DevicePotential(forces).energy_and_forces(positions, case.layout, None)
+    error = float((found.forces - expected.forces).norm() / expected.forces.norm())
+    shift = float((found.energy - expected.energy).mean())
+    good = error <= bar or (OPTIONS.interpret and np.isfinite(error))  # coarse tables
+    NOTES.row(good, f"{name}: force error {error:.2e} (bar {bar:.0e}), mean energy off by {shift:+.2e} kcal/mol",
+              what=name, precision=precision, filters="exact" if exact else "table", force_error=error, bar=bar,
+              mean_energy_error=shift, mean_energy=float(expected.energy.mean()))  # fmt: skip
+
+
+# --- checks
+
+
+def checks() -> None:
+    """The check files of tests/gpu on this device, in parallel where pytest-xdist is there."""
+    files = sorted(str(p) for p in (ROOT / "tests" / "gpu").glob("check_*.py"))
+    environment = {**os.environ}
+    if OPTIONS.interpret:  # the quick one stands for all: tests/gpu/test_interpreted.py runs them
+        files, environment["TRITON_INTERPRET"] = [f for f in files if f.endswith("check_evaluator.py")], "1"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-vv", "--tb=short", "-rf", *files]
+    if importlib.util.find_spec("xdist") is not None and not OPTIONS.interpret:
+        command += ["-n", str(min(12, os.cpu_count() or 1))]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True,
+            timeout=None if OPTIONS.interpret else max(1.0, OPTIONS.deadline - time.time()),
+        )  # fmt: skip
+        code: int | str = done.returncode
+        text = done.stdout + done.stderr[-2000:]
+    except subprocess.TimeoutExpired as error:
+        code, text = "out of time", (error.stdout or b"").decode(errors="replace")
+    print(text[-5000:])
+    NOTES.row(code == 0, f"tests/gpu: pytest ended with {code}", what="tests/gpu", code=code, output=text[-30000:])
+
+
+# --- run
+
+
+def run() -> None:
+    """`mdflash run` on the device: once through, and killed and resumed; both must leave the same bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        NOTES.attempt("run", functools.partial(kill_and_resume, Path(folder)))
+
+
+def kill_and_resume(folder: Path) -> None:
+    file = folder / "case" / "system.yaml"
+    if SYSTEMS.real():
+        SYSTEMS.described("chignolin").write(folder / "case")
+    else:
+        SYSTEMS.tiny_case().write(folder / "case")
+    steps, every = (8, "8 fs") if OPTIONS.interpret else (60_000, "20 ps")
+    own = ["interpreter.py"] if OPTIONS.interpret else ["-m", "mdflash"]
+    common = [
+        sys.executable, *own, "run", str(file), "--steps", str(steps), "--set", "hardware.device=cuda",
+        "--set", f"replicas.count={2 if OPTIONS.interpret else 16}", "--set", f"output.log.interval={every}",
+        "--set", f"output.trajectory.interval={every}", "--set", f"output.checkpoint.interval={every}",
+    ]  # fmt: skip
+
+    def command(name: str) -> list[str]:
+        return [*common, "--set", f"output.folder={folder / name}"]
+
+    began = time.monotonic()
+    done = subprocess.run(command("whole"), cwd=HERE, capture_output=True, text=True)
+    seconds = time.monotonic() - began
+    NOTES.row(done.returncode == 0, f"mdflash run ended with {done.returncode} after {seconds:.1f} s",
+              what="whole run", output=(done.stdout + done.stderr)[-6000:])  # fmt: skip
+    if done.returncode != 0:
+        print((done.stdout + done.stderr)[-3000:])
+        return
+    manifest = json.loads((folder / "whole" / "manifest.json").read_text())
+    NOTES.row(manifest["device"] == "cuda", f"on {manifest['device_name']}, {manifest['timing']}",
+              what="manifest", manifest=manifest)  # fmt: skip
+    first = subprocess.Popen(command("killed"), cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while first.poll() is None and len(list((folder / "killed" / "checkpoint").glob("*.npz"))) < 2:
+        time.sleep(0.002)
+    first.send_signal(signal.SIGKILL)
+    killed = first.wait() != 0
+    NOTES.row(killed, "killed" if killed else "it had finished before it could be killed", what="kill")
+    done = subprocess.run(command("killed"), cwd=HERE, capture_output=True, text=True)
+    again = done.returncode == 0 and "going on" in done.stdout
+    text = (done.stdout + done.stderr)[-6000:]
+    NOTES.row(again, f"the same command again ended with {done.returncode}", what="resume", output=text)
+    ends = [sorted((folder / name / "checkpoint").glob("*.npz"))[-1] for name in ("whole", "killed")]
+    a, b = (np.load(end) for end in ends)
+    names = [name for name in a.files if a[name].dtype.kind in "fiu"]
+    same = ends[0].name == ends[1].name and all(np.array_equal(a[name], b[name]) for name in names)
+    NOTES.row(same, f"the last checkpoints hold {'the same' if same else 'DIFFERENT'} bits", what="same bits")
+    logs = [(folder / name / "log.csv").read_bytes() for name in ("whole", "killed")]
+    NOTES.row(logs[0] == logs[1], "log.csv is the same, byte by byte", what="same log", log=logs[0].decode()[:2000])
+
+
+SECTIONS: dict[str, Callable[[], None]] = {
+    f.__name__: f for f in (machine, graphs, errors, checks, run, bench, large, kernels, backbones, training, tune)
+}
+
+
+if __name__ == "__main__":
+    NOTES.attempt(OPTIONS.section, SECTIONS[OPTIONS.section])
+    NOTES.end()
