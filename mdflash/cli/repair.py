@@ -1,4 +1,4 @@
-"""`mdflash repair`: mend the output files that a kill or a power cut left torn."""
+"""`mdflash repair`: repair the output files that a kill or a power cut left torn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 def repair(
     target: Annotated[Path, typer.Argument(help="Run folder, or one file of it.", metavar="RUN|FILE")],
 ) -> None:
-    """Mend output files that a kill or a power cut left torn, losing no complete frame.
+    """Repair output files that a kill or a power cut left torn, losing no complete frame.
 
     `mdflash run` does this by itself when it resumes; use `repair` to look at the files before that.
     """

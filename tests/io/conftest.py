@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from mdflash.core.system import System
-from mdflash.io.writer import FrameWriter, Target, writer_class
+from mdflash.io.formats import written_format
+from mdflash.io.formats.base import FrameWriter, Target
 
 RESIDUES = ("TYR", "ASP", "PRO", "GLU", "THR", "GLY", "LYS", "TRP", "ALA", "SER")
 FORMATS = ("hdf5", "xtc", "dcd")
@@ -104,4 +105,4 @@ def run_and_kill(work: Callable[[Callable[[int], None]], None], delay: float) ->
 
 
 def new_writer(format: str, target: Target) -> FrameWriter:
-    return writer_class(format).create(target)  # type: ignore[arg-type]
+    return written_format(format).writer.create(target)  # type: ignore[arg-type]

@@ -19,11 +19,11 @@ from mdflash.core.files import append_at, atomic_write
 from mdflash.errors import StorageError
 from mdflash.io.checkpoint import load_checkpoint, save_checkpoint
 from mdflash.io.events import EventLog
+from mdflash.io.formats import written_format
 from mdflash.io.log import LogWriter
 from mdflash.io.read import read_frames
 from mdflash.io.repair import repair_file
 from mdflash.io.superblock import mend
-from mdflash.io.writer import writer_class
 
 from .conftest import TOLERANCE, expected, files_of, fill, new_writer
 
@@ -64,7 +64,7 @@ def check_and_go_on(format, target, frames) -> None:
     """With room again: every flushed frame is there, and the run goes on behind them."""
     for path in files_of(format, target).values():
         assert repair_file(path).kept >= frames
-    writer = writer_class(format).resume(target, frames)
+    writer = written_format(format).writer.resume(target, frames)
     fill(writer, frames, frames + 5)
     writer.close()
     for row, (replica, path) in enumerate(files_of(format, target).items()):

@@ -18,11 +18,11 @@ from mdflash.cli.repair import repair
 from mdflash.errors import InputError, MdflashError, StorageError
 from mdflash.io.events import EventLog
 from mdflash.io.export import find_replica
+from mdflash.io.formats.base import Target
 from mdflash.io.log import LogWriter
 from mdflash.io.read import read_frames
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.topology import mdtraj_topology, write_pdb
-from mdflash.io.writer import Target
 
 from .conftest import (
     DT_PS,
@@ -173,10 +173,10 @@ def test_a_torn_run_is_mended(run, format):
     (folder / "events.jsonl").write_bytes((folder / "events.jsonl").read_bytes() + b'{"time": ')
     torn = folder / "trajectory" / ("pep.h5" if format == "hdf5" else f"pep_0000.{format}")
     if format == "hdf5":
-        from mdflash.io.writer import writer_class
+        from mdflash.io.formats import written_format
 
         def work(report):
-            writer = writer_class("hdf5").resume(targets["pep"], COUNT)
+            writer = written_format("hdf5").writer.resume(targets["pep"], COUNT)
             fill(writer, COUNT, COUNT + 2)
             report(0)
             while True:
@@ -229,9 +229,9 @@ def test_files_of_another_block_size_are_continued(format, target):
     writer = new_writer(format, target)
     fill(writer, 0, 6)
     writer.close()
-    from mdflash.io.writer import writer_class
+    from mdflash.io.formats import written_format
 
-    again = writer_class(format).resume(replace(target, block=7), 5)
+    again = written_format(format).writer.resume(replace(target, block=7), 5)
     fill(again, 5, 20)
     again.close()
     for row, (replica, path) in enumerate(files_of(format, target).items()):

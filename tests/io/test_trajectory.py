@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from mdflash.errors import InputError, StorageError
+from mdflash.io.formats import written_format
+from mdflash.io.formats.base import Target
 from mdflash.io.read import iter_frames, read_frames
 from mdflash.io.topology import mdtraj_topology, write_pdb
-from mdflash.io.writer import Target, writer_class
 
 from .conftest import DT_PS, INTERVAL, TOLERANCE, build_system, expected, files_of, fill, frame, new_writer
 
@@ -106,7 +107,7 @@ def test_resume_refuses_another_kind_of_box(format, target):
     fill(writer, 0, 4)
     writer.close()
     with pytest.raises(StorageError, match="box"):
-        writer_class(format).resume(target, 4)
+        written_format(format).writer.resume(target, 4)
 
 
 def test_own_reader_gives_positions_steps_and_times(format, target):
@@ -167,7 +168,7 @@ def test_resume_gives_the_file_of_an_uninterrupted_run(format, target, tmp_path,
     first = new_writer(format, target)
     fill(first, 0, COUNT)
     first.close()
-    second = writer_class(format).resume(target, kept)
+    second = written_format(format).writer.resume(target, kept)
     assert second.frames == kept
     fill(second, kept, 17)
     second.close()
@@ -190,7 +191,7 @@ def test_resume_refuses_a_file_with_fewer_frames(format, target):
     writer.close()
     before = {path: path.read_bytes() for path in files_of(format, target).values()}
     with pytest.raises(StorageError, match=f"holds {COUNT} complete frames.*after 12"):
-        writer_class(format).resume(target, 12)
+        written_format(format).writer.resume(target, 12)
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -200,12 +201,12 @@ def test_resume_refuses_another_molecule(format, target):
     writer.close()
     other = replace(target, system=build_system(12))
     with pytest.raises(StorageError, match="beads"):
-        writer_class(format).resume(other, 4)
+        written_format(format).writer.resume(other, 4)
 
 
 def test_resume_of_a_missing_file_says_so(format, target):
     with pytest.raises(StorageError, match="pep"):
-        writer_class(format).resume(target, 0)
+        written_format(format).writer.resume(target, 0)
 
 
 def test_create_replaces_nothing(format, target):
