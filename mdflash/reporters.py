@@ -143,7 +143,7 @@ class TrajectoryReporter(Periodic):
     Args:
         folder: where the files go; created if needed.
         interval: steps between frames.
-        format: as in system.yaml: "hdf5" (one file per molecule), "xtc" or "dcd" (one file per replica).
+        format: as `output.trajectory.format` in system.yaml.
 
     Raises:
         InputError: the interval is no whole number, an unknown format, or `folder` looks like a file or holds

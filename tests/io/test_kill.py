@@ -12,7 +12,7 @@ import pytest
 
 from mdflash.errors import StorageError
 from mdflash.io.events import EventLog, read_events
-from mdflash.io.formats import written_format
+from mdflash.io.formats import written_format, written_formats
 from mdflash.io.formats.base import FrameWriter
 from mdflash.io.formats.hdf5 import complete_frames, reading
 from mdflash.io.log import LogWriter
@@ -165,7 +165,7 @@ def test_log_and_events_survive(tmp_path):
 
 
 @pytest.mark.parametrize("beads", [9, 10])
-@pytest.mark.parametrize("format", ["xtc", "dcd"])
+@pytest.mark.parametrize("format", [format.name for format in written_formats() if not format.many])
 def test_every_possible_tear_keeps_the_frames_before_it(format, target, tmp_path, beads):
     small = replace(target, system=build_system(beads), replica_ids=(0,))
     sizes = [0]
