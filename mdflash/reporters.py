@@ -12,16 +12,15 @@ import os
 import time
 import weakref
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TextIO
 
 from mdflash.core.files import storage_errors
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError
+from mdflash.io.formats import WRITTEN, format_of, written_format
+from mdflash.io.formats.base import FrameWriter, Target
 from mdflash.io.topology import write_pdb
-from mdflash.io.writer import Format, FrameWriter, Target, writer_class
 from mdflash.units import KCAL_PER_KJ
-
-_SUFFIXES: Final = {"hdf5": ".h5", "xtc": ".xtc", "dcd": ".dcd"}
 
 
 class Periodic:
@@ -136,7 +135,7 @@ class StateDataReporter(Periodic):
 
 
 class TrajectoryReporter(Periodic):
-    """Writes the positions of all replicas: NAME.h5, or NAME_0000.xtc (.dcd) for each replica, with topology_NAME.pdb.
+    """Writes the positions of all replicas, in the files of a run, with topology_NAME.pdb for each molecule.
 
     Every frame is in the files when `report` returns. `close` (or leaving a `with` block, or the end of the program)
     closes them, after which every program may open the HDF5 file.
@@ -144,26 +143,26 @@ class TrajectoryReporter(Periodic):
     Args:
         folder: where the files go; created if needed.
         interval: steps between frames.
-        format: "hdf5", "xtc" or "dcd".
+        format: as `output.trajectory.format` in system.yaml.
 
     Raises:
         InputError: the interval is no whole number, an unknown format, or `folder` looks like a file or holds
             trajectories already.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], interval: int, format: Format = "hdf5") -> None:
+    def __init__(self, folder: str | os.PathLike[str], interval: int, format: str = WRITTEN[0]) -> None:
         super().__init__(interval)
-        if format not in _SUFFIXES:
-            raise InputError(f"TrajectoryReporter: expected one of {', '.join(_SUFFIXES)}, found format={format!r}")
+        if format not in WRITTEN:
+            raise InputError(f"TrajectoryReporter: expected one of {', '.join(WRITTEN)}, found format={format!r}")
         self.folder, self.format = Path(folder), format
-        by_suffix = {suffix: name for name, suffix in _SUFFIXES.items()}
-        if self.folder.suffix in by_suffix:
+        meant = format_of(self.folder)
+        if meant is not None:
             raise InputError(
                 f"TrajectoryReporter: '{folder}' looks like a file, and a folder is due (it takes one file for each "
                 f"molecule or replica); write TrajectoryReporter('{self.folder.stem}', {interval}, "
-                f"'{by_suffix[self.folder.suffix]}')"
+                f"'{meant.name}')"
             )
-        there = sorted(self.folder.glob(f"*{_SUFFIXES[format]}"))
+        there = sorted(self.folder.glob(f"*{written_format(format).suffix}"))
         if there:
             raise InputError(f"holds {there[0].name} already; choose another folder, or delete it", file=self.folder)
         self._writers: list[FrameWriter] = []
@@ -189,7 +188,7 @@ class TrajectoryReporter(Periodic):
             x = layout.view(simulation.state.positions, s)[0].numpy()
             write_pdb(self.folder / f"topology_{system.name}.pdb", system, x, box)
             target = Target(self.folder, system, layout.replica_ids[first[s] : first[s + 1]], box)
-            self._writers.append(writer_class(self.format).create(target))
+            self._writers.append(written_format(self.format).writer.create(target))
 
     def close(self) -> None:
         """Close the files."""

@@ -17,7 +17,9 @@ from mdflash.core.optional import require
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
-from mdflash.io.export import Source, find_replica, trajectories
+from mdflash.io.export import find_replica, trajectories
+from mdflash.io.formats import no_trajectory
+from mdflash.io.formats.base import Source
 from mdflash.io.read import read_frames, read_times
 from mdflash.io.runfolder import load_manifest, topology_path
 from mdflash.units import NM_PER_ANGSTROM
@@ -178,7 +180,7 @@ class Run:
         """
         by_replica = {s.replica: s for s in reversed(trajectories(self.folder))}  # the most exact format last
         if not by_replica:
-            raise InputError("has no trajectory: trajectory/ holds no .h5, .xtc or .dcd file", file=self.folder)
+            raise no_trajectory(self.folder)
         return [by_replica[r] for r in sorted(by_replica)]
 
     def _one_system(self, name: str | None, call: str) -> str:

@@ -1,4 +1,4 @@
-"""`mdflash export`: copy one replica, or one temperature, of a run into an XTC, DCD or PDB file."""
+"""`mdflash export`: copy one replica, or one temperature, of a run into a file that other programs read."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.io.formats import EXPORTED
+
 if TYPE_CHECKING:
     from mdflash.io.by_state import StateFrames
 
 
-class OutFormat(str, Enum):
-    """Formats that `mdflash export` writes."""
+if TYPE_CHECKING:
 
-    xtc = "xtc"
-    dcd = "dcd"
-    pdb = "pdb"
+    class OutFormat(str, Enum):
+        """Formats that `mdflash export` writes."""
+else:
+    OutFormat = Enum("OutFormat", {name: name for name in EXPORTED}, type=str)
 
 
 class By(str, Enum):
@@ -45,24 +47,23 @@ def export(
         int | None, typer.Option(help="With --by temperature: which ladder, where a system has several.")
     ] = None,
 ) -> None:
-    """Copy one replica, or one temperature, of a run into an XTC, DCD or PDB file. The run may still be writing."""
+    """Copy one replica, or one temperature, of a run to a file for other programs; the run may be in progress."""
     from mdflash.errors import InputError
     from mdflash.io.export import export as write
     from mdflash.io.export import find_replica, write_frames
 
-    kinds = [kind.value for kind in OutFormat]
     kind = format.value if format is not None else out.suffix.removeprefix(".")
-    if kind not in kinds:
-        raise InputError(f"cannot tell the format from '{out.name}'; add --format with one of {', '.join(kinds)}")
+    if kind not in EXPORTED:
+        raise InputError(f"cannot tell the format from '{out.name}'; add --format with one of {', '.join(EXPORTED)}")
     if by is By.temperature:
         found = _find_state(run, temperature, state, system, ladder)
-        frames = write_frames(found.frames(stride), found.sources[0], OutFormat(kind).value, out)
+        frames = write_frames(found.frames(stride), found.sources[0], kind, out)
         typer.echo(f"{out}: {frames} frames of state {found.state} of {found.sources[0].system}, from {run}")
         return
     if temperature is not None or state is not None or ladder is not None:
         raise InputError("--temperature, --state and --ladder go with --by temperature")
     source = find_replica(run, replica, system)
-    frames = write(source, OutFormat(kind).value, out, stride)
+    frames = write(source, kind, out, stride)
     typer.echo(f"{out}: {frames} frames of replica {source.replica} of {source.system}, from {source.path}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,23 +70,14 @@ def write_folder(out: Path, ff: ForceField) -> None:
     Raises:
         StorageError: it cannot be written; nothing is left behind.
     """
-    from mdflash.core.files import storage_errors
+    from mdflash.core.files import new_folder
     from mdflash.forcefields.forcefield import save_forcefield
     from mdflash.importers.run_file import ready_run
 
-    partial = out.with_name(f".{out.name}.partial")
-    with storage_errors(out):
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(partial, ignore_errors=True)
-            save_forcefield(partial, ff)
-            if ff.systems:
-                (partial / "system.yaml").write_text(ready_run(ff), encoding="utf-8")
-            if out.exists():
-                out.rmdir()
-            partial.rename(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with new_folder(out) as partial:
+        save_forcefield(partial, ff)
+        if ff.systems:
+            (partial / "system.yaml").write_text(ready_run(ff), encoding="utf-8")
 
 
 def summary(out: Path, ff: ForceField) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from mdflash.errors import InputError, StorageError
+from mdflash.core.files import atomic_write
+from mdflash.errors import InputError
 
 
 def init(
@@ -28,12 +29,7 @@ def init(
     if out.exists() and not force:
         raise InputError("already exists; give another name with --out, or --force to overwrite it", file=out)
     text = commented_run(structure, forcefield, out)
-    try:
-        partial = out.with_name(f".{out.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, out)
-    except OSError as error:
-        raise StorageError(f"{out} cannot be written: {error.strerror}") from None
+    atomic_write(out, text)
     typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from types import FrameType, TracebackType
+from contextlib import ExitStack
+from types import TracebackType
 
 import numpy as np
 from rich.console import Console
@@ -12,12 +12,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from mdflash import __version__
+from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
+from mdflash.io.formats import EXPORTED
 from mdflash.runs.execute import Plan, Watch
 
 STARTING = "starting (the first run compiles its kernels: up to a minute)"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def _span(values: np.ndarray, unit: str, digits: int = 4) -> str:
@@ -112,33 +113,27 @@ class Follower:
         self.watch = Watch(self._planned, self._progress, self._should_stop)
         self._console = Console(quiet=quiet)
         self._deadline = None if limit is None else time.monotonic() + limit
-        self._reason: str | None = None
+        self._received: list[str] = []  # signals
+        self._signals = ExitStack()
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._mark = (0.0, 0)
-        self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Follower:
-        for number in _SIGNALS:
-            self._previous[number] = signal.signal(number, self._catch)
+        self._received = self._signals.enter_context(stop_signals())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._signals.close()
         if self._bar is not None:
             self._bar.stop()
-
-    def _catch(self, number: int, frame: FrameType | None) -> None:
-        self._reason = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)
 
     def _should_stop(self) -> str | None:
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return "reached the time limit set by --until"
-        return self._reason
+        return self._received[-1] if self._received else None
 
     def _planned(self, plan: Plan) -> None:
         show_plan(plan, self._console)
@@ -200,10 +195,11 @@ class Follower:
         first = plan.prepared.layout.replica_ids[0]
         self._console.print("Next:")
         self._console.print(f"  mdflash info {folder}")
-        self._console.print(f"  mdflash export {folder} --replica {first} --format xtc --out replica.xtc")
+        kind = EXPORTED[0]
+        self._console.print(f"  mdflash export {folder} --replica {first} --format {kind} --out replica.{kind}")
         if plan.simulation.exchange is not None:
             which = " --ladder 0" if len(plan.simulation.exchange.ladders) > 1 else ""
-            self._console.print(f"  mdflash export {folder} --by temperature --state 0{which} --out state0.xtc")
+            self._console.print(f"  mdflash export {folder} --by temperature --state 0{which} --out state0.{kind}")
         self._console.print(
             f"  mdflash run ... --steps {2 * config.total_steps}   (the same command, longer: continues from here)"
         )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import Console
 
     from mdflash.engine.distributed import Ranks
@@ -70,6 +67,7 @@ def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None
     import torch
     from rich.console import Console
 
+    from mdflash.core.signals import stop_signals
     from mdflash.engine.blocks.compiled import set_threads
     from mdflash.training.run import make_trainer, prepare_training, train, training_folder, write_head
 
@@ -87,7 +85,7 @@ def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None
     with training_folder(plan.output) if ranks.rank == 0 else nullcontext():
         if ranks.rank == 0:
             write_head(prepared)
-        with _signals() as received, _Bar(console) as bar:
+        with stop_signals() as received, _Bar(console) as bar:
             folder, trainer = train(prepared, ranks, bar.show, lambda: bool(received))
     p = trainer.progress
     console.print(
@@ -122,23 +120,6 @@ def _show_plan(prepared: PreparedTraining, console: Console) -> None:
 
 def _said(choices: dict[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in choices.items())
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The stop signals received; a second one of the same kind ends the process at once."""
-    received: list[int] = []
-
-    def catch(number: int, frame: object) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    previous = {n: signal.signal(n, catch) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class _Bar:

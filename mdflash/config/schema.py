@@ -8,8 +8,9 @@ What several keys must agree on is in `rules.py`.
 from __future__ import annotations
 
 import secrets
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -17,7 +18,15 @@ from pydantic_core import core_schema
 
 from mdflash.config.biases import BiasEntry
 from mdflash.config.exchange import Exchange
-from mdflash.config.section import MAX_REPLICAS, ExistingFile, Folder, ForceFieldFolder, Section, as_list
+from mdflash.config.section import (
+    MAX_REPLICAS,
+    ExistingFile,
+    Folder,
+    ForceFieldFolder,
+    SchemaVersion,
+    Section,
+    as_list,
+)
 from mdflash.core.quantity import (
     Duration,
     Interval,
@@ -34,12 +43,7 @@ from mdflash.core.quantity import (
     describe,
 )
 from mdflash.core.types import FilterKind, Kernels, Precision
-
-
-def _read_version(value: object) -> object:
-    if isinstance(value, bool) or value != 1:
-        raise ValueError(f"expected the schema version 1, found {describe(value)}; write `mdflash: 1`")
-    return 1
+from mdflash.io.formats import WRITTEN, written_formats
 
 
 def _read_temperatures(value: object) -> object:
@@ -81,6 +85,19 @@ def _not_yet(**refused: str) -> BeforeValidator:
 
 
 Force = Annotated[float, Quantity("force", "5000 kcal/mol/angstrom", ("kcal/mol/angstrom",))]
+
+
+_FORMATS = (*WRITTEN, "none")
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal[_FORMATS]
+
+
+def _describe_formats() -> str:
+    groups = groupby(written_formats(), key=lambda format: format.holds)
+    kinds = [f"{' | '.join(format.name for format in group)} (one file per {holds})" for holds, group in groups]
+    return " | ".join([*kinds, "none"])
 
 
 class SystemEntry(Section):
@@ -202,9 +219,7 @@ class Neighbors(Section):
 class Trajectory(Section):
     """Frames."""
 
-    format: Literal["hdf5", "xtc", "dcd", "none"] = Field(
-        default="hdf5", description="hdf5 (one file per system) | xtc | dcd (one file per replica) | none"
-    )
+    format: FormatName = Field(default=WRITTEN[0], description=_describe_formats())
     interval: Duration = Field(default=10.0, description="time between frames", examples=["10 ps"])
 
 
@@ -257,9 +272,7 @@ class Hardware(Section):
 class RunConfig(Section):
     """A whole run, as system.yaml describes it."""
 
-    mdflash: Annotated[Literal[1], BeforeValidator(_read_version)] = Field(
-        description="version of this file's schema", examples=[1]
-    )
+    mdflash: SchemaVersion = Field(description="version of this file's schema", examples=[1])
     name: Word = Field(default="", description="names the run; default: the file's name")
     system: Annotated[
         tuple[SystemEntry, ...],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
 
@@ -17,6 +17,12 @@ MAX_REPLICAS: Final = 1_000_000
 def as_list(value: object) -> object:
     """One value as a list of it."""
     return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _read_version(value: object) -> object:
+    if isinstance(value, bool) or value != 1:
+        raise ValueError(f"expected the schema version 1, found {describe(value)}; write `mdflash: 1`")
+    return 1
 
 
 class Section(BaseModel):
@@ -72,6 +78,7 @@ def _read_folder(value: object, info: ValidationInfo) -> Path:
     return _text_path(value, info, "runs/protein")
 
 
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_read_version)]
 ExistingFile = Annotated[Path, BeforeValidator(read_file), WithJsonSchema({"type": "string"})]
 ForceFieldFolder = Annotated[Path, BeforeValidator(_read_forcefield), WithJsonSchema({"type": "string"})]
 Folder = Annotated[Path, BeforeValidator(_read_folder), WithJsonSchema({"type": "string"})]

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,56 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def sync_folder(folder: Path) -> None:
     """Make renames and new files in `folder` survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY)
+    _fsync(folder)
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file to, which takes the place of `path` at the end; after an error `path` stays.
+
+    Raises:
+        StorageError: disk full, no permission, no such folder; nothing is left behind.
+    """
+    if not path.parent.is_dir():
+        raise StorageError(f"{path} cannot be written: {path.parent}: {os.strerror(errno.ENOENT)}")
+    partial = path.with_name(path.name + ".tmp")
+    with storage_errors(path):
+        try:
+            yield partial
+            _fsync(partial)
+            os.replace(partial, path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+        sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to fill, which becomes `path` at the end; after an error there is none.
+
+    Raises:
+        StorageError: disk full, no permission, `path` is a file or a folder that is not empty; nothing is left behind.
+    """
+    partial = path.with_name(path.name + ".tmp")
+    with storage_errors(path):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            yield partial
+            os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        sync_folder(path.parent)
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
@@ -67,20 +112,8 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     Raises:
         StorageError: disk full, no permission; nothing is left behind.
     """
-    data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(path.name + ".tmp")
-    with storage_errors(path):
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
-            raise
-        sync_folder(path.parent)
+    with replacing(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
@@ -140,11 +173,7 @@ def sync_file(path: Path) -> None:
         StorageError: the disk refuses.
     """
     with storage_errors(path):
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        _fsync(path)
 
 
 def truncate(path: Path, size: int) -> None:
@@ -156,3 +185,31 @@ def truncate(path: Path, size: int) -> None:
     with storage_errors(path), path.open("r+b") as file:
         file.truncate(size)
         os.fsync(file.fileno())
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise StorageError if `path` exists."""
+    if path.exists():
+        raise StorageError(f"{path} exists already; resume the run it belongs to, or start over with --fresh")
+
+
+def create_files(paths: Sequence[Path], content: bytes = b"") -> None:
+    """Create every file with `content`, or none of them.
+
+    Raises:
+        StorageError: one exists already, or cannot be written.
+    """
+    for path in paths:
+        refuse_existing(path)
+    made: list[Path] = []
+    try:
+        for path in paths:
+            with storage_errors(path), path.open("xb") as file:
+                made.append(path)
+                file.write(content)
+    except StorageError:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+    for folder in {path.parent for path in paths}:
+        sync_folder(folder)

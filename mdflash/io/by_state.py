@@ -13,8 +13,10 @@ from mdflash.core.quantity import show_quantity
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
 from mdflash.io.exchange_log import ExchangeTable, read_exchange
-from mdflash.io.export import Source, trajectories
-from mdflash.io.read import Frames, iter_frames
+from mdflash.io.export import trajectories
+from mdflash.io.formats import no_trajectory
+from mdflash.io.formats.base import Frames, Source
+from mdflash.io.read import iter_frames
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def find_state(
     label = _label(temperatures, state, temperature)
     sources = trajectories(run)
     if not sources:
-        raise InputError("has no trajectory: trajectory/ holds no .h5, .xtc or .dcd file", file=run)
+        raise no_trajectory(run)
     systems = sorted({s.system for s in sources})
     if (system or systems[0]) not in systems or (system is None and len(systems) > 1):
         raise InputError(f"give --system, one of {', '.join(systems)}", file=run)

@@ -14,17 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.core.files import storage_errors
 from mdflash.core.system import FloatArray
-from mdflash.errors import StorageError
-from mdflash.io.log import drop_tail
 from mdflash.io.table import Table
-
-_FIRST = "step,time_ps,replica,system"
 
 
 class ColvarsLog(Table):
     """Appends rows to colvars.csv."""
+
+    name = "colvars.csv"
+    header = "step,time_ps,replica,system"
 
     @classmethod
     def create(cls, path: Path, biases: Sequence[tuple[str, str]]) -> ColvarsLog:
@@ -36,7 +34,7 @@ class ColvarsLog(Table):
         columns = [
             column for name, unit in biases for column in (f"{name}_{unit}" if unit else name, f"{name}_kcal_mol")
         ]
-        return cls.start(path, (",".join([_FIRST, *columns]) + "\n").encode())
+        return cls.start(path, ",".join([cls.header, *columns]) + "\n")
 
     def append(
         self,
@@ -55,17 +53,3 @@ class ColvarsLog(Table):
 
 def _texts(row: Sequence[float]) -> Iterator[str]:
     return ("" if x != x else repr(x) for x in row)
-
-
-def repair_colvars(path: Path) -> tuple[int, int]:
-    """Drop a torn last line of colvars.csv; returns (rows kept, bytes dropped).
-
-    Raises:
-        StorageError: not such a file, or not writable.
-    """
-    with storage_errors(path):
-        data = path.read_bytes()
-    if not data.startswith(_FIRST.encode()):
-        raise StorageError(f"{path}: is not a colvars.csv of mdflash; its first line must begin with {_FIRST}")
-    size = data.rfind(b"\n") + 1
-    return data[:size].count(b"\n") - 1, drop_tail(path, size)

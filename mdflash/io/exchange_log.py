@@ -19,20 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import storage_errors
-from mdflash.errors import InputError, StorageError
-from mdflash.io.log import drop_tail
+from mdflash.errors import InputError
 from mdflash.io.table import Table
 
 IntArray = npt.NDArray[np.int64]
 _PREFIX = "replica_"
 
 
-def _header(replica_ids: Sequence[int]) -> bytes:
-    return (",".join(["step", "time_ps", *(f"{_PREFIX}{r}" for r in replica_ids)]) + "\n").encode()
-
-
 class ExchangeLog(Table):
     """Appends rows to exchange.csv."""
+
+    name = "exchange.csv"
+    header = f"step,time_ps,{_PREFIX}"
 
     @classmethod
     def create(cls, path: Path, replica_ids: Sequence[int]) -> ExchangeLog:
@@ -41,7 +39,7 @@ class ExchangeLog(Table):
         Raises:
             StorageError: it exists already, or cannot be written.
         """
-        return cls.start(path, _header(replica_ids))
+        return cls.start(path, ",".join(["step", "time_ps", *(f"{_PREFIX}{r}" for r in replica_ids)]) + "\n")
 
     def append(self, step: int, time_ps: float, labels: IntArray) -> None:
         """Take the labels [R] that hold from after `step` on."""
@@ -86,7 +84,7 @@ def read_exchange(path: Path) -> ExchangeTable:
         data = path.read_bytes()
     head, *rows = data[: data.rfind(b"\n") + 1].decode(errors="replace").splitlines() or [""]
     columns = head.split(",")[2:]
-    if not head.startswith(f"step,time_ps,{_PREFIX}") or not rows:
+    if not head.startswith(ExchangeLog.header) or not rows:
         raise InputError("is not an exchange.csv of mdflash: expected step,time_ps,replica_0,... and rows", file=path)
     try:
         table = np.array([[int(word) for k, word in enumerate(row.split(",")) if k != 1] for row in rows], np.int64)
@@ -94,17 +92,3 @@ def read_exchange(path: Path) -> ExchangeTable:
     except ValueError:
         raise InputError("is damaged: a row has not one whole number for each replica", file=path) from None
     return ExchangeTable(table[:, 0], table[:, 1:], ids)
-
-
-def repair_exchange(path: Path) -> tuple[int, int]:
-    """Drop a torn last line of exchange.csv; returns (rows kept, bytes dropped).
-
-    Raises:
-        StorageError: not such a file, or not writable.
-    """
-    with storage_errors(path):
-        data = path.read_bytes()
-    size = data.rfind(b"\n") + 1
-    if not data.startswith(b"step,time_ps,replica_"):
-        raise StorageError(f"{path}: is not an exchange.csv of mdflash; its first line must begin with step,time_ps")
-    return data[:size].count(b"\n") - 1, drop_tail(path, size)

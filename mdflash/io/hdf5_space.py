@@ -1,7 +1,7 @@
-"""Disk space for HDF5 files that grow, claimed before the library needs it.
+"""HDF5 files that grow, and are read meanwhile.
 
 A write that fails inside HDF5 leaves it unable to close the file, and it crashes at exit. So files are made in memory
-(`create`), and what could fail later is tried here first (`claim`).
+(`create`), and disk space is claimed before the library needs it (`claim`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mdflash.core.files import atomic_write, free_bytes, reserve, size_text, storage_errors
 from mdflash.errors import StorageError
-from mdflash.io.superblock import admit_readers
+from mdflash.io.superblock import admit_readers, refuse_cut
 
 if TYPE_CHECKING:
     import h5py
+    import numpy as np
+    import numpy.typing as npt
 
 OPEN: Final[dict[str, Any]] = {"libver": ("v110", "v110"), "locking": "best-effort"}
 """How files that others may read meanwhile are opened."""
@@ -80,3 +82,28 @@ def claim(file: h5py.File, path: Path, need: int) -> None:
             disk.truncate(end)
             raise
     admit_readers(path, end + need)
+
+
+def open_to_read(path: Path) -> h5py.File:
+    """Open a file for reading: finished, being written, or left by a killed process.
+
+    Raises:
+        StorageError: cut short, or there is no such file.
+        OSError: the library cannot read it.
+    """
+    import h5py
+
+    refuse_cut(path)
+    try:
+        return h5py.File(path, "r", swmr=True, locking="best-effort")
+    except OSError as error:
+        # The library refuses a second kind of access in a process that has the file open for plain reading.
+        try:
+            return h5py.File(path, "r", locking="best-effort")
+        except OSError:
+            raise error from None
+
+
+def written_rows(written: npt.NDArray[np.bool_]) -> int:
+    """How many rows there are before the first that was not written."""
+    return len(written) if written.all() else int(written.argmin())

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdflash.core.files import size_text
 from mdflash.errors import InputError, StorageError
-from mdflash.io.colvars import repair_colvars
-from mdflash.io.dcd import repair_dcd
+from mdflash.io.colvars import ColvarsLog
 from mdflash.io.events import repair_events
-from mdflash.io.exchange_log import repair_exchange
-from mdflash.io.log import repair_log
+from mdflash.io.exchange_log import ExchangeLog
+from mdflash.io.formats import format_of, suffixes
+from mdflash.io.formats.stream import dropped
+from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import FolderLock, is_run_folder
-from mdflash.io.xtc import repair_xtc
+from mdflash.io.table import Table
 
-TABLES = ("log.csv", "exchange.csv", "colvars.csv", "events.jsonl")
-"""What a run folder may hold besides trajectories."""
+TABLES: tuple[type[Table], ...] = (LogWriter, ExchangeLog, ColvarsLog)
+EVENTS = "events.jsonl"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Repair:
         path: the file.
         kept: complete frames, rows or events, counted in `unit`.
         unit: "frames", "rows" or "events".
-        done: what was mended, as a person reads it; empty if the file was healthy and left untouched.
+        done: what was repaired, as the user reads it; empty if the file was healthy and left untouched.
     """
 
     path: Path
@@ -38,17 +38,11 @@ class Repair:
     done: str
 
 
-def _tail(repair: Callable[[Path], tuple[int, int]], path: Path, unit: str, record: str) -> Repair:
-    kept, dropped = repair(path)
-    done = f"dropped {size_text(dropped)} of an incomplete {record} at the end" if dropped else ""
-    return Repair(path, kept, unit, done)
-
-
 def repair_file(path: Path) -> Repair:
     """Repair one output file of mdflash; a healthy file is not written to.
 
     Args:
-        path: a trajectory `.h5`, `.xtc` or `.dcd`, `log.csv`, `exchange.csv`, `colvars.csv` or `events.jsonl`.
+        path: a trajectory, a table or events.jsonl.
 
     Raises:
         InputError: no such file, or none of these kinds.
@@ -56,28 +50,19 @@ def repair_file(path: Path) -> Repair:
     """
     if not path.is_file():
         raise InputError("no such file", file=path)
-    if path.suffix == ".h5":
-        from mdflash.io.hdf5 import repair_hdf5
-
-        kept, done = repair_hdf5(path)
+    format = format_of(path)
+    if format is not None:
+        kept, done = format.repair(path)
         return Repair(path, kept, "frames", done)
-    if path.suffix == ".xtc":
-        return _tail(repair_xtc, path, "frames", "frame")
-    if path.suffix == ".dcd":
-        kept, done = repair_dcd(path)
-        return Repair(path, kept, "frames", done)
-    if path.name == "exchange.csv":
-        return _tail(repair_exchange, path, "rows", "row")
-    if path.name == "colvars.csv":
-        return _tail(repair_colvars, path, "rows", "row")
     if path.suffix == ".csv":
-        return _tail(repair_log, path, "rows", "row")
+        kept, torn = next((table for table in TABLES if table.name == path.name), LogWriter).repair(path)
+        return Repair(path, kept, "rows", dropped(torn, "row"))
     if path.suffix == ".jsonl":
-        return _tail(repair_events, path, "events", "event")
+        kept, torn = repair_events(path)
+        return Repair(path, kept, "events", dropped(torn, "event"))
+    names = ", ".join([*(table.name for table in TABLES), EVENTS])
     raise InputError(
-        "is not a file that can be repaired; give a trajectory (.h5, .xtc, .dcd), log.csv, exchange.csv, colvars.csv, "
-        "events.jsonl, or the run folder",
-        file=path,
+        f"is not a file that can be repaired; give a trajectory ({suffixes()}), {names}, or the run folder", file=path
     )
 
 
@@ -105,9 +90,10 @@ def repairable_files(folder: Path) -> list[Path]:
     Raises:
         StorageError: the folder holds none.
     """
+    names = [*(table.name for table in TABLES), EVENTS]
     files = [
-        *(file for file in (folder / name for name in TABLES) if file.is_file()),
-        *sorted(path for path in folder.glob("trajectory/*") if path.suffix in (".h5", ".xtc", ".dcd")),
+        *(file for file in (folder / name for name in names) if file.is_file()),
+        *sorted(path for path in folder.glob("trajectory/*") if format_of(path) is not None),
     ]
     if not files:
         raise StorageError(f"{folder}: is not a run folder with output; it has no trajectory and no log.csv")

@@ -15,6 +15,7 @@ from typing import Any
 
 from mdflash.core.files import free_bytes, size_text, storage_errors
 from mdflash.errors import InputError, StorageError
+from mdflash.io.formats import written_formats
 
 _OWN_FILES = (
     "input.yaml",
@@ -26,7 +27,6 @@ _OWN_FILES = (
     "events.jsonl",
     "manifest.json",
 )
-_OWN_TRAJECTORY = re.compile(r".+_\d{4,}\.(xtc|dcd)|.+\.h5\.tmp")
 _OWN_CHECKPOINT = re.compile(r"step_\d{15,}\.npz(\.tmp)?")
 
 
@@ -247,8 +247,7 @@ def _make_folder(path: Path, made: list[Path]) -> None:
 
 
 def _own_files(path: Path) -> Iterator[Path]:
-    from mdflash.io.hdf5 import is_ours
-
+    formats = written_formats()
     for name in _OWN_FILES:
         yield from (file for file in (path / name, path / f"{name}.tmp") if file.is_file())
     yield from path.glob("topology_*.pdb")
@@ -256,5 +255,5 @@ def _own_files(path: Path) -> Iterator[Path]:
         if _OWN_CHECKPOINT.fullmatch(file.name):
             yield file
     for file in (path / "trajectory").glob("*"):
-        if _OWN_TRAJECTORY.fullmatch(file.name) or (file.suffix == ".h5" and is_ours(file)):
+        if any(format.owns(file) for format in formats):
             yield file

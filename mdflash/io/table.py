@@ -1,44 +1,53 @@
-"""A CSV table that grows while a run goes on; a checkpoint remembers how many bytes it had."""
+"""A CSV table that grows during a run: created with a header, resumed at an exact row, repaired after a kill."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from mdflash.core.files import append_at, storage_errors, sync_file, truncate
+from mdflash.core.files import append_at, create_files, storage_errors, sync_file, truncate
 from mdflash.errors import StorageError
-from mdflash.io.writer import create_files
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_READ = 1 << 20
 
 
 class Table:
     """Appends lines to a file. What was flushed survives a kill.
 
+    A subclass says what its file is called (`name`) and how its first line begins (`header`; with a newline at its end,
+    that is the whole line).
+
     Attributes:
         path: the file.
         size: bytes of the header and the rows that were flushed.
+        rows: rows that were flushed, since the start of the file, or since `resume` where that was given a size.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
-        self.path, self.size = path, size
+    name: ClassVar[str]
+    header: ClassVar[str]
+
+    def __init__(self, path: Path, size: int, rows: int = 0) -> None:
+        self.path, self.size, self.rows = path, size, rows
         self._lines: list[str] = []
 
     @classmethod
-    def start(cls, path: Path, header: bytes) -> Self:
-        """Start a new file.
+    def start(cls, path: Path, header: str) -> Self:
+        """Start a new file with its first line.
 
         Raises:
             StorageError: it exists already, or cannot be written.
         """
-        create_files([path], header)
-        return cls(path, len(header))
+        data = header.encode()
+        create_files([path], data)
+        return cls(path, len(data))
 
     @classmethod
     def resume(cls, path: Path, size: int) -> Self:
-        """Cut the file to its first `size` bytes (as `size` was at a checkpoint) and go on behind them.
+        """Cut the file to its first `size` bytes (as `size` was at a checkpoint) and continue behind them.
 
         Raises:
             StorageError: no such file, or shorter.
@@ -52,6 +61,22 @@ class Table:
             )
         truncate(path, size)
         return cls(path, size)
+
+    @classmethod
+    def resume_rows(cls, path: Path, rows: int) -> Self:
+        """Cut the file to its first `rows` rows and continue behind them.
+
+        Raises:
+            StorageError: no such file, not such a file, or fewer complete rows.
+        """
+        found, size = cls._complete(path, rows)
+        if found < rows:
+            raise StorageError(
+                f"{path}: holds {found} complete rows, but the checkpoint was written after {rows}; "
+                "the file was cut or edited since. Put the original back, or start over with --fresh"
+            )
+        truncate(path, size)
+        return cls(path, size, rows)
 
     def add(self, line: str) -> None:
         """Take one row, without its newline."""
@@ -67,6 +92,45 @@ class Table:
             data = "".join(self._lines).encode()
             append_at(self.path, self.size, data)
             self.size += len(data)
+            self.rows += len(self._lines)
             self._lines = []
         if sync:
             sync_file(self.path)
+
+    @classmethod
+    def repair(cls, path: Path) -> tuple[int, int]:
+        """Drop an incomplete last line; returns (rows kept, bytes dropped).
+
+        Raises:
+            StorageError: not such a file, or not writable.
+        """
+        rows, size = cls._complete(path)
+        with storage_errors(path):
+            torn = os.path.getsize(path) - size
+        if torn:
+            truncate(path, size)
+        return rows, torn
+
+    @classmethod
+    def _complete(cls, path: Path, rows: int | None = None) -> tuple[int, int]:
+        """(rows, size in bytes of the header and them), complete lines only, stopping after `rows`."""
+        header = cls.header.encode()
+        found, size = -1, 0  # the header is a line too
+        with storage_errors(path), path.open("rb") as file:
+            ours = file.read(len(header)) == header
+            file.seek(0)
+            at = 0
+            while ours and (part := file.read(_READ)):
+                lines = part.count(b"\n")
+                if rows is not None and found + lines > rows:
+                    for _ in range(rows - found):
+                        size = part.index(b"\n", max(size - at, 0)) + 1 + at
+                    return rows, size
+                if lines:
+                    found, size = found + lines, at + part.rindex(b"\n") + 1
+                at += len(part)
+        if found < 0:
+            first = cls.header.strip() + ("" if cls.header.endswith("\n") else "...")
+            article = "an" if cls.name[0] in "aeiou" else "a"
+            raise StorageError(f"{path}: is not {article} {cls.name} of mdflash; its first line must be {first}")
+        return found, size

@@ -123,7 +123,7 @@ def within_columns(positions: npt.NDArray[np.float64], name: str) -> npt.NDArray
     if not _fits(centred):
         raise InputError(
             f"{name}: beads up to {np.abs(centred).max():.0f} Å from their centre do not fit the columns "
-            "of a PDB file; use xtc or dcd"
+            "of a PDB file; use another format"
         )
     return centred
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
-from mdflash.core.files import storage_errors
+from mdflash.core.files import replacing
 from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap
 
@@ -36,34 +35,28 @@ def map_trajectory(trajectory: Path, topology: Path, beads: BeadMap, out: Path) 
     if not trajectory.is_file():
         raise InputError("no such file; expected an all-atom trajectory", file=trajectory)
     frames = 0
-    partial = out.with_name(f".{out.name}.partial")
-    with storage_errors(out):
-        try:
-            with XTCTrajectoryFile(str(partial), "w") as file:
-                chunks = mdtraj.iterload(str(trajectory), chunk=_CHUNK, top=str(topology))
-                while True:
-                    try:
-                        chunk = next(chunks, None)
-                    except (OSError, ValueError, TypeError, RuntimeError) as error:
-                        reason = str(error).strip().split("\n")[0]
-                        raise InputError(
-                            f"cannot be read with the {beads.weights.shape[1]} atoms of {topology}: {reason}",
-                            file=trajectory,
-                        ) from None
-                    if chunk is None:
-                        break
-                    positions = beads.positions(np.asarray(chunk.xyz, np.float64))
-                    bad = np.argwhere(~np.isfinite(positions).all(axis=(1, 2)))
-                    if len(bad):
-                        raise InputError(
-                            f"frame {frames + int(bad[0, 0])} holds a coordinate that is not a finite number",
-                            file=trajectory,
-                        )
-                    steps = np.arange(frames, frames + len(positions), dtype=np.int32)
-                    box = chunk.unitcell_vectors
-                    file.write(positions.astype(np.float32), time=chunk.time, step=steps, box=box)
-                    frames += len(positions)
-            os.replace(partial, out)
-        finally:
-            partial.unlink(missing_ok=True)
+    with replacing(out) as partial, XTCTrajectoryFile(str(partial), "w") as file:
+        chunks = mdtraj.iterload(str(trajectory), chunk=_CHUNK, top=str(topology))
+        while True:
+            try:
+                chunk = next(chunks, None)
+            except (OSError, ValueError, TypeError, RuntimeError) as error:
+                reason = str(error).strip().split("\n")[0]
+                raise InputError(
+                    f"cannot be read with the {beads.weights.shape[1]} atoms of {topology}: {reason}",
+                    file=trajectory,
+                ) from None
+            if chunk is None:
+                break
+            positions = beads.positions(np.asarray(chunk.xyz, np.float64))
+            bad = np.argwhere(~np.isfinite(positions).all(axis=(1, 2)))
+            if len(bad):
+                raise InputError(
+                    f"frame {frames + int(bad[0, 0])} holds a coordinate that is not a finite number",
+                    file=trajectory,
+                )
+            steps = np.arange(frames, frames + len(positions), dtype=np.int32)
+            box = chunk.unitcell_vectors
+            file.write(positions.astype(np.float32), time=chunk.time, step=steps, box=box)
+            frames += len(positions)
     return frames

@@ -23,9 +23,10 @@ from mdflash.io.background import BackgroundWriter
 from mdflash.io.checkpoint import Checkpoint, save_checkpoint
 from mdflash.io.colvars import ColvarsLog
 from mdflash.io.exchange_log import ExchangeLog
+from mdflash.io.formats import written_format
+from mdflash.io.formats.base import FrameWriter, Target
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
-from mdflash.io.writer import FrameWriter, Target, writer_class
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.variables import UNITS
@@ -129,10 +130,12 @@ class Outputs:
         self.folder, self.layout, self._identity = folder, layout, dict(identity)
         self._keep = config.output.checkpoint.keep
         self._background = BackgroundWriter()
-        self.log = LogWriter.create(folder.log) if before is None else LogWriter.resume(folder.log, before["log_rows"])
+        self.log = (
+            LogWriter.create(folder.log) if before is None else LogWriter.resume_rows(folder.log, before["log_rows"])
+        )
         self.exchange: ExchangeLog | None = None
         if config.exchange is not None:
-            path = folder.path / "exchange.csv"
+            path = folder.path / ExchangeLog.name
             self.exchange = (
                 ExchangeLog.create(path, layout.replica_ids)
                 if before is None
@@ -140,7 +143,7 @@ class Outputs:
             )
         self.colvars: ColvarsLog | None = None
         if prepared.biases:
-            path = folder.path / "colvars.csv"
+            path = folder.path / ColvarsLog.name
             self.colvars = (
                 ColvarsLog.create(path, [(bias.name, UNITS[bias.variable.kind]) for bias in prepared.biases])
                 if before is None
@@ -148,7 +151,7 @@ class Outputs:
             )
         self.writers: list[FrameWriter] = []
         if config.output.trajectory.format != "none":
-            kind = writer_class(config.output.trajectory.format)
+            kind = written_format(config.output.trajectory.format).writer
             for target in _targets(folder, layout, config):
                 self.writers.append(
                     kind.create(target)
@@ -283,8 +286,8 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
     if config.exchange_every is not None:
         total += (24 + 3 * layout.n_replicas) * (steps // config.exchange_every + 1)
     if config.trajectory_every is not None:
-        per_bead = 5 if config.output.trajectory.format == "xtc" else 12
-        total += per_bead * layout.n_beads * (steps // config.trajectory_every + 1)
+        per_bead = written_format(config.output.trajectory.format).bytes_per_bead
+        total += int(per_bead * layout.n_beads * (steps // config.trajectory_every + 1))
     return total
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
 
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
 from mdflash.config.rules import Problem, whole_steps
-from mdflash.config.section import ExistingFile, Folder
+from mdflash.config.section import ExistingFile, Folder, SchemaVersion, Section, as_list
 from mdflash.core.quantity import (
     AngularStiffness,
     Duration,
@@ -35,16 +35,6 @@ from mdflash.mapping.peptide import parse_conformation, parse_sequence
 from mdflash.sampling.windows import Window
 
 MAPPINGS = ("ca", "heavy", "five-bead")
-
-
-def _version(value: object) -> object:
-    if isinstance(value, bool) or value != 1:
-        raise ValueError(f"expected the schema version 1, found {describe(value)}; write `mdflash: 1`")
-    return 1
-
-
-def _list(value: object) -> object:
-    return value if isinstance(value, (list, tuple)) else [value]
 
 
 def _sequence(value: object) -> object:
@@ -84,11 +74,7 @@ def _mapping(value: object, info: ValidationInfo) -> object:
     return str(path)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TorsionWindows(_Section):
+class TorsionWindows(Section):
     """Walkers held at values of a backbone torsion, spread over the circle."""
 
     torsion: Literal["phi", "psi"] = Field(description="phi | psi", examples=["phi"])
@@ -108,7 +94,7 @@ class TorsionWindows(_Section):
         return f"{self.torsion} {math.degrees(window.center):g}"
 
 
-class RmsdWindows(_Section):
+class RmsdWindows(Section):
     """Walkers held at values of the RMSD of the beads from the first start."""
 
     min: Length = Field(default=0.5, description="RMSD of the first window", examples=["0.5 angstrom"])
@@ -127,7 +113,7 @@ class RmsdWindows(_Section):
         return f"RMSD {window.center:.3g} Å"
 
 
-class MoleculeEntry(_Section):
+class MoleculeEntry(Section):
     """One molecule to sample."""
 
     sequence: Annotated[str, BeforeValidator(_sequence)] | None = Field(
@@ -137,7 +123,7 @@ class MoleculeEntry(_Section):
         default=None, description="PDB or mmCIF of the molecule; hydrogens are added", examples=["protein.pdb"]
     )
     name: Word = Field(default="", description="names its folder; default: the structure's file name, or the sequence")
-    starts: Annotated[tuple[Annotated[str, BeforeValidator(_start)], ...], BeforeValidator(_list)] = Field(
+    starts: Annotated[tuple[Annotated[str, BeforeValidator(_start)], ...], BeforeValidator(as_list)] = Field(
         default=(), description="structure | extended | helix | 'phi,psi' | hot (500 K); walkers use them in turn"
     )
     windows: TorsionWindows | None = Field(
@@ -153,12 +139,12 @@ class MoleculeEntry(_Section):
         return self.windows or self.rmsd_windows
 
 
-class SampleRecipe(_Section):
+class SampleRecipe(Section):
     """What to simulate, and what to keep of it."""
 
-    mdflash: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="schema version", examples=[1])
+    mdflash: SchemaVersion = Field(description="schema version", examples=[1])
     name: Word = Field(default="", description="default: the file's name")
-    molecule: Annotated[tuple[MoleculeEntry, ...], BeforeValidator(_list)] = Field(
+    molecule: Annotated[tuple[MoleculeEntry, ...], BeforeValidator(as_list)] = Field(
         description="one molecule or a list", examples=["{sequence: ACE-ALA-NME}"]
     )
     mapping: Annotated[str, BeforeValidator(_mapping)] = Field(
@@ -167,8 +153,8 @@ class SampleRecipe(_Section):
     aggregation: Literal["basic", "optimised"] = Field(
         default="optimised", description="how atom forces become bead forces: optimised (less noise) | basic"
     )
-    temperatures: Annotated[tuple[Temperature, ...], BeforeValidator(_list)] = Field(
-        description="each has its own walkers; with exchange, a walker has them all", examples=["[300 K]"]
+    temperatures: Annotated[tuple[Temperature, ...], BeforeValidator(as_list)] = Field(
+        description="each has its own walkers, or a walker has them all (exchange)", examples=["[300 K]"]
     )
     walkers: Annotated[int, Whole(1, 10_000)] = Field(
         default=1,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from mdflash.core.signals import handling
 from mdflash.errors import Interrupted, MdflashError
 from mdflash.sampling.walker import Walker, advance
 
@@ -104,11 +105,8 @@ def _start(walker: Walker, target: int) -> tuple[Connection, Any]:
     mine, theirs = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_work, args=(walker, target, theirs), daemon=True)
     # Ctrl-C reaches the whole group, but what it means is decided here. The process inherits this.
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with handling(signal.SIG_IGN, signal.SIGINT):
         process.start()
-    finally:
-        signal.signal(signal.SIGINT, previous)
     theirs.close()
     return mine, process
 
@@ -120,15 +118,14 @@ def _stopping(running: dict[Connection, tuple[Walker, Any]]) -> Iterator[None]:
     def stop(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        with handling(stop, signal.SIGTERM):
+            yield
     except KeyboardInterrupt:
         raise Interrupted(
             "stopped; frames up to each walker's last block are kept. Run the same command to resume"
         ) from None
     finally:
-        signal.signal(signal.SIGTERM, previous)
         for _, process in running.values():
             process.terminate()
         for _, process in running.values():

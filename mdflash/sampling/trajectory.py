@@ -28,8 +28,8 @@ import numpy.typing as npt
 from mdflash.core.files import sync_file
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError, StorageError
-from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors
-from mdflash.io.superblock import admit_readers, mend, refuse_cut, trim
+from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors, open_to_read, written_rows
+from mdflash.io.superblock import admit_readers, mend, trim
 
 if TYPE_CHECKING:
     import h5py
@@ -173,7 +173,7 @@ def _check_column(f: h5py.File, file: Path, name: str) -> None:
 
 def _complete(f: h5py.File, file: Path) -> int:
     """Frames that have a time; every other column was written before it."""
-    timed = _timed(f["time"][:])
+    timed = written_rows(np.isfinite(f["time"][:]))
     for name in COLUMNS:
         if name in f and len(f[name]) < timed:
             raise InputError(f"dataset /{name} has {len(f[name])} rows, but {timed} frames have a time", file=file)
@@ -183,30 +183,18 @@ def _complete(f: h5py.File, file: Path) -> int:
 def complete_frames(file: h5py.File) -> int:
     """Frames whose every column was written."""
     columns = [file[name] for name in COLUMNS if name in file]
-    return _timed(file["time"][: min(int(column.shape[0]) for column in columns)])
-
-
-def _timed(time: FloatArray) -> int:
-    """How many frames have a time before the first that has none."""
-    written = np.isfinite(time)
-    return len(time) if written.all() else int(np.argmin(written))
+    return written_rows(np.isfinite(file["time"][: min(int(column.shape[0]) for column in columns)]))
 
 
 @contextmanager
 def _reading(file: Path) -> Iterator[h5py.File]:
     """The file, also while it is written or after its writer was killed."""
-    import h5py
-
     if not file.is_file():
         raise InputError("no such file", file=file)
-    refuse_cut(file)
     try:
-        opened = h5py.File(file, "r", swmr=True, locking="best-effort")
-    except OSError:
-        try:  # a process that has it open for plain reading must be able to continue
-            opened = h5py.File(file, "r", locking="best-effort")
-        except OSError as error:
-            raise InputError(f"cannot be read as HDF5: {error}", file=file) from None
+        opened = open_to_read(file)
+    except OSError as error:
+        raise InputError(f"cannot be read as HDF5: {error}", file=file) from None
     with opened:
         try:
             yield opened

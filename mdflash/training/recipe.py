@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, StrictBool, ValidationError, Valida
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
 from mdflash.config.rules import Problem
-from mdflash.config.section import Folder, ForceFieldFolder, Section
+from mdflash.config.section import Folder, ForceFieldFolder, SchemaVersion, Section, as_list
 from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
 from mdflash.core.types import Device, Kernels
 from mdflash.core.yamlfile import load_yaml
@@ -33,16 +33,6 @@ def _read_dataset(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-def _as_list(value: object) -> object:
-    return value if isinstance(value, (list, tuple)) else [value]
-
-
-def _read_version(value: object) -> object:
-    if isinstance(value, bool) or value != 1:
-        raise ValueError(f"expected the version 1, found {describe(value)}; write `mdflash: 1`")
-    return 1
-
-
 DatasetFolder = Annotated[Path, BeforeValidator(_read_dataset)]
 Positive = Annotated[float, Field(gt=0, strict=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -58,7 +48,7 @@ class Decoys(Section):
 class Data(Section):
     """Which frames are used."""
 
-    dataset: Annotated[tuple[DatasetFolder, ...], BeforeValidator(_as_list)] = Field(
+    dataset: Annotated[tuple[DatasetFolder, ...], BeforeValidator(as_list)] = Field(
         description="dataset folder, or a list of them, relative to this file", examples=["my-data"]
     )
     mapping: Word | None = Field(default=None, description="what the data must be mapped by; null: whatever it is")
@@ -223,9 +213,7 @@ class Optimization(Section):
 class Recipe(Section):
     """A whole training."""
 
-    mdflash: Annotated[Literal[1], BeforeValidator(_read_version)] = Field(
-        description="version of this file's schema", examples=[1]
-    )
+    mdflash: SchemaVersion = Field(description="version of this file's schema", examples=[1])
     name: Word = Field(default="", description="names the force field; default: the file's name")
     data: Data = Field(examples=["{dataset: my-data}"])
     start: ForceFieldFolder | None = Field(

@@ -27,12 +27,12 @@ from mdflash.core.optional import require
 from mdflash.core.types import IntArray
 from mdflash.engine.distributed import Ranks
 from mdflash.errors import Interrupted, UnstableError
+from mdflash.io.table import Table
 from mdflash.training.forces import Batch, Forces
 from mdflash.training.recipe import Optimization
 from mdflash.training.soap import Soap
 from mdflash.training.state import Progress, load_progress, save_progress
 
-COLUMNS = "epoch,step,learning_rate,training_loss,validation_loss"
 LAST_RATE = 0.01
 """What a cosine schedule leaves of the learning rate."""
 STALLED = 3
@@ -41,6 +41,13 @@ TOGETHER = 256
 """Frames, at least, that are evaluated together for the validation loss."""
 SAVE_EVERY = 300.0
 """Seconds between states within an epoch."""
+
+
+class TrainingLog(Table):
+    """Appends a row for each epoch to log.csv."""
+
+    name = "log.csv"
+    header = "epoch,step,learning_rate,training_loss,validation_loss\n"
 
 
 class FrameSet:
@@ -171,7 +178,7 @@ class Trainer:
             p.stale += 1
             if self.settings.schedule == "plateau" and p.stale % STALLED == 0:
                 p.rate_factor *= 0.5
-        self._log(f"{p.epoch},{p.step},{rate:.6g},{loss!r},{validation!r}\n")
+        self._log(f"{p.epoch},{p.step},{rate:.6g},{loss!r},{validation!r}")
         if self._board is not None:
             for name, value in (("learning_rate", rate), ("loss/training", loss), ("loss/validation", validation)):
                 self._board.add_scalar(name, value, p.epoch)
@@ -259,16 +266,16 @@ class Trainer:
         if self.ranks.rank == 0:
             with storage_errors(self.log_file):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self.log_file.write_text(COLUMNS + "\n")
-        self.progress.log_bytes = len(COLUMNS) + 1
+                self.log_file.unlink(missing_ok=True)
+            TrainingLog.start(self.log_file, TrainingLog.header)
+        self.progress.log_bytes = len(TrainingLog.header)
 
     def _log(self, row: str) -> None:
         if self.ranks.rank == 0:
-            with storage_errors(self.log_file), self.log_file.open("r+") as file:
-                file.truncate(self.progress.log_bytes)
-                file.seek(self.progress.log_bytes)
-                file.write(row)
-        self.progress.log_bytes += len(row)
+            log = TrainingLog.resume(self.log_file, self.progress.log_bytes)
+            log.add(row)
+            log.flush()
+        self.progress.log_bytes += len(row) + 1
 
     def _save(self) -> None:
         self._saved = time.monotonic()

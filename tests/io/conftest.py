@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from mdflash.core.system import System
-from mdflash.io.writer import FrameWriter, Target, writer_class
+from mdflash.io.formats import WRITTEN, written_format, written_formats
+from mdflash.io.formats.base import FrameWriter, Target
 
 RESIDUES = ("TYR", "ASP", "PRO", "GLU", "THR", "GLY", "LYS", "TRP", "ALA", "SER")
-FORMATS = ("hdf5", "xtc", "dcd")
+FORMATS = WRITTEN
 DT_PS = 0.004
 INTERVAL = 250
 
@@ -54,8 +55,7 @@ def expected(count: int, replica: int, replicas: int, beads: int, seed: int = 0)
     return np.array([frame(i, replicas, beads, seed)[replica] for i in range(count)]).reshape(count, beads, 3)
 
 
-TOLERANCE = {"hdf5": 1e-5, "xtc": 5.1e-3, "dcd": 1e-5}
-"""Å: float32 at 70 Å is 4e-6; XTC rounds to the nearest 0.01 Å."""
+TOLERANCE = {format.name: format.exact_to for format in written_formats()}  # Å
 
 
 @pytest.fixture(params=FORMATS)
@@ -70,9 +70,7 @@ def target(tmp_path: Path) -> Target:
 
 def files_of(format: str, target: Target) -> dict[int, Path]:
     """Replica id -> its file."""
-    if format == "hdf5":
-        return dict.fromkeys(target.replica_ids, target.folder / f"{target.system.name}.h5")
-    return {i: target.folder / f"{target.system.name}_{i:04d}.{format}" for i in target.replica_ids}
+    return {replica: written_format(format).file(target, replica) for replica in target.replica_ids}
 
 
 def run_and_kill(work: Callable[[Callable[[int], None]], None], delay: float) -> int:
@@ -104,4 +102,4 @@ def run_and_kill(work: Callable[[Callable[[int], None]], None], delay: float) ->
 
 
 def new_writer(format: str, target: Target) -> FrameWriter:
-    return writer_class(format).create(target)  # type: ignore[arg-type]
+    return written_format(format).writer.create(target)

@@ -18,11 +18,12 @@ from mdflash.cli.repair import repair
 from mdflash.errors import InputError, MdflashError, StorageError
 from mdflash.io.events import EventLog
 from mdflash.io.export import find_replica
+from mdflash.io.formats import written_format
+from mdflash.io.formats.base import Target
 from mdflash.io.log import LogWriter
 from mdflash.io.read import read_frames
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.topology import mdtraj_topology, write_pdb
-from mdflash.io.writer import Target
 
 from .conftest import (
     DT_PS,
@@ -162,7 +163,7 @@ def test_a_healthy_run_is_left_untouched(run, format):
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.name != "lock" and p.is_file()}
     text = command(repair, folder)
     lines = text.replace("\n", " ").split("healthy, left as it is")
-    assert len(lines) - 1 == 2 + (2 if format == "hdf5" else 5)
+    assert len(lines) - 1 == 2 + (2 if written_format(format).many else 5)
     assert "1 rows" in text and "1 events" in text and "11 frames" in text
     assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in before}
 
@@ -171,12 +172,11 @@ def test_a_torn_run_is_mended(run, format):
     folder, targets = run
     (folder / "log.csv").write_bytes((folder / "log.csv").read_bytes() + b"250,1.0,0,pe")
     (folder / "events.jsonl").write_bytes((folder / "events.jsonl").read_bytes() + b'{"time": ')
-    torn = folder / "trajectory" / ("pep.h5" if format == "hdf5" else f"pep_0000.{format}")
+    torn = files_of(format, targets["pep"])[0]
     if format == "hdf5":
-        from mdflash.io.writer import writer_class
 
         def work(report):
-            writer = writer_class("hdf5").resume(targets["pep"], COUNT)
+            writer = written_format("hdf5").writer.resume(targets["pep"], COUNT)
             fill(writer, COUNT, COUNT + 2)
             report(0)
             while True:
@@ -229,9 +229,7 @@ def test_files_of_another_block_size_are_continued(format, target):
     writer = new_writer(format, target)
     fill(writer, 0, 6)
     writer.close()
-    from mdflash.io.writer import writer_class
-
-    again = writer_class(format).resume(replace(target, block=7), 5)
+    again = written_format(format).writer.resume(replace(target, block=7), 5)
     fill(again, 5, 20)
     again.close()
     for row, (replica, path) in enumerate(files_of(format, target).items()):

@@ -12,11 +12,12 @@ import pytest
 
 from mdflash.errors import StorageError
 from mdflash.io.events import EventLog, read_events
-from mdflash.io.hdf5 import complete_frames, reading
+from mdflash.io.formats import written_format, written_formats
+from mdflash.io.formats.base import FrameWriter
+from mdflash.io.formats.hdf5 import complete_frames, reading
 from mdflash.io.log import LogWriter
 from mdflash.io.read import read_frames
 from mdflash.io.repair import repair_file
-from mdflash.io.writer import FrameWriter, writer_class
 
 from .conftest import TOLERANCE, build_system, expected, files_of, fill, new_writer, run_and_kill
 
@@ -58,7 +59,7 @@ def test_killed_while_writing_then_resumed(format, target):
         start = max(held - int(rng.integers(0, 7)), 0)
 
         def work(report, start=start):
-            write_on(writer_class(format).resume(target, start), report)
+            write_on(written_format(format).writer.resume(target, start), report)
 
         reported = run_and_kill(work, float(rng.uniform(0, 0.08)))
         assert reported > start
@@ -75,7 +76,7 @@ def test_killed_while_resuming(format, target):
     def work(report):
         report(0)
         while True:
-            writer = writer_class(format).resume(target, 9)
+            writer = written_format(format).writer.resume(target, 9)
             fill(writer, 9, 22)
             writer.close()
 
@@ -125,7 +126,7 @@ def test_a_killed_hdf5_file_opens_everywhere(target, marked):
         left_marked(path, target)
     else:
         new_writer("hdf5", target).close()
-        run_and_kill(lambda report: write_on(writer_class("hdf5").resume(target, 0), report), 0.05)
+        run_and_kill(lambda report: write_on(written_format("hdf5").writer.resume(target, 0), report), 0.05)
         with h5py.File(path, "r") as f:
             assert len(f["coordinates"]) > 0
     with reading(path) as f:
@@ -134,7 +135,7 @@ def test_a_killed_hdf5_file_opens_everywhere(target, marked):
     assert ("unlocked" in repaired.done) == marked and repaired.kept == readable
     with h5py.File(path, "r+") as f:
         assert f["coordinates"].shape[0] == readable
-    writer = writer_class("hdf5").resume(target, readable)
+    writer = written_format("hdf5").writer.resume(target, readable)
     fill(writer, readable, readable + 40)
     writer.close()
     check("hdf5", target, at_least=readable + 40)
@@ -146,7 +147,7 @@ def test_log_and_events_survive(tmp_path):
     LogWriter.create(log)
 
     def work(report):
-        writer, journal = LogWriter.resume(log, 0), EventLog(events)
+        writer, journal = LogWriter.resume_rows(log, 0), EventLog(events)
         while True:
             step = writer.rows
             writer.append(step, 0.1 * step, [0, 1], ["a", "a"], *np.full((3, 2), step / 3))
@@ -164,7 +165,7 @@ def test_log_and_events_survive(tmp_path):
 
 
 @pytest.mark.parametrize("beads", [9, 10])
-@pytest.mark.parametrize("format", ["xtc", "dcd"])
+@pytest.mark.parametrize("format", [format.name for format in written_formats() if not format.many])
 def test_every_possible_tear_keeps_the_frames_before_it(format, target, tmp_path, beads):
     small = replace(target, system=build_system(beads), replica_ids=(0,))
     sizes = [0]

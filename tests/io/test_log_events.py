@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mdflash.errors import StorageError
-from mdflash.io import log as log_module
+from mdflash.io import table
 from mdflash.io.events import EventLog, read_events
 from mdflash.io.log import COLUMNS, LogWriter
 from mdflash.io.repair import repair_file
@@ -39,7 +39,7 @@ def test_every_number_is_exact(tmp_path):
 @pytest.mark.parametrize("torn", [0, 1, 17])
 @pytest.mark.parametrize("piece", [7, 64, 1 << 20])
 def test_resume_gives_the_log_of_an_uninterrupted_run(tmp_path, monkeypatch, kept, torn, piece):
-    monkeypatch.setattr(log_module, "_READ", piece)  # the file is read in pieces of any size
+    monkeypatch.setattr(table, "_READ", piece)  # the file is read in pieces of any size
     path = tmp_path / "log.csv"
     whole = LogWriter.create(tmp_path / "whole.csv")
     log = LogWriter.create(path)
@@ -50,7 +50,7 @@ def test_resume_gives_the_log_of_an_uninterrupted_run(tmp_path, monkeypatch, kep
     whole.flush()
     log.flush()
     path.write_bytes(path.read_bytes() + b"123,0.4,5,b,1.23456789"[:torn])
-    again = LogWriter.resume(path, kept)
+    again = LogWriter.resume_rows(path, kept)
     assert again.rows == kept
     text = whole.path.read_bytes().splitlines(keepends=True)
     assert path.read_bytes() == b"".join(text[: kept + 1])
@@ -67,12 +67,12 @@ def test_resume_refuses_a_short_or_foreign_log(tmp_path):
     log.append(*report(0))
     log.flush()
     with pytest.raises(StorageError, match=r"holds 4 complete rows.*after 5"):
-        LogWriter.resume(log.path, 5)
+        LogWriter.resume_rows(log.path, 5)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(StorageError, match="first line must be step,time_ps"):
-        LogWriter.resume(tmp_path / "other.csv", 1)
+        LogWriter.resume_rows(tmp_path / "other.csv", 1)
     with pytest.raises(StorageError, match=r"none\.csv"):
-        LogWriter.resume(tmp_path / "none.csv", 1)
+        LogWriter.resume_rows(tmp_path / "none.csv", 1)
     with pytest.raises(StorageError, match="exists already"):
         LogWriter.create(log.path)
 

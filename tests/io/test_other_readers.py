@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mdflash.io.formats import written_format
+from mdflash.io.formats.base import Target
 from mdflash.io.repair import repair_file
 from mdflash.io.topology import write_pdb
-from mdflash.io.writer import Target, writer_class
 
 from .conftest import TOLERANCE, build_system, expected, files_of, fill, frame, new_writer, run_and_kill
 
@@ -102,7 +103,7 @@ def test_killed_and_mended(format: str, target: Target, tmp_path: Path) -> None:
     new_writer(format, target).close()
 
     def work(report) -> None:
-        writer = writer_class(format).resume(target, 0)
+        writer = written_format(format).writer.resume(target, 0)
         while True:
             fill(writer, writer.frames, writer.frames + 3)
             writer.flush()

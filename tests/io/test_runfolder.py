@@ -14,9 +14,9 @@ from mdflash.core.files import atomic_write, atomic_write_json, free_bytes
 from mdflash.errors import StorageError
 from mdflash.io.checkpoint import save_checkpoint
 from mdflash.io.events import EventLog
+from mdflash.io.formats.base import Target
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
-from mdflash.io.writer import Target
 
 from .conftest import build_system, fill, new_writer, run_and_kill
 

@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 from mdflash.errors import InputError, StorageError
+from mdflash.io.formats import written_format
+from mdflash.io.formats.base import Target
 from mdflash.io.read import iter_frames, read_frames
 from mdflash.io.topology import mdtraj_topology, write_pdb
-from mdflash.io.writer import Target, writer_class
 
 from .conftest import DT_PS, INTERVAL, TOLERANCE, build_system, expected, files_of, fill, frame, new_writer
 
 COUNT = 11  # not a multiple of the block of 4
+other_readers = pytest.mark.parametrize("format", ["hdf5", "xtc", "dcd"])
+"""What MDTraj and MDAnalysis read."""
 
 
 def load_with_mdtraj(path: Path, format: str, target: Target, rows: range) -> mdtraj.Trajectory:
@@ -42,6 +45,7 @@ def universe(path: Path, format: str, target: Target, tmp_path: Path):
         return MDAnalysis.Universe(str(top), str(path), format={"hdf5": "H5MD"}.get(format, format.upper()))
 
 
+@other_readers
 @pytest.mark.parametrize("beads", [1, 9, 10, 37])
 def test_mdtraj_reads_positions_and_times(format, tmp_path, beads):
     target = Target(tmp_path, build_system(beads), (4, 5, 9), block=4)
@@ -59,6 +63,7 @@ def test_mdtraj_reads_positions_and_times(format, tmp_path, beads):
             np.testing.assert_allclose(traj.time, np.arange(COUNT) * INTERVAL * DT_PS, rtol=1e-6)
 
 
+@other_readers
 def test_mdanalysis_reads_positions_and_times(format, target, tmp_path):
     writer = new_writer(format, target)
     fill(writer, 0, COUNT)
@@ -76,6 +81,7 @@ def test_mdanalysis_reads_positions_and_times(format, target, tmp_path):
         np.testing.assert_allclose(times, np.arange(COUNT) * INTERVAL * DT_PS, rtol=1e-5)
 
 
+@other_readers
 def test_a_run_that_starts_late_keeps_its_times_in_mdanalysis(format, target, tmp_path):
     writer = new_writer(format, target)
     fill(writer, 3, 9)
@@ -85,6 +91,7 @@ def test_a_run_that_starts_late_keeps_its_times_in_mdanalysis(format, target, tm
     np.testing.assert_allclose(times, np.arange(3, 9) * INTERVAL * DT_PS, rtol=1e-5)
 
 
+@other_readers
 def test_the_box_reaches_both_readers(format, target, tmp_path):
     target = replace(target, box=(55.5, 60.25, 71.0))
     writer = new_writer(format, target)
@@ -106,7 +113,7 @@ def test_resume_refuses_another_kind_of_box(format, target):
     fill(writer, 0, 4)
     writer.close()
     with pytest.raises(StorageError, match="box"):
-        writer_class(format).resume(target, 4)
+        written_format(format).writer.resume(target, 4)
 
 
 def test_own_reader_gives_positions_steps_and_times(format, target):
@@ -167,7 +174,7 @@ def test_resume_gives_the_file_of_an_uninterrupted_run(format, target, tmp_path,
     first = new_writer(format, target)
     fill(first, 0, COUNT)
     first.close()
-    second = writer_class(format).resume(target, kept)
+    second = written_format(format).writer.resume(target, kept)
     assert second.frames == kept
     fill(second, kept, 17)
     second.close()
@@ -190,7 +197,7 @@ def test_resume_refuses_a_file_with_fewer_frames(format, target):
     writer.close()
     before = {path: path.read_bytes() for path in files_of(format, target).values()}
     with pytest.raises(StorageError, match=f"holds {COUNT} complete frames.*after 12"):
-        writer_class(format).resume(target, 12)
+        written_format(format).writer.resume(target, 12)
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -200,12 +207,12 @@ def test_resume_refuses_another_molecule(format, target):
     writer.close()
     other = replace(target, system=build_system(12))
     with pytest.raises(StorageError, match="beads"):
-        writer_class(format).resume(other, 4)
+        written_format(format).writer.resume(other, 4)
 
 
 def test_resume_of_a_missing_file_says_so(format, target):
     with pytest.raises(StorageError, match="pep"):
-        writer_class(format).resume(target, 0)
+        written_format(format).writer.resume(target, 0)
 
 
 def test_create_replaces_nothing(format, target):
@@ -224,7 +231,7 @@ def test_steps_beyond_32_bits(format, target):
         writer.append(frame(i, 3, 10), step + i * 1000, (step + i * 1000) * DT_PS)
     writer.close()
     frames = read_frames(files_of(format, target)[4], 4)
-    stored = step if format == "hdf5" else step % 2**31
+    stored = step % 2**31 if format in ("xtc", "dcd") else step
     np.testing.assert_array_equal(frames.steps, stored + np.arange(5) * 1000)
     if format != "dcd":
         np.testing.assert_allclose(frames.times, (step + np.arange(5) * 1000) * DT_PS, rtol=1e-7)

@@ -13,7 +13,7 @@ from mdflash.analysis.open_run import open_run
 from mdflash.cli.rebuild import rebuild
 from mdflash.errors import InputError, StorageError
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
-from mdflash.io.hdf5 import reading
+from mdflash.io.formats.hdf5 import reading
 from mdflash.io.runfolder import RunFolder
 from mdflash.sampling.trajectory import TrajectoryWriter, open_trajectory
 from mdflash.training.run import training_folder

@@ -20,20 +20,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.core.files import sync_file
-from mdflash.errors import StorageError
-from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors
+from mdflash.core.files import refuse_existing, sync_file
+from mdflash.errors import InputError, StorageError
+from mdflash.io.formats.base import Box, Frames, FrameWriter, ManyReplicas, Target, TrajectoryFormat, too_few_frames
+from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors, open_to_read, written_rows
 from mdflash.io.superblock import admit_readers, mend, refuse_cut, trim
 from mdflash.io.topology import topology_json
-from mdflash.io.writer import FrameWriter, Target, hdf5_path, refuse_existing, too_few_frames
 from mdflash.units import NM_PER_ANGSTROM
 
+if TYPE_CHECKING:
+    import h5py
+
+_SUFFIX = ".h5"
 _POSITION = "particles/trajectory/position"
 _ENTRIES_PER_CHUNK = 1024  # of step and time
 _BOXED = {True: "in a box", False: "without a box"}
@@ -94,8 +97,10 @@ class Hdf5Writer(FrameWriter):
     scale = NM_PER_ANGSTROM
 
     def __init__(self, target: Target, frames: int) -> None:
+        import h5py
+
         super().__init__(target, frames)
-        self.path = hdf5_path(target.folder, target.system.name)
+        self.path = target.system_file(_SUFFIX)
         with hdf5_errors(self.path):
             self._file = h5py.File(self.path, "r+", **OPEN)
             self._file.swmr_mode = True
@@ -107,14 +112,14 @@ class Hdf5Writer(FrameWriter):
 
     @classmethod
     def create(cls, target: Target) -> Hdf5Writer:
-        path = hdf5_path(target.folder, target.system.name)
+        path = target.system_file(_SUFFIX)
         refuse_existing(path)
         create(path, partial(_lay_out, target=target))
         return cls(target, 0)
 
     @classmethod
     def resume(cls, target: Target, frames: int) -> Hdf5Writer:
-        path = hdf5_path(target.folder, target.system.name)
+        path = target.system_file(_SUFFIX)
         mend(path)
         with reading(path) as f:
             found = complete_frames(f)
@@ -170,8 +175,7 @@ def complete_frames(file: h5py.File) -> int:
     columns = [file[_POSITION][name] for name in ("value", "time", "step")]
     columns += [file[name] for name in ("cell_lengths", "cell_angles") if name in file]
     shortest = min(int(column.shape[0]) for column in columns)
-    written = file[_POSITION]["step"][:shortest] >= 0
-    return shortest if written.all() else int(np.argmin(written))
+    return written_rows(file[_POSITION]["step"][:shortest] >= 0)
 
 
 @contextmanager
@@ -183,15 +187,10 @@ def reading(path: Path) -> Iterator[h5py.File]:
     """
     if not path.is_file():
         raise StorageError(f"{path}: no such file")
-    refuse_cut(path)
     try:
-        file = h5py.File(path, "r", swmr=True, locking="best-effort")
+        file = open_to_read(path)
     except OSError as error:
-        # The library refuses a second kind of access in a process that has the file open for plain reading.
-        try:
-            file = h5py.File(path, "r", locking="best-effort")
-        except OSError:
-            raise StorageError(f"{path}: cannot be read ({error}); try mdflash repair {path}") from error
+        raise StorageError(f"{path}: cannot be read ({error}); try mdflash repair {path}") from error
     with file:
         if _POSITION not in file or "parameters/replica_ids" not in file:
             raise StorageError(f"{path}: is an HDF5 file, but not a trajectory that mdflash wrote")
@@ -200,6 +199,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
 
 def cut(path: Path, frames: int) -> bool:
     """Shorten every dataset of an unlocked file to `frames`; says whether there was anything to cut."""
+    import h5py
+
     names = [f"{_POSITION}/{name}" for name in ("step", "time", "value")] + ["cell_lengths", "cell_angles"]
     with hdf5_errors(path):
         with h5py.File(path, "r", locking="best-effort") as f:
@@ -213,6 +214,8 @@ def cut(path: Path, frames: int) -> bool:
 
 def is_ours(path: Path) -> bool:
     """Whether `path` is an HDF5 trajectory that mdflash wrote."""
+    import h5py
+
     try:
         refuse_cut(path)
         with h5py.File(path, "r", swmr=True, locking="best-effort") as f:
@@ -236,3 +239,63 @@ def repair_hdf5(path: Path) -> tuple[int, str]:
     if cut(path, frames):
         done.append("dropped an incomplete frame at the end")
     return frames, "; ".join(done)
+
+
+def replica_ids(path: Path) -> Sequence[int]:
+    """The global numbers of the replicas in the file.
+
+    Raises:
+        StorageError: as `reading`.
+    """
+    with reading(path) as f:
+        found: list[int] = f["parameters/replica_ids"][()].tolist()
+    return found
+
+
+def read_hdf5(path: Path, replica: int | None, chunk: int, first: int, last: int | None) -> Iterator[Frames]:
+    """The frames of one replica; see `mdflash.io.formats.base.Reader`."""
+    with reading(path) as f:
+        ids = f["parameters/replica_ids"][()].tolist()
+        if replica is not None and replica not in ids:
+            raise InputError(f"does not hold replica {replica}; it has {ids}", file=path)
+        row = 0 if replica is None else ids.index(replica)
+        position = f[_POSITION]
+        n = position["value"].shape[1] // len(ids)
+        box: Box | None = None
+        total = complete_frames(f)
+        if "cell_lengths" in f and total:
+            a, b, c = (f["cell_lengths"][0].astype(np.float64) / NM_PER_ANGSTROM).tolist()
+            box = (a, b, c)
+        end = total if last is None else min(last, total)
+        for start in range(first, end, chunk):
+            rows = slice(start, min(start + chunk, end))
+            yield Frames(
+                position["value"][rows, row * n : (row + 1) * n].astype(np.float64) / NM_PER_ANGSTROM,
+                position["step"][rows],
+                position["time"][rows],
+                box,
+            )
+
+
+def hdf5_times(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Steps and times (ps) [F] of the complete frames.
+
+    Raises:
+        StorageError: as `reading`.
+    """
+    with reading(path) as f:
+        position, total = f[_POSITION], complete_frames(f)
+        return position["step"][:total], position["time"][:total]
+
+
+FORMAT = TrajectoryFormat(
+    name="hdf5",
+    suffix=_SUFFIX,
+    writer=Hdf5Writer,
+    read=read_hdf5,
+    times=hdf5_times,
+    repair=repair_hdf5,
+    bytes_per_bead=12,
+    exact_to=1e-5,
+    many=ManyReplicas(replica_ids, is_ours),
+)

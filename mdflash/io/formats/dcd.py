@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.core.files import append_at, patch_head, size_text, storage_errors, sync_file, truncate
+from mdflash.core.files import append_at, create_files, patch_head, storage_errors, sync_file, truncate
 from mdflash.errors import StorageError
-from mdflash.io.writer import Box, FrameWriter, Target, create_files, replica_path, too_few_frames
+from mdflash.io.formats.base import Box, Export, Frames, FrameWriter, Source, Target, TrajectoryFormat, too_few_frames
+from mdflash.io.formats.stream import dropped
 
 AKMA_PS = 0.04888821
 """CHARMM's unit of time (Å, kcal/mol, Da) in ps, as the readers of DCD have it."""
 
-STEP_MODULUS = 2**31
+_SUFFIX = ".dcd"
+_STEP_MODULUS = 2**31
 _TITLE = b"written by mdflash, positions in angstrom".ljust(80)
 _CONTROL = struct.Struct("<i4s9if10ii")  # 84, "CORD", 9 integers, time step, 10 integers, 84
 _TITLES = struct.Struct("<ii80si")
@@ -61,7 +64,7 @@ class DcdHeader:
 
     def pack(self) -> bytes:
         """The header as bytes."""
-        last = (self.first_step + self.interval * max(self.frames - 1, 0)) % STEP_MODULUS
+        last = (self.first_step + self.interval * max(self.frames - 1, 0)) % _STEP_MODULUS
         numbers = (self.frames, self.first_step, self.interval, last, 0, 0, 0, 0, 0)
         delta = self.timestep / AKMA_PS
         # The last number is CHARMM's version: it tells readers that this is not an X-PLOR file.
@@ -132,19 +135,19 @@ class DcdWriter(FrameWriter):
 
     def __init__(self, target: Target, frames: int, header: DcdHeader) -> None:
         super().__init__(target, frames)
-        self.paths = _paths(target)
+        self.paths = target.replica_files(_SUFFIX)
         self._header = header
 
     @classmethod
     def create(cls, target: Target) -> DcdWriter:
         header = DcdHeader(target.system.n_beads, target.box is not None)
-        create_files(_paths(target), header.pack())
+        create_files(target.replica_files(_SUFFIX), header.pack())
         return cls(target, 0, header)
 
     @classmethod
     def resume(cls, target: Target, frames: int) -> DcdWriter:
         header = DcdHeader(target.system.n_beads, target.box is not None)
-        for path in _paths(target):
+        for path in target.replica_files(_SUFFIX):
             scan = scan_dcd(path)
             if scan.frames < frames:
                 raise too_few_frames(path, scan.frames, frames)
@@ -160,7 +163,7 @@ class DcdWriter(FrameWriter):
                 )
             if frames:
                 header = replace(scan.header, frames=frames)
-        for path in _paths(target):
+        for path in target.replica_files(_SUFFIX):
             truncate(path, header.size + frames * header.frame.itemsize)
             patch_head(path, header.pack())
         return cls(target, frames, header)
@@ -178,9 +181,9 @@ class DcdWriter(FrameWriter):
         header = replace(self._header, frames=self.frames + len(steps))
         for frame, step in enumerate(steps[:2], start=self.frames):
             if frame == 0:
-                header = replace(header, first_step=step % STEP_MODULUS)
+                header = replace(header, first_step=step % _STEP_MODULUS)
             if frame == 1:
-                header = replace(header, interval=(step - header.first_step) % STEP_MODULUS)
+                header = replace(header, interval=(step - header.first_step) % _STEP_MODULUS)
             if frame < 2 and step > 0:
                 header = replace(header, timestep=times[frame - self.frames] / step)
         return header
@@ -190,8 +193,38 @@ class DcdWriter(FrameWriter):
             sync_file(path)
 
 
-def _paths(target: Target) -> list[Path]:
-    return [replica_path(target.folder, target.system.name, i, "dcd") for i in target.replica_ids]
+def read_dcd(path: Path, replica: int | None, chunk: int, first: int, last: int | None) -> Iterator[Frames]:
+    """The frames of the file; see `mdflash.io.formats.base.Reader`."""
+    scan = scan_dcd(path)
+    header = scan.header
+    if scan.frames == 0:
+        return
+    data = np.memmap(path, header.frame, "r", header.size, (scan.frames,))
+    box: Box | None = None
+    if header.boxed:
+        a, b, c = (float(data[0]["cell"][i]) for i in (0, 2, 5))
+        box = (a, b, c)
+    end = scan.frames if last is None else min(last, scan.frames)
+    for start in range(first, end, chunk):
+        part = data[start : min(start + chunk, end)]
+        steps = header.first_step + header.interval * np.arange(start, start + len(part), dtype=np.int64)
+        yield Frames(
+            np.stack([part["x"], part["y"], part["z"]], axis=-1).astype(np.float64),
+            steps,
+            steps.astype(np.float64) * header.timestep,
+            box,
+        )
+
+
+def dcd_times(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Steps and times (ps) [F] of the complete frames, from the header.
+
+    Raises:
+        StorageError: as `scan_dcd`.
+    """
+    scan = scan_dcd(path)
+    steps = scan.header.first_step + scan.header.interval * np.arange(scan.frames, dtype=np.int64)
+    return steps, steps.astype(np.float64) * scan.header.timestep
 
 
 def repair_dcd(path: Path) -> tuple[int, str]:
@@ -204,8 +237,43 @@ def repair_dcd(path: Path) -> tuple[int, str]:
     done = []
     if scan.torn:
         truncate(path, scan.end)
-        done.append(f"dropped {size_text(scan.torn)} of an incomplete frame at the end")
+        done.append(dropped(scan.torn))
     if scan.header.frames != scan.frames:
         patch_head(path, struct.pack("<i4si", 84, b"CORD", scan.frames))
         done.append(f"corrected the number of frames in the header from {scan.header.frames}")
     return scan.frames, "; ".join(done)
+
+
+def export_dcd(file: BinaryIO, parts: Iterator[Frames], source: Source) -> None:
+    """Write frames; see `mdflash.io.formats.base.Export`."""
+    header: DcdHeader | None = None
+    frames = 0
+    for part in parts:
+        if header is None:
+            last = len(part) - 1
+            header = DcdHeader(
+                beads=part.positions.shape[1],
+                boxed=part.box is not None,
+                first_step=int(part.steps[0]) % _STEP_MODULUS,
+                interval=int(part.steps[1] - part.steps[0]) % _STEP_MODULUS if last else 1,
+                timestep=float(part.times[last] / part.steps[last]) if part.steps[last] else 0.0,
+            )
+            file.write(header.pack())
+        frames += len(part)
+        file.write(encode_dcd(header, part.positions.astype(np.float32), part.box))
+    if header is not None:
+        file.seek(0)
+        file.write(replace(header, frames=frames).pack())
+
+
+FORMAT = TrajectoryFormat(
+    name="dcd",
+    suffix=_SUFFIX,
+    writer=DcdWriter,
+    read=read_dcd,
+    times=dcd_times,
+    repair=repair_dcd,
+    bytes_per_bead=12,
+    exact_to=1e-5,
+)
+EXPORT: Export = export_dcd

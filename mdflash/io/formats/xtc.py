@@ -10,17 +10,17 @@ import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.core.files import append_at, storage_errors, sync_file, truncate
+from mdflash.core.files import storage_errors
 from mdflash.errors import StorageError
-from mdflash.io.writer import Box, FrameWriter, Target, create_files, replica_path, too_few_frames
+from mdflash.io.formats.base import Box, Export, Frames, TrajectoryFormat
+from mdflash.io.formats.stream import Scan, StreamWriter
 from mdflash.units import NM_PER_ANGSTROM
 
 STEP_MODULUS = 2**31
@@ -30,31 +30,7 @@ _HEADER = 56  # bytes before the coordinates
 _COMPRESSED_HEADER = 88  # bytes before the byte count, above nine beads
 
 
-@dataclass(frozen=True)
-class XtcScan:
-    """What a walk over the frame headers of an XTC file found.
-
-    Attributes:
-        offsets: [frames + 1] where each complete frame starts; the last one is the end of the good part.
-        size: bytes of the file.
-        beads: beads per frame; 0 in an empty file.
-    """
-
-    offsets: npt.NDArray[np.int64]
-    size: int
-    beads: int
-
-    @property
-    def frames(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def torn(self) -> int:
-        """Bytes behind the last complete frame."""
-        return self.size - int(self.offsets[-1])
-
-
-def scan_xtc(path: Path) -> XtcScan:
+def scan_xtc(path: Path) -> Scan:
     """Walk the frame headers.
 
     Raises:
@@ -63,12 +39,12 @@ def scan_xtc(path: Path) -> XtcScan:
     with storage_errors(path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
-            return XtcScan(np.zeros(1, np.int64), 0, 0)
+            return Scan(np.zeros(1, np.int64), 0, 0)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if size >= 4 and _INT.unpack_from(data)[0] not in _MAGIC:
                 raise StorageError(f"{path}: is not an XTC file")
             offsets, beads = _walk(data, size)
-    return XtcScan(np.array(offsets, np.int64), size, beads)
+    return Scan(np.array(offsets, np.int64), size, beads)
 
 
 def _walk(data: mmap.mmap, size: int) -> tuple[list[int], int]:
@@ -143,66 +119,48 @@ def encode_xtc(
         return scratch.read_bytes()
 
 
-class XtcWriter(FrameWriter):
-    """Writes `<system>_<replica id>.xtc` for every replica.
+class XtcWriter(StreamWriter):
+    """Writes `<system>_<replica id>.xtc` for every replica."""
 
-    Steps from 2^31 on are stored modulo 2^31 and times as float32, for the format has no more room.
-    """
-
+    suffix = ".xtc"
     scale = NM_PER_ANGSTROM
-
-    def __init__(self, target: Target, frames: int, sizes: Sequence[int]) -> None:
-        super().__init__(target, frames)
-        self.paths = _paths(target)
-        self._sizes = list(sizes)
-
-    @classmethod
-    def create(cls, target: Target) -> XtcWriter:
-        paths = _paths(target)
-        create_files(paths)
-        return cls(target, 0, [0] * len(paths))
-
-    @classmethod
-    def resume(cls, target: Target, frames: int) -> XtcWriter:
-        scans = [scan_xtc(path) for path in _paths(target)]
-        for path, scan in zip(_paths(target), scans, strict=True):
-            if scan.frames < frames:
-                raise too_few_frames(path, scan.frames, frames)
-            if scan.beads not in (0, target.system.n_beads):
-                raise StorageError(
-                    f"{path}: has {scan.beads} beads per frame, but system '{target.system.name}' has "
-                    f"{target.system.n_beads}; start over with --fresh, or choose another folder"
-                )
-        sizes = [int(scan.offsets[frames]) for scan in scans]
-        for path, size in zip(_paths(target), sizes, strict=True):
-            truncate(path, size)
-        return cls(target, frames, sizes)
-
-    def _write(self, positions: npt.NDArray[np.float32], steps: Sequence[int], times: Sequence[float]) -> None:
-        sizes = []
-        for r, path in enumerate(self.paths):
-            with storage_errors(path):
-                data = encode_xtc(positions[:, r], steps, times, self.target.box)
-            append_at(path, self._sizes[r], data)
-            sizes.append(self._sizes[r] + len(data))
-        self._sizes = sizes  # only now: a block that failed halfway is overwritten, not repeated
-
-    def _sync(self) -> None:
-        for path in self.paths:
-            sync_file(path)
+    encode = staticmethod(encode_xtc)
+    scan = staticmethod(scan_xtc)
 
 
-def _paths(target: Target) -> list[Path]:
-    return [replica_path(target.folder, target.system.name, i, "xtc") for i in target.replica_ids]
+def read_xtc(path: Path, replica: int | None, chunk: int, first: int, last: int | None) -> Iterator[Frames]:
+    """The frames of the file; see `mdflash.io.formats.base.Reader`."""
+    from mdtraj.formats import XTCTrajectoryFile
+
+    total = scan_xtc(path).frames
+    end = total if last is None else min(last, total)
+    if first >= end:
+        return
+    with XTCTrajectoryFile(str(path)) as file:
+        if first:
+            file.seek(first)
+        for start in range(first, end, chunk):
+            positions, times, steps, vectors = file.read(n_frames=min(chunk, end - start))
+            box: Box | None = None
+            if vectors is not None:
+                a, b, c = (np.diag(vectors[0]).astype(np.float64) / NM_PER_ANGSTROM).tolist()
+                box = (a, b, c)
+            yield Frames(
+                positions.astype(np.float64) / NM_PER_ANGSTROM,
+                steps.astype(np.int64),
+                times.astype(np.float64),
+                box,
+            )
 
 
-def repair_xtc(path: Path) -> tuple[int, int]:
-    """Drop a torn last frame; returns (frames kept, bytes dropped).
-
-    Raises:
-        StorageError: not an XTC file, or not writable.
-    """
-    scan = scan_xtc(path)
-    if scan.torn:
-        truncate(path, int(scan.offsets[-1]))
-    return scan.frames, scan.torn
+FORMAT = TrajectoryFormat(
+    name="xtc",
+    suffix=XtcWriter.suffix,
+    writer=XtcWriter,
+    read=read_xtc,
+    times=xtc_times,
+    repair=XtcWriter.repair,
+    bytes_per_bead=5,
+    exact_to=0.0051,
+)
+EXPORT: Export = XtcWriter.export
