@@ -28,7 +28,6 @@ from mdflash.io.runfolder import RunFolder
 from mdflash.io.writer import FrameWriter, Target, writer_class
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.pack import PackedBiases
-from mdflash.potentials.bias.variables import UNITS
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
 
@@ -142,7 +141,7 @@ class Outputs:
         if prepared.biases:
             path = folder.path / "colvars.csv"
             self.colvars = (
-                ColvarsLog.create(path, [(bias.name, UNITS[bias.variable.kind]) for bias in prepared.biases])
+                ColvarsLog.create(path, [(bias.name, bias.variable.unit) for bias in prepared.biases])
                 if before is None
                 else ColvarsLog.resume(path, before["colvars_size"])
             )
