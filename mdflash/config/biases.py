@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, create_model, field_serializer
 
 from mdflash.config.section import Section, read_file
+from mdflash.config.series import read_series
 from mdflash.core.quantity import NoneWord, Word, describe, read_quantity, show_quantity
 from mdflash.potentials.bias.bias_form import EQUATIONS, BiasForm
 from mdflash.potentials.variables import VARIABLES
@@ -79,17 +80,13 @@ def _read_number(value: object, dimension: str | None, key: str) -> float:
 
 def _read_windows(value: Mapping[str, object], dimension: str | None, key: str) -> tuple[float, ...]:
     """{min, max, count} as an even series."""
-    if set(value) != {"min", "max", "count"}:
-        raise ValueError(f"expected the keys min, max, count, found {', '.join(map(str, value))}; write {_WINDOWS}")
-    count = value["count"]
-    if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MOST_WINDOWS:
-        raise ValueError(f"count must be a whole number of 2 or more, found {describe(count)}; for example {_WINDOWS}")
-    low, high = (_read_number(value[word], dimension, word) for word in ("min", "max"))
+    lowest, highest, count = read_series(value, MOST_WINDOWS, _WINDOWS)
+    low, high = _read_number(lowest, dimension, "min"), _read_number(highest, dimension, "max")
     if not low < high:
-        raise ValueError(f"min must be below max, found {value['min']} and {value['max']}; for example {_WINDOWS}")
+        raise ValueError(f"min must be below max, found {lowest} and {highest}; for example {_WINDOWS}")
     if dimension is None:
         return tuple(float(round(x, 6)) for x in np.linspace(low, high, count))
-    unit = str(value["min"]).strip().lstrip("+-0123456789.eE_ ")  # in which round numbers stay round
+    unit = str(lowest).strip().lstrip("+-0123456789.eE_ ")  # in which round numbers stay round
     size = read_quantity(f"1 {unit}", dimension, "", key)
     series = (float(round(x, 6)) for x in np.linspace(low / size, high / size, count))
     return (low, *(read_quantity(f"{x!r} {unit}", dimension, "", key) for x in list(series)[1:-1]), high)

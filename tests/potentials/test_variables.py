@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash.compiled import cache
 from mdflash.config.biases import BiasEntry
 from mdflash.config.load import parse_run
 from mdflash.config.schema import json_schema
@@ -224,3 +225,15 @@ def test_old_names_work_for_one_release() -> None:
     x = torch.from_numpy(frames(seed=1))
     expected = geometry.distance(x, torch.tensor([[0, 1]]))[:, 0]
     torch.testing.assert_close(old.distance(SYSTEM, 0, 1).value(x), expected)
+
+
+def test_machine_code_is_made_anew_when_a_variable_changes() -> None:
+    """The cache of kernels follows imports at the left margin: from the biases to the file of every variable."""
+    reached: set[Path] = set()
+    todo = [Path(sys.modules["mdflash.potentials.bias.cpu"].__file__ or "")]
+    while todo:
+        file = todo.pop()
+        if file not in reached:
+            reached.add(file)
+            todo += cache._read(file)[1]
+    assert {Path(sys.modules[kind.__module__].__file__ or "") for kind in VARIABLES.values()} <= reached
