@@ -12,10 +12,11 @@ from mdflash.core.system import System
 from mdflash.engine.engine import Engine
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.pack import PackedBiases
-from mdflash.potentials.bias.variables import Variable
+from mdflash.potentials.variables.base import Variable
+from mdflash.potentials.variables.dihedral import Dihedral
+from mdflash.potentials.variables.distance import Distance
 from mdflash.units import kT
 from tests.helpers import bead_term, beads, simulate, toy
 
@@ -60,7 +61,7 @@ def contact() -> Well:
         return well + k * (r - x0) ** 2 - 2 * KT * np.log(r)
 
     return Well(
-        system, ff, cv.distance(system, 0, 1), free_energy, lambda r: np.array([[0.0, 0, 0], [r, 0, 0]]),
+        system, ff, Distance(system, 0, 1), free_energy, lambda r: np.array([[0.0, 0, 0], [r, 0, 0]]),
         np.linspace(5.6, 12.2, 15), 12.0, np.linspace(5.7, 12.0, 31),
     )  # fmt: skip
 
@@ -81,7 +82,7 @@ def torsion() -> Well:
         last = [3.8 - c, s * np.cos(phi), s * np.sin(phi)]
         return np.array([[c, s, 0.0], [0.0, 0.0, 0.0], [3.8, 0.0, 0.0], last])
 
-    variable = cv.dihedral(system, 0, 1, 2, 3)
+    variable = Dihedral(system, 0, 1, 2, 3)
     return Well(
         system, ff, variable, lambda phi: barrier / 2 * (1 - np.cos(2 * phi)) + tilt * np.cos(phi), start,
         np.linspace(-np.pi, np.pi, 18, endpoint=False), 14.0, np.linspace(-np.pi, np.pi, 31), 2 * np.pi,

@@ -84,7 +84,7 @@ def _sampling(plan: Plan) -> dict[str, str]:
         rows["unstable replicas"] = guard.nonfinite
     biases = plan.prepared.biases
     if biases:
-        rows["biases"] = ", ".join(f"{bias.name} ({bias.variable.kind.replace('_', ' ')})" for bias in biases)
+        rows["biases"] = ", ".join(f"{bias.name} ({bias.variable.name.replace('_', ' ')})" for bias in biases)
     return rows
 
 

@@ -1,55 +1,72 @@
 """The `biases:` section of system.yaml: restraints and umbrella windows on collective variables.
 
 What a number means depends on the variable: a center is a length, an angle, or a plain number (native contacts), and a
-force constant belongs to its square. So the field `variable` comes before those that are read by it.
+force constant belongs to its square. So the field `variable` comes before those that are read by it. What there is to
+know of each variable is in `potentials.variables`, which lists them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, cast
 
 import numpy as np
-from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer
+from pydantic import BeforeValidator, Field, ValidationInfo, create_model, field_serializer
 
 from mdflash.config.section import Section, read_file
-from mdflash.core.quantity import Length, NoneWord, Whole, Word, describe, read_quantity, show_quantity
+from mdflash.config.series import read_series
+from mdflash.core.quantity import NoneWord, Word, describe, read_quantity, show_quantity
+from mdflash.potentials.bias.bias_form import EQUATIONS, BiasForm
+from mdflash.potentials.variables import VARIABLES
+from mdflash.potentials.variables.base import Dimension, Options, Variable
 from mdflash.units import EXAMPLES, INTERNAL
 
-Kind = Literal["distance", "angle", "dihedral", "position", "rmsd", "radius_of_gyration", "native_contacts"]
-Form = Literal["harmonic", "flat-bottom", "linear"]
+if TYPE_CHECKING:
+    VariableName = str
+else:
+    VariableName = Literal[tuple(VARIABLES)]
+
 Group = int | str | tuple[int, ...]
 """A bead, a selection in MDTraj's language, or a group of beads."""
 
-GROUPS: Final[Mapping[str, int]] = MappingProxyType({"distance": 2, "angle": 3, "dihedral": 4})
-WITH_REFERENCE: Final = ("position", "rmsd", "native_contacts")
 MOST_WINDOWS: Final = 1_000_000
 
 _WINDOWS = "`center: {min: 4 angstrom, max: 20 angstrom, count: 16}`"
-_EXAMPLE: Final = MappingProxyType({"length": "8 angstrom", "angle": "60 degree"})
 
 
-def _dimension(variable: str) -> str | None:
-    """Of the variable's value; None: a plain number."""
-    if variable == "native_contacts":
-        return None
-    return "angle" if variable in ("angle", "dihedral") else "length"
+class _Words(NamedTuple):
+    """How numbers of a variable are written, by its dimension."""
+
+    center: str  # an example
+    width: str  # an example
+    shown_in: tuple[str, ...]
+    quadratic: str  # dimension of the force constant
+    linear: str  # the same of a linear bias
 
 
-def _force_dimension(variable: str, form: str) -> str:
+_WORDS: Final[Mapping[Dimension | None, _Words]] = MappingProxyType(
+    {
+        "length": _Words("8 angstrom", "1 angstrom", ("angstrom",), "stiffness", "force"),
+        "angle": _Words("60 degree", "10 degree", ("degree", "rad"), "angular stiffness", "torque"),
+        None: _Words("0.5", "0.1", (), "energy", "energy"),
+    }
+)
+
+
+def _force_dimension(variable: type[Variable], form: BiasForm) -> str:
     """Of the force constant."""
-    value = _dimension(variable)
-    if value is None:
-        return "energy"
-    if form == "linear":
-        return "force" if value == "length" else "torque"
-    return "stiffness" if value == "length" else "angular stiffness"
+    words = _WORDS[variable.dimension]
+    return words.linear if form == "linear" else words.quadratic
 
 
 def _example(dimension: str | None) -> str:
-    return "0.5" if dimension is None else _EXAMPLE.get(dimension, EXAMPLES[dimension])
+    if dimension in (None, "length", "angle"):
+        return _WORDS[cast(Dimension | None, dimension)].center
+    return EXAMPLES[str(dimension)]
 
 
 def _read_number(value: object, dimension: str | None, key: str) -> float:
@@ -63,17 +80,13 @@ def _read_number(value: object, dimension: str | None, key: str) -> float:
 
 def _read_windows(value: Mapping[str, object], dimension: str | None, key: str) -> tuple[float, ...]:
     """{min, max, count} as an even series."""
-    if set(value) != {"min", "max", "count"}:
-        raise ValueError(f"expected the keys min, max, count, found {', '.join(map(str, value))}; write {_WINDOWS}")
-    count = value["count"]
-    if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MOST_WINDOWS:
-        raise ValueError(f"count must be a whole number of 2 or more, found {describe(count)}; for example {_WINDOWS}")
-    low, high = (_read_number(value[word], dimension, word) for word in ("min", "max"))
+    lowest, highest, count = read_series(value, MOST_WINDOWS, _WINDOWS)
+    low, high = _read_number(lowest, dimension, "min"), _read_number(highest, dimension, "max")
     if not low < high:
-        raise ValueError(f"min must be below max, found {value['min']} and {value['max']}; for example {_WINDOWS}")
+        raise ValueError(f"min must be below max, found {lowest} and {highest}; for example {_WINDOWS}")
     if dimension is None:
         return tuple(float(round(x, 6)) for x in np.linspace(low, high, count))
-    unit = str(value["min"]).strip().lstrip("+-0123456789.eE_ ")  # in which round numbers stay round
+    unit = str(lowest).strip().lstrip("+-0123456789.eE_ ")  # in which round numbers stay round
     size = read_quantity(f"1 {unit}", dimension, "", key)
     series = (float(round(x, 6)) for x in np.linspace(low / size, high / size, count))
     return (low, *(read_quantity(f"{x!r} {unit}", dimension, "", key) for x in list(series)[1:-1]), high)
@@ -84,29 +97,53 @@ def _read_parameter(value: object, info: ValidationInfo) -> tuple[float, ...]:
     key, before = str(info.field_name), info.data
     if "variable" not in before or "form" not in before:
         return ()  # whose own error is enough
-    variable, form = before["variable"], before["form"]
-    dimension = _dimension(variable) if key == "center" else _force_dimension(variable, form)
+    variable, form = VARIABLES[before["variable"]], before["form"]
+    dimension = variable.dimension if key == "center" else _force_dimension(variable, form)
     if value is None:
-        if key == "center" and (variable == "position" or form == "linear"):
-            return (0.0,)
+        default = 0.0 if form == "linear" else variable.default_center
+        if key == "center" and default is not None:
+            return (default,)
         raise ValueError(f"is missing; add for example `{key}: {_example(dimension)}`")
     if isinstance(value, dict) and key == "center":
-        return _read_windows(value, dimension, key)
-    given = value if isinstance(value, (list, tuple)) else [value]
-    if not given:
-        raise ValueError(f"the list is empty; write for example `{key}: {_example(dimension)}`")
-    numbers = tuple(_read_number(item, dimension, key) for item in given)
+        numbers = _read_windows(value, dimension, key)
+    else:
+        given = value if isinstance(value, (list, tuple)) else [value]
+        if not given:
+            raise ValueError(f"the list is empty; write for example `{key}: {_example(dimension)}`")
+        numbers = tuple(_read_number(item, dimension, key) for item in given)
     if key == "force_constant" and form != "linear" and min(numbers) < 0:
         raise ValueError(f"must be 0 or more, found {describe(given[numbers.index(min(numbers))])}")
+    if key == "center" and form != "linear":
+        _check_range(variable, numbers)
     return numbers
+
+
+def _check_range(variable: type[Variable], centers: tuple[float, ...]) -> None:
+    """Refuse centers that no value reaches; a periodic variable has an image of any."""
+    rounding = 1e-9
+    for center in centers:
+        if variable.periodic or variable.lowest - rounding <= center <= variable.highest + rounding:
+            continue
+        found, lowest, highest = (_text(x, variable.dimension) for x in (center, variable.lowest, variable.highest))
+        span = f"{lowest} or more" if math.isinf(variable.highest) else f"{lowest} to {highest}"
+        raise ValueError(
+            f"{found} is out of reach: `variable: {variable.name}` is {span}; for a constant pull write `form: linear`"
+        )
+
+
+def _text(value: float, dimension: Dimension | None) -> Any:
+    """A value of a variable as it is written out."""
+    if dimension is None or math.isinf(value):
+        return value
+    return show_quantity(value, dimension, _WORDS[dimension].shown_in)
 
 
 def _read_width(value: object, info: ValidationInfo) -> float:
     before = info.data
     if "variable" not in before or "form" not in before:
         return 0.0
-    dimension = _dimension(before["variable"])
-    example = f"`width: {'0.1' if dimension is None else '1 angstrom' if dimension == 'length' else '10 degree'}`"
+    dimension = VARIABLES[before["variable"]].dimension
+    example = f"`width: {_WORDS[dimension].width}`"
     if value is None:
         if before["form"] == "flat-bottom":
             raise ValueError(f"is missing; a flat bottom needs it: add for example {example}")
@@ -119,19 +156,17 @@ def _read_width(value: object, info: ValidationInfo) -> float:
 
 
 def _read_beads(value: object, info: ValidationInfo) -> tuple[Group, ...]:
-    groups = GROUPS.get(str(info.data.get("variable")))
-    example = f"`beads: [{', '.join(str(9 * k) for k in range(groups))}]`" if groups else "`beads: all`"
+    name = str(info.data.get("variable"))
+    takes = VARIABLES[name].takes if name in VARIABLES else None
+    example = f"`beads: [{', '.join(str(9 * k) for k in range(takes))}]`" if takes else "`beads: all`"
     if value is None:
-        if groups:
-            raise ValueError(
-                f"is missing; `variable: {info.data['variable']}` takes {groups}: add for example {example}"
-            )
+        if takes:
+            raise ValueError(f"is missing; `variable: {name}` takes {takes}: add for example {example}")
         return ("all",)
     entries = value if isinstance(value, (list, tuple)) else [value]
-    if groups is not None and len(entries) != groups:
+    if takes is not None and len(entries) != takes:
         raise ValueError(
-            f"`variable: {info.data['variable']}` takes {groups} beads (or groups of beads), found {len(entries)}; "
-            f"for example {example}"
+            f"`variable: {name}` takes {takes} beads (or groups of beads), found {len(entries)}; for example {example}"
         )
     if not entries:
         raise ValueError("the list is empty; write `beads: all`, or list some")
@@ -152,62 +187,35 @@ def _read_group(entry: object) -> Group:
 
 
 def _read_reference(value: object, info: ValidationInfo) -> Path | Literal["start"] | None:
-    variable = info.data.get("variable")
+    variable = str(info.data.get("variable"))
     given = value not in (None, "none")
-    if variable in WITH_REFERENCE:
+    if variable not in VARIABLES:
+        return None  # whose own error is enough
+    if VARIABLES[variable].needs_reference:
         return read_file(value, info) if given and value != "start" else "start"
-    if given and variable is not None:
+    if given:
         raise ValueError(f"`variable: {variable}` has no reference; remove this line")
     return None
 
 
-def _read_inverse_length(value: object) -> float:
-    number = value if isinstance(value, float) else read_quantity(value, "inverse length", "5 /angstrom", "beta")
-    if number <= 0:
-        raise ValueError(f"must be more than 0, found {describe(value)}; for example `beta: 5 /angstrom`")
-    return number
-
-
-class Contacts(Section):
-    """Which contacts are native, and Q = mean of 1 / (1 + exp(beta (r - stretch r0)))."""
-
-    cutoff: Length = Field(default=8.0, description="pairs nearer than this in the reference are native contacts")
-    separation: Annotated[int, Whole(0, 10**6)] = Field(
-        default=3, description="only pairs more residues apart than this, or of different chains"
-    )
-    beta: Annotated[float, BeforeValidator(_read_inverse_length, json_schema_input_type=str)] = Field(
-        default=5.0, description="steepness", examples=["5 /angstrom"]
-    )
-    stretch: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
-        default=1.2, description="lambda: how far a contact may stretch; 1.8 is usual for all atoms"
-    )
-
-    @field_serializer("beta")
-    def _beta(self, value: float) -> str:
-        return show_quantity(value, "inverse length", ("/angstrom",))
-
-
-def _read_contacts(value: object, info: ValidationInfo) -> object:
+def _read_options(owner: type[Variable], options: Options, value: object, info: ValidationInfo) -> object:
+    """The keys that a variable has of its own: absent from entries of all others."""
     variable = info.data.get("variable")
     given = value not in (None, "none")
-    if variable == "native_contacts":
-        return value if given else Contacts()
+    if variable == owner.name:
+        return value if given else options.section()
     if given and variable is not None:
-        raise ValueError(f"`variable: {variable}` has no contacts; remove them, or write `variable: native_contacts`")
+        raise ValueError(f"`variable: {variable}` has no {options.key}; remove them, or write `variable: {owner.name}`")
     return None
 
 
-class BiasEntry(Section):
+class BiasEntry(Section, defer_build=True):  # what is used is made below
     """An energy on one collective variable of every replica of a system."""
 
     name: Word = Field(description="names its columns in colvars.csv", examples=["pull"])
-    variable: Kind = Field(
-        description="distance | angle | dihedral | position | rmsd | radius_of_gyration | native_contacts",
-        examples=["distance"],
-    )
-    form: Form = Field(
-        default="harmonic",
-        description="harmonic (1/2 k d^2) | flat-bottom (1/2 k (|d| - width)^2 beyond width) | linear (k d)",
+    variable: VariableName = Field(description=" | ".join(VARIABLES), examples=["distance"])
+    form: BiasForm = Field(
+        default="harmonic", description=" | ".join(f"{form} ({equation})" for form, equation in EQUATIONS.items())
     )
     beads: Annotated[
         tuple[Group, ...],
@@ -246,10 +254,8 @@ class BiasEntry(Section):
     ] = Field(
         default=None,
         validate_default=True,
-        description="of position, rmsd, native_contacts: start (the first start frame) or a structure file",
-    )
-    contacts: Annotated[Contacts | None, BeforeValidator(_read_contacts)] = Field(
-        default=None, validate_default=True, description="of native_contacts: which they are"
+        description=f"of {', '.join(v.name for v in VARIABLES.values() if v.needs_reference)}: "
+        "start (the first start frame) or a structure file",
     )
 
     @property
@@ -257,25 +263,26 @@ class BiasEntry(Section):
         """Different centers or force constants."""
         return max(len(self.center), len(self.force_constant))
 
-    def _texts(self, values: tuple[float, ...], dimension: str | None) -> Any:
-        if dimension is None:
-            found: list[Any] = list(values)
-        else:
-            names = ("degree", "rad") if dimension == "angle" else (INTERNAL[dimension],)
-            found = [show_quantity(v, dimension, names) for v in values]
-        return found[0] if len(found) == 1 else found
+    @property
+    def options(self) -> Section | None:
+        """The keys that its variable has of its own."""
+        options = VARIABLES[self.variable].options
+        return None if options is None else cast(Section, getattr(self, options.key))
 
     @field_serializer("force_constant")
     def _force_constant(self, values: tuple[float, ...]) -> Any:
-        return self._texts(values, _force_dimension(self.variable, self.form))
+        dimension = _force_dimension(VARIABLES[self.variable], self.form)
+        found = [show_quantity(v, dimension, (INTERNAL[dimension],)) for v in values]
+        return found[0] if len(found) == 1 else found
 
     @field_serializer("center")
     def _center(self, values: tuple[float, ...]) -> Any:
-        return self._texts(values, _dimension(self.variable))
+        found = [_text(v, VARIABLES[self.variable].dimension) for v in values]
+        return found[0] if len(found) == 1 else found
 
     @field_serializer("width")
     def _width(self, value: float) -> Any:
-        return self._texts((value,), _dimension(self.variable))
+        return _text(value, VARIABLES[self.variable].dimension)
 
     @field_serializer("reference")
     def _reference(self, value: Path | str | None) -> str:
@@ -288,3 +295,19 @@ class BiasEntry(Section):
             if len(value) == 1 and isinstance(value[0], str)
             else [list(g) if isinstance(g, tuple) else g for g in value]
         )
+
+
+def _option_fields() -> dict[str, Any]:
+    """A field for the own keys of each variable that has some."""
+    return {
+        options.key: (
+            Annotated[options.section | None, BeforeValidator(partial(_read_options, variable, options))],
+            Field(default=None, validate_default=True, description=f"of {variable.name}: {options.text}"),
+        )
+        for variable in VARIABLES.values()
+        if (options := variable.options) is not None
+    }
+
+
+if not TYPE_CHECKING:  # fields that no type checker can know; `options` reads them
+    BiasEntry = create_model("BiasEntry", __base__=BiasEntry, __doc__=BiasEntry.__doc__, **_option_fields())

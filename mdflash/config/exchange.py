@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from mdflash.config.section import MAX_REPLICAS, Section, as_list
+from mdflash.config.series import read_series
 from mdflash.core.quantity import Duration, Temperature, Whole, Word, describe, read_quantity
 
 _LADDER: Final = "`temperatures: {min: 300 K, max: 450 K, count: 16}`"
@@ -23,12 +24,8 @@ def _read_ladder(value: object) -> object:
         return value
     if not isinstance(value, dict):
         raise ValueError(f"expected a list of temperatures, or {_LADDER}; found {describe(value)}")
-    if set(value) != {"min", "max", "count"}:
-        raise ValueError(f"expected the keys min, max, count, found {', '.join(map(str, value))}; write {_LADDER}")
-    low, high = (read_quantity(value[key], "temperature", "300 K", key) for key in ("min", "max"))
-    count = value["count"]
-    if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MAX_REPLICAS:
-        raise ValueError(f"count must be a whole number of 2 or more, found {describe(count)}; for example {_LADDER}")
+    coldest, hottest, count = read_series(value, MAX_REPLICAS, _LADDER)
+    low, high = (read_quantity(t, "temperature", "300 K", key) for t, key in ((coldest, "min"), (hottest, "max")))
     if not 0 < low < high:
         raise ValueError(f"min must be above 0 K and below max, found {low:g} K and {high:g} K; for example {_LADDER}")
     inner = (round(low * (high / low) ** (k / (count - 1)), 3) for k in range(1, count - 1))  # 0.001 K reads better
@@ -47,11 +44,7 @@ def _read_scales(value: object) -> object:
 def _read_scale(name: str, entry: object) -> tuple[float, ...]:
     series = entry
     if isinstance(entry, dict):
-        if set(entry) != {"min", "max", "count"}:
-            raise ValueError(f"{name}: expected the keys min, max, count, found {', '.join(map(str, entry))}; {_SCALE}")
-        low, high, count = (entry[key] for key in ("min", "max", "count"))
-        if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MAX_REPLICAS:
-            raise ValueError(f"{name}: count must be a whole number of 2 or more, found {describe(count)}; {_SCALE}")
+        low, high, count = read_series(entry, MAX_REPLICAS, _SCALE, f"{name}: ")
         ends = [_read_factor(name, number) for number in (low, high)]
         if not ends[0] < ends[1]:
             raise ValueError(f"{name}: min must be below max, found {low} and {high}; {_SCALE}")

@@ -11,6 +11,7 @@ from mdflash.config.exchange import Exchange, scale_name
 from mdflash.config.schema import RunConfig
 from mdflash.config.section import MAX_REPLICAS
 from mdflash.core.quantity import Span, show_quantity
+from mdflash.potentials.variables import VARIABLES
 
 _TIME_UNITS = ("ps", "ns", "fs")
 
@@ -179,9 +180,10 @@ def _biases(config: RunConfig) -> Iterator[Problem]:
         if names[bias.name] > 1:
             message = f"'{bias.name}' is the name of {names[bias.name]} biases; give each its own"
             yield Problem((*here, "name"), f"{message}, for example `name: {bias.name}-{i + 1}`")
-        if bias.form == "linear" and bias.variable == "dihedral":
+        if bias.form == "linear" and VARIABLES[bias.variable].periodic:
             yield Problem(
-                (*here, "form"), "a linear bias on a dihedral would jump at 180 degrees; write `form: harmonic`"
+                (*here, "form"),
+                f"a linear bias on a {bias.variable} would jump at 180 degrees; write `form: harmonic`",
             )
         if bias.system not in systems and (bias.system is not None or len(systems) > 1):
             what = "is missing" if bias.system is None else f"there is no system '{bias.system}'"

@@ -1,4 +1,4 @@
-"""What every section of a YAML file builds on: strict, frozen models, and paths relative to the file."""
+"""What sections of a YAML file build on: strict, frozen models, and paths relative to the file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
 from mdflash.core.quantity import describe
+from mdflash.core.section import Section as Section
 from mdflash.forcefields.shipped import find_shipped, list_shipped
 
 MAX_REPLICAS: Final = 1_000_000
@@ -23,12 +24,6 @@ def _read_version(value: object) -> object:
     if isinstance(value, bool) or value != 1:
         raise ValueError(f"expected the schema version 1, found {describe(value)}; write `mdflash: 1`")
     return 1
-
-
-class Section(BaseModel):
-    """A mapping whose keys are all known; fields that are left out take their defaults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
 
 def _text_path(value: object, info: ValidationInfo, example: str) -> Path:

@@ -45,7 +45,7 @@ def to_data(config: RunConfig) -> dict[str, Any]:
     for entry in [data["system"]] if isinstance(data["system"], dict) else data["system"]:
         entry["start"] = entry["start"] or "none"
     for bias in data["biases"] if config.biases else ():
-        bias["system"], bias["contacts"] = bias["system"] or "none", bias["contacts"] or "none"
+        bias.update({key: "none" for key, value in bias.items() if value is None})
     return data
 
 

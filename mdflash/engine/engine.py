@@ -30,12 +30,12 @@ from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_
 from mdflash.integrators.respa import check_network_every
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import biases_of
-from mdflash.potentials.bias.variables import check_images
 from mdflash.potentials.pack import pack
 from mdflash.potentials.precision import Recentred
 from mdflash.potentials.schnet.pack import Precision as Precision
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tabulated import FilterKind, FlashSchNet, take_networks
+from mdflash.potentials.variables.images import check_images
 from mdflash.units import BOLTZMANN
 
 Kernels = Literal["auto", "reference"]

@@ -19,10 +19,12 @@ from mdflash.io.frames import load_frames
 from mdflash.io.topology import mdtraj_topology
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import Potential
-from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias
-from mdflash.potentials.bias.variables import Variable
+from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.priors.term import PriorTerm
+from mdflash.potentials.variables import VARIABLES
+from mdflash.potentials.variables.base import Selected
+from mdflash.potentials.variables.images import check_images
 
 
 def build_biases(
@@ -45,9 +47,10 @@ def build_biases(
         s = 0 if entry.system is None else names.index(entry.system)
         reference = _reference(i, entry, config.system[s].mapping, layout.systems[s], starts[s], forcefields[s])
         try:
-            variable = _variable(entry, layout.systems[s], reference)
+            groups = [_beads(group, layout.systems[s]) for group in entry.beads]
+            variable = VARIABLES[entry.variable].select(layout.systems[s], Selected(groups, reference, entry.options))
             if config.box is not None:
-                cv.check_images(variable, layout.systems[s])
+                check_images(variable, layout.systems[s])
         except InputError as error:
             raise InputError(error.message, key=error.key or f"biases.{i}.beads") from None
         n = layout.counts[s]
@@ -59,7 +62,7 @@ def build_biases(
                 _spread(entry.force_constant, n),
                 _spread(entry.center, n),
                 entry.width,
-                "linear" if entry.form == "linear" else "harmonic",
+                entry.form,
                 s,
             )
         )
@@ -86,7 +89,7 @@ def build_scales(config: RunConfig, layout: Layout, terms: Sequence[Potential]) 
                 f"'{name}' {what}; what can be scaled: {', '.join(sorted(listed)) or 'nothing'}",
                 key=f"exchange.scale.{name}",
             )
-        variable = cv.energy(layout.systems[0], listed[name])
+        variable = TermEnergy(layout.systems[0], listed[name])
         constants = _spread([scale - 1.0 for scale in scales], layout.counts[0])
         found.append(Bias(scale_name(name), variable, layout, constants, form="linear"))
     return tuple(found)
@@ -95,40 +98,6 @@ def build_scales(config: RunConfig, layout: Layout, terms: Sequence[Potential]) 
 def _spread(values: Sequence[float], replicas: int) -> list[float]:
     """One value for each replica; they take a list in turn, as they take start frames."""
     return [values[r % len(values)] for r in range(replicas)]
-
-
-def _variable(entry: BiasEntry, system: System, reference: FloatArray | None) -> Variable:
-    groups = [_beads(group, system) for group in entry.beads]
-    if entry.variable == "distance":
-        return cv.distance(system, *groups)
-    if entry.variable == "angle":
-        return cv.angle(system, *groups)
-    if entry.variable == "dihedral":
-        return cv.dihedral(system, *groups)
-    beads = [bead for group in groups for bead in group]
-    if entry.variable == "radius_of_gyration":
-        return cv.radius_of_gyration(system, beads)
-    assert reference is not None
-    if entry.variable == "native_contacts":
-        return _contacts(entry, system, beads, reference)
-    for bead in beads:
-        if bead >= system.n_beads:
-            raise InputError(f"bead {bead} is not in system '{system.name}'; its beads are 0 to {system.n_beads - 1}")
-    make = cv.position if entry.variable == "position" else cv.rmsd
-    return make(system, beads, reference[beads])
-
-
-def _contacts(entry: BiasEntry, system: System, beads: list[int], reference: FloatArray) -> Variable:
-    rule = entry.contacts
-    assert rule is not None
-    pairs = cv.contacts_of(system, beads, reference, rule.cutoff, rule.separation)
-    if not len(pairs):
-        raise InputError(
-            f"the reference has no native contacts among these {len(beads)} beads: no two are nearer than "
-            f"{rule.cutoff:g} Å and more than {rule.separation} residues apart; see `contacts:`"
-        )
-    r0 = np.linalg.norm(reference[pairs[:, 1]] - reference[pairs[:, 0]], axis=1)
-    return cv.native_contacts(system, pairs, r0, rule.beta, rule.stretch)
 
 
 def _beads(group: Group, system: System) -> list[int]:

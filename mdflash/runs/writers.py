@@ -29,7 +29,6 @@ from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.pack import PackedBiases
-from mdflash.potentials.bias.variables import UNITS
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
 
@@ -145,7 +144,7 @@ class Outputs:
         if prepared.biases:
             path = folder.path / ColvarsLog.name
             self.colvars = (
-                ColvarsLog.create(path, [(bias.name, UNITS[bias.variable.kind]) for bias in prepared.biases])
+                ColvarsLog.create(path, [(bias.name, bias.variable.unit) for bias in prepared.biases])
                 if before is None
                 else ColvarsLog.resume(path, before["colvars_size"])
             )

@@ -19,7 +19,7 @@ from torch import Tensor
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
-from mdflash.potentials.bias.variables import contacts_of
+from mdflash.potentials.variables.native_contacts import contacts_of
 
 CONTACT, SEPARATION = 8.0, 3
 """CA beads nearer than this (Å) in the native structure, and more residues apart, are in contact."""

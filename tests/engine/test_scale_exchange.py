@@ -19,9 +19,9 @@ from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import FORCE_CONSTANT, Bias, biases_of
 from mdflash.potentials.bias.pack import PackedBiases
+from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.runs.execute import execute
 from mdflash.runs.prepare import prepare
@@ -46,7 +46,7 @@ def start(ladders: int, temperatures: list[float], exchanging: bool = True, seed
     contact = next(t for t in build_potential([FORCEFIELD], layout).terms if t.name == "contact")
     assert isinstance(contact, PriorTerm)
     constants = [scale - 1.0 for scale in SCALES] * ladders
-    bias = Bias("scale_contact", cv.energy(PAIR, contact), layout, constants, form="linear")
+    bias = Bias("scale_contact", TermEnergy(PAIR, contact), layout, constants, form="linear")
     exchange = ReplicaExchange(layout, temperatures, 20, biases=[bias])
     x = [[[0.0, 0.0, 0.0], [R0 if r % 2 else X0, 0.0, 0.0]] for r in range(k * ladders)]
     return simulate(

@@ -17,13 +17,22 @@ from mdflash.engine.engine import Engine
 from mdflash.errors import InputError
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import SumPotential
-from mdflash.potentials.bias import variables as cv
-from mdflash.potentials.bias.bias import Bias, Form
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.bias_form import BiasForm
 from mdflash.potentials.bias.pack import PackedBiases
-from mdflash.potentials.bias.variables import Variable
+from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.forms import FORMS
 from mdflash.potentials.priors.term import PriorTerm
+from mdflash.potentials.variables.angle import Angle
+from mdflash.potentials.variables.base import Variable
+from mdflash.potentials.variables.dihedral import Dihedral
+from mdflash.potentials.variables.distance import Distance
+from mdflash.potentials.variables.images import check_images
+from mdflash.potentials.variables.native_contacts import NativeContacts, contacts_of
+from mdflash.potentials.variables.position import Position
+from mdflash.potentials.variables.radius_of_gyration import RadiusOfGyration
+from mdflash.potentials.variables.rmsd import Rmsd
 from mdflash.testing import check_potential
 from tests.helpers import beads, helix, walk
 
@@ -31,7 +40,7 @@ N = 14
 MASSES = np.random.default_rng(5).uniform(50.0, 200.0, N)
 CHAIN = beads("chain", N, masses=MASSES.tolist())
 NATIVE = helix(N)
-CONTACTS = cv.contacts_of(CHAIN, range(N), NATIVE, 8.0, 2)
+CONTACTS = contacts_of(CHAIN, range(N), NATIVE, 8.0, 2)
 R0 = np.linalg.norm(NATIVE[CONTACTS[:, 0]] - NATIVE[CONTACTS[:, 1]], axis=1)
 
 
@@ -43,22 +52,22 @@ def listed(form: str, order: int, **parameters: object) -> PriorTerm:
 
 
 VARIABLES: dict[str, Variable] = {
-    "distance": cv.distance(CHAIN, 0, N - 1),
-    "distance of groups": cv.distance(CHAIN, [3, 0, 1], [7, 8, 12]),
-    "angle": cv.angle(CHAIN, 0, [4, 5], 11),
-    "dihedral": cv.dihedral(CHAIN, 0, 4, [6, 7], 11),
-    "position": cv.position(CHAIN, [5, 0, 9], NATIVE[[5, 0, 9]] + 1.0),
-    "rmsd": cv.rmsd(CHAIN, range(2, N), NATIVE[2:]),
-    "radius of gyration": cv.radius_of_gyration(CHAIN, range(1, N)),
-    "native contacts": cv.native_contacts(CHAIN, CONTACTS, R0, beta=2.0, stretch=1.4),
-    "energy of bonds": cv.energy(CHAIN, listed("harmonic_bond", 2, k=0.7, x0=3.8)),
-    "energy of angles": cv.energy(CHAIN, listed("harmonic_angle", 3, k=1.1, x0=1.9)),
-    "energy of cosines": cv.energy(CHAIN, listed("polynomial_angle_cosine", 3, v0=0.3, ks=[0.2, -0.6, 0.1])),
-    "energy of dihedrals": cv.energy(CHAIN, listed("fourier_dihedral", 4, v0=0.5, k1=[0.2, 0.4], k2=[0.7, -0.1])),
+    "distance": Distance(CHAIN, 0, N - 1),
+    "distance of groups": Distance(CHAIN, [3, 0, 1], [7, 8, 12]),
+    "angle": Angle(CHAIN, 0, [4, 5], 11),
+    "dihedral": Dihedral(CHAIN, 0, 4, [6, 7], 11),
+    "position": Position(CHAIN, [5, 0, 9], NATIVE[[5, 0, 9]] + 1.0),
+    "rmsd": Rmsd(CHAIN, range(2, N), NATIVE[2:]),
+    "radius of gyration": RadiusOfGyration(CHAIN, range(1, N)),
+    "native contacts": NativeContacts(CHAIN, CONTACTS, R0, beta=2.0, stretch=1.4),
+    "energy of bonds": TermEnergy(CHAIN, listed("harmonic_bond", 2, k=0.7, x0=3.8)),
+    "energy of angles": TermEnergy(CHAIN, listed("harmonic_angle", 3, k=1.1, x0=1.9)),
+    "energy of cosines": TermEnergy(CHAIN, listed("polynomial_angle_cosine", 3, v0=0.3, ks=[0.2, -0.6, 0.1])),
+    "energy of dihedrals": TermEnergy(CHAIN, listed("fourier_dihedral", 4, v0=0.5, k1=[0.2, 0.4], k2=[0.7, -0.1])),
 }
-PARAMETERS: dict[str, tuple[Form, float, float, float]] = {
+PARAMETERS: dict[str, tuple[BiasForm, float, float, float]] = {
     "harmonic": ("harmonic", 3.0, 0.7, 0.0),
-    "flat bottom": ("harmonic", 3.0, 0.7, 0.15),
+    "flat bottom": ("flat-bottom", 3.0, 0.7, 0.15),
     "linear": ("linear", 2.0, 0.5, 0.0),
 }
 CASES = [(v, p) for v in VARIABLES for p in PARAMETERS if (v, p) != ("dihedral", "linear")]
@@ -107,9 +116,9 @@ def test_values_are_what_mdtraj_says() -> None:
     rg = np.sqrt(np.average((away**2).sum(-1), axis=1, weights=MASSES[1:]))  # MDTraj's has another centre
     np.testing.assert_allclose(measured(VARIABLES["radius of gyration"], x), rg, rtol=1e-13)
     phi = mdtraj.compute_dihedrals(t, [[0, 4, 6, 11]])[:, 0]
-    np.testing.assert_allclose(measured(cv.dihedral(CHAIN, 0, 4, 6, 11), x), phi, **single)
+    np.testing.assert_allclose(measured(Dihedral(CHAIN, 0, 4, 6, 11), x), phi, **single)
     theta = mdtraj.compute_angles(t, [[2, 9, 5]])[:, 0]
-    np.testing.assert_allclose(measured(cv.angle(CHAIN, 2, 9, 5), x), theta, **single)
+    np.testing.assert_allclose(measured(Angle(CHAIN, 2, 9, 5), x), theta, **single)
     r = 10 * mdtraj.compute_distances(t, CONTACTS).astype(float)
     q = (1 / (1 + np.exp(2.0 * (r - 1.4 * R0)))).mean(axis=1)  # Best, Hummer & Eaton, eq. 1
     np.testing.assert_allclose(measured(VARIABLES["native contacts"], x), q, **single)
@@ -169,7 +178,7 @@ def test_no_force_but_no_nan_at_a_kink(name: str) -> None:
         x[:, 1:] = 0.0
         x[4], x[5] = -20.0, -20.0
         x[4:6, 1:] = 0.0
-    variable = cv.position(CHAIN, [0, 5], NATIVE[[0, 5]]) if name == "position" else VARIABLES[name]
+    variable = Position(CHAIN, [0, 5], NATIVE[[0, 5]]) if name == "position" else VARIABLES[name]
     layout = Layout((CHAIN,), (1,))
     bias = Bias("b", variable, layout, 5.0, 0.5)
     potentials = (CompiledPriors(pack([bias], layout)), *([bias] if name in ("distance", "position") else []))
@@ -188,7 +197,7 @@ def test_a_dihedral_is_pulled_the_short_way_round() -> None:
     )
     system = beads("four", 4)
     layout = Layout((system,), (1,))
-    variable = cv.dihedral(system, 0, 1, 2, 3)
+    variable = Dihedral(system, 0, 1, 2, 3)
     sign = float(torch.sign(variable.value(x[None])[0]))
     bias = Bias("phi", variable, layout, 2.0, sign * math.radians(-170.0))
     for potential in (bias, CompiledPriors(pack([bias], layout))):
@@ -199,7 +208,7 @@ def test_flat_bottom() -> None:
     """Nothing within center - width to center + width, and harmonic outside."""
     system = beads("two", 2)
     layout = Layout((system,), (3,))
-    bias = Bias("flat", cv.distance(system, 0, 1), layout, 4.0, 5.0, 1.0)
+    bias = Bias("flat", Distance(system, 0, 1), layout, 4.0, 5.0, 1.0, "flat-bottom")
     x = torch.zeros(6, 3, dtype=torch.float64)
     x[1, 0], x[3, 1], x[5, 2] = 3.5, 5.9, 7.0
     for potential in (bias, CompiledPriors(pack([bias], layout))):
@@ -216,7 +225,7 @@ def test_parameters_follow_the_replica() -> None:
     layout = Layout((small, CHAIN), (2, 3), (7, 3, 5, 9, 1))
     biases = [
         Bias("far", VARIABLES["distance"], layout, [1.0, 2.0, 3.0], [5.0, 6.0, 7.0], system=1),
-        Bias("turn", cv.dihedral(small, 0, 1, 2, 3), layout, 4.0, [1.0, -2.0], system=0),
+        Bias("turn", Dihedral(small, 0, 1, 2, 3), layout, 4.0, [1.0, -2.0], system=0),
         Bias("size", VARIABLES["radius of gyration"], layout, [0.5, 1.5, 2.5], 4.0, system=1),
     ]
     x = torch.from_numpy(np.concatenate([walk(5, rng), walk(5, rng), *(walk(N, rng) for _ in range(3))]))
@@ -247,8 +256,8 @@ def test_contacts_of_a_structure() -> None:
     )  # fmt: skip
     x = np.array([[0.0, 0, 0], [4, 0, 0], [8, 0, 0], [4, 3, 0], [2, 3, 0], [40, 0, 0]])
     # 3-4 are neighbours in number but of two chains; 0-1 and 1-3 are too near in the chain, 5 is far from all
-    assert cv.contacts_of(two, range(6), x, 5.0, 2).tolist() == [[0, 4], [1, 4], [3, 4]]
-    assert cv.contacts_of(two, range(6), x, 5.1, 2).tolist() == [[0, 3], [0, 4], [1, 4], [3, 4]]
+    assert contacts_of(two, range(6), x, 5.0, 2).tolist() == [[0, 4], [1, 4], [3, 4]]
+    assert contacts_of(two, range(6), x, 5.1, 2).tolist() == [[0, 3], [0, 4], [1, 4], [3, 4]]
 
 
 def test_images_are_refused_between_molecules() -> None:
@@ -259,16 +268,16 @@ def test_images_are_refused_between_molecules() -> None:
         bonds=np.array([[0, 1], [1, 2], [4, 3], [5, 4]]),
     )  # fmt: skip
     for variable in (
-        cv.distance(two, 0, 2),
-        cv.radius_of_gyration(two, [3, 4, 5]),
-        cv.position(two, [1, 4], R0[:6].reshape(2, 3)),
+        Distance(two, 0, 2),
+        RadiusOfGyration(two, [3, 4, 5]),
+        Position(two, [1, 4], R0[:6].reshape(2, 3)),
     ):
-        cv.check_images(variable, two)
-    for variable in (cv.distance(two, 0, 3), cv.native_contacts(two, [[0, 1], [2, 5]], [4.0, 4.0])):
+        check_images(variable, two)
+    for variable in (Distance(two, 0, 3), NativeContacts(two, [[0, 1], [2, 5]], [4.0, 4.0])):
         with pytest.raises(InputError, match=r"within one molecule, but no bonds connect ALA 0 CA \(bead 0\) and ALA"):
-            cv.check_images(variable, two)
+            check_images(variable, two)
     layout = Layout((two,), (1,))
-    apart = Bias("apart", cv.distance(two, 0, 3), layout, 1.0)
+    apart = Bias("apart", Distance(two, 0, 3), layout, 1.0)
     state = State.at(layout, torch.from_numpy(NATIVE[:6]), 300.0, (50.0, 50.0, 50.0))
     with pytest.raises(InputError, match="within one molecule"):
         Engine(layout, SumPotential([apart]), state, LangevinMiddle(0.004), seed=1)
@@ -277,12 +286,12 @@ def test_images_are_refused_between_molecules() -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: cv.distance(CHAIN, 0, N), f"bead {N} is not in system 'chain'; its beads are 0 to {N - 1}"),
-        (lambda: cv.angle(CHAIN, 0, [], 2), "a group of beads of system 'chain' is empty"),
-        (lambda: cv.radius_of_gyration(CHAIN, [1, 2, 1]), r"names a bead twice: \[1, 2, 1\]"),
-        (lambda: cv.rmsd(CHAIN, [1, 2], NATIVE[:2]), "three or more beads, found 2"),
-        (lambda: cv.rmsd(CHAIN, [1, 2, 3], NATIVE), r"must be \[3, 3\] finite numbers in Å, found \[14, 3\]"),
-        (lambda: cv.native_contacts(CHAIN, [[0, 5]], [1.0, 2.0]), "found 1 pairs and 2 r0"),
+        (lambda: Distance(CHAIN, 0, N), f"bead {N} is not in system 'chain'; its beads are 0 to {N - 1}"),
+        (lambda: Angle(CHAIN, 0, [], 2), "a group of beads of system 'chain' is empty"),
+        (lambda: RadiusOfGyration(CHAIN, [1, 2, 1]), r"names a bead twice: \[1, 2, 1\]"),
+        (lambda: Rmsd(CHAIN, [1, 2], NATIVE[:2]), "three or more beads, found 2"),
+        (lambda: Rmsd(CHAIN, [1, 2, 3], NATIVE), r"must be \[3, 3\] finite numbers in Å, found \[14, 3\]"),
+        (lambda: NativeContacts(CHAIN, [[0, 5]], [1.0, 2.0]), "found 1 pairs and 2 r0"),
         (lambda: Bias("b", VARIABLES["distance"], Layout((CHAIN,), (3,)), 1.0, [1.0, 2.0]),
          "bias 'b': center must be one finite number, or one for each of the 3 replicas"),
         (lambda: Bias("b", VARIABLES["distance"], Layout((CHAIN,), (1,)), math.nan), "force_constant must be one fin"),

@@ -9,16 +9,17 @@ from mdflash.core.state import Layout, State
 from mdflash.engine.engine import Engine
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import Potential, SumPotential
-from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.variables.distance import Distance
+from mdflash.potentials.variables.radius_of_gyration import RadiusOfGyration
 from tests.helpers import Rest, same_bits, walk
 from tests.potentials.random_schnet import random_batch, random_schnet
 
 
 def biased(layout: Layout, schnet: Potential, x: torch.Tensor, *extra: Potential) -> Engine:
     system = layout.systems[0]
-    ends = Bias("ends", cv.distance(system, 0, 11), layout, [1.0, 2.0, 3.0], [5.0, 6.0, 7.0])
-    size = Bias("size", cv.radius_of_gyration(system, range(12)), layout, 5.0, 4.0)
+    ends = Bias("ends", Distance(system, 0, 11), layout, [1.0, 2.0, 3.0], [5.0, 6.0, 7.0])
+    size = Bias("size", RadiusOfGyration(system, range(12)), layout, 5.0, 4.0)
     state = State.at(layout, x, 300.0)
     sim = Engine(layout, SumPotential([schnet, ends, size, *extra]), state, LangevinMiddle(0.004), seed=3)
     sim.draw_velocities()

@@ -17,9 +17,13 @@ from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.io.repair import repair_file
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Potential
-from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.function import FunctionBias
+from mdflash.potentials.variables.dihedral import Dihedral
+from mdflash.potentials.variables.distance import Distance
+from mdflash.potentials.variables.native_contacts import NativeContacts, contacts_of
+from mdflash.potentials.variables.position import Position
+from mdflash.potentials.variables.rmsd import Rmsd
 from mdflash.runs.execute import Plan, execute
 from tests.helpers import Rest, go_helix, helix, same_bits, simulate
 from tests.umbrella import contact, mbar_error, sample, windows
@@ -39,15 +43,15 @@ def test_free_energy_of_a_double_well_short() -> None:
 def several(layout: Layout) -> list[Potential]:
     """Biases of many kinds; the center of the first is the replica's own."""
     n = layout.n_replicas
-    pairs = cv.contacts_of(SYSTEM, range(10), START, 8.0, 2)
+    pairs = contacts_of(SYSTEM, range(10), START, 8.0, 2)
     r0 = np.linalg.norm(START[pairs[:, 0]] - START[pairs[:, 1]], axis=1)
     centers = [6.0 + 0.5 * r for r in layout.replica_ids]
     return [
-        Bias("ends", cv.distance(SYSTEM, [0, 1], 9), layout, [2.0] * n, centers),
-        Bias("twist", cv.dihedral(SYSTEM, 0, 3, 6, 9), layout, 3.0, 1.0),
-        Bias("near", cv.rmsd(SYSTEM, range(10), START), layout, 5.0, 0.0, 1.0),
-        Bias("folded", cv.native_contacts(SYSTEM, pairs, r0), layout, 20.0, 0.7),
-        Bias("pinned", cv.position(SYSTEM, [4, 5], START[[4, 5]]), layout, 1.0),
+        Bias("ends", Distance(SYSTEM, [0, 1], 9), layout, [2.0] * n, centers),
+        Bias("twist", Dihedral(SYSTEM, 0, 3, 6, 9), layout, 3.0, 1.0),
+        Bias("near", Rmsd(SYSTEM, range(10), START), layout, 5.0, 0.0, 1.0, "flat-bottom"),
+        Bias("folded", NativeContacts(SYSTEM, pairs, r0), layout, 20.0, 0.7),
+        Bias("pinned", Position(SYSTEM, [4, 5], START[[4, 5]]), layout, 1.0),
     ]
 
 
@@ -95,7 +99,7 @@ def test_a_bias_of_ones_own() -> None:
         assert x.dtype == torch.float64 and x.shape[1:] == (10, 3)
         return 0.5 * 2.0 * ((x[:, 9] - x[:, 0]).norm(dim=-1) - 8.0) ** 2
 
-    built_in = Bias("spring", cv.distance(SYSTEM, 0, 9), layout, 2.0, 8.0)
+    built_in = Bias("spring", Distance(SYSTEM, 0, 9), layout, 2.0, 8.0)
     own, compiled = (
         simulate(layout, [GO], np.tile(START, (2, 1)), extra=[bias])
         for bias in (FunctionBias("spring", spring), built_in)
@@ -126,7 +130,7 @@ def test_own_functions_that_cannot_work_are_explained(function: object, text: st
 
 def test_a_bias_that_tears_a_molecule_apart_is_named() -> None:
     layout = Layout((SYSTEM,), (1,))
-    hard = Bias("pull", cv.distance(SYSTEM, 0, 9), layout, 1e9, 40.0)
+    hard = Bias("pull", Distance(SYSTEM, 0, 9), layout, 1e9, 40.0)
     simulation = simulate(layout, [GO], START, extra=[hard])
     with pytest.raises(UnstableError, match=r"term 'pull' has energy|no finite position"):
         simulation.run(2000)

@@ -11,7 +11,7 @@ import torch
 from mdflash import System, load_forcefield
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
-from mdflash.potentials.bias.variables import contacts_of, native_contacts
+from mdflash.potentials.variables.native_contacts import NativeContacts, contacts_of
 from mdflash.training.contacts import BETA, CONTACT, FAINT, NEAR, SEPARATION, SHELLS, ContactWeight
 
 
@@ -33,7 +33,7 @@ def test_directions_are_gradients_of_numbers_of_contacts() -> None:
     expected = torch.zeros_like(r)
     for stretch in SHELLS:
         for kind in (near, ~near):
-            q = native_contacts(system, pairs[kind], r0[kind], BETA, stretch)
+            q = NativeContacts(system, pairs[kind], r0[kind], BETA, stretch)
             own = x.clone().requires_grad_()
             (gradient,) = torch.autograd.grad(q.value(own).sum() * kind.sum() / BETA, own)
             square = gradient.square().sum(dim=(1, 2), keepdim=True) + FAINT

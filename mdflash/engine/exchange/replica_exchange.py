@@ -3,7 +3,7 @@
 Coordinates stay with their replica. From T to T' its velocities are scaled by sqrt(T'/T), which takes one
 Maxwell-Boltzmann distribution to the other: Sugita & Okamoto, Chem. Phys. Lett. 314, 141 (1999). Where the parameters
 of a bias change hands (Hamiltonian exchange: Sugita, Kitao & Okamoto, J. Chem. Phys. 113, 6042 (2000)), energies and
-forces are evaluated again. The strength of a term of the force field is such a parameter: `bias.variables.energy`.
+forces are evaluated again. The strength of a term of the force field is such a parameter: `bias.term_energy`.
 
 Attempts fall on the steps that are multiples of the interval, after that step's reports: frames and log rows of the
 step belong to the labels from before the attempt.

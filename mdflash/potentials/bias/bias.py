@@ -1,11 +1,10 @@
 """A bias: an energy that is a function of one collective variable, with parameters of each replica's own.
 
-| form                     | energy, with d = q - center (of dihedrals the nearest image) |
-|--------------------------|--------------------------------------------------------------|
-| harmonic                 | 1/2 force_constant max(0, |d| - width)^2                     |
-| linear                   | force_constant d                                             |
-
-`harmonic` with a width above 0 is the flat-bottom restraint: nothing within `width` of the center.
+| form        | energy, with d = q - center (where q is periodic, the nearest image) |
+|-------------|----------------------------------------------------------------------|
+| harmonic    | 1/2 force_constant d^2                                               |
+| flat-bottom | 1/2 force_constant max(0, |d| - width)^2                             |
+| linear      | force_constant d                                                     |
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
@@ -23,9 +22,8 @@ from mdflash.core.state import Layout
 from mdflash.core.system import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
-from mdflash.potentials.bias.variables import Variable
-
-Form = Literal["harmonic", "linear"]
+from mdflash.potentials.bias.bias_form import EQUATIONS, BiasForm
+from mdflash.potentials.variables.base import Variable
 
 FORCE_CONSTANT, CENTER, WIDTH = range(3)
 """Columns of `Bias.parameters`."""
@@ -47,7 +45,7 @@ class Bias(Potential):
         layout: the batch; keeps which replicas the bias acts on, by their ids.
         force_constant: kcal/mol per squared unit of the variable (harmonic) or per unit (linear).
         center: in the unit of the variable.
-        width: in the unit of the variable.
+        width: of a flat bottom, in the unit of the variable.
         form: see the module.
         system: index of the system in the layout.
 
@@ -58,7 +56,8 @@ class Bias(Potential):
         parameters: [K, 3] force constant, center and width of each, by the columns above.
 
     Raises:
-        InputError: a wrong number of values, one that is not finite, a negative width, a linear bias on a dihedral.
+        InputError: no such form; a wrong number of values, one that is not finite, a negative width, a width without a
+            flat bottom; a linear bias on a periodic variable.
     """
 
     cutoff = None
@@ -71,7 +70,7 @@ class Bias(Potential):
         force_constant: float | Sequence[float],
         center: float | Sequence[float] = 0.0,
         width: float | Sequence[float] = 0.0,
-        form: Form = "harmonic",
+        form: BiasForm = "harmonic",
         system: int = 0,
     ) -> None:
         self.name, self.variable, self.form = name, variable, form
@@ -82,10 +81,16 @@ class Bias(Potential):
             axis=1,
         )
         self._row = {replica: k for k, replica in enumerate(self.replica_ids)}
+        if form not in EQUATIONS:
+            raise InputError(f"bias '{name}': form must be one of {', '.join(EQUATIONS)}, found '{form}'")
         if (self.parameters[:, WIDTH] < 0).any():
             raise InputError(f"bias '{name}': the width must be 0 or more, found {self.parameters[:, WIDTH].min():g}")
+        if form != "flat-bottom" and self.parameters[:, WIDTH].any():
+            raise InputError(f"bias '{name}': a {form} bias has no width; write form='flat-bottom'")
         if form == "linear" and variable.periodic:
-            raise InputError(f"bias '{name}': a linear bias on a dihedral would jump at 180 degrees; use harmonic")
+            raise InputError(
+                f"bias '{name}': a linear bias on a {variable.name} would jump at 180 degrees; use harmonic"
+            )
 
     def copy(self) -> Bias:
         """The same bias with parameters of its own."""

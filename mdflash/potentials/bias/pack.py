@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,25 +10,13 @@ import numpy.typing as npt
 from mdflash.core.state import Layout
 from mdflash.core.system import FloatArray, IntArray
 from mdflash.potentials.bias import cpu
-from mdflash.potentials.bias.bias import Bias, Form
+from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.cpu import Biases
-from mdflash.potentials.bias.variables import Kind, Variable
+from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.priors.cpu import CODES, Listed
 from mdflash.potentials.priors.forms import stack_rows
-
-KINDS: Final[Mapping[Kind, int]] = MappingProxyType(
-    {
-        "distance": cpu.DISTANCE,
-        "angle": cpu.ANGLE,
-        "dihedral": cpu.DIHEDRAL,
-        "position": cpu.POSITION,
-        "rmsd": cpu.RMSD,
-        "radius_of_gyration": cpu.GYRATION,
-        "native_contacts": cpu.CONTACTS,
-        "energy": cpu.ENERGY,
-    }
-)
-FORMS: Final[Mapping[Form, int]] = MappingProxyType({"harmonic": cpu.HARMONIC, "linear": cpu.LINEAR})
+from mdflash.potentials.variables import VARIABLES
+from mdflash.potentials.variables.base import Variable
 
 
 class PackedBiases:
@@ -51,10 +37,7 @@ class PackedBiases:
         ordered = [pair for pairs in owned for pair in pairs]
         self.biases = tuple(bias for bias, _ in ordered)
         self._rows = [rows for _, rows in ordered]
-        variables = [bias.variable for bias in self.biases]
-        self._fixed = (*_arrays(variables), *_terms(variables))
-        self._row = np.cumsum([0, *map(len, owned)])
-        self._form = np.array([FORMS[bias.form] for bias in self.biases], np.int64)
+        self._fixed = _fixed(self.biases, np.cumsum([0, *map(len, owned)]))
 
     def of(self, layout: Layout) -> PackedBiases:
         """The same biases for another batch of these systems."""
@@ -67,33 +50,55 @@ class PackedBiases:
         parameters = np.zeros((self.layout.n_replicas, len(self.biases), 3))
         for b, (bias, rows) in enumerate(zip(self.biases, self._rows, strict=True)):
             parameters[rows >= 0, b] = bias.parameters[rows[rows >= 0]]
-        return Biases(self._row, self._fixed[0], self._form, *self._fixed[1:], parameters)
+        return self._fixed._replace(parameters=parameters)
 
     def measure(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Values and energies [R, n] of every bias at positions [B, 3]; NaN where a replica has no such bias."""
         layout = self.layout
         value, energy = (np.empty((layout.n_replicas, len(self.biases))) for _ in range(2))
-        cpu.measure(self.arrays(), layout.system_of_replica, layout.bead_offset, positions, value, energy)
+        arrays = self.arrays()
+        if arrays is not None:
+            cpu.measure(arrays, layout.system_of_replica, layout.bead_offset, positions, value, energy)
         return value, energy
 
 
-def _arrays(
-    variables: Sequence[Variable],
-) -> tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray, FloatArray]:
-    """kind, member, beads, weight, reference, shape of `Biases`."""
-    kind = np.array([KINDS[v.kind] for v in variables], np.int64)
-    member = np.zeros((len(variables), 5), np.int64)
+def _number(variable: Variable) -> int:
+    """By which kernels know a variable."""
+    return cpu.TERM_ENERGY if isinstance(variable, TermEnergy) else list(VARIABLES).index(variable.name)
+
+
+def _fixed(biases: Sequence[Bias], row: IntArray) -> Biases:
+    """All arrays but the parameters; `row` as in `Biases`."""
+    variables = [bias.variable for bias in biases]
     beads, weights, references = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros((0, 3))]
-    total = 0
+    start = np.zeros((len(variables), 5), np.int64)
+    constants = np.zeros((len(variables), max([2, *(len(v.constants) for v in variables)])))
     for b, v in enumerate(variables):
-        sizes = [len(g) for g in v.groups] + [0] * (4 - len(v.groups))
-        member[b] = total + np.cumsum([0, *sizes])
-        total = int(member[b, 4])
+        ends = np.cumsum([len(group) for group in v.groups])
+        start[b, 1:] = ends[-1]
+        start[b, 1 : 1 + len(ends)] = ends
+        constants[b, : len(v.constants)] = v.constants
         beads += v.groups
         weights += v.weights
-        references.append(v.reference if len(v.reference) else np.zeros((sum(sizes), 3)))
-    shape = np.array([(v.beta, v.stretch) for v in variables], np.float64).reshape(-1, 2)
-    return kind, member, np.concatenate(beads), np.concatenate(weights), np.concatenate(references), shape
+        references.append(v.reference if len(v.reference) else np.zeros((ends[-1], 3)))
+    term_beads, term_code, term_parameters, term_row = _terms(variables)
+    return Biases(
+        row=row,
+        variable=np.array([_number(v) for v in variables], np.int64),
+        periodic=np.array([v.periodic for v in variables], np.bool_),
+        linear=np.array([bias.form == "linear" for bias in biases], np.bool_),
+        first=np.cumsum([0, *start[:, 4]]),
+        beads=np.concatenate(beads),
+        weight=np.concatenate(weights),
+        reference=np.concatenate(references),
+        start=start,
+        constants=constants,
+        term_beads=term_beads,
+        term_code=term_code,
+        term_parameters=term_parameters,
+        term_row=term_row,
+        parameters=np.zeros((0, len(variables), 3)),
+    )
 
 
 def _terms(variables: Sequence[Variable]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], FloatArray, IntArray]:
@@ -102,13 +107,13 @@ def _terms(variables: Sequence[Variable]) -> tuple[npt.NDArray[np.int32], npt.ND
     for variable in variables:
         for coordinate in Listed._fields:
             count = 0
-            if variable.term is not None and variable.term[0].form.coordinate == coordinate:
-                term, system = variable.term
-                index, parameters = term.tables[system]
+            if isinstance(variable, TermEnergy) and variable.term.form.coordinate == coordinate:
+                form = variable.term.form
+                index, parameters = variable.term.tables[variable.number]
                 count = len(index)
                 beads.append(np.pad(index, ((0, 0), (0, 4 - index.shape[1]))).astype(np.int32))
-                codes.append(np.full(count, CODES[term.form.name], np.int8))
-                rows.append(term.form.rows(parameters))
+                codes.append(np.full(count, CODES[form.name], np.int8))
+                rows.append(form.rows(parameters))
             row.append(row[-1] + count)
     joined = np.ascontiguousarray(np.concatenate(beads))
     return joined, np.concatenate(codes), stack_rows(rows), np.array(row, np.int64)
