@@ -24,6 +24,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from mdflash.compiled.triton.vectors import load_row, load_vector
+
 BOX_BEADS = 32
 _BOX_BEADS = tl.constexpr(BOX_BEADS)
 _INDEX = tl.constexpr((1 << 29) - 1)
@@ -38,22 +40,6 @@ def nearest_image(d, edge, PERIODIC: tl.constexpr):
     if PERIODIC:
         d -= edge * tl.floor(d / edge + 0.5)
     return d
-
-
-@triton.jit
-def load_row(x, i):
-    """Row i of a [.., 3] array, one number each."""
-    return tl.load(x + 3 * i), tl.load(x + 3 * i + 1), tl.load(x + 3 * i + 2)
-
-
-@triton.jit
-def load_vector(x, i, mask):
-    """The rows i of a [.., 3] array, as three tensors."""
-    return (
-        tl.load(x + 3 * i, mask=mask, other=0.0),
-        tl.load(x + 3 * i + 1, mask=mask, other=0.0),
-        tl.load(x + 3 * i + 2, mask=mask, other=0.0),
-    )
 
 
 @triton.jit

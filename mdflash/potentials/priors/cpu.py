@@ -1,13 +1,7 @@
 """The compiled twins of the priors: every listed term of one replica in one sweep, with hand-written forces.
 
 All terms that are functions of the same internal coordinate form one table: beads, the form's code, parameters. Rows
-are sorted by term, so the branch on the form is predicted. Gradients of the coordinates:
-
-* distance r = |x1 - x0|:      dr/dx1 = (x1 - x0)/r
-* c = cos(theta) of 0-1-2, unit vectors a along x0 - x1, b along x2 - x1:
-  dc/dx0 = (b - c a)/|x0 - x1|, dc/dx2 = (a - c b)/|x2 - x1|
-* theta:  d(theta) = -d(cos)/sin
-* phi:    Blondel & Karplus, J. Comput. Chem. 17, 1132 (1996), without singularities but at a straight angle
+are sorted by term, so the branch on the form is predicted.
 """
 
 from __future__ import annotations
@@ -18,6 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.compiled.coordinates import add_bend, add_pull, add_twist, angle, arms, separation, torsion
 from mdflash.compiled.jit import njit
 from mdflash.neighbors.cpu import nearest_image
 from mdflash.potentials.priors import (
@@ -140,17 +135,10 @@ def _distances(table, begin, end, x, f):
     energy = 0.0
     for m in range(begin, end):
         i, j = table.beads[m, 0], table.beads[m, 1]
-        dx = x[j, 0] - x[i, 0]
-        dy = x[j, 1] - x[i, 1]
-        dz = x[j, 2] - x[i, 2]
-        u, g = _distance_function(table.code[m], dx * dx + dy * dy + dz * dz, table.parameters[m])
+        d = separation(x, i, j)
+        u, pull = _distance_function(table.code[m], d.square, table.parameters[m])
         energy += u
-        f[i, 0] += g * dx
-        f[i, 1] += g * dy
-        f[i, 2] += g * dz
-        f[j, 0] -= g * dx
-        f[j, 1] -= g * dy
-        f[j, 2] -= g * dz
+        add_pull(f, i, j, d, pull)
     return energy
 
 
@@ -159,37 +147,15 @@ def _angles(table, begin, end, x, f, as_cosine):
     energy = 0.0
     for m in range(begin, end):
         i, j, k = table.beads[m, 0], table.beads[m, 1], table.beads[m, 2]
-        ax, ay, az = x[i, 0] - x[j, 0], x[i, 1] - x[j, 1], x[i, 2] - x[j, 2]
-        bx, by, bz = x[k, 0] - x[j, 0], x[k, 1] - x[j, 1], x[k, 2] - x[j, 2]
-        la = math.sqrt(ax * ax + ay * ay + az * az)
-        lb = math.sqrt(bx * bx + by * by + bz * bz)
-        ax /= la
-        ay /= la
-        az /= la
-        bx /= lb
-        by /= lb
-        bz /= lb
-        c = ax * bx + ay * by + az * bz
+        a = arms(x, i, j, k)
         if as_cosine:
-            u, g = _angle_function(table.code[m], c, table.parameters[m])
+            u, slope = _angle_function(table.code[m], a.cosine, table.parameters[m])
         else:
-            wx, wy, wz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-            s = math.sqrt(wx * wx + wy * wy + wz * wz)
-            u, du = _angle_function(table.code[m], math.atan2(s, c), table.parameters[m])
-            g = -du / s
+            theta, sine = angle(a)
+            u, du = _angle_function(table.code[m], theta, table.parameters[m])
+            slope = -du / sine
         energy += u
-        gi, gk = g / la, g / lb
-        fix, fiy, fiz = gi * (bx - c * ax), gi * (by - c * ay), gi * (bz - c * az)
-        fkx, fky, fkz = gk * (ax - c * bx), gk * (ay - c * by), gk * (az - c * bz)
-        f[i, 0] -= fix
-        f[i, 1] -= fiy
-        f[i, 2] -= fiz
-        f[k, 0] -= fkx
-        f[k, 1] -= fky
-        f[k, 2] -= fkz
-        f[j, 0] += fix + fkx
-        f[j, 1] += fiy + fky
-        f[j, 2] += fiz + fkz
+        add_bend(f, i, j, k, a, slope)
     return energy
 
 
@@ -198,36 +164,10 @@ def _dihedrals(table, begin, end, x, f):
     energy = 0.0
     for m in range(begin, end):
         i, j, k, l = table.beads[m, 0], table.beads[m, 1], table.beads[m, 2], table.beads[m, 3]  # noqa: E741
-        # b1, b2, b3 along the chain; n1 = b1 x b2, n2 = b2 x b3
-        b1x, b1y, b1z = x[j, 0] - x[i, 0], x[j, 1] - x[i, 1], x[j, 2] - x[i, 2]
-        b2x, b2y, b2z = x[k, 0] - x[j, 0], x[k, 1] - x[j, 1], x[k, 2] - x[j, 2]
-        b3x, b3y, b3z = x[l, 0] - x[k, 0], x[l, 1] - x[k, 1], x[l, 2] - x[k, 2]
-        n1x, n1y, n1z = b1y * b2z - b1z * b2y, b1z * b2x - b1x * b2z, b1x * b2y - b1y * b2x
-        n2x, n2y, n2z = b2y * b3z - b2z * b3y, b2z * b3x - b2x * b3z, b2x * b3y - b2y * b3x
-        l2 = math.sqrt(b2x * b2x + b2y * b2y + b2z * b2z)
-        phi = math.atan2(l2 * (b1x * n2x + b1y * n2y + b1z * n2z), n1x * n2x + n1y * n2y + n1z * n2z)
-        u, du = _dihedral_function(table.code[m], phi, table.parameters[m])
+        t = torsion(x, i, j, k, l)
+        u, slope = _dihedral_function(table.code[m], t.phi, table.parameters[m])
         energy += u
-        # dphi/dx_i = -|b2| n1/n1^2, dphi/dx_l = |b2| n2/n2^2
-        gi = -du * l2 / (n1x * n1x + n1y * n1y + n1z * n1z)
-        gl = du * l2 / (n2x * n2x + n2y * n2y + n2z * n2z)
-        s12 = (b1x * b2x + b1y * b2y + b1z * b2z) / (l2 * l2)
-        s32 = (b3x * b2x + b3y * b2y + b3z * b2z) / (l2 * l2)
-        ix, iy, iz = gi * n1x, gi * n1y, gi * n1z
-        lx, ly, lz = gl * n2x, gl * n2y, gl * n2z
-        tx, ty, tz = s12 * ix - s32 * lx, s12 * iy - s32 * ly, s12 * iz - s32 * lz
-        f[i, 0] -= ix
-        f[i, 1] -= iy
-        f[i, 2] -= iz
-        f[l, 0] -= lx
-        f[l, 1] -= ly
-        f[l, 2] -= lz
-        f[j, 0] += ix + tx
-        f[j, 1] += iy + ty
-        f[j, 2] += iz + tz
-        f[k, 0] += lx - tx
-        f[k, 1] += ly - ty
-        f[k, 2] += lz - tz
+        add_twist(f, i, j, k, l, t, slope)
     return energy
 
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mdflash.neighbors.triton import load_row, load_vector, nearest_image
+from mdflash.compiled.triton.coordinates import atan2
+from mdflash.compiled.triton.vectors import cross, load_row, load_vector
+from mdflash.neighbors.triton import nearest_image
 from mdflash.potentials.priors.cpu import (
     CONTACT,
     FOURIER,
@@ -32,27 +34,6 @@ _HAS_CONTACT, _HAS_POLYNOMIAL = tl.constexpr(1 << CONTACT), tl.constexpr(1 << PO
 _HAS_RESTRICTED, _HAS_FOURIER = tl.constexpr(1 << RESTRICTED), tl.constexpr(1 << FOURIER)
 _HAS_SHIFTED, _NEEDS_PHI = tl.constexpr(1 << SHIFTED), tl.constexpr(1 << HARMONIC | 1 << SHIFTED)
 _PI = tl.constexpr(3.141592653589793)
-
-
-@triton.jit
-def atan2(y, x):
-    """The angle of (x, y) in float64, rad in [-pi, pi]; atan2(0, 0) = 0. Cephes, atan.c."""
-    ax = tl.abs(x)
-    ay = tl.abs(y)
-    longer = tl.maximum(ax, ay)
-    r = tl.minimum(ax, ay) / tl.where(longer > 0, longer, 1.0)
-    far = r > 0.66
-    s = tl.where(far, (r - 1.0) / (r + 1.0), r)
-    z = s * s
-    p = (-8.750608600031904122785e-1 * z - 1.615753718733365076637e1) * z - 7.500855792314704667340e1
-    p = (p * z - 1.228866684490136173410e2) * z - 6.485021904942025371773e1
-    q = ((z + 2.485846490142306297962e1) * z + 1.650270098316988542046e2) * z + 4.328810604912902668951e2
-    q = (q * z + 4.853903996359136964868e2) * z + 1.945506571482613964425e2
-    a = s + s * z * (p / q)
-    a = tl.where(far, a + 0.25 * _PI, a)
-    a = tl.where(ay > ax, 0.5 * _PI - a, a)
-    a = tl.where(x < 0, _PI - a, a)
-    return tl.where(y < 0, -a, a)
 
 
 @triton.jit
@@ -153,11 +134,6 @@ def _dihedral_function(y, x, code, parameters, m, inside, stride, FORMS: tl.cons
 
 
 @triton.jit
-def _cross(ax, ay, az, bx, by, bz):
-    return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-
-
-@triton.jit
 def _distances(
     x, origin, bead, start, beads, role, code, parameters, stride, FORMS: tl.constexpr, P: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -223,7 +199,7 @@ def _angles(
         if COSINE:
             u, g = _angle_function(c, c, c, kind, parameters, m, inside, stride, FORMS, P)
         else:
-            wx, wy, wz = _cross(ax, ay, az, bx, by, bz)
+            wx, wy, wz = cross(ax, ay, az, bx, by, bz)
             s = tl.where(inside, tl.sqrt(wx * wx + wy * wy + wz * wz), 1.0)
             u, du = _angle_function(atan2(s, c), c, s, kind, parameters, m, inside, stride, FORMS, P)
             g = -du / s
@@ -265,8 +241,8 @@ def _dihedrals(
         cx = xl - xk
         cy = yl - yk
         cz = zl - zk
-        px, py, pz = _cross(ax, ay, az, bx, by, bz)
-        qx, qy, qz = _cross(bx, by, bz, cx, cy, cz)
+        px, py, pz = cross(ax, ay, az, bx, by, bz)
+        qx, qy, qz = cross(bx, by, bz, cx, cy, cz)
         b2 = tl.where(inside, bx * bx + by * by + bz * bz, 1.0)
         p2 = tl.where(inside, px * px + py * py + pz * pz, 1.0)
         q2 = tl.where(inside, qx * qx + qy * qy + qz * qz, 1.0)
