@@ -22,7 +22,7 @@ from mdflash.potentials.bias.bias import Bias, Form
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.variables import Variable
 from mdflash.potentials.pack import pack
-from mdflash.potentials.priors.forms import FORMS
+from mdflash.potentials.forms import FORMS
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.testing import check_potential
 from tests.helpers import beads, helix, walk

@@ -1,4 +1,4 @@
-"""Vectors in Triton: rows of [.., 3] arrays, as three tensors."""
+"""Vectors in Triton: tuples of three tensors, and rows of [.., 3] arrays as such."""
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 
@@ -25,5 +25,30 @@ def load_vector(x, i, mask):
 
 
 @triton.jit
-def cross(ax, ay, az, bx, by, bz):
-    return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+def minus(a, b):
+    """a - b."""
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+@triton.jit
+def dot(a, b):
+    """a . b."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@triton.jit
+def cross(a, b):
+    """a x b."""
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+@triton.jit
+def over(a, s):
+    """a / s."""
+    return a[0] / s, a[1] / s, a[2] / s
+
+
+@triton.jit
+def length(a, inside):
+    """|a|, and 1 in the lanes that hold nothing."""
+    return tl.where(inside, tl.sqrt(dot(a, a)), 1.0)

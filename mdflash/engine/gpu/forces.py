@@ -24,7 +24,7 @@ from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.function import FunctionBias
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.cpu import Nonbonded
-from mdflash.potentials.priors.device import DevicePriors
+from mdflash.potentials.priors.device import Batch, DevicePriors, Near
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables
@@ -231,8 +231,9 @@ class DeviceForces:
                 self._nonbonded, self._nonbonded_count, self.capacity, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
             )  # fmt: skip
         self._priors.run(
-            self.x, self.replica, self._system, self._template, self.origin, self._box, self._periodic,
-            self._nonbonded, self._nonbonded_count, self._bead_energy, self._prior_forces,
+            Batch(self.x, self.replica, self._system, self._template, self.origin),
+            Near(self._nonbonded, self._nonbonded_count, self.capacity),
+            self._box, self._periodic, self._bead_energy, self._prior_forces,
         )  # fmt: skip
         for network in self._networks:
             neighbors.select_near[(network.n,)](

@@ -15,8 +15,9 @@ from mdflash.potentials.bias import cpu
 from mdflash.potentials.bias.bias import Bias, Form
 from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.bias.variables import Kind, Variable
-from mdflash.potentials.priors.cpu import CODES, Listed
-from mdflash.potentials.priors.forms import stack_rows
+from mdflash.potentials.forms import CODES
+from mdflash.potentials.forms.form import stack_rows
+from mdflash.potentials.priors.cpu import Listed
 
 KINDS: Final[Mapping[Kind, int]] = MappingProxyType(
     {
@@ -100,7 +101,7 @@ def _terms(variables: Sequence[Variable]) -> tuple[npt.NDArray[np.int32], npt.ND
     for variable in variables:
         for coordinate in Listed._fields:
             count = 0
-            if variable.term is not None and variable.term[0].form.coordinate == coordinate:
+            if variable.term is not None and variable.term[0].form.on == coordinate:
                 term, system = variable.term
                 index, parameters = term.tables[system]
                 count = len(index)
