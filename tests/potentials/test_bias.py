@@ -21,8 +21,8 @@ from mdflash.potentials.bias import variables as cv
 from mdflash.potentials.bias.bias import Bias, Form
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.variables import Variable
-from mdflash.potentials.pack import pack
 from mdflash.potentials.forms import FORMS
+from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.testing import check_potential
 from tests.helpers import beads, helix, walk

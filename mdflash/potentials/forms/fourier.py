@@ -79,6 +79,6 @@ FORMS = (
         equation="v0 + sum_n k1_n sin(n phi) + k2_n cos(n phi)",
         source="mlcg, Dihedral",
         energy=energy,
-        safe=(-math.pi, math.pi),
+        safe=(math.pi,),
     ),
 )

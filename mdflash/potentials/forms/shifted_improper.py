@@ -54,6 +54,6 @@ FORMS = (
         equation="k (phi -+ pi - x0)^2",
         source="mlcg, ShiftedPeriodicHarmonicImpropers",
         energy=energy,
-        safe=(-math.pi, math.pi),
+        safe=(math.pi,),
     ),
 )

@@ -144,9 +144,10 @@ class DevicePriors:
         self._pairs = PairTable.of(nonbonded, device)
         self.with_list = bool(nonbonded.cutoff.any())
         self.cutoffs = _put(nonbonded.cutoff, device)
-        self._shape = {
+        self._shape: dict[str, Any] = {
             "OCCUR": (*(_occurring(t.code) for t in listed), _occurring(nonbonded.code)),
             "WIDTH": (*(t.parameters.shape[1] for t in listed), nonbonded.parameters.shape[-1]),
+            "TERMS": int(np.diff(nonbonded.row).max()),
         }
 
     def run(self, batch: Batch, near: Near, box: Tensor, periodic: bool, energy: Tensor, forces: Tensor) -> None:

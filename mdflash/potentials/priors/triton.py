@@ -60,7 +60,8 @@ def _distances(x, origin, bead, t, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
         code = tl.load(t.code + m, mask=inside, other=0)
         r = length(d, inside)
         u, du = gpu_distance(r, code, _columns(t.parameters, m, inside, t.stride, WIDTH), OCCUR)
-        g = tl.where(inside, tl.where(who == 0, du / r, -du / r), 0.0)
+        # two beads in one place pull each other nowhere
+        g = tl.where(inside & (r > 0.0), tl.where(who == 0, du / r, -du / r), 0.0)
         e += tl.where(inside & (who == 0), u, 0.0)
         fx += g * d[0]
         fy += g * d[1]
@@ -127,7 +128,10 @@ def _dihedrals(x, origin, bead, t, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _near_pairs(i, bead, batch, t, near, box, PERIODIC: tl.constexpr, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
+def _near_pairs(
+    i, bead, batch, t, near, box,
+    TERMS: tl.constexpr, PERIODIC: tl.constexpr, OCCUR: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     """This bead's share of the neighbor-list terms: half of each pair's energy."""
     e = tl.zeros([_PAIRS], tl.float64)
     fx = tl.zeros([_PAIRS], tl.float64)
@@ -140,35 +144,37 @@ def _near_pairs(i, bead, batch, t, near, box, PERIODIC: tl.constexpr, OCCUR: tl.
     xi = load_row(batch.x, i)
     row = i.to(tl.int64) * near.capacity
     n = tl.load(near.number + i)
-    for term in range(tl.load(t.row + s), tl.load(t.row + s + 1)):
-        cutoff = tl.load(t.reach + term)
-        code = tl.load(t.code + term)
-        parameters = t.parameters + term * square * WIDTH + mine
-        for k in range(0, n, _PAIRS):
-            m = k + tl.arange(0, _PAIRS)
-            there = m < n
-            j = tl.load(near.neighbor + row + m, mask=there, other=0)
-            xj = load_vector(batch.x, j, there)
-            dx = nearest_image(xj[0] - xi[0], edges[0], PERIODIC)
-            dy = nearest_image(xj[1] - xi[1], edges[1], PERIODIC)
-            dz = nearest_image(xj[2] - xi[2], edges[2], PERIODIC)
-            r2 = dx * dx + dy * dy + dz * dz
-            inside = there & (r2 < cutoff * cutoff)
-            r = tl.where(inside, tl.sqrt(r2), 1.0)
-            other = tl.load(t.kind + tl.load(batch.template + j, mask=inside, other=0), mask=inside, other=0)
-            u, du = gpu_pair(r, code, _columns(parameters, other, inside, square, WIDTH), cutoff, OCCUR)
-            g = tl.where(inside, du / r, 0.0)
-            e += tl.where(inside, 0.5 * u, 0.0)
-            fx += g * dx
-            fy += g * dy
-            fz += g * dz
+    for offset in tl.static_range(TERMS):  # unrolled: a loop around the loop costs registers
+        term = tl.load(t.row + s) + offset
+        if term < tl.load(t.row + s + 1):
+            cutoff = tl.load(t.reach + term)
+            code = tl.load(t.code + term)
+            parameters = t.parameters + term * square * WIDTH + mine
+            for k in range(0, n, _PAIRS):
+                m = k + tl.arange(0, _PAIRS)
+                there = m < n
+                j = tl.load(near.neighbor + row + m, mask=there, other=0)
+                xj = load_vector(batch.x, j, there)
+                dx = nearest_image(xj[0] - xi[0], edges[0], PERIODIC)
+                dy = nearest_image(xj[1] - xi[1], edges[1], PERIODIC)
+                dz = nearest_image(xj[2] - xi[2], edges[2], PERIODIC)
+                r2 = dx * dx + dy * dy + dz * dz
+                inside = there & (r2 < cutoff * cutoff)
+                r = tl.where(inside, tl.sqrt(r2), 1.0)
+                other = tl.load(t.kind + tl.load(batch.template + j, mask=inside, other=0), mask=inside, other=0)
+                u, du = gpu_pair(r, code, _columns(parameters, other, inside, square, WIDTH), cutoff, OCCUR)
+                g = tl.where(inside, du / r, 0.0)
+                e += tl.where(inside, 0.5 * u, 0.0)
+                fx += g * dx
+                fy += g * dy
+                fz += g * dz
     return _sums(e, fx, fy, fz)
 
 
 @triton.jit
 def priors(
     batch, distance, angle_cosine, angle, dihedral, pair, near, box, energy, forces,
-    OCCUR: tl.constexpr, WIDTH: tl.constexpr, PERIODIC: tl.constexpr,
+    OCCUR: tl.constexpr, WIDTH: tl.constexpr, TERMS: tl.constexpr, PERIODIC: tl.constexpr,
 ):  # fmt: skip
     """Energy share [B] and force [B, 3] of one bead from all priors, float64.
 
@@ -181,6 +187,7 @@ def priors(
         energy, forces: [B] and [B, 3] float64, out.
         OCCUR: for the four coordinates and near pairs, which forms there are: sum of 1 << code; 0: none.
         WIDTH: how many parameters their rows have.
+        TERMS: neighbor-list terms of the system that has most.
     """
     i = tl.program_id(0)
     bead = tl.load(batch.template + i)
@@ -196,7 +203,7 @@ def priors(
     if OCCUR[3]:
         total = _add(total, _dihedrals(batch.x, first, bead, dihedral, OCCUR[3], WIDTH[3]))
     if OCCUR[4]:
-        total = _add(total, _near_pairs(i, bead, batch, pair, near, box, PERIODIC, OCCUR[4], WIDTH[4]))
+        total = _add(total, _near_pairs(i, bead, batch, pair, near, box, TERMS, PERIODIC, OCCUR[4], WIDTH[4]))
     tl.store(energy + i, total[0])
     tl.store(forces + 3 * i, total[1])
     tl.store(forces + 3 * i + 1, total[2])
