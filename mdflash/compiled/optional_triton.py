@@ -6,24 +6,23 @@ nobody calls it: `core.gpu` refuses the device first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 __all__ = ["constexpr", "tl", "triton_jit"]
 
-tl: Any
-triton_jit: Callable[..., Any]
-constexpr: Callable[[Any], Any]
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+tl: Any = None
+triton_jit: Any = _unchanged
+constexpr: Any = _unchanged
 
 try:
-    import triton.language as tl
-    from triton import jit as triton_jit
-    from triton.language import constexpr
+    import triton
+    import triton.language
 except ImportError:
-    tl = None
-
-    def triton_jit(function: Callable[..., Any]) -> Callable[..., Any]:
-        return function
-
-    def constexpr(value: Any) -> Any:
-        return value
+    pass
+else:
+    tl, triton_jit, constexpr = triton.language, triton.jit, triton.language.constexpr

@@ -64,7 +64,7 @@ def unsupported(terms: Sequence[Potential], layout: Layout, exact: bool) -> str 
     biases = [t for t in terms if isinstance(t, (Bias, FunctionBias))]
     if biases:
         return f"bias '{biases[0].name}' has no GPU kernel: biases are not on the device yet"
-    rest = [t for t in terms if isinstance(t, (PriorTerm, NeighborTerm)) and t.form.name not in ON_GPU]
+    rest: list[Potential] = [t for t in terms if isinstance(t, (PriorTerm, NeighborTerm)) and t.form.name not in ON_GPU]
     rest += pack([t for t in terms if not isinstance(t, SchNetPotential)], layout).rest
     if rest:
         return f"term '{rest[0].name}' has no GPU kernel"

@@ -7,7 +7,7 @@ name, what `mdflash info` prints, docs/forms.md, the tables of the kernels, and 
 docs/dev/add_a_prior_form.md shows how a form is added.
 """
 
-# mypy: allow-untyped-decorators
+# mypy: allow-untyped-decorators, no-warn-return-any
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def _columns(table, at, inside, stride, WIDTH: tl.constexpr):
     """The parameters of interactions, as a form's function reads them; those it does not read are not loaded."""
     p = ()
     for c in tl.static_range(WIDTH):
-        p = p + (tl.load(table + c * stride + at, mask=inside, other=0.0),)  # noqa: RUF005 (Triton unpacks nothing)
+        p = p + (tl.load(table + c * stride + at, mask=inside, other=0.0),)  # type: ignore[assignment]  # noqa: RUF005
     return p
 
 
