@@ -9,15 +9,15 @@ from torch import Tensor
 from mdflash.core.state import Layout
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.precision import Recentred
-from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tabulated import FlashSchNet
 from mdflash.testing import BUDGETS, check_potential
+from tests.potentials.random_forms import LISTED, batch
 from tests.potentials.random_schnet import random_batch, random_schnet
-from tests.potentials.test_compiled import batch, compiled
+from tests.potentials.test_compiled import compiled
 
 
-@pytest.mark.parametrize("form", sorted(set(FORMS) - NEIGHBOR_FORMS))
+@pytest.mark.parametrize("form", LISTED)
 def test_priors_conform(form: str) -> None:
     """The reference of each form, and its compiled twin against it."""
     layout, potential, x = batch(form, 5)

@@ -58,15 +58,18 @@ RECORDED: tuple[tuple[Precision, bool, tuple[Backbone | None, ...]], ...] = (
 )  # fmt: skip
 """Precision, whether filters are exact, and how blocks are joined."""
 
+Place = tuple[int, ...]
+"""Which parameter; inside a tuple, which of its items."""
+
 
 @dataclass(frozen=True)
 class Launch:
     """One kernel with the types and constants it was launched with."""
 
     kernel: JITFunction[Any]
-    signature: tuple[tuple[str, str], ...]
-    constants: tuple[tuple[str, Any], ...]
-    divisible: tuple[int, ...]
+    signature: tuple[tuple[str, Any], ...]
+    constants: tuple[tuple[Place, Any], ...]
+    divisible: tuple[Place, ...]
     warps: int
     fusion: bool
 
@@ -120,32 +123,44 @@ def record_training() -> list[Launch]:
 def _launch(kernel: JITFunction[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Launch:
     warps, fusion = options.pop("num_warps", 4), options.pop("enable_fp_fusion", True)
     values = dict(zip(kernel.arg_names, args, strict=False)) | options
-    signature, constants, divisible = [], [], []
+    signature: list[tuple[str, Any]] = []
+    constants: list[tuple[Place, Any]] = []
+    divisible: list[Place] = []
     for index, parameter in enumerate(kernel.params):
         value = values[parameter.name]
         if parameter.is_constexpr:
-            kind = "constexpr"
-        elif isinstance(value, torch.Tensor):
-            kind = TYPES[value.dtype]
-            divisible.append(index)
+            kind: Any = "constexpr"
+            constants.append(((index,), value))
         else:
-            assert isinstance(value, int)
-            kind = "i32"
-            if not parameter.do_not_specialize and value == 1:
-                kind = "constexpr"
-            elif not parameter.do_not_specialize and value % 16 == 0:
-                divisible.append(index)
+            kind = _kind(value, (index,), not parameter.do_not_specialize, constants, divisible)
         signature.append((parameter.name, kind))
-        if kind == "constexpr":
-            constants.append((parameter.name, value))
     return Launch(kernel, tuple(signature), tuple(constants), tuple(divisible), warps, fusion)
+
+
+def _kind(
+    value: Any, path: Place, specialize: bool, constants: list[tuple[Place, Any]], divisible: list[Place]
+) -> Any:  # fmt: skip
+    """Triton's type of an argument; Triton specializes what is in a tuple, whatever its parameter says."""
+    if isinstance(value, tuple):
+        kinds = [_kind(v, (*path, k), True, constants, divisible) for k, v in enumerate(value)]
+        return type(value)(*kinds) if hasattr(value, "_fields") else tuple(kinds)
+    if isinstance(value, torch.Tensor):
+        divisible.append(path)
+        return TYPES[value.dtype]
+    assert isinstance(value, int)
+    if specialize and value == 1:
+        constants.append((path, value))
+        return "constexpr"
+    if specialize and value % 16 == 0:
+        divisible.append(path)
+    return "i32"
 
 
 def compile_for(launch: Launch, target: int) -> dict[str, Any]:
     """Compile; what the machine code needs."""
     source = ASTSource(
         launch.kernel, dict(launch.signature), dict(launch.constants),
-        attrs={(i,): [["tt.divisibility", 16]] for i in launch.divisible},
+        attrs={path: [["tt.divisibility", 16]] for path in launch.divisible},
     )  # fmt: skip
     compiled = triton.compile(source, target=GPUTarget("cuda", target, 32),
                               options={"num_warps": launch.warps, "enable_fp_fusion": launch.fusion})  # fmt: skip
@@ -153,7 +168,11 @@ def compile_for(launch: Launch, target: int) -> dict[str, Any]:
         "kernel": launch.name,
         "target": f"sm_{target}",
         "warps": launch.warps,
-        "constants": {k: v for k, v in launch.constants if isinstance(v, (int, float, str, bool))},
+        "constants": {
+            launch.kernel.arg_names[path[0]]: v
+            for path, v in launch.constants
+            if len(path) == 1 and isinstance(v, (int, float, str, bool, tuple))
+        },
         "shared_bytes": compiled.metadata.shared,
         **_read_cubin(compiled.asm["cubin"]),
     }

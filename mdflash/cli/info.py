@@ -57,7 +57,7 @@ def _facts(console: Console, facts: dict[str, Any]) -> None:
 def _show_forcefield(ff: ForceField, folder: Path, console: Console) -> None:
     from rich.table import Table
 
-    from mdflash.potentials.priors.forms import FORMS
+    from mdflash.potentials.forms import FORMS
 
     _facts(
         console,

@@ -42,6 +42,7 @@ _MOVED = {
     "outputs": "runs.writers",
     "potentials.build": "forcefields.build",
     "potentials.geometric": "potentials.backbones",
+    "potentials.priors.forms": "potentials.forms",
     "potentials.priors.pack": "potentials.pack",
     "potentials.schnet.dense": "compiled.panels",
     "potentials.schnet.flash": "potentials.schnet.tabulated",

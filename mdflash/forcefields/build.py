@@ -14,7 +14,7 @@ from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import ForceField, Network, Term
 from mdflash.forcefields.networks import load_schnet
 from mdflash.potentials.base import Potential, SumPotential
-from mdflash.potentials.priors.forms import FORMS
+from mdflash.potentials.forms import FORMS
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet

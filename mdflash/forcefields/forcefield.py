@@ -26,7 +26,7 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.core.yamlfile import Document, load_yaml
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.shipped import find_shipped, list_shipped
-from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
+from mdflash.potentials.forms import FORMS
 
 SCHEMA = 1
 T = TypeVar("T")
@@ -320,7 +320,7 @@ class _Reader:
             self.fail(f"unknown form '{form_name}'; known: {', '.join(FORMS)}", (*here, "form"))
         form = FORMS[form_name]
         keyed_by = self.get((*here, "keyed_by"), str)
-        allowed = ("neighbors",) if form_name in NEIGHBOR_FORMS else ("types", "beads")
+        allowed = ("neighbors",) if form.on == "pair" else ("types", "beads")
         if keyed_by not in allowed:
             self.fail(f"a '{form_name}' term is keyed by {' or '.join(allowed)}", (*here, "keyed_by"))
         expected = ["bead" if keyed_by == "beads" else "type"] * form.order + list(form.parameters)

@@ -15,7 +15,7 @@ from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import Term
 from mdflash.importers.mlcg_objects import Model, Tensor, tensor
 from mdflash.importers.unpickle import SparseTensor
-from mdflash.potentials.priors.forms import FORMS
+from mdflash.potentials.forms import FORMS
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from mdflash.compiled.triton.vectors import load_row, load_vector
+
 BOX_BEADS = 32
 _BOX_BEADS = tl.constexpr(BOX_BEADS)
 _INDEX = tl.constexpr((1 << 29) - 1)
@@ -36,22 +38,6 @@ def nearest_image(d: tl.tensor, edge: tl.tensor, PERIODIC: tl.constexpr) -> tl.t
     if PERIODIC:
         d -= edge * tl.floor(d / edge + 0.5)
     return d
-
-
-@triton.jit
-def load_row(x: tl.tensor, i: tl.core.base_value) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Row i of a [.., 3] array, one number each."""
-    return tl.load(x + 3 * i), tl.load(x + 3 * i + 1), tl.load(x + 3 * i + 2)
-
-
-@triton.jit
-def load_vector(x: tl.tensor, i: tl.tensor, mask: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """The rows i of a [.., 3] array, as three tensors."""
-    return (
-        tl.load(x + 3 * i, mask=mask, other=0.0),
-        tl.load(x + 3 * i + 1, mask=mask, other=0.0),
-        tl.load(x + 3 * i + 2, mask=mask, other=0.0),
-    )
 
 
 @triton.jit

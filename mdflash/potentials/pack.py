@@ -8,12 +8,13 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from mdflash.core.state import Layout
-from mdflash.core.system import IntArray
+from mdflash.core.system import FloatArray, IntArray
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.pack import PackedBiases
-from mdflash.potentials.priors.cpu import CODES, Listed, Nonbonded, Table
-from mdflash.potentials.priors.forms import Coordinate, stack_rows
+from mdflash.potentials.forms import CODES
+from mdflash.potentials.forms.form import Coordinate, pad_columns, stack_rows
+from mdflash.potentials.priors.cpu import Listed, Nonbonded, Table
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.arrays import Networks
@@ -39,19 +40,20 @@ class Packed(NamedTuple):
 def pack(terms: Sequence[Potential], layout: Layout) -> Packed:
     """Sort `terms` into compiled tables and the rest.
 
-    The kernels know every listed form, every bias, and one neighbour-list term in each system.
+    The kernels know every form and every bias; of the neighbor-list terms of one system, those with the exclusions of
+    the first.
     """
-    listed = [t for t in terms if isinstance(t, PriorTerm) and t.form.name in CODES]
-    nonbonded: list[NeighborTerm | None] = [None] * len(layout.systems)
+    listed = [t for t in terms if isinstance(t, PriorTerm)]
+    nonbonded: list[list[NeighborTerm]] = [[] for _ in layout.systems]
     biases = [t for t in terms if isinstance(t, Bias)]
     taken: list[Potential] = [*listed, *biases]
     for term in terms:
         if isinstance(term, NeighborTerm):
             active = [s for s, table in enumerate(term.tables) if _acts(table)]
-            if all(nonbonded[s] is None for s in active):
+            if all(_same_pairs(term.tables[s], other.tables[s]) for s in active for other in nonbonded[s][:1]):
                 taken.append(term)
                 for s in active:
-                    nonbonded[s] = term
+                    nonbonded[s].append(term)
     return Packed(
         Listed(*(_table(listed, cast(Coordinate, c), len(layout.systems)) for c in Listed._fields)),
         _nonbonded(nonbonded, layout),
@@ -65,8 +67,16 @@ def _acts(table: NeighborTable) -> bool:
     return len(table.excluded) < n * (n - 1) // 2
 
 
+def _same_pairs(one: NeighborTable, other: NeighborTable) -> bool:
+    return np.array_equal(one.types, other.types) and np.array_equal(_sorted(one.excluded), _sorted(other.excluded))
+
+
+def _sorted(pairs: IntArray) -> IntArray:
+    return pairs[np.lexsort(pairs.T[::-1])]
+
+
 def _table(terms: Sequence[PriorTerm], coordinate: Coordinate, n_systems: int) -> Table:
-    mine = [t for t in terms if t.form.coordinate == coordinate]
+    mine = [t for t in terms if t.form.on == coordinate]
     order = mine[0].form.order if mine else 2
     beads: list[IntArray] = []
     codes, rows, row = [], [], [0]
@@ -86,32 +96,36 @@ def _table(terms: Sequence[PriorTerm], coordinate: Coordinate, n_systems: int) -
     )
 
 
-def _nonbonded(terms: Sequence[NeighborTerm | None], layout: Layout) -> Nonbonded:
+def _nonbonded(terms: Sequence[Sequence[NeighborTerm]], layout: Layout) -> Nonbonded:
     sizes = [system.n_beads for system in layout.systems]
-    n_types = max((len(t.tables[s].parameters["sigma"]) for s, t in enumerate(terms) if t), default=1)
-    epsilon = np.zeros((len(terms), n_types, n_types))
-    sigma = np.zeros_like(epsilon)
+    matrices = [t.form.rows(t.tables[s].parameters) for s, mine in enumerate(terms) for t in mine]  # each [T, T, P]
     types, starts, exclusion = [], [], []
     count = 0
-    for s, term in enumerate(terms):
-        excluded = np.zeros((0, 2), np.int64)
-        types.append(np.zeros(sizes[s], np.int32))
-        if term is not None:
-            table = term.tables[s]
-            n = len(table.parameters["sigma"])
-            epsilon[s, :n, :n] = table.parameters["epsilon"]
-            sigma[s, :n, :n] = table.parameters["sigma"]
-            types[s][:] = table.types
-            excluded = table.excluded[np.lexsort(table.excluded.T[::-1])]
+    for s, mine in enumerate(terms):
+        excluded = _sorted(mine[0].tables[s].excluded) if mine else np.zeros((0, 2), np.int64)
+        types.append(mine[0].tables[s].types.astype(np.int32) if mine else np.zeros(sizes[s], np.int32))
         starts.append(count + np.searchsorted(excluded[:, 0], np.arange(sizes[s] + 1)))
         exclusion.append(excluded[:, 1])
         count += len(excluded)
+    ordered = [t for mine in terms for t in mine]
     return Nonbonded(
-        np.concatenate(types),
-        np.concatenate(([0], np.cumsum(sizes))),
-        epsilon,
-        sigma,
-        np.array([0.0 if t is None else t.cutoff for t in terms]),
-        np.concatenate(starts),
-        np.concatenate(exclusion),
+        type=np.concatenate(types),
+        first=np.concatenate(([0], np.cumsum(sizes))),
+        row=np.concatenate(([0], np.cumsum([len(mine) for mine in terms]))),
+        code=np.array([CODES[t.form.name] for t in ordered], np.int8),
+        reach=np.array([t.cutoff for t in ordered], np.float64),
+        parameters=_stack_matrices(matrices),
+        cutoff=np.array([max((t.cutoff for t in mine), default=0.0) for mine in terms]),
+        exclusion_start=np.concatenate(starts),
+        exclusion=np.concatenate(exclusion),
     )
+
+
+def _stack_matrices(matrices: Sequence[FloatArray]) -> FloatArray:
+    """[terms, T, T, P], each padded with zeros to the largest."""
+    n_types = max((len(m) for m in matrices), default=1)
+    width = max((m.shape[-1] for m in matrices), default=1)
+    stacked = np.zeros((len(matrices), n_types, n_types, width))
+    for row, m in zip(stacked, matrices, strict=True):
+        row[: len(m), : len(m)] = pad_columns(m, width)
+    return stacked

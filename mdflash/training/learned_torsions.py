@@ -21,7 +21,8 @@ from mdflash.core.system import System
 from mdflash.errors import InputError
 from mdflash.forcefields.build import bind_term
 from mdflash.forcefields.forcefield import ForceField, Term
-from mdflash.potentials.priors import fourier, geometry
+from mdflash.potentials.forms import fourier
+from mdflash.potentials.priors import geometry
 
 FORM = "fourier_dihedral"
 

@@ -12,7 +12,7 @@ import torch
 from mdflash import units
 from mdflash.core.optional import require
 from mdflash.forcefields.forcefield import ForceField
-from mdflash.potentials.priors.forms import FORMS
+from mdflash.potentials.forms import FORMS
 from mdflash.training.inversion import free_energy
 from mdflash.training.priors import Samples
 

@@ -16,7 +16,7 @@ from mdflash.errors import InputError
 from mdflash.forcefields.build import excluded_pairs
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term
 from mdflash.mapping.interactions import with_interactions
-from mdflash.potentials.priors.forms import FORMS
+from mdflash.potentials.forms import FORMS
 from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
 from mdflash.training.inversion import Parameters, fourier, harmonic, restricted_quartic
 from mdflash.training.recipe import Priors
@@ -155,7 +155,7 @@ def _rows(
                 f"too little data for the prior '{listed}' of {labels[key]}: {len(values)} samples, at least {FEWEST} "
                 f"are needed; sample longer, or write `{listed}: none` under `priors:`"
             )
-        coordinate = FORMS[form].coordinate
+        coordinate = FORMS[form].on
         found = _fit(form, values, kT(temperature), settings.degree)
         yield key, Samples(listed, labels[key], coordinate, values, temperature, found)
 

@@ -11,12 +11,12 @@ import triton
 import triton.language as tl
 
 from mdflash.compiled import philox as random
+from mdflash.compiled.triton import philox
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.compiled import CompiledPropagator
 from mdflash.engine.blocks.plain import PlainPropagator
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.forcefields.build import build_potential
-from mdflash.integrators import triton as kernels
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
@@ -34,7 +34,7 @@ SCHEMES: list[Integrator] = [
 
 @triton.jit
 def _words(counter, out):
-    c0, c1, c2, c3 = kernels.philox4x32(
+    c0, c1, c2, c3 = philox.philox4x32(
         tl.load(counter), tl.load(counter + 1), tl.load(counter + 2), tl.load(counter + 3),
         tl.load(counter + 4), tl.load(counter + 5),
     )  # fmt: skip
@@ -47,7 +47,7 @@ def _words(counter, out):
 @triton.jit
 def _normals(where, out, n: tl.constexpr):
     bead = tl.arange(0, n).to(tl.int64)
-    a, b, c = kernels.normal3(tl.load(where), tl.load(where + 1), tl.load(where + 2), bead)
+    a, b, c = philox.normal3(tl.load(where), tl.load(where + 1), tl.load(where + 2), bead)
     tl.store(out + 3 * bead, a)
     tl.store(out + 3 * bead + 1, b)
     tl.store(out + 3 * bead + 2, c)

@@ -8,23 +8,25 @@ import torch
 
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import Term
-from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
 from tests.gpu.batches import layout_of, on_device, reference, walks
 from tests.helpers import toy, volume_term
-from tests.potentials.test_compiled import random_term
-
-LISTED = sorted(set(FORMS) - NEIGHBOR_FORMS)
+from tests.potentials.random_forms import FORMS, LISTED, SAFE, at_place, batch, random_term
 
 
-@pytest.mark.parametrize("form", LISTED)
+@pytest.mark.parametrize("form", FORMS)
 def test_every_form(form: str) -> None:
-    rng = np.random.default_rng([11, *form.encode()])
-    layout = layout_of((7, 5), (2, 1))
-    potential = build_potential([toy(random_term(form, s.n_beads, rng)) for s in layout.systems], layout)
-    x = walks(layout, rng)
+    layout, potential, x = batch(form, int(np.random.default_rng().integers(10**6)), (7, 5), (2, 1))
     found, expected = on_device(layout, potential.terms, x, None), reference(layout, potential, x)
     torch.testing.assert_close(found.energy, expected.energy, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.forces, expected.forces, rtol=0, atol=1e-11 * float(expected.forces.abs().max()))
+
+
+@pytest.mark.parametrize(("form", "q"), SAFE)
+def test_singular_places_that_a_form_calls_safe(form: str, q: float) -> None:
+    layout, potential, x = at_place(form, q, 3)
+    found, expected = on_device(layout, potential.terms, x, None), reference(layout, potential, x)
+    torch.testing.assert_close(found.energy, expected.energy, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.forces, expected.forces, rtol=0, atol=1e-11)
 
 
 def test_all_forms_together_and_systems_that_lack_some() -> None:

@@ -21,8 +21,8 @@ from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.bias_form import BiasForm
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.term_energy import TermEnergy
+from mdflash.potentials.forms import FORMS
 from mdflash.potentials.pack import pack
-from mdflash.potentials.priors.forms import FORMS
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.variables.angle import Angle
 from mdflash.potentials.variables.base import Variable

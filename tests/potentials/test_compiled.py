@@ -16,46 +16,9 @@ from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces, Potential, SumPotential
 from mdflash.potentials.pack import pack
-from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
 from mdflash.potentials.priors.term import PriorTerm
 from tests.helpers import beads, toy, volume_term, walk
-
-LISTED = sorted(set(FORMS) - NEIGHBOR_FORMS)
-COUNTS = (3, 1, 4)
-SIZES = (11, 5, 24)
-RANGE = {  # of parameters that must not be just any number
-    "harmonic_bond": {"k": (10, 100), "x0": (3, 5)},
-    "contact_12_10": {"r0": (4, 8), "epsilon": (0.5, 2)},
-    "repulsion": {"sigma": (2, 5)},
-}
-
-
-def random_term(form_name: str, n: int, rng: np.random.Generator) -> Term:
-    """Random beads in random order with random parameters."""
-    form = FORMS[form_name]
-    rows = np.stack([rng.choice(n, form.order, replace=False) for _ in range(3 * n)])
-    if form.order > 2:  # along the chain, so that no angle is straight
-        first = rng.integers(0, n - form.order + 1, 3 * n)
-        rows = first[:, None] + np.arange(form.order)
-        backwards = rng.random(3 * n) < 0.5
-        rows[backwards] = rows[backwards, ::-1]
-    parameters = {}
-    for p in form.parameters:
-        shape = (3 * n, int(rng.integers(1, 7))) if p in form.series else (3 * n,)
-        low, high = RANGE.get(form_name, {}).get(p, (-2.0, 2.0))
-        parameters[p] = rng.uniform(low, high, shape)
-    if form.series:  # of one length
-        degree = min(parameters[p].shape[1] for p in form.series)
-        parameters |= {p: parameters[p][:, :degree] for p in form.series}
-    return Term("term", form_name, "beads", rows, parameters)
-
-
-def batch(form_name: str, seed: int) -> tuple[Layout, SumPotential, torch.Tensor]:
-    rng = np.random.default_rng([seed, *form_name.encode()])
-    layout = Layout(tuple(beads(f"m{n}", n) for n in SIZES), COUNTS)
-    potential = build_potential([toy(random_term(form_name, n, rng)) for n in SIZES], layout)
-    x = np.concatenate([walk(n, rng) for n, count in zip(SIZES, COUNTS, strict=True) for _ in range(count)])
-    return layout, potential, torch.from_numpy(x + rng.normal(size=3) * 20)
+from tests.potentials.random_forms import COUNTS, LISTED, SIZES, batch, random_term
 
 
 def one_pair(potential: SumPotential) -> tuple[int, int]:

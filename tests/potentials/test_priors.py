@@ -13,38 +13,11 @@ from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.build import bind_term, build_potential, excluded_pairs
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term
 from mdflash.neighbors.reference import all_pairs
-from mdflash.potentials.priors import (
-    contact,
-    excluded_volume,
-    fourier,
-    harmonic,
-    polynomial,
-    repulsion,
-    restricted,
-    shifted_improper,
-)
-from mdflash.potentials.priors.forms import FORMS, NEIGHBOR_FORMS
+from mdflash.potentials.forms import FORMS
+from mdflash.potentials.forms.excluded_volume import value_pull
 from mdflash.potentials.priors.geometry import COORDINATES
+from tests.potentials.random_forms import LISTED, random_parameters
 
-MODULES = {
-    "harmonic_bond": harmonic,
-    "harmonic_angle_cosine": harmonic,
-    "harmonic_angle": harmonic,
-    "harmonic_improper": harmonic,
-    "shifted_harmonic_improper": shifted_improper,
-    "fourier_dihedral": fourier,
-    "polynomial_angle_cosine": polynomial,
-    "polynomial_angle": polynomial,
-    "restricted_quartic_angle": restricted,
-    "repulsion": repulsion,
-    "contact_12_10": contact,
-}
-RANGES = {
-    "distance": (2.5, 12.0),
-    "angle_cosine": (-0.99, 0.99),
-    "angle": (0.1, 3.0),
-    "dihedral": (-3.1, 3.1),
-}
 TYPES = ("ALA", "CYS", "ASP", "GLU")
 
 
@@ -68,12 +41,6 @@ def walk(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Chains of beads 3.8 Å apart, [*shape, 3]."""
     steps = rng.normal(size=(*shape, 3))
     return np.cumsum(3.8 * steps / np.linalg.norm(steps, axis=-1, keepdims=True), axis=-2)
-
-
-def random_parameters(rng: np.random.Generator, form: str, m: int) -> dict[str, np.ndarray]:
-    scale = {"sigma": 4.0, "r0": 5.0, "k": 2.0, "epsilon": 1.0}
-    values = {p: scale.get(p, 1.0) * rng.uniform(0.5, 1.5, m) for p in FORMS[form].scalars}
-    return values | {p: rng.normal(size=(m, 4)) for p in FORMS[form].series}
 
 
 @pytest.mark.parametrize(
@@ -100,45 +67,8 @@ def test_coordinates_are_mdtrajs(coordinate, order, theirs) -> None:
         assert np.allclose(np.cos(ours), cosine, rtol=0, atol=1e-14)
 
 
-def test_every_form_is_tested() -> None:
-    assert set(MODULES) | NEIGHBOR_FORMS == set(FORMS)
-
-
-def value_slope(name: str, q: float, parameters: np.ndarray) -> tuple[float, float]:
-    """u and du/dq of a compiled form; forms of many pairs take q^2 and give (du/dq) / q."""
-    if hasattr(MODULES[name], "value_pull"):
-        u, pull = MODULES[name].value_pull(q * q, parameters)
-        return u, pull * q
-    return MODULES[name].value_slope(q, parameters)
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_compiled_value_and_slope(name: str) -> None:
-    form, rng = FORMS[name], np.random.default_rng(7)
-    q = torch.from_numpy(rng.uniform(*RANGES[form.coordinate], 300)).requires_grad_()
-    parameters = random_parameters(rng, name, 300)
-    u = form.energy(q, **{p: torch.from_numpy(v) for p, v in parameters.items()})
-    (slope,) = torch.autograd.grad(u.sum(), q)
-    rows = np.column_stack([parameters[p] for p in form.scalars])
-    if form.series:
-        series = np.stack([parameters[p] for p in form.series], axis=-1)  # k1_1, k2_1, k1_2, ...
-        rows = np.column_stack([rows, series.reshape(300, -1), np.zeros((300, 2))])
-    found = np.array([value_slope(name, v, p) for v, p in zip(q.detach().numpy(), rows, strict=True)])
-    scale = np.abs(rows).sum(axis=1) + np.abs(found).max(axis=1)
-    assert np.abs(found[:, 0] - u.detach().numpy()).max() <= 1e-13 * scale.max()
-    assert (np.abs(found[:, 1] - slope.numpy()) <= 1e-12 * (1 + scale)).all()
-
-
-def test_compiled_excluded_volume() -> None:
-    rng = np.random.default_rng(7)
-    q = torch.from_numpy(rng.uniform(3, 10, 300)).requires_grad_()
-    u = excluded_volume.energy(q, torch.full((300,), 0.7).double(), torch.full((300,), 4.0).double(), 10.0)
-    (slope,) = torch.autograd.grad(u.sum(), q)
-    found = np.array([excluded_volume.value_slope(v, np.float64(np.float32(0.7)), 4.0, 10.0) for v in q.tolist()])
-    assert np.allclose(found[:, 0], u.detach(), rtol=1e-13, atol=1e-15)
-    assert np.allclose(found[:, 1], slope, rtol=1e-12, atol=1e-15)
-    at_cutoff = excluded_volume.value_slope(10.0, 0.7, 4.0, 10.0)
-    assert np.abs(at_cutoff).max() < 1e-15
+def test_excluded_volume_ends_at_the_cutoff() -> None:
+    assert np.abs(value_pull(10.0**2, np.array([0.7, 4.0]), 10.0)).max() < 1e-15
 
 
 def finite_difference(energy, x: torch.Tensor, bead: int, axis: int, h: float = 1e-4) -> float:
@@ -151,11 +81,11 @@ def finite_difference(energy, x: torch.Tensor, bead: int, axis: int, h: float = 
     return (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
 
 
-@pytest.mark.parametrize("name", [n for n in FORMS if n not in NEIGHBOR_FORMS])
+@pytest.mark.parametrize("name", LISTED)
 def test_forces_are_the_gradient(name: str) -> None:
     form, rng = FORMS[name], np.random.default_rng(3)
     keys = np.array([[i + j for j in range(form.order)] for i in range(12 - form.order)])
-    term = Term("term", name, "beads", keys, random_parameters(rng, name, len(keys)))
+    term = Term("term", name, "beads", keys, random_parameters(form, len(keys), rng))
     layout = Layout((chain(12),), (2,))
     potential = build_potential([ForceField("ff", (), terms=(term,))], layout)
     x = torch.from_numpy(walk(rng, 2, 12).reshape(-1, 3))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash.potentials.priors.forms import FORMS
+from mdflash.potentials.forms import FORMS
 from mdflash.training.inversion import fourier, harmonic, restricted_quartic
 
 KT = 0.6

@@ -22,9 +22,12 @@ from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.function import FunctionBias
+from mdflash.potentials.forms import ON_GPU
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.cpu import Nonbonded
-from mdflash.potentials.priors.device import DevicePriors
+from mdflash.potentials.priors.device import Batch, DevicePriors, Near
+from mdflash.potentials.priors.neighbor_term import NeighborTerm
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables
@@ -61,7 +64,8 @@ def unsupported(terms: Sequence[Potential], layout: Layout, exact: bool) -> str 
     biases = [t for t in terms if isinstance(t, (Bias, FunctionBias))]
     if biases:
         return f"bias '{biases[0].name}' has no GPU kernel: biases are not on the device yet"
-    rest = pack([t for t in terms if not isinstance(t, SchNetPotential)], layout).rest
+    rest: list[Potential] = [t for t in terms if isinstance(t, (PriorTerm, NeighborTerm)) and t.form.name not in ON_GPU]
+    rest += pack([t for t in terms if not isinstance(t, SchNetPotential)], layout).rest
     if rest:
         return f"term '{rest[0].name}' has no GPU kernel"
     return None
@@ -231,8 +235,9 @@ class DeviceForces:
                 self._nonbonded, self._nonbonded_count, self.capacity, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
             )  # fmt: skip
         self._priors.run(
-            self.x, self.replica, self._system, self._template, self.origin, self._box, self._periodic,
-            self._nonbonded, self._nonbonded_count, self._bead_energy, self._prior_forces,
+            Batch(self.x, self.replica, self._system, self._template, self.origin),
+            Near(self._nonbonded, self._nonbonded_count, self.capacity),
+            self._box, self._periodic, self._bead_energy, self._prior_forces,
         )  # fmt: skip
         for network in self._networks:
             neighbors.select_near[(network.n,)](

@@ -13,8 +13,9 @@ from mdflash.potentials.bias import cpu
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.bias.term_energy import TermEnergy
-from mdflash.potentials.priors.cpu import CODES, Listed
-from mdflash.potentials.priors.forms import stack_rows
+from mdflash.potentials.forms import CODES
+from mdflash.potentials.forms.form import stack_rows
+from mdflash.potentials.priors.cpu import Listed
 from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.base import Variable
 
@@ -107,7 +108,7 @@ def _terms(variables: Sequence[Variable]) -> tuple[npt.NDArray[np.int32], npt.ND
     for variable in variables:
         for coordinate in Listed._fields:
             count = 0
-            if isinstance(variable, TermEnergy) and variable.term.form.coordinate == coordinate:
+            if isinstance(variable, TermEnergy) and variable.term.form.on == coordinate:
                 form = variable.term.form
                 index, parameters = variable.term.tables[variable.number]
                 count = len(index)

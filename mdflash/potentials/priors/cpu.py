@@ -1,61 +1,20 @@
-"""The compiled twins of the priors: every listed term of one replica in one sweep, with hand-written forces.
+"""The compiled twins of the priors: every term of one replica in one sweep, with hand-written forces.
 
 All terms that are functions of the same internal coordinate form one table: beads, the form's code, parameters. Rows
-are sorted by term, so the branch on the form is predicted. Gradients of the coordinates:
-
-* distance r = |x1 - x0|:      dr/dx1 = (x1 - x0)/r
-* c = cos(theta) of 0-1-2, unit vectors a along x0 - x1, b along x2 - x1:
-  dc/dx0 = (b - c a)/|x0 - x1|, dc/dx2 = (a - c b)/|x2 - x1|
-* theta:  d(theta) = -d(cos)/sin
-* phi:    Blondel & Karplus, J. Comput. Chem. 17, 1132 (1996), without singularities but at a straight angle
+are sorted by term, so the branch on the form is predicted. The functions themselves are in `potentials.forms`.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.compiled.coordinates import Separation, add_bend, add_pull, add_twist, angle, arms, separation, torsion
 from mdflash.compiled.jit import njit
 from mdflash.neighbors.cpu import nearest_image
-from mdflash.potentials.priors import (
-    contact,
-    excluded_volume,
-    fourier,
-    harmonic,
-    polynomial,
-    repulsion,
-    restricted,
-    shifted_improper,
-)
-
-_harmonic = harmonic.value_slope
-_shifted = shifted_improper.value_slope
-_fourier = fourier.value_slope
-_polynomial = polynomial.value_slope
-_repulsion = repulsion.value_pull
-_contact = contact.value_pull
-_restricted = restricted.value_slope
-_excluded_volume = excluded_volume.value_slope
-
-HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED = range(7)
-
-CODES: Final = {
-    "harmonic_bond": HARMONIC,
-    "harmonic_angle_cosine": HARMONIC,
-    "harmonic_angle": HARMONIC,
-    "harmonic_improper": HARMONIC,
-    "shifted_harmonic_improper": SHIFTED,
-    "fourier_dihedral": FOURIER,
-    "polynomial_angle_cosine": POLYNOMIAL,
-    "polynomial_angle": POLYNOMIAL,
-    "restricted_quartic_angle": RESTRICTED,
-    "repulsion": REPULSION,
-    "contact_12_10": CONTACT,
-}
-"""The kernels' number of each listed form."""
+from mdflash.potentials import forms
 
 
 class Table(NamedTuple):
@@ -64,7 +23,7 @@ class Table(NamedTuple):
     Attributes:
         beads: [M, order] int32, counted within the molecule.
         code: [M] int8, the form.
-        parameters: [M, P], each form's row as its `value_slope` reads it, zero-padded.
+        parameters: [M, P], each form's row (`Form.rows`), zero-padded.
         row: [systems + 1] system s owns the rows row[s]:row[s + 1].
     """
 
@@ -84,55 +43,30 @@ class Listed(NamedTuple):
 
 
 class Nonbonded(NamedTuple):
-    """The neighbour-list term, at most one for each system.
+    """The neighbor-list terms; those of one system share its exclusions.
 
     Attributes:
         type: [sum of beads over systems] int32 row of each bead in the parameter matrices.
         first: [systems + 1] where each system's beads begin in `type`; plus the system's number, in
             `exclusion_start`.
-        epsilon, sigma: [systems, T, T] kcal/mol, Å.
-        cutoff: [systems] Å; 0 where a system has no such term.
+        row: [systems + 1] system s owns the terms row[s]:row[s + 1].
+        code: [terms] int8, the form.
+        reach: [terms] Å, the term's own cutoff.
+        parameters: [terms, T, T, P], each form's row, zero-padded.
+        cutoff: [systems] Å, the largest of its terms; 0 where a system has no such term.
         exclusion_start: [sum of (beads + 1)] CSR rows of the pairs (i, j > i) that do not interact, absolute.
         exclusion: [E] the j of each.
     """
 
     type: npt.NDArray[np.int32]
     first: npt.NDArray[np.int64]
-    epsilon: npt.NDArray[np.float64]
-    sigma: npt.NDArray[np.float64]
+    row: npt.NDArray[np.int64]
+    code: npt.NDArray[np.int8]
+    reach: npt.NDArray[np.float64]
+    parameters: npt.NDArray[np.float64]
     cutoff: npt.NDArray[np.float64]
     exclusion_start: npt.NDArray[np.int64]
     exclusion: npt.NDArray[np.int64]
-
-
-@njit(cache=True, error_model="numpy")
-def _distance_function(code, r2, p):
-    """u and (du/dr) / r; most forms are functions of r^2 and need no root."""
-    if code == REPULSION:
-        return _repulsion(r2, p)
-    if code == CONTACT:
-        return _contact(r2, p)
-    r = math.sqrt(r2)
-    u, du = _harmonic(r, p)
-    return u, du / r if r > 0.0 else 0.0  # two beads in one place pull each other nowhere
-
-
-@njit(cache=True, error_model="numpy")
-def _angle_function(code, q, p):
-    if code == POLYNOMIAL:
-        return _polynomial(q, p)
-    if code == RESTRICTED:
-        return _restricted(q, p)
-    return _harmonic(q, p)
-
-
-@njit(cache=True, error_model="numpy")
-def _dihedral_function(code, q, p):
-    if code == FOURIER:
-        return _fourier(q, p)
-    if code == SHIFTED:
-        return _shifted(q, p)
-    return _harmonic(q, p)
 
 
 @njit(cache=True, error_model="numpy")
@@ -140,17 +74,10 @@ def _distances(table, begin, end, x, f):
     energy = 0.0
     for m in range(begin, end):
         i, j = table.beads[m, 0], table.beads[m, 1]
-        dx = x[j, 0] - x[i, 0]
-        dy = x[j, 1] - x[i, 1]
-        dz = x[j, 2] - x[i, 2]
-        u, g = _distance_function(table.code[m], dx * dx + dy * dy + dz * dz, table.parameters[m])
+        d = separation(x, i, j)
+        u, pull = forms.distance(table.code[m], d.square, table.parameters[m])
         energy += u
-        f[i, 0] += g * dx
-        f[i, 1] += g * dy
-        f[i, 2] += g * dz
-        f[j, 0] -= g * dx
-        f[j, 1] -= g * dy
-        f[j, 2] -= g * dz
+        add_pull(f, i, j, d, pull)
     return energy
 
 
@@ -159,37 +86,15 @@ def _angles(table, begin, end, x, f, as_cosine):
     energy = 0.0
     for m in range(begin, end):
         i, j, k = table.beads[m, 0], table.beads[m, 1], table.beads[m, 2]
-        ax, ay, az = x[i, 0] - x[j, 0], x[i, 1] - x[j, 1], x[i, 2] - x[j, 2]
-        bx, by, bz = x[k, 0] - x[j, 0], x[k, 1] - x[j, 1], x[k, 2] - x[j, 2]
-        la = math.sqrt(ax * ax + ay * ay + az * az)
-        lb = math.sqrt(bx * bx + by * by + bz * bz)
-        ax /= la
-        ay /= la
-        az /= la
-        bx /= lb
-        by /= lb
-        bz /= lb
-        c = ax * bx + ay * by + az * bz
+        a = arms(x, i, j, k)
         if as_cosine:
-            u, g = _angle_function(table.code[m], c, table.parameters[m])
+            u, slope = forms.angle(table.code[m], a.cosine, table.parameters[m])
         else:
-            wx, wy, wz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-            s = math.sqrt(wx * wx + wy * wy + wz * wz)
-            u, du = _angle_function(table.code[m], math.atan2(s, c), table.parameters[m])
-            g = -du / s
+            theta, sine = angle(a)
+            u, du = forms.angle(table.code[m], theta, table.parameters[m])
+            slope = -du / sine
         energy += u
-        gi, gk = g / la, g / lb
-        fix, fiy, fiz = gi * (bx - c * ax), gi * (by - c * ay), gi * (bz - c * az)
-        fkx, fky, fkz = gk * (ax - c * bx), gk * (ay - c * by), gk * (az - c * bz)
-        f[i, 0] -= fix
-        f[i, 1] -= fiy
-        f[i, 2] -= fiz
-        f[k, 0] -= fkx
-        f[k, 1] -= fky
-        f[k, 2] -= fkz
-        f[j, 0] += fix + fkx
-        f[j, 1] += fiy + fky
-        f[j, 2] += fiz + fkz
+        add_bend(f, i, j, k, a, slope)
     return energy
 
 
@@ -198,36 +103,10 @@ def _dihedrals(table, begin, end, x, f):
     energy = 0.0
     for m in range(begin, end):
         i, j, k, l = table.beads[m, 0], table.beads[m, 1], table.beads[m, 2], table.beads[m, 3]  # noqa: E741
-        # b1, b2, b3 along the chain; n1 = b1 x b2, n2 = b2 x b3
-        b1x, b1y, b1z = x[j, 0] - x[i, 0], x[j, 1] - x[i, 1], x[j, 2] - x[i, 2]
-        b2x, b2y, b2z = x[k, 0] - x[j, 0], x[k, 1] - x[j, 1], x[k, 2] - x[j, 2]
-        b3x, b3y, b3z = x[l, 0] - x[k, 0], x[l, 1] - x[k, 1], x[l, 2] - x[k, 2]
-        n1x, n1y, n1z = b1y * b2z - b1z * b2y, b1z * b2x - b1x * b2z, b1x * b2y - b1y * b2x
-        n2x, n2y, n2z = b2y * b3z - b2z * b3y, b2z * b3x - b2x * b3z, b2x * b3y - b2y * b3x
-        l2 = math.sqrt(b2x * b2x + b2y * b2y + b2z * b2z)
-        phi = math.atan2(l2 * (b1x * n2x + b1y * n2y + b1z * n2z), n1x * n2x + n1y * n2y + n1z * n2z)
-        u, du = _dihedral_function(table.code[m], phi, table.parameters[m])
+        t = torsion(x, i, j, k, l)
+        u, slope = forms.dihedral(table.code[m], t.phi, table.parameters[m])
         energy += u
-        # dphi/dx_i = -|b2| n1/n1^2, dphi/dx_l = |b2| n2/n2^2
-        gi = -du * l2 / (n1x * n1x + n1y * n1y + n1z * n1z)
-        gl = du * l2 / (n2x * n2x + n2y * n2y + n2z * n2z)
-        s12 = (b1x * b2x + b1y * b2y + b1z * b2z) / (l2 * l2)
-        s32 = (b3x * b2x + b3y * b2y + b3z * b2z) / (l2 * l2)
-        ix, iy, iz = gi * n1x, gi * n1y, gi * n1z
-        lx, ly, lz = gl * n2x, gl * n2y, gl * n2z
-        tx, ty, tz = s12 * ix - s32 * lx, s12 * iy - s32 * ly, s12 * iz - s32 * lz
-        f[i, 0] -= ix
-        f[i, 1] -= iy
-        f[i, 2] -= iz
-        f[l, 0] -= lx
-        f[l, 1] -= ly
-        f[l, 2] -= lz
-        f[j, 0] += ix + tx
-        f[j, 1] += iy + ty
-        f[j, 2] += iz + tz
-        f[k, 0] += lx - tx
-        f[k, 1] += ly - ty
-        f[k, 2] += lz - tz
+        add_twist(f, i, j, k, l, t, slope)
     return energy
 
 
@@ -259,11 +138,10 @@ def add_term(table, first, x, f):
 
 @njit(cache=True, error_model="numpy")
 def add_nonbonded(nonbonded, system, box, start, neighbor, x, f):
-    """Add the neighbour-list term of one replica to f [N, 3]; returns the energy in kcal/mol."""
-    cutoff = nonbonded.cutoff[system]
-    cutoff2 = cutoff * cutoff
-    epsilon, sigma = nonbonded.epsilon[system], nonbonded.sigma[system]
+    """Add the neighbor-list terms of one replica to f [N, 3]; returns the energy in kcal/mol."""
+    cutoff2 = nonbonded.cutoff[system] * nonbonded.cutoff[system]
     type_ = nonbonded.type[nonbonded.first[system] : nonbonded.first[system + 1]]
+    begin, end = nonbonded.row[system], nonbonded.row[system + 1]
     energy = 0.0
     for i in range(x.shape[0]):
         for p in range(start[i], start[i + 1]):
@@ -274,14 +152,11 @@ def add_nonbonded(nonbonded, system, box, start, neighbor, x, f):
             r2 = dx * dx + dy * dy + dz * dz
             if not r2 < cutoff2:
                 continue
-            r = math.sqrt(r2)
-            u, du = _excluded_volume(r, epsilon[type_[i], type_[j]], sigma[type_[i], type_[j]], cutoff)
-            energy += u
-            g = du / r
-            f[i, 0] += g * dx
-            f[i, 1] += g * dy
-            f[i, 2] += g * dz
-            f[j, 0] -= g * dx
-            f[j, 1] -= g * dy
-            f[j, 2] -= g * dz
+            d = Separation(r2, dx, dy, dz)
+            for t in range(begin, end):
+                reach = nonbonded.reach[t]
+                if r2 < reach * reach:
+                    u, pull = forms.pair(nonbonded.code[t], r2, nonbonded.parameters[t, type_[i], type_[j]], reach)
+                    energy += u
+                    add_pull(f, i, j, d, pull)
     return energy

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from mdflash.potentials.priors.forms import Coordinate
+from mdflash.potentials.forms.form import Coordinate
 
 
 def _norm(v: Tensor) -> Tensor:
@@ -60,4 +60,4 @@ def dihedral(x: Tensor, index: Tensor) -> Tensor:
 COORDINATES: Final[Mapping[Coordinate, Callable[[Tensor, Tensor], Tensor]]] = MappingProxyType(
     {"distance": distance, "angle_cosine": angle_cosine, "angle": angle, "dihedral": dihedral}
 )
-"""The function of each `Form.coordinate`."""
+"""The function of each `Form.on` of listed beads."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from mdflash.core.state import Layout
 from mdflash.core.system import FloatArray, IntArray
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.priors.forms import Form
+from mdflash.potentials.forms.form import Form
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 from mdflash.core.state import Layout
 from mdflash.core.system import FloatArray, IntArray
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.priors.forms import Form
+from mdflash.potentials.forms.form import Form
 from mdflash.potentials.priors.geometry import COORDINATES
 
 Table = tuple[IntArray, Mapping[str, FloatArray]]
@@ -55,7 +55,7 @@ class PriorTerm(Potential):
         """[n] kcal/mol, differentiable, of a system's molecule at x [n, N, 3]."""
         index = self._index[system].to(x.device)
         parameters = {p: v.to(x) for p, v in self._parameters[system].items()}
-        q = COORDINATES[self.form.coordinate](x, index)  # [n, M]
+        q = COORDINATES[self.form.on](x, index)  # [n, M]
         total: Tensor = self.form.energy(q, **parameters).sum(dim=1)
         return total
 

@@ -1,10 +1,9 @@
-"""The priors on a GPU: every listed term and the neighbour-list term in one kernel, float64, without atomics.
+"""The priors on a GPU: every listed term and the neighbor-list terms in one kernel, float64, without atomics.
 
 A program owns one bead and gathers the interactions it takes part in (`device.Incidence`, a CSR by bead), each
 evaluated in full and only the owner's force kept. The work is done once for each bead of an interaction, but every
 sum has one owner and one order. Which forms the kernel is compiled for depends on the systems of the batch; no
-multiplication is fused with an addition, so that this changes no bit. Equations as in `cpu.py`, functional forms as in
-the forms' own modules.
+multiplication is fused with an addition, so that this changes no bit. Functional forms are in `potentials.forms`.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -14,388 +13,203 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mdflash.neighbors.triton import load_row, load_vector, nearest_image
-from mdflash.potentials.priors.cpu import (
-    CONTACT,
-    FOURIER,
-    HARMONIC,
-    POLYNOMIAL,
-    REPULSION,
-    RESTRICTED,
-    SHIFTED,
-)
+from mdflash.compiled.triton.coordinates import angle, arms, bend, torsion, twist
+from mdflash.compiled.triton.vectors import length, load_row, load_vector, minus
+from mdflash.neighbors.triton import nearest_image
+from mdflash.potentials.forms import gpu_angle, gpu_dihedral, gpu_distance, gpu_pair
 
-_REPULSION, _CONTACT, _POLYNOMIAL = tl.constexpr(REPULSION), tl.constexpr(CONTACT), tl.constexpr(POLYNOMIAL)
-_RESTRICTED, _FOURIER, _SHIFTED = tl.constexpr(RESTRICTED), tl.constexpr(FOURIER), tl.constexpr(SHIFTED)
-_HAS_HARMONIC, _HAS_REPULSION = tl.constexpr(1 << HARMONIC), tl.constexpr(1 << REPULSION)
-_HAS_CONTACT, _HAS_POLYNOMIAL = tl.constexpr(1 << CONTACT), tl.constexpr(1 << POLYNOMIAL)
-_HAS_RESTRICTED, _HAS_FOURIER = tl.constexpr(1 << RESTRICTED), tl.constexpr(1 << FOURIER)
-_HAS_SHIFTED, _NEEDS_PHI = tl.constexpr(1 << SHIFTED), tl.constexpr(1 << HARMONIC | 1 << SHIFTED)
-_PI = tl.constexpr(3.141592653589793)
+_DISTANCES = tl.constexpr(64)  # interactions of one bead, taken at a time
+_ANGLES = tl.constexpr(16)
+_DIHEDRALS = tl.constexpr(16)
+_PAIRS = tl.constexpr(64)
 
 
 @triton.jit
-def atan2(y, x):
-    """The angle of (x, y) in float64, rad in [-pi, pi]; atan2(0, 0) = 0. Cephes, atan.c."""
-    ax = tl.abs(x)
-    ay = tl.abs(y)
-    longer = tl.maximum(ax, ay)
-    r = tl.minimum(ax, ay) / tl.where(longer > 0, longer, 1.0)
-    far = r > 0.66
-    s = tl.where(far, (r - 1.0) / (r + 1.0), r)
-    z = s * s
-    p = (-8.750608600031904122785e-1 * z - 1.615753718733365076637e1) * z - 7.500855792314704667340e1
-    p = (p * z - 1.228866684490136173410e2) * z - 6.485021904942025371773e1
-    q = ((z + 2.485846490142306297962e1) * z + 1.650270098316988542046e2) * z + 4.328810604912902668951e2
-    q = (q * z + 4.853903996359136964868e2) * z + 1.945506571482613964425e2
-    a = s + s * z * (p / q)
-    a = tl.where(far, a + 0.25 * _PI, a)
-    a = tl.where(ay > ax, 0.5 * _PI - a, a)
-    a = tl.where(x < 0, _PI - a, a)
-    return tl.where(y < 0, -a, a)
+def _columns(table, at, inside, stride, WIDTH: tl.constexpr):
+    """The parameters of interactions, as a form's function reads them; those it does not read are not loaded."""
+    p = ()
+    for c in tl.static_range(WIDTH):
+        p = p + (tl.load(table + c * stride + at, mask=inside, other=0.0),)  # type: ignore[assignment]  # noqa: RUF005
+    return p
 
 
 @triton.jit
-def _parameter(parameters, c, m, inside, stride):
-    return tl.load(parameters + c * stride + m, mask=inside, other=0.0)
+def _places(x, origin, t, m, inside, ROLE: tl.constexpr):
+    """Positions of the interactions' beads of one role."""
+    return load_vector(x, origin + tl.load(t.beads + ROLE * t.stride + m, mask=inside, other=0), inside)
 
 
 @triton.jit
-def _harmonic(q, parameters, m, inside, stride):
-    k = _parameter(parameters, 0, m, inside, stride)
-    d = q - _parameter(parameters, 1, m, inside, stride)
-    return k * d * d, 2.0 * k * d
-
-
-@triton.jit
-def _distance_function(r, code, parameters, m, inside, stride, FORMS: tl.constexpr):
-    u = r * 0.0
-    du = r * 0.0
-    if _HAS_HARMONIC & FORMS:
-        u, du = _harmonic(r, parameters, m, inside, stride)
-    first = _parameter(parameters, 0, m, inside, stride)
-    if _HAS_REPULSION & FORMS:
-        x = first / r
-        v = x * x * x * x * x * x
-        u = tl.where(code == _REPULSION, v, u)
-        du = tl.where(code == _REPULSION, -6.0 * v / r, du)
-    if _HAS_CONTACT & FORMS:
-        x = _parameter(parameters, 1, m, inside, stride) / r
-        x2 = x * x
-        x10 = x2 * x2 * x2 * x2 * x2
-        u = tl.where(code == _CONTACT, first * x10 * (5.0 * x2 - 6.0), u)
-        du = tl.where(code == _CONTACT, 60.0 * first * x10 * (1.0 - x2) / r, du)
-    return u, du
-
-
-@triton.jit
-def _angle_function(q, cosine, sine, code, parameters, m, inside, stride, FORMS: tl.constexpr, P: tl.constexpr):
-    """u and du/dq; `cosine` and `sine` of the angle are read by the restricted form, whose q is the angle."""
-    u = q * 0.0
-    du = q * 0.0
-    if _HAS_HARMONIC & FORMS:
-        u, du = _harmonic(q, parameters, m, inside, stride)
-    if _HAS_POLYNOMIAL & FORMS:
-        v = q * 0.0
-        dv = q * 0.0
-        for back in tl.static_range(0, P - 1):
-            coefficient = _parameter(parameters, P - 1 - back, m, inside, stride)
-            v = v * q + coefficient
-            dv = dv * q + (P - 1 - back) * coefficient
-        v = v * q + _parameter(parameters, 0, m, inside, stride)
-        u = tl.where(code == _POLYNOMIAL, v, u)
-        du = tl.where(code == _POLYNOMIAL, dv, du)
-    if _HAS_RESTRICTED & FORMS:
-        p0 = _parameter(parameters, 0, m, inside, stride)
-        p1 = _parameter(parameters, 1, m, inside, stride)
-        p2 = _parameter(parameters, 2, m, inside, stride)
-        p3 = _parameter(parameters, 3, m, inside, stride)
-        p4 = _parameter(parameters, 4, m, inside, stride)
-        v = (((p0 * cosine + p1) * cosine + p2) * cosine + p3) * cosine + p4 / (sine * sine)
-        v += _parameter(parameters, 5, m, inside, stride)
-        slope = ((4.0 * p0 * cosine + 3.0 * p1) * cosine + 2.0 * p2) * cosine + p3
-        u = tl.where(code == _RESTRICTED, v, u)
-        du = tl.where(code == _RESTRICTED, -sine * slope - 2.0 * p4 * cosine / (sine * sine * sine), du)
-    return u, du
-
-
-@triton.jit
-def _dihedral_function(y, x, code, parameters, m, inside, stride, FORMS: tl.constexpr, P: tl.constexpr):
-    """u and du/dphi of phi = atan2(y, x)."""
-    u = x * 0.0
-    du = x * 0.0
-    if _NEEDS_PHI & FORMS:
-        phi = atan2(y, x)
-        u, du = _harmonic(phi, parameters, m, inside, stride)
-        if _HAS_SHIFTED & FORMS:
-            v, dv = _harmonic(tl.where(phi < 0, phi + _PI, phi - _PI), parameters, m, inside, stride)
-            u = tl.where(code == _SHIFTED, v, u)
-            du = tl.where(code == _SHIFTED, dv, du)
-    if _HAS_FOURIER & FORMS:
-        length = tl.sqrt(x * x + y * y)
-        s1 = y / length
-        c1 = x / length
-        s = s1
-        c = c1
-        v = _parameter(parameters, 0, m, inside, stride)
-        dv = x * 0.0
-        for n in tl.static_range(1, (P - 1) // 2 + 1):
-            k1 = _parameter(parameters, 2 * n - 1, m, inside, stride)
-            k2 = _parameter(parameters, 2 * n, m, inside, stride)
-            v += k1 * s + k2 * c
-            dv += n * (k1 * c - k2 * s)
-            turned = s * c1 + c * s1
-            c = c * c1 - s * s1
-            s = turned
-        u = tl.where(code == _FOURIER, v, u)
-        du = tl.where(code == _FOURIER, dv, du)
-    return u, du
-
-
-@triton.jit
-def _cross(ax, ay, az, bx, by, bz):
-    return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-
-
-@triton.jit
-def _distances(
-    x, origin, bead, start, beads, role, code, parameters, stride, FORMS: tl.constexpr, P: tl.constexpr,
-    BLOCK: tl.constexpr,
-):  # fmt: skip
-    """This bead's share of the terms that are functions of a distance: energy and force, sums over lanes to come."""
-    e = tl.zeros([BLOCK], tl.float64)
-    fx = tl.zeros([BLOCK], tl.float64)
-    fy = tl.zeros([BLOCK], tl.float64)
-    fz = tl.zeros([BLOCK], tl.float64)
-    end = tl.load(start + bead + 1)
-    for k in range(tl.load(start + bead), end, BLOCK):
-        m = k + tl.arange(0, BLOCK)
-        inside = m < end
-        xi, yi, zi = load_vector(x, origin + tl.load(beads + m, mask=inside, other=0), inside)
-        xj, yj, zj = load_vector(x, origin + tl.load(beads + stride + m, mask=inside, other=0), inside)
-        who = tl.load(role + m, mask=inside, other=0)
-        dx = xj - xi
-        dy = yj - yi
-        dz = zj - zi
-        r = tl.where(inside, tl.sqrt(dx * dx + dy * dy + dz * dz), 1.0)
-        u, du = _distance_function(r, tl.load(code + m, mask=inside, other=0), parameters, m, inside, stride, FORMS)
-        g = tl.where(inside, tl.where(who == 0, du / r, -du / r), 0.0)
-        e += tl.where(inside & (who == 0), u, 0.0)
-        fx += g * dx
-        fy += g * dy
-        fz += g * dz
-    return e, fx, fy, fz
-
-
-@triton.jit
-def _angles(
-    x, origin, bead, start, beads, role, code, parameters, stride, FORMS: tl.constexpr, P: tl.constexpr,
-    COSINE: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    e = tl.zeros([BLOCK], tl.float64)
-    fx = tl.zeros([BLOCK], tl.float64)
-    fy = tl.zeros([BLOCK], tl.float64)
-    fz = tl.zeros([BLOCK], tl.float64)
-    end = tl.load(start + bead + 1)
-    for k in range(tl.load(start + bead), end, BLOCK):
-        m = k + tl.arange(0, BLOCK)
-        inside = m < end
-        xi, yi, zi = load_vector(x, origin + tl.load(beads + m, mask=inside, other=0), inside)
-        xj, yj, zj = load_vector(x, origin + tl.load(beads + stride + m, mask=inside, other=0), inside)
-        xk, yk, zk = load_vector(x, origin + tl.load(beads + 2 * stride + m, mask=inside, other=0), inside)
-        who = tl.load(role + m, mask=inside, other=0)
-        ax = xi - xj
-        ay = yi - yj
-        az = zi - zj
-        bx = xk - xj
-        by = yk - yj
-        bz = zk - zj
-        la = tl.where(inside, tl.sqrt(ax * ax + ay * ay + az * az), 1.0)
-        lb = tl.where(inside, tl.sqrt(bx * bx + by * by + bz * bz), 1.0)
-        ax /= la
-        ay /= la
-        az /= la
-        bx /= lb
-        by /= lb
-        bz /= lb
-        c = ax * bx + ay * by + az * bz
-        kind = tl.load(code + m, mask=inside, other=0)
-        if COSINE:
-            u, g = _angle_function(c, c, c, kind, parameters, m, inside, stride, FORMS, P)
-        else:
-            wx, wy, wz = _cross(ax, ay, az, bx, by, bz)
-            s = tl.where(inside, tl.sqrt(wx * wx + wy * wy + wz * wz), 1.0)
-            u, du = _angle_function(atan2(s, c), c, s, kind, parameters, m, inside, stride, FORMS, P)
-            g = -du / s
-        # on i: -g/la (b - c a), on k: -g/lb (a - c b), on j: minus both
-        gi = tl.where(inside & (who != 2), tl.where(who == 0, -g, g) / la, 0.0)
-        gk = tl.where(inside & (who != 0), tl.where(who == 2, -g, g) / lb, 0.0)
-        e += tl.where(inside & (who == 0), u, 0.0)
-        fx += gi * (bx - c * ax) + gk * (ax - c * bx)
-        fy += gi * (by - c * ay) + gk * (ay - c * by)
-        fz += gi * (bz - c * az) + gk * (az - c * bz)
-    return e, fx, fy, fz
-
-
-@triton.jit
-def _dihedrals(
-    x, origin, bead, start, beads, role, code, parameters, stride, FORMS: tl.constexpr, P: tl.constexpr,
-    BLOCK: tl.constexpr,
-):  # fmt: skip
-    e = tl.zeros([BLOCK], tl.float64)
-    fx = tl.zeros([BLOCK], tl.float64)
-    fy = tl.zeros([BLOCK], tl.float64)
-    fz = tl.zeros([BLOCK], tl.float64)
-    end = tl.load(start + bead + 1)
-    for k in range(tl.load(start + bead), end, BLOCK):
-        m = k + tl.arange(0, BLOCK)
-        inside = m < end
-        xi, yi, zi = load_vector(x, origin + tl.load(beads + m, mask=inside, other=0), inside)
-        xj, yj, zj = load_vector(x, origin + tl.load(beads + stride + m, mask=inside, other=0), inside)
-        xk, yk, zk = load_vector(x, origin + tl.load(beads + 2 * stride + m, mask=inside, other=0), inside)
-        xl, yl, zl = load_vector(x, origin + tl.load(beads + 3 * stride + m, mask=inside, other=0), inside)
-        who = tl.load(role + m, mask=inside, other=0)
-        # bonds a, b, c along the chain; plane normals p = a x b, q = b x c
-        ax = xj - xi
-        ay = yj - yi
-        az = zj - zi
-        bx = xk - xj
-        by = yk - yj
-        bz = zk - zj
-        cx = xl - xk
-        cy = yl - yk
-        cz = zl - zk
-        px, py, pz = _cross(ax, ay, az, bx, by, bz)
-        qx, qy, qz = _cross(bx, by, bz, cx, cy, cz)
-        b2 = tl.where(inside, bx * bx + by * by + bz * bz, 1.0)
-        p2 = tl.where(inside, px * px + py * py + pz * pz, 1.0)
-        q2 = tl.where(inside, qx * qx + qy * qy + qz * qz, 1.0)
-        length = tl.sqrt(b2)
-        along = tl.where(inside, px * qx + py * qy + pz * qz, 1.0)
-        u, du = _dihedral_function(
-            length * (ax * qx + ay * qy + az * qz), along, tl.load(code + m, mask=inside, other=0),
-            parameters, m, inside, stride, FORMS, P,
-        )  # fmt: skip
-        # dphi/dx_i = -|b| p/p^2, dphi/dx_l = |b| q/q^2; the middle beads share the rest (Blondel & Karplus)
-        gi = -du * length / p2
-        gl = du * length / q2
-        s12 = (ax * bx + ay * by + az * bz) / b2
-        s32 = (cx * bx + cy * by + cz * bz) / b2
-        wi = tl.where(who == 0, -1.0, tl.where(who == 1, 1.0 + s12, tl.where(who == 2, -s12, 0.0)))
-        wl = tl.where(who == 3, -1.0, tl.where(who == 2, 1.0 + s32, tl.where(who == 1, -s32, 0.0)))
-        wi = tl.where(inside, wi * gi, 0.0)
-        wl = tl.where(inside, wl * gl, 0.0)
-        e += tl.where(inside & (who == 0), u, 0.0)
-        fx += wi * px + wl * qx
-        fy += wi * py + wl * qy
-        fz += wi * pz + wl * qz
-    return e, fx, fy, fz
-
-
-@triton.jit
-def _excluded_volume(
-    x, i, replica, system, template, type_, epsilon, sigma, cutoffs, types, box, neighbor, count, capacity,
-    PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """This bead's share of the neighbour-list term: half of each pair's energy."""
-    e = tl.zeros([BLOCK], tl.float64)
-    fx = tl.zeros([BLOCK], tl.float64)
-    fy = tl.zeros([BLOCK], tl.float64)
-    fz = tl.zeros([BLOCK], tl.float64)
-    s = tl.load(system + tl.load(replica + i))
-    cutoff = tl.load(cutoffs + s)
-    if cutoff > 0:
-        bx, by, bz = load_row(box, 0)
-        xi, yi, zi = load_row(x, i)
-        matrix = (s * types + tl.load(type_ + tl.load(template + i))) * types
-        row = i.to(tl.int64) * capacity
-        n = tl.load(count + i)
-        for k in range(0, n, BLOCK):
-            m = k + tl.arange(0, BLOCK)
-            near = m < n
-            j = tl.load(neighbor + row + m, mask=near, other=0)
-            xj, yj, zj = load_vector(x, j, near)
-            dx = nearest_image(xj - xi, bx, PERIODIC)
-            dy = nearest_image(yj - yi, by, PERIODIC)
-            dz = nearest_image(zj - zi, bz, PERIODIC)
-            square = dx * dx + dy * dy + dz * dz
-            r = tl.where(near, tl.sqrt(square), 1.0)
-            at = matrix + tl.load(type_ + tl.load(template + j, mask=near, other=0), mask=near, other=0)
-            size = tl.load(sigma + at, mask=near, other=0.0)
-            strength = tl.load(epsilon + at, mask=near, other=0.0)
-            a = size / r
-            a2 = a * a
-            u = strength * a2 * a2 * a2 * a2 * a2 * a2
-            b = size / cutoff
-            b2 = b * b
-            slope = 12.0 * strength * b2 * b2 * b2 * b2 * b2 * b2 / cutoff
-            value = u - slope * cutoff / 12.0 + (r - cutoff) * slope
-            g = tl.where(near, (slope - 12.0 * u / r) / r, 0.0)
-            e += tl.where(near, 0.5 * value, 0.0)
-            fx += g * dx
-            fy += g * dy
-            fz += g * dz
+def _sums(e, fx, fy, fz):
     return tl.sum(e, axis=0), tl.sum(fx, axis=0), tl.sum(fy, axis=0), tl.sum(fz, axis=0)
 
 
-@triton.jit(do_not_specialize=["stride2", "stride3c", "stride3", "stride4", "types"])
-def priors(
-    x, replica, system, template, origin,
-    start2, beads2, role2, code2, parameters2, stride2,
-    start3c, beads3c, role3c, code3c, parameters3c, stride3c,
-    start3, beads3, role3, code3, parameters3, stride3,
-    start4, beads4, role4, code4, parameters4, stride4,
-    type_, epsilon, sigma, cutoffs, types, box, neighbor, count, capacity, energy, forces,
-    FORMS2: tl.constexpr, P2: tl.constexpr, FORMS3C: tl.constexpr, P3C: tl.constexpr, FORMS3: tl.constexpr,
-    P3: tl.constexpr, FORMS4: tl.constexpr, P4: tl.constexpr, NONBONDED: tl.constexpr, PERIODIC: tl.constexpr,
-    B2: tl.constexpr, B3C: tl.constexpr, B3: tl.constexpr, B4: tl.constexpr,
-):  # fmt: skip
-    """Energy share [B] and force [B, 3] of one bead from all priors, float64; see `DevicePriors` for the arguments."""
-    i = tl.program_id(0)
-    bead = tl.load(template + i)
-    first = tl.load(origin + i)
-    energy_i = 0.0 * tl.load(x + 3 * i)
-    gx = energy_i
-    gy = energy_i
-    gz = energy_i
-    if FORMS2:
-        e, fx, fy, fz = _distances(x, first, bead, start2, beads2, role2, code2, parameters2, stride2, FORMS2, P2, B2)
-        energy_i += tl.sum(e, axis=0)
-        gx += tl.sum(fx, axis=0)
-        gy += tl.sum(fy, axis=0)
-        gz += tl.sum(fz, axis=0)
-    if FORMS3C:
-        e, fx, fy, fz = _angles(
-            x, first, bead, start3c, beads3c, role3c, code3c, parameters3c, stride3c, FORMS3C, P3C, True, B3C
-        )
-        energy_i += tl.sum(e, axis=0)
-        gx += tl.sum(fx, axis=0)
-        gy += tl.sum(fy, axis=0)
-        gz += tl.sum(fz, axis=0)
-    if FORMS3:
-        e, fx, fy, fz = _angles(
-            x, first, bead, start3, beads3, role3, code3, parameters3, stride3, FORMS3, P3, False, B3
-        )
-        energy_i += tl.sum(e, axis=0)
-        gx += tl.sum(fx, axis=0)
-        gy += tl.sum(fy, axis=0)
-        gz += tl.sum(fz, axis=0)
-    if FORMS4:
-        e, fx, fy, fz = _dihedrals(x, first, bead, start4, beads4, role4, code4, parameters4, stride4, FORMS4, P4, B4)
-        energy_i += tl.sum(e, axis=0)
-        gx += tl.sum(fx, axis=0)
-        gy += tl.sum(fy, axis=0)
-        gz += tl.sum(fz, axis=0)
-    if NONBONDED:
-        ev, vx, vy, vz = _excluded_volume(
-            x, i, replica, system, template, type_, epsilon, sigma, cutoffs, types, box, neighbor, count, capacity,
-            PERIODIC, 64,
+@triton.jit
+def _distances(x, origin, bead, t, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
+    """This bead's share of the terms that are functions of a distance: energy and force."""
+    e = tl.zeros([_DISTANCES], tl.float64)
+    fx = tl.zeros([_DISTANCES], tl.float64)
+    fy = tl.zeros([_DISTANCES], tl.float64)
+    fz = tl.zeros([_DISTANCES], tl.float64)
+    end = tl.load(t.start + bead + 1)
+    for k in range(tl.load(t.start + bead), end, _DISTANCES):
+        m = k + tl.arange(0, _DISTANCES)
+        inside = m < end
+        d = minus(_places(x, origin, t, m, inside, 1), _places(x, origin, t, m, inside, 0))
+        who = tl.load(t.role + m, mask=inside, other=0)
+        code = tl.load(t.code + m, mask=inside, other=0)
+        r = length(d, inside)
+        u, du = gpu_distance(r, code, _columns(t.parameters, m, inside, t.stride, WIDTH), OCCUR)
+        # two beads in one place pull each other nowhere
+        g = tl.where(inside & (r > 0.0), tl.where(who == 0, du / r, -du / r), 0.0)
+        e += tl.where(inside & (who == 0), u, 0.0)
+        fx += g * d[0]
+        fy += g * d[1]
+        fz += g * d[2]
+    return _sums(e, fx, fy, fz)
+
+
+@triton.jit
+def _angles(x, origin, bead, t, COSINE: tl.constexpr, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
+    e = tl.zeros([_ANGLES], tl.float64)
+    fx = tl.zeros([_ANGLES], tl.float64)
+    fy = tl.zeros([_ANGLES], tl.float64)
+    fz = tl.zeros([_ANGLES], tl.float64)
+    end = tl.load(t.start + bead + 1)
+    for k in range(tl.load(t.start + bead), end, _ANGLES):
+        m = k + tl.arange(0, _ANGLES)
+        inside = m < end
+        cosine, la, lb, a, b = arms(
+            _places(x, origin, t, m, inside, 0), _places(x, origin, t, m, inside, 1),
+            _places(x, origin, t, m, inside, 2), inside,
         )  # fmt: skip
-        energy_i += ev
-        gx += vx
-        gy += vy
-        gz += vz
-    tl.store(energy + i, energy_i)
-    tl.store(forces + 3 * i, gx)
-    tl.store(forces + 3 * i + 1, gy)
-    tl.store(forces + 3 * i + 2, gz)
+        who = tl.load(t.role + m, mask=inside, other=0)
+        code = tl.load(t.code + m, mask=inside, other=0)
+        p = _columns(t.parameters, m, inside, t.stride, WIDTH)
+        if COSINE:
+            u, slope = gpu_angle(cosine, cosine, cosine, code, p, OCCUR)
+        else:
+            theta, sine = angle(cosine, a, b, inside)
+            u, du = gpu_angle(theta, cosine, sine, code, p, OCCUR)
+            slope = -du / sine
+        f = bend(who, slope, cosine, la, lb, a, b, inside)
+        e += tl.where(inside & (who == 0), u, 0.0)
+        fx += f[0]
+        fy += f[1]
+        fz += f[2]
+    return _sums(e, fx, fy, fz)
+
+
+@triton.jit
+def _dihedrals(x, origin, bead, t, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
+    e = tl.zeros([_DIHEDRALS], tl.float64)
+    fx = tl.zeros([_DIHEDRALS], tl.float64)
+    fy = tl.zeros([_DIHEDRALS], tl.float64)
+    fz = tl.zeros([_DIHEDRALS], tl.float64)
+    end = tl.load(t.start + bead + 1)
+    for k in range(tl.load(t.start + bead), end, _DIHEDRALS):
+        m = k + tl.arange(0, _DIHEDRALS)
+        inside = m < end
+        phi, cosine, sine, axis, b2, ab, cb, p, p2, q, q2 = torsion(
+            _places(x, origin, t, m, inside, 0), _places(x, origin, t, m, inside, 1),
+            _places(x, origin, t, m, inside, 2), _places(x, origin, t, m, inside, 3), inside,
+        )  # fmt: skip
+        who = tl.load(t.role + m, mask=inside, other=0)
+        code = tl.load(t.code + m, mask=inside, other=0)
+        u, du = gpu_dihedral(
+            phi, cosine, sine, code, _columns(t.parameters, m, inside, t.stride, WIDTH), OCCUR
+        )  # fmt: skip
+        f = twist(who, du, axis, b2, ab, cb, p, p2, q, q2, inside)
+        e += tl.where(inside & (who == 0), u, 0.0)
+        fx += f[0]
+        fy += f[1]
+        fz += f[2]
+    return _sums(e, fx, fy, fz)
+
+
+@triton.jit
+def _near_pairs(
+    i, bead, batch, t, near, box,
+    TERMS: tl.constexpr, PERIODIC: tl.constexpr, OCCUR: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """This bead's share of the neighbor-list terms: half of each pair's energy."""
+    e = tl.zeros([_PAIRS], tl.float64)
+    fx = tl.zeros([_PAIRS], tl.float64)
+    fy = tl.zeros([_PAIRS], tl.float64)
+    fz = tl.zeros([_PAIRS], tl.float64)
+    s = tl.load(batch.system + tl.load(batch.replica + i))
+    square = t.types * t.types
+    mine = tl.load(t.kind + bead) * t.types
+    edges = load_row(box, 0)
+    xi = load_row(batch.x, i)
+    row = i.to(tl.int64) * near.capacity
+    n = tl.load(near.number + i)
+    for offset in tl.static_range(TERMS):  # unrolled: a loop around the loop costs registers
+        term = tl.load(t.row + s) + offset
+        if term < tl.load(t.row + s + 1):
+            cutoff = tl.load(t.reach + term)
+            code = tl.load(t.code + term)
+            parameters = t.parameters + term * square * WIDTH + mine
+            for k in range(0, n, _PAIRS):
+                m = k + tl.arange(0, _PAIRS)
+                there = m < n
+                j = tl.load(near.neighbor + row + m, mask=there, other=0)
+                xj = load_vector(batch.x, j, there)
+                dx = nearest_image(xj[0] - xi[0], edges[0], PERIODIC)
+                dy = nearest_image(xj[1] - xi[1], edges[1], PERIODIC)
+                dz = nearest_image(xj[2] - xi[2], edges[2], PERIODIC)
+                r2 = dx * dx + dy * dy + dz * dz
+                inside = there & (r2 < cutoff * cutoff)
+                r = tl.where(inside, tl.sqrt(r2), 1.0)
+                other = tl.load(t.kind + tl.load(batch.template + j, mask=inside, other=0), mask=inside, other=0)
+                u, du = gpu_pair(r, code, _columns(parameters, other, inside, square, WIDTH), cutoff, OCCUR)
+                g = tl.where(inside, du / r, 0.0)
+                e += tl.where(inside, 0.5 * u, 0.0)
+                fx += g * dx
+                fy += g * dy
+                fz += g * dz
+    return _sums(e, fx, fy, fz)
+
+
+@triton.jit
+def priors(
+    batch, distance, angle_cosine, angle, dihedral, pair, near, box, energy, forces,
+    OCCUR: tl.constexpr, WIDTH: tl.constexpr, TERMS: tl.constexpr, PERIODIC: tl.constexpr,
+):  # fmt: skip
+    """Energy share [B] and force [B, 3] of one bead from all priors, float64.
+
+    Args:
+        batch: `device.Batch`.
+        distance, angle_cosine, angle, dihedral: `device.Incidence` of the listed terms.
+        pair: `device.PairTable` of the neighbor-list terms.
+        near: `device.Near`.
+        box: [3] float64 Å.
+        energy, forces: [B] and [B, 3] float64, out.
+        OCCUR: for the four coordinates and near pairs, which forms there are: sum of 1 << code; 0: none.
+        WIDTH: how many parameters their rows have.
+        TERMS: neighbor-list terms of the system that has most.
+    """
+    i = tl.program_id(0)
+    bead = tl.load(batch.template + i)
+    first = tl.load(batch.origin + i)
+    e = 0.0 * tl.load(batch.x + 3 * i)
+    total = (e, e, e, e)
+    if OCCUR[0]:
+        total = _add(total, _distances(batch.x, first, bead, distance, OCCUR[0], WIDTH[0]))
+    if OCCUR[1]:
+        total = _add(total, _angles(batch.x, first, bead, angle_cosine, True, OCCUR[1], WIDTH[1]))
+    if OCCUR[2]:
+        total = _add(total, _angles(batch.x, first, bead, angle, False, OCCUR[2], WIDTH[2]))
+    if OCCUR[3]:
+        total = _add(total, _dihedrals(batch.x, first, bead, dihedral, OCCUR[3], WIDTH[3]))
+    if OCCUR[4]:
+        total = _add(total, _near_pairs(i, bead, batch, pair, near, box, TERMS, PERIODIC, OCCUR[4], WIDTH[4]))
+    tl.store(energy + i, total[0])
+    tl.store(forces + 3 * i, total[1])
+    tl.store(forces + 3 * i + 1, total[2])
+    tl.store(forces + 3 * i + 2, total[3])
+
+
+@triton.jit
+def _add(a, b):
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]

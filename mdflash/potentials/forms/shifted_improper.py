@@ -10,6 +10,8 @@ mlcg's ShiftedPeriodicHarmonicImpropers: the jump of the torsion at +-pi is move
 | phi0   | x0        | rad, shifted    |
 """
 
+# mypy: allow-untyped-decorators
+
 from __future__ import annotations
 
 import math
@@ -18,6 +20,11 @@ import torch
 from torch import Tensor
 
 from mdflash.compiled.jit import njit
+from mdflash.compiled.optional_triton import constexpr, tl, triton_jit
+from mdflash.core.system import FloatArray
+from mdflash.potentials.forms.form import Form
+
+_PI = constexpr(math.pi)
 
 
 def energy(q: Tensor, k: Tensor, x0: Tensor) -> Tensor:
@@ -26,7 +33,27 @@ def energy(q: Tensor, k: Tensor, x0: Tensor) -> Tensor:
 
 
 @njit(cache=True, error_model="numpy")
-def value_slope(q, p):
+def value_slope(q: float, p: FloatArray) -> tuple[float, float]:
     """u and du/dphi; p = (k, x0)."""
     d = (q + math.pi if q < 0.0 else q - math.pi) - p[1]
     return p[0] * d * d, 2.0 * p[0] * d
+
+
+@triton_jit
+def gpu_value_slope(q: tl.tensor, p: tl.tuple) -> tl.tuple:
+    """u and du/dphi."""
+    d = tl.where(q < 0, q + _PI, q - _PI) - p[1]
+    return p[0] * d * d, 2.0 * p[0] * d
+
+
+FORMS = (
+    Form(
+        name="shifted_harmonic_improper",
+        on="dihedral",
+        scalars={"k": "kcal/mol/rad^2", "x0": "rad"},
+        equation="k (phi -+ pi - x0)^2",
+        source="mlcg, ShiftedPeriodicHarmonicImpropers",
+        energy=energy,
+        safe=(math.pi,),
+    ),
+)

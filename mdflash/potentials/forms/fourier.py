@@ -10,6 +10,8 @@
 The form of mlcg's Dihedral; the 1- and 3-fold cosines of a Gō model are a special case.
 """
 
+# mypy: allow-untyped-decorators
+
 from __future__ import annotations
 
 import math
@@ -18,6 +20,9 @@ import torch
 from torch import Tensor
 
 from mdflash.compiled.jit import njit
+from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.system import FloatArray
+from mdflash.potentials.forms.form import Form
 
 
 def energy(q: Tensor, v0: Tensor, k1: Tensor, k2: Tensor) -> Tensor:
@@ -28,7 +33,7 @@ def energy(q: Tensor, v0: Tensor, k1: Tensor, k2: Tensor) -> Tensor:
 
 
 @njit(cache=True, error_model="numpy")
-def value_slope(q, p):
+def value_slope(q: float, p: FloatArray) -> tuple[float, float]:
     """u and du/dphi; p = (v0, k1_1, k2_1, k1_2, k2_2, ...), zero-padded.
 
     sin(n phi) and cos(n phi) follow from the addition theorem: one sine and one cosine in all.
@@ -45,3 +50,35 @@ def value_slope(q, p):
         du += n * (k1 * c - k2 * s)
         s, c = s * c1 + c * s1, c * c1 - s * s1
     return u, du
+
+
+@triton_jit
+def gpu_value_slope(sine: tl.tensor, cosine: tl.tensor, p: tl.tuple) -> tl.tuple:
+    """u and du/dphi from the sine and cosine of phi."""
+    s = sine
+    c = cosine
+    u = p[0]
+    du = sine * 0.0
+    for n in tl.static_range(1, (len(p) - 1) // 2 + 1):
+        k1 = p[2 * n - 1]
+        k2 = p[2 * n]
+        u += k1 * s + k2 * c
+        du += n * (k1 * c - k2 * s)
+        turned = s * cosine + c * sine
+        c = c * cosine - s * sine
+        s = turned
+    return u, du
+
+
+FORMS = (
+    Form(
+        name="fourier_dihedral",
+        on="dihedral",
+        scalars={"v0": "kcal/mol"},
+        series={"k1": "kcal/mol", "k2": "kcal/mol"},
+        equation="v0 + sum_n k1_n sin(n phi) + k2_n cos(n phi)",
+        source="mlcg, Dihedral",
+        energy=energy,
+        safe=(math.pi,),
+    ),
+)

@@ -11,6 +11,8 @@ angle away from 0 and pi, where the torsions that share it lose their meaning.
 | v0         | v0            | kcal/mol |
 """
 
+# mypy: allow-untyped-decorators
+
 from __future__ import annotations
 
 import math
@@ -19,6 +21,9 @@ import torch
 from torch import Tensor
 
 from mdflash.compiled.jit import njit
+from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.system import FloatArray
+from mdflash.potentials.forms.form import Form
 
 
 def energy(q: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, k: Tensor, v0: Tensor) -> Tensor:
@@ -28,10 +33,30 @@ def energy(q: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, k: Tensor, v0:
 
 
 @njit(cache=True, error_model="numpy")
-def value_slope(q, p):
+def value_slope(q: float, p: FloatArray) -> tuple[float, float]:
     """u and du/dtheta; p = (a, b, c, d, k, v0)."""
     x = math.cos(q)
     s = math.sin(q)
     u = (((p[0] * x + p[1]) * x + p[2]) * x + p[3]) * x + p[4] / (s * s) + p[5]
     dudx = ((4.0 * p[0] * x + 3.0 * p[1]) * x + 2.0 * p[2]) * x + p[3]
     return u, -s * dudx - 2.0 * p[4] * x / (s * s * s)
+
+
+@triton_jit
+def gpu_value_slope(x: tl.tensor, s: tl.tensor, p: tl.tuple) -> tl.tuple:
+    """u and du/dtheta from the cosine x and the sine s of theta."""
+    u = (((p[0] * x + p[1]) * x + p[2]) * x + p[3]) * x + p[4] / (s * s) + p[5]
+    dudx = ((4.0 * p[0] * x + 3.0 * p[1]) * x + 2.0 * p[2]) * x + p[3]
+    return u, -s * dudx - 2.0 * p[4] * x / (s * s * s)
+
+
+FORMS = (
+    Form(
+        name="restricted_quartic_angle",
+        on="angle",
+        scalars=dict.fromkeys(("a", "b", "c", "d", "k", "v0"), "kcal/mol"),
+        equation="a cos^4 + b cos^3 + c cos^2 + d cos + k / sin^2 + v0 of theta",
+        source="mlcg, RestrictedQuartic; Bulacu et al., J. Chem. Theory Comput. 9, 3282 (2013)",
+        energy=energy,
+    ),
+)

@@ -1,0 +1,36 @@
+"""The table of all functional forms, docs/forms.md: python -m mdflash.potentials.forms.document > docs/forms.md"""
+
+from __future__ import annotations
+
+from mdflash.potentials.forms import FORMS
+
+_COORDINATES = {
+    "distance": "distance r of two beads, Å",
+    "angle_cosine": "cosine of the angle theta of three beads",
+    "angle": "angle theta of three beads, rad",
+    "dihedral": "torsion phi of four beads, rad",
+    "pair": "distance r of every near pair, Å",
+}
+
+_HEAD = """# Functional forms
+
+What a prior of a force field can be (`form:` in forcefield.yaml). Energies are in kcal/mol. Forms of near pairs are
+`keyed_by: neighbors` and have a cutoff; the others are keyed by types or by beads. This page is made from the list in
+`mdflash/potentials/forms/__init__.py`.
+
+| form | of | u, kcal/mol | parameters | source |
+|------|----|-------------|------------|--------|
+"""
+
+
+def forms_table() -> str:
+    """The page, in Markdown."""
+    rows = []
+    for form in FORMS.values():
+        units = [f"{p} ({unit}{', one for each n' if p in form.series else ''})" for p, unit in form.units.items()]
+        rows.append([f"`{form.name}`", _COORDINATES[form.on], f"`{form.equation}`", ", ".join(units), form.source])
+    return _HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+if __name__ == "__main__":
+    print(forms_table(), end="")

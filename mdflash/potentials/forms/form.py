@@ -1,0 +1,84 @@
+"""What there is to know of a functional form.
+
+A term's energy is sum_m u(q_m; parameters_m), its force -u'(q_m) dq_m/dx. A form says which coordinate q is and which
+parameters u has. Its module holds u three times: in plain torch (the truth), compiled for the CPU, and in Triton.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal
+
+import numpy as np
+from torch import Tensor
+
+from mdflash.core.system import FloatArray
+
+Coordinate = Literal["distance", "angle_cosine", "angle", "dihedral", "pair"]
+"""What a form is a function of; "pair" is the distance of every near pair, the others are of listed beads."""
+
+ORDER: Final[Mapping[Coordinate, int]] = MappingProxyType(
+    {"distance": 2, "angle_cosine": 3, "angle": 3, "dihedral": 4, "pair": 2}
+)
+"""How many beads a coordinate takes."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Form:
+    """One functional form.
+
+    Attributes:
+        name: as it stands in forcefield.yaml.
+        on: its coordinate q: r in Å, the cosine of theta, theta or phi in rad.
+        scalars: parameters with one value per interaction, name -> unit.
+        series: parameters with several (Fourier or polynomial coefficients), name -> unit; all of one length.
+        equation: u(q) as a line of text, kcal/mol.
+        source: where the form is from.
+        energy: u(q, **parameters) in torch, elementwise; forms on "pair" take a keyword `cutoff` in Å too.
+        safe: values of q at which the coordinate is singular (r = 0, theta = pi) or jumps (phi = pi), and the force is
+            right nevertheless; the conformance tests look there too.
+    """
+
+    name: str
+    on: Coordinate
+    scalars: Mapping[str, str]
+    series: Mapping[str, str] = field(default_factory=dict)
+    equation: str
+    source: str
+    energy: Callable[..., Tensor]
+    safe: tuple[float, ...] = ()
+
+    @property
+    def order(self) -> int:
+        return ORDER[self.on]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        return (*self.scalars, *self.series)
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Of every parameter."""
+        return {**self.scalars, **self.series}
+
+    def rows(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
+        """[M, P] as the compiled twins read them: scalars, then the series coefficient by coefficient."""
+        scalars = np.stack([parameters[p] for p in self.scalars], axis=-1)  # [M, scalars]
+        if not self.series:
+            return scalars
+        series = np.stack([parameters[p] for p in self.series], axis=-1)  # [M, degree, series]
+        return np.concatenate([scalars, series.reshape(len(series), -1)], axis=1)
+
+
+def stack_rows(rows: Sequence[FloatArray]) -> FloatArray:
+    """[M, P] rows of several forms under each other, padded with zeros to the widest."""
+    width = max((r.shape[-1] for r in rows), default=1)
+    padded = [pad_columns(r, width) for r in rows] or [np.zeros((0, width))]
+    return np.ascontiguousarray(np.concatenate(padded))  # to numba another order is another type
+
+
+def pad_columns(rows: FloatArray, width: int) -> FloatArray:
+    """[..., width], zeros behind what there is."""
+    return np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, width - rows.shape[-1])])
