@@ -122,8 +122,7 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
     from rich.table import Table
 
     from mdflash.errors import ForceFieldError
-    from mdflash.forcefields.build import network_exclusions, network_types
-    from mdflash.potentials.schnet.potential import load_schnet
+    from mdflash.forcefields.build import load_schnet, network_exclusions, network_types
     from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample
     from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 

@@ -11,19 +11,14 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from mdflash.compiled.activations import ELU, GELU, RELU, SHIFTED, SIGMOID, SILU, TANH
 from mdflash.compiled.jit import njit
 from mdflash.compiled.simd import clamp, fma, lane, lanes, load, splat, store
-from mdflash.potentials.schnet.network import ACTIVATIONS
 
 PANEL_BYTES: Final = 128
 TILE: Final = 4
 """Rows that are multiplied together, by two panels of weights; sixteen vectors of sums stay in registers."""
 
-CODES: Final = {name: code for code, name in enumerate(ACTIVATIONS)}
-"""The kernels' number of each activation."""
-TANH, SILU, RELU, ELU, GELU, SIGMOID, SOFTPLUS, SHIFTED = (
-    CODES[name] for name in ("tanh", "silu", "relu", "elu", "gelu", "sigmoid", "softplus", "shifted_softplus")
-)
 LOG2: Final = math.log(2.0)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+import torch
 
 from mdflash.core.state import Layout
 from mdflash.core.system import FloatArray, IntArray, System
@@ -16,7 +17,7 @@ from mdflash.potentials.priors.forms import FORMS
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
-from mdflash.potentials.schnet.potential import SchNetPotential, load_schnet
+from mdflash.potentials.schnet.potential import SchNetPotential
 
 
 def bind_term(ff: ForceField, term: Term, system: System) -> tuple[IntArray, dict[str, FloatArray]]:
@@ -282,3 +283,30 @@ def _schnet(
         types.append(network_types(ff, network, system))
         excluded.append(network_exclusions(network, system))
     return SchNetPotential(name, loaded, types, excluded)
+
+
+def load_schnet(network: Network) -> SchNet:
+    """The module that a force field's network describes, weights in their stored precision.
+
+    Raises:
+        ForceFieldError: a weight is missing, unknown, of another shape or not finite; the text names it.
+    """
+    model = SchNet(Hyperparameters.from_dict(network.hyperparameters))
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    for key, shape in expected.items():
+        if key not in network.weights:
+            raise ForceFieldError(f"network '{network.name}' lacks the weight '{key}' {list(shape)}")
+        weight = network.weights[key]
+        if weight.shape != shape:
+            raise ForceFieldError(
+                f"network '{network.name}': weight '{key}' must have shape {list(shape)}, "
+                f"found {list(weight.shape)}; its hyper-parameters and weights do not belong together"
+            )
+        if not np.isfinite(weight).all():
+            raise ForceFieldError(f"network '{network.name}': weight '{key}' is not finite everywhere")
+    unknown = sorted(set(network.weights) - set(expected))
+    if unknown:
+        raise ForceFieldError(f"network '{network.name}' has the unknown weight '{unknown[0]}'")
+    state = {key: torch.from_numpy(np.array(network.weights[key])) for key in expected}
+    model.load_state_dict(state, assign=True)
+    return model.requires_grad_(False)

@@ -22,12 +22,12 @@ from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.engine.distributed import Ranks
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefields.build import build_potential, network_exclusions, network_types
+from mdflash.forcefields.build import build_potential, load_schnet, network_exclusions, network_types
 from mdflash.forcefields.forcefield import ForceField, Network, load_forcefield, save_forcefield
 from mdflash.io.runfolder import FolderLock, is_run_folder
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.schnet.network import SchNet
-from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
+from mdflash.potentials.schnet.potential import schnet_weights
 from mdflash.training import convolution
 from mdflash.training.contacts import ContactWeight
 from mdflash.training.convolution import Pairs

@@ -12,11 +12,11 @@ import torch
 from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.errors import ForceFieldError
-from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.build import build_potential, load_schnet
 from mdflash.forcefields.forcefield import BeadType, ForceField, Network
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
-from mdflash.potentials.schnet.potential import load_schnet, schnet_weights
+from mdflash.potentials.schnet.potential import schnet_weights
 
 SMALL = Hyperparameters(
     cutoff=8.0, types=4, features=6, filters=5, blocks=2, basis_size=7, filter_hidden=(9,), output=(4,)

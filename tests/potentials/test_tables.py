@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mdflash.errors import ForceFieldError
+from mdflash.forcefields.build import load_schnet
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.potentials.schnet.network import ACTIVATIONS
-from mdflash.potentials.schnet.potential import load_schnet
 from mdflash.potentials.schnet.tables import (
     Sample,
     filter_tables,

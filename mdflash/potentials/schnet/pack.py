@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from mdflash.compiled.panels import CODES, PANEL_BYTES
+from mdflash.compiled.activations import CODES
+from mdflash.compiled.panels import PANEL_BYTES
 from mdflash.core.state import Layout
 from mdflash.core.system import FloatArray
 from mdflash.potentials.backbones.backbone import ResidualStack
@@ -220,7 +221,7 @@ def _pack_backbone(
         "rules": first,
         "streams": own[0].streams,
         "merge": pack_merge(residual, data),
-        "merge_norm": int(residual.backbone.rule != "plain"),
+        "merge_norm": int(cast(Connection, residual.connections[0]).normed),
         "maps": own[0].wide,
         "numbers": fields(own[0]),
         "start": data.add(numbers.T),

@@ -12,11 +12,11 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from mdflash.compiled.activations import CODES
 from mdflash.errors import InputError
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.triton import dense, filters, message
-from mdflash.potentials.schnet.triton.activation import ACTIVATION_CODES
 
 Precision = Literal["fp64", "fp32", "mixed16"]
 Part = TypeVar("Part")
@@ -139,7 +139,7 @@ class DeviceSchNet:
         self._mixed = precision == "mixed16"
         self._stored = torch.float16 if self._mixed else self.dtype
         self._device = device
-        self._act = ACTIVATION_CODES[hyper.activation]
+        self._act = CODES[hyper.activation]
         self.H, self.F = _up(hyper.features), _up(hyper.filters)
         self._exact = tables is None
         self.channels = self.F if tables is None else min(tiles.channels or (64 if self._mixed else 32), self.F)

@@ -1,6 +1,6 @@
 """A SchNet whose blocks are joined by a residual rule, on the device.
 
-What a bead does with its own features (norms, maps, mixing, erasing) are the kernels of `geometric.fused`, what it
+What a bead does with its own features (norms, maps, mixing, erasing) are the kernels of `backbones.fused`, what it
 hears from its neighbours are those of `network`, as one function of autograd for each block. Blocks follow each other,
 so their gradients come back in reverse order, as the kernels need them. A CUDA graph holds all, which leaves the
 launches to the device; what autograd keeps between the sweeps stays in the graph's memory.
