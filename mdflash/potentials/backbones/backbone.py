@@ -129,7 +129,7 @@ class ResidualStack(nn.Module):
 
         Args:
             x: [B, H].
-            branch: what block l says to features [B, H].
+            branch: the message of block l to features [B, H].
 
         Returns:
             [B, H].
