@@ -9,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mdflash.core.moved import keep_old_names
+from mdflash.integrators import INTEGRATORS
 
 if TYPE_CHECKING:
+    from mdflash import integrators as _integrators
     from mdflash.analysis.open_run import open_run as open_run
     from mdflash.analysis.tables import term_table as term_table
     from mdflash.config.load import load_run as load_run
@@ -28,10 +30,7 @@ if TYPE_CHECKING:
     from mdflash.forcefields.forcefield import ForceField as ForceField
     from mdflash.forcefields.forcefield import load_forcefield as load_forcefield
     from mdflash.forcefields.forcefield import save_forcefield as save_forcefield
-    from mdflash.integrators.brownian import Brownian as Brownian
-    from mdflash.integrators.langevin import LangevinBAOAB as LangevinBAOAB
-    from mdflash.integrators.langevin import LangevinMiddle as LangevinMiddle
-    from mdflash.integrators.verlet import Verlet as Verlet
+    from mdflash.integrators import *  # noqa: F403
     from mdflash.potentials.base import EnergyForces as EnergyForces
     from mdflash.potentials.base import Pairs as Pairs
     from mdflash.potentials.base import Potential as Potential
@@ -57,10 +56,7 @@ _HOME = {
     "ForceField": "mdflash.forcefields.forcefield",
     "load_forcefield": "mdflash.forcefields.forcefield",
     "save_forcefield": "mdflash.forcefields.forcefield",
-    "Brownian": "mdflash.integrators.brownian",
-    "LangevinBAOAB": "mdflash.integrators.langevin",
-    "LangevinMiddle": "mdflash.integrators.langevin",
-    "Verlet": "mdflash.integrators.verlet",
+    **{scheme.__name__: scheme.__module__ for scheme in INTEGRATORS.values()},
     "EnergyForces": "mdflash.potentials.base",
     "Pairs": "mdflash.potentials.base",
     "Potential": "mdflash.potentials.base",
@@ -80,6 +76,8 @@ _HOME = {
 }
 
 __all__ = ["__version__", *_HOME]
+if TYPE_CHECKING:
+    __all__ += _integrators.__all__
 
 
 def __getattr__(name: str) -> Any:

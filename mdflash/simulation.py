@@ -48,8 +48,8 @@ class Simulation(Engine):
         replicas: copies of each molecule; or a list with one number for each.
         temperatures: one for all replicas, or one for each; 300 K when left out. The ladder of `exchange` sets them.
         timestep: one step.
-        friction: coupling to the bath, 1/ps; verlet ignores it.
-        integrator: "langevin-middle", "langevin-baoab", "verlet" or "brownian".
+        friction: coupling to the bath, 1/ps; schemes without a bath ignore it.
+        integrator: the name of a scheme, such as "langevin-baoab"; `mdflash.integrators.INTEGRATORS` lists them.
         start: start positions in Å: an array [N, 3] or [F, N, 3] (replica i starts from frame i, cycled), or a
             trajectory file; a list with one for each molecule (None: its own) where there are several.
             Left out: the frames of the structure, or those that the force field brings along.
@@ -153,7 +153,7 @@ class Simulation(Engine):
         except InputError as error:
             raise as_argument(error) from None
         self.notes = (*prepared.notes, *self.notes)
-        if self.integrator.name != "brownian":
+        if self.integrator.has_velocities:
             self.draw_velocities()
 
     def __repr__(self) -> str:

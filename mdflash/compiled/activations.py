@@ -1,4 +1,4 @@
-"""The activations that compiled kernels know, on the CPU and on a GPU."""
+"""The nonlinearities of networks: their names in forcefield.yaml, and the kernels' number of each."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-ACTIVATION_CODES: Final[Mapping[str, int]] = MappingProxyType(
-    {
-        "tanh": 0,
-        "silu": 1,
-        "relu": 2,
-        "elu": 3,
-        "gelu": 4,
-        "sigmoid": 5,
-        "softplus": 6,
-        "shifted_softplus": 7,
-    }
-)
-"""The kernels' number of each activation of a SchNet."""
+NAMES: Final = ("tanh", "silu", "relu", "elu", "gelu", "sigmoid", "softplus", "shifted_softplus")
+
+CODES: Final[Mapping[str, int]] = MappingProxyType({name: code for code, name in enumerate(NAMES)})
+
+TANH, SILU, RELU, ELU, GELU, SIGMOID, SOFTPLUS, SHIFTED = range(len(NAMES))

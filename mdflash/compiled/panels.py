@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from mdflash.compiled.activations import ACTIVATION_CODES
+from mdflash.compiled.activations import ELU, GELU, RELU, SHIFTED, SIGMOID, SILU, TANH
 from mdflash.compiled.jit import njit
 from mdflash.compiled.simd import Vector, clamp, fma, lane, lanes, load, splat, store
 from mdflash.core.types import Reals
@@ -20,10 +20,6 @@ PANEL_BYTES: Final = 128
 TILE: Final = 4
 """Rows that are multiplied together, by two panels of weights; sixteen vectors of sums stay in registers."""
 
-TANH, SILU, RELU, ELU, GELU, SIGMOID, SOFTPLUS, SHIFTED = (
-    ACTIVATION_CODES[name]
-    for name in ("tanh", "silu", "relu", "elu", "gelu", "sigmoid", "softplus", "shifted_softplus")
-)
 LOG2: Final = math.log(2.0)
 
 

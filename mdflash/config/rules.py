@@ -11,6 +11,7 @@ from mdflash.config.exchange import Exchange, scale_name
 from mdflash.config.schema import RunConfig
 from mdflash.config.section import MAX_REPLICAS
 from mdflash.core.quantity import Span, show_quantity
+from mdflash.integrators import DEFAULT, INTEGRATORS
 from mdflash.potentials.variables import VARIABLES
 
 _TIME_UNITS = ("ps", "ns", "fs")
@@ -105,10 +106,11 @@ def _exchange(config: RunConfig) -> Iterator[Problem]:
     yield from _traded(config, config.exchange)
     if not ladder:
         return
-    if config.dynamics.integrator == "verlet":
+    scheme = INTEGRATORS[config.dynamics.integrator]
+    if not scheme.takes_noise:
         yield Problem(
             ("dynamics", "integrator"),
-            "verlet holds no temperature, so replicas cannot exchange theirs; write `integrator: langevin-middle`, "
+            f"{scheme.name} holds no temperature, so replicas cannot exchange theirs; write `integrator: {DEFAULT}`, "
             "or remove `exchange:`",
         )
     if given is not None and (min(ladder) <= 0 or any(a >= b for a, b in pairwise(given))):
@@ -230,11 +232,12 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
         spans.append((("output", "checkpoint", "interval"), output.checkpoint.interval.value))
     for path, time in spans:
         yield from whole_steps(path, time, config.dynamics.timestep)
-    if dynamics.integrator == "brownian" and dynamics.network_every > 1:
+    scheme = INTEGRATORS[dynamics.integrator]
+    if dynamics.network_every > 1 and not scheme.has_velocities:
         yield Problem(
             ("dynamics", "network_every"),
-            "brownian dynamics has no velocities that could take impulses; write `network_every: 1`, "
-            "or choose `integrator: langevin-middle`",
+            f"{scheme.name} dynamics has no velocities that could take impulses; write `network_every: 1`, "
+            f"or choose `integrator: {DEFAULT}`",
         )
 
 
@@ -270,8 +273,8 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
     if max(config.temperatures) > 1000.0:
         key = "exchange.temperatures" if config.dynamics.temperature is None else "dynamics.temperature"
         found.append(f"{key} reaches {max(config.temperatures):g} K")
-    if dynamics.integrator == "verlet" and len(set(config.temperatures)) > 1:
-        found.append("dynamics.integrator is verlet: temperatures only set the first velocities")
+    if not INTEGRATORS[dynamics.integrator].takes_noise and len(set(config.temperatures)) > 1:
+        found.append(f"dynamics.integrator is {dynamics.integrator}: temperatures only set the first velocities")
     for key, every in (
         ("output.trajectory.interval", config.trajectory_every),
         ("output.log.interval", config.log_every),

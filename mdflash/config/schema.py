@@ -43,6 +43,7 @@ from mdflash.core.quantity import (
     describe,
 )
 from mdflash.core.types import FilterKind, Kernels, Precision
+from mdflash.integrators import DEFAULT, SchemeName, described, without_friction
 from mdflash.io.formats import WRITTEN, written_formats
 
 
@@ -151,15 +152,14 @@ class Model(Section):
 class Dynamics(Section):
     """How positions move."""
 
-    integrator: Literal["langevin-middle", "langevin-baoab", "verlet", "brownian"] = Field(
-        default="langevin-middle",
-        description="langevin-middle | langevin-baoab | verlet (constant energy) | brownian",
-    )
+    integrator: SchemeName = Field(default=DEFAULT, description=described())
     timestep: Timestep = Field(default=0.004, description="one step", examples=["4 fs"])
     network_every: Annotated[int, Whole(1, 100)] = Field(
         default=1, description="steps between forces of networks; priors and biases act at every step"
     )
-    friction: Rate = Field(default=1.0, description="coupling to the bath; verlet ignores it", examples=["1 /ps"])
+    friction: Rate = Field(
+        default=1.0, description=f"coupling to the bath; ignored by {without_friction()}", examples=["1 /ps"]
+    )
     temperature: Annotated[
         tuple[Temperature, ...] | None,
         BeforeValidator(_read_temperatures, json_schema_input_type=Temperature | list[Temperature] | None),

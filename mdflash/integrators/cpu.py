@@ -1,6 +1,6 @@
 """The compiled twins of the integrators' steps, for one replica at a time.
 
-The same arithmetic, in the same order, as the reference in `langevin.py`, `verlet.py` and `brownian.py`.
+The same arithmetic, in the same order, as the reference in `base.py`.
 """
 
 from __future__ import annotations
@@ -13,29 +13,42 @@ import numpy.typing as npt
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.philox import LANGEVIN, VELOCITIES, normal3
-from mdflash.integrators.base import Integrator
+from mdflash.integrators.base import DRIFT, FLUCTUATE, KICK, Integrator
 from mdflash.units import ACCELERATION
-
-MIDDLE, BAOAB, VERLET, BROWNIAN = 0, 1, 2, 3
 
 
 class Scheme(NamedTuple):
-    """An integrator as the kernels see it; see `scheme`."""
+    """An integrator as the kernels see it; see `scheme`.
 
-    code: int
-    timestep: float
-    friction: float
+    Attributes:
+        motion: [n] the motions up to the evaluation of the forces; see `base`.
+        coefficients: [n, 2] of v or a, and of the noise.
+        last_kick: ps, of the kick by the new forces.
+        takes_noise: whether a motion takes noise.
+        remove_com: whether the velocity of the center of mass is taken out after every step.
+    """
+
+    motion: npt.NDArray[np.int64]
+    coefficients: npt.NDArray[np.float64]
+    last_kick: float
+    takes_noise: bool
     remove_com: bool
 
 
 def scheme(integrator: Integrator, remove_com_motion: bool) -> Scheme:
     """The kernels' view of an integrator."""
-    return Scheme(integrator.code, integrator.timestep, integrator.friction, remove_com_motion)
+    return Scheme(
+        np.array([part.motion for part in integrator.before], np.int64),
+        np.array([integrator.coefficients(part) for part in integrator.before]).reshape(-1, 2),
+        integrator.last_kick * integrator.timestep,
+        integrator.takes_noise,
+        remove_com_motion and integrator.has_velocities,
+    )
 
 
 @njit(cache=True, error_model="numpy")
 def remove_com_motion(v, mass):
-    """Subtract the velocity of the centre of mass; v [N, 3], mass [N]."""
+    """Subtract the velocity of the center of mass; v [N, 3], mass [N]."""
     total = 0.0
     px = py = pz = 0.0
     for i in range(v.shape[0]):
@@ -52,43 +65,38 @@ def remove_com_motion(v, mass):
 @njit(cache=True, error_model="numpy")
 def before_force(s, x, v, f, mass, kT, seed, replica, step):
     """One replica's step up to the force evaluation, in place; `step` is the number of the step being made."""
-    dt = s.timestep
-    half = 0.5 * dt
-    c = math.exp(-s.friction * dt)
-    fluctuation = math.sqrt(1.0 - c * c)
+    thermal = 0.0
+    noise = (0.0, 0.0, 0.0)
     for i in range(x.shape[0]):
         per_mass = ACCELERATION / mass[i]
-        if s.code == VERLET:
-            for k in range(3):
-                v[i, k] += half * (f[i, k] * per_mass)
-                x[i, k] += dt * v[i, k]
-            continue
-        thermal = math.sqrt(kT * per_mass)
-        noise = normal3(seed, replica, step, i, LANGEVIN)
-        if s.code == BROWNIAN:
-            spread = math.sqrt(2.0 * dt / s.friction) * thermal
-            for k in range(3):
-                x[i, k] += dt / s.friction * (f[i, k] * per_mass) + spread * noise[k]
-            continue
-        kick = dt if s.code == MIDDLE else half
-        for k in range(3):
-            u = v[i, k] + kick * (f[i, k] * per_mass)
-            y = x[i, k] + half * u
-            u = c * u + fluctuation * thermal * noise[k]
-            x[i, k] = y + half * u
-            v[i, k] = u
+        if s.takes_noise:
+            thermal = math.sqrt(kT * per_mass)
+            noise = normal3(seed, replica, step, i, LANGEVIN)
+        for j in range(s.motion.shape[0]):
+            p, q = s.coefficients[j, 0], s.coefficients[j, 1] * thermal
+            if s.motion[j] == KICK:
+                for k in range(3):
+                    v[i, k] += p * (f[i, k] * per_mass)
+            elif s.motion[j] == DRIFT:
+                for k in range(3):
+                    x[i, k] += p * v[i, k]
+            elif s.motion[j] == FLUCTUATE:
+                for k in range(3):
+                    v[i, k] = p * v[i, k] + q * noise[k]
+            else:
+                for k in range(3):
+                    x[i, k] += p * (f[i, k] * per_mass) + q * noise[k]
 
 
 @njit(cache=True, error_model="numpy")
 def after_force(s, v, f, mass):
     """One replica's step after the force evaluation, in place."""
-    if s.code == BAOAB or s.code == VERLET:
-        half = 0.5 * s.timestep
+    if s.last_kick > 0.0:
         for i in range(v.shape[0]):
             per_mass = ACCELERATION / mass[i]
             for k in range(3):
-                v[i, k] += half * (f[i, k] * per_mass)
-    if s.remove_com and s.code != BROWNIAN:  # last, so that what is reported has no centre of mass velocity
+                v[i, k] += s.last_kick * (f[i, k] * per_mass)
+    if s.remove_com:  # last, so that what is reported has no center of mass velocity
         remove_com_motion(v, mass)
 
 

@@ -4,25 +4,19 @@
 |-----------------|------------|-------|
 | dt              | timestep   | ps    |
 | gamma           | collision_rate (friction) | 1/ps |
-| F/m             | a          | Å/ps² |
-| sqrt(kT/m)      | thermal    | Å/ps  |
-| N(0, 1)         | noise      |       |
-| exp(-gamma dt)  | c          |       |
+| c = exp(-gamma dt) | of FLUCTUATE, see `base` |  |
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from mdflash.integrators.base import _WithFriction
+from mdflash.integrators.base import DRIFT, FLUCTUATE, KICK, Part, WithFriction
 
 
 @dataclass(frozen=True)
-class LangevinMiddle(_WithFriction):
+class LangevinMiddle(WithFriction):
     """The leapfrog form of the middle scheme, as OpenMM's LangevinMiddleIntegrator; the default.
 
         v <- v + dt F(x)/m;  x <- x + dt/2 v;  v <- c v + sqrt(1 - c^2) sqrt(kT/m) N;  x <- x + dt/2 v
@@ -32,18 +26,11 @@ class LangevinMiddle(_WithFriction):
     """
 
     name: ClassVar[str] = "langevin-middle"
-    code: ClassVar[int] = 0
-
-    def before_force(self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        c = math.exp(-self.friction * self.timestep)
-        v = v + self.timestep * a
-        x = x + 0.5 * self.timestep * v
-        v = c * v + math.sqrt(1.0 - c * c) * thermal * noise
-        return x + 0.5 * self.timestep * v, v
+    before: ClassVar[tuple[Part, ...]] = (Part(KICK), Part(DRIFT, 0.5), Part(FLUCTUATE), Part(DRIFT, 0.5))
 
 
 @dataclass(frozen=True)
-class LangevinBAOAB(_WithFriction):
+class LangevinBAOAB(WithFriction):
     """BAOAB, as in mlcg.
 
         v <- v + dt/2 F(x)/m;  x <- x + dt/2 v;  v <- c v + sqrt(1 - c^2) sqrt(kT/m) N;  x <- x + dt/2 v;
@@ -53,14 +40,5 @@ class LangevinBAOAB(_WithFriction):
     """
 
     name: ClassVar[str] = "langevin-baoab"
-    code: ClassVar[int] = 1
-
-    def before_force(self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        c = math.exp(-self.friction * self.timestep)
-        v = v + 0.5 * self.timestep * a
-        x = x + 0.5 * self.timestep * v
-        v = c * v + math.sqrt(1.0 - c * c) * thermal * noise
-        return x + 0.5 * self.timestep * v, v
-
-    def after_force(self, v: Tensor, a: Tensor) -> Tensor:
-        return v + 0.5 * self.timestep * a
+    before: ClassVar[tuple[Part, ...]] = (Part(KICK, 0.5), Part(DRIFT, 0.5), Part(FLUCTUATE), Part(DRIFT, 0.5))
+    last_kick: ClassVar[float] = 0.5

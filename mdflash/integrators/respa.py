@@ -29,6 +29,7 @@ from typing import Final
 
 from mdflash.core.state import Layout
 from mdflash.errors import InputError
+from mdflash.integrators import DEFAULT
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.timestep_check import shortest_period
 from mdflash.potentials.base import Potential
@@ -41,14 +42,14 @@ def check_network_every(integrator: Integrator, every: int) -> None:
     """Refuse a scheme that takes no impulses.
 
     Raises:
-        InputError: `every` is not a positive number, or the scheme is Brownian.
+        InputError: `every` is not a positive number, or the scheme has no velocities.
     """
     if every < 1:
         raise InputError(f"must be 1 or more, found {every}", key="dynamics.network_every")
-    if every > 1 and integrator.name == "brownian":
+    if every > 1 and not integrator.has_velocities:
         raise InputError(
-            "brownian dynamics has no velocities to take impulses; write `network_every: 1`, or "
-            "`integrator: langevin-middle`",
+            f"{integrator.name} dynamics has no velocities to take impulses; write `network_every: 1`, or "
+            f"`integrator: {DEFAULT}`",
             key="dynamics.network_every",
         )
 

@@ -7,7 +7,7 @@ State is float64. The step number, kT and the failures live on the device, so a 
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import torch
 import triton
@@ -15,33 +15,35 @@ import triton.language as tl
 from torch import Tensor
 
 from mdflash.compiled.triton.philox import normal3
+from mdflash.integrators import base
 from mdflash.integrators.base import Integrator
 from mdflash.units import ACCELERATION
 
-_MIDDLE, _BAOAB, _VERLET, _BROWNIAN = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
+_KICK, _DRIFT, _FLUCTUATE = tl.constexpr(base.KICK), tl.constexpr(base.DRIFT), tl.constexpr(base.FLUCTUATE)
 _ACCELERATION = tl.constexpr(ACCELERATION)
 
 
 @triton.jit
-def _moved(x, v, a, noise, thermal, dt, half, c, fluctuation, drift, spread, CODE: tl.constexpr):
+def _moved(x, v, a, noise, thermal, coefficients, MOTIONS: tl.constexpr, COUNT: tl.constexpr):
     """One component's new position and velocity, up to the evaluation of the forces."""
-    if CODE == _VERLET:
-        v += half * a
-        x += dt * v
-    elif CODE == _BROWNIAN:
-        x += drift * a + spread * thermal * noise
-    else:
-        u = v + (dt if CODE == _MIDDLE else half) * a
-        x += half * u
-        v = c * u + fluctuation * thermal * noise
-        x += half * v
+    for j in tl.static_range(COUNT):
+        p = tl.load(coefficients + 2 * j)
+        q = tl.load(coefficients + 2 * j + 1)
+        if (MOTIONS >> 4 * j) % 16 == _KICK:
+            v += p * a
+        elif (MOTIONS >> 4 * j) % 16 == _DRIFT:
+            x += p * v
+        elif (MOTIONS >> 4 * j) % 16 == _FLUCTUATE:
+            v = p * v + q * thermal * noise
+        else:
+            x += p * a + q * thermal * noise
     return x, v
 
 
 @triton.jit(do_not_specialize=["n"])
 def before_force(
-    x, v, f, mass, kT, replica, origin, replica_id, failed, step, constants, seed, n,
-    CODE: tl.constexpr, BLOCK: tl.constexpr,
+    x, v, f, mass, kT, replica, origin, replica_id, failed, step, coefficients, seed, n,
+    MOTIONS: tl.constexpr, COUNT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """A step of every bead up to the evaluation of the forces; replicas that failed stay where they are.
 
@@ -52,17 +54,11 @@ def before_force(
         replica_id: [R] int64, global numbers.
         failed: [R] int64, step of failure or -1.
         step, seed: [1] int64.
-        constants: [6] float64, see `constants_of`.
+        coefficients, MOTIONS, COUNT: see `DeviceScheme`.
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     r = tl.load(replica + i, mask=i < n, other=0)
     alive = (i < n) & (tl.load(failed + r) < 0)
-    dt = tl.load(constants)
-    half = tl.load(constants + 1)
-    c = tl.load(constants + 2)
-    fluctuation = tl.load(constants + 3)
-    drift = tl.load(constants + 4)
-    spread = tl.load(constants + 5)
     per_mass = _ACCELERATION / tl.load(mass + i, mask=alive, other=1.0)
     thermal = tl.sqrt(tl.load(kT + r) * per_mass)
     bead = (i - tl.load(origin + i, mask=alive, other=0)).to(tl.int64)
@@ -73,7 +69,7 @@ def before_force(
         a = tl.load(f + at, mask=alive, other=0.0) * per_mass
         x_, v_ = _moved(
             tl.load(x + at, mask=alive, other=0.0), tl.load(v + at, mask=alive, other=0.0), a, noise, thermal,
-            dt, half, c, fluctuation, drift, spread, CODE,
+            coefficients, MOTIONS, COUNT,
         )  # fmt: skip
         tl.store(x + at, x_, mask=alive)
         tl.store(v + at, v_, mask=alive)
@@ -114,13 +110,13 @@ def collect(
 
 @triton.jit
 def after_force(
-    v, f, mass, bead_offset, failed, constants,
-    CODE: tl.constexpr, REMOVE_COM: tl.constexpr, BLOCK: tl.constexpr,
+    v, f, mass, bead_offset, failed, coefficients,
+    COUNT: tl.constexpr, LAST_KICK: tl.constexpr, REMOVE_COM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The rest of the step, one program a replica; arguments as above."""
     r = tl.program_id(0)
     if tl.load(failed + r) < 0:
-        half = tl.load(constants + 1)
+        kick = tl.load(coefficients + 2 * COUNT)
         begin = tl.load(bead_offset + r)
         end = tl.load(bead_offset + r + 1)
         lane = tl.arange(0, BLOCK)
@@ -135,8 +131,8 @@ def after_force(
             total += tl.where(inside, m, 0.0)
             for c in tl.static_range(3):
                 u = tl.load(v + 3 * i + c, mask=inside, other=0.0)
-                if CODE == _BAOAB or CODE == _VERLET:  # noqa: SIM109 (a kernel takes no tuples)
-                    u += half * (tl.load(f + 3 * i + c, mask=inside, other=0.0) * (_ACCELERATION / m))
+                if LAST_KICK:
+                    u += kick * (tl.load(f + 3 * i + c, mask=inside, other=0.0) * (_ACCELERATION / m))
                     tl.store(v + 3 * i + c, u, mask=inside)
                 if c == 0:
                     px += m * u
@@ -158,10 +154,31 @@ def after_force(
                 tl.store(v + 3 * i + 2, tl.load(v + 3 * i + 2, mask=inside, other=0.0) - uz, mask=inside)
 
 
-def constants_of(integrator: Integrator, device: torch.device) -> Tensor:
-    """[6] dt, dt/2, exp(-gamma dt), sqrt(1 - exp(-2 gamma dt)), dt/gamma, sqrt(2 dt/gamma), for `before_force`."""
-    dt, gamma = integrator.timestep, integrator.friction
-    c = math.exp(-gamma * dt)
-    overdamped = (dt / gamma, math.sqrt(2.0 * dt / gamma)) if gamma > 0 else (0.0, 0.0)
-    values = [dt, 0.5 * dt, c, math.sqrt(1.0 - c * c), *overdamped]
-    return torch.tensor(values, dtype=torch.float64, device=device)
+class DeviceScheme(NamedTuple):
+    """An integrator as the kernels see it; see `device_scheme`.
+
+    Attributes:
+        coefficients: [COUNT + 1, 2] float64, of each motion up to the forces, then of the last kick (ps).
+        motions: the motions up to the forces, 4 bits each.
+        length: how many they are.
+        last_kick: whether there is a kick by the new forces.
+        remove_com: whether the velocity of the center of mass is taken out after every step.
+    """
+
+    coefficients: Tensor
+    motions: int
+    length: int
+    last_kick: bool
+    remove_com: bool
+
+
+def device_scheme(integrator: Integrator, remove_com_motion: bool, device: torch.device) -> DeviceScheme:
+    """The kernels' view of an integrator."""
+    rows = [integrator.coefficients(part) for part in integrator.before]
+    return DeviceScheme(
+        torch.tensor([*rows, (integrator.last_kick * integrator.timestep, 0.0)], dtype=torch.float64, device=device),
+        sum(part.motion << 4 * j for j, part in enumerate(integrator.before)),
+        len(rows),
+        integrator.has_second_half,
+        remove_com_motion and integrator.has_velocities,
+    )

@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from mdflash.integrators.base import Integrator
+from mdflash.integrators.base import DRIFT, KICK, Integrator, Part
 
 
 @dataclass(frozen=True)
@@ -20,12 +18,6 @@ class Verlet(Integrator):
     """Velocity Verlet; takes no noise."""
 
     name: ClassVar[str] = "verlet"
-    code: ClassVar[int] = 2
-    thermostatted: ClassVar[bool] = False
-
-    def before_force(self, x: Tensor, v: Tensor, a: Tensor, thermal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        v = v + 0.5 * self.timestep * a
-        return x + self.timestep * v, v
-
-    def after_force(self, v: Tensor, a: Tensor) -> Tensor:
-        return v + 0.5 * self.timestep * a
+    about: ClassVar[str] = "constant energy"
+    before: ClassVar[tuple[Part, ...]] = (Part(KICK, 0.5), Part(DRIFT))
+    last_kick: ClassVar[float] = 0.5

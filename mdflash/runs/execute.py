@@ -127,7 +127,7 @@ def _settle(simulation: Engine, config: RunConfig) -> None:
         simulation.minimize(config.dynamics.minimize)
     simulation.evaluate()
     simulation.require_finite()
-    if simulation.integrator.name != "brownian":
+    if simulation.integrator.has_velocities:
         simulation.draw_velocities()
 
 

@@ -9,8 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,22 +29,15 @@ from mdflash.engine.guards import Guard
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.brownian import Brownian
-from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.respa import resonance
 from mdflash.integrators.timestep_check import coarse_step
-from mdflash.integrators.verlet import Verlet
 from mdflash.io.frames import load_frames
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.runs.biases import build_biases, build_scales
-
-INTEGRATORS: Final[Mapping[str, type[Integrator]]] = MappingProxyType(
-    {scheme.name: scheme for scheme in (LangevinMiddle, LangevinBAOAB, Verlet, Brownian)}
-)
-"""Every scheme by its name in system.yaml."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +147,7 @@ def make_exchange(config: RunConfig, layout: Layout, biases: Sequence[Bias]) -> 
 
 def make_integrator(dynamics: Dynamics) -> Integrator:
     """The scheme that a run asks for."""
-    if dynamics.integrator == Verlet.name:
-        return Verlet(dynamics.timestep)
-    kind = INTEGRATORS[dynamics.integrator]
-    return kind(dynamics.timestep, dynamics.friction)  # type: ignore[call-arg]
+    return INTEGRATORS[dynamics.integrator].from_settings(dynamics.timestep, dynamics.friction)
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -207,7 +196,7 @@ def assemble(
     potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms)])
     notes.extend(_impulses(config.dynamics, potential, layout, forcefields))
     coarse = coarse_step(potential.terms, layout, config.dynamics.timestep)
-    if coarse is not None and config.dynamics.integrator != "brownian":
+    if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
     return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes))
 

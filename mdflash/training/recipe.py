@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
-from pydantic import BeforeValidator, Field, StrictBool, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, Field, StrictBool, ValidationError, ValidationInfo, create_model
 
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
@@ -122,34 +123,8 @@ class NetworkSize(Section):
         )  # fmt: skip
 
 
-class BackboneRule(Section):
+class _BackboneSection(Section):
     """How the blocks are joined; the keys of `backbone:` in forcefield.yaml."""
-
-    rule: Literal["plain", "prenorm", "hyper", "delta", "geometric", "mgt"] = Field(
-        default="prenorm",
-        description="plain | prenorm | hyper (mHC) | delta (deep delta learning) | geometric (both) | mgt",
-    )
-    streams: Annotated[int, Whole(1, 16)] = Field(
-        default=1, description="residual streams; more than 1 for hyper, delta and geometric"
-    )
-    mixing: Literal["permutation", "sinkhorn", "identity"] = Field(
-        default="permutation", description="of the streams of hyper and geometric: permutation | sinkhorn | identity"
-    )
-    sinkhorn_iterations: Annotated[int, Whole(1, 1000)] = Field(default=20, description="rounds of `mixing: sinkhorn`")
-    branch_scale: Literal["one", "depth"] = Field(
-        default="depth", description="one | depth (a learned factor on each block that starts at 1 / sqrt(blocks))"
-    )
-    beta: Annotated[float, Field(gt=0, lt=2, strict=False)] | None = Field(
-        default=None, description="where beta starts, between 0 and 2; null: the rule's own"
-    )
-    epsilon: Positive = Field(
-        default=1.0, description="softness of the erased direction at first, in units of a message"
-    )
-    forget: float = Field(default=0.1, description="where alpha of mgt starts")
-    tied: StrictBool = Field(default=False, description="all blocks share one set of weights")
-    accumulate: StrictBool = Field(
-        default=False, description="the output reads a learned sum of the features behind every block"
-    )
 
     def backbone(self) -> Backbone:
         """As a network takes it.
@@ -158,6 +133,18 @@ class BackboneRule(Section):
             ForceFieldError: options that do not go together.
         """
         return Backbone(**self.model_dump())
+
+
+if TYPE_CHECKING:
+    BackboneRule: TypeAlias = _BackboneSection
+else:
+    _TYPES = get_type_hints(Backbone, include_extras=True)
+    BackboneRule = create_model(
+        "BackboneRule",
+        __base__=_BackboneSection,
+        __doc__=_BackboneSection.__doc__,
+        **{option.name: (_TYPES[option.name], option.default) for option in dataclasses.fields(Backbone)},
+    )
 
 
 class Optimization(Section):

@@ -10,13 +10,13 @@ import pytest
 from mdflash.core.state import Layout
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
+from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.brownian import Brownian
-from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
-from mdflash.integrators.verlet import Verlet
+from mdflash.integrators.langevin import LangevinMiddle
 from tests.helpers import Rest, beads, go_helix, helix, same_bits, simulate, toy, volume_term, walk
 
 STEPS = 2000
+SCHEMES = [scheme.from_settings(0.001, 20.0) for scheme in INTEGRATORS.values()]
 HELIX, GO = go_helix(12, epsilon=0.4)  # soft: it unfolds and its neighbour list keeps changing
 OTHER, OTHER_GO = go_helix(21, "other")
 START = helix(12)
@@ -101,11 +101,7 @@ class Looker:
         simulation.kinetic_energy()
 
 
-@pytest.mark.parametrize(
-    "integrator",
-    [LangevinMiddle(0.004, 1.0), LangevinBAOAB(0.004, 5.0), Verlet(0.002), Brownian(0.001, 20.0)],
-    ids=lambda s: s.name,
-)
+@pytest.mark.parametrize("integrator", SCHEMES, ids=lambda s: s.name)
 @pytest.mark.parametrize("remove", [False, True], ids=["", "com"])
 def test_for_any_splitting_into_blocks(integrator: Integrator, remove: bool) -> None:
     def start() -> Engine:
@@ -126,11 +122,7 @@ def test_for_any_splitting_into_blocks(integrator: Integrator, remove: bool) -> 
         assert same_bits(whole, other, 0, 0) and same_bits(whole, other, 1, 1)
 
 
-@pytest.mark.parametrize(
-    "integrator",
-    [LangevinMiddle(0.004, 1.0), LangevinBAOAB(0.004, 5.0), Verlet(0.002), Brownian(0.001, 20.0)],
-    ids=lambda s: s.name,
-)
+@pytest.mark.parametrize("integrator", SCHEMES, ids=lambda s: s.name)
 def test_in_the_plain_loop(integrator: Integrator) -> None:
     """A potential of a user that adds nothing: compiled priors, but one step at a time from Python."""
     compiled = helices(3, integrator=integrator)

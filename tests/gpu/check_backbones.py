@@ -11,23 +11,11 @@ from torch import Tensor
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.backbones.fused import fused
 from tests.gpu.batches import DEVICE
+from tests.potentials.rules import VARIANTS
 
 FEATURES = 20
 """No power of two, and more than a tile of `maps` is deep with two streams."""
-RULES = {
-    "plain": Backbone(rule="plain", branch_scale="one"),
-    "prenorm": Backbone(rule="prenorm"),
-    "hyper-1": Backbone(rule="hyper"),
-    "hyper-3": Backbone(rule="hyper", streams=3),
-    "hyper-identity": Backbone(rule="hyper", streams=2, mixing="identity"),
-    "delta-1": Backbone(rule="delta"),
-    "delta-4": Backbone(rule="delta", streams=4),
-    "geometric-1": Backbone(rule="geometric"),
-    "geometric-4": Backbone(rule="geometric", streams=4),
-    "geometric-5-sinkhorn": Backbone(rule="geometric", streams=5, mixing="sinkhorn", sinkhorn_iterations=3),
-    "geometric-2-identity": Backbone(rule="geometric", streams=2, mixing="identity"),
-    "mgt": Backbone(rule="mgt"),
-}
+RULES = {name: Backbone(**options) for name, options in VARIANTS.items()}
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -17,19 +17,16 @@ from mdflash.engine.blocks.compiled import CompiledPropagator
 from mdflash.engine.blocks.plain import PlainPropagator
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.forcefields.build import build_potential
+from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.brownian import Brownian
-from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
-from mdflash.integrators.verlet import Verlet
+from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.pack import pack
 from tests.gpu.batches import DEVICE, SMALL, TILES, layout_of, network, schnet, tables_of, walks
 from tests.helpers import go_helix, helix, toy, volume_term
 
-SCHEMES: list[Integrator] = [
-    LangevinMiddle(0.004, 1.0), LangevinBAOAB(0.004, 2.0), Verlet(0.002), Brownian(0.001, 50.0)
-]  # fmt: skip
+SCHEMES = [scheme.from_settings(0.002, 20.0) for scheme in INTEGRATORS.values()]
 
 
 @triton.jit

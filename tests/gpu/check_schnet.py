@@ -10,6 +10,7 @@ import torch
 
 from mdflash.core.state import Layout
 from mdflash.errors import InputError
+from mdflash.potentials.backbones import RULES
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import ACTIVATIONS, Hyperparameters
 from mdflash.potentials.schnet.tables import Sample, sample_forces, tabulate
@@ -24,13 +25,8 @@ VARIANTS = {
     "bare-basis": replace(SMALL, basis_envelope="none", features=20, filters=5),
 } | {name: replace(SMALL, activation=name, blocks=1) for name in sorted(ACTIVATIONS)}
 BACKBONES = {
-    "plain": Backbone(rule="plain"),
-    "prenorm": Backbone(rule="prenorm"),
-    "hyper": Backbone(rule="hyper", streams=3),
-    "delta": Backbone(rule="delta", streams=2),
-    "geometric": Backbone(rule="geometric", streams=2, mixing="sinkhorn", tied=True, accumulate=True),
-    "mgt": Backbone(rule="mgt"),
-}
+    name: Backbone(rule=name, streams=3 if rule.streamed else 1, mixing="identity") for name, rule in RULES.items()
+} | {"tied": Backbone(rule="geometric", streams=2, mixing="sinkhorn", tied=True, accumulate=True)}
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -17,8 +17,8 @@ from mdflash.engine.engine import Engine
 from mdflash.engine.guards import Guard
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
+from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.respa import resonance
 from mdflash.integrators.timestep_check import shortest_period
@@ -31,7 +31,7 @@ from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.helpers import Rest, bead_term, beads, go_helix, helix, same_bits, simulate, toy
 from tests.potentials.random_schnet import random_schnet
 
-SCHEMES: list[Integrator] = [LangevinMiddle(0.004, 1.0), LangevinBAOAB(0.004, 2.0), Verlet(0.003)]
+SCHEMES = [scheme.from_settings(0.003, 2.0) for scheme in INTEGRATORS.values() if scheme.has_velocities]
 N = 12
 SYSTEM, GO = go_helix(N)
 NETWORK = random_schnet(3, output=(16,))
@@ -190,8 +190,10 @@ def test_harmonic_averages_are_unbiased(scheme: type[LangevinMiddle], every: int
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(InputError, match=r"network_every.*brownian"):
-        helices(2, integrator=Brownian(0.001, 20.0))
+    for scheme in INTEGRATORS.values():
+        if not scheme.has_velocities:
+            with pytest.raises(InputError, match=rf"network_every.*{scheme.name}"):
+                helices(2, integrator=scheme.from_settings(0.001, 20.0))
     with pytest.raises(InputError, match=r"network_every.*found 0"):
         helices(0)
 

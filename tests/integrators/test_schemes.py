@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 import torch
 
+import mdflash
 from mdflash.compiled.philox import LANGEVIN, normals
+from mdflash.config.load import load_run
+from mdflash.config.schema import Dynamics
 from mdflash.core.state import Layout
 from mdflash.errors import InputError
-from mdflash.integrators.base import Integrator
+from mdflash.integrators import INTEGRATORS
+from mdflash.integrators.base import DRIFT, FLUCTUATE, KICK, Integrator, Part, WithFriction
 from mdflash.integrators.brownian import Brownian
 from mdflash.integrators.cpu import after_force, before_force, scheme
 from mdflash.integrators.langevin import LangevinBAOAB, LangevinMiddle
 from mdflash.integrators.verlet import Verlet
+from mdflash.runs.prepare import make_integrator
 from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.helpers import bead_term, beads, simulate, toy
 
-SCHEMES = [LangevinMiddle(0.004, 1.3), LangevinBAOAB(0.01, 20.0), Verlet(0.002), Brownian(0.003, 50.0)]
+SCHEMES = [scheme.from_settings(0.004, 20.0) for scheme in INTEGRATORS.values()]
 SEED, REPLICA = 99, 12
 
 
@@ -113,6 +118,24 @@ def linear_map(integrator: Integrator) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([step(1, 0, 0), step(0, 1, 0)], axis=1), step(0, 0, KT)[:, None] / noise
 
 
+@pytest.mark.parametrize("kind", INTEGRATORS.values(), ids=lambda s: s.name)
+def test_every_scheme_keeps_temperature_or_energy(kind: type[Integrator]) -> None:
+    """In a harmonic well: kT in positions and velocities, to second order in the time step; or a symplectic map."""
+    from scipy.linalg import solve_discrete_lyapunov
+
+    dt = 0.05 / OMEGA
+    A, B = linear_map(kind.from_settings(dt, 0.3 / dt))
+    if not kind.takes_noise:
+        assert not B.any()
+        assert np.linalg.det(A) == pytest.approx(1.0, abs=1e-14)
+        return
+    moving = slice(None) if kind.has_velocities else slice(1)
+    covariance = solve_discrete_lyapunov(A[moving, moving], B[moving] @ B[moving].T)
+    assert covariance[0, 0] == pytest.approx(KT / SPRING, rel=0.01)
+    if kind.has_velocities:
+        assert covariance[1, 1] == pytest.approx(KT * ACCELERATION / MASS, rel=0.01)
+
+
 @pytest.mark.parametrize("omega_dt", [0.05, 0.5, 1.5])
 @pytest.mark.parametrize("gamma_dt", [0.004, 0.3])
 def test_langevin_samples_a_harmonic_well_exactly(omega_dt: float, gamma_dt: float) -> None:
@@ -152,12 +175,50 @@ def test_verlet_is_symplectic_and_conserves_its_shadow_energy() -> None:
     np.testing.assert_allclose(A.T @ shadow @ A, shadow, rtol=1e-12, atol=1e-10)
 
 
-@pytest.mark.parametrize("integrator", [LangevinMiddle, LangevinBAOAB, Brownian, Verlet], ids=lambda s: s.name)
-def test_settings_that_mean_nothing_are_refused(integrator: type[Integrator]) -> None:
+@pytest.mark.parametrize("kind", INTEGRATORS.values(), ids=lambda s: s.name)
+def test_settings_that_mean_nothing_are_refused(kind: type[Integrator]) -> None:
     for timestep in (0.0, -0.004, math.nan):
         with pytest.raises(InputError, match="time step"):
-            integrator(timestep)
-    if integrator is not Verlet:
+            kind.from_settings(timestep, 1.0)
+    if kind.has_friction:
         for friction in (0.0, -1.0, math.nan):
             with pytest.raises(InputError, match="friction"):
-                integrator(0.004, friction)
+                kind.from_settings(0.004, friction)
+
+
+def test_a_step_has_one_noise() -> None:
+    with pytest.raises(TypeError, match="one motion of a step takes noise"):
+
+        class Twice(WithFriction):
+            before = (Part(FLUCTUATE, 0.5), Part(KICK), Part(DRIFT), Part(FLUCTUATE, 0.5))
+
+
+@pytest.mark.parametrize("name", INTEGRATORS)
+def test_every_scheme_is_known_everywhere(name: str) -> None:
+    kind = INTEGRATORS[name]
+    assert getattr(mdflash, kind.__name__) is kind and kind.__name__ in mdflash.__all__
+    description = {"integrator": name, "timestep": "2 fs", "friction": "3 /ps"}
+    made = make_integrator(Dynamics.model_validate(description))
+    assert type(made) is kind
+    assert made.timestep == 0.002 and made.friction == (3.0 if kind.has_friction else 0.0)
+    assert name in str(Dynamics.model_fields["integrator"].description)
+
+
+def test_an_unknown_scheme_is_answered_with_the_list() -> None:
+    with pytest.raises(InputError, match=", ".join(INTEGRATORS)):
+        load_run("chignolin", ["dynamics.integrator=langevin"])
+
+
+@pytest.mark.parametrize("kind", INTEGRATORS.values(), ids=lambda s: s.name)
+def test_traits_decide_what_a_run_may_ask_for(kind: type[Integrator]) -> None:
+    def refused(*overrides: str) -> bool:
+        try:
+            load_run("chignolin", [f"dynamics.integrator={kind.name}", *overrides])
+        except InputError as error:
+            assert kind.name in error.message
+            return True
+        return False
+
+    assert refused("dynamics.network_every=2") is not kind.has_velocities
+    ladder = "exchange.temperatures={min: 300 K, max: 400 K, count: 4}"
+    assert refused("dynamics.temperature=none", ladder) is not kind.takes_noise

@@ -21,21 +21,7 @@ from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.tables import filter_tables
 from mdflash.testing import Budget, check_potential
 from tests.potentials.random_schnet import random_batch, random_schnet
-
-RULES: dict[str, dict[str, Any]] = {
-    "plain": {"rule": "plain"},
-    "plain-scaled": {"rule": "plain", "branch_scale": "depth"},
-    "prenorm": {"rule": "prenorm"},
-    "hyper-permutation": {"rule": "hyper", "streams": 4},
-    "hyper-sinkhorn": {"rule": "hyper", "streams": 3, "mixing": "sinkhorn"},
-    "hyper-identity": {"rule": "hyper", "streams": 2, "mixing": "identity"},
-    "delta": {"rule": "delta"},
-    "delta-expanded": {"rule": "delta", "streams": 4},
-    "geometric": {"rule": "geometric", "streams": 4},
-    "geometric-sinkhorn": {"rule": "geometric", "streams": 4, "mixing": "sinkhorn"},
-    "mgt": {"rule": "mgt"},
-    "tied-accumulated": {"rule": "geometric", "streams": 2, "tied": True, "accumulate": True},
-}
+from tests.potentials.rules import IN_NETWORKS
 
 
 def random_network(seed: int, depth: int, backbone: dict[str, Any], **hyper: Any) -> SchNet:
@@ -55,20 +41,22 @@ BUDGET = Budget(step=5e-5, gradient=1e-8, symmetry=1e-8, force=1e-8, energy=1e-8
 
 
 @pytest.mark.parametrize("depth", [2, 32, pytest.param(128, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", IN_NETWORKS)
 def test_conforms_at_every_depth(rule: str, depth: int) -> None:
     """Finite differences, rotation, translation, permutation, replicas, the cutoff: to 1e-8 in float64."""
     # a deep network that starts to erase much is chaotic: finite differences of it say nothing at any step
-    backbone = {"branch_scale": "depth", **RULES[rule]} | ({} if depth < 128 else {"beta": 2.0 / depth, "epsilon": 5.0})
+    backbone = {"branch_scale": "depth", **IN_NETWORKS[rule]} | (
+        {} if depth < 128 else {"beta": 2.0 / depth, "epsilon": 5.0}
+    )
     network = random_network(depth, depth, backbone)
     layout, potential, x = random_batch([network], (6,), (2,), depth)
     check_potential(potential, layout, x, budget=BUDGET)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", IN_NETWORKS)
 def test_folder_round_trip(rule: str) -> None:
     """What a force field folder keeps of a backbone gives the same network again."""
-    network = random_network(5, 3, RULES[rule])
+    network = random_network(5, 3, IN_NETWORKS[rule])
     stored = Network("schnet", "schnet", network.hyper.to_dict(), schnet_weights(network))
     again = load_schnet(stored)
     assert again.hyper == network.hyper
@@ -83,7 +71,7 @@ def test_folder_round_trip(rule: str) -> None:
 
 def test_tables_of_weights_stored_in_float64() -> None:
     """A loaded network has the precision of its file, and its constants follow."""
-    network = random_network(6, 2, RULES["hyper-permutation"])
+    network = random_network(6, 2, IN_NETWORKS["hyper-4"])
     loaded = load_schnet(Network("schnet", "schnet", network.hyper.to_dict(), schnet_weights(network)))
     assert loaded.embedding.dtype == torch.float64
     assert filter_tables(loaded, 1e-4).force_error < 1e-4
@@ -199,7 +187,7 @@ def _stiffest(network: SchNet) -> float:
     return float(np.abs(np.diff(f) / np.diff(r.numpy())).max() / np.abs(f).max())
 
 
-@pytest.mark.parametrize("rule", ["prenorm", "hyper-permutation", "delta", "geometric", "mgt"])
+@pytest.mark.parametrize("rule", ["prenorm", "hyper-4", "delta", "geometric-4", "mgt"])
 def test_no_stiff_shell_at_the_cutoff(rule: str) -> None:
     """A message that fades must not turn its direction around: less than 3 times as stiff as the plain rule."""
     hyper: dict[str, Any] = {"filter_envelope": "quintic", "basis_envelope": "none", "features": 16, "filters": 16}
@@ -211,7 +199,7 @@ def test_no_stiff_shell_at_the_cutoff(rule: str) -> None:
         torch.manual_seed(8)
         return SchNet(Hyperparameters(backbone=Backbone(**backbone), **{**hyper, **sizes})).double()
 
-    assert _stiffest(untrained(RULES[rule])) < 3.0 * _stiffest(untrained({"rule": "plain"}))
+    assert _stiffest(untrained(IN_NETWORKS[rule])) < 3.0 * _stiffest(untrained({"rule": "plain"}))
     if rule == "delta":  # and the test sees it where the direction is hard, as published
         assert _stiffest(untrained({"rule": "delta", "epsilon": 1e-3})) > 3.0 * _stiffest(untrained({"rule": "plain"}))
 

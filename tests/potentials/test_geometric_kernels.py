@@ -12,21 +12,7 @@ from mdflash.potentials.backbones import cpu
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.backbones.pack import pack_rule
 from mdflash.potentials.schnet.pack import _Flat
-
-RULES: dict[str, dict[str, Any]] = {
-    "plain": {"rule": "plain"},
-    "prenorm": {"rule": "prenorm"},
-    "hyper-one": {"rule": "hyper", "streams": 1},
-    "hyper-permutation": {"rule": "hyper", "streams": 4},
-    "hyper-sinkhorn": {"rule": "hyper", "streams": 3, "mixing": "sinkhorn"},
-    "hyper-identity": {"rule": "hyper", "streams": 2, "mixing": "identity"},
-    "delta": {"rule": "delta"},
-    "delta-expanded": {"rule": "delta", "streams": 4},
-    "geometric": {"rule": "geometric", "streams": 4},
-    "geometric-sinkhorn": {"rule": "geometric", "streams": 4, "mixing": "sinkhorn", "sinkhorn_iterations": 5},
-    "geometric-identity": {"rule": "geometric", "streams": 3, "mixing": "identity"},
-    "mgt": {"rule": "mgt"},
-}
+from tests.potentials.rules import VARIANTS, has_twin
 
 
 def _to_panels(x: np.ndarray, rows: int, padded: int, width: int) -> np.ndarray:
@@ -43,12 +29,12 @@ def _from_panels(flat: np.ndarray, count: int, rows: int, n: int, features: int,
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(np.float64, 1e-13), (np.float32, 2e-5)])
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", [name for name, options in VARIANTS.items() if has_twin(options)])
 def test_forward_and_gradients(name: str, dtype: Any, limit: float) -> None:
     """c and X' as functions of X and o, and dE/dX, dE/do for random dE/dc and dE/dX'."""
     torch.manual_seed(11)
     features, count, rows = 40, 21, 24
-    connection = Backbone(**RULES[name]).connection(features, 3).double()
+    connection = Backbone(**VARIANTS[name]).connection(features, 3).double()
     with torch.no_grad():
         for parameter in connection.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -13,18 +13,16 @@ from typer.testing import CliRunner
 
 from mdflash.cli.app import app
 from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.potentials import backbones
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import make_trainer, prepare_training
 from tests.training.datasets import write_recipe
 from tests.training.test_train import _alone
 
 RULES: dict[str, dict[str, Any]] = {
-    "plain": {"rule": "plain", "branch_scale": "one"},
-    "prenorm": {"rule": "prenorm"},
-    "hyper": {"rule": "hyper", "streams": 4},
-    "delta": {"rule": "delta", "beta": 0.5},
-    "geometric": {"rule": "geometric", "streams": 2, "mixing": "sinkhorn"},
-    "mgt": {"rule": "mgt"},
+    **{name: {"rule": name, **({"streams": 4} if rule.streamed else {})} for name, rule in backbones.RULES.items()},
+    "unscaled": {"rule": "plain", "branch_scale": "one"},
+    "sinkhorn": {"rule": "geometric", "streams": 2, "mixing": "sinkhorn", "beta": 0.5},
     "tied": {"rule": "prenorm", "tied": True, "accumulate": True},
 }
 

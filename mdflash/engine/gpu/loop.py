@@ -18,7 +18,7 @@ from mdflash.core.state import Layout, State
 from mdflash.engine.gpu.forces import DeviceForces
 from mdflash.integrators import triton as kernels
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.triton import constants_of
+from mdflash.integrators.triton import device_scheme
 from mdflash.potentials.base import Potential
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.triton.network import TILES, Precision, Tiles
@@ -70,15 +70,12 @@ class CudaPropagator:
         self.layout = layout
         self.forces = DeviceForces(layout, terms, tables, precision, skin, box, device, tiles)
         self._device = self.forces.device
-        self._code = integrator.code
-        self._remove_com = remove_com_motion and integrator.name != "brownian"
-        self._second_half = integrator.name in ("langevin-baoab", "verlet") or self._remove_com
         self._v = torch.zeros_like(self.forces.x)
         self._mass = layout.masses.to(self._device)
         self._kT = torch.zeros(layout.n_replicas, dtype=torch.float64, device=self._device)
         self._replica_id = torch.tensor(layout.replica_ids, dtype=torch.int64, device=self._device)
         self._seed = torch.tensor([seed], dtype=torch.int64, device=self._device)
-        self._constants = constants_of(integrator, self._device)
+        self._scheme = device_scheme(integrator, remove_com_motion, self._device)
         self._graphs: dict[int, torch.cuda.CUDAGraph] | None = {} if graphs and self._device.type == "cuda" else None
         self.replayed = 0
 
@@ -136,16 +133,17 @@ class CudaPropagator:
 
     def _one_step(self) -> None:
         forces = self.forces
-        n, replicas = self.layout.n_beads, self.layout.n_replicas
+        n, replicas, scheme = self.layout.n_beads, self.layout.n_replicas, self._scheme
         kernels.before_force[(-(-n // 128),)](
             forces.x, self._v, forces.f, self._mass, self._kT, forces.replica, forces.origin, self._replica_id,
-            forces.failed, forces.step, self._constants, self._seed, n, CODE=self._code, BLOCK=128, num_warps=4,
+            forces.failed, forces.step, scheme.coefficients, self._seed, n, MOTIONS=scheme.motions,
+            COUNT=scheme.length, BLOCK=128, num_warps=4,
         )  # fmt: skip
         forces.launch()
-        if self._second_half:
+        if scheme.last_kick or scheme.remove_com:
             kernels.after_force[(replicas,)](
-                self._v, forces.f, self._mass, forces.bead_offset, forces.failed, self._constants,
-                CODE=self._code, REMOVE_COM=self._remove_com, BLOCK=256, num_warps=4,
+                self._v, forces.f, self._mass, forces.bead_offset, forces.failed, scheme.coefficients,
+                COUNT=scheme.length, LAST_KICK=scheme.last_kick, REMOVE_COM=scheme.remove_com, BLOCK=256, num_warps=4,
             )  # fmt: skip
         forces.step.add_(1)
 

@@ -4,71 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final
+from typing import Annotated, Any, Literal, cast, get_args
 
 import torch
+from pydantic import Field, StrictBool
 from torch import Tensor, nn
 
+from mdflash.core.quantity import Whole
 from mdflash.errors import ForceFieldError
-from mdflash.potentials.backbones.combined import Geometric
-from mdflash.potentials.backbones.deep_delta import DeepDelta
-from mdflash.potentials.backbones.hyper_connections import HyperConnection, Mixing, StreamMaps
+from mdflash.potentials.backbones import RULES, RuleName, described, mixed, streamed
+from mdflash.potentials.backbones.hyper_connections import Mixing
 from mdflash.potentials.backbones.mixing import MOST_PERMUTED
-from mdflash.potentials.backbones.residual import Connection, Plain, PreNorm, rms_norm
-from mdflash.potentials.backbones.transformer import ManifoldGeometric
+from mdflash.potentials.backbones.residual import Connection, rms_norm
 
-START_BETA: Final[Mapping[str, float]] = {"delta": 1.0, "geometric": 0.1, "mgt": 1.0}
-"""Where beta starts, by rule: as its authors have it, and near 0 for `geometric`."""
-STREAMED: Final = ("hyper", "delta", "geometric")
-MIXED: Final = ("hyper", "geometric")
-RULES: Final = ("plain", "prenorm", "hyper", "delta", "geometric", "mgt")
+BranchScaling = Literal["one", "depth"]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The residual rule of a network, and its options.
-
-    Attributes:
-        rule: "plain", "prenorm", "hyper" (mHC), "delta" (DDL), "geometric" (both) or "mgt".
-        streams: n, residual streams; more than 1 for hyper, delta and geometric.
-        mixing: "permutation" (exact, up to 4 streams), "sinkhorn" or "identity"; for hyper and geometric.
-        sinkhorn_iterations: rounds of "sinkhorn".
-        branch_scale: "one", or "depth": a learned factor on each block that starts at 1 / sqrt(blocks).
-        beta: where beta starts, in (0, 2); None: the rule's own.
-        epsilon: where the softness of the erased direction starts, in units of a message.
-        forget: where alpha of "mgt" starts.
-        tied: all blocks share one set of weights (the rule's own maps stay apart).
-        accumulate: the output reads a learned sum of the features behind every block; at first only the last counts.
+    """The residual rule of a network, and its options; a recipe has the same keys, bounds and descriptions.
 
     Raises:
         ForceFieldError: options that do not go together.
     """
 
-    rule: str = "prenorm"
-    streams: int = 1
-    mixing: Mixing = "permutation"
-    sinkhorn_iterations: int = 20
-    branch_scale: str = "depth"
-    beta: float | None = None
-    epsilon: float = 1.0
-    forget: float = 0.1
-    tied: bool = False
-    accumulate: bool = False
+    rule: Annotated[RuleName, Field(description=described())] = "prenorm"
+    streams: Annotated[
+        int, Whole(1, 16), Field(description=f"residual streams; more than 1 for {', '.join(streamed())}")
+    ] = 1
+    mixing: Annotated[
+        Mixing, Field(description=f"of the streams of {', '.join(mixed())}: permutation | sinkhorn | identity")
+    ] = "permutation"
+    sinkhorn_iterations: Annotated[int, Whole(1, 1000), Field(description="rounds of `mixing: sinkhorn`")] = 20
+    branch_scale: Annotated[
+        BranchScaling, Field(description="one | depth (a learned factor on each block that starts at 1 / sqrt(blocks))")
+    ] = "depth"
+    beta: Annotated[
+        Annotated[float, Field(gt=0, lt=2, strict=False)] | None,
+        Field(description="where beta starts, between 0 and 2; null: the rule's own"),
+    ] = None
+    epsilon: Annotated[
+        float,
+        Field(gt=0, strict=False, description="softness of the erased direction at first, in units of a message"),
+    ] = 1.0
+    forget: Annotated[float, Field(description="where alpha of mgt starts")] = 0.1
+    tied: Annotated[StrictBool, Field(description="all blocks share one set of weights")] = False
+    accumulate: Annotated[
+        StrictBool, Field(description="the output reads a learned sum of the features behind every block")
+    ] = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("rule", self.rule, RULES),
-            ("mixing", self.mixing, ("permutation", "sinkhorn", "identity")),
-            ("branch_scale", self.branch_scale, ("one", "depth")),
+            ("rule", self.rule, tuple(RULES)),
+            ("mixing", self.mixing, get_args(Mixing)),
+            ("branch_scale", self.branch_scale, get_args(BranchScaling)),
         ):
             if value not in known:
                 raise ForceFieldError(f"backbone: unknown {name} {value!r}; known: {', '.join(known)}")
-        if self.streams < 1 or (self.streams > 1 and self.rule not in STREAMED):
+        rule = RULES[self.rule]
+        if self.streams < 1 or (self.streams > 1 and not rule.streamed):
             raise ForceFieldError(
-                f"backbone: {self.streams} streams for the rule '{self.rule}'; {', '.join(STREAMED)} take 1 or more, "
+                f"backbone: {self.streams} streams for the rule '{self.rule}'; {', '.join(streamed())} take 1 or more, "
                 "the others exactly 1"
             )
-        if self.mixing == "permutation" and self.rule in MIXED and self.streams > MOST_PERMUTED:
+        if self.mixing == "permutation" and rule.mixed and self.streams > MOST_PERMUTED:
             raise ForceFieldError(
                 f"backbone: mixing 'permutation' lists all orders of at most {MOST_PERMUTED} streams, found "
                 f"{self.streams}; write `mixing: sinkhorn`"
@@ -104,20 +103,12 @@ class Backbone:
 
     def connection(self, features: int, depth: int) -> Connection:
         """The rule at one of `depth` blocks."""
-        scale = depth**-0.5 if self.branch_scale == "depth" else None
-        beta = self.beta if self.beta is not None else START_BETA.get(self.rule, 1.0)
-        if self.rule == "plain":
-            return Plain(scale)
-        if self.rule == "prenorm":
-            return PreNorm(scale)
-        if self.rule == "delta":
-            return DeepDelta(self.streams, features, beta, self.epsilon, scale)
-        if self.rule == "mgt":
-            return ManifoldGeometric(features, beta, self.forget, scale)
-        maps = StreamMaps(self.streams, features, self.mixing, self.sinkhorn_iterations)
-        if self.rule == "hyper":
-            return HyperConnection(maps, scale)
-        return Geometric(maps, features, beta, self.epsilon, scale)
+        return RULES[self.rule].build(self, features, depth**-0.5 if self.branch_scale == "depth" else None)
+
+    @property
+    def first_beta(self) -> float:
+        """Where beta starts."""
+        return RULES[self.rule].start_beta if self.beta is None else self.beta
 
 
 class ResidualStack(nn.Module):
@@ -138,7 +129,7 @@ class ResidualStack(nn.Module):
 
         Args:
             x: [B, H].
-            branch: what block l says to features [B, H].
+            branch: the message of block l to features [B, H].
 
         Returns:
             [B, H].
@@ -151,6 +142,11 @@ class ResidualStack(nn.Module):
                 total = total + self.share[depth] * state
         return self.merge(state if total is None else total)
 
+    @property
+    def has_twin(self) -> bool:
+        """Whether its rule has parts that kernels know."""
+        return all(cast(Connection, connection).parts() is not None for connection in self.connections)
+
     def split(self, x: Tensor) -> Tensor:
         """Features [B, H] as the state [B, n, H] in front of the first block."""
         return x[:, None, :] if self.expand is None else self.expand[:, None] * x[:, None, :]
@@ -158,4 +154,4 @@ class ResidualStack(nn.Module):
     def merge(self, state: Tensor) -> Tensor:
         """What the output network reads of a state [B, n, H]."""
         x = state[:, 0] if self.collapse is None else torch.einsum("n,bnh->bh", self.collapse, state)
-        return x if self.backbone.rule == "plain" else rms_norm(x)
+        return rms_norm(x) if RULES[self.backbone.rule].normed else x

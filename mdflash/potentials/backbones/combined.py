@@ -10,21 +10,37 @@ learning does, lets a block fall silent with its messages, which keeps forces sm
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from mdflash.potentials.backbones.delta import Gate, SoftDirection, delta
 from mdflash.potentials.backbones.hyper_connections import StreamMaps, mix_streams
-from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, rms_norm
+from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, Parts, rms_norm
+
+if TYPE_CHECKING:
+    from mdflash.potentials.backbones.backbone import Backbone
 
 
 class Geometric(Connection):
     """See the module's equations. beta -> 0: `HyperConnection`; one stream besides: `PreNorm` but for its gate."""
 
+    name = "geometric"
+    about = "both"
+    streamed = True
+    mixed = True
+    start_beta = 0.1
+
     def __init__(self, maps: StreamMaps, features: int, beta: float, epsilon: float, scale: float | None) -> None:
         super().__init__()
         self.maps, self.scale = maps, BranchScale(scale)
         self.direction, self.gate = SoftDirection(epsilon), Gate(features, beta)
+
+    @classmethod
+    def build(cls, options: Backbone, features: int, scale: float | None) -> Geometric:
+        maps = StreamMaps(options.streams, features, options.mixing, options.sinkhorn_iterations)
+        return cls(maps, features, options.first_beta, options.epsilon, scale)
 
     def forward(self, state: Tensor, branch: Branch) -> Tensor:
         read, write, mix = self.maps.of(state)
@@ -33,3 +49,6 @@ class Geometric(Connection):
         written: Tensor = self.scale(message)
         kept = delta(mix_streams(mix, state), self.direction(message), self.gate(c))
         return kept + write[:, :, None] * written[:, None, :]
+
+    def parts(self) -> Parts:
+        return Parts(self.scale, maps=self.maps, gate=self.gate, direction=self.direction)

@@ -169,14 +169,15 @@ def read(rule, data, streams, x0, block, rows, begin, end, c, c0):
         multiply(x, x0, n * padded, data, rule.phi, -1, streams.logits, 0, rule.wide, rows, begin, end, False)
     for first in range(begin, end, PART):
         last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
+        part = passes.Part(rows, first, last)
         if rule.wide > 0:
-            passes.squares(x, x0, n * padded, rows, first, last, numbers, at.state_rms)
+            passes.squares(x, x0, n * padded, part, numbers, at.state_rms)
             _maps(rule, data, streams, at, rows, first, last)
         else:
             for h in range(0, n * PART, lanes(data)):
                 store(numbers, at.r + h, splat(nothing, 1.0 / n))
                 store(numbers, at.w + h, nothing if rule.value >= 0 else one)
-        passes.combine(n, rule, data, x, x0, c, c0, rows, first, last, numbers, at)
+        passes.combine(n, rule, data, streams, x0, c, c0, part, at)
         for h in range(0, PART, lanes(data)):
             squares = load(numbers, at.read_rms + h)
             inverse = one
@@ -188,7 +189,7 @@ def read(rule, data, streams, x0, block, rows, begin, end, c, c0):
                 beta = sigmoid(fma(along, inverse, lane(data, rule.gate + padded)))
                 store(numbers, at.beta + h, beta + beta)
         if rule.norm:
-            passes.normalise(c, c0, padded, rows, first, last, numbers, at.read_rms)
+            passes.normalise(c, c0, padded, part, numbers, at.read_rms)
         if rule.value >= 0:
             _values(rule, data, c, c0, rows, first, last, numbers, at.v)
     if rule.project >= 0:
@@ -234,9 +235,10 @@ def write(rule, data, streams, x0, block, rows, begin, end):
         tangent.pass_message(rule, streams, block, rows, begin, end)
     for first in range(begin, end, PART):
         last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
+        part = passes.Part(rows, first, last)
         if rule.erase:
-            passes.squares(o, o0, padded, rows, first, last, numbers, at.inverse)
-            passes.dots(n, x, x0, o, o0, padded, rows, first, last, numbers, at.along)
+            passes.squares(o, o0, padded, part, numbers, at.inverse)
+            passes.dots(n, x, x0, o, o0, padded, part, numbers, at.along)
         for h in range(0, PART, lanes(data)):
             inverse = one
             if rule.erase:
@@ -254,7 +256,7 @@ def write(rule, data, streams, x0, block, rows, begin, end):
                         change = change + load(numbers, at.v + s * PART + h)
                     a = fma(load(numbers, at.beta + h) * inverse, change, a)
                 store(numbers, at.a + s * PART + h, a)
-        passes.write(n, rule, streams, x0, o0, rows, first, last, at)
+        passes.write(n, rule, streams, x0, o0, part, at)
 
 
 @njit(cache=True, error_model="numpy")
@@ -266,16 +268,17 @@ def write_gradient(rule, data, streams, x0, block, rows, begin, end, g_o, g_o0):
     gamma = splat(nothing, data[rule.numbers])
     for first in range(begin, end, PART):
         last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
+        part = passes.Part(rows, first, last)
         to = _places(rule, rows, 0, first)
         if rule.wide > 0 or rule.gate >= 0:
-            passes.dots(n, g, 0, o, o0, padded, rows, first, last, numbers, to.a)
+            passes.dots(n, g, 0, o, o0, padded, part, numbers, to.a)
         if rule.erase:
             for h in range(0, PART, lanes(data)):
                 _delta_gradient(rule, numbers, at, to, h)
         if rule.wide > 0:
             for h in range(0, n * PART, lanes(data)):
                 store(numbers, to.w + h, gamma * load(numbers, to.a + h))
-        passes.message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to)
+        passes.message_gradient(n, rule, streams, x0, o0, g_o, g_o0, part, at, to)
     if rule.project >= 0:
         tangent.pass_gradient(rule, streams, block, rows, begin, end, g_o, g_o0)
 
@@ -318,9 +321,10 @@ def read_gradient(rule, data, streams, x0, block, rows, begin, end, g_c, g_c0):
         tangent.gate_gradient(rule, data, streams, block, rows, begin, end, g_c, g_c0)
     for first in range(begin, end, PART):
         last, at = min(first + PART, end), _places(rule, rows, block + 1, first)
+        part = passes.Part(rows, first, last)
         to = _places(rule, rows, 0, first)
         if rule.mixing != IDENTITY:
-            passes.outer_dots(n, rule, streams, x0, rows, first, last, to)
+            passes.outer_dots(n, rule, streams, x0, part, to)
         if rule.mixing == FORGET:
             for h in range(0, PART, lanes(data)):
                 kept = lane(data, rule.numbers) * load(numbers, to.a + h)
@@ -328,12 +332,12 @@ def read_gradient(rule, data, streams, x0, block, rows, begin, end, g_c, g_c0):
         if rule.gate >= 0:
             _gate_gradient(rule, data, g_c, g_c0, rows, first, last, numbers, at, to)
         if rule.norm:
-            passes.dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to)
+            passes.dots_of_read(n, rule, streams, x0, g_c, g_c0, part, at, to)
         for h in range(0, PART, lanes(data)):
             _number_gradients(rule, data, numbers, at, to, h)
         if rule.wide > 0:
             _spread(rule, streams, rows, first, last, at)
-        passes.state_gradient(n, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to)
+        passes.state_gradient(n, rule, streams, x0, o0, g_c, g_c0, part, at, to)
     if rule.wide > 0:
         multiply(streams.logits, 0, rule.wide, data, rule.phi_back, -1, g, 0, n * padded, rows, begin, end, True)
 

@@ -8,14 +8,23 @@ X <- X (I - beta k k^T) + gamma beta v k^T
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from mdflash.potentials.backbones.delta import Gate, SoftDirection, delta
-from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, rms_norm
+from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, Parts, rms_norm
+
+if TYPE_CHECKING:
+    from mdflash.potentials.backbones.backbone import Backbone
 
 
 class DeepDelta(Connection):
     """See the module's equations."""
+
+    name = "delta"
+    about = "deep delta learning"
+    streamed = True
 
     def __init__(self, streams: int, features: int, beta: float, epsilon: float, scale: float | None) -> None:
         super().__init__()
@@ -23,9 +32,16 @@ class DeepDelta(Connection):
         self.value = nn.Linear(features, streams, bias=False)
         self.scale = BranchScale(scale)
 
+    @classmethod
+    def build(cls, options: Backbone, features: int, scale: float | None) -> DeepDelta:
+        return cls(options.streams, features, options.first_beta, options.epsilon, scale)
+
     def forward(self, state: Tensor, branch: Branch) -> Tensor:
         c = rms_norm(state.mean(dim=1))
         k: Tensor = self.direction(branch(c))
         beta: Tensor = self.gate(c)
         written: Tensor = self.scale(beta[:, None] * self.value(c))  # [B, n]
         return delta(state, k, beta) + written[:, :, None] * k[:, None, :]
+
+    def parts(self) -> Parts:
+        return Parts(self.scale, gate=self.gate, direction=self.direction, value=self.value)

@@ -6,18 +6,14 @@ them: weights are constants.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdflash.potentials.backbones import triton as kernels
-from mdflash.potentials.backbones.combined import Geometric
-from mdflash.potentials.backbones.deep_delta import DeepDelta
-from mdflash.potentials.backbones.delta import Gate
-from mdflash.potentials.backbones.hyper_connections import HyperConnection, StreamMaps
-from mdflash.potentials.backbones.residual import RMS_EPSILON, Branch, Connection, Plain, PreNorm
-from mdflash.potentials.backbones.transformer import ManifoldGeometric
+from mdflash.potentials.backbones.hyper_connections import StreamMaps
+from mdflash.potentials.backbones.residual import RMS_EPSILON, Branch, Connection, Parts
 
 TILE = 1024
 """Elements of a state that a program holds, about."""
@@ -25,96 +21,58 @@ ROWS, DEPTH = 16, 32
 """Tiles of the product of `maps`: beads, channels at a time."""
 
 
-def fused(rule: Connection) -> Connection:
-    """The connection that stands for `rule` on the device; weights of the rule must not change any more."""
-    return _FUSED[type(rule)](rule)
+def fused(rule: Connection) -> nn.Module:
+    """What stands for `rule` on the device; weights of the rule must not change any more.
+
+    A rule without `parts` stands for itself, in plain torch.
+    """
+    return rule if rule.parts() is None else _Fused(rule)
 
 
-class _Fused(Connection):
-    """A rule that erases nothing and knows no streams, unless its children say so."""
-
-    def __init__(self, rule: Any) -> None:
-        super().__init__()
-        self.rule = rule
-        self.register_buffer("taps", self._taps(), persistent=False)
+class _Fused(nn.Module):
+    """A rule by its parts; see `residual.Parts` for the equations."""
 
     taps: Tensor
 
-    @property
-    def gamma(self) -> Tensor | float:
-        """The learned factor on what a block says."""
-        factor: Tensor | None = self.rule.scale.gamma
-        return 1.0 if factor is None else factor
+    def __init__(self, rule: Connection) -> None:
+        super().__init__()
+        self.rule = rule
+        parts = cast(Parts, rule.parts())
+        taps = [] if parts.gate is None else [parts.gate.weight.detach()[None]]
+        taps += [] if parts.value is None else [parts.value.weight.detach()]
+        self.register_buffer("taps", torch.cat(taps) if taps else torch.zeros(0, 0), persistent=False)
 
-    def _taps(self) -> Tensor:
-        """[J, H] what the features that a block reads are multiplied with, for the gate and for what is written."""
-        gate: Gate | None = getattr(self.rule, "gate", None)
-        return torch.zeros(0, 0) if gate is None else gate.weight.detach()[None]
+    def forward(self, state: Tensor, branch: Branch) -> Tensor:
+        parts = cast(Parts, self.rule.parts())
+        gamma = 1.0 if parts.scale.gamma is None else parts.scale.gamma
+        read = mix = beta = value = None
+        write = state.new_zeros(state.shape[:2]) if parts.value is not None else state.new_ones(state.shape[:2])
+        if parts.maps is not None:
+            read, write, mix = _of(parts.maps, state)
+        if self.rule.normed:
+            c, t = self._read(state, read)
+        else:
+            c, t = state[:, 0], self.taps
+        message = branch(c)
+        if parts.project is not None:
+            message = message * torch.sigmoid(parts.project(c))
+        write = gamma * write
+        if parts.gate is not None:
+            beta = 2.0 * torch.sigmoid(t[:, 0] + parts.gate.bias)
+        if parts.forget is not None and beta is not None:
+            write, mix = write * beta[:, None], (1.0 - parts.forget * beta)[:, None, None]
+        if parts.direction is None:
+            return _written(state, message, write, mix)
+        if parts.value is not None:
+            value = gamma * t[:, 1:]
+        return _written(state, message, write, mix, beta, parts.direction.epsilon, value)
 
-    def _read(self, state: Tensor, read: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """c [B, H] and its products with the taps [B, J]."""
+    def _read(self, state: Tensor, read: Tensor | None) -> tuple[Tensor, Tensor]:
+        """c [B, H] and its products with the taps [B, J]: those of beta, then of what is written."""
         if read is None:
             read = state.new_full(state.shape[:2], 1.0 / state.shape[1])
         c, t = _Read.apply(state, read, self.taps.to(state))  # type: ignore[no-untyped-call]
         return c, t
-
-    def _row(self, state: Tensor, value: Tensor | float) -> Tensor:
-        """A number for each stream of each bead."""
-        return state.new_ones(state.shape[:2]) * value
-
-
-class _FusedPlain(_Fused):
-    def forward(self, state: Tensor, branch: Branch) -> Tensor:
-        return _written(state, branch(state[:, 0]), self._row(state, self.gamma))
-
-
-class _FusedPreNorm(_Fused):
-    def forward(self, state: Tensor, branch: Branch) -> Tensor:
-        return _written(state, branch(self._read(state)[0]), self._row(state, self.gamma))
-
-
-class _FusedHyper(_Fused):
-    def forward(self, state: Tensor, branch: Branch) -> Tensor:
-        read, write, mix = _of(self.rule.maps, state)
-        return _written(state, branch(self._read(state, read)[0]), self.gamma * write, mix)
-
-
-class _FusedDelta(_Fused):
-    def _taps(self) -> Tensor:
-        return torch.cat([super()._taps(), self.rule.value.weight.detach()])
-
-    def forward(self, state: Tensor, branch: Branch) -> Tensor:
-        c, t = self._read(state)
-        epsilon = self.rule.direction.epsilon
-        erased = (_beta(self.rule.gate, t), epsilon, self.gamma * t[:, 1:])
-        return _written(state, branch(c), self._row(state, 0.0), None, *erased)
-
-
-class _FusedGeometric(_Fused):
-    def forward(self, state: Tensor, branch: Branch) -> Tensor:
-        read, write, mix = _of(self.rule.maps, state)
-        c, t = self._read(state, read)
-        epsilon = self.rule.direction.epsilon
-        return _written(state, branch(c), self.gamma * write, mix, _beta(self.rule.gate, t), epsilon)
-
-
-class _FusedTransformer(_Fused):
-    def forward(self, state: Tensor, branch: Branch) -> Tensor:
-        c, t = self._read(state)
-        beta = _beta(self.rule.gate, t)[:, None]
-        message = branch(c) * torch.sigmoid(self.rule.project(c))
-        return _written(state, message, self.gamma * beta, (1.0 - self.rule.forget * beta)[:, :, None])
-
-
-_FUSED: dict[type[Connection], type[_Fused]] = {
-    Plain: _FusedPlain, PreNorm: _FusedPreNorm, HyperConnection: _FusedHyper, DeepDelta: _FusedDelta,
-    Geometric: _FusedGeometric, ManifoldGeometric: _FusedTransformer,
-}  # fmt: skip
-
-
-def _beta(gate: Gate, t: Tensor) -> Tensor:
-    """beta [B] of products with the taps [B, J]."""
-    return 2.0 * torch.sigmoid(t[:, 0] + gate.bias)
 
 
 def _of(maps: StreamMaps, state: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

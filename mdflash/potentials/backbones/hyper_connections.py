@@ -9,13 +9,16 @@ X <- M(r) X + gamma 2 sigmoid(q) F(c)^T                    M doubly stochastic: 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mdflash.potentials.backbones.mixing import permutation_matrices, permutation_mixing, sinkhorn_mixing
-from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, rms_norm
+from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, Parts, rms_norm
+
+if TYPE_CHECKING:
+    from mdflash.potentials.backbones.backbone import Backbone
 
 Mixing = Literal["permutation", "sinkhorn", "identity"]
 
@@ -72,11 +75,23 @@ def mix_streams(mix: Tensor | None, state: Tensor) -> Tensor:
 class HyperConnection(Connection):
     """See the module's equations."""
 
+    name = "hyper"
+    about = "mHC"
+    streamed = True
+    mixed = True
+
     def __init__(self, maps: StreamMaps, scale: float | None) -> None:
         super().__init__()
         self.maps, self.scale = maps, BranchScale(scale)
+
+    @classmethod
+    def build(cls, options: Backbone, features: int, scale: float | None) -> HyperConnection:
+        return cls(StreamMaps(options.streams, features, options.mixing, options.sinkhorn_iterations), scale)
 
     def forward(self, state: Tensor, branch: Branch) -> Tensor:
         read, write, mix = self.maps.of(state)
         message: Tensor = self.scale(branch(rms_norm(torch.einsum("bn,bnh->bh", read, state))))
         return mix_streams(mix, state) + write[:, :, None] * message[:, None, :]
+
+    def parts(self) -> Parts:
+        return Parts(self.scale, maps=self.maps)

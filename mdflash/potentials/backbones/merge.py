@@ -11,8 +11,14 @@ from mdflash.potentials.backbones.residual import RMS_EPSILON
 
 
 @njit(cache=True, error_model="numpy")
-def merge(n, blocks, features, padded, shares, norm, data, state, merged, x, rows, begin, end):
-    """What the output network reads: merged = sum over blocks and streams, x = merged / rms(merged)."""
+def merge(net, data, work, begin, end):
+    """What the output network reads: merged = sum over blocks and streams, x = merged / rms(merged).
+
+    Args:
+        net, work: `Shape` and `Work` of `schnet.arrays`.
+    """
+    n, blocks, features, padded, shares = net.streams, net.blocks, net.real_features, net.features, net.merge
+    norm, state, merged, x, rows = net.merge_norm, work.state, work.merged, work.x, work.rows
     width = panel_width(data)
     lanes, stream = width // 2, padded * rows
     nothing = splat(load(data, 0), 0.0)
@@ -39,8 +45,10 @@ def merge(n, blocks, features, padded, shares, norm, data, state, merged, x, row
 
 
 @njit(cache=True, error_model="numpy")
-def merge_gradient(n, blocks, features, padded, shares, norm, data, g_x, merged, gradient, rows, begin, end):
+def merge_gradient(net, data, work, begin, end):
     """merged <- dE/dmerged from dE/dx, and dE/dX behind the last block."""
+    n, blocks, features, padded, shares = net.streams, net.blocks, net.real_features, net.features, net.merge
+    norm, g_x, merged, gradient, rows = net.merge_norm, work.gx, work.merged, work.stream_gradient, work.rows
     width = panel_width(data)
     lanes = width // 2
     nothing = splat(load(data, 0), 0.0)
@@ -68,8 +76,10 @@ def merge_gradient(n, blocks, features, padded, shares, norm, data, g_x, merged,
 
 
 @njit(cache=True, error_model="numpy")
-def share_gradient(n, block, padded, shares, data, merged, gradient, rows, begin, end):
+def share_gradient(net, block, data, work, begin, end):
     """gradient += what the output network reads of the state behind a block."""
+    n, padded, shares = net.streams, net.features, net.merge
+    merged, gradient, rows = work.merged, work.stream_gradient, work.rows
     share = data[shares + n + block]
     if share == 0.0:
         return

@@ -12,14 +12,11 @@ from scipy.special import expit
 from torch import Tensor
 
 from mdflash.potentials.backbones.backbone import ResidualStack
-from mdflash.potentials.backbones.combined import Geometric
 from mdflash.potentials.backbones.cpu import Rule
-from mdflash.potentials.backbones.deep_delta import DeepDelta
-from mdflash.potentials.backbones.delta import Gate, SoftDirection
-from mdflash.potentials.backbones.hyper_connections import HyperConnection, StreamMaps
+from mdflash.potentials.backbones.delta import Gate
+from mdflash.potentials.backbones.hyper_connections import StreamMaps
 from mdflash.potentials.backbones.maps import FORGET, IDENTITY, PERMUTATION, SINKHORN
-from mdflash.potentials.backbones.residual import BranchScale, Connection, Plain
-from mdflash.potentials.backbones.transformer import ManifoldGeometric
+from mdflash.potentials.backbones.residual import BranchScale, Connection, Parts
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -35,39 +32,47 @@ class Flat(Protocol):
 
 
 def pack_rule(connection: Connection, features: int, data: Flat) -> Rule:
-    """One connection over `features` channels."""
+    """One connection over `features` channels; it must have `parts`."""
+    parts = _parts(connection)
     rule = Rule(
-        streams=1, features=features, padded=data.up(features), norm=int(not isinstance(connection, Plain)),
+        streams=1, features=features, padded=data.up(features), norm=int(connection.normed),
         mixing=IDENTITY, iterations=0, logits=0, wide=0, phi=-1, phi_back=-1, bias=-1, gate=-1, erase=0, value=-1,
         numbers=-1, project=-1, project_back=-1, project_bias=-1, opened=-1,
     )  # fmt: skip
     epsilon, alpha = 1.0, 0.0
-    if isinstance(connection, (HyperConnection, Geometric)):
-        rule = _with_maps(rule, connection.maps, data)
-    if isinstance(connection, (DeepDelta, Geometric)):
-        rule = rule._replace(gate=_gate(connection.gate, data), erase=1)
-        epsilon = _epsilon(connection.direction)
-    if isinstance(connection, DeepDelta):
-        value = _padded(_numpy(connection.value.weight), rule.padded)
+    if parts.maps is not None:
+        rule = _with_maps(rule, parts.maps, data)
+    if parts.gate is not None:
+        rule = rule._replace(gate=_gate(parts.gate, data))
+    if parts.direction is not None:
+        rule, epsilon = rule._replace(erase=1), float(_numpy(parts.direction.epsilon))
+    if parts.value is not None:
+        value = _padded(_numpy(parts.value.weight), rule.padded)
         rule = rule._replace(streams=len(value), value=data.add(value))
-    if isinstance(connection, ManifoldGeometric):
-        weight, alpha = _numpy(connection.project.weight), float(_numpy(connection.forget))
+    if parts.project is not None:
+        weight = _numpy(parts.project.weight)
         rule = rule._replace(
-            mixing=FORGET,
-            gate=_gate(connection.gate, data),
             project=data.weights(weight.T),
             project_back=data.weights(weight),
-            project_bias=data.add(_numpy(connection.project.bias)),
+            project_bias=data.add(_numpy(parts.project.bias)),
         )
-    return rule._replace(numbers=data.add(np.array([_gamma(cast(BranchScale, connection.scale)), epsilon, alpha])))
+    if parts.forget is not None:
+        rule, alpha = rule._replace(mixing=FORGET), float(_numpy(parts.forget))
+    return rule._replace(numbers=data.add(np.array([_gamma(parts.scale), epsilon, alpha])))
+
+
+def _parts(connection: Connection) -> Parts:
+    parts = connection.parts()
+    assert parts is not None, f"'{connection.name}' has no compiled twin"
+    return parts
 
 
 def opened_at_start(residual: ResidualStack, read: FloatArray, data: Flat) -> int:
     """The gate on the first message, by bead type, from what the first block reads [types, H]; -1: there is none."""
-    first = residual.connections[0]
-    if not isinstance(first, ManifoldGeometric):
+    project = _parts(cast(Connection, residual.connections[0])).project
+    if project is None:
         return -1
-    z = read @ _numpy(first.project.weight).T + _numpy(first.project.bias)
+    z = read @ _numpy(project.weight).T + _numpy(project.bias)
     return data.add(_padded(expit(z), data.up(z.shape[1])))
 
 
@@ -83,31 +88,32 @@ def start_state(residual: ResidualStack, embedding: FloatArray) -> tuple[FloatAr
     """In front of the first block, of every bead type: the state [types, n, H], what the block reads of it [types, H],
     and the numbers [types, 2 n + n n + 1] of `cpu.start`."""
     residual = copy.deepcopy(residual).double()
-    heard: list[Tensor] = []
+    read: list[Tensor] = []
 
-    def listen(c: Tensor) -> Tensor:
-        heard.append(c)
+    def silent(c: Tensor) -> Tensor:
+        read.append(c)
         return torch.zeros_like(c)
 
     with torch.no_grad():
         state = residual.split(torch.from_numpy(embedding))
-        residual.connections[0](state, listen)
-        numbers = _start_numbers(cast(Connection, residual.connections[0]), state, heard[0])
-    return state.numpy(), heard[0].numpy(), numbers.numpy()
+        residual.connections[0](state, silent)
+        numbers = _start_numbers(cast(Connection, residual.connections[0]), state, read[0])
+    return state.numpy(), read[0].numpy(), numbers.numpy()
 
 
 def _start_numbers(connection: Connection, state: Tensor, c: Tensor) -> Tensor:
     """w, v, M and beta, from the state [types, n, H] and what the block reads [types, H]."""
     types, n, _ = state.shape
+    parts = _parts(connection)
     w, v = state.new_ones(types, n), state.new_zeros(types, n)
     mix, beta = torch.eye(n).to(state).expand(types, n, n), state.new_zeros(types, 1)
-    if isinstance(connection, (HyperConnection, Geometric)):
-        _, w, mixed = connection.maps.of(state)
+    if parts.maps is not None:
+        _, w, mixed = parts.maps.of(state)
         mix = mix if mixed is None else mixed
-    if isinstance(connection, DeepDelta):
-        w, v = torch.zeros_like(w), connection.scale(connection.value(c))
-    if isinstance(connection, (DeepDelta, Geometric, ManifoldGeometric)):
-        beta = connection.gate(c)[:, None]
+    if parts.value is not None:
+        w, v = torch.zeros_like(w), parts.scale(parts.value(c))
+    if parts.gate is not None:
+        beta = parts.gate(c)[:, None]
     return torch.cat([w, v, mix.flatten(1), beta], dim=1)
 
 
@@ -133,10 +139,6 @@ def _gate(gate: Gate, data: Flat) -> int:
     weight = _numpy(gate.weight)
     bias = _numpy(gate.bias)
     return data.add(np.concatenate([np.pad(weight, (0, data.up(len(weight)) - len(weight))), [float(bias)]]))
-
-
-def _epsilon(direction: SoftDirection) -> float:
-    return float(_numpy(direction.epsilon))
 
 
 def _gamma(scale: BranchScale) -> float:

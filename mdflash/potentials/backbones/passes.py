@@ -1,4 +1,4 @@
-"""Passes of the residual rules over the channels of rows first:last of a part; see `cpu` for the equations.
+"""Passes of the residual rules over the channels of the rows of a part; see `cpu` for the equations.
 
 A state X [n, rows, H] is one matrix of n H channels in panels. Numbers of a bead lie as `maps` says; `x0` and the like
 are where in its flat array something begins. One, two and four streams have loops of their own, of constant length,
@@ -7,7 +7,7 @@ so that sums over channels stay in registers.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import panel_width
@@ -19,9 +19,18 @@ MOST_PAIRS: Final = MOST_STREAMS**2
 """What the vectors on the stack suffice for."""
 
 
+class Part(NamedTuple):
+    """Rows first:last of panels of `rows` rows; first is a multiple of PART."""
+
+    rows: int
+    first: int
+    last: int
+
+
 @njit(cache=True, error_model="numpy")
-def squares(x, x0, size, rows, first, last, out, out0):
+def squares(x, x0, size, part, out, out0):
     """Numbers out = |X|^2 of each row, over `size` channels."""
+    rows, first, last = part
     width, half = panel_width(x), lanes(x)
     for i in range(first, last):
         even = splat(load(x, x0), 0.0)
@@ -34,7 +43,8 @@ def squares(x, x0, size, rows, first, last, out, out0):
 
 
 @njit(inline="always")
-def _dots(n, a, a0, b, b0, padded, rows, first, last, out, out0):
+def _dots(n, a, a0, b, b0, padded, part, out, out0):
+    rows, first, last = part
     width, half = panel_width(a), lanes(a)
     stream = padded * rows
     nothing = splat(load(b, b0), 0.0)
@@ -55,20 +65,22 @@ def _dots(n, a, a0, b, b0, padded, rows, first, last, out, out0):
 
 
 @njit(cache=True, error_model="numpy")
-def dots(n, a, a0, b, b0, padded, rows, first, last, out, out0):
+def dots(n, a, a0, b, b0, padded, part, out, out0):
     """Numbers out [n] = A b of each row: A [n, H] and b [H] in panels."""
     if n == 4:
-        _dots(4, a, a0, b, b0, padded, rows, first, last, out, out0)
+        _dots(4, a, a0, b, b0, padded, part, out, out0)
     elif n == 2:
-        _dots(2, a, a0, b, b0, padded, rows, first, last, out, out0)
+        _dots(2, a, a0, b, b0, padded, part, out, out0)
     elif n == 1:
-        _dots(1, a, a0, b, b0, padded, rows, first, last, out, out0)
+        _dots(1, a, a0, b, b0, padded, part, out, out0)
     else:
-        _dots(n, a, a0, b, b0, padded, rows, first, last, out, out0)
+        _dots(n, a, a0, b, b0, padded, part, out, out0)
 
 
 @njit(inline="always")
-def _combine(n, rule, data, x, x0, c, c0, rows, first, last, numbers, at):
+def _combine(n, rule, data, streams, x0, c, c0, part, at):
+    rows, first, last = part
+    x, numbers = streams.state, streams.numbers
     gate, padded = rule.gate, rule.padded
     width, half = panel_width(x), lanes(x)
     stream = padded * rows
@@ -92,21 +104,22 @@ def _combine(n, rule, data, x, x0, c, c0, rows, first, last, numbers, at):
 
 
 @njit(cache=True, error_model="numpy")
-def combine(n, rule, data, x, x0, c, c0, rows, first, last, numbers, at):
+def combine(n, rule, data, streams, x0, c, c0, part, at):
     """c [H] = u = sum_s r_s X_s; numbers |u|^2, and u . gate where there is one."""
     if n == 4:
-        _combine(4, rule, data, x, x0, c, c0, rows, first, last, numbers, at)
+        _combine(4, rule, data, streams, x0, c, c0, part, at)
     elif n == 2:
-        _combine(2, rule, data, x, x0, c, c0, rows, first, last, numbers, at)
+        _combine(2, rule, data, streams, x0, c, c0, part, at)
     elif n == 1:
-        _combine(1, rule, data, x, x0, c, c0, rows, first, last, numbers, at)
+        _combine(1, rule, data, streams, x0, c, c0, part, at)
     else:
-        _combine(n, rule, data, x, x0, c, c0, rows, first, last, numbers, at)
+        _combine(n, rule, data, streams, x0, c, c0, part, at)
 
 
 @njit(cache=True, error_model="numpy")
-def normalise(c, c0, padded, rows, first, last, numbers, factor):
+def normalise(c, c0, padded, part, numbers, factor):
     """c <- factor c of each row."""
+    rows, first, last = part
     width, half = panel_width(c), lanes(c)
     for i in range(first, last):
         inverse = lane(numbers, factor + i - first)
@@ -117,7 +130,8 @@ def normalise(c, c0, padded, rows, first, last, numbers, factor):
 
 
 @njit(inline="always")
-def _write(n, rule, streams, x0, o0, rows, first, last, at):
+def _write(n, rule, streams, x0, o0, part, at):
+    rows, first, last = part
     x, o, numbers, padded = streams.state, streams.message, streams.numbers, rule.padded
     mixed = rule.mixing != IDENTITY
     width, half = panel_width(x), lanes(x)
@@ -141,20 +155,21 @@ def _write(n, rule, streams, x0, o0, rows, first, last, at):
 
 
 @njit(cache=True, error_model="numpy")
-def write(n, rule, streams, x0, o0, rows, first, last, at):
+def write(n, rule, streams, x0, o0, part, at):
     """The next state M X + a o' of each row."""
     if n == 4:
-        _write(4, rule, streams, x0, o0, rows, first, last, at)
+        _write(4, rule, streams, x0, o0, part, at)
     elif n == 2:
-        _write(2, rule, streams, x0, o0, rows, first, last, at)
+        _write(2, rule, streams, x0, o0, part, at)
     elif n == 1:
-        _write(1, rule, streams, x0, o0, rows, first, last, at)
+        _write(1, rule, streams, x0, o0, part, at)
     else:
-        _write(n, rule, streams, x0, o0, rows, first, last, at)
+        _write(n, rule, streams, x0, o0, part, at)
 
 
 @njit(inline="always")
-def _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to):
+def _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, part, at, to):
+    rows, first, last = part
     x, g, o, numbers, padded = streams.state, streams.gradient, streams.message, streams.numbers, rule.padded
     erases = rule.erase > 0
     width, half = panel_width(x), lanes(x)
@@ -175,20 +190,21 @@ def _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at
 
 
 @njit(cache=True, error_model="numpy")
-def message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to):
+def message_gradient(n, rule, streams, x0, o0, g_o, g_o0, part, at, to):
     """dE/do = sum_s a_s G_s of each row, and where a direction is erased + sum_s y_s X_s + along o."""
     if n == 4:
-        _message_gradient(4, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to)
+        _message_gradient(4, rule, streams, x0, o0, g_o, g_o0, part, at, to)
     elif n == 2:
-        _message_gradient(2, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to)
+        _message_gradient(2, rule, streams, x0, o0, g_o, g_o0, part, at, to)
     elif n == 1:
-        _message_gradient(1, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to)
+        _message_gradient(1, rule, streams, x0, o0, g_o, g_o0, part, at, to)
     else:
-        _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, rows, first, last, at, to)
+        _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, part, at, to)
 
 
 @njit(inline="always")
-def _outer_dots(n, rule, streams, x0, rows, first, last, to):
+def _outer_dots(n, rule, streams, x0, part, to):
+    rows, first, last = part
     x, g, numbers = streams.state, streams.gradient, streams.numbers
     width, half = panel_width(x), lanes(x)
     stream = rule.padded * rows
@@ -212,20 +228,21 @@ def _outer_dots(n, rule, streams, x0, rows, first, last, to):
 
 
 @njit(cache=True, error_model="numpy")
-def outer_dots(n, rule, streams, x0, rows, first, last, to):
+def outer_dots(n, rule, streams, x0, part, to):
     """Numbers G X' [n n] of each row."""
     if n == 4:
-        _outer_dots(4, rule, streams, x0, rows, first, last, to)
+        _outer_dots(4, rule, streams, x0, part, to)
     elif n == 2:
-        _outer_dots(2, rule, streams, x0, rows, first, last, to)
+        _outer_dots(2, rule, streams, x0, part, to)
     elif n == 1:
-        _outer_dots(1, rule, streams, x0, rows, first, last, to)
+        _outer_dots(1, rule, streams, x0, part, to)
     else:
-        _outer_dots(n, rule, streams, x0, rows, first, last, to)
+        _outer_dots(n, rule, streams, x0, part, to)
 
 
 @njit(inline="always")
-def _dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to):
+def _dots_of_read(n, rule, streams, x0, g_c, g_c0, part, at, to):
+    rows, first, last = part
     x, numbers, padded = streams.state, streams.numbers, rule.padded
     width, half = panel_width(x), lanes(x)
     stream = padded * rows
@@ -252,20 +269,21 @@ def _dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to):
 
 
 @njit(cache=True, error_model="numpy")
-def dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to):
+def dots_of_read(n, rule, streams, x0, g_c, g_c0, part, at, to):
     """Numbers X dE/dc [n] and X u [n] of each row."""
     if n == 4:
-        _dots_of_read(4, rule, streams, x0, g_c, g_c0, rows, first, last, at, to)
+        _dots_of_read(4, rule, streams, x0, g_c, g_c0, part, at, to)
     elif n == 2:
-        _dots_of_read(2, rule, streams, x0, g_c, g_c0, rows, first, last, at, to)
+        _dots_of_read(2, rule, streams, x0, g_c, g_c0, part, at, to)
     elif n == 1:
-        _dots_of_read(1, rule, streams, x0, g_c, g_c0, rows, first, last, at, to)
+        _dots_of_read(1, rule, streams, x0, g_c, g_c0, part, at, to)
     else:
-        _dots_of_read(n, rule, streams, x0, g_c, g_c0, rows, first, last, at, to)
+        _dots_of_read(n, rule, streams, x0, g_c, g_c0, part, at, to)
 
 
 @njit(inline="always")
-def _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to):
+def _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, part, at, to):
+    rows, first, last = part
     x, g, o, numbers, padded = streams.state, streams.gradient, streams.message, streams.numbers, rule.padded
     mapped, erases, mixed = rule.wide > 0, rule.erase > 0, rule.mixing != IDENTITY
     width, half = panel_width(x), lanes(x)
@@ -297,13 +315,13 @@ def _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, 
 
 
 @njit(cache=True, error_model="numpy")
-def state_gradient(n, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to):
+def state_gradient(n, rule, streams, x0, o0, g_c, g_c0, part, at, to):
     """G <- M' G + y o' + r (dE/du)' + state X of each row, with dE/du = inverse dE/dc + back u."""
     if n == 4:
-        _state_gradient(4, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to)
+        _state_gradient(4, rule, streams, x0, o0, g_c, g_c0, part, at, to)
     elif n == 2:
-        _state_gradient(2, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to)
+        _state_gradient(2, rule, streams, x0, o0, g_c, g_c0, part, at, to)
     elif n == 1:
-        _state_gradient(1, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to)
+        _state_gradient(1, rule, streams, x0, o0, g_c, g_c0, part, at, to)
     else:
-        _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, rows, first, last, at, to)
+        _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, part, at, to)

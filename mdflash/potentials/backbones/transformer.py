@@ -9,15 +9,22 @@ the embedding: e^-10 is left of it after 100 blocks with alpha beta = 0.1.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from mdflash.potentials.backbones.delta import Gate
-from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, rms_norm
+from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, Parts, rms_norm
+
+if TYPE_CHECKING:
+    from mdflash.potentials.backbones.backbone import Backbone
 
 
 class ManifoldGeometric(Connection):
     """See the module's equations."""
+
+    name = "mgt"
 
     def __init__(self, features: int, beta: float, forget: float, scale: float | None) -> None:
         super().__init__()
@@ -25,9 +32,16 @@ class ManifoldGeometric(Connection):
         self.project = nn.Linear(features, features)
         self.forget = nn.Parameter(torch.tensor(forget))
 
+    @classmethod
+    def build(cls, options: Backbone, features: int, scale: float | None) -> ManifoldGeometric:
+        return cls(features, options.first_beta, options.forget, scale)
+
     def forward(self, state: Tensor, branch: Branch) -> Tensor:
         x = state[:, 0]
         c = rms_norm(x)
         message: Tensor = self.scale(branch(c) * torch.sigmoid(self.project(c)))
         beta: Tensor = self.gate(c)
         return (x + beta[:, None] * (message - self.forget * x))[:, None]
+
+    def parts(self) -> Parts:
+        return Parts(self.scale, gate=self.gate, project=self.project, forget=self.forget)

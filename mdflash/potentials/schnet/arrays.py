@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import TILE, panel_width
@@ -34,7 +35,7 @@ class Networks(NamedTuple):
         cutoff: [systems] Å; 0 where a system has no network.
         shape: [networks, fields of `Shape`].
         layers: [layers of all networks, fields of `Layer`].
-        rules: [blocks of all networks with a backbone, fields of `geometric.cpu.Rule`]; None where none has one.
+        rules: [blocks of all networks with a backbone, fields of `backbones.cpu.Rule`]; None where none has one.
         data: weights, in the layout of `dense`.
         tables: [block][panel of F][knot][v, s, c][width]; numbers of the dtype of `data`, or int16.
         scales: [block][panel of F][range][v, s, c][width] what an int16 counts; see `tables.FilterTables`.
@@ -79,8 +80,8 @@ class Shape(NamedTuple):
     merge_norm: int
     real_features: int
     maps: int  # see `Rule.wide`
-    numbers: int  # see `geometric.cpu.fields`
-    start: int  # see `geometric.cpu.start`
+    numbers: int  # see `backbones.cpu.fields`
+    start: int  # see `backbones.cpu.start`
     opened: int  # 1 with a gate on the messages
 
 
@@ -137,28 +138,22 @@ class PairWork(NamedTuple):
     slope: Floats  # [F / width, P] share of each panel in dE/dt
 
 
+_SHAPE, _LAYER, _RULE = len(Shape._fields), len(Layer._fields), len(Rule._fields)
+
+
 @njit(cache=True)
 def shape_of(networks, system):
-    s = networks.shape[networks.network[system]]
-    return Shape(
-        s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15], s[16],
-        s[17], s[18], s[19], s[20], s[21], s[22], s[23], s[24],
-    )  # fmt: skip
+    return Shape(*to_fixed_tuple(networks.shape[networks.network[system]], _SHAPE))
 
 
 @njit(cache=True)
 def layer_of(networks, index):
-    t = networks.layers[index]
-    return Layer(t[0], t[1], t[2], t[3], t[4])
+    return Layer(*to_fixed_tuple(networks.layers[index], _LAYER))
 
 
 @njit(cache=True)
 def rule_of(rules, index):
-    t = rules[index]
-    return Rule(
-        t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16],
-        t[17], t[18],
-    )  # fmt: skip
+    return Rule(*to_fixed_tuple(rules[index], _RULE))
 
 
 @njit(cache=True)

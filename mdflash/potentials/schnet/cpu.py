@@ -29,7 +29,7 @@ from mdflash.compiled.jit import int64, njit, prange
 from mdflash.compiled.panels import activate, multiply, panel_width
 from mdflash.compiled.simd import fma, load, splat, store, total
 from mdflash.core.types import FloatArray, Int32Array, IntArray, Reals
-from mdflash.potentials.backbones import cpu as geometric
+from mdflash.potentials.backbones import cpu as backbone
 from mdflash.potentials.backbones.merge import merge, merge_gradient, share_gradient
 from mdflash.potentials.schnet.arrays import Networks, PairWork, Shape, Work, layer_of, rule_of, shape_of, streams_of
 from mdflash.potentials.schnet.messages import (
@@ -101,7 +101,7 @@ def _begin_rows(
             channels = net.streams * net.features
             _gather(networks.data, net.embedding, channels, net.types, type_, work.state, ZERO, work.rows, begin, end)
             rule = rule_of(rules, net.rules)
-            geometric.start(rule, networks.data, net.start, net.types, type_, streams_of(work), work.rows, begin, end)
+            backbone.start(rule, networks.data, net.start, net.types, type_, streams_of(work), work.rows, begin, end)
     if plain:
         _gather(networks.data, net.embedding, net.features, net.types, type_, work.x, ZERO, work.rows, begin, end)
     _gather(networks.data, net.first_y, net.filters, net.types, type_, work.y, ZERO, work.rows, begin, end)
@@ -136,10 +136,7 @@ def _update_rows(
     else:
         _output_rows(net, networks, work, begin, end)
         if rules is not None and net.rules >= 0:
-            merge_gradient(
-                net.streams, net.blocks, net.real_features, net.features, net.merge, net.merge_norm, data, work.gx,
-                work.merged, work.stream_gradient, rows, begin, end,
-            )  # fmt: skip
+            merge_gradient(net, data, work, begin, end)
         _update_gradient(net, networks, rules, block, work, begin, end)
 
 
@@ -150,15 +147,12 @@ def _join_rows(
     """The residual streams behind a block, then what the next block or the output reads of them."""
     data, rows, streams = networks.data, work.rows, streams_of(work)
     size = net.streams * net.features * rows
-    geometric.write(rule_of(rules, net.rules + block), data, streams, block * size, block, rows, begin, end)
+    backbone.write(rule_of(rules, net.rules + block), data, streams, block * size, block, rows, begin, end)
     if block + 1 < net.blocks:
         after = rule_of(rules, net.rules + block + 1)
-        geometric.read(after, data, streams, (block + 1) * size, block + 1, rows, begin, end, work.x, 0)
+        backbone.read(after, data, streams, (block + 1) * size, block + 1, rows, begin, end, work.x, 0)
     else:
-        merge(
-            net.streams, net.blocks, net.real_features, net.features, net.merge, net.merge_norm, data, work.state,
-            work.merged, work.x, rows, begin, end,
-        )  # fmt: skip
+        merge(net, data, work, begin, end)
 
 
 @njit(cache=True, error_model="numpy")
@@ -237,7 +231,7 @@ def _update_gradient(
     if rules is not None and net.rules >= 0:
         size = net.streams * net.features * rows
         rule = rule_of(rules, net.rules + block)
-        geometric.write_gradient(rule, data, streams_of(work), block * size, block, rows, begin, end, work.gx, ZERO)
+        backbone.write_gradient(rule, data, streams_of(work), block * size, block, rows, begin, end, work.gx, ZERO)
     u1, u2 = layer_of(networks, net.layers + 3 * block + 1), layer_of(networks, net.layers + 3 * block + 2)
     multiply(work.gx, ZERO, u2.n_out, data, u2.backward, NONE, work.a, ZERO, u2.n_in, rows, begin, end, False)
     _scale(work.a, work.slopes, block * net.features * rows, u2.n_in, rows, begin, end)
@@ -260,10 +254,8 @@ def _gradient_rows(
         streams = streams_of(work)
         size = net.streams * net.features * rows
         rule = rule_of(rules, net.rules + block)
-        geometric.read_gradient(rule, data, streams, block * size, block, rows, begin, end, work.gx, 0)
-        share_gradient(
-            net.streams, block - 1, net.features, net.merge, data, work.merged, work.stream_gradient, rows, begin, end
-        )
+        backbone.read_gradient(rule, data, streams, block * size, block, rows, begin, end, work.gx, 0)
+        share_gradient(net, block - 1, data, work, begin, end)
     _update_gradient(net, networks, rules, block - 1, work, begin, end)
 
 

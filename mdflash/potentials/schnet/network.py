@@ -17,7 +17,7 @@ messages through a filter W(d) [F]:
     C(d) = (1 + cos(pi d / rc)) / 2 for d < rc, else 0       cosine envelope (1 everywhere: "none")
            1 - 10 u^3 + 15 u^4 - 6 u^5, u = d / rc           quintic envelope: forces without a kink at the cutoff
 
-The sum over blocks above is SchNet's own; a `backbone` joins them by another rule, see `potentials.geometric`.
+The sum over blocks above is SchNet's own; a `backbone` joins them by another rule, see `potentials.backbones`.
 
 | symbol   | state_dict name               | shape      |
 |----------|-------------------------------|------------|
@@ -61,7 +61,7 @@ ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = MappingProxyType(
         "shifted_softplus": lambda x: functional.softplus(x) - math.log(2.0),
     }
 )
-"""Nonlinearities by their name in forcefield.yaml."""
+"""Nonlinearities by their name in forcefield.yaml; their kernels are numbered in `compiled.activations`."""
 ENVELOPES: Final = ("cosine", "quintic", "none")
 
 

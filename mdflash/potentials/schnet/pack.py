@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from mdflash.compiled.activations import ACTIVATION_CODES
+from mdflash.compiled.activations import CODES
 from mdflash.compiled.panels import PANEL_BYTES
 from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray
@@ -174,7 +174,7 @@ def _pack_one(model: SchNet, tables: FilterTables, parts: _Parts, layers: list[L
         filters=f,
         blocks=model.hyper.blocks,
         intervals=tables.intervals,
-        activation=ACTIVATION_CODES[model.hyper.activation],
+        activation=CODES[model.hyper.activation],
         hidden=len(hidden),
         types=len(embedding),
         embedding=data.add(data.panels(state)),
@@ -220,7 +220,7 @@ def _pack_backbone(
         "rules": first,
         "streams": own[0].streams,
         "merge": pack_merge(residual, data),
-        "merge_norm": int(residual.backbone.rule != "plain"),
+        "merge_norm": int(cast(Connection, residual.connections[0]).normed),
         "maps": own[0].wide,
         "numbers": fields(own[0]),
         "start": data.add(numbers.T),

@@ -108,8 +108,12 @@ def _refuse_second_network(term: SchNetPotential, taken: Sequence[SchNetPotentia
 def _refuse_backbone(term: SchNetPotential) -> None:
     for network in term.networks:
         backbone = None if network is None else network.hyper.backbone
-        if backbone is not None and backbone.streams > MOST_STREAMS:
+        if backbone is None or network is None or network.residual is None:
+            continue
+        if backbone.streams > MOST_STREAMS:
             raise ForceFieldError(f"the kernels take up to {MOST_STREAMS} streams, its backbone has {backbone.streams}")
+        if not network.residual.has_twin:
+            raise ForceFieldError(f"its residual rule '{backbone.rule}' has no compiled twin")
 
 
 def _refuse_16_bits(term: SchNetPotential, tables: Mapping[int, FilterTables]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from mdflash.compiled.activations import ACTIVATION_CODES
+from mdflash.compiled.activations import CODES
 from mdflash.core.types import Precision as Precision
 from mdflash.errors import InputError
 from mdflash.potentials.schnet.network import SchNet
@@ -139,7 +139,7 @@ class DeviceSchNet:
         self._mixed = precision == "mixed16"
         self._stored = torch.float16 if self._mixed else self.dtype
         self._device = device
-        self._act = ACTIVATION_CODES[hyper.activation]
+        self._act = CODES[hyper.activation]
         self.H, self.F = _up(hyper.features), _up(hyper.filters)
         self._exact = tables is None
         self.channels = self.F if tables is None else min(tiles.channels or (64 if self._mixed else 32), self.F)

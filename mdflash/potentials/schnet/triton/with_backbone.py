@@ -1,7 +1,7 @@
 """A SchNet whose blocks are joined by a residual rule, on the device.
 
-What a bead does with its own features (norms, maps, mixing, erasing) are the kernels of `geometric.fused`, what it
-hears from its neighbours are those of `network`, as one function of autograd for each block. Blocks follow each other,
+What a bead does with its own features (norms, maps, mixing, erasing) are the kernels of `backbones.fused`, its messages
+from its neighbors are those of `network`, as one function of autograd for each block. Blocks follow each other,
 so their gradients come back in reverse order, as the kernels need them. A CUDA graph holds all, which leaves the
 launches to the device; what autograd keeps between the sweeps stays in the graph's memory.
 
@@ -41,13 +41,13 @@ class JoinedSchNet(DeviceSchNet):
         """Add the energy of each bead to `energy` [B] float64; write the forces to `forces` [F / C, B, 3]."""
         self._near, self._forces = neighbors, forces
         with torch.enable_grad():
-            x = self._residual(self._start, lambda depth, c: _Said.apply(c, depth, self))  # type: ignore[no-untyped-call]
+            x = self._residual(self._start, lambda depth, c: _Interaction.apply(c, depth, self))  # type: ignore[no-untyped-call]
         self._x[:, : self._width] = x.detach()
         gradient = self._output_network(energy)[:, : self._width]
         torch.autograd.grad(x, self._start, gradient)
 
-    def say(self, depth: int, c: Tensor) -> Tensor:
-        """What block `depth` says to features c [n, H]."""
+    def interaction(self, depth: int, c: Tensor) -> Tensor:
+        """The message of block `depth` to features c [n, H]."""
         first, second = self._update[depth]
         self._dense(self._padded(c), self._input[depth], self._h[depth])
         self._gather(depth, self._near)
@@ -56,8 +56,8 @@ class JoinedSchNet(DeviceSchNet):
         self._dense(self._z[depth], second, out, prelude=dense.ACTIVATED)
         return out[:, : self._width]
 
-    def say_back(self, depth: int, gradient: Tensor) -> Tensor | None:
-        """dE/dc from that with respect to what was said; adds to the forces. Nothing comes through the first block."""
+    def interaction_gradient(self, depth: int, gradient: Tensor) -> Tensor | None:
+        """dE/dc from that with respect to the message; adds to the forces. Nothing comes through the first block."""
         first, second = self._update[depth]
         self._dense(self._padded(gradient), second, self._gt, back=True)
         self._dense(self._gt, first, self._ga, prelude=dense.SLOPED, z=self._z[depth], back=True)
@@ -72,12 +72,12 @@ class JoinedSchNet(DeviceSchNet):
         return functional.pad(x, (0, self.H - self._width)).contiguous()
 
 
-class _Said(torch.autograd.Function):
+class _Interaction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, c: Tensor, depth: int, network: JoinedSchNet) -> Tensor:
         ctx.depth, ctx.network = depth, network
-        return network.say(depth, c)
+        return network.interaction(depth, c)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
-        return ctx.network.say_back(ctx.depth, gradient), None, None
+        return ctx.network.interaction_gradient(ctx.depth, gradient), None, None
