@@ -17,8 +17,8 @@ import numpy as np
 
 from mdflash.core.optional import require
 from mdflash.core.system import FloatArray, System
-from mdflash.engine.engine import Precision
 from mdflash.engine.evaluator import Device, Evaluator
+from mdflash.engine.settings import Precision
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.units import DIMENSIONS

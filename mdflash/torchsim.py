@@ -25,8 +25,8 @@ from torch import Tensor
 
 from mdflash.core.optional import require
 from mdflash.core.system import FloatArray, System
-from mdflash.engine.engine import Precision
 from mdflash.engine.evaluator import Box, Device, Evaluator
+from mdflash.engine.settings import Precision
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.units import DIMENSIONS

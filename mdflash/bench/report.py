@@ -135,17 +135,17 @@ def bench(
     prepared = prepare(load_run(file, overrides).with_seed())
     config = prepared.config
     said("compiling, then speed")
-    simulation = prepared.simulation()
-    simulation.exchange = None
-    settle(simulation, config.dynamics.minimize)
-    speed = measure_speed(simulation, seconds)
-    compiled = isinstance(simulation.propagator, CompiledPropagator)
+    engine = prepared.engine()
+    engine.exchange = None
+    settle(engine, config.dynamics.minimize)
+    speed = measure_speed(engine, seconds)
+    compiled = isinstance(engine.propagator, CompiledPropagator)
     said("the machine's limits")
     machine = machine or measure_machine()
     said("time by term")
-    terms = measure_terms(simulation, seconds / 2) if compiled else None
-    roofline = measure_roofline(simulation, speed, machine) if compiled else None
-    output = output_seconds(prepared, simulation)
+    terms = measure_terms(engine, seconds / 2) if compiled else None
+    roofline = measure_roofline(engine, speed, machine) if compiled else None
+    output = output_seconds(prepared, engine)
     found = None
     if memory:
         said("peak memory")
@@ -158,8 +158,8 @@ def bench(
         version=__version__,
         machine=machine,
         systems=prepared.layout.describe(),
-        device=simulation.device,
-        kernels=simulation.propagator.kernels,
+        device=engine.device,
+        kernels=engine.propagator.kernels,
         precision=config.model.precision,
         speed=speed,
         terms=terms,
@@ -170,12 +170,12 @@ def bench(
     )
 
 
-def measure_roofline(simulation: Engine, speed: Speed, machine: Machine) -> Roofline | None:
-    """Count the networks' work at the simulation's positions; None without a packed network."""
-    propagator, layout = simulation.propagator, simulation.layout
+def measure_roofline(engine: Engine, speed: Speed, machine: Machine) -> Roofline | None:
+    """Count the networks' work at the engine's positions; None without a packed network."""
+    propagator, layout = engine.propagator, engine.layout
     if not isinstance(propagator, CompiledPropagator) or propagator.packed.networks is None:
         return None
-    networks, state = propagator.packed.networks, simulation.state
+    networks, state = propagator.packed.networks, engine.state
     work, pairs, beads = Work(), 0, 0
     for s, system in enumerate(layout.systems):
         if not networks.cutoff[s] > 0.0:
@@ -189,7 +189,7 @@ def measure_roofline(simulation: Engine, speed: Speed, machine: Machine) -> Roof
             work += schnet_work(networks, s, system.n_beads, near.pairs, near.intervals)
             pairs += near.pairs
         beads += system.n_beads * layout.counts[s]
-    evaluations = speed.steps_per_second / simulation.network_every
+    evaluations = speed.steps_per_second / engine.dynamics.network_every
     return Roofline(
         neighbors_per_bead=2 * pairs / beads,
         edges=2 * pairs,

@@ -324,11 +324,11 @@ def same_run(ranks: Ranks, description: str, name: str) -> None:
             )
 
 
-def places(ranks: Ranks, replicas: Sequence[range], device: str) -> tuple[str, ...]:
-    """For each rank, which replicas it carries and on what: 'rank 1: replicas 4-7, CPU, 2 threads on node3'."""
+def places(ranks: Ranks, replicas: Sequence[Sequence[int]], device: str) -> tuple[str, ...]:
+    """For each rank, which replicas it runs and on what: 'rank 1: replicas 4-7, CPU, 2 threads on node3'."""
     here = f"{device} on {socket.gethostname()}"
     found = []
     for rank, (own, where) in enumerate(zip(replicas, ranks.all(here), strict=True)):
-        which = f"replica {own.start}" if len(own) == 1 else f"replicas {own.start}-{own.stop - 1}"
+        which = f"replica {own[0]}" if len(own) == 1 else f"replicas {own[0]}-{own[-1]}"
         found.append(f"rank {rank}: {which}, {where}")
     return tuple(found)

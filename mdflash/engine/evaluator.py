@@ -20,8 +20,9 @@ from mdflash.core.state import Layout, State
 from mdflash.core.system import FloatArray, System
 from mdflash.engine.blocks.compiled import CompiledPropagator, Crew
 from mdflash.engine.blocks.evaluate import evaluate_each, evaluate_one, evaluate_one_together
-from mdflash.engine.engine import Engine, Kernels, Precision
-from mdflash.engine.guards import diagnose
+from mdflash.engine.diagnosis import diagnose
+from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics, Precision
 from mdflash.errors import InputError, UnstableError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField
@@ -100,23 +101,17 @@ class Evaluator:
                 if not np.isfinite(x).all():
                     raise self._unstable(x, box, np.full(self.layout.n_replicas, np.nan), x)
                 if self._device == "cuda":
-                    self._backend = OnGpu(self, self._precision)
+                    self._backend = GpuEvaluator(self, self._precision)
                 else:
-                    engine = self._engine(x, None, self._precision)
+                    engine = self._engine(x, None)
                     packed = isinstance(engine.propagator, CompiledPropagator)
-                    self._backend = (
-                        _Compiled(engine)
-                        if packed
-                        else _ByEngine(engine, lambda x, box: self._engine(x, box, self._precision))
-                    )
+                    self._backend = _Compiled(engine) if packed else _ByEngine(engine, self._engine)
             return self._backend
 
-    def _engine(self, x: FloatArray, box: Box | None, precision: Precision, kernels: Kernels = "auto") -> Engine:
+    def _engine(self, x: FloatArray, box: Box | None) -> Engine:
         state = State.at(self.layout, x, 0.0, box)
-        scheme = LangevinMiddle(0.001, 1.0)  # never makes a step
-        return Engine(
-            self.layout, self.potential, state, scheme, seed=0, skin=SKIN, precision=precision, kernels=kernels
-        )
+        dynamics = Dynamics(LangevinMiddle(0.001, 1.0), seed=0, skin=SKIN)  # never makes a step
+        return Engine(self.layout, self.potential, state, dynamics, Backend(precision=self._precision))
 
     def _unstable(self, x: FloatArray, box: Box | None, energy: FloatArray, forces: FloatArray) -> UnstableError:
         """The error that says where it went wrong; evaluated again term by term, which only a failure pays for."""
@@ -127,7 +122,7 @@ class Evaluator:
             what = f"{system.bead_label(bead)} has no finite position"
         else:
             r = int(np.flatnonzero(~np.isfinite(energy))[0])
-            what = diagnose(self._engine(x, box, "fp64", "reference"), r, 0).what
+            what = diagnose(self.layout, self.potential, State.at(self.layout, x, 0.0, box), r, 0).what
             broken = np.flatnonzero(~np.isfinite(forces[self.layout.rows(r)]).all(axis=1))
             if len(broken):
                 what = f"the force on {system.bead_label(int(broken[0]))} is not a number; {what}"
@@ -157,7 +152,7 @@ class _ByEngine:
         _spoil(x, energy, forces)
 
 
-class OnGpu:
+class GpuEvaluator:
     """The GPU's kernels."""
 
     def __init__(self, evaluator: Evaluator, precision: Precision) -> None:

@@ -12,8 +12,8 @@ from typing import Any, get_args
 
 from mdflash.core.optional import require
 from mdflash.core.system import System
-from mdflash.engine.engine import Precision
 from mdflash.engine.evaluator import Device, Evaluator
+from mdflash.engine.settings import Precision
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.openmm.computation import Computation

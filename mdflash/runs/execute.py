@@ -1,10 +1,10 @@
-"""Carry out a run: start it, or go on where it was, until it is finished, stopped or unstable.
+"""Carry out a run: start or resume it, until it is finished, stopped or unstable.
 
     fresh folder     -> minimise, draw velocities, checkpoint of step 0, then steps
     unfinished one   -> newest checkpoint, files cut to it, then steps
     finished one     -> nothing to do
 
-The same function carries a run on many ranks; see `distributed`.
+The same function runs on many ranks; see `distributed`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Literal
 
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import resolved_yaml
-from mdflash.engine.blocks.ranks import split
+from mdflash.core.partition import by_rank
 from mdflash.engine.distributed import Ranks, places, same_run
 from mdflash.engine.engine import Engine
 from mdflash.errors import Interrupted
 from mdflash.io.checkpoint import Checkpoint
 from mdflash.runs.prepare import Prepared, prepare
-from mdflash.runs.session import Saves, open_record, with_recorded_seed
+from mdflash.runs.session import Saves, open_session, with_recorded_seed
 from mdflash.runs.writers import restore
 
 
@@ -33,14 +33,14 @@ class Plan:
 
     Attributes:
         prepared: the run.
-        simulation: where it starts from.
+        engine: where it starts from.
         start: "fresh", "resume" or "finished".
-        notes: sentences a person should read.
-        places: for each of many ranks, which replicas it carries where; empty for one process.
+        notes: messages for the user.
+        places: for each of many ranks, which replicas it runs where; empty for one process.
     """
 
     prepared: Prepared
-    simulation: Engine
+    engine: Engine
     start: Literal["fresh", "resume", "finished"]
     notes: tuple[str, ...]
     places: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Watch:
     """
 
     planned: Callable[[Plan], None] = lambda plan: None
-    progress: Callable[[Engine], None] = lambda simulation: None
+    progress: Callable[[Engine], None] = lambda engine: None
     should_stop: Callable[[], str | None] = lambda: None
 
 
@@ -71,7 +71,7 @@ def execute(
         source: the YAML file it came from; copied to input.yaml.
         fresh: delete what an earlier run wrote in the folder, and start over.
         watch: how to follow and stop it.
-        ranks: who carries it together, each of them in this call; default: this process alone.
+        ranks: who runs it together, each of them in this call; default: this process alone.
 
     Raises:
         InputError: bad input, the folder belongs to a different run, or more ranks than replicas.
@@ -84,74 +84,74 @@ def execute(
     given = config
     config = ranks.from_first(lambda: with_recorded_seed(given, fresh).with_seed())
     prepared = prepare(config)
-    replicas = split(prepared.layout, ranks.size)
-    with open_record(prepared, ranks, fresh) as record:
-        checkpoint = ranks.from_first(record.find)
-        simulation = prepared.simulation(ranks)
-        where = () if ranks.size == 1 else places(ranks, replicas, simulation.device)
+    parts = by_rank(prepared.layout, ranks.size)
+    with open_session(prepared, ranks, fresh) as session:
+        checkpoint = ranks.from_first(session.find)
+        engine = prepared.engine(ranks)
+        where = () if ranks.size == 1 else places(ranks, [part.replicas for part in parts], engine.device)
         if checkpoint is None:
-            plan = Plan(prepared, simulation, "fresh", prepared.notes, where)
+            plan = Plan(prepared, engine, "fresh", prepared.notes, where)
         else:
-            restore(simulation, checkpoint)
-            finished = simulation.state.step >= config.total_steps
-            notes = (*prepared.notes, *checkpoint.notes, *_moved(checkpoint, simulation))
-            plan = Plan(prepared, simulation, "finished" if finished else "resume", notes, where)
+            restore(engine, checkpoint)
+            finished = engine.state.step >= config.total_steps
+            notes = (*prepared.notes, *checkpoint.notes, *_moved(checkpoint, engine))
+            plan = Plan(prepared, engine, "finished" if finished else "resume", notes, where)
         watch.planned(plan)
         if plan.start == "fresh":
             try:
-                _settle(simulation, config)
-                ranks.from_first(record.clear)
+                _settle(engine, config)
+                ranks.from_first(session.clear)
             except BaseException:
-                record.discard()
+                session.discard()
                 raise
         if plan.start != "finished":
-            with record.keep(simulation, checkpoint, source) as saves:
-                _loop(simulation, saves, config, watch, ranks)
+            with session.keep(engine, checkpoint, source) as saves:
+                _loop(engine, saves, config, watch, ranks)
     return plan
 
 
-def _moved(checkpoint: Checkpoint, simulation: Engine) -> Iterator[str]:
-    """Says so where the steps up to the checkpoint were made on another kind of device."""
-    before, now = str(checkpoint.header.get("device", "cpu")), simulation.device_kind
+def _moved(checkpoint: Checkpoint, engine: Engine) -> Iterator[str]:
+    """A note where the steps up to the checkpoint were made on another kind of device."""
+    before, now = str(checkpoint.header.get("device", "cpu")), engine.device_kind
     if before != now:
-        step = simulation.state.step
+        step = engine.state.step
         yield (
             f"the steps up to {step:,} were made on {before}, those from here on are made on {now}: both are right, "
             "but the bits are not those of a run that stayed on one of them"
         )
 
 
-def _settle(simulation: Engine, config: RunConfig) -> None:
+def _settle(engine: Engine, config: RunConfig) -> None:
     """From start frames to step 0; raises UnstableError where a start frame has no finite energy."""
     if config.dynamics.minimize:
-        simulation.minimize(config.dynamics.minimize)
-    simulation.evaluate()
-    simulation.require_finite()
-    if simulation.integrator.name != "brownian":
-        simulation.draw_velocities()
+        engine.minimize(config.dynamics.minimize)
+    engine.evaluate()
+    engine.require_finite()
+    if engine.integrator.name != "brownian":
+        engine.draw_velocities()
 
 
-def _loop(simulation: Engine, saves: Saves, config: RunConfig, watch: Watch, ranks: Ranks) -> None:
+def _loop(engine: Engine, saves: Saves, config: RunConfig, watch: Watch, ranks: Ranks) -> None:
     """Steps and checkpoints until the end, or until the caller wants to stop."""
     every, seconds = config.checkpoint_every, config.checkpoint_seconds
     last = time.monotonic()
 
     def pause() -> bool:
-        watch.progress(simulation)
+        watch.progress(engine)
         overdue = seconds is not None and time.monotonic() - last >= seconds
         return ranks.any(overdue or watch.should_stop() is not None)
 
-    while simulation.state.step < config.total_steps:
+    while engine.state.step < config.total_steps:
         target = config.total_steps
         if every is not None:
-            target = min(target, (simulation.state.step // every + 1) * every)
-        simulation.run(target - simulation.state.step, pause)
-        saves.checkpoint(simulation)
+            target = min(target, (engine.state.step // every + 1) * every)
+        engine.run(target - engine.state.step, pause)
+        saves.checkpoint(engine)
         last = time.monotonic()
         reason = next((r for r in ranks.all(watch.should_stop()) if r is not None), None)
-        if reason is not None and simulation.state.step < config.total_steps:
+        if reason is not None and engine.state.step < config.total_steps:
             raise Interrupted(
-                f"{reason}: stopped at step {simulation.state.step} of {config.total_steps}, checkpoint written; "
+                f"{reason}: stopped at step {engine.state.step} of {config.total_steps}, checkpoint written; "
                 f"run the same command again to go on"
             )
-    watch.progress(simulation)
+    watch.progress(engine)

@@ -89,7 +89,7 @@ def test_a_run_agrees_with_the_cpu_and_goes_on_with_the_same_bits(folder: Path) 
     plans.append(run("resumed", "cuda"))
     assert plans[0].start == "resume"
 
-    assert any("the forces of the GPU are off by" in note for note in plan.simulation.notes)
+    assert any("the forces of the GPU are off by" in note for note in plan.engine.notes)
     manifest = json.loads((folder / "gpu" / "manifest.json").read_text())
     assert (manifest["device"], manifest["kernels"]) == ("cuda", "cuda")
     assert manifest["device_name"] == describe(find_gpu())

@@ -22,7 +22,7 @@ from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch
 from mdflash.engine.blocks.network import block_alone, block_of_each, block_together
 from mdflash.engine.blocks.prior_forces import prior_forces
-from mdflash.integrators.base import Integrator
+from mdflash.engine.settings import Dynamics
 from mdflash.integrators.cpu import after_force, before_force, scheme
 from mdflash.neighbors.cpu import moved_too_far, rebuild
 from mdflash.neighbors.verlet import check_box
@@ -178,41 +178,33 @@ class Crew:
 
 
 class CompiledPropagator:
-    """Carries a batch whose whole potential is packed; see the module's docstring.
+    """Runs a batch whose whole potential is packed; see the module's docstring.
 
     Args:
         layout: the batch.
         packed: its potential; `rest` must be empty.
-        integrator: the scheme.
-        seed: of the noise, 0 to 2^32 - 1.
-        skin: Å.
-        remove_com_motion: take out the centre of mass velocity after every step.
+        dynamics: see `engine.settings`.
         box: periodic edges in Å, or None.
-        network_every: steps between impulses of the networks; see `integrators.respa`.
     """
 
     kernels = "compiled"
+    gpu = None
 
     def __init__(
         self,
         layout: Layout,
         packed: Packed,
-        integrator: Integrator,
-        seed: int,
-        skin: float,
-        remove_com_motion: bool,
+        dynamics: Dynamics,
         box: tuple[float, float, float] | None,
-        network_every: int = 1,
     ) -> None:
         assert not packed.rest
         cutoff = float(packed.nonbonded.cutoff.max())
         if packed.networks is not None:
             cutoff = max(cutoff, float(packed.networks.cutoff.max()))
-        check_box(box, cutoff + skin if cutoff > 0.0 else 0.0)
+        check_box(box, cutoff + dynamics.skin if cutoff > 0.0 else 0.0)
         self.layout, self.packed = layout, packed
-        self._scheme = scheme(integrator, remove_com_motion)
-        self._seed, self._skin, self._box = seed, skin, _box(box)
-        self._every = network_every
+        self._scheme = scheme(dynamics.integrator, dynamics.remove_com_motion)
+        self._dynamics, self._box = dynamics, _box(box)
         self._batch = batch(layout)
         self._crew = Crew()
         self._lists: list[Lists] = []  # of each replica, once they are carried one by one
@@ -246,7 +238,7 @@ class CompiledPropagator:
 
     def _carry(self, state: State, steps: int) -> npt.NDArray[np.int64]:
         failed = np.empty(self.layout.n_replicas, np.int64)
-        networks = () if self.packed.networks is None else (self.packed.networks, self._every)
+        networks = () if self.packed.networks is None else (self.packed.networks, self._dynamics.network_every)
         arguments = (
             self._scheme,
             *self.packed.listed,
@@ -255,10 +247,10 @@ class CompiledPropagator:
             *networks,
             self._batch,
             BOLTZMANN * state.temperature.numpy(),
-            self._seed,
+            self._dynamics.seed,
             state.step,
             steps,
-            self._skin,
+            self._dynamics.skin,
             self._box,
             state.positions.numpy(),
             state.velocities.numpy(),
