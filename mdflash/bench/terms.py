@@ -27,7 +27,8 @@ from mdflash.bench.kernels import (
 from mdflash.bench.work import dense_layers, shape_of
 from mdflash.compiled.panels import TILE
 from mdflash.core.state import Layout, State
-from mdflash.engine.blocks.compiled import CompiledPropagator, batch
+from mdflash.engine.blocks.arguments import batch
+from mdflash.engine.blocks.compiled import CompiledPropagator
 from mdflash.engine.engine import Engine
 from mdflash.integrators.cpu import scheme
 from mdflash.neighbors.cpu import moved_too_far

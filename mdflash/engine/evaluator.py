@@ -1,7 +1,7 @@
 """Energies and forces of one molecule's replicas for engines other than ours: OpenMM, ASE, TorchSim.
 
 What such an engine wants is one evaluation after the other at positions that move a little: so compiled tables are made
-once, and neighbour lists live from call to call.
+once, and neighbor lists live from call to call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from mdflash.core.gpu import find_gpu, why_no_gpu
 from mdflash.core.state import Layout, State
 from mdflash.core.system import FloatArray, System
 from mdflash.engine.blocks.compiled import CompiledPropagator, Crew
-from mdflash.engine.blocks.evaluate import evaluate_each, evaluate_one, evaluate_one_together
+from mdflash.engine.blocks.evaluate import (
+    HalfLists,
+    evaluate_by_all_threads,
+    evaluate_by_one_thread,
+    evaluate_each,
+)
 from mdflash.engine.diagnosis import diagnose
 from mdflash.engine.engine import Engine
 from mdflash.engine.settings import Backend, Dynamics, Precision
@@ -186,7 +191,7 @@ def _spoil(x: FloatArray, energy: FloatArray, forces: FloatArray) -> None:
     energy[~np.isfinite((x + forces).reshape(len(energy), -1)).all(axis=1)] = np.nan
 
 
-_TEAM = threading.Lock()
+_ALL_THREADS = threading.Lock()
 """One parallel kernel at a time: not every threading layer of numba bears two, and there are no more cores either."""
 
 
@@ -222,22 +227,22 @@ class _Compiled:
     def _launch(self, scratch: _Scratch, x: FloatArray, forces: FloatArray, energy: FloatArray) -> int:
         """Evaluate; returns 0, or for how many pairs there should have been room."""
         if self._replicas == 1 and self._crew is None:
-            return int(evaluate_one(scratch.kept(0), x, forces, energy))
-        team = _TEAM.acquire(blocking=False)
+            return int(evaluate_by_one_thread(scratch.kept(0), x, forces, energy))
+        free = _ALL_THREADS.acquire(blocking=False)
         try:
-            if team and self._crew is None:
+            if free and self._crew is None:
                 return int(evaluate_each(*scratch.all_arguments(), x, forces, energy))
-            kernel = evaluate_one
-            if team and self._crew is not None:
-                kernel = self._crew.time(evaluate_one_together, self._replicas)
+            kernel = evaluate_by_one_thread
+            if free and self._crew is not None:
+                kernel = self._crew.time(evaluate_by_all_threads, self._replicas)
             needed = 0
             for r in range(self._replicas):
                 rows = slice(r * self._beads, (r + 1) * self._beads)
                 needed = max(needed, kernel(scratch.kept(r), x[rows], forces[rows], energy[r : r + 1]))
             return needed
         finally:
-            if team:
-                _TEAM.release()
+            if free:
+                _ALL_THREADS.release()
 
 
 class _Scratch:
@@ -267,21 +272,21 @@ class _Scratch:
         self._built_at[:] = np.nan
 
     def kept(self, r: int) -> Kept:
-        """For `evaluate_one` and `evaluate_one_together`, of one replica."""
+        """For `evaluate_by_one_thread` and `evaluate_by_all_threads`, of one replica."""
         return self._kept[r]
 
     def _arguments(self, r: int) -> tuple[object, ...]:
         packed = self._packed
-        return (
-            packed.listed, packed.nonbonded, packed.networks, 0, SKIN, self._edges,
-            self._start[0, r], self._neighbor[0, r], self._start[1, r], self._neighbor[1, r], self._built_at[r],
-            self._pairs, self._work,
+        lists = HalfLists(
+            SKIN, self._edges, self._start[0, r], self._neighbor[0, r], self._start[1, r], self._neighbor[1, r],
+            self._built_at[r],
         )  # fmt: skip
+        return packed.listed, packed.nonbonded, packed.networks, lists, self._pairs, self._work
 
     def all_arguments(self) -> tuple[object, ...]:
         """For `evaluate_each`."""
         packed = self._packed
-        return (
-            *packed.listed, packed.nonbonded, packed.networks, SKIN, self._edges,
-            self._start[0], self._neighbor[0], self._start[1], self._neighbor[1], self._built_at,
-        )  # fmt: skip
+        lists = HalfLists(
+            SKIN, self._edges, self._start[0], self._neighbor[0], self._start[1], self._neighbor[1], self._built_at
+        )
+        return *packed.listed, packed.nonbonded, packed.networks, lists

@@ -13,9 +13,9 @@ from mdflash.config.rules import warnings
 from mdflash.config.schema import RunConfig
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.plain import PlainPropagator
-from mdflash.engine.settings import Dynamics
 from mdflash.engine.engine import Engine
 from mdflash.engine.guards import Guard
+from mdflash.engine.settings import Dynamics
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.integrators.base import Integrator

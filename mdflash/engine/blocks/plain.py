@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mdflash.compiled.jit import njit, prange
 from mdflash.core.state import Layout, State
-from mdflash.engine.blocks.compiled import batch
+from mdflash.engine.blocks.arguments import batch
 from mdflash.engine.settings import Dynamics
 from mdflash.integrators.cpu import after_force, before_force, scheme
 from mdflash.neighbors.verlet import VerletList

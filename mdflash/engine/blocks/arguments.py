@@ -1,0 +1,77 @@
+"""What a block of steps is called with, in tuples that compiled functions take whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.units import BOLTZMANN
+
+if TYPE_CHECKING:
+    from mdflash.core.state import Layout, State
+    from mdflash.engine.settings import Dynamics
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """The layout as the kernels see it."""
+
+    mass: FloatArray  # [B]
+    bead_offset: IntArray  # [R + 1]
+    system: IntArray  # [R]
+    replica_id: IntArray  # [R]
+
+
+class Block(NamedTuple):
+    """The steps of a block."""
+
+    first_step: int
+    steps: int
+    kT: FloatArray  # [R] kcal/mol
+    seed: int
+    network_every: int
+    skin: float  # Å
+    box: FloatArray  # [3] Å; 0: not periodic
+
+
+class Arrays(NamedTuple):
+    """What a block changes: arrays of the state, and the step at which each replica failed, or -1."""
+
+    x: FloatArray  # [B, 3]
+    v: FloatArray  # [B, 3]
+    f: FloatArray  # [B, 3]
+    energy: FloatArray  # [R]
+    failed: IntArray  # [R]
+
+
+def batch(layout: Layout) -> Batch:
+    """The kernels' view of a layout."""
+    return Batch(
+        layout.masses.numpy(), layout.bead_offset, layout.system_of_replica, np.array(layout.replica_ids, np.int64)
+    )
+
+
+def edges(box: tuple[float, float, float] | None) -> FloatArray:
+    """The kernels' view of a box."""
+    return np.zeros(3) if box is None else np.array(box, np.float64)
+
+
+def block(dynamics: Dynamics, box: FloatArray, state: State, steps: int) -> Block:
+    """The kernels' view of `steps` steps from a state."""
+    kT = BOLTZMANN * state.temperature.numpy()
+    return Block(state.step, steps, kT, dynamics.seed, dynamics.network_every, dynamics.skin, box)
+
+
+def arrays(state: State) -> Arrays:
+    """The kernels' view of a state, which shares its memory; no replica has failed yet."""
+    return Arrays(
+        state.positions.numpy(),
+        state.velocities.numpy(),
+        state.forces.numpy(),
+        state.energy.numpy(),
+        np.full(len(state.energy), -1),
+    )
