@@ -41,7 +41,7 @@ def chains(data, threads, rounds):
         store(data, at, c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9)
 
 
-def _list_kernel(team):
+def _list_kernel(all_threads):
     """Compile the repeated build of one replica's list for the pairs of `table` (`Nonbonded` or `Networks`)."""
 
     @njit(cache=True)
@@ -52,7 +52,7 @@ def _list_kernel(team):
         reach = table.cutoff[system] + skin
         start, neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
         for _ in range(times):
-            if team:
+            if all_threads:
                 neighbor = rebuild_together(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
             else:
                 neighbor = rebuild(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
@@ -60,8 +60,8 @@ def _list_kernel(team):
     return repeat
 
 
-_one_list_alone = _list_kernel(team=False)
-_one_list_together = _list_kernel(team=True)
+_list_by_one_thread = _list_kernel(all_threads=False)
+_list_by_all_threads = _list_kernel(all_threads=True)
 
 
 @njit(cache=True, parallel=True)
@@ -70,7 +70,7 @@ def lists_of_each(table, layout, skin, box, x, times):
     for r in prange(layout.system.shape[0]):
         if table.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _one_list_alone(table, layout.system[r], skin, box, x[a:b], times)
+            _list_by_one_thread(table, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True)
@@ -79,7 +79,7 @@ def lists_together(table, layout, skin, box, x, times):
     for r in range(layout.system.shape[0]):
         if table.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _one_list_together(table, layout.system[r], skin, box, x[a:b], times)
+            _list_by_all_threads(table, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True, parallel=True)
@@ -113,7 +113,7 @@ def integrator(s, layout, kT, skin, x, v, f, times):
                 y[:], u[:] = x[a:b], v[a:b]
 
 
-def _network_kernel(team):
+def _network_kernel(all_threads):
     """Compile the repeated evaluation of one replica's network, by one thread or by all."""
 
     @njit(cache=True)
@@ -127,7 +127,7 @@ def _network_kernel(team):
         pairs, work = make_pairs(networks, system, neighbor.shape[0]), make_work(networks, system, n)
         f = np.zeros((n, 3))
         for _ in range(times):
-            if team:
+            if all_threads:
                 evaluate_together(networks, system, box, start, neighbor, x, pairs, work, f)
             else:
                 evaluate_alone(networks, system, box, start, neighbor, x, pairs, work, f)
@@ -135,8 +135,8 @@ def _network_kernel(team):
     return repeat
 
 
-_one_network_alone = _network_kernel(team=False)
-_one_network_together = _network_kernel(team=True)
+_network_by_one_thread = _network_kernel(all_threads=False)
+_network_by_all_threads = _network_kernel(all_threads=True)
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})
@@ -145,7 +145,7 @@ def network_of_each(networks, layout, skin, box, x, times):
     for r in prange(layout.system.shape[0]):
         if networks.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _one_network_alone(networks, layout.system[r], skin, box, x[a:b], times)
+            _network_by_one_thread(networks, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True)
@@ -154,7 +154,7 @@ def network_together(networks, layout, skin, box, x, times):
     for r in range(layout.system.shape[0]):
         if networks.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _one_network_together(networks, layout.system[r], skin, box, x[a:b], times)
+            _network_by_all_threads(networks, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})

@@ -115,7 +115,7 @@ def bench(
     memory: bool = True,
     sizes: bool = True,
     machine: Machine | None = None,
-    said: Callable[[str], None] = lambda text: None,
+    message: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Measure the run that `file` describes; nothing is written where it says.
 
@@ -126,7 +126,7 @@ def bench(
         memory: measure peak memory, in a process of its own.
         sizes: measure other numbers of replicas too.
         machine: its limits, where they are known already.
-        said: told what is being measured.
+        message: gets what is being measured.
 
     Raises:
         InputError: the run is not valid.
@@ -134,24 +134,24 @@ def bench(
     """
     prepared = prepare(load_run(file, overrides).with_seed())
     config = prepared.config
-    said("compiling, then speed")
+    message("compiling, then speed")
     engine = prepared.engine()
     engine.exchange = None
     settle(engine, config.dynamics.minimize)
     speed = measure_speed(engine, seconds)
     compiled = isinstance(engine.propagator, CompiledPropagator)
-    said("the machine's limits")
+    message("the machine's limits")
     machine = machine or measure_machine()
-    said("time by term")
+    message("time by term")
     terms = measure_terms(engine, seconds / 2) if compiled else None
     roofline = measure_roofline(engine, speed, machine) if compiled else None
     output = output_seconds(prepared, engine)
     found = None
     if memory:
-        said("peak memory")
+        message("peak memory")
         found = measure_memory(file, overrides, MEMORY_STEPS)
     if sizes:
-        said("other numbers of replicas")
+        message("other numbers of replicas")
     return Report(
         name=config.name,
         date=date.today().isoformat(),

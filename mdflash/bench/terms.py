@@ -84,16 +84,16 @@ def measure_terms(engine: Engine, seconds: float) -> Terms:
     found["priors"] = repeat(priors, *packed.listed, packed.nonbonded, packed.biases.arrays(), each, skin, box, x)
     found["integrator"] = repeat(integrator, step, each, kT, skin, x, v, f)
     every = math.inf
-    team = networks is not None and together(layout)
+    all_threads = networks is not None and together(layout)
     tables = [table for table in (packed.nonbonded, networks) if table is not None and table.cutoff.any()]
     if tables:
         every = _steps_per_rebuild(engine, propagator)
-        build = lists_together if team else lists_of_each
+        build = lists_together if all_threads else lists_of_each
         found["neighbours"] = sum(repeat(build, table, each, skin, box, x) for table in tables) / every
     if networks is not None:
-        whole = repeat(network_together if team else network_of_each, networks, each, skin, box, x)
+        whole = repeat(network_together if all_threads else network_of_each, networks, each, skin, box, x)
         found["dense layers"] = sum(
-            repeat(dense, *_dense_tasks(networks, layout, s, team))
+            repeat(dense, *_dense_tasks(networks, layout, s, all_threads))
             for s in range(len(layout.systems))
             if networks.cutoff[s] > 0.0
         )
@@ -121,14 +121,14 @@ def _elapsed(work: Callable[[int], None], times: int) -> float:
     return time.perf_counter() - began
 
 
-def _dense_tasks(networks: Networks, layout: Layout, system: int, team: bool) -> tuple[Any, ...]:
+def _dense_tasks(networks: Networks, layout: Layout, system: int, all_threads: bool) -> tuple[Any, ...]:
     """The arguments of `dense` (but `times`) for all replicas of one system, cut up as in an evaluation."""
     net = shape_of(networks, system)
     layers = dense_layers(networks, system)
     # U2 has none, and neither has B
     active = [k % 3 == 0 for k in range(3 * net.blocks - 1)] + [True] * net.hidden
     rows = -(-layout.systems[system].n_beads // TILE) * TILE
-    most = TEAM_ROWS if team else ROWS
+    most = TEAM_ROWS if all_threads else ROWS
     parts = [most] * (rows // most) + [rows % most] * (rows % most > 0)
     table = np.array([(*layer, a) for layer, a in zip(layers, active, strict=True)], np.int64)
     tasks = np.array(parts * layout.counts[system], np.int64)

@@ -1,4 +1,7 @@
-"""What the steps of a run are, and how they are computed: two descriptions that are passed whole."""
+"""What the steps of a run are, and how they are computed: two descriptions that are passed whole.
+
+`Block` is what compiled loops see of `Dynamics`; an option of dynamics is a field of both.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,32 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
+from mdflash.core.state import State
+from mdflash.core.system import FloatArray
 from mdflash.errors import InputError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.respa import check_network_every
 from mdflash.potentials.schnet.pack import Precision as Precision
 from mdflash.potentials.schnet.tabulated import FilterKind as FilterKind
+from mdflash.units import BOLTZMANN
 
 Kernels = Literal["auto", "reference"]
+
+
+class Block(NamedTuple):
+    """A block of steps, as compiled loops see it."""
+
+    first_step: int
+    steps: int
+    kT: FloatArray  # [R] kcal/mol
+    box: FloatArray  # [3] Å; 0: not periodic
+    seed: int
+    skin: float  # Å
+    network_every: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,11 @@ class Dynamics:
     def timestep(self) -> float:
         """Of the integrator, ps."""
         return self.integrator.timestep
+
+    def block(self, state: State, steps: int, box: FloatArray) -> Block:
+        """`steps` steps from a state, in a box [3] Å."""
+        kT = BOLTZMANN * state.temperature.numpy()
+        return Block(state.step, steps, kT, box, self.seed, self.skin, self.network_every)
 
     def finer(self, halvings: int, seed: int) -> Dynamics:
         """The same with each step cut in half `halvings` times, and another seed.

@@ -1,4 +1,4 @@
-"""What a block of steps is called with, in tuples that compiled functions take whole."""
+"""The batch and its state, in tuples that compiled functions take whole."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.units import BOLTZMANN
-
 if TYPE_CHECKING:
     from mdflash.core.state import Layout, State
-    from mdflash.engine.settings import Dynamics
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -24,18 +21,6 @@ class Batch(NamedTuple):
     bead_offset: IntArray  # [R + 1]
     system: IntArray  # [R]
     replica_id: IntArray  # [R]
-
-
-class Block(NamedTuple):
-    """The steps of a block."""
-
-    first_step: int
-    steps: int
-    kT: FloatArray  # [R] kcal/mol
-    seed: int
-    network_every: int
-    skin: float  # Å
-    box: FloatArray  # [3] Å; 0: not periodic
 
 
 class Arrays(NamedTuple):
@@ -58,12 +43,6 @@ def batch(layout: Layout) -> Batch:
 def edges(box: tuple[float, float, float] | None) -> FloatArray:
     """The kernels' view of a box."""
     return np.zeros(3) if box is None else np.array(box, np.float64)
-
-
-def block(dynamics: Dynamics, box: FloatArray, state: State, steps: int) -> Block:
-    """The kernels' view of `steps` steps from a state."""
-    kT = BOLTZMANN * state.temperature.numpy()
-    return Block(state.step, steps, kT, dynamics.seed, dynamics.network_every, dynamics.skin, box)
 
 
 def arrays(state: State) -> Arrays:

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit, prange
 from mdflash.core.state import Layout, State
-from mdflash.engine.blocks.arguments import arrays, batch, block, edges
+from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
 from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch
 from mdflash.engine.blocks.network import run_by_all_threads, run_by_one_thread, run_each_by_one_thread
 from mdflash.engine.blocks.prior_forces import prior_forces
-from mdflash.engine.settings import Dynamics
+from mdflash.engine.settings import Block, Dynamics
 from mdflash.integrators.cpu import after_force, before_force, scheme
 from mdflash.neighbors.cpu import moved_too_far, rebuild
 from mdflash.neighbors.verlet import check_box
@@ -34,7 +34,7 @@ from mdflash.potentials.schnet.tabulated import together
 
 
 @njit(cache=True, error_model="numpy")
-def _run_steps(s, listed, nonbonded, biases, batch, block, arrays, r):
+def _run_steps(s, listed, nonbonded, biases, batch: Batch, block: Block, arrays: Arrays, r):
     """Replica r through a block of steps, in place."""
     a, b, system = batch.bead_offset[r], batch.bead_offset[r + 1], batch.system[r]
     x, v, f, mass = arrays.x[a:b], arrays.v[a:b], arrays.f[a:b], batch.mass[a:b]
@@ -211,7 +211,7 @@ class CompiledPropagator:
         networks = self.packed.networks
         changing = arrays(state)
         tables = (self.packed.nonbonded, self.packed.biases.arrays(), *(() if networks is None else (networks,)))
-        others = (self._batch, block(self._dynamics, self._box, state, steps), changing)
+        others = (self._batch, self._dynamics.block(state, steps, self._box), changing)
         if networks is None:
             _run_each(self._scheme, *self.packed.listed, *tables, *others)
         elif together(self.layout):

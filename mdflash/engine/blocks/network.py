@@ -12,8 +12,17 @@ from typing import Any
 import numpy as np
 
 from mdflash.compiled.jit import njit, prange
-from mdflash.engine.blocks.list_cache import make_lists, make_scratch, update_by_all_threads, update_by_one_thread
+from mdflash.engine.blocks.arguments import Arrays, Batch
+from mdflash.engine.blocks.list_cache import (
+    Lists,
+    Scratch,
+    make_lists,
+    make_scratch,
+    update_by_all_threads,
+    update_by_one_thread,
+)
 from mdflash.engine.blocks.prior_forces import prior_forces
+from mdflash.engine.settings import Block
 from mdflash.integrators.cpu import add_impulse, after_force, before_force
 from mdflash.potentials.priors.cpu import Listed
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
@@ -23,7 +32,19 @@ def _runner(all_threads: bool) -> Any:
     """Compile the loop over the steps of one replica, for one thread or for all."""
 
     @njit(cache=True, error_model="numpy", nogil=True)
-    def run_steps(s, listed, nonbonded, biases, networks, batch, block, arrays, r, lists, scratch):
+    def run_steps(
+        s,
+        listed,
+        nonbonded,
+        biases,
+        networks,
+        batch: Batch,
+        block: Block,
+        arrays: Arrays,
+        r,
+        lists: Lists,
+        scratch: Scratch,
+    ):
         """Replica r through a block of steps, in place.
 
         With 0 steps: brings forces up to date with positions. Energy and forces at the end are those of the whole
