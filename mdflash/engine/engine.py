@@ -6,6 +6,7 @@ is compiled. How steps are grouped into blocks changes no bit of the result.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
@@ -62,8 +63,8 @@ class Engine:
         backend: how forces are computed; default: on the CPU, in float64.
         exchange: replica exchange, or None.
         guard: what happens to replicas that fail; default: they end the run.
-        choose: chooses the propagator of a state and its dynamics, such as `across_ranks`; default: `choose_propagator`
-            for this backend.
+        choose: chooses a propagator for a state, its dynamics and a backend, such as `across_ranks`; default:
+            `choose_propagator`.
 
     Attributes:
         reporters: asked in this order at every step they want.
@@ -91,9 +92,11 @@ class Engine:
             for bias in biases_of(potential):
                 for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
                     check_images(bias.variable, layout.systems[s])
-        self._choose = choose or partial(choose_propagator, layout, potential, backend=self.backend)
+        self._choose = choose or partial(choose_propagator, layout, potential)
         self.propagator: Propagator
-        self.propagator, self.notes = self._choose(state, self.dynamics)
+        self.propagator, self.notes = self._choose(state, self.dynamics, self.backend)
+        # whatever else this engine chooses runs on the same kind of device
+        self.backend = dataclasses.replace(self.backend, gpu=self.propagator.gpu, gpu_must=True)
         self._block = 16
         self._current = False
 
@@ -119,7 +122,7 @@ class Engine:
 
     def choose(self, state: State, dynamics: Dynamics) -> Propagator:
         """A propagator of the same batch from another state, under other dynamics."""
-        return self._choose(state, dynamics).propagator
+        return self._choose(state, dynamics, self.backend).propagator
 
     @property
     def time(self) -> float:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from mdflash.core.state import Layout, State
-from mdflash.engine.settings import Dynamics
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.potentials.base import Potential
 
 
@@ -43,8 +43,8 @@ class Chosen(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-Choose = Callable[[State, Dynamics], Chosen]
-"""Chooses a propagator for a batch that starts at a state; its layout, potential and backend are settled."""
+Choose = Callable[[State, Dynamics, Backend], Chosen]
+"""Chooses a propagator for a batch that starts at a state; its layout and potential are settled."""
 
 
 class Running(Protocol):

@@ -113,20 +113,21 @@ def settings_of(
     """The settings of an engine, also where they are an integrator and keywords, as in 0.1.
 
     Raises:
-        TypeError: keywords beside `Dynamics` or a `Backend`, or unknown ones.
+        TypeError: keywords beside `Dynamics`, or unknown ones.
     """
     if isinstance(dynamics, Dynamics):
         if keywords:
             raise TypeError(f"Engine got an unexpected keyword argument '{next(iter(keywords))}'")
         return dynamics, backend or Backend()
+    fields = {kind: {f.name for f in dataclasses.fields(kind)} for kind in (Dynamics, Backend)}
+    unknown = keywords.keys() - fields[Dynamics] - fields[Backend]
+    if unknown or backend is not None:
+        raise TypeError(f"Engine got an unexpected keyword argument '{min(unknown, default='backend')}'")
     warnings.warn(
         "the settings of Engine are Dynamics(integrator, seed=...) and Backend(precision=...); "
         "an integrator with keywords goes with the next release",
         DeprecationWarning,
         stacklevel=3,
     )
-    of_backend = {f.name for f in dataclasses.fields(Backend)} if backend is None else set()
-    return (
-        Dynamics(dynamics, **{name: value for name, value in keywords.items() if name not in of_backend}),
-        backend or Backend(**{name: value for name, value in keywords.items() if name in of_backend}),
-    )
+    mine = {kind: {name: keywords[name] for name in keywords.keys() & names} for kind, names in fields.items()}
+    return Dynamics(dynamics, **mine[Dynamics]), Backend(**mine[Backend])

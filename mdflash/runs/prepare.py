@@ -93,20 +93,17 @@ class Prepared:
         set_threads(self.config.hardware.threads or ranks.threads)
         terms = [term.copy() if isinstance(term, Bias) else term for term in self.potential.terms]
         own = dataclasses.replace(self, potential=SumPotential(terms))
-        state, dynamics, backend = own.state(), own.dynamics(), own.backend(ranks.local_rank)
-        choose = None if ranks.size == 1 else own._across(ranks, backend)
         return Engine(
-            own.layout, own.potential, state, dynamics, backend,
-            exchange=own.exchange(), guard=own.guard(), choose=choose,
+            own.layout, own.potential, own.state(), own.dynamics(), own.backend(ranks.local_rank),
+            exchange=own.exchange(), guard=own.guard(), choose=None if ranks.size == 1 else own._across(ranks),
         )  # fmt: skip
 
-    def _across(self, ranks: Ranks, backend: Backend) -> Choose:
+    def _across(self, ranks: Ranks) -> Choose:
         """Propagators over many ranks, with this one's share of the replicas."""
         parts = by_rank(self.layout, ranks.size)
         part = parts[ranks.rank]
         terms = [*build_potential([self.forcefields[s] for s in part.systems], part.layout).terms, *self.biases]
-        own = partial(choose_propagator, part.layout, SumPotential(terms), backend=backend)
-        return across_ranks(ranks, parts, own)
+        return across_ranks(ranks, parts, partial(choose_propagator, part.layout, SumPotential(terms)))
 
     def state(self) -> State:
         """At rest at the start frames."""

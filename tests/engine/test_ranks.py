@@ -120,7 +120,7 @@ def test_a_share_of_everything_changes_no_bit() -> None:
     layout = Layout((one, two), (2, 3))
     x = np.concatenate([np.tile(helix(8), (2, 1)), np.tile(helix(6), (3, 1))])
     plain = simulate(layout, [ff1, ff2], x)
-    own = partial(choose_propagator, layout, plain.potential, backend=plain.backend)
+    own = partial(choose_propagator, layout, plain.potential)
     shared = simulate(layout, [ff1, ff2], x, choose=across_ranks(Ranks(), by_rank(layout, 1), own))
     for simulation in (plain, shared):
         simulation.run(300)

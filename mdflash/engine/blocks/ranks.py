@@ -17,7 +17,7 @@ from mdflash.core.partition import Part
 from mdflash.core.state import State
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.protocols import Choose, Chosen, Propagator
-from mdflash.engine.settings import Dynamics
+from mdflash.engine.settings import Backend, Dynamics
 
 
 class RankPropagator:
@@ -80,8 +80,8 @@ def _unpack(state: State, part: Part, received: torch.Tensor) -> npt.NDArray[np.
 def across_ranks(ranks: Ranks, parts: tuple[Part, ...], choose_own: Choose) -> Choose:
     """Propagators of a whole batch, from those of this rank's part of it."""
 
-    def choose(state: State, dynamics: Dynamics) -> Chosen:
-        own = choose_own(parts[ranks.rank].take(state), dynamics)
+    def choose(state: State, dynamics: Dynamics, backend: Backend) -> Chosen:
+        own = choose_own(parts[ranks.rank].take(state), dynamics, backend)
         return Chosen(RankPropagator(ranks, parts, own.propagator), own.notes)
 
     return choose
