@@ -64,7 +64,7 @@ def _run_steps(s, listed, nonbonded, biases, batch: Batch, block: Block, arrays:
 def _run_each(s, distance, angle_cosine, angle, dihedral, nonbonded, biases, batch, block, arrays):
     for r in prange(batch.system.shape[0]):
         listed = Listed(distance, angle_cosine, angle, dihedral)  # a parallel loop takes no nested tuples
-        _run_steps(s, listed, nonbonded, biases, batch, block, arrays, r)
+        _run_steps(s, listed, nonbonded, biases, batch, block, arrays, np.int64(r))
 
 
 @njit(cache=True, parallel=True, nogil=True)

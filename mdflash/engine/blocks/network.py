@@ -100,6 +100,6 @@ def run_each_by_one_thread(
         system = batch.system[r]
         n = batch.bead_offset[r + 1] - batch.bead_offset[r]
         run_by_one_thread(
-            s, listed, nonbonded, biases, networks, batch, block, arrays, r,
+            s, listed, nonbonded, biases, networks, batch, block, arrays, np.int64(r),
             make_lists(n), make_scratch(networks, system, n),
         )  # fmt: skip
