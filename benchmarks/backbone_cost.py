@@ -26,6 +26,7 @@ from mdflash.bench.machine import cpu_name
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.forcefields.networks import schnet_weights
@@ -68,10 +69,8 @@ def engine(case: Case, backbone: Backbone, replicas: int) -> Engine:
     ff = with_backbone(case.forcefield, backbone)
     layout = Layout((case.system,), (replicas,))
     start = State.at(layout, np.tile(case.start, (replicas, 1)), 300.0)
-    made = Engine(
-        layout, build_potential([ff], layout), start, LangevinMiddle(0.004, 1.0), seed=1, precision="fp32",
-        filters="table",
-    )  # fmt: skip
+    dynamics, backend = Dynamics(LangevinMiddle(0.004, 1.0), seed=1), Backend(precision="fp32", filters="table")
+    made = Engine(layout, build_potential([ff], layout), start, dynamics, backend)
     made.draw_velocities()
     return made
 

@@ -53,7 +53,7 @@ def start(file: Path | str, steps: int, *overrides: str) -> Engine:
         ["dynamics.temperature=none", f"replicas.count={REPLICAS}", "dynamics.timestep=4 fs", "output.folder=none",
          f"exchange.interval={4 * steps} fs", *overrides],
     )  # fmt: skip
-    engine = prepare(config.with_seed()).simulation()
+    engine = prepare(config.with_seed()).engine()
     engine.minimize(20)
     engine.draw_velocities()
     return engine

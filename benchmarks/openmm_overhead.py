@@ -33,6 +33,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.integrators.langevin import LangevinMiddle
@@ -46,7 +47,9 @@ def native(ff: ForceField, system: System, x: FloatArray) -> Callable[[int], obj
     layout = Layout((system,), (1,))
     state = State.at(layout, x, TEMPERATURE)
     scheme = LangevinMiddle(TIMESTEP, FRICTION)
-    engine = Engine(layout, build_potential([ff], layout), state, scheme, seed=2026, precision="fp32")
+    engine = Engine(
+        layout, build_potential([ff], layout), state, Dynamics(scheme, seed=2026), Backend(precision="fp32")
+    )
     engine.draw_velocities()
     return engine.run
 

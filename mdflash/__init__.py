@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mdflash.engine.evaluator import Evaluator as Evaluator
     from mdflash.engine.exchange.replica_exchange import ReplicaExchange as ReplicaExchange
     from mdflash.engine.guards import Guard as Guard
+    from mdflash.engine.settings import Backend as Backend
+    from mdflash.engine.settings import Dynamics as Dynamics
     from mdflash.errors import MdflashError as MdflashError
     from mdflash.forcefields.build import build_potential as build_potential
     from mdflash.forcefields.forcefield import ForceField as ForceField
@@ -65,6 +67,8 @@ _HOME = {
     "FunctionBias": "mdflash.potentials.bias.function",
     "build_potential": "mdflash.forcefields.build",
     "Engine": "mdflash.engine.engine",
+    "Dynamics": "mdflash.engine.settings",
+    "Backend": "mdflash.engine.settings",
     "StateDataReporter": "mdflash.reporters",
     "TrajectoryReporter": "mdflash.reporters",
     "Simulation": "mdflash.simulation",

@@ -3,7 +3,7 @@
 A reporter of your own is any object with two methods:
 
     next_report(step) -> int      the first step after `step` at which `report` is due
-    report(simulation) -> None    look at the simulation; energy and forces belong to the positions
+    report(engine) -> None        look at it (the Simulation, or an Engine); energy and forces belong to the positions
 """
 
 from __future__ import annotations
@@ -104,28 +104,28 @@ class StateDataReporter(Periodic):
             self._file = file
         self._began: tuple[float, float] | None = None  # on the wall (s), in the simulation (ps)
 
-    def report(self, simulation: Engine) -> None:
+    def report(self, engine: Engine) -> None:
         """Write one row, the titles above the first."""
-        if not 0 <= self.replica < simulation.layout.n_replicas:
+        if not 0 <= self.replica < engine.layout.n_replicas:
             raise InputError(
                 f"StateDataReporter: there is no replica {self.replica}; "
-                f"the simulation has {simulation.layout.n_replicas}, from 0"
+                f"the simulation has {engine.layout.n_replicas}, from 0"
             )
         now = time.monotonic()
         lines = []
         if self._began is None:
-            self._began = (now, simulation.time)
+            self._began = (now, engine.time)
             lines.append('#"' + f'"{self.separator}"'.join(self.columns) + '"')
-        potential = float(simulation.state.energy[self.replica]) / KCAL_PER_KJ
-        kinetic = float(simulation.kinetic_energy()[self.replica]) / KCAL_PER_KJ
-        seconds, ps = now - self._began[0], simulation.time - self._began[1]
+        potential = float(engine.state.energy[self.replica]) / KCAL_PER_KJ
+        kinetic = float(engine.kinetic_energy()[self.replica]) / KCAL_PER_KJ
+        seconds, ps = now - self._began[0], engine.time - self._began[1]
         values = {
-            "Step": str(simulation.state.step),
-            "Time (ps)": repr(simulation.time),
+            "Step": str(engine.state.step),
+            "Time (ps)": repr(engine.time),
             "Potential Energy (kJ/mole)": repr(potential),
             "Kinetic Energy (kJ/mole)": repr(kinetic),
             "Total Energy (kJ/mole)": repr(kinetic + potential),
-            "Temperature (K)": repr(float(simulation.instantaneous_temperature()[self.replica])),
+            "Temperature (K)": repr(float(engine.instantaneous_temperature()[self.replica])),
             "Speed (ns/day)": f"{ps * 86.4 / seconds:.3g}" if ps and seconds > 0 else "--",
             "Elapsed Time (s)": repr(seconds),
         }
@@ -168,24 +168,24 @@ class TrajectoryReporter(Periodic):
         self._writers: list[FrameWriter] = []
         self._closer = weakref.finalize(self, _close, self._writers)
 
-    def report(self, simulation: Engine) -> None:
+    def report(self, engine: Engine) -> None:
         """Write one frame of every replica."""
         if not self._closer.alive:
             raise InputError("TrajectoryReporter: is closed; remove it from sim.reporters", file=self.folder)
         if not self._writers:
-            self._create(simulation)
+            self._create(engine)
         for s, writer in enumerate(self._writers):
-            frame = simulation.layout.view(simulation.state.positions, s).numpy()
-            writer.append(frame, simulation.state.step, simulation.time)
+            frame = engine.layout.view(engine.state.positions, s).numpy()
+            writer.append(frame, engine.state.step, engine.time)
             writer.flush()
 
-    def _create(self, simulation: Engine) -> None:
-        layout, box = simulation.layout, simulation.state.box
+    def _create(self, engine: Engine) -> None:
+        layout, box = engine.layout, engine.state.box
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         first = layout.replica_offset.tolist()
         for s, system in enumerate(layout.systems):
-            x = layout.view(simulation.state.positions, s)[0].numpy()
+            x = layout.view(engine.state.positions, s)[0].numpy()
             write_pdb(self.folder / f"topology_{system.name}.pdb", system, x, box)
             target = Target(self.folder, system, layout.replica_ids[first[s] : first[s + 1]], box)
             self._writers.append(written_format(self.format).writer.create(target))

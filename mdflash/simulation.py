@@ -149,7 +149,10 @@ class Simulation(Engine):
         if threads is not None:
             set_threads(config.hardware.threads)
         try:
-            super().__init__(**dataclasses.replace(prepared, potential=potential).arguments())
+            super().__init__(
+                prepared.layout, potential, prepared.state(), prepared.dynamics(), prepared.backend(),
+                exchange=prepared.exchange(), guard=prepared.guard(),
+            )  # fmt: skip
         except InputError as error:
             raise as_argument(error) from None
         self.notes = (*prepared.notes, *self.notes)

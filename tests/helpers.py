@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ import torch
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term
 from mdflash.importers.go_model import GoParameters, build_go
@@ -102,19 +105,18 @@ def simulate(
     box: tuple[float, float, float] | None = None,
     draw: bool = True,
     seed: int = 2026,
-    **options: object,
+    **options: Any,
 ) -> Engine:
-    """A Engine at `positions` (any shape with all beads), velocities drawn."""
+    """An Engine at `positions` (any shape with all beads), velocities drawn.
+
+    `options` are fields of `Dynamics` and `Backend`, and keywords of `Engine`.
+    """
     potential = SumPotential([*build_potential(forcefields, layout).terms, *extra])
     state = State.at(layout, positions.reshape(-1, 3), temperature, box)
-    simulation = Engine(
-        layout,
-        potential,
-        state,
-        integrator or LangevinMiddle(0.004, 1.0),
-        seed=seed,
-        **options,  # type: ignore[arg-type]
-    )
+    mine = {kind: {f.name: options.pop(f.name) for f in dataclasses.fields(kind) if f.name in options} for kind in
+            (Dynamics, Backend)}  # fmt: skip
+    dynamics = Dynamics(integrator or LangevinMiddle(0.004, 1.0), seed, **mine[Dynamics])
+    simulation = Engine(layout, potential, state, dynamics, Backend(**mine[Backend]), **options)
     if draw:
         simulation.draw_velocities()
     return simulation

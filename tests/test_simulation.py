@@ -67,10 +67,10 @@ def test_the_same_bits_as_a_yaml(tmp_path: Path, yaml: str, call: dict[str, obje
         sim.minimize(int(minimize))  # type: ignore[call-overload]
     sim.run(120)
     sim.run(80)
-    run = plan.simulation.state
+    run = plan.engine.state
     for name in ("positions", "velocities", "forces", "energy", "temperature"):
         assert torch.equal(getattr(sim.state, name), getattr(run, name)), name
-    assert sim.layout.systems == plan.simulation.layout.systems
+    assert sim.layout.systems == plan.engine.layout.systems
 
 
 def test_defaults_are_those_of_the_yaml() -> None:

@@ -32,6 +32,7 @@ from mdflash.core.state import State
 from mdflash.core.types import Precision
 from mdflash.engine.gpu import forces as device
 from mdflash.engine.gpu.loop import CudaPropagator
+from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.integrators.langevin import LangevinBAOAB
 from mdflash.potentials.backbones.backbone import Backbone
@@ -101,7 +102,7 @@ def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | 
     tables = None if exact else {id(network): tabulate(network, 1024)}
     with recorded() as launches:
         propagator = CudaPropagator(
-            layout, terms, LangevinBAOAB(0.004, 1.0), 1, 2.0, True, None,
+            layout, terms, Dynamics(LangevinBAOAB(0.004, 1.0), 1, remove_com_motion=True), None,
             tables=tables, precision=precision, device="cpu", tiles=Tiles(),
         )  # fmt: skip
         state = State.at(layout, positions, 300.0)

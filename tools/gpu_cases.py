@@ -100,13 +100,14 @@ class Systems:
         from mdflash.core.gpu import find_gpu
         from mdflash.core.state import State
         from mdflash.engine.engine import Engine
+        from mdflash.engine.settings import Backend, Dynamics
         from mdflash.integrators.langevin import LangevinMiddle
         from mdflash.potentials.base import SumPotential
         from mdflash.potentials.schnet.potential import SchNetPotential
 
         priors = SumPotential([t for t in terms if not isinstance(t, SchNetPotential)])
         scheme, state = LangevinMiddle(TIMESTEP, 1.0), State.at(layout, case.start, 300.0)
-        engine = Engine(layout, priors, state, scheme, seed=1, gpu=find_gpu())
+        engine = Engine(layout, priors, state, Dynamics(scheme, seed=1), Backend(gpu=find_gpu()))
         engine.minimize(500)
         found: np.ndarray = engine.state.positions.numpy()
         return found
@@ -126,11 +127,12 @@ class Systems:
         """(CudaPropagator, State), evaluated."""
         from mdflash.core.state import State
         from mdflash.engine.gpu.loop import CudaPropagator
+        from mdflash.engine.settings import Dynamics
         from mdflash.integrators.langevin import LangevinMiddle
         from mdflash.potentials.schnet.triton.network import TILES
 
         carrier = CudaPropagator(
-            case.layout, case.terms, LangevinMiddle(TIMESTEP, 1.0), 2026, SKIN, False, case.box,
+            case.layout, case.terms, Dynamics(LangevinMiddle(TIMESTEP, 1.0), 2026, SKIN), case.box,
             tables=None if exact else self.tables_of(case.network), precision=precision, device=self.device,  # type: ignore[arg-type]
             graphs=graphs, tiles=tiles or TILES,
         )  # fmt: skip

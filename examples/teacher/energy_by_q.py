@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
-from mdflash import Engine, ForceField, LangevinMiddle, Layout, State, build_potential, load_forcefield
+from mdflash import Dynamics, Engine, ForceField, LangevinMiddle, Layout, State, build_potential, load_forcefield
 from mdflash.analysis.validate_coordinates import coordinates
 from mdflash.sampling.dataset import load_dataset
 from mdflash.units import kT
@@ -32,7 +32,7 @@ def energies(ff: ForceField, positions: np.ndarray) -> np.ndarray:
         x = positions[begin : begin + CHUNK]
         layout = Layout((system,), (len(x),))
         state = State.at(layout, x.reshape(-1, 3), 0.0)
-        engine = Engine(layout, build_potential([ff], layout), state, LangevinMiddle(0.001, 1.0), seed=0)
+        engine = Engine(layout, build_potential([ff], layout), state, Dynamics(LangevinMiddle(0.001, 1.0), seed=0))
         engine.evaluate()
         found.append(state.energy.numpy().copy())
     return np.concatenate(found)

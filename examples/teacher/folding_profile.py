@@ -22,7 +22,17 @@ import numpy as np
 from pymbar import MBAR
 from teacher import BINS, rmse
 
-from mdflash import Engine, ForceField, LangevinMiddle, Layout, Simulation, State, build_potential, load_forcefield
+from mdflash import (
+    Dynamics,
+    Engine,
+    ForceField,
+    LangevinMiddle,
+    Layout,
+    Simulation,
+    State,
+    build_potential,
+    load_forcefield,
+)
 from mdflash.analysis.validate_coordinates import Coordinate, coordinates
 from mdflash.units import kT
 
@@ -71,7 +81,7 @@ def sample(
     layout = Layout((system,), (len(CENTERS),))
     state = State.at(layout, sim.positions().reshape(-1, 3).copy(), temperature)
     free = [
-        Engine(layout, build_potential([given], layout), state, LangevinMiddle(0.01, 1.0), seed=0)
+        Engine(layout, build_potential([given], layout), state, Dynamics(LangevinMiddle(0.01, 1.0), seed=0))
         for given in (ff, other)
     ]
     values, energies = [], []

@@ -13,7 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash import Engine, ForceField, LangevinMiddle, Layout, State, build_potential, load_forcefield
+from mdflash import (
+    Backend,
+    Dynamics,
+    Engine,
+    ForceField,
+    LangevinMiddle,
+    Layout,
+    State,
+    build_potential,
+    load_forcefield,
+)
 from mdflash.analysis.validate_coordinates import fraction_of_contacts
 from mdflash.sampling.dataset import create_dataset
 from mdflash.sampling.trajectory import TrajectoryWriter
@@ -32,9 +42,8 @@ def engine(ff: ForceField, temperatures: list[float], seed: int, positions: np.n
     if positions is None:
         positions = np.repeat(native[:1], len(temperatures), axis=0)
     start = State.at(layout, positions.reshape(-1, 3), temperatures)
-    simulation = Engine(
-        layout, build_potential([ff], layout), start, LangevinMiddle(TIMESTEP, FRICTION), seed=seed, precision="fp32"
-    )
+    dynamics = Dynamics(LangevinMiddle(TIMESTEP, FRICTION), seed=seed)
+    simulation = Engine(layout, build_potential([ff], layout), start, dynamics, Backend(precision="fp32"))
     simulation.draw_velocities()
     return simulation
 

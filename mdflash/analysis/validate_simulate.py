@@ -13,6 +13,7 @@ from mdflash.core.types import FloatArray
 from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
@@ -92,9 +93,8 @@ def simulate(
         layout,
         build_potential([ff], layout),
         State.at(layout, x.reshape(-1, 3).astype(np.float64), kelvin * plan.replicas),
-        LangevinMiddle(plan.timestep, plan.friction),
-        seed=plan.seed,
-        precision="fp32",
+        Dynamics(LangevinMiddle(plan.timestep, plan.friction), seed=plan.seed),
+        Backend(precision="fp32"),
         guard=guard,
         exchange=ReplicaExchange(layout, kelvin, interval) if plan.ladder else None,
     )

@@ -20,7 +20,7 @@ from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 
 if TYPE_CHECKING:
-    from mdflash.engine.blocks.compiled import Batch
+    from mdflash.engine.blocks.arguments import Batch
 
 
 @njit(cache=True, parallel=True)
@@ -53,7 +53,7 @@ def chains(data: Reals, threads: int, rounds: int) -> None:
         store(data, at, c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9)
 
 
-def _list_kernel(team: bool) -> Callable[[Nonbonded | Networks, int, float, FloatArray, FloatArray, int], None]:
+def _list_kernel(all_threads: bool) -> Callable[[Nonbonded | Networks, int, float, FloatArray, FloatArray, int], None]:
     """Compile the repeated build of one replica's list for the pairs of `table` (`Nonbonded` or `Networks`)."""
 
     @njit(cache=True)
@@ -71,7 +71,7 @@ def _list_kernel(team: bool) -> Callable[[Nonbonded | Networks, int, float, Floa
         reach = table.cutoff[system] + skin
         start, neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
         for _ in range(times):
-            if team:
+            if all_threads:
                 neighbor = rebuild_together(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
             else:
                 neighbor = rebuild(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
@@ -79,8 +79,8 @@ def _list_kernel(team: bool) -> Callable[[Nonbonded | Networks, int, float, Floa
     return repeat
 
 
-_one_list_alone = _list_kernel(team=False)
-_one_list_together = _list_kernel(team=True)
+_list_by_one_thread = _list_kernel(all_threads=False)
+_list_by_all_threads = _list_kernel(all_threads=True)
 
 
 @njit(cache=True, parallel=True)
@@ -96,7 +96,7 @@ def lists_of_each(
     for r in prange(layout.system.shape[0]):
         if table.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _one_list_alone(table, layout.system[r], skin, box, x[a:b], times)
+            _list_by_one_thread(table, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True)
@@ -112,7 +112,7 @@ def lists_together(
     for r in range(layout.system.shape[0]):
         if table.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _one_list_together(table, layout.system[r], skin, box, x[a:b], times)
+            _list_by_all_threads(table, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True, parallel=True)
@@ -167,7 +167,7 @@ def integrator(
                 y[:], u[:] = x[a:b], v[a:b]
 
 
-def _network_kernel(team: bool) -> Callable[[Networks, int, float, FloatArray, FloatArray, int], None]:
+def _network_kernel(all_threads: bool) -> Callable[[Networks, int, float, FloatArray, FloatArray, int], None]:
     """Compile the repeated evaluation of one replica's network, by one thread or by all."""
 
     @njit(cache=True)
@@ -188,7 +188,7 @@ def _network_kernel(team: bool) -> Callable[[Networks, int, float, FloatArray, F
         pairs, work = make_pairs(networks, system, neighbor.shape[0]), make_work(networks, system, n)
         f = np.zeros((n, 3))
         for _ in range(times):
-            if team:
+            if all_threads:
                 evaluate_together(networks, networks.rules, system, box, start, neighbor, x, pairs, work, f)
             else:
                 evaluate_alone(networks, networks.rules, system, box, start, neighbor, x, pairs, work, f)
@@ -196,8 +196,8 @@ def _network_kernel(team: bool) -> Callable[[Networks, int, float, FloatArray, F
     return repeat
 
 
-_one_network_alone = _network_kernel(team=False)
-_one_network_together = _network_kernel(team=True)
+_network_by_one_thread = _network_kernel(all_threads=False)
+_network_by_all_threads = _network_kernel(all_threads=True)
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})
@@ -213,7 +213,7 @@ def network_of_each(
     for r in prange(layout.system.shape[0]):
         if networks.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _one_network_alone(networks, layout.system[r], skin, box, x[a:b], times)
+            _network_by_one_thread(networks, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True)
@@ -229,7 +229,7 @@ def network_together(
     for r in range(layout.system.shape[0]):
         if networks.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _one_network_together(networks, layout.system[r], skin, box, x[a:b], times)
+            _network_by_all_threads(networks, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})

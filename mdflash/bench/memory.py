@@ -72,10 +72,10 @@ def _child(file: str, steps: int, overrides: list[str]) -> None:
     from mdflash.runs.prepare import prepare
 
     imports = peak_bytes()
-    simulation = prepare(load_run(file, overrides).with_seed()).simulation()
-    simulation.draw_velocities()
-    simulation.run(steps)
-    gpu = simulation.gpu
+    engine = prepare(load_run(file, overrides).with_seed()).engine()
+    engine.draw_velocities()
+    engine.run(steps)
+    gpu = engine.gpu
     print(json.dumps({"imports": imports, "run": peak_bytes(), "gpu": None if gpu is None else gpu_bytes(gpu)}))
 
 

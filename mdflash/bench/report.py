@@ -115,7 +115,7 @@ def bench(
     memory: bool = True,
     sizes: bool = True,
     machine: Machine | None = None,
-    said: Callable[[str], None] = lambda text: None,
+    message: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Measure the run that `file` describes; nothing is written where it says.
 
@@ -126,7 +126,7 @@ def bench(
         memory: measure peak memory, in a process of its own.
         sizes: measure other numbers of replicas too.
         machine: its limits, where they are known already.
-        said: told what is being measured.
+        message: gets what is being measured.
 
     Raises:
         InputError: the run is not valid.
@@ -134,32 +134,32 @@ def bench(
     """
     prepared = prepare(load_run(file, overrides).with_seed())
     config = prepared.config
-    said("compiling, then speed")
-    simulation = prepared.simulation()
-    simulation.exchange = None
-    settle(simulation, config.dynamics.minimize)
-    speed = measure_speed(simulation, seconds)
-    compiled = isinstance(simulation.propagator, CompiledPropagator)
-    said("the machine's limits")
+    message("compiling, then speed")
+    engine = prepared.engine()
+    engine.exchange = None
+    settle(engine, config.dynamics.minimize)
+    speed = measure_speed(engine, seconds)
+    compiled = isinstance(engine.propagator, CompiledPropagator)
+    message("the machine's limits")
     machine = machine or measure_machine()
-    said("time by term")
-    terms = measure_terms(simulation, seconds / 2) if compiled else None
-    roofline = measure_roofline(simulation, speed, machine) if compiled else None
-    output = output_seconds(prepared, simulation)
+    message("time by term")
+    terms = measure_terms(engine, seconds / 2) if compiled else None
+    roofline = measure_roofline(engine, speed, machine) if compiled else None
+    output = output_seconds(prepared, engine)
     found = None
     if memory:
-        said("peak memory")
+        message("peak memory")
         found = measure_memory(file, overrides, MEMORY_STEPS)
     if sizes:
-        said("other numbers of replicas")
+        message("other numbers of replicas")
     return Report(
         name=config.name,
         date=date.today().isoformat(),
         version=__version__,
         machine=machine,
         systems=prepared.layout.describe(),
-        device=simulation.device,
-        kernels=simulation.propagator.kernels,
+        device=engine.device,
+        kernels=engine.propagator.kernels,
         precision=config.model.precision,
         speed=speed,
         terms=terms,
@@ -170,12 +170,12 @@ def bench(
     )
 
 
-def measure_roofline(simulation: Engine, speed: Speed, machine: Machine) -> Roofline | None:
-    """Count the networks' work at the simulation's positions; None without a packed network."""
-    propagator, layout = simulation.propagator, simulation.layout
+def measure_roofline(engine: Engine, speed: Speed, machine: Machine) -> Roofline | None:
+    """Count the networks' work at the engine's positions; None without a packed network."""
+    propagator, layout = engine.propagator, engine.layout
     if not isinstance(propagator, CompiledPropagator) or propagator.packed.networks is None:
         return None
-    networks, state = propagator.packed.networks, simulation.state
+    networks, state = propagator.packed.networks, engine.state
     work, pairs, beads = Work(), 0, 0
     for s, system in enumerate(layout.systems):
         if not networks.cutoff[s] > 0.0:
@@ -189,7 +189,7 @@ def measure_roofline(simulation: Engine, speed: Speed, machine: Machine) -> Roof
             work += schnet_work(networks, s, system.n_beads, near.pairs, near.intervals)
             pairs += near.pairs
         beads += system.n_beads * layout.counts[s]
-    evaluations = speed.steps_per_second / simulation.network_every
+    evaluations = speed.steps_per_second / engine.dynamics.network_every
     return Roofline(
         neighbors_per_bead=2 * pairs / beads,
         edges=2 * pairs,

@@ -49,30 +49,30 @@ class Speed:
         return self.ns_per_day * self.replicas
 
 
-def measure_speed(simulation: Engine, seconds: float) -> Speed:
-    """Time steps of `simulation` for about `seconds` s of wall time; nothing is written.
+def measure_speed(engine: Engine, seconds: float) -> Speed:
+    """Time steps of `engine` for about `seconds` s of wall time; nothing is written.
 
     Raises:
         UnstableError: a replica does not survive it.
     """
     for steps in (1, 3):  # the first one compiles, and tries more than one number of threads
-        simulation.run(steps)
+        engine.run(steps)
     began = time.perf_counter()
-    simulation.run(1)
+    engine.run(1)
     steps, each = 1, time.perf_counter() - began
     while each * steps < 0.1 * seconds:  # until the time of one step is known
         steps *= 2
         began = time.perf_counter()
-        simulation.run(steps)
+        engine.run(steps)
         each = (time.perf_counter() - began) / steps
     steps = max(1, round(seconds / BLOCKS / each))
     rates = []
     for _ in range(BLOCKS):
         began = time.perf_counter()
-        simulation.run(steps)
+        engine.run(steps)
         rates.append(steps / (time.perf_counter() - began))
-    per_day = simulation.integrator.timestep * PS_PER_DAY
-    return Speed(simulation.layout.n_replicas, max(rates), min(rates), max(rates) * per_day)
+    per_day = engine.integrator.timestep * PS_PER_DAY
+    return Speed(engine.layout.n_replicas, max(rates), min(rates), max(rates) * per_day)
 
 
 def with_replicas(prepared: Prepared, count: int) -> Engine:
@@ -85,24 +85,17 @@ def with_replicas(prepared: Prepared, count: int) -> Engine:
     start = torch.cat([layout.view(prepared.start, s)[0].repeat(count, 1) for s in range(len(layout.systems))])
     first = layout.replica_offset[:-1].tolist()
     temperatures = np.repeat(np.array(config.temperatures)[first], count).tolist()
-    arguments = {
-        **prepared.arguments(),
-        "layout": batch,
-        "potential": build_potential(prepared.forcefields, batch),
-        "state": State.at(batch, start, temperatures, config.box),
-        "exchange": None,
-        "guard": None,
-    }
-    simulation = Engine(**arguments)
-    settle(simulation, config.dynamics.minimize)
-    return simulation
+    state = State.at(batch, start, temperatures, config.box)
+    engine = Engine(batch, build_potential(prepared.forcefields, batch), state, prepared.dynamics(), prepared.backend())
+    settle(engine, config.dynamics.minimize)
+    return engine
 
 
-def settle(simulation: Engine, minimize: int) -> None:
+def settle(engine: Engine, minimize: int) -> None:
     """Minimise as the run would, and draw velocities."""
     if minimize:
-        simulation.minimize(minimize)
-    simulation.draw_velocities()
+        engine.minimize(minimize)
+    engine.draw_velocities()
 
 
 def batch_sizes(prepared: Prepared, seconds: float) -> list[Speed]:

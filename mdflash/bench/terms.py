@@ -27,7 +27,8 @@ from mdflash.bench.kernels import (
 from mdflash.bench.work import dense_layers, shape_of
 from mdflash.compiled.panels import TILE
 from mdflash.core.state import Layout, State
-from mdflash.engine.blocks.compiled import CompiledPropagator, batch
+from mdflash.engine.blocks.arguments import batch
+from mdflash.engine.blocks.compiled import CompiledPropagator
 from mdflash.engine.engine import Engine
 from mdflash.integrators.cpu import scheme
 from mdflash.neighbors.cpu import moved_too_far
@@ -61,19 +62,19 @@ class Terms:
         return sum(self.seconds.values())
 
 
-def measure_terms(simulation: Engine, seconds: float) -> Terms:
-    """Time the parts of a step, about `seconds` s each; the simulation is left as it is.
+def measure_terms(engine: Engine, seconds: float) -> Terms:
+    """Time the parts of a step, about `seconds` s each; the engine is left as it is.
 
     Args:
-        simulation: at a typical state; its propagator is the compiled one.
+        engine: at a typical state; its propagator is the compiled one.
     """
-    propagator = simulation.propagator
+    propagator = engine.propagator
     assert isinstance(propagator, CompiledPropagator)
-    packed, layout, state = propagator.packed, simulation.layout, simulation.state
+    packed, layout, state = propagator.packed, engine.layout, engine.state
     box = np.zeros(3) if state.box is None else np.array(state.box)
     x, v, f = state.positions.numpy(), state.velocities.numpy(), state.forces.numpy()
-    each, skin, networks = batch(layout), simulation.skin, packed.networks
-    step = scheme(simulation.integrator, simulation.remove_com_motion)
+    each, skin, networks = batch(layout), engine.dynamics.skin, packed.networks
+    step = scheme(engine.dynamics.integrator, engine.dynamics.remove_com_motion)
     kT = BOLTZMANN * state.temperature.numpy()
 
     def repeat(kernel: Callable[..., None], *arguments: Any) -> float:
@@ -83,22 +84,22 @@ def measure_terms(simulation: Engine, seconds: float) -> Terms:
     found["priors"] = repeat(priors, *packed.listed, packed.nonbonded, packed.biases.arrays(), each, skin, box, x)
     found["integrator"] = repeat(integrator, step, each, kT, skin, x, v, f)
     every = math.inf
-    team = networks is not None and together(layout)
+    all_threads = networks is not None and together(layout)
     tables = [table for table in (packed.nonbonded, networks) if table is not None and table.cutoff.any()]
     if tables:
-        every = _steps_per_rebuild(simulation, propagator)
-        build = lists_together if team else lists_of_each
+        every = _steps_per_rebuild(engine, propagator)
+        build = lists_together if all_threads else lists_of_each
         found["neighbours"] = sum(repeat(build, table, each, skin, box, x) for table in tables) / every
     if networks is not None:
-        whole = repeat(network_together if team else network_of_each, networks, each, skin, box, x)
+        whole = repeat(network_together if all_threads else network_of_each, networks, each, skin, box, x)
         found["dense layers"] = sum(
-            repeat(dense, *_dense_tasks(networks, layout, s, team))
+            repeat(dense, *_dense_tasks(networks, layout, s, all_threads))
             for s in range(len(layout.systems))
             if networks.cutoff[s] > 0.0
         )
         found["messages"] = max(0.0, whole - found["dense layers"])
         for name in ("messages", "dense layers"):
-            found[name] /= simulation.network_every
+            found[name] /= engine.dynamics.network_every
     return Terms(found, every)
 
 
@@ -120,23 +121,23 @@ def _elapsed(work: Callable[[int], None], times: int) -> float:
     return time.perf_counter() - began
 
 
-def _dense_tasks(networks: Networks, layout: Layout, system: int, team: bool) -> tuple[Any, ...]:
+def _dense_tasks(networks: Networks, layout: Layout, system: int, all_threads: bool) -> tuple[Any, ...]:
     """The arguments of `dense` (but `times`) for all replicas of one system, cut up as in an evaluation."""
     net = shape_of(networks, system)
     layers = dense_layers(networks, system)
     # U2 has none, and neither has B
     active = [k % 3 == 0 for k in range(3 * net.blocks - 1)] + [True] * net.hidden
     rows = -(-layout.systems[system].n_beads // TILE) * TILE
-    most = TEAM_ROWS if team else ROWS
+    most = TEAM_ROWS if all_threads else ROWS
     parts = [most] * (rows // most) + [rows % most] * (rows % most > 0)
     table = np.array([(*layer, a) for layer, a in zip(layers, active, strict=True)], np.int64)
     tasks = np.array(parts * layout.counts[system], np.int64)
     return table, networks.data, net.activation, net.widest, tasks
 
 
-def _steps_per_rebuild(simulation: Engine, propagator: CompiledPropagator) -> float:
+def _steps_per_rebuild(engine: Engine, propagator: CompiledPropagator) -> float:
     """Mean steps between two neighbour lists, in short runs of the first replica of each system."""
-    layout, state = simulation.layout, simulation.state
+    layout, state = engine.layout, engine.state
     firsts = layout.replica_offset[:-1].tolist()
     alone = Layout(layout.systems, (1,) * len(firsts), tuple(layout.replica_ids[r] for r in firsts))
     copy = State.at(
@@ -144,10 +145,7 @@ def _steps_per_rebuild(simulation: Engine, propagator: CompiledPropagator) -> fl
     )
     copy.velocities = torch.cat([state.velocities[layout.rows(r)] for r in firsts])
     packed = propagator.packed._replace(biases=propagator.packed.biases.of(alone))
-    mover = CompiledPropagator(
-        alone, packed, simulation.integrator, simulation.seed, simulation.skin,
-        simulation.remove_com_motion, state.box, simulation.network_every,
-    )  # fmt: skip
+    mover = CompiledPropagator(alone, packed, engine.dynamics, state.box)
     mover.evaluate(copy)
     built_at, rebuilds, steps = copy.positions.numpy().copy(), 0, 0
     began = time.perf_counter()
@@ -156,7 +154,7 @@ def _steps_per_rebuild(simulation: Engine, propagator: CompiledPropagator) -> fl
         steps += 1
         for r in range(alone.n_replicas):
             rows = alone.rows(r)
-            if moved_too_far(copy.positions[rows].numpy(), built_at[rows], simulation.skin):
+            if moved_too_far(copy.positions[rows].numpy(), built_at[rows], engine.dynamics.skin):
                 built_at[rows] = copy.positions[rows].numpy()
                 rebuilds += 1
     return steps * alone.n_replicas / max(rebuilds, 1)

@@ -32,7 +32,7 @@ def bench(
 
     console = Console()
     with console.status("starting") as status:
-        report = measure(locate(file), set_ or [], seconds, said=lambda what: status.update(f"measuring: {what}"))
+        report = measure(locate(file), set_ or [], seconds, message=lambda what: status.update(f"measuring: {what}"))
     table = Table.grid(padding=(0, 2))
     for name, value in rows(report):
         table.add_row(f"[bold]{name}[/]", value)

@@ -52,20 +52,20 @@ def check(
     from mdflash.runs.writers import bytes_to_come
 
     prepared = prepare(config)
-    simulation = prepared.simulation()
+    engine = prepared.engine()
     console = Console()
-    show_plan(Plan(prepared, simulation, "fresh", prepared.notes), console)
-    simulation.evaluate()
-    force = simulation.state.forces.norm(dim=1).max()
-    energy = simulation.state.energy
+    show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)
+    engine.evaluate()
+    force = engine.state.forces.norm(dim=1).max()
+    energy = engine.state.energy
     begun = time.perf_counter()
-    done = simulation.run(1)  # compiles
+    done = engine.run(1)  # compiles
     compiled = time.perf_counter() - begun
     begun = time.perf_counter()
     while time.perf_counter() - begun < 1.0:
-        done = simulation.run(max(10, done))
+        done = engine.run(max(10, done))
         done *= 2
-    rate = (simulation.state.step - 1) / (time.perf_counter() - begun)
+    rate = (engine.state.step - 1) / (time.perf_counter() - begun)
 
     layout = prepared.layout
     left = config.total_steps / rate
@@ -80,7 +80,7 @@ def check(
         f"{rate * layout.n_replicas * config.dynamics.timestep * 86.4:,.0f} ns/day aggregate",
         "the whole run": f"about {left:,.0f} s" if left < 7200 else f"about {left / 3600:,.1f} h",
         "memory": f"{size_text(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)} in all"
-        + (f", {size_text(gpu_bytes(simulation.gpu))} on the GPU" if simulation.gpu is not None else ""),
+        + (f", {size_text(gpu_bytes(engine.gpu))} on the GPU" if engine.gpu is not None else ""),
         "disk": f"about {size_text(to_write)}, {size_text(free_bytes(config.folder))} free",
     }.items():
         table.add_row(f"[bold]{name}[/]", value)

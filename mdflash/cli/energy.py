@@ -148,21 +148,20 @@ def gpu_points(
 
     from mdflash.core.gpu import find_gpu
     from mdflash.core.state import Layout, State
-    from mdflash.engine.gpu.choose import on_gpu
+    from mdflash.engine.choose import choose_propagator
+    from mdflash.engine.settings import Backend, Dynamics
     from mdflash.errors import InputError
     from mdflash.forcefields.build import build_potential
     from mdflash.integrators.langevin import LangevinMiddle
 
     gpu, layout = find_gpu(), Layout((system,), (len(frames),))
+    dynamics = Dynamics(LangevinMiddle(0.001, 1.0), seed=0, skin=0.0)  # never makes a step
+    backend = Backend(precision=precision, gpu=gpu)  # type: ignore[arg-type]
     forces = np.zeros(frames.shape)
     found: dict[str, npt.NDArray[Any]] = {}
     for term in build_potential([ff], layout).terms:
         state = State.at(layout, torch.from_numpy(frames.reshape(-1, 3)), 0.0)
-        scheme = LangevinMiddle(0.001, 1.0)  # never makes a step
-        propagator, _ = on_gpu(
-            layout, [term], state, scheme, 0, 0.0, False,
-            precision=precision, filters="auto", network_every=1, device=gpu,  # type: ignore[arg-type]
-        )  # fmt: skip
+        propagator, _ = choose_propagator(layout, term, state, dynamics, backend)
         propagator.evaluate(state)
         finite = torch.isfinite(state.energy).numpy()
         if not finite.all():

@@ -59,7 +59,7 @@ def _run(file: str, overrides: list[str], until: str | None, fresh: bool, dry_ru
     if dry_run:
         prepared = prepare(config.with_seed())
         console = Console(quiet=ranks.rank > 0)
-        show_plan(Plan(prepared, prepared.simulation(ranks), "fresh", prepared.notes), console)
+        show_plan(Plan(prepared, prepared.engine(ranks), "fresh", prepared.notes), console)
         console.print("Dry run: nothing was written.")
         return
     with Follower(limit, quiet=ranks.rank > 0) as follower:

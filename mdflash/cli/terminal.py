@@ -29,7 +29,7 @@ def _span(values: np.ndarray, unit: str, digits: int = 4) -> str:
 def show_plan(plan: Plan, console: Console | None = None) -> None:
     """The start-up banner: what runs, under what, with which numbers."""
     console = console or Console()
-    config, layout, simulation = plan.prepared.config, plan.prepared.layout, plan.simulation
+    config, layout, engine = plan.prepared.config, plan.prepared.layout, plan.engine
     dt, every = config.dynamics.timestep, config.dynamics.network_every
     fields = dict.fromkeys(plan.prepared.forcefields)
     networks = any(f.networks for f in fields)
@@ -37,7 +37,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         "compiled": "compiled loop (numba)",
         "python": "plain loop: a term has no compiled kernel yet, or kernels: reference",
         "cuda": "captured graphs (Triton)",
-    }[simulation.propagator.kernels]
+    }[engine.propagator.kernels]
     rows = {
         "system": layout.describe(),
         "force field": ", ".join(
@@ -45,17 +45,17 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
             for f in fields
         ),
         "replicas": str(layout.n_replicas),
-        "temperature": _span(simulation.state.temperature.numpy(), "K"),
+        "temperature": _span(engine.state.temperature.numpy(), "K"),
         **_sampling(plan),
-        "integrator": simulation.integrator.name,
+        "integrator": engine.integrator.name,
         "time step": f"{dt * 1e3:g} fs" + (f", networks every {every * dt * 1e3:g} fs" if every > 1 else ""),
-        "friction": f"{simulation.integrator.friction:g} /ps",
+        "friction": f"{engine.integrator.friction:g} /ps",
         "masses": _span(layout.masses.numpy(), "Da"),
         "length": f"{config.total_steps:,} steps = {_time(config.total_steps * dt)} per replica",
-        "device": simulation.device,
+        "device": engine.device,
         **({"ranks": "; ".join(plan.places)} if plan.places else {}),
         "kernels": kernels + (f"; networks in {config.model.precision}" if networks else ""),
-        "seed": str(simulation.seed),
+        "seed": str(engine.seed),
         "run folder": str(config.folder),
     }
     table = Table.grid(padding=(0, 2))
@@ -63,20 +63,20 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         table.add_row(f"[bold]{name}[/]", value)
     console.rule(f"[bold]mdflash {__version__}[/]  {config.name}")
     console.print(table)
-    for note in (*plan.notes, *simulation.notes):
+    for note in (*plan.notes, *engine.notes):
         console.print(f"[yellow]note[/] {note}")
     if plan.start == "resume":
-        console.print(f"[green]resuming[/] at step {simulation.state.step:,} ({_time(simulation.time)})")
+        console.print(f"[green]resuming[/] at step {engine.state.step:,} ({_time(engine.time)})")
 
 
 def _sampling(plan: Plan) -> dict[str, str]:
     """Exchange, guards and biases, where there are any."""
-    simulation = plan.simulation
-    exchange, guard = simulation.exchange, simulation.guard
+    engine = plan.engine
+    exchange, guard = engine.exchange, engine.guard
     rows = {}
     if exchange is not None:
         k, n = len(exchange.temperatures), len(exchange.ladders)
-        every = _time(exchange.every * simulation.integrator.timestep)
+        every = _time(exchange.every * engine.integrator.timestep)
         rows["exchange"] = (
             f"{n} ladder{'s' if n > 1 else ''} of {k} {_states(exchange)}, {exchange.scheme}, every {every}"
         )
@@ -137,7 +137,7 @@ class Follower:
 
     def _planned(self, plan: Plan) -> None:
         show_plan(plan, self._console)
-        total, step = plan.prepared.config.total_steps, plan.simulation.state.step
+        total, step = plan.prepared.config.total_steps, plan.engine.state.step
         if plan.start == "finished":
             return
         self._bar = Progress(
@@ -156,21 +156,21 @@ class Follower:
         self._mark = (time.monotonic(), step)
         self._bar.start()
 
-    def _progress(self, simulation: Engine) -> None:
+    def _progress(self, engine: Engine) -> None:
         if self._bar is None:
             return
         began, first = self._mark
-        step = simulation.state.step
+        step = engine.state.step
         speed = ""
         if step > first:
-            ns = (step - first) * simulation.integrator.timestep * 1e-3 * simulation.layout.n_replicas
+            ns = (step - first) * engine.integrator.timestep * 1e-3 * engine.layout.n_replicas
             speed = f"{ns / (time.monotonic() - began) * 86400:,.0f} ns/day"
         self._bar.update(
             self._task,
             completed=step,
             step=f"step {step:,}",
             speed=speed or STARTING,
-            temperature=f"{simulation.instantaneous_temperature().mean():.0f} K",
+            temperature=f"{engine.instantaneous_temperature().mean():.0f} K",
         )
 
     def show_end(self, plan: Plan) -> None:
@@ -197,8 +197,8 @@ class Follower:
         self._console.print(f"  mdflash info {folder}")
         kind = EXPORTED[0]
         self._console.print(f"  mdflash export {folder} --replica {first} --format {kind} --out replica.{kind}")
-        if plan.simulation.exchange is not None:
-            which = " --ladder 0" if len(plan.simulation.exchange.ladders) > 1 else ""
+        if plan.engine.exchange is not None:
+            which = " --ladder 0" if len(plan.engine.exchange.ladders) > 1 else ""
             self._console.print(f"  mdflash export {folder} --by temperature --state 0{which} --out state0.{kind}")
         self._console.print(
             f"  mdflash run ... --steps {2 * config.total_steps}   (the same command, longer: continues from here)"
@@ -206,7 +206,7 @@ class Follower:
 
     def _show_sampling(self, plan: Plan) -> None:
         """Acceptance, round trips and frozen replicas."""
-        exchange, guard = plan.simulation.exchange, plan.simulation.guard
+        exchange, guard = plan.engine.exchange, plan.engine.guard
         for replica, since in zip(plan.prepared.layout.replica_ids, guard.frozen_since.tolist(), strict=True):
             if since >= 0:
                 self._console.print(

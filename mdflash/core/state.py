@@ -1,5 +1,8 @@
 """Layout (which systems, how many replicas of each) and State (flat arrays of all replicas).
 
+An array of the state is declared once, in `State`: with its shape per bead or per replica, and whether propagators
+compute it. Copies, parts, messages between ranks and checkpoints follow from the declaration.
+
 All replicas of all systems of a run are one batch. Kernels use the flat form [B, 3]; writers, priors and
 users use dense views [replicas of one system, beads, 3], which share memory with it.
 
@@ -10,17 +13,35 @@ lost 1e-5 Å in float32).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mdflash.core.system import System
-from mdflash.core.types import Box, FloatArray, IntArray
+from mdflash.core.types import Box, FloatArray, IntArray, Reals
 from mdflash.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Rows(NamedTuple):
+    """Where some replicas lie in the arrays of a state, by scope: slices, or tensors of numbers or of bools.
+
+    Attributes:
+        bead: rows of arrays with one row for each bead.
+        replica: rows of arrays with one row for each replica.
+    """
+
+    bead: slice | Tensor
+    replica: slice | Tensor
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,10 @@ class Layout:
         """The flat rows of one replica (local number, 0..R-1)."""
         return slice(int(self.bead_offset[replica]), int(self.bead_offset[replica + 1]))
 
+    def where(self, first: int, stop: int) -> Rows:
+        """Where the replicas first:stop (local numbers) lie."""
+        return Rows(slice(int(self.bead_offset[first]), int(self.bead_offset[stop])), slice(first, stop))
+
     def view(self, flat: Tensor, system: int) -> Tensor:
         """The rows of one system as [replicas, beads, ...]; shares memory with `flat` [B, ...]."""
         first = int(self.bead_offset[self.replica_offset[system]])
@@ -100,7 +125,22 @@ class Layout:
         )
 
 
-@dataclass
+def per_bead(*shape: int, result: bool = True) -> dict[str, Any]:
+    """Declare an array [B, *shape] of a state.
+
+    Args:
+        shape: of one bead's entry.
+        result: whether propagators compute it; what they only read does not come back from them.
+    """
+    return {"scope": "bead", "shape": shape, "result": result}
+
+
+def per_replica(*shape: int, result: bool = True) -> dict[str, Any]:
+    """Declare an array [R, *shape] of a state; see `per_bead`."""
+    return {"scope": "replica", "shape": shape, "result": result}
+
+
+@dataclass(kw_only=True)
 class State:
     """Everything that changes, as flat arrays over the batch.
 
@@ -114,21 +154,33 @@ class State:
         box: edges of the orthorhombic periodic box [3] in Å, or None.
     """
 
-    positions: Tensor
-    velocities: Tensor
-    forces: Tensor
-    energy: Tensor
-    temperature: Tensor
+    positions: Tensor = field(metadata=per_bead(3))
+    velocities: Tensor = field(metadata=per_bead(3))
+    forces: Tensor = field(metadata=per_bead(3))
+    energy: Tensor = field(metadata=per_replica())
+    temperature: Tensor = field(metadata=per_replica(result=False))
     step: int = 0
     box: Box | None = None
 
-    @staticmethod
+    @classmethod
+    def empty(cls, layout: Layout, device: torch.device | str = "cpu") -> Self:
+        """A state of zeros."""
+        sizes = {"bead": layout.n_beads, "replica": layout.n_replicas}
+
+        def new(scope: str, shape: tuple[int, ...]) -> Tensor:
+            return torch.zeros((sizes[scope], *shape), dtype=torch.float64, device=device)
+
+        arrays: dict[str, Any] = {f.name: new(f.metadata["scope"], f.metadata["shape"]) for f in _declared(cls)}
+        return cls(**arrays)
+
+    @classmethod
     def at(
+        cls,
         layout: Layout,
         positions: Tensor | FloatArray,
         temperature: float | Sequence[float] | Tensor,
         box: Box | None = None,
-    ) -> State:
+    ) -> Self:
         """A state at rest at `positions` [B, 3], forces not yet evaluated (NaN).
 
         Raises:
@@ -154,11 +206,73 @@ class State:
                 f"temperature must be one number >= 0 K, or one for each of the {layout.n_replicas} replicas; "
                 f"found {t.tolist()}"
             )
-        return State(
-            positions=x,
-            velocities=torch.zeros_like(x),
-            forces=torch.full_like(x, torch.nan),
-            energy=torch.full((layout.n_replicas,), torch.nan, dtype=torch.float64),
-            temperature=t,
-            box=box,
+        state = cls.empty(layout)
+        state.box = box
+        state.positions.copy_(x)
+        state.temperature.copy_(t)
+        state.forces.fill_(torch.nan)
+        state.energy.fill_(torch.nan)
+        return state
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Every array, in the order of its declaration."""
+        return tuple(f.name for f in _declared(cls))
+
+    @classmethod
+    def results(cls) -> tuple[str, ...]:
+        """The arrays that propagators compute."""
+        return tuple(f.name for f in _declared(cls) if f.metadata["result"])
+
+    @classmethod
+    def n_numbers(cls, layout: Layout) -> int:
+        """How many numbers `flatten` gives for a batch."""
+        sizes = {"bead": layout.n_beads, "replica": layout.n_replicas}
+        return sum(
+            sizes[f.metadata["scope"]] * math.prod(f.metadata["shape"]) for f in _declared(cls) if f.metadata["result"]
         )
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Every array by its name."""
+        return {name: getattr(self, name) for name in self.names()}
+
+    def copy(self) -> Self:
+        """The same state in memory of its own."""
+        cloned: dict[str, Any] = {name: array.clone() for name, array in self.arrays().items()}
+        return dataclasses.replace(self, **cloned)
+
+    def assign(self, other: State) -> None:
+        """Become the other state, array by array and in its step; memory stays where it is, on its device."""
+        for name, array in self.arrays().items():
+            array.copy_(getattr(other, name))
+        self.step = other.step
+
+    def load(self, arrays: Mapping[str, Reals]) -> None:
+        """Copy NumPy arrays into those of the same names."""
+        for name, array in arrays.items():
+            getattr(self, name).copy_(torch.from_numpy(array))
+
+    def take(self, rows: Rows) -> Self:
+        """Some replicas: a view where `rows` are slices, else a copy."""
+        taken = {f.name: getattr(self, f.name)[getattr(rows, f.metadata["scope"])] for f in _declared(type(self))}
+        return dataclasses.replace(self, **taken)
+
+    def put(self, rows: Rows, own: State) -> None:
+        """Put the results of `own`, a state of these replicas alone, in their place."""
+        for f in _declared(type(self)):
+            if f.metadata["result"]:
+                getattr(self, f.name)[getattr(rows, f.metadata["scope"])] = getattr(own, f.name)
+
+    def flatten(self) -> Tensor:
+        """The results as one row of numbers, for `unflatten`."""
+        return torch.cat([getattr(self, name).flatten() for name in self.results()])
+
+    def unflatten(self, flat: Tensor) -> None:
+        """Copy what `flatten` gave into the results of a state of the same batch."""
+        arrays = [getattr(self, name) for name in self.results()]
+        for array, values in zip(arrays, torch.split(flat, [array.numel() for array in arrays]), strict=True):
+            array.copy_(values.view_as(array))
+
+
+def _declared(kind: type[State]) -> list[dataclasses.Field[Any]]:
+    return [f for f in dataclasses.fields(kind) if "scope" in f.metadata]

@@ -1,10 +1,10 @@
-"""Many ranks: the processes that carry one run together, and how they agree.
+"""Many ranks: the processes that run one simulation together, and how they agree.
 
     torchrun --nproc-per-node 4 -m mdflash run system.yaml
     srun --ntasks 16 mdflash run system.yaml
 
-Every rank holds the state of the whole batch and carries a share of its replicas. After each block of steps the ranks
-bring each other up to date (`propagate.shared`), so what lies between two blocks (exchange, guards, when to report and
+Every rank holds the state of the whole batch and runs a share of its replicas. After each block of steps the ranks
+bring each other up to date (`blocks.ranks`), so what lies between two blocks (exchange, guards, when to report and
 when to stop) is the same computation on every rank, and comes to the same decision. The first rank alone reads and
 writes the run folder. So the folder of N ranks holds the same bytes as that of one process, any number of ranks can go
 on with it, and readers of files need not know of ranks at all.
@@ -309,26 +309,27 @@ def same_run(ranks: Ranks, description: str, name: str) -> None:
     Args:
         ranks: all of them.
         description: the whole run, as text.
-        name: what a person calls it, such as its file.
+        name: what the user calls it, such as its file.
 
     Raises:
         InputError: the descriptions differ.
     """
-    told = ranks.all((description, name))
-    for rank, (other, its_name) in enumerate(told):
-        if other != told[0][0]:
+    received = ranks.all((description, name))
+    first, first_name = received[0]
+    for rank, (other, its_name) in enumerate(received):
+        if other != first:
             raise InputError(
-                f"the ranks of a job carry one run together, but rank 0 was started with {told[0][1]} and rank {rank} "
+                f"the ranks of a job carry one run together, but rank 0 was started with {first_name} and rank {rank} "
                 f"with {its_name}, or with other options; start separate runs as separate jobs "
                 "(srun --ntasks 1 --exact mdflash run ...)"
             )
 
 
-def places(ranks: Ranks, replicas: Sequence[range], device: str) -> tuple[str, ...]:
-    """For each rank, which replicas it carries and on what: 'rank 1: replicas 4-7, CPU, 2 threads on node3'."""
+def places(ranks: Ranks, replicas: Sequence[Sequence[int]], device: str) -> tuple[str, ...]:
+    """For each rank, which replicas it runs and on what: 'rank 1: replicas 4-7, CPU, 2 threads on node3'."""
     here = f"{device} on {socket.gethostname()}"
     found = []
     for rank, (own, where) in enumerate(zip(replicas, ranks.all(here), strict=True)):
-        which = f"replica {own.start}" if len(own) == 1 else f"replicas {own.start}-{own.stop - 1}"
+        which = f"replica {own[0]}" if len(own) == 1 else f"replicas {own[0]}-{own[-1]}"
         found.append(f"rank {rank}: {which}, {where}")
     return tuple(found)

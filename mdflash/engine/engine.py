@@ -1,4 +1,4 @@
-"""Engine: replicas carried through time in blocks, with reporters in between.
+"""Engine: replicas advanced in blocks of steps, with reporters in between.
 
 A block is the stretch of steps until the next reporter is due. Inside it nothing returns to Python where the potential
 is compiled. How steps are grouped into blocks changes no bit of the result.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 import numba
 import numpy as np
@@ -18,77 +19,56 @@ import torch
 
 from mdflash.core.gpu import describe
 from mdflash.core.state import Layout, State
-from mdflash.engine.blocks.compiled import CompiledPriors, CompiledPropagator
-from mdflash.engine.blocks.plain import PlainPropagator
-from mdflash.engine.blocks.ranks import SharedPropagator
+from mdflash.engine.blocks.ranks import RankPropagator
+from mdflash.engine.choose import choose_propagator
+from mdflash.engine.diagnosis import unstable
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
-from mdflash.engine.guards import Guard, unstable
+from mdflash.engine.guards import Guard
 from mdflash.engine.minimize import Minimized, minimize
-from mdflash.errors import GpuRefused, InputError, UnstableError
+from mdflash.engine.protocols import Choose, Propagator
+from mdflash.engine.settings import Backend, Dynamics, settings_of
+from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
-from mdflash.integrators.respa import check_network_every
-from mdflash.potentials.base import Potential, SumPotential
+from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import biases_of
-from mdflash.potentials.pack import pack
-from mdflash.potentials.precision import Recentred
-from mdflash.potentials.schnet.pack import Precision as Precision
-from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.potentials.schnet.tabulated import FilterKind, FlashSchNet, take_networks
 from mdflash.potentials.variables.images import check_images
 from mdflash.units import BOLTZMANN
-
-Kernels = Literal["auto", "reference"]
 
 LONGEST_BLOCK = 0.5
 """Seconds after which a block ends anyway, so that signals and time limits are noticed."""
 
 
 class Reporter(Protocol):
-    """Something that wants to see the simulation now and then."""
+    """Something that wants to see the engine now and then."""
 
     def next_report(self, step: int) -> int:
         """The first step after `step` at which `report` is due."""
 
-    def report(self, simulation: Engine) -> None:
-        """Look at the simulation; energy and forces belong to the positions."""
-
-
-class Propagator(Protocol):
-    """Carries a state through steps; see `propagate.compiled` and `propagate.plain`."""
-
-    kernels: str
-
-    def evaluate(self, state: State) -> None: ...
-
-    def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]: ...
+    def report(self, engine: Engine, /) -> None:
+        """Look at the engine; energy and forces belong to the positions."""
 
 
 class Engine:
     """A batch of replicas under a potential and an integrator.
 
+        Engine(layout, potential, state, Dynamics(LangevinMiddle(0.004), seed=1), Backend(precision="fp32"))
+
     Args:
         layout: the systems and their replicas.
-        potential: what acts on them; built-in terms are compiled, others take the plain loop with the same results.
+        potential: what acts on them.
         state: where they are; changed in place.
-        integrator: the scheme, with its time step in ps.
-        seed: of all random numbers, 0 to 2^32 - 1.
-        skin: of the neighbour list, Å; changes speed, not results.
-        remove_com_motion: take out each replica's centre of mass velocity after every step.
-        precision: arithmetic of networks ("fp32": every replica recentred first); state and priors are float64.
-            "mixed16": fp32 with filter tables in 16 bits.
-        kernels: "auto", or "reference" for plain torch throughout.
-        filters: of networks: "table"; "exact", in plain torch on a CPU; "auto": tables where they are exact enough.
+        dynamics: what a step is; see `settings`. An integrator with the settings as keywords, as in 0.1, will do for
+            one more release.
+        backend: how forces are computed; default: on the CPU, in float64.
         exchange: replica exchange, or None.
         guard: what happens to replicas that fail; default: they end the run.
-        shared: carries the batch over many ranks; None: this process carries all of it.
-        network_every: networks act at every so many steps, priors and biases at each; see `integrators.respa`.
-        gpu: that carries the batch, from `gpu.find_gpu`; None: the CPU.
-        gpu_must: raise where the GPU cannot carry it; else the CPU does, and a note says why.
+        choose: chooses a propagator for a state, its dynamics and a backend, such as `across_ranks`; default:
+            `choose_propagator`.
 
     Attributes:
         reporters: asked in this order at every step they want.
-        notes: sentences about what did not fit the fast kernels, and what a lower precision costs.
+        notes: messages about what did not fit the fast kernels, and what a lower precision costs.
     """
 
     def __init__(
@@ -96,105 +76,58 @@ class Engine:
         layout: Layout,
         potential: Potential,
         state: State,
-        integrator: Integrator,
+        dynamics: Dynamics | Integrator,
+        backend: Backend | None = None,
         *,
-        seed: int,
-        skin: float = 2.0,
-        remove_com_motion: bool = False,
-        precision: Precision = "fp64",
-        kernels: Kernels = "auto",
-        filters: FilterKind = "auto",
         exchange: ReplicaExchange | None = None,
         guard: Guard | None = None,
-        shared: SharedPropagator | None = None,
-        network_every: int = 1,
-        gpu: torch.device | None = None,
-        gpu_must: bool = True,
+        choose: Choose | None = None,
+        **keywords: Any,
     ) -> None:
-        if not 0 <= seed < 2**32:
-            raise InputError(f"the seed must be a whole number from 0 to {2**32 - 1}, found {seed}")
-        self.layout, self.potential, self.state, self.integrator = layout, potential, state, integrator
-        self.seed, self.skin, self.remove_com_motion = seed, skin, remove_com_motion
+        self.layout, self.potential, self.state = layout, potential, state
+        self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
-        check_network_every(integrator, network_every)
         if state.box is not None:
             for bias in biases_of(potential):
                 for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
                     check_images(bias.variable, layout.systems[s])
-        self.network_every = network_every
-        self.gpu: torch.device | None = gpu if shared is None else shared.own.gpu
-        self._precision: Precision = precision
-        self._kernels: Kernels = kernels
-        self._filters: FilterKind = filters
-        self.notes: tuple[str, ...] = () if shared is None else shared.own.notes
-        self._shared = shared
-        self.propagator: Propagator = shared or self._choose(precision, kernels, gpu_must)
+        self._choose = choose or partial(choose_propagator, layout, potential)
+        self.propagator: Propagator
+        self.propagator, self.notes = self._choose(state, self.dynamics, self.backend)
+        # whatever else this engine chooses runs on the same kind of device
+        self.backend = dataclasses.replace(self.backend, gpu=self.propagator.gpu, gpu_must=True)
         self._block = 16
         self._current = False
 
-    def _choose(self, precision: Precision, kernels: Kernels, gpu_must: bool) -> Propagator:
-        terms = self.potential.terms if isinstance(self.potential, SumPotential) else (self.potential,)
-        if self.gpu is None:
-            return self._choose_cpu(terms, precision, kernels)
-        try:
-            return self._choose_gpu(terms, precision, kernels)
-        except GpuRefused as refused:
-            if gpu_must:
-                raise
-            self.gpu = None
-            propagator = self._choose_cpu(terms, precision, kernels)
-            self.notes = (f"the CPU carries this: {refused.why}", *self.notes)
-            return propagator
+    @property
+    def integrator(self) -> Integrator:
+        """The scheme, with its time step in ps."""
+        return self.dynamics.integrator
 
-    def _choose_cpu(self, terms: Sequence[Potential], precision: Precision, kernels: Kernels) -> Propagator:
-        common = (self.integrator, self.seed, self.skin, self.remove_com_motion, self.state.box)
+    @property
+    def seed(self) -> int:
+        """The key of all random numbers."""
+        return self.dynamics.seed
 
-        def lowered(terms: Sequence[Potential]) -> list[Potential]:
-            """Networks in the precision asked for; all else keeps float64, and sees where the replica is."""
-            return [Recentred(t, torch.float32) if precision != "fp64" and _is_network(t) else t for t in terms]
+    @property
+    def gpu(self) -> torch.device | None:
+        """The GPU that computes forces; None: the CPU does."""
+        return self.propagator.gpu
 
-        def plain(terms: Sequence[Potential]) -> PlainPropagator:
-            slow = [t for t in terms if self.network_every > 1 and _is_network(t)]
-            fast = SumPotential([t for t in terms if t not in slow])
-            networks = SumPotential(slow) if slow else None
-            return PlainPropagator(self.layout, fast, *common, networks, self.network_every)
+    @property
+    def frozen(self) -> npt.NDArray[np.bool_]:
+        """[R] replicas that no longer move."""
+        return self.guard.frozen
 
-        if kernels == "reference":
-            if precision == "mixed16" or self._filters == "table":
-                what = "precision: mixed16" if precision == "mixed16" else "filters: table"
-                raise InputError(f"`{what}` needs filter tables; the reference has none: write `kernels: auto`")
-            return plain(lowered(terms))
-        packed = pack(terms, self.layout)
-        networks, rest, self.notes = take_networks(
-            packed.rest, self.layout, precision, self.state.positions, self._filters
-        )
-        if not rest:
-            packed = packed._replace(networks=networks, rest=())
-            return CompiledPropagator(self.layout, packed, *common, self.network_every)
-        compiled: list[Potential] = []
-        if len(packed.rest) < len(terms):
-            compiled.append(CompiledPriors(packed, self.state.box))
-        if networks is not None:
-            compiled.append(FlashSchNet(networks, self.state.box))
-        return plain([*compiled, *lowered(rest)])
-
-    def _choose_gpu(self, terms: Sequence[Potential], precision: Precision, kernels: Kernels) -> Propagator:
-        from mdflash.engine.gpu.choose import on_gpu  # imports triton, which a CPU need not have
-
-        assert self.gpu is not None
-        if kernels == "reference":
-            raise GpuRefused("the reference kernels run in plain torch on the CPU")
-        propagator, self.notes = on_gpu(
-            self.layout, terms, self.state, self.integrator, self.seed, self.skin, self.remove_com_motion,
-            precision=precision, filters=self._filters, network_every=self.network_every, device=self.gpu,
-        )  # fmt: skip
-        return propagator
+    def choose(self, state: State, dynamics: Dynamics) -> Propagator:
+        """A propagator of the same batch from another state, under other dynamics."""
+        return self._choose(state, dynamics, self.backend).propagator
 
     @property
     def time(self) -> float:
         """Simulated time in ps."""
-        return self.state.step * self.integrator.timestep
+        return self.state.step * self.dynamics.timestep
 
     def evaluate(self) -> None:
         """Bring energy and forces up to date with the positions (call it after changing them)."""
@@ -210,7 +143,7 @@ class Engine:
         self._current = True
 
     def minimize(self, steps: int, tolerance: float = 1.0) -> Minimized:
-        """Minimise the energy of every replica; see `minimize.minimize`."""
+        """Minimize the energy of every replica; see `minimize.minimize`."""
         result = minimize(self.layout, self.state, self.propagator.evaluate, steps, tolerance)
         self._changed()
         return result
@@ -221,8 +154,8 @@ class Engine:
         for r, replica in enumerate(self.layout.replica_ids):
             rows = self.layout.rows(r)
             kT = BOLTZMANN * float(self.state.temperature[r])
-            v[rows] = maxwell_boltzmann(masses[rows], kT, self.seed, replica)
-            if self.remove_com_motion:
+            v[rows] = maxwell_boltzmann(masses[rows], kT, self.dynamics.seed, replica)
+            if self.dynamics.remove_com_motion:
                 remove_com_motion(v[rows], masses[rows])
         self.guard.forget()
 
@@ -235,7 +168,7 @@ class Engine:
 
     @property
     def device(self) -> str:
-        """Where the batch is carried, in words: 'CPU, 8 threads', 'GPU 0, NVIDIA H100 80GB HBM3'."""
+        """Where the batch runs, in words: 'CPU, 8 threads', 'GPU 0, NVIDIA H100 80GB HBM3'."""
         threads = numba.get_num_threads()
         return f"CPU, {threads} thread{'s' if threads > 1 else ''}" if self.gpu is None else describe(self.gpu)
 
@@ -246,11 +179,11 @@ class Engine:
 
     def instantaneous_temperature(self) -> npt.NDArray[np.float64]:
         """[R] in K."""
-        freedom = 3 * np.diff(self.layout.bead_offset) - (3 if self.remove_com_motion else 0)
+        freedom = 3 * np.diff(self.layout.bead_offset) - (3 if self.dynamics.remove_com_motion else 0)
         return np.asarray(2.0 * self.kinetic_energy() / (BOLTZMANN * np.maximum(freedom, 1)))
 
     def run(self, steps: int, should_stop: Callable[[], bool] = lambda: False) -> int:
-        """Do `steps` steps, calling reporters when they are due.
+        """Run `steps` steps, calling reporters when they are due.
 
         Args:
             steps: how many.
@@ -277,8 +210,10 @@ class Engine:
             block = min(target, step + self._block) - step
             started = time.perf_counter()
             failed = self._with_lost_beads(self.propagator.advance(self.state, block))
-            # ranks must agree on the next block, so they go by the same clock
-            self._adapt(block, self._shared.seconds if self._shared else time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            if isinstance(self.propagator, RankPropagator):
+                seconds = self.propagator.seconds  # ranks must agree on the next block
+            self._adapt(block, seconds)
             try:
                 self.guard.after_block(self, failed)
                 if self.state.step == target:
@@ -333,32 +268,4 @@ class Engine:
         failed = np.where(np.isfinite(self.state.energy.numpy()), -1, self.state.step)
         failed = self._with_lost_beads(failed)
         if (failed >= 0).any():
-            raise unstable(self, failed)
-
-    def sibling(self, state: State, halvings: int, seed: int) -> Engine:
-        """The same simulation from another state, each step cut in half `halvings` times, with another seed.
-
-        It has no reporters and no exchange. With `network_every` above 1 its networks act at the same times as before:
-        an impulse is the share of the whole interval around it, and of the interval in which `state` lies, that share
-        has been given already.
-        """
-        return Engine(
-            self.layout,
-            self.potential,
-            state,
-            dataclasses.replace(self.integrator, timestep=self.integrator.timestep / 2**halvings),
-            seed=seed,
-            skin=self.skin,
-            remove_com_motion=self.remove_com_motion,
-            precision=self._precision,
-            kernels=self._kernels,
-            filters=self._filters,
-            network_every=self.network_every << halvings if self.network_every > 1 else 1,
-            gpu=self.gpu,
-            shared=self._shared and self._shared.sibling(state, halvings, seed),
-        )
-
-
-def _is_network(term: Potential) -> bool:
-    """Whether `network_every` is about this term."""
-    return isinstance(term.potential if isinstance(term, Recentred) else term, (SchNetPotential, FlashSchNet))
+            raise unstable(self.layout, self.potential, self.state, self.dynamics.timestep, failed)

@@ -1,7 +1,7 @@
 """Energies and forces of one molecule's replicas for engines other than ours: OpenMM, ASE, TorchSim.
 
 What such an engine wants is one evaluation after the other at positions that move a little: so compiled tables are made
-once, and neighbour lists live from call to call.
+once, and neighbor lists live from call to call.
 """
 
 from __future__ import annotations
@@ -18,10 +18,18 @@ from mdflash.compiled.held_arguments import Kept, keep
 from mdflash.core.gpu import find_gpu, why_no_gpu
 from mdflash.core.state import Layout, State
 from mdflash.core.system import FloatArray, System
+from mdflash.core.types import Precision
 from mdflash.engine.blocks.compiled import CompiledPropagator, Crew
-from mdflash.engine.blocks.evaluate import evaluate_each, evaluate_one, evaluate_one_together
-from mdflash.engine.engine import Engine, Kernels, Precision
-from mdflash.engine.guards import diagnose
+from mdflash.engine.blocks.evaluate import (
+    HalfLists,
+    evaluate_by_all_threads,
+    evaluate_by_one_thread,
+    evaluate_each,
+)
+from mdflash.engine.blocks.threads import over_ranges
+from mdflash.engine.diagnosis import diagnose
+from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import InputError, UnstableError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField
@@ -100,23 +108,17 @@ class Evaluator:
                 if not np.isfinite(x).all():
                     raise self._unstable(x, box, np.full(self.layout.n_replicas, np.nan), x)
                 if self._device == "cuda":
-                    self._backend = OnGpu(self, self._precision)
+                    self._backend = GpuEvaluator(self, self._precision)
                 else:
-                    engine = self._engine(x, None, self._precision)
+                    engine = self._engine(x, None)
                     packed = isinstance(engine.propagator, CompiledPropagator)
-                    self._backend = (
-                        _Compiled(engine)
-                        if packed
-                        else _ByEngine(engine, lambda x, box: self._engine(x, box, self._precision))
-                    )
+                    self._backend = _Compiled(engine) if packed else _ByEngine(engine, self._engine)
             return self._backend
 
-    def _engine(self, x: FloatArray, box: Box | None, precision: Precision, kernels: Kernels = "auto") -> Engine:
+    def _engine(self, x: FloatArray, box: Box | None) -> Engine:
         state = State.at(self.layout, x, 0.0, box)
-        scheme = LangevinMiddle(0.001, 1.0)  # never makes a step
-        return Engine(
-            self.layout, self.potential, state, scheme, seed=0, skin=SKIN, precision=precision, kernels=kernels
-        )
+        dynamics = Dynamics(LangevinMiddle(0.001, 1.0), seed=0, skin=SKIN)  # never makes a step
+        return Engine(self.layout, self.potential, state, dynamics, Backend(precision=self._precision))
 
     def _unstable(self, x: FloatArray, box: Box | None, energy: FloatArray, forces: FloatArray) -> UnstableError:
         """The error that says where it went wrong; evaluated again term by term, which only a failure pays for."""
@@ -127,7 +129,7 @@ class Evaluator:
             what = f"{system.bead_label(bead)} has no finite position"
         else:
             r = int(np.flatnonzero(~np.isfinite(energy))[0])
-            what = diagnose(self._engine(x, box, "fp64", "reference"), r, 0).what
+            what = diagnose(self.layout, self.potential, State.at(self.layout, x, 0.0, box), r, 0).what
             broken = np.flatnonzero(~np.isfinite(forces[self.layout.rows(r)]).all(axis=1))
             if len(broken):
                 what = f"the force on {system.bead_label(int(broken[0]))} is not a number; {what}"
@@ -157,7 +159,7 @@ class _ByEngine:
         _spoil(x, energy, forces)
 
 
-class OnGpu:
+class GpuEvaluator:
     """The GPU's kernels."""
 
     def __init__(self, evaluator: Evaluator, precision: Precision) -> None:
@@ -191,7 +193,7 @@ def _spoil(x: FloatArray, energy: FloatArray, forces: FloatArray) -> None:
     energy[~np.isfinite((x + forces).reshape(len(energy), -1)).all(axis=1)] = np.nan
 
 
-_TEAM = threading.Lock()
+_ALL_THREADS = threading.Lock()
 """One parallel kernel at a time: not every threading layer of numba bears two, and there are no more cores either."""
 
 
@@ -227,22 +229,24 @@ class _Compiled:
     def _launch(self, scratch: _Scratch, x: FloatArray, forces: FloatArray, energy: FloatArray) -> int:
         """Evaluate; returns 0, or for how many pairs there should have been room."""
         if self._replicas == 1 and self._crew is None:
-            return int(evaluate_one(scratch.kept(0), x, forces, energy))
-        team = _TEAM.acquire(blocking=False)
+            return int(evaluate_by_one_thread(scratch.kept(0), x, forces, energy))
+        free = _ALL_THREADS.acquire(blocking=False)
         try:
-            if team and self._crew is None:
-                return int(evaluate_each(*(*scratch.all_arguments(), x, forces, energy)))
-            kernel = evaluate_one
-            if team and self._crew is not None:
-                kernel = self._crew.time(evaluate_one_together, self._replicas)
+            if free and self._crew is None:
+                pairs = np.empty(self._replicas, np.int64)
+                over_ranges(evaluate_each, (*scratch.all_arguments(), x, forces, energy, pairs), self._replicas)
+                return int(pairs.max())
+            kernel = evaluate_by_one_thread
+            if free and self._crew is not None:
+                kernel = self._crew.time(evaluate_by_all_threads, self._replicas)
             needed = 0
             for r in range(self._replicas):
                 rows = slice(r * self._beads, (r + 1) * self._beads)
                 needed = max(needed, kernel(scratch.kept(r), x[rows], forces[rows], energy[r : r + 1]))
             return needed
         finally:
-            if team:
-                _TEAM.release()
+            if free:
+                _ALL_THREADS.release()
 
 
 class _Scratch:
@@ -272,21 +276,21 @@ class _Scratch:
         self._built_at[:] = np.nan
 
     def kept(self, r: int) -> Kept:
-        """For `evaluate_one` and `evaluate_one_together`, of one replica."""
+        """For `evaluate_by_one_thread` and `evaluate_by_all_threads`, of one replica."""
         return self._kept[r]
 
     def _arguments(self, r: int) -> tuple[object, ...]:
         packed = self._packed
-        return (
-            packed.listed, packed.nonbonded, packed.networks, 0, SKIN, self._edges,
-            self._start[0, r], self._neighbor[0, r], self._start[1, r], self._neighbor[1, r], self._built_at[r],
-            self._pairs, self._work,
+        lists = HalfLists(
+            SKIN, self._edges, self._start[0, r], self._neighbor[0, r], self._start[1, r], self._neighbor[1, r],
+            self._built_at[r],
         )  # fmt: skip
+        return packed.listed, packed.nonbonded, packed.networks, lists, self._pairs, self._work
 
     def all_arguments(self) -> tuple[object, ...]:
         """For `evaluate_each`."""
         packed = self._packed
-        return (
-            *packed.listed, packed.nonbonded, packed.networks, SKIN, self._edges,
-            self._start[0], self._neighbor[0], self._start[1], self._neighbor[1], self._built_at,
-        )  # fmt: skip
+        lists = HalfLists(
+            SKIN, self._edges, self._start[0], self._neighbor[0], self._start[1], self._neighbor[1], self._built_at
+        )
+        return packed.listed, packed.nonbonded, packed.networks, lists

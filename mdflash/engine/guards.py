@@ -17,21 +17,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from mdflash.core.state import Layout, State
+from mdflash.engine.diagnosis import Failure, diagnose, unstable
+from mdflash.engine.protocols import Running
 from mdflash.errors import UnstableError
-from mdflash.neighbors.verlet import VerletList
-from mdflash.potentials.base import SumPotential
 from mdflash.units import BOLTZMANN
-
-if TYPE_CHECKING:
-    from mdflash.engine.engine import Engine
 
 STRETCH: Final = 1000
 """Steps between boundaries at most, so that little is lost or done again."""
@@ -50,7 +45,6 @@ SPIKE: Final = 3.0
 All of the kinetic energy is half as much, so chance alone does not do it."""
 
 _SEED_STEP: Final = 0x9E3779B9
-_KEPT = ("positions", "velocities", "forces", "energy")
 
 Policy = Literal["stop", "freeze", "retry"]
 
@@ -61,25 +55,8 @@ class Listener(Protocol):
     def __call__(self, step: int, event: str, **fields: Any) -> None: ...
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A replica that left the finite numbers.
-
-    Attributes:
-        replica: its global number.
-        system: its system's name.
-        step: the step being made when its energy stopped being finite.
-        what: bead and term at fault, as a person reads it.
-    """
-
-    replica: int
-    system: str
-    step: int
-    what: str
-
-
 class Guard:
-    """The guard of a simulation.
+    """The guard of a engine.
 
     Args:
         layout: the batch.
@@ -135,17 +112,15 @@ class Guard:
         if not self._restores:
             return
         if self._anchor is None:
-            self._anchor = _copy(state)
-            return
-        for name in (*_KEPT, "temperature"):
-            getattr(self._anchor, name).copy_(getattr(state, name))
-        self._anchor.step = state.step
+            self._anchor = state.copy()
+        else:
+            self._anchor.assign(state)
 
-    def after_block(self, simulation: Engine, failed: npt.NDArray[np.int64]) -> None:
+    def after_block(self, engine: Running, failed: npt.NDArray[np.int64]) -> None:
         """Look at the outcome of a block.
 
         Args:
-            simulation: at the end of the block.
+            engine: at the end of the block.
             failed: [R] the step at which a replica failed in it, or -1.
 
         Raises:
@@ -156,26 +131,26 @@ class Guard:
         new = np.flatnonzero((failed >= 0) & ~out)
         if len(new) and self.nonfinite == "stop":
             first = int(new[0])
-            self._tell(simulation.state.step, "failure", diagnose(simulation, first, int(failed[first])))
-            raise unstable(simulation, failed)
+            self._tell(engine.state.step, "failure", _diagnosis(engine, first, int(failed[first])))
+            raise unstable(engine.layout, engine.potential, engine.state, engine.dynamics.timestep, failed)
         for r in new:
-            self._pending[int(r)] = diagnose(simulation, int(r), int(failed[r]))
+            self._pending[int(r)] = _diagnosis(engine, int(r), int(failed[r]))
         for r in (*np.flatnonzero(out), *new):  # the block carried these along for nothing
-            self._put_back(simulation.state, int(r))
+            self._put_back(engine.state, int(r))
 
-    def settle(self, simulation: Engine) -> None:
+    def settle(self, engine: Running) -> None:
         """At a boundary, before its reports: mend or freeze what failed, and look for spikes.
 
         Raises:
             UnstableError: no replica is left that moves.
         """
-        step = simulation.state.step
+        step = engine.state.step
         if self.nonfinite != "stop":
-            for r in np.flatnonzero(self._lost(simulation.state) & ~self.frozen).tolist():
-                self._pending[r] = diagnose(simulation, r, step)
-                self._put_back(simulation.state, r)
+            for r in np.flatnonzero(self._lost(engine.state) & ~self.frozen).tolist():
+                self._pending[r] = _diagnosis(engine, r, step)
+                self._put_back(engine.state, r)
         if self._pending and self.nonfinite == "retry":
-            self._retry(simulation)
+            self._retry(engine)
         for r, failure in self._pending.items():
             assert self._anchor is not None
             self.frozen_since[r] = self._anchor.step
@@ -187,8 +162,8 @@ class Guard:
                 f"{last.what}. Try a shorter time step or minimise first (dynamics.minimize: 500)"
             )
         self._pending.clear()
-        self._find_energy_spikes(simulation)
-        self._find_force_spikes(simulation)
+        self._find_energy_spikes(engine)
+        self._find_force_spikes(engine)
 
     def _lost(self, state: State) -> npt.NDArray[np.bool_]:
         """[R] replicas that are as good as not finite."""
@@ -199,28 +174,33 @@ class Guard:
 
     def _put_back(self, state: State, r: int) -> None:
         assert self._anchor is not None
-        _take(state, self._anchor, self.layout, r)
+        self._replace(state, self._anchor, r)
 
-    def _retry(self, simulation: Engine) -> None:
+    def _replace(self, state: State, source: State, r: int) -> None:
+        """Bring one replica to where it is in `source`, forces and energy included."""
+        rows = self.layout.where(r, r + 1)
+        state.put(rows, source.take(rows))
+
+    def _retry(self, engine: Running) -> None:
         """Do the stretch again for the replicas that failed, with a shorter and shorter time step."""
         assert self._anchor is not None
-        start, end = self._anchor.step, simulation.state.step
+        start, end = self._anchor.step, engine.state.step
         for level in range(1, RETRIES + 1):
             if not self._pending:
                 return
-            state = _copy(self._anchor)
+            state = self._anchor.copy()
             state.step = start << level
             # another key: the finer steps must not repeat the noise of other steps of the run
-            fine = simulation.sibling(state, level, (simulation.seed + level * _SEED_STEP) % 2**32)
-            failed = fine.propagator.advance(state, (end - start) << level)
-            mended = (failed < 0) & ~self._lost(state)
-            for r in [r for r in self._pending if mended[r]]:
-                _take(simulation.state, state, self.layout, r)
-                timestep_fs = fine.integrator.timestep * 1e3
+            finer = engine.dynamics.finer(level, (engine.dynamics.seed + level * _SEED_STEP) % 2**32)
+            failed = engine.choose(state, finer).advance(state, (end - start) << level)
+            repaired = (failed < 0) & ~self._lost(state)
+            for r in [r for r in self._pending if repaired[r]]:
+                self._replace(engine.state, state, r)
+                timestep_fs = finer.timestep * 1e3
                 self._tell(end, "retry", self._pending.pop(r), from_step=start, timestep_fs=timestep_fs)
 
-    def _find_energy_spikes(self, simulation: Engine) -> None:
-        layout, state = self.layout, simulation.state
+    def _find_energy_spikes(self, engine: Running) -> None:
+        layout, state = self.layout, engine.state
         energy = state.energy.numpy()
         before = energy if self._energy is None else self._energy
         rise = energy - before
@@ -237,10 +217,10 @@ class Guard:
                 )
         self._energy = energy.copy()
 
-    def _find_force_spikes(self, simulation: Engine) -> None:
+    def _find_force_spikes(self, engine: Running) -> None:
         if self.max_force is None:
             return
-        size = simulation.state.forces.norm(dim=1).numpy()
+        size = engine.state.forces.norm(dim=1).numpy()
         largest = np.maximum.reduceat(size, self.layout.bead_offset[:-1])
         over = (largest > self.max_force) & ~self.frozen
         for r in np.flatnonzero(over & ~self._spiking):  # a spike that lasts is one event
@@ -248,7 +228,7 @@ class Guard:
             bead = int(size[self.layout.rows(int(r))].argmax())
             for listener in self.listeners:
                 listener(
-                    simulation.state.step,
+                    engine.state.step,
                     "force spike",
                     replica=self.layout.replica_ids[int(r)],
                     system=system.name,
@@ -268,86 +248,19 @@ class Guard:
         found: dict[str, npt.NDArray[Any]] = {"frozen_since": self.frozen_since}
         if self._anchor is not None:
             found["anchor_step"] = np.array(self._anchor.step)
-            for name in _KEPT:
-                found[f"anchor_{name}"] = getattr(self._anchor, name).numpy()
+            found |= {f"anchor_{name}": getattr(self._anchor, name).numpy() for name in self._anchor.results()}
         return found
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]], state: State) -> None:
-        """Go on from a checkpoint's arrays; `state` is the simulation's, already restored."""
+        """Go on from a checkpoint's arrays; `state` is the engine's, already restored."""
         self.frozen_since[:] = arrays["frozen_since"]
         if not self._restores:
             return
-        self._anchor = _copy(state)  # temperatures have not changed since the boundary
+        self._anchor = state.copy()  # temperatures have not changed since the boundary
         if "anchor_step" in arrays:
             self._anchor.step = int(arrays["anchor_step"])
-            for name in _KEPT:
-                getattr(self._anchor, name).copy_(torch.from_numpy(arrays[f"anchor_{name}"]))
+            self._anchor.load({name: arrays[f"anchor_{name}"] for name in state.results()})
 
 
-def _copy(state: State) -> State:
-    names = (*_KEPT, "temperature")
-    return dataclasses.replace(state, **{name: getattr(state, name).clone() for name in names})
-
-
-def _take(target: State, source: State, layout: Layout, r: int) -> None:
-    """Bring one replica of `target` to where it is in `source`, forces and energy included."""
-    rows = layout.rows(r)
-    for name in ("positions", "velocities", "forces"):
-        getattr(target, name)[rows] = getattr(source, name)[rows]
-    target.energy[r] = source.energy[r]
-
-
-def unstable(simulation: Engine, failed: npt.NDArray[np.int64]) -> UnstableError:
-    """The error that ends a run: the first replica that failed, where, and what to try.
-
-    Args:
-        simulation: with that replica as it failed.
-        failed: [R] the step at which a replica failed, or -1; at least one did.
-    """
-    r = int(np.flatnonzero(failed >= 0)[0])
-    failure = diagnose(simulation, r, int(failed[r]))
-    others = int((failed >= 0).sum()) - 1
-    also = f" ({others} more replicas failed too)" if others else ""
-    timestep = simulation.integrator.timestep
-    return UnstableError(
-        f"replica {failure.replica} ({failure.system}) became unstable at step {failure.step} "
-        f"({failure.step * timestep:g} ps): {failure.what}{also}. "
-        f"Try a shorter time step (now {timestep * 1e3:g} fs) or minimise first (dynamics.minimize: 500)"
-    )
-
-
-def diagnose(simulation: Engine, r: int, step: int) -> Failure:
-    """Find the bead and term at fault in replica r; evaluated again term by term, which only a failure pays for."""
-    layout = simulation.layout
-    system = layout.systems[int(layout.system_of_replica[r])]
-    x = simulation.state.positions[layout.rows(r)]
-    lost = torch.nonzero(~torch.isfinite(x).all(dim=1)).flatten()
-    if len(lost):
-        what = f"{system.bead_label(int(lost[0]))} has no finite position"
-    else:
-        name, energy, bead = _worst_term(simulation, r)
-        what = f"term '{name}' has energy {energy:.3g} kcal/mol and pulls hardest on {system.bead_label(bead)}"
-    return Failure(layout.replica_ids[r], system.name, step, what)
-
-
-def _worst_term(simulation: Engine, replica: int) -> tuple[str, float, int]:
-    """The term with the worst energy, that energy, and the bead on which it pulls hardest, of one replica."""
-    layout, potential = simulation.layout, simulation.potential
-    whole = simulation.state.positions.clone()
-    for r in range(layout.n_replicas):  # the others may be broken in ways of their own
-        if not bool(torch.isfinite(whole[layout.rows(r)]).all()):
-            whole[layout.rows(r)] = 0.0
-    terms = potential.terms if isinstance(potential, SumPotential) else (potential,)
-    worst, name, bead = -1.0, "", 0
-    for term in terms:
-        pairs = None
-        if term.cutoff is not None:
-            pairs = VerletList(layout, term.cutoff, 0.0, simulation.state.box).pairs(whole)
-        energy, forces = term.energy_and_forces(whole, layout, pairs)
-        size = torch.nan_to_num(forces[layout.rows(replica)].norm(dim=1), nan=torch.inf)
-        e = float(torch.nan_to_num(energy[replica].abs(), nan=torch.inf))
-        if bool(torch.isinf(size).any()):
-            e = torch.inf  # the energy may be finite where its slope is not, at a straight angle
-        if e > worst:
-            worst, name, bead = e, term.name, int(size.argmax())
-    return name, worst, bead
+def _diagnosis(engine: Running, r: int, step: int) -> Failure:
+    return diagnose(engine.layout, engine.potential, engine.state, r, step)

@@ -17,13 +17,13 @@ from typing import Literal
 
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import resolved_yaml
-from mdflash.engine.blocks.ranks import split
+from mdflash.core.partition import by_rank
 from mdflash.engine.distributed import Ranks, places, same_run
 from mdflash.engine.engine import Engine
 from mdflash.errors import Interrupted
 from mdflash.io.checkpoint import Checkpoint
 from mdflash.runs.prepare import Prepared, prepare
-from mdflash.runs.session import Saves, open_record, with_recorded_seed
+from mdflash.runs.session import Saves, open_session, with_recorded_seed
 from mdflash.runs.writers import restore
 
 
@@ -33,14 +33,14 @@ class Plan:
 
     Attributes:
         prepared: the run.
-        simulation: where it starts from.
+        engine: where it starts from.
         start: "fresh", "resume" or "finished".
         notes: messages for the user.
         places: for each of many ranks, its replicas and device; empty for one process.
     """
 
     prepared: Prepared
-    simulation: Engine
+    engine: Engine
     start: Literal["fresh", "resume", "finished"]
     notes: tuple[str, ...]
     places: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Watch:
     """
 
     planned: Callable[[Plan], None] = lambda plan: None
-    progress: Callable[[Engine], None] = lambda simulation: None
+    progress: Callable[[Engine], None] = lambda engine: None
     should_stop: Callable[[], str | None] = lambda: None
 
 
@@ -84,74 +84,74 @@ def execute(
     given = config
     config = ranks.from_first(lambda: with_recorded_seed(given, fresh).with_seed())
     prepared = prepare(config)
-    replicas = split(prepared.layout, ranks.size)
-    with open_record(prepared, ranks, fresh) as record:
-        checkpoint = ranks.from_first(record.find)
-        simulation = prepared.simulation(ranks)
-        where = () if ranks.size == 1 else places(ranks, replicas, simulation.device)
+    parts = by_rank(prepared.layout, ranks.size)
+    with open_session(prepared, ranks, fresh) as session:
+        checkpoint = ranks.from_first(session.find)
+        engine = prepared.engine(ranks)
+        where = () if ranks.size == 1 else places(ranks, [part.replicas for part in parts], engine.device)
         if checkpoint is None:
-            plan = Plan(prepared, simulation, "fresh", prepared.notes, where)
+            plan = Plan(prepared, engine, "fresh", prepared.notes, where)
         else:
-            restore(simulation, checkpoint)
-            finished = simulation.state.step >= config.total_steps
-            notes = (*prepared.notes, *checkpoint.notes, *_moved(checkpoint, simulation))
-            plan = Plan(prepared, simulation, "finished" if finished else "resume", notes, where)
+            restore(engine, checkpoint)
+            finished = engine.state.step >= config.total_steps
+            notes = (*prepared.notes, *checkpoint.notes, *_moved(checkpoint, engine))
+            plan = Plan(prepared, engine, "finished" if finished else "resume", notes, where)
         watch.planned(plan)
         if plan.start == "fresh":
             try:
-                _settle(simulation, config)
-                ranks.from_first(record.clear)
+                _settle(engine, config)
+                ranks.from_first(session.clear)
             except BaseException:
-                record.discard()
+                session.discard()
                 raise
         if plan.start != "finished":
-            with record.keep(simulation, checkpoint, source) as saves:
-                _loop(simulation, saves, config, watch, ranks)
+            with session.keep(engine, checkpoint, source) as saves:
+                _loop(engine, saves, config, watch, ranks)
     return plan
 
 
-def _moved(checkpoint: Checkpoint, simulation: Engine) -> Iterator[str]:
+def _moved(checkpoint: Checkpoint, engine: Engine) -> Iterator[str]:
     """A note if the steps up to the checkpoint were made on another kind of device."""
-    before, now = str(checkpoint.header.get("device", "cpu")), simulation.device_kind
+    before, now = str(checkpoint.header.get("device", "cpu")), engine.device_kind
     if before != now:
-        step = simulation.state.step
+        step = engine.state.step
         yield (
             f"the steps up to {step:,} were made on {before}, the following ones are made on {now}: both are correct, "
             "but results are not bit-identical to a run on a single device"
         )
 
 
-def _settle(simulation: Engine, config: RunConfig) -> None:
+def _settle(engine: Engine, config: RunConfig) -> None:
     """From start frames to step 0; raises UnstableError where a start frame has no finite energy."""
     if config.dynamics.minimize:
-        simulation.minimize(config.dynamics.minimize)
-    simulation.evaluate()
-    simulation.require_finite()
-    if simulation.integrator.has_velocities:
-        simulation.draw_velocities()
+        engine.minimize(config.dynamics.minimize)
+    engine.evaluate()
+    engine.require_finite()
+    if engine.integrator.has_velocities:
+        engine.draw_velocities()
 
 
-def _loop(simulation: Engine, saves: Saves, config: RunConfig, watch: Watch, ranks: Ranks) -> None:
+def _loop(engine: Engine, saves: Saves, config: RunConfig, watch: Watch, ranks: Ranks) -> None:
     """Steps and checkpoints until the end, or until the caller wants to stop."""
     every, seconds = config.checkpoint_every, config.checkpoint_seconds
     last = time.monotonic()
 
     def pause() -> bool:
-        watch.progress(simulation)
+        watch.progress(engine)
         overdue = seconds is not None and time.monotonic() - last >= seconds
         return ranks.any(overdue or watch.should_stop() is not None)
 
-    while simulation.state.step < config.total_steps:
+    while engine.state.step < config.total_steps:
         target = config.total_steps
         if every is not None:
-            target = min(target, (simulation.state.step // every + 1) * every)
-        simulation.run(target - simulation.state.step, pause)
-        saves.checkpoint(simulation)
+            target = min(target, (engine.state.step // every + 1) * every)
+        engine.run(target - engine.state.step, pause)
+        saves.checkpoint(engine)
         last = time.monotonic()
         reason = next((r for r in ranks.all(watch.should_stop()) if r is not None), None)
-        if reason is not None and simulation.state.step < config.total_steps:
+        if reason is not None and engine.state.step < config.total_steps:
             raise Interrupted(
-                f"{reason}: stopped at step {simulation.state.step} of {config.total_steps}, checkpoint written; "
+                f"{reason}: stopped at step {engine.state.step} of {config.total_steps}, checkpoint written; "
                 f"run the same command again to resume"
             )
-    watch.progress(simulation)
+    watch.progress(engine)

@@ -127,16 +127,16 @@ def pilot(config: RunConfig, low: float, high: float, steps: int, seconds: float
         }
     )
     prepared = prepare(short.with_seed())
-    simulation = prepared.simulation()
+    engine = prepared.engine()
     if config.dynamics.minimize:
-        simulation.minimize(config.dynamics.minimize)
-    simulation.draw_velocities()
+        engine.minimize(config.dynamics.minimize)
+    engine.draw_velocities()
     every = max(1, steps // 1000)
     samples: list[FloatArray] = []
     end = time.monotonic() + seconds
-    while simulation.state.step < steps and time.monotonic() < end:
-        simulation.run(every)
-        samples.append(simulation.state.energy.numpy().copy())
+    while engine.state.step < steps and time.monotonic() < end:
+        engine.run(every)
+        samples.append(engine.state.energy.numpy().copy())
     energy = np.array(samples[len(samples) // 2 :])  # [F, R]
     curves = []
     for s in range(len(entries)):
@@ -144,4 +144,4 @@ def pilot(config: RunConfig, low: float, high: float, steps: int, seconds: float
             energy[:, s * n : (s + 1) * n].reshape(len(energy), POINTS, REPLICAS).transpose(1, 0, 2).reshape(POINTS, -1)
         )
         curves.append(EnergyCurve(points, mine.mean(axis=1), mine.std(axis=1)))
-    return curves, simulation.state.step
+    return curves, engine.state.step

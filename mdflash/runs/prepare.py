@@ -6,10 +6,10 @@ Everything that can be wrong with the input is found here, before the run folder
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +17,20 @@ import torch
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
 from mdflash.core.gpu import find_gpu, gpu_is_there
+from mdflash.core.partition import by_rank
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System, load_system
 from mdflash.core.types import FloatArray
+from mdflash.engine import settings
 from mdflash.engine.blocks.compiled import set_threads
-from mdflash.engine.blocks.ranks import SharedPropagator, part, split, view
+from mdflash.engine.blocks.ranks import across_ranks
+from mdflash.engine.choose import choose_propagator
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
+from mdflash.engine.protocols import Choose
+from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
@@ -50,7 +55,7 @@ class Prepared:
         forcefields: one for each system of the layout.
         potential: the sum of their terms and of the biases.
         start: [B, 3] Å, before minimisation.
-        notes: sentences a person should read (what was skipped, cycled, assumed).
+        notes: messages for the user (what was skipped, cycled, assumed).
     """
 
     config: RunConfig
@@ -65,41 +70,52 @@ class Prepared:
         """Those among the potential's terms."""
         return biases_of(self.potential)
 
-    def simulation(self, ranks: Ranks | None = None) -> Engine:
-        """A simulation at rest at the start frames, with the threads that the run asks for.
+    def engine(self, ranks: Ranks | None = None) -> Engine:
+        """An engine at rest at the start frames, with the threads that the run asks for.
 
-        Its biases are its own: what becomes of their parameters does not show here, nor in other simulations.
+        Its biases are its own: what becomes of their parameters does not show here, nor in other engines.
 
         Args:
-            ranks: who carries it together; default: this process alone.
+            ranks: who runs it together; default: this process alone.
 
         Raises:
-            InputError: more ranks than replicas.
+            InputError: more ranks than replicas, or there is no GPU.
         """
         ranks = ranks or Ranks()
         set_threads(self.config.hardware.threads or ranks.threads)
         terms = [term.copy() if isinstance(term, Bias) else term for term in self.potential.terms]
         own = dataclasses.replace(self, potential=SumPotential(terms))
-        arguments = own.arguments(ranks.local_rank)
-        shared = None if ranks.size == 1 else own._share(ranks, arguments)
-        return Engine(**arguments, shared=shared)
+        return Engine(
+            own.layout, own.potential, own.state(), own.dynamics(), own.backend(ranks.local_rank),
+            exchange=own.exchange(), guard=own.guard(), choose=None if ranks.size == 1 else own._across(ranks),
+        )  # fmt: skip
 
-    def _share(self, ranks: Ranks, arguments: Mapping[str, Any]) -> SharedPropagator:
-        """The propagator over many ranks, with an engine for the replicas of this one."""
-        replicas = split(self.layout, ranks.size)[ranks.rank]
-        layout, systems = part(self.layout, replicas)
-        terms = [*build_potential([self.forcefields[s] for s in systems], layout).terms, *self.biases]
-        own = {
-            "layout": layout,
-            "potential": SumPotential(terms),
-            "state": view(arguments["state"], self.layout, replicas),
-            "exchange": None,
-            "guard": None,
-        }
-        return SharedPropagator(ranks, self.layout, Engine(**{**arguments, **own}))
+    def _across(self, ranks: Ranks) -> Choose:
+        """Propagators over many ranks, with this one's share of the replicas."""
+        parts = by_rank(self.layout, ranks.size)
+        part = parts[ranks.rank]
+        terms = [*build_potential([self.forcefields[s] for s in part.systems], part.layout).terms, *self.biases]
+        return across_ranks(ranks, parts, partial(choose_propagator, part.layout, SumPotential(terms)))
 
-    def arguments(self, local_rank: int = 0) -> dict[str, Any]:
-        """The arguments of an Engine at rest at the start frames.
+    def state(self) -> State:
+        """At rest at the start frames."""
+        return State.at(self.layout, self.start, self.config.temperatures, self.config.box)
+
+    def dynamics(self) -> settings.Dynamics:
+        """What a step of the run is."""
+        dynamics = self.config.dynamics
+        if dynamics.seed is None:
+            raise ValueError("the run has no seed yet; see RunConfig.with_seed")
+        return settings.Dynamics(
+            integrator=make_integrator(dynamics),
+            seed=dynamics.seed,
+            skin=self.config.neighbors.skin,
+            remove_com_motion=dynamics.remove_com_motion,
+            network_every=dynamics.network_every,
+        )
+
+    def backend(self, local_rank: int = 0) -> Backend:
+        """How the run's forces are computed.
 
         Args:
             local_rank: the number of this process on its machine; chooses its GPU, where the run wants one.
@@ -107,42 +123,30 @@ class Prepared:
         Raises:
             InputError: there is no GPU.
         """
-        config = self.config
-        if config.dynamics.seed is None:
-            raise ValueError("the run has no seed yet; see RunConfig.with_seed")
-        return {
-            "layout": self.layout,
-            "potential": self.potential,
-            "state": State.at(self.layout, self.start, config.temperatures, config.box),
-            "integrator": make_integrator(config.dynamics),
-            "seed": config.dynamics.seed,
-            "skin": config.neighbors.skin,
-            "remove_com_motion": config.dynamics.remove_com_motion,
-            "precision": config.model.precision,
-            "kernels": config.model.kernels,
-            "filters": config.model.filters,
-            "network_every": config.dynamics.network_every,
-            "gpu": self._gpu(local_rank),
-            "gpu_must": config.hardware.device == "cuda",
-            "exchange": make_exchange(config, self.layout, self.biases),
-            "guard": Guard(self.layout, config.guards.nonfinite, config.guards.max_force),
-        }
-
-    def _gpu(self, local_rank: int) -> torch.device | None:
-        """The GPU that the run asks for, or that would serve a network."""
-        wanted, kernels = self.config.hardware.device, self.config.model.kernels
+        model, device = self.config.model, self.config.hardware.device
         networks = any(ff.networks for ff in self.forcefields)
-        if wanted == "cuda" or (wanted == "auto" and networks and kernels == "auto" and gpu_is_there()):
-            return find_gpu(local_rank)
-        return None
+        gpu = device == "cuda" or (device == "auto" and networks and model.kernels == "auto" and gpu_is_there())
+        return Backend(
+            precision=model.precision,
+            kernels=model.kernels,
+            filters=model.filters,
+            gpu=find_gpu(local_rank) if gpu else None,
+            gpu_must=device == "cuda",
+        )
 
+    def exchange(self) -> ReplicaExchange | None:
+        """The exchange that the run asks for."""
+        config = self.config
+        if config.exchange is None or config.exchange_every is None:
+            return None
+        traded = [bias for bias in self.biases if bias.name in config.exchange.traded]
+        return ReplicaExchange(
+            self.layout, config.exchange_states, config.exchange_every, config.exchange.scheme, traded
+        )
 
-def make_exchange(config: RunConfig, layout: Layout, biases: Sequence[Bias]) -> ReplicaExchange | None:
-    """The exchange that a run asks for."""
-    if config.exchange is None or config.exchange_every is None:
-        return None
-    traded = [bias for bias in biases if bias.name in config.exchange.traded]
-    return ReplicaExchange(layout, config.exchange_states, config.exchange_every, config.exchange.scheme, traded)
+    def guard(self) -> Guard:
+        """The guard that the run asks for."""
+        return Guard(self.layout, self.config.guards.nonfinite, self.config.guards.max_force)
 
 
 def make_integrator(dynamics: Dynamics) -> Integrator:
@@ -167,7 +171,7 @@ def assemble(
     config: RunConfig,
     molecules: Sequence[tuple[System, FloatArray]],
     forcefields: Sequence[ForceField],
-    said: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Prepared:
     """As `prepare`, from molecules with their start frames [F, N, 3] Å, and a force field for each.
 
@@ -175,12 +179,12 @@ def assemble(
         config: its `system` entries give the counts; their files are not read.
         molecules: one for each entry.
         forcefields: one for each entry.
-        said: notes about how the molecules were read.
+        notes: about how the molecules were read.
 
     Raises:
         InputError: a start position that is not finite, or a force field that does not fit.
     """
-    notes = [*warnings(config), *said]
+    notes = [*warnings(config), *notes]
     starts: list[FloatArray] = []
     for (system, frames), count in zip(molecules, config.counts, strict=True):
         if len(frames) < count and len(frames) > 1:
@@ -210,8 +214,8 @@ def _impulses(
             "no force field of this run has a network, so all of it acts at every step; write `network_every: 1`",
             key="dynamics.network_every",
         )
-    said = resonance(potential.terms, layout, dynamics.timestep, dynamics.network_every)
-    return [said] if said else []
+    note = resonance(potential.terms, layout, dynamics.timestep, dynamics.network_every)
+    return [note] if note else []
 
 
 def _read_system(entry: SystemEntry, ff: ForceField, notes: list[str]) -> tuple[System, FloatArray]:

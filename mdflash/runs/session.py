@@ -1,7 +1,7 @@
 """The run folder of a run: what an earlier one left there, what this one adds, and how it ends.
 
 The manifest is written once the checkpoint of step 0 is on the disk: a folder without one holds nothing worth keeping.
-Of many ranks, the first keeps the record; the others are bystanders, who stop where it writes and write nothing.
+Of many ranks, the first keeps the folder; the sessions of the others are silent: they stop where it writes.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ None of them changes a bit of what was written. Files may have moved: what is in
 class Saves(Protocol):
     """Writes checkpoints."""
 
-    def checkpoint(self, simulation: Engine) -> None:
+    def checkpoint(self, engine: Engine) -> None:
         """Bring everything so far to the disk."""
 
 
-class Record:
+class RunSession:
     """The open run folder, as the first rank has it.
 
     Args:
         prepared: the run.
         folder: locked.
-        ranks: who carries it.
+        ranks: who runs it.
         fresh: whether to start over.
     """
 
@@ -75,7 +75,7 @@ class Record:
         self.prepared, self.folder, self._ranks, self._fresh = prepared, folder, ranks, fresh
 
     def find(self) -> Checkpoint | None:
-        """The checkpoint to go on from, or None for a fresh start.
+        """The checkpoint to resume from, or None for a fresh start.
 
         Raises:
             InputError: the folder belongs to a different run.
@@ -109,11 +109,11 @@ class Record:
         self.folder.discard()
 
     @contextmanager
-    def keep(self, simulation: Engine, checkpoint: Checkpoint | None, source: Path) -> Iterator[Saves]:
+    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: Path) -> Iterator[Saves]:
         """Write while the block lasts, and note how it ends.
 
         Args:
-            simulation: at step 0, or at `checkpoint`.
+            engine: at step 0, or at `checkpoint`.
             checkpoint: from `find`.
             source: the YAML file; copied to input.yaml.
 
@@ -123,27 +123,27 @@ class Record:
         prepared, folder = self.prepared, self.folder
         identity = _identity(prepared)
         log = EventLog(folder.events)
-        manifest = _Manifest(folder.manifest, prepared, simulation, self._ranks.size)
+        manifest = _Manifest(folder.manifest, prepared, engine, self._ranks.size)
         try:
             if checkpoint is None:
-                outputs = self._start(simulation, source)
+                outputs = self._start(engine, source)
                 log.write(0, "start", version=__version__)
             else:
                 outputs = Outputs.resume(folder, prepared, identity, checkpoint)
                 atomic_write(folder.resolved, resolved_yaml(prepared.config))
-                log.write(simulation.state.step, "resume", version=__version__, notes=list(checkpoint.notes))
+                log.write(engine.state.step, "resume", version=__version__, notes=list(checkpoint.notes))
             try:
-                outputs.attach(simulation)
-                simulation.guard.listeners.append(log.write)
+                outputs.attach(engine)
+                engine.guard.listeners.append(log.write)
                 manifest.write("running", outputs)
                 self._ranks.from_first(lambda: outputs.intervals)
                 yield outputs
             except Interrupted as stopped:
-                log.write(simulation.state.step, "stopped", reason=str(stopped))
+                log.write(engine.state.step, "stopped", reason=str(stopped))
                 manifest.write("stopped", outputs)
                 raise
             except UnstableError as unstable:
-                step, every = simulation.state.step, prepared.config.trajectory_every
+                step, every = engine.state.step, prepared.config.trajectory_every
                 frame = None if every is None else max(step - 1, 0) // every * every
                 log.write(step, "unstable", reason=str(unstable), last_frame_step=frame)
                 outputs.close()
@@ -154,14 +154,14 @@ class Record:
                     "intact"
                 ) from None
             else:
-                log.write(simulation.state.step, "finished")
+                log.write(engine.state.step, "finished")
                 manifest.write("finished", outputs)
             finally:
                 outputs.close()
         finally:
             log.close()
 
-    def _start(self, simulation: Engine, source: Path) -> Outputs:
+    def _start(self, engine: Engine, source: Path) -> Outputs:
         """Bring step 0 to the disk."""
         prepared, folder = self.prepared, self.folder
         config, layout = prepared.config, prepared.layout
@@ -169,20 +169,20 @@ class Record:
         atomic_write(folder.resolved, resolved_yaml(config))
         names = [s.name for s in layout.systems]
         for s, system in enumerate(layout.systems):
-            x = layout.view(simulation.state.positions, s)[0].numpy()
+            x = layout.view(engine.state.positions, s)[0].numpy()
             write_pdb(folder.topology(system.name, names), system, x, config.box)
         outputs = Outputs.create(folder, prepared, _identity(prepared))
         try:
-            outputs.report(simulation)
-            outputs.checkpoint(simulation)
+            outputs.report(engine)
+            outputs.checkpoint(engine)
         except BaseException:
             outputs.close()
             raise
         return outputs
 
 
-class Bystander:
-    """What the other ranks have in place of a `Record`."""
+class SilentSession:
+    """What the other ranks have in place of a `RunSession`."""
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
@@ -196,35 +196,35 @@ class Bystander:
     def discard(self) -> None:
         """Nothing."""
 
-    def checkpoint(self, simulation: Engine) -> None:
+    def checkpoint(self, engine: Engine) -> None:
         """Nothing."""
 
     @contextmanager
-    def keep(self, simulation: Engine, checkpoint: Checkpoint | None, source: Path) -> Iterator[Saves]:
+    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: Path) -> Iterator[Saves]:
         """Stop where the first rank reports."""
         intervals = self._ranks.from_first(list[int])
-        simulation.reporters += [Silence(every) for every in intervals]
+        engine.reporters += [Silence(every) for every in intervals]
         yield self
 
 
 @contextmanager
-def open_record(prepared: Prepared, ranks: Ranks, fresh: bool) -> Iterator[Record | Bystander]:
+def open_session(prepared: Prepared, ranks: Ranks, fresh: bool) -> Iterator[RunSession | SilentSession]:
     """Open the run folder, and lock it while the block lasts.
 
     Args:
         prepared: the run.
-        ranks: who carries it.
+        ranks: who runs it.
         fresh: delete what an earlier run wrote.
 
     Raises:
         StorageError: it cannot be written, is in use, or the disk is too full.
     """
     if ranks.rank > 0:
-        yield Bystander(ranks)
+        yield SilentSession(ranks)
         return
     config = prepared.config
     with RunFolder.open(config.folder, bytes_to_come(config, prepared.layout, config.total_steps)) as folder:
-        yield Record(prepared, folder, ranks, fresh)
+        yield RunSession(prepared, folder, ranks, fresh)
 
 
 def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:
@@ -295,10 +295,10 @@ def _gpu_versions() -> dict[str, str | None]:
 class _Manifest:
     """manifest.json: what ran where, with what, and how fast."""
 
-    def __init__(self, path: Path, prepared: Prepared, simulation: Engine, ranks: int) -> None:
-        self.path, self.simulation = path, simulation
+    def __init__(self, path: Path, prepared: Prepared, engine: Engine, ranks: int) -> None:
+        self.path, self.engine = path, engine
         self._begun = time.monotonic()
-        self._first_step = simulation.state.step
+        self._first_step = engine.state.step
         self._seconds_before = 0.0
         if path.is_file():
             with suppress(InputError, KeyError, TypeError, ValueError):  # damaged: it knows nothing else that matters
@@ -313,16 +313,16 @@ class _Manifest:
                 "numpy": np.__version__,
                 "torch": torch.__version__,
                 "numba": numba.__version__,
-                **({} if simulation.gpu is None else _gpu_versions()),
+                **({} if engine.gpu is None else _gpu_versions()),
             },
-            "device": simulation.device_kind,
-            "device_name": simulation.device,
+            "device": engine.device_kind,
+            "device_name": engine.device,
             "machine": platform.machine(),
             "ranks": ranks,
             "threads": numba.get_num_threads(),
-            "kernels": simulation.propagator.kernels,
+            "kernels": engine.propagator.kernels,
             "precision": config.model.precision,
-            "seed": simulation.seed,
+            "seed": engine.seed,
             "systems": [
                 {"name": s.name, "beads": s.n_beads, "replicas": n, "sha256": s.digest}
                 for s, n in zip(layout.systems, layout.counts, strict=True)
@@ -333,14 +333,14 @@ class _Manifest:
 
     def write(self, status: str, outputs: Outputs) -> None:
         seconds = time.monotonic() - self._begun
-        steps = self.simulation.state.step - self._first_step
-        ns = steps * self.simulation.integrator.timestep * 1e-3 * self.simulation.layout.n_replicas
+        steps = self.engine.state.step - self._first_step
+        ns = steps * self.engine.integrator.timestep * 1e-3 * self.engine.layout.n_replicas
         atomic_write_json(
             self.path,
             {
                 **self._fixed,
                 "status": status,
-                "step": self.simulation.state.step,
+                "step": self.engine.state.step,
                 **self._counted(),
                 "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "timing": {
@@ -354,7 +354,7 @@ class _Manifest:
     def _counted(self) -> dict[str, Any]:
         """What exchange and guard have counted, where there is something to say."""
         found: dict[str, Any] = {}
-        guard, exchange, ids = self.simulation.guard, self.simulation.exchange, self.simulation.layout.replica_ids
+        guard, exchange, ids = self.engine.guard, self.engine.exchange, self.engine.layout.replica_ids
         if exchange is not None:
             found["exchange"] = exchange.summary()
         if guard.frozen.any():

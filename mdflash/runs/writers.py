@@ -1,4 +1,4 @@
-"""The files of a run, kept in step with the simulation: frames, log, checkpoints.
+"""The files of a run, kept in step with the engine: frames, log, checkpoints.
 
 Frames and log rows go through a writer thread. A checkpoint is written only when everything before it is on the disk,
 and says how many frames and rows that is; resuming cuts the files to exactly there. So wherever a run is killed, the
@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from mdflash import __version__
 from mdflash.config.schema import RunConfig
@@ -32,9 +31,6 @@ from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
 
-ARRAYS = ("positions", "velocities", "forces", "energy", "temperature")
-"""What a checkpoint holds of the state, by attribute."""
-
 BLOCK_BYTES = 4 << 20
 """About how much of one trajectory is collected before it is written."""
 
@@ -46,12 +42,12 @@ class FrameReporter(Periodic):
         super().__init__(every)
         self.writers, self.background = writers, background
 
-    def report(self, simulation: Engine) -> None:
-        """Copy the positions; they are written while the simulation goes on."""
-        step, time = simulation.state.step, simulation.time
-        x = simulation.state.positions.clone()
+    def report(self, engine: Engine) -> None:
+        """Copy the positions; they are written while the engine goes on."""
+        step, time = engine.state.step, engine.time
+        x = engine.state.positions.clone()
         for s, writer in enumerate(self.writers):
-            frame = simulation.layout.view(x, s).numpy()
+            frame = engine.layout.view(x, s).numpy()
             self.background.submit(partial(writer.append, frame, step, time))
 
 
@@ -64,16 +60,16 @@ class LogReporter(Periodic):
         self._ids = layout.replica_ids
         self._names = [layout.systems[s].name for s in layout.system_of_replica]
 
-    def report(self, simulation: Engine) -> None:
-        """Copy the energies; rows are written while the simulation goes on."""
+    def report(self, engine: Engine) -> None:
+        """Copy the energies; rows are written while the engine goes on."""
         row = (
-            simulation.state.step,
-            simulation.time,
+            engine.state.step,
+            engine.time,
             self._ids,
             self._names,
-            simulation.state.energy.numpy().copy(),
-            simulation.kinetic_energy(),
-            simulation.instantaneous_temperature(),
+            engine.state.energy.numpy().copy(),
+            engine.kinetic_energy(),
+            engine.instantaneous_temperature(),
         )
         self.background.submit(partial(self.log.append, *row))
 
@@ -91,22 +87,22 @@ class ColvarsReporter(Periodic):
         self._ids = layout.replica_ids
         self._names = [layout.systems[s].name for s in layout.system_of_replica]
 
-    def report(self, simulation: Engine) -> None:
-        """Measure; rows are written while the simulation goes on."""
+    def report(self, engine: Engine) -> None:
+        """Measure; rows are written while the engine goes on."""
         if self._packed is None:
-            self._packed = PackedBiases(biases_of(simulation.potential), simulation.layout)
-        values, energies = self._packed.measure(simulation.state.positions.numpy())
+            self._packed = PackedBiases(biases_of(engine.potential), engine.layout)
+        values, energies = self._packed.measure(engine.state.positions.numpy())
         names = [bias.name for bias in self._packed.biases]
         order = [names.index(name) for name in self._columns]
         row = (values[:, order], energies[:, order])
-        step, time = simulation.state.step, simulation.time
+        step, time = engine.state.step, engine.time
         self.background.submit(partial(self.log.append, step, time, self._ids, self._names, *row))
 
 
 class Silence(Periodic):
     """Due, and says nothing: stands for a reporter of the rank that writes."""
 
-    def report(self, simulation: Engine) -> None:
+    def report(self, engine: Engine) -> None:
         """Nothing."""
 
 
@@ -189,11 +185,11 @@ class Outputs:
         """
         return cls(folder, prepared, identity, checkpoint.header)
 
-    def attach(self, simulation: Engine) -> None:
-        """Follow the simulation from now on."""
-        simulation.reporters.extend(self.reporters)
-        if simulation.exchange is not None:
-            simulation.exchange.listeners.append(self._exchanged)
+    def attach(self, engine: Engine) -> None:
+        """Follow the engine from now on."""
+        engine.reporters.extend(self.reporters)
+        if engine.exchange is not None:
+            engine.exchange.listeners.append(self._exchanged)
 
     @property
     def intervals(self) -> list[int]:
@@ -204,19 +200,19 @@ class Outputs:
         assert self.exchange is not None
         self._background.submit(partial(self.exchange.append, step, time, labels))
 
-    def report(self, simulation: Engine) -> None:
+    def report(self, engine: Engine) -> None:
         """Report the start of a run (step 0), which no schedule contains."""
         for reporter in self.reporters:
-            reporter.report(simulation)
-        if simulation.exchange is not None:
-            self._exchanged(simulation.state.step, simulation.time, simulation.exchange.labels(simulation.state))
+            reporter.report(engine)
+        if engine.exchange is not None:
+            self._exchanged(engine.state.step, engine.time, engine.exchange.labels(engine.state))
 
     @property
     def _flushes(self) -> list[Callable[..., None]]:
         tables = [table for table in (self.exchange, self.colvars) if table is not None]
         return [file.flush for file in (self.log, *tables, *self.writers)]
 
-    def checkpoint(self, simulation: Engine) -> None:
+    def checkpoint(self, engine: Engine) -> None:
         """Bring everything reported so far to the disk, then write a checkpoint of this step.
 
         Raises:
@@ -225,11 +221,11 @@ class Outputs:
         for flush in self._flushes:
             self._background.submit(partial(flush, sync=True))
         self._background.barrier()
-        state = simulation.state
-        arrays = {name: getattr(state, name).numpy() for name in ARRAYS}
-        arrays |= {"replica_ids": np.array(self.layout.replica_ids)} | simulation.guard.arrays()
-        if simulation.exchange is not None:
-            arrays |= simulation.exchange.arrays()
+        state = engine.state
+        arrays = {name: array.numpy() for name, array in state.arrays().items()}
+        arrays |= {"replica_ids": np.array(self.layout.replica_ids)} | engine.guard.arrays()
+        if engine.exchange is not None:
+            arrays |= engine.exchange.arrays()
         save_checkpoint(
             self.folder.checkpoint,
             arrays,
@@ -237,9 +233,9 @@ class Outputs:
                 "mdflash_checkpoint": 1,
                 "version": __version__,
                 "step": state.step,
-                "time_ps": simulation.time,
-                "seed": simulation.seed,
-                "device": simulation.device_kind,
+                "time_ps": engine.time,
+                "seed": engine.seed,
+                "device": engine.device_kind,
                 "frames": {w.target.system.name: w.frames for w in self.writers},
                 "log_rows": self.log.rows,
                 "exchange_size": 0 if self.exchange is None else self.exchange.size,
@@ -251,7 +247,7 @@ class Outputs:
 
     @property
     def stall_seconds(self) -> float:
-        """How long the simulation has waited for the disk."""
+        """How long the engine has waited for the disk."""
         return self._background.stall_seconds
 
     def close(self) -> None:
@@ -265,15 +261,14 @@ class Outputs:
                 writer.close()
 
 
-def restore(simulation: Engine, checkpoint: Checkpoint) -> None:
-    """Put a simulation where the checkpoint was taken: bit for bit, forces included."""
-    for name in ARRAYS:
-        getattr(simulation.state, name).copy_(torch.from_numpy(checkpoint.arrays[name]))
-    simulation.state.step = int(checkpoint.header["step"])
-    simulation.up_to_date()
-    simulation.guard.restore(checkpoint.arrays, simulation.state)
-    if simulation.exchange is not None:
-        simulation.exchange.restore(checkpoint.arrays)
+def restore(engine: Engine, checkpoint: Checkpoint) -> None:
+    """Put a engine where the checkpoint was taken: bit for bit, forces included."""
+    engine.state.load({name: checkpoint.arrays[name] for name in engine.state.names()})
+    engine.state.step = int(checkpoint.header["step"])
+    engine.up_to_date()
+    engine.guard.restore(checkpoint.arrays, engine.state)
+    if engine.exchange is not None:
+        engine.exchange.restore(checkpoint.arrays)
 
 
 def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:

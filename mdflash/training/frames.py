@@ -15,6 +15,7 @@ from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Dynamics
 from mdflash.errors import InputError, UnstableError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField
@@ -186,7 +187,7 @@ def prior_forces(ff: ForceField, system: System, positions: Float32) -> tuple[Fl
         x = positions[begin : begin + CHUNK].astype(np.float64)
         layout = Layout((system,), (len(x),))
         state = State.at(layout, torch.from_numpy(x.reshape(-1, 3)), 0.0)
-        engine = Engine(layout, build_potential([ff], layout), state, LangevinMiddle(0.001, 1.0), seed=0)
+        engine = Engine(layout, build_potential([ff], layout), state, Dynamics(LangevinMiddle(0.001, 1.0), seed=0))
         engine.evaluate()
         found = state.forces.numpy().reshape(x.shape)
         bad = np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))

@@ -10,6 +10,7 @@ from torch import Tensor
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.verlet import Verlet
@@ -77,7 +78,7 @@ def curvature(network: AllPairs, priors: ForceField, system: System, positions: 
     own = network.predict(0, moved)
     layout = Layout((system,), (len(moved),))
     state = State.at(layout, moved.reshape(-1, 3), 0.0)
-    engine = Engine(layout, build_potential([priors], layout), state, Verlet(0.001), seed=0)
+    engine = Engine(layout, build_potential([priors], layout), state, Dynamics(Verlet(0.001), seed=0))
     engine.evaluate()
     root = torch.from_numpy(np.sqrt(np.repeat(system.masses, 3)))
 
@@ -119,7 +120,9 @@ def conservation(
     layout = Layout((system,), (len(starts),))
     state = State.at(layout, starts.reshape(-1, 3).double(), kelvin)
     terms = build_potential([priors], layout).terms
-    engine = Engine(layout, SumPotential([*terms, AllPairsPotential(network)]), state, Verlet(timestep), seed=1)
+    engine = Engine(
+        layout, SumPotential([*terms, AllPairsPotential(network)]), state, Dynamics(Verlet(timestep), seed=1)
+    )
     engine.draw_velocities()
     watch = _Total(max(1, steps // 100))
     engine.reporters.append(watch)

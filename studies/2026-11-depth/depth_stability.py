@@ -19,6 +19,7 @@ import torch
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import UnstableError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield
@@ -37,9 +38,8 @@ def simulate(folder: Path, replicas: int, seconds: float, steps: int) -> dict[st
     layout = Layout((system,), (replicas,))
     timestep = TIMESTEPS[folder.name.split("-")[1]]
     state = State.at(layout, np.tile(start[0], (replicas, 1)), KELVIN)
-    engine = Engine(
-        layout, build_potential([ff], layout), state, LangevinMiddle(timestep, FRICTION), seed=1, precision="fp32"
-    )
+    dynamics = Dynamics(LangevinMiddle(timestep, FRICTION), seed=1)
+    engine = Engine(layout, build_potential([ff], layout), state, dynamics, Backend(precision="fp32"))
     engine.minimize(200)
     engine.draw_velocities()
     heat: list[float] = []

@@ -27,6 +27,7 @@ from mdflash import __version__
 from mdflash.core.geometry import distances
 from mdflash.core.state import Layout, State
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.forcefields.shipped import shipped_folder
@@ -65,7 +66,9 @@ def simulate(ff: ForceField, temperatures: Series, length: float, seed: int) -> 
     assert native is not None
     layout = Layout((system,), (len(temperatures),))
     state = State.at(layout, np.tile(native[0], (len(temperatures), 1)), torch.from_numpy(temperatures))
-    simulation = Engine(layout, build_potential([ff], layout), state, LangevinMiddle(TIMESTEP, FRICTION), seed=seed)
+    simulation = Engine(
+        layout, build_potential([ff], layout), state, Dynamics(LangevinMiddle(TIMESTEP, FRICTION), seed=seed)
+    )
     simulation.draw_velocities()
     simulation.run(EVERY)  # compiles
     watch = Watch(ff)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from mdflash.bench.machine import cpu_name
 from mdflash.core.state import Layout, State
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.units import kT
@@ -38,7 +39,9 @@ def energies(case: Case, replicas: int, frames: int) -> dict[str, NDArray[np.flo
 
     def engine(precision: str) -> Engine:
         state = State.at(layout, start.clone(), KELVIN)
-        return Engine(layout, potential, state, LangevinMiddle(0.004, 1.0), seed=1, precision=precision)
+        return Engine(
+            layout, potential, state, Dynamics(LangevinMiddle(0.004, 1.0), seed=1), Backend(precision=precision)
+        )
 
     driver = engine("fp32")
     driver.minimize(200)

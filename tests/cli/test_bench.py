@@ -23,6 +23,7 @@ from mdflash.cli.app import app
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.compiled import CompiledPropagator
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Dynamics
 from mdflash.errors import MdflashError
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import SumPotential
@@ -38,7 +39,9 @@ def engine() -> Engine:
     """Three replicas with a network of odd sizes."""
     network = random_schnet(1)
     layout, schnet, x = random_batch([network], (20,), (3,), 5)
-    return Engine(layout, SumPotential([schnet]), State.at(layout, x, 10.0), LangevinMiddle(0.0005, 5.0), seed=1)
+    return Engine(
+        layout, SumPotential([schnet]), State.at(layout, x, 10.0), Dynamics(LangevinMiddle(0.0005, 5.0), seed=1)
+    )
 
 
 def test_the_whole_report(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.compiled import Crew
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Dynamics
 from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.brownian import Brownian
@@ -90,7 +91,7 @@ def test_a_simulation_of_nothing_but_a_python_potential_samples_its_well() -> No
     layout = Layout((beads("gas", 400, bonds=False, masses=10.0),), (1,))
     k, temperature = 2.0, 300.0
     state = State.at(layout, np.zeros((400, 3)), temperature)
-    simulation = Engine(layout, Restraint(k, torch.zeros(3)), state, LangevinMiddle(0.02, 20.0), seed=3)
+    simulation = Engine(layout, Restraint(k, torch.zeros(3)), state, Dynamics(LangevinMiddle(0.02, 20.0), seed=3))
     simulation.draw_velocities()
     simulation.run(300)
     squares = []

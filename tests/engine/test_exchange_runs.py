@@ -78,7 +78,7 @@ def test_exchange_csv_says_who_held_what(toy_yaml: Path, tmp_path: Path) -> None
     assert table.replica_ids == tuple(range(8)) and table.n_states == 4
     assert table.labels[0].tolist() == [0, 1, 2, 3] * 2
     last = [LADDER[label] for label in table.labels[-1]]
-    assert plan.simulation.state.temperature.tolist() == last
+    assert plan.engine.state.temperature.tolist() == last
     # what is reported at a step belongs to the labels from before that step's attempt
     assert table.at(np.array([0, 49, 50, 51, 100, 10_000])).tolist() == [
         table.labels[i].tolist() for i in (0, 0, 0, 1, 1, -1)
@@ -100,8 +100,8 @@ def test_export_by_temperature(toy_yaml: Path, tmp_path: Path, form: str) -> Non
             held[simulation.state.step] = simulation.state.temperature.tolist()
 
     def planned(plan: Plan) -> None:
-        held[0] = plan.simulation.state.temperature.tolist()
-        plan.simulation.reporters.append(Witness())
+        held[0] = plan.engine.state.temperature.tolist()
+        plan.engine.reporters.append(Witness())
 
     execute(config, toy_yaml, watch=Watch(planned=planned))
     out = tmp_path / "state.xtc"

@@ -160,9 +160,9 @@ def test_what_is_retried_does_not_depend_on_where_runs_stop() -> None:
 def test_the_finer_steps_have_noise_of_their_own() -> None:
     """The retried stretch must not be another stretch of the run."""
     simulation = stiff("retry", 0.01, [300.0])
-    fine = simulation.sibling(simulation.state, 1, (simulation.seed + 0x9E3779B9) % 2**32)
+    fine = simulation.dynamics.finer(1, (simulation.seed + 0x9E3779B9) % 2**32)
     assert fine.seed != simulation.seed
-    assert fine.integrator.timestep == 0.005 and fine.integrator.friction == simulation.integrator.friction
+    assert fine.timestep == 0.005 and fine.integrator.friction == simulation.integrator.friction
 
 
 # --- spikes -----------------------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def springs(tmp_path: Path) -> Path:
 
 def run(source: Path, folder: Path, steps: int, *overrides: str) -> Engine:
     config = load_run(source, [f"output.folder={folder}", f"dynamics.steps={steps}", *overrides])
-    return execute(config, source).simulation
+    return execute(config, source).engine
 
 
 @pytest.mark.parametrize("policy", ["freeze", "retry"])
@@ -361,7 +361,7 @@ guards: {{nonfinite: freeze}}
     config = load_run(tmp_path / "system.yaml", [f"output.folder={tmp_path / 'run'}"])
 
     def planned(plan: Plan) -> None:
-        plan.simulation.reporters.append(Push())
+        plan.engine.reporters.append(Push())
 
     execute(config, tmp_path / "system.yaml", watch=Watch(planned=planned))
     counts = []

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ import pytest
 import torch
 
 from mdflash.config.load import load_run
+from mdflash.core.partition import by_rank
 from mdflash.core.state import Layout, State
-from mdflash.engine.blocks.ranks import SharedPropagator, part, split, view
+from mdflash.engine.blocks.ranks import across_ranks
+from mdflash.engine.choose import choose_propagator
 from mdflash.engine.distributed import Ranks, find_job, first_host
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
@@ -57,15 +60,15 @@ def test_every_replica_is_carried_once_and_the_load_is_even(seed: int) -> None:
     state = State.at(layout, rng.normal(size=(layout.n_beads, 3)), 300.0)
     state.energy[:] = torch.arange(layout.n_replicas)
     size = int(rng.integers(1, layout.n_replicas + 1))
-    shares = split(layout, size)
-    assert [r for share in shares for r in share] == list(range(layout.n_replicas))
-    assert len(shares) == size and min(map(len, shares)) >= 1
+    parts = by_rank(layout, size)
+    assert [r for part in parts for r in part.replicas] == list(range(layout.n_replicas))
+    assert len(parts) == size and min(len(part.replicas) for part in parts) >= 1
     largest = max(system.n_beads for system in systems)
-    for share in shares:
-        own, which = part(layout, share)
+    for part in parts:
+        own, share = part.layout, part.replicas
         assert own.replica_ids == tuple(ids[r] for r in share)
-        assert own.systems == tuple(systems[s] for s in which)
-        mine = view(state, layout, share)
+        assert own.systems == tuple(systems[s] for s in part.systems)
+        mine = part.take(state)
         for local, r in enumerate(share):
             assert own.systems[own.system_of_replica[local]] == systems[layout.system_of_replica[r]]
             assert torch.equal(mine.positions[own.rows(local)], state.positions[layout.rows(r)])
@@ -78,7 +81,7 @@ def test_every_replica_is_carried_once_and_the_load_is_even(seed: int) -> None:
 
 def test_more_ranks_than_replicas_are_refused() -> None:
     with pytest.raises(InputError, match="5 ranks for 4 replicas"):
-        split(Layout((beads("a", 3),), (4,)), 5)
+        by_rank(Layout((beads("a", 3),), (4,)), 5)
 
 
 def test_the_job_is_found() -> None:
@@ -116,8 +119,9 @@ def test_a_share_of_everything_changes_no_bit() -> None:
     (one, ff1), (two, ff2) = go_helix(8, "one", 0.4), go_helix(6, "two", 0.4)
     layout = Layout((one, two), (2, 3))
     x = np.concatenate([np.tile(helix(8), (2, 1)), np.tile(helix(6), (3, 1))])
-    plain, own = (simulate(layout, [ff1, ff2], x) for _ in range(2))
-    shared = simulate(layout, [ff1, ff2], x, shared=SharedPropagator(Ranks(), layout, own))
+    plain = simulate(layout, [ff1, ff2], x)
+    own = partial(choose_propagator, layout, plain.potential)
+    shared = simulate(layout, [ff1, ff2], x, choose=across_ranks(Ranks(), by_rank(layout, 1), own))
     for simulation in (plain, shared):
         simulation.run(300)
     assert all(same_bits(plain, shared, r, r) for r in range(5))
@@ -203,7 +207,7 @@ def test_traded_windows_are_known_to_all_ranks(mixed: Path, tmp_path: Path) -> N
     assert [code for code, _, _ in results] == [0, 0], results
     config = load_run(mixed, [f"output.folder={tmp_path / 'one'}", "dynamics.steps=5000", *options])
     plan = execute(config, mixed)
-    assert plan.simulation.exchange is not None and plan.simulation.exchange.accepted.sum() > 20
+    assert plan.engine.exchange is not None and plan.engine.exchange.accepted.sum() > 20
     same_content(tmp_path / "one", tmp_path / "many")
 
 

@@ -180,7 +180,7 @@ output: {{trajectory: {{interval: 0.4 ps}}, log: {{interval: 0.4 ps}}, colvars: 
 def test_a_run_goes_on_with_the_same_bytes(source: Path, tmp_path: Path) -> None:
     def run(folder: str, steps: int) -> Engine:
         config = load_run(source, [f"output.folder={tmp_path / folder}", f"dynamics.steps={steps}"])
-        return execute(config, source).simulation
+        return execute(config, source).engine
 
     whole = run("whole", 1000)
     assert whole.exchange is not None and whole.exchange.accepted.sum() > 10
@@ -198,7 +198,7 @@ def test_a_run_goes_on_with_the_same_bytes(source: Path, tmp_path: Path) -> None
 
 def test_simulations_of_one_preparation_have_biases_of_their_own(source: Path) -> None:
     prepared = prepare(load_run(source).with_seed())
-    one, other = prepared.simulation(), prepared.simulation()
+    one, other = prepared.engine(), prepared.engine()
     one.draw_velocities()
     one.run(500)
     (moved,), (still,) = biases_of(one.potential), biases_of(other.potential)

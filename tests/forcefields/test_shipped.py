@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdflash import Engine, LangevinMiddle, Layout, State, build_potential, load_forcefield
+from mdflash import Backend, Dynamics, Engine, LangevinMiddle, Layout, State, build_potential, load_forcefield
 from mdflash.config.load import load_run, locate
 from mdflash.forcefields.shipped import find_shipped, shipped_names
 from mdflash.runs.execute import execute
@@ -27,7 +27,7 @@ def test_forces_are_the_gradient_of_the_energy(name: str) -> None:
     layout = Layout((system,), (len(moved),))
     state = State.at(layout, torch.from_numpy(moved.reshape(-1, 3)), 0.0)
     potential = build_potential([ff], layout)
-    Engine(layout, potential, state, LangevinMiddle(0.004, 1.0), seed=1, precision="fp64").evaluate()
+    Engine(layout, potential, state, Dynamics(LangevinMiddle(0.004, 1.0), seed=1), Backend(precision="fp64")).evaluate()
     forces = layout.view(state.forces, 0)[0].numpy()
     slopes = (state.energy[1:7] - state.energy[7:]).numpy() / 2.0
     np.testing.assert_allclose(slopes, -(forces * step).sum(axis=(1, 2)), rtol=1e-5, atol=1e-9)

@@ -16,6 +16,7 @@ from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.compiled import CompiledPropagator
 from mdflash.engine.blocks.plain import PlainPropagator
 from mdflash.engine.gpu.loop import CudaPropagator
+from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
@@ -98,7 +99,7 @@ def test_priors_under_every_integrator(integrator: Integrator, remove_com: bool)
     potential = build_potential([forcefield], layout)
     rng = np.random.default_rng(41)
     x = torch.from_numpy(np.tile(helix(6), (2, 1)) + 0.1 * rng.normal(size=(12, 3)))
-    common = (integrator, 2026, 1.0, remove_com, None)
+    common = (Dynamics(integrator, 2026, 1.0, remove_com), None)
     cpu = CompiledPropagator(layout, pack(potential.terms, layout), *common)
     gpu = CudaPropagator(layout, potential.terms, *common, tables=None, precision="fp64", device=DEVICE)
     mine, theirs = start(layout, x, 42), start(layout, x, 42)
@@ -120,7 +121,7 @@ def test_network_and_priors_over_two_systems() -> None:
     net = schnet([network(seed=3), network(joined, seed=4)], layout, rng)
     terms = [net, *build_potential([forcefield, other_field], layout).terms]
     x = torch.from_numpy(np.concatenate([helix(7), helix(5), helix(5) + 9.0]) + 0.1 * rng.normal(size=(17, 3)))
-    common = (LangevinMiddle(0.004, 1.0), 7, 1.0, False, None)
+    common = (Dynamics(LangevinMiddle(0.004, 1.0), 7, 1.0), None)
     cpu = PlainPropagator(layout, SumPotential(terms), *common)
     gpu = CudaPropagator(layout, terms, *common, tables=None, precision="fp64", device=DEVICE, tiles=TILES)
     mine, theirs = start(layout, x, 44), start(layout, x, 44)
@@ -139,7 +140,7 @@ def test_how_steps_are_grouped_changes_no_bit() -> None:
     states = []
     for blocks in ((3,), (1, 2)):
         gpu = CudaPropagator(
-            layout, [net], LangevinMiddle(0.004, 1.0), 7, 0.5, False, None, tables=tables_of(net, 256),
+            layout, [net], Dynamics(LangevinMiddle(0.004, 1.0), 7, 0.5), None, tables=tables_of(net, 256),
             precision="fp32", device=DEVICE, tiles=TILES,
         )  # fmt: skip
         state = start(layout, x, 46)
@@ -155,7 +156,7 @@ def test_a_replica_without_finite_energy_stands_still() -> None:
     layout = Layout((system,), (3,))
     potential = build_potential([forcefield], layout)
     x = torch.from_numpy(np.tile(helix(8), (3, 1)))
-    common = (LangevinMiddle(0.004, 1.0), 1, 1.0, False, None)
+    common = (Dynamics(LangevinMiddle(0.004, 1.0), 1, 1.0), None)
     cpu = CompiledPropagator(layout, pack(potential.terms, layout), *common)
     gpu = CudaPropagator(layout, potential.terms, *common, tables=None, precision="fp64", device=DEVICE)
     mine, theirs = start(layout, x, 47), start(layout, x, 47)
@@ -179,7 +180,7 @@ def test_a_block_whose_lists_overflow_is_done_again() -> None:
     states = []
     for room in (32, 64):
         gpu = CudaPropagator(
-            layout, potential.terms, LangevinMiddle(0.0005, 1.0), 7, 1.0, False, None, tables=None, device=DEVICE
+            layout, potential.terms, Dynamics(LangevinMiddle(0.0005, 1.0), 7, 1.0), None, tables=None, device=DEVICE
         )
         state = start(layout, x, 49)
         gpu.evaluate(state)

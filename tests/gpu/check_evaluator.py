@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mdflash.engine.evaluator import Evaluator, OnGpu
+from mdflash.engine.evaluator import Evaluator, GpuEvaluator
 from mdflash.forcefields.forcefield import load_forcefield
 from tests.gpu.batches import reference
 
@@ -15,7 +15,7 @@ def test_two_replicas_and_a_box_that_changes() -> None:
     system, frames = ff.system()
     assert frames is not None
     evaluator = Evaluator(ff, system, 2, "fp64")
-    backend = OnGpu(evaluator, "fp64")
+    backend = GpuEvaluator(evaluator, "fp64")
     x = np.concatenate([frames[0], frames[0]]) + np.random.default_rng(17).normal(scale=0.2, size=(20, 3))
     energy, forces = np.empty(2), np.empty((20, 3))
     for box in (None, (60.0, 61.0, 62.0), None):

@@ -22,6 +22,7 @@ from mdflash.core.gpu import describe, find_gpu
 from mdflash.core.state import Layout, State
 from mdflash.core.system import save_system
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import InputError, Interrupted
 from mdflash.forcefields.forcefield import ForceField, Network, save_forcefield
 from mdflash.forcefields.networks import schnet_weights
@@ -89,7 +90,7 @@ def test_a_run_agrees_with_the_cpu_and_goes_on_with_the_same_bits(folder: Path) 
     plans.append(run("resumed", "cuda"))
     assert plans[0].start == "resume"
 
-    assert any("the forces of the GPU are off by" in note for note in plan.simulation.notes)
+    assert any("the forces of the GPU are off by" in note for note in plan.engine.notes)
     manifest = json.loads((folder / "gpu" / "manifest.json").read_text())
     assert (manifest["device"], manifest["kernels"]) == ("cuda", "cuda")
     assert manifest["device_name"] == describe(find_gpu())
@@ -182,10 +183,8 @@ def gpu_engine(replicas: int) -> Engine:
     x = torch.from_numpy(np.tile(helix(N), (replicas, 1)) + 0.1 * rng.normal(size=(replicas * N, 3)))
     from mdflash.forcefields.build import build_potential
 
-    engine = Engine(
-        layout, build_potential([ff], layout), State.at(layout, x, 300.0), LangevinMiddle(0.004, 1.0), seed=5,
-        gpu=find_gpu(),
-    )  # fmt: skip
+    state, dynamics = State.at(layout, x, 300.0), Dynamics(LangevinMiddle(0.004, 1.0), seed=5)
+    engine = Engine(layout, build_potential([ff], layout), state, dynamics, Backend(gpu=find_gpu()))
     engine.draw_velocities()
     return engine
 
@@ -205,7 +204,7 @@ def test_a_batch_that_is_too_large_is_carried_in_parts_with_the_same_bits(monkey
 
     monkeypatch.setattr(on_gpu, "CudaPropagator", Small)
     split = gpu_engine(3)
-    assert sum("carried in parts" in note for note in split.notes) == 1
+    assert sum("run in parts" in note for note in split.notes) == 1
     split.run(1)
     split.run(1)
     for name in ("positions", "velocities", "forces", "energy"):

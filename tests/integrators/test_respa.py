@@ -15,6 +15,7 @@ from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.plain import PlainPropagator
 from mdflash.engine.engine import Engine
 from mdflash.engine.guards import Guard
+from mdflash.engine.settings import Dynamics
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.integrators import INTEGRATORS
@@ -73,7 +74,7 @@ def test_it_is_the_nested_splitting(scheme: Integrator, every: int) -> None:
     state.velocities[:] = torch.from_numpy(rng.normal(size=(3, 3)))
     x, v = state.positions.clone(), state.velocities.clone()
     fast, slow = Well(3.0), Well(0.4)
-    mover = PlainPropagator(layout, fast, scheme, 1, 0.0, False, None, slow, every)
+    mover = PlainPropagator(layout, fast, Dynamics(scheme, 1, network_every=every), None, slow)
     mover.evaluate(state)
 
     dt, per_mass = scheme.timestep, ACCELERATION / layout.masses[:, None]
@@ -179,7 +180,7 @@ def test_harmonic_averages_are_unbiased(scheme: type[LangevinMiddle], every: int
     exact = kT / (2.0 * (fast.k + slow.k))
     state = State.at(layout, rng.normal(scale=math.sqrt(exact), size=(1000, 3)), temperature)
     state.velocities[:] = torch.from_numpy(rng.normal(scale=math.sqrt(kT * ACCELERATION / 20.0), size=(1000, 3)))
-    mover = PlainPropagator(layout, fast, scheme(0.005, 10.0), 7, 0.0, False, None, slow, every)
+    mover = PlainPropagator(layout, fast, Dynamics(scheme(0.005, 10.0), 7, network_every=every), None, slow)
     found = []
     for _ in range(120):
         mover.advance(state, 20 * every)  # longer than the correlation time, 1 / (2 friction)

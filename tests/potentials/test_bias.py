@@ -14,6 +14,7 @@ from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.engine.blocks.compiled import CompiledPriors
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Dynamics
 from mdflash.errors import InputError
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import SumPotential
@@ -280,7 +281,7 @@ def test_images_are_refused_between_molecules() -> None:
     apart = Bias("apart", Distance(two, 0, 3), layout, 1.0)
     state = State.at(layout, torch.from_numpy(NATIVE[:6]), 300.0, (50.0, 50.0, 50.0))
     with pytest.raises(InputError, match="within one molecule"):
-        Engine(layout, SumPotential([apart]), state, LangevinMiddle(0.004), seed=1)
+        Engine(layout, SumPotential([apart]), state, Dynamics(LangevinMiddle(0.004), seed=1))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from mdflash.core.state import Layout, State
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Dynamics
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import Bias
@@ -21,7 +22,7 @@ def biased(layout: Layout, schnet: Potential, x: torch.Tensor, *extra: Potential
     ends = Bias("ends", Distance(system, 0, 11), layout, [1.0, 2.0, 3.0], [5.0, 6.0, 7.0])
     size = Bias("size", RadiusOfGyration(system, range(12)), layout, 5.0, 4.0)
     state = State.at(layout, x, 300.0)
-    sim = Engine(layout, SumPotential([schnet, ends, size, *extra]), state, LangevinMiddle(0.004), seed=3)
+    sim = Engine(layout, SumPotential([schnet, ends, size, *extra]), state, Dynamics(LangevinMiddle(0.004), seed=3))
     sim.draw_velocities()
     return sim
 
@@ -37,7 +38,9 @@ def test_the_same_bits_in_the_compiled_and_the_plain_loop() -> None:
         cut.run(steps)
     assert (compiled.propagator.kernels, plain.propagator.kernels) == ("compiled", "python")
     assert all(same_bits(compiled, other, r, r) for other in (plain, cut) for r in range(3))
-    without = Engine(layout, schnet, State.at(layout, compiled.state.positions, 300.0), LangevinMiddle(0.004), seed=3)
+    without = Engine(
+        layout, schnet, State.at(layout, compiled.state.positions, 300.0), Dynamics(LangevinMiddle(0.004), seed=3)
+    )
     without.evaluate()
     shares = sum(t.energy_and_forces(compiled.state.positions, layout, None).energy for t in terms(compiled))
     np.testing.assert_allclose(compiled.state.energy - without.state.energy, torch.as_tensor(shares), rtol=1e-9)

@@ -9,6 +9,7 @@ import torch
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.compiled import CompiledPriors
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Dynamics
 from mdflash.errors import UnstableError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import Term
@@ -81,7 +82,7 @@ def test_repelling_beads_in_one_place_are_a_named_error(form: str) -> None:
     layout, potential, x = batch(form, 7)
     first, second = one_pair(potential)
     x[second] = x[first]
-    engine = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=1)
+    engine = Engine(layout, potential, State.at(layout, x, 300.0), Dynamics(LangevinMiddle(0.004), seed=1))
     with pytest.raises(UnstableError, match=r"replica 0 .*'term'"):
         engine.run(1)
 

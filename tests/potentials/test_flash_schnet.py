@@ -11,6 +11,7 @@ import torch
 
 from mdflash.core.state import Layout, State
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import ForceFieldError, InputError, UnstableError
 from mdflash.forcefields.build import build_potential
 from mdflash.importers.mlcg import import_mlcg
@@ -126,7 +127,7 @@ def simulation(
     if extra:
         potential = SumPotential([*potential.terms, Rest()])
     state = State.at(layout, start if x is None else x, 300.0)
-    sim = Engine(layout, potential, state, LangevinMiddle(0.004), seed=3, precision=precision)  # type: ignore[arg-type]
+    sim = Engine(layout, potential, state, Dynamics(LangevinMiddle(0.004), seed=3), Backend(precision=precision))  # type: ignore[arg-type]
     sim.draw_velocities()
     sim.run(steps)
     return sim
@@ -164,7 +165,7 @@ def test_blocks_and_skin_leave_no_trace() -> None:
     layout, potential, x = long_chain((2,), 5)
 
     def run(skin: float, parts: tuple[int, ...]) -> Engine:
-        sim = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3, skin=skin)
+        sim = Engine(layout, potential, State.at(layout, x, 300.0), Dynamics(LangevinMiddle(0.004), seed=3, skin=skin))
         sim.draw_velocities()
         for steps in parts:
             sim.run(steps)
@@ -188,9 +189,8 @@ def crowd(counts: tuple[int, ...]) -> tuple[Layout, Potential, torch.Tensor]:
 
 def crowded(counts: tuple[int, ...], *, skin: float = 1.0, every: int = 1) -> Engine:
     layout, potential, x = crowd(counts)
-    sim = Engine(
-        layout, potential, State.at(layout, x, 600.0), LangevinMiddle(0.01, 1.0), seed=4, skin=skin, network_every=every
-    )
+    dynamics = Dynamics(LangevinMiddle(0.01, 1.0), seed=4, skin=skin, network_every=every)
+    sim = Engine(layout, potential, State.at(layout, x, 600.0), dynamics)
     sim.draw_velocities()
     return sim
 
@@ -255,7 +255,7 @@ def test_a_list_that_outgrows_its_array_inside_a_block() -> None:
     start = torch.from_numpy(np.random.default_rng(16).uniform(-25, 25, (n, 3)))
 
     def run(parts: int) -> Engine:
-        sim = Engine(layout, potential, State.at(layout, start, 50.0), LangevinMiddle(0.004, 2.0), seed=3)
+        sim = Engine(layout, potential, State.at(layout, start, 50.0), Dynamics(LangevinMiddle(0.004, 2.0), seed=3))
         sim.evaluate()
         for _ in range(parts):
             assert sim.propagator.advance(sim.state, 240 // parts).tolist() == [-1]
@@ -270,12 +270,12 @@ def test_a_list_that_outgrows_its_array_inside_a_block() -> None:
 def test_energy_is_conserved_as_by_the_reference() -> None:
     """NVE, 0.3 ps from a minimum: the compiled fp32 drifts no more than plain torch in float64."""
     layout, potential, x = long_chain((1,), 5)
-    start = Engine(layout, potential, State.at(layout, x, 150.0), Verlet(0.001), seed=3)
+    start = Engine(layout, potential, State.at(layout, x, 150.0), Dynamics(Verlet(0.001), seed=3))
     start.minimize(300)
     drift, slosh = {}, 0.0
     for kernels, precision in (("reference", "fp64"), ("auto", "fp32")):
-        sim = Engine(layout, potential, State.at(layout, start.state.positions, 150.0), Verlet(0.0025), seed=3,
-                         kernels=kernels, precision=precision)  # type: ignore[arg-type]  # fmt: skip
+        state, backend = State.at(layout, start.state.positions, 150.0), Backend(precision, kernels)  # type: ignore[arg-type]
+        sim = Engine(layout, potential, state, Dynamics(Verlet(0.0025), seed=3), backend)
         sim.draw_velocities()
         sim.evaluate()
         total, kinetic = [], []
@@ -310,7 +310,7 @@ def test_two_beads_in_one_place_have_finite_energy() -> None:
 def test_a_replica_that_breaks_is_named() -> None:
     """Infinite coordinates have no neighbours; they must not pass for a bead alone in space."""
     layout, potential, x = random_batch([random_schnet(3)], (12,), (3,), 3)
-    sim = Engine(layout, potential, State.at(layout, x, 300.0), LangevinMiddle(0.004), seed=3)
+    sim = Engine(layout, potential, State.at(layout, x, 300.0), Dynamics(LangevinMiddle(0.004), seed=3))
     sim.state.velocities[layout.rows(1)] = torch.inf
     with pytest.raises(UnstableError, match=r"replica 1 .* became unstable at step"):
         sim.run(5)
@@ -336,7 +336,7 @@ def test_one_bead() -> None:
 
 def engine(layout: Layout, potential: Potential, x: torch.Tensor, **options: object) -> Engine:
     state = State.at(layout, x, 300.0)
-    return Engine(layout, potential, state, LangevinMiddle(0.004), seed=3, **options)  # type: ignore[arg-type]
+    return Engine(layout, potential, state, Dynamics(LangevinMiddle(0.004), seed=3), Backend(**options))  # type: ignore[arg-type]
 
 
 def test_what_the_kernels_do_not_take_falls_back_with_one_note() -> None:

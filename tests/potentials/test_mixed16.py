@@ -11,6 +11,7 @@ import torch
 
 from mdflash.core.state import Layout, State
 from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.integrators.langevin import LangevinMiddle
@@ -67,7 +68,7 @@ def test_a_run_says_what_it_costs_and_keeps_its_bits() -> None:
     def run(count: int) -> Engine:
         few = Layout(layout.systems, (count,))
         state = State.at(few, x[: few.n_beads], 300.0)
-        sim = Engine(few, potential, state, LangevinMiddle(0.004), seed=3, precision="mixed16")
+        sim = Engine(few, potential, state, Dynamics(LangevinMiddle(0.004), seed=3), Backend(precision="mixed16"))
         sim.draw_velocities()
         sim.run(10)
         return sim

@@ -92,7 +92,7 @@ def test_a_drawn_seed_is_recorded_and_kept(tmp_path: Path) -> None:
     run(folder, "dynamics.seed=null", steps=500)
     seed = load_run(folder / "resolved.yaml").dynamics.seed
     assert seed is not None
-    assert run(folder, "dynamics.seed=null", steps=700).simulation.seed == seed
+    assert run(folder, "dynamics.seed=null", steps=700).engine.seed == seed
 
 
 def test_lost_checkpoints_are_not_taken_for_a_fresh_start(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_colvars_csv(source: Path, tmp_path: Path, exchange: tuple[str, ...]) ->
     assert table.dtype.names == ("step", "time_ps", "replica", "system", *columns)
     assert len(table) == 8 * 17 and set(table["system"]) == {"helix"}
     last = table[table["step"] == 800]
-    x = plan.simulation.state.positions.view(8, 10, 3)
+    x = plan.engine.state.positions.view(8, 10, 3)
     np.testing.assert_allclose(last["ends_A"], (x[:, 9] - x[:, 0]).norm(dim=-1), rtol=1e-12)
     np.testing.assert_allclose(last["folded_kcal_mol"], 10.0 * (last["folded"] - 0.8) ** 2, rtol=1e-9)
     if not exchange:
@@ -192,8 +192,8 @@ def test_colvars_csv(source: Path, tmp_path: Path, exchange: tuple[str, ...]) ->
         )
     if not exchange:  # after the last attempt the biases are those of the new windows
         potential = plan.prepared.potential
-        pairs = VerletList(plan.simulation.layout, potential.cutoff or 0.0, 0.0, None).pairs(x.view(-1, 3))
-        terms = potential.by_term(x.view(-1, 3), plan.simulation.layout, pairs)
+        pairs = VerletList(plan.engine.layout, potential.cutoff or 0.0, 0.0, None).pairs(x.view(-1, 3))
+        terms = potential.by_term(x.view(-1, 3), plan.engine.layout, pairs)
         np.testing.assert_allclose(terms["ends"].energy, last["ends_kcal_mol"], rtol=1e-11)
         log = np.genfromtxt(tmp_path / "whole/log.csv", delimiter=",", names=True, dtype=None, encoding=None)
         total = sum(term.energy for term in terms.values())

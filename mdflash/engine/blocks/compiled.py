@@ -1,6 +1,6 @@
 """The compiled loop: a whole block of steps of every replica without returning to Python.
 
-Replicas never meet inside a block, so each is carried through all its steps by one thread: no barrier, its few
+Replicas never meet inside a block, so one thread runs all steps of a replica: no barrier, its few
 kilobytes stay in the cache, and its bits cannot depend on the other replicas, on the batch, or on the number of
 threads.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -19,10 +19,12 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit, prange
 from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
 from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch
-from mdflash.engine.blocks.network import block_alone, block_of_each, block_together
+from mdflash.engine.blocks.network import run_by_all_threads, run_by_one_thread, run_each_by_one_thread
 from mdflash.engine.blocks.prior_forces import prior_forces
-from mdflash.integrators.base import Integrator
+from mdflash.engine.blocks.threads import over_ranges
+from mdflash.engine.settings import Block, Dynamics
 from mdflash.integrators.cpu import after_force, before_force, scheme
 from mdflash.neighbors.cpu import moved_too_far, rebuild, remember
 from mdflash.neighbors.verlet import check_box
@@ -30,66 +32,40 @@ from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.pack import Packed
 from mdflash.potentials.priors.cpu import Listed
 from mdflash.potentials.schnet.tabulated import together
-from mdflash.units import BOLTZMANN
-
-
-class Batch(NamedTuple):
-    """The layout as the kernels see it."""
-
-    mass: npt.NDArray[np.float64]  # [B]
-    bead_offset: npt.NDArray[np.int64]  # [R + 1]
-    system: npt.NDArray[np.int64]  # [R]
-    replica_id: npt.NDArray[np.int64]  # [R]
-
-
-def batch(layout: Layout) -> Batch:
-    """The kernels' view of a layout."""
-    return Batch(
-        layout.masses.numpy(),
-        layout.bead_offset,
-        layout.system_of_replica,
-        np.array(layout.replica_ids, np.int64),
-    )
 
 
 @njit(cache=True, error_model="numpy")
-def _carry(
-    s, listed, nonbonded, biases, system, replica, mass, replica_id, kT, seed, first_step, steps, skin, box, x, v, f
-):
-    """One replica through `steps` steps, in place; returns its energy and the step that failed, or -1."""
+def _run_steps(s, listed, nonbonded, biases, batch: Batch, block: Block, arrays: Arrays, r):
+    """Replica r through a block of steps, in place."""
+    a, b, system = batch.bead_offset[r], batch.bead_offset[r + 1], batch.system[r]
+    x, v, f, mass = arrays.x[a:b], arrays.v[a:b], arrays.f[a:b], batch.mass[a:b]
     n = x.shape[0]
     with_list = nonbonded.cutoff[system] > 0.0
-    reach = nonbonded.cutoff[system] + skin
+    reach = nonbonded.cutoff[system] + block.skin
     row = nonbonded.first[system] + system
     exclusion_start = nonbonded.exclusion_start[row : row + n + 1]
     start = np.zeros(n + 1, np.int64)
     neighbor = np.empty(0, np.int64)
     built_at = np.full((n if with_list else 0, 3), np.nan)
     energy = np.nan
-    for step in range(first_step, first_step + steps):
-        before_force(s, x, v, f, mass, kT, seed, replica_id, step)
-        if with_list and moved_too_far(x, built_at, skin):
-            neighbor = rebuild(x, reach, box, exclusion_start, nonbonded.exclusion, start, neighbor)
+    for step in range(block.first_step, block.first_step + block.steps):
+        before_force(s, x, v, f, mass, block.kT[r], block.seed, batch.replica_id[r], step)
+        if with_list and moved_too_far(x, built_at, block.skin):
+            neighbor = rebuild(x, reach, block.box, exclusion_start, nonbonded.exclusion, start, neighbor)
             remember(x, built_at)
-        energy = prior_forces(listed, nonbonded, biases, system, replica, box, start, neighbor, x, f)
+        energy = prior_forces(listed, nonbonded, biases, system, r, block.box, start, neighbor, x, f)
         if not np.isfinite(energy):
-            return energy, step
+            arrays.failed[r] = step
+            break
         after_force(s, v, f, mass)
-    return energy, -1
+    arrays.energy[r] = energy
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _block(
-    s, distance, angle_cosine, angle, dihedral, nonbonded, biases, layout, kT, seed, first_step, steps, skin, box,
-    x, v, f, energy, failed,
-):  # fmt: skip
-    for r in prange(energy.shape[0]):
-        listed = Listed(distance, angle_cosine, angle, dihedral)  # a parallel loop takes no nested tuples
-        a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-        energy[r], failed[r] = _carry(
-            s, listed, nonbonded, biases, layout.system[r], r, layout.mass[a:b], layout.replica_id[r], kT[r], seed,
-            first_step, steps, skin, box, x[a:b], v[a:b], f[a:b],
-        )  # fmt: skip
+@njit(cache=True, nogil=True)
+def _run_each(s, listed, nonbonded, biases, batch, block, arrays, first, last):
+    """A block of steps of the replicas first:last."""
+    for r in range(first, last):
+        _run_steps(s, listed, nonbonded, biases, batch, block, arrays, r)
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -110,20 +86,16 @@ def _evaluate(distance, angle_cosine, angle, dihedral, nonbonded, biases, layout
         energy[r] = prior_forces(listed, nonbonded, biases, system, r, box, start, neighbor, x[a:b], f[a:b])
 
 
-def _box(box: tuple[float, float, float] | None) -> npt.NDArray[np.float64]:
-    return np.zeros(3) if box is None else np.array(box, np.float64)
-
-
 class CompiledPriors(Potential):
     """All packed priors and biases as one potential: the compiled twin of their sum, for use from Python.
 
-    The neighbour list is built afresh, so `pairs` is not needed.
+    The neighbor list is built afresh, so `pairs` is not needed.
     """
 
     def __init__(self, packed: Packed, box: tuple[float, float, float] | None = None) -> None:
         self.name = "priors"
         self.packed = packed
-        self._box = _box(box)
+        self._box = edges(box)
 
     def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
         x = positions.detach().to("cpu", torch.float64).contiguous().numpy()
@@ -178,50 +150,42 @@ class Crew:
 
 
 class CompiledPropagator:
-    """Carries a batch whose whole potential is packed; see the module's docstring.
+    """Runs a batch whose whole potential is packed; see the module's docstring.
 
     Args:
         layout: the batch.
         packed: its potential; `rest` must be empty.
-        integrator: the scheme.
-        seed: of the noise, 0 to 2^32 - 1.
-        skin: Å.
-        remove_com_motion: take out the centre of mass velocity after every step.
+        dynamics: see `engine.settings`.
         box: periodic edges in Å, or None.
-        network_every: steps between impulses of the networks; see `integrators.respa`.
     """
 
     kernels = "compiled"
+    gpu = None
 
     def __init__(
         self,
         layout: Layout,
         packed: Packed,
-        integrator: Integrator,
-        seed: int,
-        skin: float,
-        remove_com_motion: bool,
+        dynamics: Dynamics,
         box: tuple[float, float, float] | None,
-        network_every: int = 1,
     ) -> None:
         assert not packed.rest
         cutoff = float(packed.nonbonded.cutoff.max())
         if packed.networks is not None:
             cutoff = max(cutoff, float(packed.networks.cutoff.max()))
-        check_box(box, cutoff + skin if cutoff > 0.0 else 0.0)
+        check_box(box, cutoff + dynamics.skin if cutoff > 0.0 else 0.0)
         self.layout, self.packed = layout, packed
-        self._scheme = scheme(integrator, remove_com_motion)
-        self._seed, self._skin, self._box = seed, skin, _box(box)
-        self._every = network_every
+        self._scheme = scheme(dynamics.integrator, dynamics.remove_com_motion)
+        self._dynamics, self._box = dynamics, edges(box)
         self._batch = batch(layout)
         self._crew = Crew()
-        self._lists: list[Lists] = []  # of each replica, once they are carried one by one
+        self._lists: list[Lists] = []  # of each replica, once they run one by one
         self._scratch: list[Scratch] = []  # of each system
 
     def evaluate(self, state: State) -> None:
         """Bring energy and forces of the state up to date with its positions."""
         if self.packed.networks is not None:
-            self._carry(state, 0)
+            self._run(state, 0)
             return
         _evaluate(
             *self.packed.listed,
@@ -235,54 +199,47 @@ class CompiledPropagator:
         )
 
     def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]:
-        """Carry the state through `steps` steps, in place.
+        """Run `steps` steps, in place.
 
         Returns:
             [R] the step at which a replica's energy stopped being finite (it stays there), or -1.
         """
-        failed = self._carry(state, steps)
+        failed = self._run(state, steps)
         state.step += steps
         return failed
 
-    def _carry(self, state: State, steps: int) -> npt.NDArray[np.int64]:
-        failed = np.empty(self.layout.n_replicas, np.int64)
-        networks = () if self.packed.networks is None else (self.packed.networks, self._every)
+    def _run(self, state: State, steps: int) -> npt.NDArray[np.int64]:
+        networks = self.packed.networks
+        changing = arrays(state)
         arguments = (
             self._scheme,
-            *self.packed.listed,
+            self.packed.listed,
             self.packed.nonbonded,
             self.packed.biases.arrays(),
-            *networks,
+            *(() if networks is None else (networks,)),
             self._batch,
-            BOLTZMANN * state.temperature.numpy(),
-            self._seed,
-            state.step,
-            steps,
-            self._skin,
-            self._box,
-            state.positions.numpy(),
-            state.velocities.numpy(),
-            state.forces.numpy(),
-            state.energy.numpy(),
-            failed,
+            self._dynamics.block(state, steps, self._box),
+            changing,
         )
-        if networks and together(self.layout):
+        if networks is None:
+            over_ranges(_run_each, arguments, self.layout.n_replicas)
+        elif together(self.layout):
             self._crew.time(self._one_by_one, steps)(arguments)
-        elif networks and self.layout.n_replicas == 1:
+        elif self.layout.n_replicas == 1:
             self._one_by_one(arguments)
         else:
-            (block_of_each if networks else _block)(*arguments)
-        return failed
+            over_ranges(run_each_by_one_thread, arguments, self.layout.n_replicas)
+        return changing.failed
 
     def _one_by_one(self, arguments: tuple[object, ...]) -> None:
         """One replica after the other, with lists that stay; each by all threads, where there is more than one."""
-        kernel = block_together if together(self.layout) else block_alone
+        run_steps = run_by_all_threads if together(self.layout) else run_by_one_thread
         if not self._lists:
             sizes = [system.n_beads for system in self.layout.systems]
             self._scratch = [make_scratch(self.packed.networks, s, n) for s, n in enumerate(sizes)]
             self._lists = [make_lists(sizes[s]) for s in self._batch.system.tolist()]
         for r, (system, lists) in enumerate(zip(self._batch.system.tolist(), self._lists, strict=True)):
-            kernel(*arguments, r, lists, self._scratch[system])
+            run_steps(*arguments, r, lists, self._scratch[system])
 
 
 def set_threads(threads: int | None) -> int:

@@ -1,7 +1,7 @@
-"""Neighbour lists of one replica that live from block to block, and the arrays that evaluating its network writes.
+"""Neighbor lists of one replica that live from block to block, and the arrays that evaluating its network writes.
 
 A list is built anew when a bead is more than half the skin from where it was when the list was built, whoever moved it:
-a step, a minimiser, a guard that puts a replica back. So how long a block is costs nothing, and since a list's age is
+a step, a minimizer, a guard that puts a replica back. So how long a block is costs nothing, and since a list's age is
 invisible (`neighbors.cpu`), keeping one changes no bit.
 """
 
@@ -42,7 +42,7 @@ class Lists(structref.StructRefProxy):  # type: ignore[misc]
 
 
 class Scratch(structref.StructRefProxy):  # type: ignore[misc]
-    """What an evaluation of a network writes (work, pairs); replicas that are carried one by one can share it."""
+    """What an evaluation of a network writes (work, pairs); replicas that run one after the other can share it."""
 
 
 structref.define_proxy(Lists, _ListsType, ["start", "neighbor", "own_start", "own_neighbor", "built_at"])
@@ -64,7 +64,7 @@ def make_scratch(networks, system, n):
     )
 
 
-def _updater(team: bool) -> Any:
+def _updater(all_threads: bool) -> Any:
     """Compile the update for one thread, or for all; the same lists."""
 
     @njit(cache=True, unit=True, error_model="numpy")
@@ -78,11 +78,11 @@ def _updater(team: bool) -> Any:
         if nonbonded.cutoff[system] > 0.0:
             reach = nonbonded.cutoff[system] + skin
             old = (nonbonded.exclusion_start[rows], nonbonded.exclusion, lists.start, lists.neighbor)
-            lists.neighbor = rebuild_together(x, reach, box, *old) if team else rebuild(x, reach, box, *old)
+            lists.neighbor = rebuild_together(x, reach, box, *old) if all_threads else rebuild(x, reach, box, *old)
         if networks.cutoff[system] > 0.0:
             reach = networks.cutoff[system] + skin
             old = (networks.exclusion_start[rows], networks.exclusion, lists.own_start, lists.own_neighbor)
-            lists.own_neighbor = rebuild_together(x, reach, box, *old) if team else rebuild(x, reach, box, *old)
+            lists.own_neighbor = rebuild_together(x, reach, box, *old) if all_threads else rebuild(x, reach, box, *old)
             if lists.own_neighbor.shape[0] > scratch.pairs.t.shape[0]:
                 scratch.pairs = make_pairs(networks, system, lists.own_neighbor.shape[0])
         remember(x, lists.built_at)
@@ -90,5 +90,5 @@ def _updater(team: bool) -> Any:
     return update
 
 
-update_alone = _updater(team=False)
-update_together = _updater(team=True)
+update_by_one_thread = _updater(all_threads=False)
+update_by_all_threads = _updater(all_threads=True)

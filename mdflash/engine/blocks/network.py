@@ -1,7 +1,7 @@
 """The compiled loop for potentials with a SchNet: priors and network in one block of steps.
 
-With many replicas each is carried by one thread, as in `compiled.py`. With fewer replicas than threads, all threads
-work on one replica after the other. Then, and for a lone replica, neighbour lists are kept from block to block, since a
+With many replicas each is run by one thread, as in `compiled.py`. With fewer replicas than threads, all threads
+work on one replica after the other. Then, and for a lone replica, neighbor lists are kept from block to block, since a
 block of a large replica is a single step. Every bit is the same.
 """
 
@@ -11,46 +11,65 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.compiled.jit import njit, prange
-from mdflash.engine.blocks.list_cache import make_lists, make_scratch, update_alone, update_together
+from mdflash.compiled.jit import njit
+from mdflash.engine.blocks.arguments import Arrays, Batch
+from mdflash.engine.blocks.list_cache import (
+    Lists,
+    Scratch,
+    make_lists,
+    make_scratch,
+    update_by_all_threads,
+    update_by_one_thread,
+)
 from mdflash.engine.blocks.prior_forces import prior_forces
+from mdflash.engine.settings import Block
 from mdflash.integrators.cpu import add_impulse, after_force, before_force
-from mdflash.potentials.priors.cpu import Listed
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 
 
-def _carrier(team: bool) -> Any:
+def _runner(all_threads: bool) -> Any:
     """Compile the loop over the steps of one replica, for one thread or for all."""
 
-    @njit(cache=True, unit=True, error_model="numpy")
-    def carry(
-        s, listed, nonbonded, biases, networks, every, system, replica, mass, replica_id, kT, seed, first_step, steps,
-        skin, box, x, v, f, lists, scratch,
-    ):  # fmt: skip
-        """One replica through `steps` steps, in place; returns its energy and the step that failed, or -1.
+    @njit(cache=True, unit=True, error_model="numpy", nogil=True)
+    def run_steps(
+        s,
+        listed,
+        nonbonded,
+        biases,
+        networks,
+        batch: Batch,
+        block: Block,
+        arrays: Arrays,
+        r,
+        lists: Lists,
+        scratch: Scratch,
+    ):
+        """Replica r through a block of steps, in place.
 
-        With 0 steps: brings f up to date with x. Energy and f at the end are those of the whole potential.
+        With 0 steps: brings forces up to date with positions. Energy and forces at the end are those of the whole
+        potential.
         """
+        a, b, system = batch.bead_offset[r], batch.bead_offset[r + 1], batch.system[r]
+        x, v, f, mass = arrays.x[a:b], arrays.v[a:b], arrays.f[a:b], batch.mass[a:b]
+        every, first_step, skin, box = block.network_every, block.first_step, block.skin, block.box
         energy = np.nan
         # with network_every > 1, what moves the beads is not f but the impulses of integrators/respa.py
         push = f if every == 1 else np.empty(x.shape)
         slow = f if every == 1 else np.zeros(x.shape)
-        last = first_step + steps
-        for now in range(first_step if every > 1 or steps == 0 else first_step + 1, last + 1):
+        last = first_step + block.steps
+        for now in range(first_step if every > 1 or block.steps == 0 else first_step + 1, last + 1):
             if now > first_step:
-                before_force(s, x, v, push, mass, kT, seed, replica_id, now - 1)
-            if team:  # known when it is compiled
-                update_together(lists, scratch, nonbonded, networks, system, skin, box, x)
+                before_force(s, x, v, push, mass, block.kT[r], block.seed, batch.replica_id[r], now - 1)
+            if all_threads:  # known when it is compiled
+                update_by_all_threads(lists, scratch, nonbonded, networks, system, skin, box, x)
             else:
-                update_alone(lists, scratch, nonbonded, networks, system, skin, box, x)
-            energy = prior_forces(
-                listed, nonbonded, biases, system, replica, box, lists.start, lists.neighbor, x, push
-            )  # fmt: skip
+                update_by_one_thread(lists, scratch, nonbonded, networks, system, skin, box, x)
+            energy = prior_forces(listed, nonbonded, biases, system, r, box, lists.start, lists.neighbor, x, push)
             if networks.cutoff[system] > 0.0 and (now % every == 0 or now == last):
                 if every > 1:
                     slow[:] = 0.0
                 own_start, own_neighbor, pairs, work = lists.own_start, lists.own_neighbor, scratch.pairs, scratch.work
-                if team:
+                if all_threads:
                     energy += evaluate_together(
                         networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, slow
                     )
@@ -61,56 +80,23 @@ def _carrier(team: bool) -> Any:
             if every > 1:
                 add_impulse(push, slow, every, now, last, f)
             if not np.isfinite(energy):
-                return energy, max(now - 1, first_step)
+                arrays.failed[r] = max(now - 1, first_step)
+                break
             if now > first_step:
                 after_force(s, v, push, mass)
-        return energy, -1
+        arrays.energy[r] = energy
 
-    return carry
-
-
-_carry_alone = _carrier(team=False)
-_carry_together = _carrier(team=True)
+    return run_steps
 
 
-@njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
-def block_of_each(
-    s, distance, angle_cosine, angle, dihedral, nonbonded, biases, networks, every, layout, kT, seed, first_step,
-    steps, skin, box, x, v, f, energy, failed,
-):  # fmt: skip
-    """A block of steps, every replica by one thread."""
-    for r in prange(energy.shape[0]):
-        listed = Listed(distance, angle_cosine, angle, dihedral)  # a parallel loop takes no nested tuples
-        a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-        n, system = b - a, layout.system[r]
-        energy[r], failed[r] = _carry_alone(
-            s, listed, nonbonded, biases, networks, every, system, np.int64(r), layout.mass[a:b],
-            layout.replica_id[r], kT[r], seed, first_step, steps, skin, box, x[a:b], v[a:b], f[a:b], make_lists(n),
-            make_scratch(networks, system, n),
-        )  # fmt: skip
+run_by_one_thread = _runner(all_threads=False)
+run_by_all_threads = _runner(all_threads=True)
 
 
-def _block_of_one(team: bool) -> Any:
-    """Compile a block of steps of one replica, whose lists the caller keeps."""
-
-    @njit(cache=True, nogil=True)
-    def block(
-        s, distance, angle_cosine, angle, dihedral, nonbonded, biases, networks, every, layout, kT, seed, first_step,
-        steps, skin, box, x, v, f, energy, failed, r, lists, scratch,
-    ):  # fmt: skip
-        listed = Listed(distance, angle_cosine, angle, dihedral)
-        a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-        arguments = (
-            s, listed, nonbonded, biases, networks, every, layout.system[r], r, layout.mass[a:b],
-            layout.replica_id[r], kT[r], seed, first_step, steps, skin, box, x[a:b], v[a:b], f[a:b], lists, scratch,
-        )  # fmt: skip
-        if team:
-            energy[r], failed[r] = _carry_together(*arguments)
-        else:
-            energy[r], failed[r] = _carry_alone(*arguments)
-
-    return block
-
-
-block_alone = _block_of_one(team=False)
-block_together = _block_of_one(team=True)
+@njit(cache=True, nogil=True)
+def run_each_by_one_thread(s, listed, nonbonded, biases, networks, batch, block, arrays, first, last):
+    """A block of steps of the replicas first:last."""
+    for r in range(first, last):
+        n, system = batch.bead_offset[r + 1] - batch.bead_offset[r], batch.system[r]
+        scratch = make_scratch(networks, system, n)
+        run_by_one_thread(s, listed, nonbonded, biases, networks, batch, block, arrays, r, make_lists(n), scratch)

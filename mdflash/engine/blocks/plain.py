@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from mdflash.compiled.jit import njit, prange
 from mdflash.core.state import Layout, State
-from mdflash.engine.blocks.compiled import batch
-from mdflash.integrators.base import Integrator
+from mdflash.engine.blocks.arguments import batch
+from mdflash.engine.settings import Dynamics
 from mdflash.integrators.cpu import after_force, before_force, scheme
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import EnergyForces, Potential
@@ -36,36 +36,34 @@ def _after(s, layout, alive, v, f):
 
 
 class PlainPropagator:
-    """Carries a batch under any `Potential`.
+    """Runs a batch under any `Potential`.
 
     Args:
+        layout: the batch.
         potential: what acts on it.
-        networks: what acts on it besides, as impulses at every `network_every`-th step; see `integrators.respa`.
-
-    The other arguments are those of `CompiledPropagator`.
+        dynamics: see `settings`.
+        box: periodic edges in Å, or None.
+        networks: what acts besides, as impulses at every `network_every`-th step; see `integrators.respa`.
     """
 
     kernels = "python"
+    gpu = None
 
     def __init__(
         self,
         layout: Layout,
         potential: Potential,
-        integrator: Integrator,
-        seed: int,
-        skin: float,
-        remove_com_motion: bool,
+        dynamics: Dynamics,
         box: tuple[float, float, float] | None,
         networks: Potential | None = None,
-        network_every: int = 1,
     ) -> None:
         self.layout, self.potential = layout, potential
-        self._scheme = scheme(integrator, remove_com_motion)
-        self._seed = seed
+        self._scheme = scheme(dynamics.integrator, dynamics.remove_com_motion)
+        self._seed = dynamics.seed
         self._batch = batch(layout)
-        self._networks, self._every = networks, network_every
+        self._networks, self._every = networks, dynamics.network_every
         cutoffs = [p.cutoff for p in (potential, networks) if p is not None and p.cutoff is not None]
-        self._list = VerletList(layout, max(cutoffs), skin, box) if cutoffs else None
+        self._list = VerletList(layout, max(cutoffs), dynamics.skin, box) if cutoffs else None
 
     def evaluate(self, state: State) -> None:
         """Bring energy and forces of the state up to date with its positions."""
@@ -86,7 +84,7 @@ class PlainPropagator:
         return self._fast_and_slow(state, self._every if step % self._every == 0 else 0)
 
     def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]:
-        """Carry the state through `steps` steps, in place; returns [R] failed step or -1."""
+        """Run `steps` steps, in place; returns [R] failed step or -1."""
         failed = np.full(self.layout.n_replicas, -1, np.int64)
         kT = BOLTZMANN * state.temperature.numpy()
         x, v = state.positions.numpy(), state.velocities.numpy()

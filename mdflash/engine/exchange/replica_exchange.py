@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,11 @@ import torch
 
 from mdflash.core.state import Layout, State
 from mdflash.engine.exchange.permute import FloatArray, IntArray, Scheme, permute
+from mdflash.engine.protocols import Running
 from mdflash.errors import InputError
 from mdflash.potentials.bias.bias import COLUMNS, Bias
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.units import BOLTZMANN
-
-if TYPE_CHECKING:
-    from mdflash.engine.engine import Engine
 
 Listener = Callable[[int, float, IntArray], None]
 """Told (step, time in ps, labels [R]) after every attempt."""
@@ -213,14 +211,14 @@ class ReplicaExchange:
             counts[1, ladder.system] += outcome.accepted
         return new, counts[0], counts[1]
 
-    def attempt(self, simulation: Engine) -> None:
+    def attempt(self, engine: Running) -> None:
         """Exchange once, now: temperatures, velocities and biases change; energy and forces belong to the new ones."""
-        state = simulation.state
+        state = engine.state
         before = self.labels(state)
-        active = ~simulation.guard.frozen
+        active = ~engine.frozen
         values = self._packed.measure(state.positions.numpy())[0] if self.biases else None
         after, attempted, accepted = self.decide(
-            state.energy.numpy(), before, active, simulation.seed, state.step, values
+            state.energy.numpy(), before, active, engine.dynamics.seed, state.step, values
         )
         self.attempted += attempted
         self.accepted += accepted
@@ -233,9 +231,9 @@ class ReplicaExchange:
         for bias, parameters in zip(self.biases, self._parameters, strict=True):
             bias.parameters[:] = parameters[after]
         if self.biases and (after != before).any():
-            simulation.propagator.evaluate(state)
+            engine.propagator.evaluate(state)
         for listener in self.listeners:
-            listener(state.step, simulation.time, after)
+            listener(state.step, engine.time, after)
 
     def _visit(self, labels: IntArray) -> None:
         top = labels == len(self.temperatures) - 1

@@ -4,7 +4,6 @@ forces are right there.
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Sequence
 from typing import Final
@@ -18,9 +17,10 @@ from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.engine.gpu.forces import DeviceForces, DevicePotential, unsupported
 from mdflash.engine.gpu.loop import CudaPropagator
-from mdflash.engine.gpu.memory_parts import InParts
+from mdflash.engine.gpu.memory_parts import MemoryParts
+from mdflash.engine.protocols import Chosen
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import ForceFieldError, GpuRefused
-from mdflash.integrators.base import Integrator
 from mdflash.potentials.base import Potential
 from mdflash.potentials.schnet.pack import Precision
 from mdflash.potentials.schnet.potential import SchNetPotential
@@ -31,58 +31,43 @@ WRONG: Final = 10.0
 """A start frame with forces off by more than so many times what the precision allows is not run."""
 
 
-def on_gpu(
-    layout: Layout,
-    terms: Sequence[Potential],
-    state: State,
-    integrator: Integrator,
-    seed: int,
-    skin: float,
-    remove_com_motion: bool,
-    *,
-    precision: Precision,
-    filters: FilterKind,
-    network_every: int,
-    device: torch.device,
-) -> tuple[InParts, tuple[str, ...]]:
-    """A propagator on the GPU, and what a person should know about it.
+def choose_on_gpu(
+    layout: Layout, terms: Sequence[Potential], state: State, dynamics: Dynamics, backend: Backend
+) -> Chosen:
+    """A propagator on the GPU of the backend.
 
     Args:
         layout: the batch.
         terms: its potentials.
         state: where it starts; kernels are compiled, lists sized and forces checked there.
-        integrator, seed, skin, remove_com_motion: as for `CompiledPropagator`.
-        precision: arithmetic of networks.
-        filters: "table", "exact" (both in the kernels), or "auto": tables where they are exact enough.
-        network_every: of the run; the kernels know 1.
-        device: the GPU.
+        dynamics, backend: see `engine.settings`; exact filters are evaluated in the kernels.
 
     Raises:
         GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network come
             out wrong.
     """
-    if network_every > 1:
+    device, precision = backend.gpu, backend.precision
+    assert device is not None
+    if backend.kernels == "reference":
+        raise GpuRefused("the reference kernels run in plain torch on the CPU")
+    if dynamics.network_every > 1:
         raise GpuRefused("networks that act at every few steps only are not on the GPU yet", "`network_every: 1`")
-    tables, notes = _tables(terms, precision, filters)
+    tables, notes = _tables(terms, precision, backend.filters)
     reason = unsupported(terms, layout, exact=tables is None)
     if reason is not None:
         raise GpuRefused(reason)
 
     def make(part: Layout) -> CudaPropagator:
-        return CudaPropagator(
-            part, terms, integrator, seed, skin, remove_com_motion, state.box,
-            tables=tables, precision=precision, device=device,
-        )  # fmt: skip
+        return CudaPropagator(part, terms, dynamics, state.box, tables=tables, precision=precision, device=device)
 
-    propagator = InParts(layout, make, device, notes.append)
-    trial = {name: getattr(state, name).clone() for name in ("positions", "forces", "energy")}
+    propagator = MemoryParts(layout, make, device, notes.append)
     try:
         notes += _check_networks(layout, terms, state, tables, precision, device)
-        propagator.evaluate(dataclasses.replace(state, **trial))
+        propagator.evaluate(state.copy())
     except OutOfResources as error:
         raise GpuRefused(f"the kernels do not fit {describe(device)}: {' '.join(str(error).split())}") from None
-    propagator.said = lambda text: warnings.warn(text, stacklevel=2)
-    return propagator, tuple(notes)
+    propagator.note = lambda text: warnings.warn(text, stacklevel=2)
+    return Chosen(propagator, tuple(notes))
 
 
 def _tables(

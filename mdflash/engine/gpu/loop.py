@@ -7,6 +7,7 @@ still from there on).
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -16,8 +17,8 @@ import torch
 
 from mdflash.core.state import Layout, State
 from mdflash.engine.gpu.forces import DeviceForces
+from mdflash.engine.settings import Dynamics
 from mdflash.integrators import triton as kernels
-from mdflash.integrators.base import Integrator
 from mdflash.integrators.triton import device_scheme
 from mdflash.potentials.base import Potential
 from mdflash.potentials.schnet.tables import FilterTables
@@ -29,15 +30,12 @@ STEPS_PER_GRAPH = (16, 1)
 
 
 class CudaPropagator:
-    """Carries a batch on a GPU, with the interface of `CompiledPropagator`.
+    """Runs a batch on a GPU, with the interface of `CompiledPropagator`.
 
     Args:
         layout: the batch.
-        terms: its potentials; `propagate.device.unsupported` must find nothing to object to.
-        integrator: the scheme.
-        seed: of the noise, 0 to 2^32 - 1.
-        skin: Å.
-        remove_com_motion: take out the centre of mass velocity after every step.
+        terms: its potentials; `gpu.forces.unsupported` must find nothing to object to.
+        dynamics: see `engine.settings`; the kernels know `network_every` 1.
         box: periodic edges in Å, or None.
         tables: filter tables of each network, by `id`; None: exact filters inside the kernels.
         precision: arithmetic of the networks: "fp64", "fp32" or "mixed16".
@@ -55,10 +53,7 @@ class CudaPropagator:
         self,
         layout: Layout,
         terms: Sequence[Potential],
-        integrator: Integrator,
-        seed: int,
-        skin: float,
-        remove_com_motion: bool,
+        dynamics: Dynamics,
         box: tuple[float, float, float] | None,
         *,
         tables: Mapping[int, FilterTables] | None,
@@ -68,14 +63,17 @@ class CudaPropagator:
         tiles: Tiles = TILES,
     ) -> None:
         self.layout = layout
-        self.forces = DeviceForces(layout, terms, tables, precision, skin, box, device, tiles)
+        self.forces = DeviceForces(layout, terms, tables, precision, dynamics.skin, box, device, tiles)
         self._device = self.forces.device
-        self._v = torch.zeros_like(self.forces.x)
+        forces = self.forces
+        self._state = dataclasses.replace(
+            State.empty(layout, self._device), positions=forces.x, forces=forces.f, energy=forces.energy
+        )
         self._mass = layout.masses.to(self._device)
         self._kT = torch.zeros(layout.n_replicas, dtype=torch.float64, device=self._device)
         self._replica_id = torch.tensor(layout.replica_ids, dtype=torch.int64, device=self._device)
-        self._seed = torch.tensor([seed], dtype=torch.int64, device=self._device)
-        self._scheme = device_scheme(integrator, remove_com_motion, self._device)
+        self._seed = torch.tensor([dynamics.seed], dtype=torch.int64, device=self._device)
+        self._scheme = device_scheme(dynamics.integrator, dynamics.remove_com_motion, self._device)
         self._graphs: dict[int, torch.cuda.CUDAGraph] | None = {} if graphs and self._device.type == "cuda" else None
         self.replayed = 0
 
@@ -90,12 +88,11 @@ class CudaPropagator:
         state.forces.copy_(self.forces.f)
 
     def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]:
-        """Carry the state through `steps` steps, in place.
+        """Run `steps` steps, in place.
 
         Returns:
             [R] the step at which a replica's energy stopped being finite (it stays there), or -1.
         """
-        self._kT.copy_(BOLTZMANN * state.temperature)
         while True:
             self._upload(state)
             self._run(steps)
@@ -104,17 +101,14 @@ class CudaPropagator:
             self.replayed += 1
             if self._graphs:
                 self._graphs.clear()
-        state.positions.copy_(self.forces.x)
-        state.velocities.copy_(self._v)
-        state.forces.copy_(self.forces.f)
-        state.energy.copy_(self.forces.energy)
+        for name in State.results():
+            getattr(state, name).copy_(getattr(self._state, name))
         state.step += steps
         return self.forces.failed.cpu().numpy()
 
     def _upload(self, state: State) -> None:
-        self.forces.x.copy_(state.positions)
-        self._v.copy_(state.velocities)
-        self.forces.f.copy_(state.forces)
+        self._state.assign(state)
+        self._kT.copy_(BOLTZMANN * self._state.temperature)
         self.forces.step.fill_(state.step)
         self.forces.failed.fill_(-1)
 
@@ -135,14 +129,14 @@ class CudaPropagator:
         forces = self.forces
         n, replicas, scheme = self.layout.n_beads, self.layout.n_replicas, self._scheme
         kernels.before_force[(-(-n // 128),)](
-            forces.x, self._v, forces.f, self._mass, self._kT, forces.replica, forces.origin, self._replica_id,
-            forces.failed, forces.step, scheme.coefficients, self._seed, n, MOTIONS=scheme.motions,
+            forces.x, self._state.velocities, forces.f, self._mass, self._kT, forces.replica, forces.origin,
+            self._replica_id, forces.failed, forces.step, scheme.coefficients, self._seed, n, MOTIONS=scheme.motions,
             COUNT=scheme.length, BLOCK=128, num_warps=4,
         )  # fmt: skip
         forces.launch()
         if scheme.last_kick or scheme.remove_com:
             kernels.after_force[(replicas,)](
-                self._v, forces.f, self._mass, forces.bead_offset, forces.failed, scheme.coefficients,
+                self._state.velocities, forces.f, self._mass, forces.bead_offset, forces.failed, scheme.coefficients,
                 COUNT=scheme.length, LAST_KICK=scheme.last_kick, REMOVE_COM=scheme.remove_com, BLOCK=256, num_warps=4,
             )  # fmt: skip
         forces.step.add_(1)
@@ -152,7 +146,7 @@ class CudaPropagator:
         assert self._graphs is not None
         if size not in self._graphs:
             forces = self.forces
-            changed = (forces.x, self._v, forces.f, forces.energy, forces.failed, forces.step)
+            changed = (*(getattr(self._state, name) for name in State.results()), forces.failed, forces.step)
             saved = [t.clone() for t in changed]
             try:
                 self._one_step()  # compiles what is not compiled yet: that cannot be captured

@@ -1,0 +1,77 @@
+"""What the parts of the engine know of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mdflash.core.state import Layout, State
+from mdflash.engine.settings import Backend, Dynamics
+from mdflash.potentials.base import Potential
+
+
+class Propagator(Protocol):
+    """Advances a state; see `blocks.compiled`, `blocks.plain`, `blocks.ranks` and `gpu.memory_parts`."""
+
+    @property
+    def kernels(self) -> str:
+        """ "compiled", "python" or "cuda"."""
+
+    @property
+    def gpu(self) -> torch.device | None:
+        """Where forces are computed; None: on the CPU."""
+
+    def evaluate(self, state: State) -> None:
+        """Bring energy and forces of the state up to date with its positions."""
+
+    def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]:
+        """Run `steps` steps, in place.
+
+        Returns:
+            [R] the step at which a replica's energy stopped being finite (it stays there), or -1.
+        """
+
+
+class Chosen(NamedTuple):
+    """A propagator, and messages for the user about what it could not do as asked."""
+
+    propagator: Propagator
+    notes: tuple[str, ...] = ()
+
+
+Choose = Callable[[State, Dynamics, Backend], Chosen]
+"""Chooses a propagator for a batch that starts at a state; its layout and potential are settled."""
+
+
+class Running(Protocol):
+    """What guards and exchange see of an engine."""
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def potential(self) -> Potential: ...
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def dynamics(self) -> Dynamics: ...
+
+    @property
+    def propagator(self) -> Propagator: ...
+
+    @property
+    def frozen(self) -> npt.NDArray[np.bool_]:
+        """[R] replicas that no longer move."""
+
+    @property
+    def time(self) -> float:
+        """Simulated time in ps."""
+
+    def choose(self, state: State, dynamics: Dynamics) -> Propagator:
+        """A propagator of the same batch from another state, under other dynamics."""
