@@ -254,7 +254,8 @@ def test_a_misspelled_required_key_is_not_also_missing(folder: Path) -> None:
 
 
 def test_a_key_in_the_wrong_section_is_sent_home(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"line 1, key 'timestep': does not belong here; write it as 'dynamics\.timestep'"):
+    said = r"line 1, key 'timestep': does not belong here; write it as 'dynamics\.timestep'"
+    with pytest.raises(InputError, match=said):
         parse_run("timestep: 2 fs\n" + SMALL, folder / "system.yaml")
 
 
