@@ -225,7 +225,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["--temperature", "350 K"], "no data at 350 K; there are frames at 300 K"),
         (["--length", "10"], "key '--length': '10' has no unit"),
-        (["--ladder", "350 K, 320 K"], "must rise from more than the 300 K"),
+        (["--ladder", "350 K, 320 K"], "must rise and start above --temperature, 300 K"),
         (["--length", "10 ps", "--interval", "2 ps"], "less than 10 frames"),
     ],
 )

@@ -254,7 +254,8 @@ def test_a_misspelled_required_key_is_not_also_missing(folder: Path) -> None:
 
 
 def test_a_key_in_the_wrong_section_is_sent_home(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"line 1, key 'timestep': does not belong here; it is 'dynamics\.timestep'"):
+    said = r"line 1, key 'timestep': does not belong here; write it as 'dynamics\.timestep'"
+    with pytest.raises(InputError, match=said):
         parse_run("timestep: 2 fs\n" + SMALL, folder / "system.yaml")
 
 
@@ -274,7 +275,7 @@ def test_files_are_found_by_name(folder: Path, tmp_path: Path, monkeypatch: pyte
         locate("chignolinn")
     with pytest.raises(InputError, match=r"line 5, key 'model\.forcefield'.*shipped force fields: go-chignolin; did"):
         parse_run(SMALL.replace("ff", "go-chignoli"), folder / "system.yaml")
-    with pytest.raises(InputError, match=r"is a folder.*full\.yaml"):
+    with pytest.raises(InputError, match=r"is a directory.*full\.yaml"):
         locate(folder)
     # in a wheel the same data lies inside the package
     (home / "mdflash" / "shipped" / "systems").mkdir(parents=True)

@@ -97,9 +97,9 @@ def test_atoms_of_a_constrained_group_weigh_the_same() -> None:
 
 
 def test_what_cannot_be_mapped() -> None:
-    with pytest.raises(InputError, match="hang together by constrained bonds"):
+    with pytest.raises(InputError, match="are connected by constrained bonds"):
         basic_map(beads_on([0, 1], 3), np.array([0, 0, 1]))
     beads = beads_on([0, 1], 3)
     both = replace(beads, weights=np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]))
-    with pytest.raises(InputError, match=r"bead 0\) stands for 2 atoms"):
+    with pytest.raises(InputError, match=r"bead 0\) represents 2 atoms"):
         basic_map(both, np.arange(3))
