@@ -1,0 +1,40 @@
+"""Signals that ask to stop are collected; a second of a kind ends the process; afterwards all is as before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from mdflash.core.signals import STOP, handling, stop_signals
+
+
+def test_signals_are_collected_and_handlers_restored() -> None:
+    before = [signal.getsignal(number) for number in STOP]
+    with stop_signals() as received:
+        for number in STOP:
+            os.kill(os.getpid(), number)
+    assert received == ["SIGINT", "SIGTERM", "SIGUSR1"]
+    assert [signal.getsignal(number) for number in STOP] == before
+
+
+def test_a_second_signal_of_a_kind_ends_the_process() -> None:
+    script = (
+        "import os, signal; from mdflash.core.signals import stop_signals\n"
+        "with stop_signals():\n"
+        "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_a_handler_is_taken_back_after_an_error() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with handling(signal.SIG_IGN, signal.SIGTERM):
+            os.kill(os.getpid(), signal.SIGTERM)  # ignored
+            raise KeyError
+    except KeyError:
+        pass
+    assert signal.getsignal(signal.SIGTERM) == before
