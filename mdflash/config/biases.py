@@ -209,7 +209,7 @@ def _read_options(owner: type[Variable], options: Options, value: object, info: 
     return None
 
 
-class BiasEntry(Section, defer_build=True):  # what is used is made below
+class BiasEntry(Section):
     """An energy on one collective variable of every replica of a system."""
 
     name: Word = Field(description="names its columns in colvars.csv", examples=["pull"])

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A mapping whose keys are all known; fields that are left out take their defaults."""
+    """A mapping whose keys are all known; fields that are left out take their defaults.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    Validators are built at the first use, so a section inside another costs nothing of its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, defer_build=True)
