@@ -8,6 +8,8 @@ import torch
 
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import Term
+from mdflash.potentials.pack import pack
+from mdflash.potentials.priors.device import DevicePriors
 from tests.gpu.batches import layout_of, on_device, reference, walks
 from tests.helpers import toy, volume_term
 from tests.potentials.random_forms import FORMS, LISTED, SAFE, at_place, batch, random_term
@@ -62,3 +64,15 @@ def test_excluded_volume(box: tuple[float, float, float] | None) -> None:
     expected = reference(layout, potential, x, box)
     torch.testing.assert_close(found.energy, expected.energy, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.forces, expected.forces, rtol=0, atol=1e-11 * float(expected.forces.abs().max()))
+
+
+@pytest.mark.parametrize("n", [2, 5, 17, 40])
+def test_tables_of_any_size_are_of_one_kind_to_triton(n: int) -> None:
+    """Triton specializes on integers that are 1 or a multiple of 16, inside tuples always: so every stride is one."""
+    rng = np.random.default_rng(14)
+    layout = layout_of((n,), (1,))
+    potential = build_potential([toy(random_term("harmonic_bond", n, rng))], layout)
+    tables = DevicePriors(*pack(potential.terms, layout)[:2], [n], torch.device("cpu")).tables
+    for t in tables:
+        assert t.stride > 1 and t.stride % 16 == 0
+        assert t.beads.shape[1] == t.role.shape[0] == t.parameters.shape[1] == t.stride

@@ -86,6 +86,15 @@ class Incidence(NamedTuple):
         )  # fmt: skip
 
 
+class ListedTables(NamedTuple):
+    """The interactions of the four coordinates of listed beads."""
+
+    distance: Incidence
+    angle_cosine: Incidence
+    angle: Incidence
+    dihedral: Incidence
+
+
 class PairTable(NamedTuple):
     """The neighbor-list terms; see `cpu.Nonbonded`.
 
@@ -135,12 +144,13 @@ class DevicePriors:
         device: where the kernel runs.
 
     Attributes:
+        tables: the listed terms.
         with_list: whether there is a neighbor-list prior.
         cutoffs: [systems] float64 Å, its cutoffs.
     """
 
     def __init__(self, listed: Listed, nonbonded: Nonbonded, sizes: list[int], device: torch.device) -> None:
-        self._tables = [Incidence.of(table, sizes, device) for table in listed]
+        self.tables = ListedTables(*(Incidence.of(table, sizes, device) for table in listed))
         self._pairs = PairTable.of(nonbonded, device)
         self.with_list = bool(nonbonded.cutoff.any())
         self.cutoffs = _put(nonbonded.cutoff, device)
@@ -153,6 +163,6 @@ class DevicePriors:
     def run(self, batch: Batch, near: Near, box: Tensor, periodic: bool, energy: Tensor, forces: Tensor) -> None:
         """Write the energy share of each bead [B] and the forces [B, 3], float64; `box`: [3] Å."""
         priors[(len(batch.x),)](
-            batch, *self._tables, self._pairs, near, box, energy, forces,
+            batch, self.tables, self._pairs, near, box, energy, forces,
             **self._shape, PERIODIC=periodic, num_warps=1, enable_fp_fusion=False,
         )  # fmt: skip

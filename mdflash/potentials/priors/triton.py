@@ -173,14 +173,14 @@ def _near_pairs(
 
 @triton.jit
 def priors(
-    batch, distance, angle_cosine, angle, dihedral, pair, near, box, energy, forces,
+    batch, listed, pair, near, box, energy, forces,
     OCCUR: tl.constexpr, WIDTH: tl.constexpr, TERMS: tl.constexpr, PERIODIC: tl.constexpr,
 ):  # fmt: skip
     """Energy share [B] and force [B, 3] of one bead from all priors, float64.
 
     Args:
         batch: `device.Batch`.
-        distance, angle_cosine, angle, dihedral: `device.Incidence` of the listed terms.
+        listed: `device.ListedTables`.
         pair: `device.PairTable` of the neighbor-list terms.
         near: `device.Near`.
         box: [3] float64 Å.
@@ -195,13 +195,13 @@ def priors(
     e = 0.0 * tl.load(batch.x + 3 * i)
     total = (e, e, e, e)
     if OCCUR[0]:
-        total = _add(total, _distances(batch.x, first, bead, distance, OCCUR[0], WIDTH[0]))
+        total = _add(total, _distances(batch.x, first, bead, listed.distance, OCCUR[0], WIDTH[0]))
     if OCCUR[1]:
-        total = _add(total, _angles(batch.x, first, bead, angle_cosine, True, OCCUR[1], WIDTH[1]))
+        total = _add(total, _angles(batch.x, first, bead, listed.angle_cosine, True, OCCUR[1], WIDTH[1]))
     if OCCUR[2]:
-        total = _add(total, _angles(batch.x, first, bead, angle, False, OCCUR[2], WIDTH[2]))
+        total = _add(total, _angles(batch.x, first, bead, listed.angle, False, OCCUR[2], WIDTH[2]))
     if OCCUR[3]:
-        total = _add(total, _dihedrals(batch.x, first, bead, dihedral, OCCUR[3], WIDTH[3]))
+        total = _add(total, _dihedrals(batch.x, first, bead, listed.dihedral, OCCUR[3], WIDTH[3]))
     if OCCUR[4]:
         total = _add(total, _near_pairs(i, bead, batch, pair, near, box, TERMS, PERIODIC, OCCUR[4], WIDTH[4]))
     tl.store(energy + i, total[0])
