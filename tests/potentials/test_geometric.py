@@ -14,8 +14,9 @@ from mdflash.forcefields.networks import load_schnet, schnet_weights
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.backbones.backbone import Backbone, ResidualStack
 from mdflash.potentials.backbones.delta import delta
-from mdflash.potentials.backbones.hyper_connections import HyperConnection, StreamMaps
+from mdflash.potentials.backbones.hyper_connections import HyperConnection
 from mdflash.potentials.backbones.mixing import permutation_matrices, permutation_mixing, sinkhorn_mixing
+from mdflash.potentials.backbones.parts import StreamMaps
 from mdflash.potentials.backbones.residual import Connection, PreNorm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.tables import filter_tables

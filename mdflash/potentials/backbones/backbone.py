@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mdflash.core.quantity import Whole
 from mdflash.errors import ForceFieldError
 from mdflash.potentials.backbones import RULES, RuleName, described, mixed, streamed
-from mdflash.potentials.backbones.hyper_connections import Mixing
 from mdflash.potentials.backbones.mixing import MOST_PERMUTED
-from mdflash.potentials.backbones.residual import Connection, rms_norm
+from mdflash.potentials.backbones.parts import Mixing, rms_norm
+from mdflash.potentials.backbones.residual import Connection
 
 BranchScaling = Literal["one", "depth"]
 

@@ -10,17 +10,12 @@ learning does, lets a block fall silent with its messages, which keeps forces sm
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from mdflash.potentials.backbones.delta import Gate, SoftDirection, delta
-from mdflash.potentials.backbones.hyper_connections import StreamMaps, mix_streams
-from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, Parts, rms_norm
-
-if TYPE_CHECKING:
-    from mdflash.potentials.backbones.backbone import Backbone
+from mdflash.potentials.backbones.parts import BranchScale, Parts, StreamMaps, mix_streams, rms_norm
+from mdflash.potentials.backbones.residual import Branch, Connection, Options
 
 
 class Geometric(Connection):
@@ -38,7 +33,7 @@ class Geometric(Connection):
         self.direction, self.gate = SoftDirection(epsilon), Gate(features, beta)
 
     @classmethod
-    def build(cls, options: Backbone, features: int, scale: float | None) -> Geometric:
+    def build(cls, options: Options, features: int, scale: float | None) -> Geometric:
         maps = StreamMaps(options.streams, features, options.mixing, options.sinkhorn_iterations)
         return cls(maps, features, options.first_beta, options.epsilon, scale)
 

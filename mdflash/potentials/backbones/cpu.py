@@ -31,7 +31,7 @@ from mdflash.compiled.panels import multiply, panel_width
 from mdflash.compiled.simd import fma, lane, lanes, load, splat, sqrt, store, total
 from mdflash.potentials.backbones import passes, tangent
 from mdflash.potentials.backbones.maps import FORGET, IDENTITY, PART, mix_gradient, mixing, sigmoid
-from mdflash.potentials.backbones.residual import RMS_EPSILON
+from mdflash.potentials.backbones.parts import RMS_EPSILON
 
 Floats = npt.NDArray[Any]
 

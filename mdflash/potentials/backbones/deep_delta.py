@@ -8,15 +8,11 @@ X <- X (I - beta k k^T) + gamma beta v k^T
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 
 from mdflash.potentials.backbones.delta import Gate, SoftDirection, delta
-from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, Parts, rms_norm
-
-if TYPE_CHECKING:
-    from mdflash.potentials.backbones.backbone import Backbone
+from mdflash.potentials.backbones.parts import BranchScale, Parts, rms_norm
+from mdflash.potentials.backbones.residual import Branch, Connection, Options
 
 
 class DeepDelta(Connection):
@@ -33,7 +29,7 @@ class DeepDelta(Connection):
         self.scale = BranchScale(scale)
 
     @classmethod
-    def build(cls, options: Backbone, features: int, scale: float | None) -> DeepDelta:
+    def build(cls, options: Options, features: int, scale: float | None) -> DeepDelta:
         return cls(options.streams, features, options.first_beta, options.epsilon, scale)
 
     def forward(self, state: Tensor, branch: Branch) -> Tensor:

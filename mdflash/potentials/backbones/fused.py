@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mdflash.potentials.backbones import triton as kernels
-from mdflash.potentials.backbones.hyper_connections import StreamMaps
-from mdflash.potentials.backbones.residual import RMS_EPSILON, Branch, Connection, Parts
+from mdflash.potentials.backbones.parts import RMS_EPSILON, Parts, StreamMaps
+from mdflash.potentials.backbones.residual import Branch, Connection
 
 TILE = 1024
 """Elements of a state that a program holds, about."""

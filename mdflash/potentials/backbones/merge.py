@@ -7,7 +7,7 @@ import math
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import panel_width
 from mdflash.compiled.simd import fma, load, splat, store, total
-from mdflash.potentials.backbones.residual import RMS_EPSILON
+from mdflash.potentials.backbones.parts import RMS_EPSILON
 
 
 @njit(cache=True, error_model="numpy")

@@ -14,9 +14,9 @@ from torch import Tensor
 from mdflash.potentials.backbones.backbone import ResidualStack
 from mdflash.potentials.backbones.cpu import Rule
 from mdflash.potentials.backbones.delta import Gate
-from mdflash.potentials.backbones.hyper_connections import StreamMaps
 from mdflash.potentials.backbones.maps import FORGET, IDENTITY, PERMUTATION, SINKHORN
-from mdflash.potentials.backbones.residual import BranchScale, Connection, Parts
+from mdflash.potentials.backbones.parts import BranchScale, Parts, StreamMaps
+from mdflash.potentials.backbones.residual import Connection
 
 FloatArray = npt.NDArray[np.float64]
 

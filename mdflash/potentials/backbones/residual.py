@@ -9,65 +9,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, Protocol
 
-import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from mdflash.potentials.backbones.backbone import Backbone
-    from mdflash.potentials.backbones.delta import Gate, SoftDirection
-    from mdflash.potentials.backbones.hyper_connections import StreamMaps
+from mdflash.potentials.backbones.parts import BranchScale, Mixing, Parts, rms_norm
 
 Branch = Callable[[Tensor], Tensor]
 """An interaction block: features [B, H] -> its message to each bead [B, H]."""
 
-RMS_EPSILON = 1e-6
 
+class Options(Protocol):
+    """What rules read of the options of a backbone; see `backbone.Backbone` for their meaning."""
 
-def rms_norm(x: Tensor) -> Tensor:
-    """x / rms(x) over the last axis (Zhang & Sennrich 2019), with no learned gain: linear layers follow."""
-    return x / torch.sqrt((x**2).mean(dim=-1, keepdim=True) + RMS_EPSILON)
+    @property
+    def streams(self) -> int: ...
 
+    @property
+    def mixing(self) -> Mixing: ...
 
-class BranchScale(nn.Module):
-    """gamma, a learned factor on the message of a block. Without a start value it is 1 and not learned."""
+    @property
+    def sinkhorn_iterations(self) -> int: ...
 
-    def __init__(self, start: float | None) -> None:
-        super().__init__()
-        self.gamma = None if start is None else nn.Parameter(torch.tensor(start))
+    @property
+    def epsilon(self) -> float: ...
 
-    def forward(self, message: Tensor) -> Tensor:
-        return message if self.gamma is None else self.gamma * message
+    @property
+    def forget(self) -> float: ...
 
-
-class Parts(NamedTuple):
-    """A rule as the kernels know it; parts that it has not are None.
-
-    u = sum_s r_s X_s,  c = u / rms(u)     (c = u where the rule is not `normed`)
-    o = F(c),  o <- sigmoid(P c) o          with `project`
-    X'_s = (M X)_s + gamma w_s o            r, w, M from `maps`; without, r = 1/n, w = 1, M = 1
-    X' <- X' - beta (M X k) k^T             with `direction`, k = o / sqrt(|o|^2 + epsilon^2)
-    X' <- X' + gamma beta (V c) k^T         with `value`, and w = 0
-    X' = (1 - alpha beta) X + gamma beta o  with `forget`: alpha
-
-    Attributes:
-        scale: gamma.
-        maps: r, w and M.
-        gate: beta.
-        direction: epsilon; needs `gate`.
-        value: V; needs `direction`, and no `maps`.
-        project: P.
-        forget: alpha; needs `gate` and one stream, and no `maps`.
-    """
-
-    scale: BranchScale
-    maps: StreamMaps | None = None
-    gate: Gate | None = None
-    direction: SoftDirection | None = None
-    value: nn.Linear | None = None
-    project: nn.Linear | None = None
-    forget: Tensor | None = None
+    @property
+    def first_beta(self) -> float: ...
 
 
 class Connection(nn.Module, ABC):
@@ -91,7 +62,7 @@ class Connection(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, options: Backbone, features: int, scale: float | None) -> Connection:
+    def build(cls, options: Options, features: int, scale: float | None) -> Connection:
         """The rule over `features` channels; `scale` is where gamma starts, None for 1."""
 
     @abstractmethod
@@ -114,7 +85,7 @@ class Plain(Connection):
         self.scale = BranchScale(scale)
 
     @classmethod
-    def build(cls, options: Backbone, features: int, scale: float | None) -> Plain:
+    def build(cls, options: Options, features: int, scale: float | None) -> Plain:
         return cls(scale)
 
     def forward(self, state: Tensor, branch: Branch) -> Tensor:
@@ -135,7 +106,7 @@ class PreNorm(Connection):
         self.scale = BranchScale(scale)
 
     @classmethod
-    def build(cls, options: Backbone, features: int, scale: float | None) -> PreNorm:
+    def build(cls, options: Options, features: int, scale: float | None) -> PreNorm:
         return cls(scale)
 
     def forward(self, state: Tensor, branch: Branch) -> Tensor:

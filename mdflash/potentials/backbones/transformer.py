@@ -9,16 +9,12 @@ the embedding: e^-10 is left of it after 100 blocks with alpha beta = 0.1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from mdflash.potentials.backbones.delta import Gate
-from mdflash.potentials.backbones.residual import Branch, BranchScale, Connection, Parts, rms_norm
-
-if TYPE_CHECKING:
-    from mdflash.potentials.backbones.backbone import Backbone
+from mdflash.potentials.backbones.parts import BranchScale, Parts, rms_norm
+from mdflash.potentials.backbones.residual import Branch, Connection, Options
 
 
 class ManifoldGeometric(Connection):
@@ -33,7 +29,7 @@ class ManifoldGeometric(Connection):
         self.forget = nn.Parameter(torch.tensor(forget))
 
     @classmethod
-    def build(cls, options: Backbone, features: int, scale: float | None) -> ManifoldGeometric:
+    def build(cls, options: Options, features: int, scale: float | None) -> ManifoldGeometric:
         return cls(features, options.first_beta, options.forget, scale)
 
     def forward(self, state: Tensor, branch: Branch) -> Tensor:
