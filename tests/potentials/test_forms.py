@@ -150,6 +150,7 @@ def test_every_file_of_the_package_is_listed() -> None:
 def test_every_parameter_has_a_unit_and_every_form_a_source() -> None:
     for form in FORMS.values():
         assert form.source and form.equation and all(form.units.values())
+        assert form.on != "pair" or not (form.series or form.safe)  # matrices over types hold numbers
 
 
 def test_the_documents_table_is_that_of_the_list() -> None:
