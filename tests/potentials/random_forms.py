@@ -47,15 +47,22 @@ def random_term(name: str, n: int, rng: np.random.Generator) -> Term:
     return Term("term", name, "beads", rows, random_parameters(form, len(rows), rng))
 
 
+def scattered(n: int, rng: np.random.Generator) -> FloatArray:
+    """[n, 3] beads that do not clash: on a cubic grid of 4.6 Å, in random order, each a little off its place."""
+    side = int(np.ceil(n ** (1 / 3)))
+    places = np.stack(np.meshgrid(*[np.arange(side)] * 3), axis=-1).reshape(-1, 3)
+    return 4.6 * rng.permutation(places)[:n] + rng.uniform(-0.6, 0.6, (n, 3))
+
+
 def batch(
     name: str, seed: int, sizes: tuple[int, ...] = SIZES, counts: tuple[int, ...] = COUNTS
 ) -> tuple[Layout, SumPotential, torch.Tensor]:
-    """Random chains of two types with one random term of a form."""
+    """Molecules of two types with one random term of a form: chains, or scattered beads for functions of a distance."""
     rng = np.random.default_rng([seed, *name.encode()])
     layout = Layout(tuple(beads(f"m{n}", n, types="AB") for n in sizes), counts)
     potential = build_potential([toy(random_term(name, n, rng), types="AB") for n in sizes], layout)
-    step = 5.0 if FORMS[name].on == "pair" else 3.8
-    x = np.concatenate([walk(n, rng, step) for n, count in zip(sizes, counts, strict=True) for _ in range(count)])
+    draw = scattered if FORMS[name].on in ("distance", "pair") else walk
+    x = np.concatenate([draw(n, rng) for n, count in zip(sizes, counts, strict=True) for _ in range(count)])
     return layout, potential, torch.from_numpy(x + rng.normal(size=3) * 20)
 
 

@@ -137,11 +137,8 @@ def add_term(table, first, x, f):
 
 
 @njit(cache=True, error_model="numpy")
-def add_nonbonded(nonbonded, system, box, start, neighbor, x, f):
-    """Add the neighbor-list terms of one replica to f [N, 3]; returns the energy in kcal/mol."""
-    cutoff2 = nonbonded.cutoff[system] * nonbonded.cutoff[system]
-    type_ = nonbonded.type[nonbonded.first[system] : nonbonded.first[system + 1]]
-    begin, end = nonbonded.row[system], nonbonded.row[system + 1]
+def _near_pairs(code, cutoff, parameters, type_, box, start, neighbor, x, f):
+    cutoff2 = cutoff * cutoff
     energy = 0.0
     for i in range(x.shape[0]):
         for p in range(start[i], start[i + 1]):
@@ -152,11 +149,19 @@ def add_nonbonded(nonbonded, system, box, start, neighbor, x, f):
             r2 = dx * dx + dy * dy + dz * dz
             if not r2 < cutoff2:
                 continue
-            d = Separation(r2, dx, dy, dz)
-            for t in range(begin, end):
-                reach = nonbonded.reach[t]
-                if r2 < reach * reach:
-                    u, pull = forms.pair(nonbonded.code[t], r2, nonbonded.parameters[t, type_[i], type_[j]], reach)
-                    energy += u
-                    add_pull(f, i, j, d, pull)
+            u, pull = forms.pair(code, r2, parameters[type_[i], type_[j]], cutoff)
+            energy += u
+            add_pull(f, i, j, Separation(r2, dx, dy, dz), pull)
+    return energy
+
+
+@njit(cache=True, error_model="numpy")
+def add_nonbonded(nonbonded, system, box, start, neighbor, x, f):
+    """Add the neighbor-list terms of one replica to f [N, 3]; returns the energy in kcal/mol."""
+    type_ = nonbonded.type[nonbonded.first[system] : nonbonded.first[system + 1]]
+    energy = 0.0
+    for t in range(nonbonded.row[system], nonbonded.row[system + 1]):
+        energy += _near_pairs(
+            nonbonded.code[t], nonbonded.reach[t], nonbonded.parameters[t], type_, box, start, neighbor, x, f
+        )
     return energy

@@ -17,7 +17,7 @@ from mdflash.potentials.forms.form import Form
 
 @dataclass(frozen=True, eq=False)
 class NeighborTable:
-    """What a neighbour term knows of one molecule.
+    """What a neighbor term knows of one molecule.
 
     Attributes:
         types: [N] row of each bead in the parameter matrices.
