@@ -151,7 +151,7 @@ class Guard:
                 self._put_back(engine.state, r)
         if self._pending and self.nonfinite == "retry":
             self._retry(engine)
-        for r, failure in self._pending.items():
+        for r, failure in sorted(self._pending.items()):
             assert self._anchor is not None
             self.frozen_since[r] = self._anchor.step
             self._tell(step, "freeze", failure, last_good_step=self._anchor.step)
@@ -194,7 +194,7 @@ class Guard:
             finer = engine.dynamics.finer(level, (engine.dynamics.seed + level * _SEED_STEP) % 2**32)
             failed = engine.choose(state, finer).advance(state, (end - start) << level)
             repaired = (failed < 0) & ~self._lost(state)
-            for r in [r for r in self._pending if repaired[r]]:
+            for r in sorted(r for r in self._pending if repaired[r]):
                 self._replace(engine.state, state, r)
                 timestep_fs = finer.timestep * 1e3
                 self._tell(end, "retry", self._pending.pop(r), from_step=start, timestep_fs=timestep_fs)
