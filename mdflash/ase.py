@@ -1,4 +1,4 @@
-"""A mdflash force field as an ASE calculator.
+"""An mdflash force field as an ASE calculator.
 
 from mdflash.ase import MdflashCalculator, make_atoms
 
@@ -25,7 +25,7 @@ from mdflash.units import DIMENSIONS
 
 require("ase", "ase", "the ASE calculator")
 
-from ase import Atoms  # noqa: E402 (after the sentence that says how to install it)
+from ase import Atoms  # noqa: E402 (after the message that explains how to install it)
 from ase.calculators.calculator import Calculator, all_changes  # noqa: E402
 
 EV = DIMENSIONS["energy"]["eV"]

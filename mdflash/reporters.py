@@ -3,7 +3,7 @@
 A reporter of your own is any object with two methods:
 
     next_report(step) -> int      the first step after `step` at which `report` is due
-    report(engine) -> None        look at it (the Simulation, or an Engine); energy and forces belong to the positions
+    report(engine) -> None        report on it (the Simulation, or an Engine); its energy and forces are up to date
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from mdflash.units import KCAL_PER_KJ
 
 
 class Periodic:
-    """Due at every multiple of `interval` steps; a base for reporters.
+    """Due at every multiple of `interval` steps; a base class for reporters.
 
     Args:
-        interval: steps; `sim.steps_in("10 ps")` gives them for a time.
+        interval: steps; `sim.steps_in("10 ps")` converts a time.
 
     Raises:
         InputError: not a whole number of 1 or more.
@@ -49,17 +49,18 @@ class Periodic:
 class StateDataReporter(Periodic):
     """Writes step, time, energies and temperature of one replica as CSV, as `openmm.app.StateDataReporter` does.
 
-    Columns, their titles and units (ps, kJ/mole, K, ns/day) are those of OpenMM, so what reads its files reads these.
+    Columns, their titles and units (ps, kJ/mole, K, ns/day) match OpenMM's, so its readers work on these files.
 
     Args:
         file: a path (an existing file is replaced), or an open text file, such as `sys.stdout`.
         interval: steps between rows.
         replica: the number of the replica.
-        step, time, potential_energy, kinetic_energy, total_energy, temperature, speed, elapsed_time: which columns.
-        separator: between columns.
+        step, time, potential_energy, kinetic_energy, total_energy, temperature, speed, elapsed_time: whether to write
+            the column.
+        separator: text between columns.
 
     Raises:
-        InputError: the interval is no whole number, or no column was asked for.
+        InputError: the interval is not a whole number, or no column is selected.
         StorageError: the file cannot be written.
     """
 
@@ -93,7 +94,7 @@ class StateDataReporter(Periodic):
         self.replica, self.separator = replica, separator
         self.columns = tuple(title for title, asked in wanted.items() if asked)
         if not self.columns:
-            raise InputError("StateDataReporter: no column was asked for; write for example `potential_energy=True`")
+            raise InputError("StateDataReporter: no column is selected; write for example `potential_energy=True`")
         self._path = Path(file) if isinstance(file, (str, os.PathLike)) else None
         if self._path is not None:
             with storage_errors(self._path):
@@ -105,7 +106,7 @@ class StateDataReporter(Periodic):
         self._began: tuple[float, float] | None = None  # on the wall (s), in the simulation (ps)
 
     def report(self, engine: Engine) -> None:
-        """Write one row, the titles above the first."""
+        """Write one row, and the titles above the first."""
         if not 0 <= self.replica < engine.layout.n_replicas:
             raise InputError(
                 f"StateDataReporter: there is no replica {self.replica}; "
@@ -143,10 +144,10 @@ class TrajectoryReporter(Periodic):
     Args:
         folder: where the files go; created if needed.
         interval: steps between frames.
-        format: as `output.trajectory.format` in system.yaml.
+        format: file format, as `output.trajectory.format` in system.yaml.
 
     Raises:
-        InputError: the interval is no whole number, an unknown format, or `folder` looks like a file or holds
+        InputError: the interval is not a whole number, the format is unknown, or `folder` looks like a file or holds
             trajectories already.
     """
 
@@ -158,13 +159,13 @@ class TrajectoryReporter(Periodic):
         meant = format_of(self.folder)
         if meant is not None:
             raise InputError(
-                f"TrajectoryReporter: '{folder}' looks like a file, and a folder is due (it takes one file for each "
+                f"TrajectoryReporter: '{folder}' looks like a file; expected a folder (it holds one file for each "
                 f"molecule or replica); write TrajectoryReporter('{self.folder.stem}', {interval}, "
                 f"'{meant.name}')"
             )
         there = sorted(self.folder.glob(f"*{written_format(format).suffix}"))
         if there:
-            raise InputError(f"holds {there[0].name} already; choose another folder, or delete it", file=self.folder)
+            raise InputError(f"already holds {there[0].name}; choose another folder, or delete it", file=self.folder)
         self._writers: list[FrameWriter] = []
         self._closer = weakref.finalize(self, _close, self._writers)
 

@@ -1,4 +1,4 @@
-"""Simulation: the engine as Python programs use it. Molecules, a force field and a few words make one."""
+"""Simulation: the Python front of the engine, made from molecules, a force field and a few settings."""
 
 from __future__ import annotations
 
@@ -45,19 +45,20 @@ class Simulation(Engine):
         systems: a molecule, or a list of them: a structure file (PDB, mmCIF, GRO, .safetensors), the name of a molecule
             that came with the force field, or a System.
         forcefield: a folder, the name of a shipped one, or a ForceField; or a list with one for each molecule.
-        replicas: copies of each molecule; or a list with one number for each.
-        temperatures: one for all replicas, or one for each; 300 K when left out. The ladder of `exchange` sets them.
-        timestep: one step.
+        replicas: number of copies of each molecule; or a list with one number for each.
+        temperatures: one temperature for all replicas, or one for each; default 300 K. Left out with `exchange`, whose
+            ladder sets them.
+        timestep: length of one step.
         friction: coupling to the bath, 1/ps; schemes without a bath ignore it.
         integrator: the name of a scheme, such as "langevin-baoab"; `mdflash.integrators.INTEGRATORS` lists them.
         start: start positions in Å: an array [N, 3] or [F, N, 3] (replica i starts from frame i, cycled), or a
             trajectory file; a list with one for each molecule (None: its own) where there are several.
-            Left out: the frames of the structure, or those that the force field brings along.
-        seed: of all random numbers; None draws one, which is `sim.seed`.
+            Default: the frames of the structure, or those stored with the force field.
+        seed: seed of all random numbers, 0 to 4294967295; None draws one, recorded in `sim.seed`.
         exchange: replica exchange, the `exchange` section of a system.yaml:
             `{"temperatures": {"min": "300 K", "max": "450 K", "count": 8}, "interval": "2 ps"}`.
-        guard: "stop", "freeze" or "retry" where a replica becomes unstable; or the `guards` section of a system.yaml.
-        box: three edges of a periodic box, or None.
+        guard: what happens to an unstable replica: "stop", "freeze", "retry", or the `guards` section of a system.yaml.
+        box: the three edges of a periodic box, or None.
         biases: restraints and umbrella windows, each as an entry of the `biases` section of a system.yaml, with its
             quantities as text: `{"name": "pull", "variable": "distance", "beads": [0, 9], "center": "8 angstrom",
             "force_constant": "2 kcal/mol/angstrom^2"}`; or any Potential, such as a FunctionBias.
@@ -65,20 +66,21 @@ class Simulation(Engine):
         precision: arithmetic of networks, "fp32", "fp64" or "mixed16" (filter tables in 16 bits); positions are always
             float64.
         kernels: "auto", or "reference" for plain torch throughout.
-        filters: of networks: "table", "exact" (plain torch, slow), or "auto": tables where they are exact enough.
-        skin: of the neighbour list; changes speed, not results.
-        remove_com_motion: keep each replica's centre of mass at rest.
+        filters: how filters of networks are evaluated: "table", "exact" (plain torch, slow), or "auto" (tables where
+            they are exact enough).
+        skin: margin of the neighbor list beyond the cutoff; changes speed, not results.
+        remove_com_motion: keep each replica's center of mass at rest.
         device: "cpu", "cuda" (a GPU), or "auto": a GPU where there is one that has kernels for all of it, and a network
             to evaluate.
-        threads: of compiled loops, from now on and for the whole process; None leaves them as they are.
+        threads: CPU threads of compiled loops, for the whole process from now on; None leaves the number as it is.
 
     Attributes:
-        replicas: one `Replica` for each, by its number.
-        reporters: asked in this order at every step they want; append yours.
-        notes: sentences about how the input was read, and about kernels and precision.
+        replicas: a `Replica` for each replica, by number.
+        reporters: called in this order, each at the steps it asks for; append yours.
+        notes: messages about how the input was read, and about kernels and precision.
 
     Raises:
-        InputError: an argument or file is wrong; the text names it, what was found, what was expected, and the fix.
+        InputError: an argument or file is wrong; the message names it, what was found, what was expected, and the fix.
     """
 
     def __init__(
@@ -176,23 +178,23 @@ class Simulation(Engine):
         """The number of steps in a time such as "10 ps".
 
         Raises:
-            InputError: not a whole number of steps; the text names the nearest times that are.
+            InputError: not a whole number of steps; the message names the nearest times that are.
         """
         return steps_in(time, self.integrator.timestep)
 
     def run(self, steps: Any, should_stop: Callable[[], bool] = lambda: False) -> int:
-        """Go on for a number of steps (100_000) or a time ("10 ns"), calling reporters when they are due.
+        """Run for a number of steps (100_000) or a time ("10 ns"), calling reporters at the steps they ask for.
 
         Args:
-            steps: how long.
+            steps: number of steps, or a time.
             should_stop: asked between blocks (at least about every half second); True ends the run there.
 
         Returns:
-            The steps done.
+            The number of steps done.
 
         Raises:
-            InputError: not a whole number of steps, or something in `reporters` that is no reporter.
-            UnstableError: a replica's energy is no longer finite, and the guard does not help.
+            InputError: not a whole number of steps, or an object in `reporters` that is not a reporter.
+            UnstableError: a replica's energy is no longer finite, and the guard cannot recover it.
         """
         for reporter in self.reporters:
             if not (hasattr(reporter, "next_report") and hasattr(reporter, "report")):
@@ -207,7 +209,7 @@ class Simulation(Engine):
         """Move every replica downhill, for at most `steps` steps or until no force exceeds `tolerance`.
 
         Args:
-            steps: most steps.
+            steps: the largest number of steps.
             tolerance: a force, "1 kcal/mol/angstrom" or a number in that unit.
         """
         try:
@@ -217,12 +219,12 @@ class Simulation(Engine):
         return super().minimize(steps, largest)
 
     def refresh(self) -> None:
-        """Evaluate energy and forces if positions have changed since they were."""
+        """Evaluate energy and forces if positions have changed since the last evaluation."""
         if not self._current:
             self.evaluate()
 
     def moved(self) -> None:
-        """Say that positions were changed: energy and forces are evaluated again before they are used."""
+        """Mark positions as changed: energy and forces are evaluated again before they are used."""
         self._current = False
         self.guard.forget()
 
@@ -371,7 +373,7 @@ def _molecule(given: Any, ff: ForceField, notes: list[str]) -> tuple[System, Flo
     raise argument_error(
         "systems",
         f"'{given}' is neither a structure file nor a molecule of the force field '{ff.name}', "
-        f"which brings along {', '.join(names) or 'none'}; write for example 'protein.pdb'",
+        f"which holds {', '.join(names) or 'none'}; write for example 'protein.pdb'",
     )
 
 

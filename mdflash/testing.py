@@ -27,7 +27,7 @@ Checks, each raising AssertionError with the numbers:
 | no_neighbors         | beads far apart: finite energy, no force (potentials with a cutoff)       |
 | all_neighbors        | every pair within the cutoff: finite, and still the negative gradient     |
 | at_the_cutoff        | a pair at exactly the cutoff does not interact                            |
-| reference            | energy and forces of the reference, at the positions and with all neighbours |
+| reference            | energy and forces of the reference, at the positions and with all neighbors |
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _Case:
 
     @property
     def cutoff(self) -> float | None:
-        """Of the potential; or of the reference, where the potential finds its neighbours itself."""
+        """The cutoff of the potential; or of the reference, where the potential finds its neighbors itself."""
         if self.potential.cutoff is None and self.reference is not None:
             return self.reference.cutoff
         return self.potential.cutoff
@@ -127,11 +127,11 @@ def check_potential(
         positions: [B, 3] Å, sensible conformations, all different.
         budget: allowed errors, see `BUDGETS`.
         reference: what energies and forces must be.
-        skip: names of checks that do not apply (say why where you skip one).
+        skip: names of checks that do not apply (give the reason where you skip one).
         seed: of the random directions, shifts and rotations.
 
     Raises:
-        AssertionError: a check failed; the text has the numbers.
+        AssertionError: a check failed; the message has the numbers.
     """
     unknown = set(skip) - set(_CHECKS)
     assert not unknown, f"no such check: {', '.join(sorted(unknown))}; there are {', '.join(_CHECKS)}"
@@ -183,7 +183,7 @@ def _gradient_error(case: _Case, what: str, x: Tensor) -> float:
             error = abs(float(slope[r]) - expected) / scale if scale > 0.0 else abs(float(slope[r]))
             assert error <= case.budget.gradient, (
                 f"{what}: replica {r}: the energy changes by {slope[r]:.9g} kcal/mol/Å along a random direction, the "
-                f"forces say {expected:.9g} (error {error:.2e}, allowed {case.budget.gradient:.0e})"
+                f"forces predict {expected:.9g} (error {error:.2e}, allowed {case.budget.gradient:.0e})"
             )
             worst = max(worst, error)
     return worst
@@ -202,7 +202,7 @@ def _translation(case: _Case) -> float:
 
 def _rotation(case: _Case) -> float:
     turns = torch.linalg.qr(case.random(case.layout.n_replicas, 3, 3)).Q
-    turns = turns * torch.linalg.det(turns)[:, None, None]  # proper ones: a torsion's sign tells a mirror image
+    turns = turns * torch.linalg.det(turns)[:, None, None]  # proper ones: a torsion's sign distinguishes mirror images
 
     def turn(r: int, x: Tensor) -> Tensor:
         turned: Tensor = x @ turns[r].T
@@ -261,7 +261,7 @@ def _no_neighbors(case: _Case) -> float:
         return 0.0
     forces = case.finite("no_neighbors", case.at(_line(case, case.cutoff))).forces
     largest = float(forces.abs().max())
-    assert largest == 0.0, f"no_neighbors: a bead without neighbours feels {largest:.3g} kcal/mol/Å"
+    assert largest == 0.0, f"no_neighbors: a bead without neighbors feels {largest:.3g} kcal/mol/Å"
     return 0.0
 
 
@@ -314,7 +314,7 @@ def _reference(case: _Case) -> float:
         return 0.0
     places = {"at the positions": case.positions}
     if case.cutoff is not None:
-        places["with all neighbours"] = _crowded(case)
+        places["with all neighbors"] = _crowded(case)
     return max(
         _differ(
             f"reference, {where}",

@@ -1,4 +1,4 @@
-"""A mdflash force field as a model of TorchSim.
+"""An mdflash force field as a model of TorchSim.
 
     import torch_sim as ts
     from mdflash.torchsim import MdflashModel
@@ -9,8 +9,8 @@
         state, model, integrator=ts.integrators.nvt_langevin, n_steps=1000, temperature=300, timestep=0.004
     )
 
-TorchSim knows atoms by their atomic numbers. Beads have none, so the number of a bead says its type: the place of the
-type in the force field, counted from 1; a molecule is recognised by the numbers of its beads.
+TorchSim knows atoms by their atomic numbers. Beads have none, so the number of a bead is its type: the place of the
+type in the force field, counted from 1; a molecule is recognized by the numbers of its beads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mdflash.units import DIMENSIONS
 
 require("torch_sim", "torchsim", "the TorchSim model")
 
-import torch_sim as ts  # noqa: E402 (after the sentence that says how to install it)
+import torch_sim as ts  # noqa: E402 (after the message that explains how to install it)
 from torch_sim.models.interface import ModelInterface  # noqa: E402
 
 EV = DIMENSIONS["energy"]["eV"]
@@ -43,16 +43,16 @@ EV = DIMENSIONS["energy"]["eV"]
 class MdflashModel(ModelInterface):  # type: ignore[misc]
     """Energies (eV) and forces (eV/Å) of a batch of molecules; there is no stress.
 
-    Beads are taken where they are: bonds across the walls of a periodic cell are not mended, so let positions of
+    Beads are taken where they are: bonds across the walls of a periodic cell are not repaired, so let positions of
     molecules run free. Cells must be rectangular.
 
     Args:
         forcefield: a folder, the name of a shipped one, or a ForceField.
-        molecules: those that a batch may hold; None: all that came with the force field. Where no term lists beads (a
-            network alone, say), a batch may hold any other collection of known beads too.
+        molecules: those that a batch may hold; None: all that came with the force field. Where no term lists beads (for
+            example a network alone), a batch may hold any other collection of known beads too.
         precision: arithmetic of networks.
         device: where networks are evaluated.
-        dtype: of what TorchSim gives and gets.
+        dtype: floating point type of the tensors that TorchSim passes and receives.
 
     Raises:
         ForceFieldError: the force field cannot be read, or does not fit a molecule.

@@ -316,7 +316,7 @@ def test_wrong_arguments_are_named(options: dict[str, object], text: str) -> Non
 
 def test_wrong_molecules_are_named(tmp_path: Path) -> None:
     for systems, text in (
-        ("foo", "neither a structure file nor a molecule of the force field 'go-chignolin', which brings along"),
+        ("foo", "neither a structure file nor a molecule of the force field 'go-chignolin', which holds"),
         ("foo.pdb", "foo.pdb: no such file"),
         (3, "expected a System, a structure file or a name, found int"),
         ([], "the list is empty"),

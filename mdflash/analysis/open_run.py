@@ -51,7 +51,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
 
 
 class Run:
-    """What a run has written so far; every access reads the files anew. Make one with `open_run`.
+    """What a run has written so far; every access reads the files again. Make one with `open_run`.
 
     Attributes:
         folder: where it is.
@@ -211,7 +211,7 @@ class _Positions(Mapping[int, LazyPositions]):
 
     def __getitem__(self, replica: int) -> LazyPositions:
         if replica not in self._sources:
-            find_replica(self._folder, replica)  # says which there are
+            find_replica(self._folder, replica)  # the error lists the replicas
         source = self._sources[replica]
         return LazyPositions(source.path, replica, self._systems[source.system])
 

@@ -27,7 +27,7 @@ BLOCKS = 20
 """Stretches that the data is cut into for its errors, at least one for each trajectory."""
 SAME_TEMPERATURE = 1.0
 SPACING = 0.5
-"""ps; frames of the data that are nearer in time tell little more, and are left out."""
+"""ps; frames of the data that are nearer in time add little, and are left out."""
 LAG = 10.0
 """ps, for TICA."""
 

@@ -64,7 +64,7 @@ def _molecule(v: Validation) -> list[str]:
         f"<p>JSD: Jensen-Shannon divergence, nats. RMSE: of the free energy over bins within {POPULATED:g} kcal/mol of "
         "the minimum, kcal/mol. ±: standard error by bootstrap over replicas and stretches of the data; too small "
         "where those are not independent. Halves: the second half of the data against the first, "
-        "that is, what the data itself can tell.</p>"
+        "that is, the resolution of the data itself.</p>"
     )
     head = [("coordinate", "JSD"), ("RMSE", "bins (never visited)"), ("halves: JSD", "halves: RMSE")]
     parts.append(_table(head, [_row(f.coordinate.name, f) for f in large]))

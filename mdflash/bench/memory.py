@@ -53,7 +53,7 @@ def measure_memory(file: Path, overrides: list[str], steps: int) -> Memory:
     """Peak memory of `steps` steps of the run in `file`, in a process of its own.
 
     Raises:
-        MdflashError: the process failed; the text says with what.
+        MdflashError: the process failed; the message holds its error.
     """
     command = [sys.executable, "-m", "mdflash.bench.memory", str(file), str(steps), *overrides]
     package = Path(__file__).parents[2]

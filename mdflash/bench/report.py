@@ -47,17 +47,17 @@ class Roofline:
 
 @dataclass(frozen=True)
 class Report:
-    """What `mdflash bench` finds out.
+    """The results of `mdflash bench`.
 
     Attributes:
-        name: of the run.
-        date: ISO.
-        version: of mdflash.
+        name: name of the run.
+        date: date, ISO.
+        version: version of mdflash.
         machine: and its limits.
         systems: in words.
-        device: that carries them, in words.
-        kernels, precision: that the run uses.
-        speed: of the run as described, without output.
+        device: where they run, in words.
+        kernels, precision: those of the run.
+        speed: speed of the run as described, without output.
         terms: None where the step is not compiled, so that there is nothing to take apart.
         output_seconds: frames and log of one step on average, most of it done while the next steps run.
         roofline: None without a packed network.
@@ -117,20 +117,20 @@ def bench(
     machine: Machine | None = None,
     message: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Measure the run that `file` describes; nothing is written where it says.
+    """Measure the run that `file` describes; nothing is written to its folder.
 
     Args:
         file: a system.yaml.
         overrides: "replicas.count=8", as on the command line.
-        seconds: of wall time for each measurement; there are about a dozen.
+        seconds: wall time per measurement (about a dozen).
         memory: measure peak memory, in a process of its own.
         sizes: measure other numbers of replicas too.
         machine: its limits, where they are known already.
-        message: gets what is being measured.
+        message: called with what is being measured.
 
     Raises:
         InputError: the run is not valid.
-        UnstableError: a replica does not survive the first steps; minimise, or start elsewhere.
+        UnstableError: a replica does not survive the first steps; minimize, or start elsewhere.
     """
     prepared = prepare(load_run(file, overrides).with_seed())
     config = prepared.config
@@ -200,7 +200,7 @@ def measure_roofline(engine: Engine, speed: Speed, machine: Machine) -> Roofline
 
 
 def rows(report: Report) -> list[tuple[str, str]]:
-    """The report as a person reads it: what, and how much."""
+    """The report for the user: pairs of what, and how much."""
     r, speed, machine = report, report.speed, report.machine
     found = [
         ("machine", f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads; "
@@ -214,17 +214,17 @@ def rows(report: Report) -> list[tuple[str, str]]:
     if speed.slowest < 0.8 * speed.steps_per_second:
         found.append(("", f"unsteady: {speed.slowest:,.1f} steps/s in the slowest stretch; is the machine busy?"))
     if r.roofline is not None:
-        found.append(("neighbours", f"{r.roofline.neighbors_per_bead:.0f} per bead, {r.roofline.edges:,} edges"))
+        found.append(("neighbors", f"{r.roofline.neighbors_per_bead:.0f} per bead, {r.roofline.edges:,} edges"))
     if r.terms is not None:
         step = 1.0 / speed.steps_per_second
         absent = {"messages", "dense layers"} if r.roofline is None else set()
         if not np.isfinite(r.terms.steps_per_rebuild):
-            absent.add("neighbours")
+            absent.add("neighbors")
         for name, seconds in r.terms.seconds.items():
             if name in absent:
                 continue
             found.append((f"  {name}", f"{seconds * 1e3:.4g} ms, {100 * seconds / step:.1f} % of a step"))
-        rebuilt = f"; lists last {r.terms.steps_per_rebuild:.0f} steps" if "neighbours" not in absent else ""
+        rebuilt = f"; lists last {r.terms.steps_per_rebuild:.0f} steps" if "neighbors" not in absent else ""
         found.append(("", f"together {100 * r.terms.total / step:.0f} % of a step of {step * 1e3:.4g} ms{rebuilt}"))
     found.append(("  output", f"{r.output_seconds * 1e3:.3g} ms a step, on average, beside the steps"))
     if r.roofline is not None:

@@ -92,7 +92,7 @@ def with_replicas(prepared: Prepared, count: int) -> Engine:
 
 
 def settle(engine: Engine, minimize: int) -> None:
-    """Minimise as the run would, and draw velocities."""
+    """Minimize as the run would, and draw velocities."""
     if minimize:
         engine.minimize(minimize)
     engine.draw_velocities()

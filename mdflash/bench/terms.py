@@ -37,10 +37,10 @@ from mdflash.potentials.schnet.cpu import ROWS, TEAM_ROWS
 from mdflash.potentials.schnet.tabulated import together
 from mdflash.units import BOLTZMANN
 
-TERMS: Final = ("neighbours", "messages", "dense layers", "priors", "integrator")
+TERMS: Final = ("neighbors", "messages", "dense layers", "priors", "integrator")
 COUNTED_STEPS: Final = 300
 COUNTED_SECONDS: Final = 5.0
-"""Rebuilds of the neighbour list are counted over so many steps, or so many seconds if those come first."""
+"""Rebuilds of the neighbor list are counted over so many steps, or so many seconds if those come first."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Terms:
         seconds: by name; see `TERMS`. "priors" are biases too; "messages" is the evaluation of the network without its
             dense layers: sorting pairs, filters, messages and their gradients, the sum of the forces. With
             `network_every: k`, a k-th of an evaluation.
-        steps_per_rebuild: of the neighbour list, mean over the systems' first replicas; infinite without one.
+        steps_per_rebuild: steps between rebuilds of the neighbor list, mean over the systems' first replicas; infinite
+            without a list.
     """
 
     seconds: dict[str, float]
@@ -89,7 +90,7 @@ def measure_terms(engine: Engine, seconds: float) -> Terms:
     if tables:
         every = _steps_per_rebuild(engine, propagator)
         build = lists_together if all_threads else lists_of_each
-        found["neighbours"] = sum(repeat(build, table, each, skin, box, x) for table in tables) / every
+        found["neighbors"] = sum(repeat(build, table, each, skin, box, x) for table in tables) / every
     if networks is not None:
         whole = repeat(network_together if all_threads else network_of_each, networks, each, skin, box, x)
         found["dense layers"] = sum(
@@ -136,7 +137,7 @@ def _dense_tasks(networks: Networks, layout: Layout, system: int, all_threads: b
 
 
 def _steps_per_rebuild(engine: Engine, propagator: CompiledPropagator) -> float:
-    """Mean steps between two neighbour lists, in short runs of the first replica of each system."""
+    """Mean steps between two neighbor lists, in short runs of the first replica of each system."""
     layout, state = engine.layout, engine.state
     firsts = layout.replica_offset[:-1].tolist()
     alone = Layout(layout.systems, (1,) * len(firsts), tuple(layout.replica_ids[r] for r in firsts))

@@ -96,7 +96,7 @@ def single_points(
         energy [F] and energy_<term> [F] in kcal/mol, forces [F, N, 3] in kcal/mol/Å.
 
     Raises:
-        InputError: an energy that is not finite (two beads in one place, say); names frame and term.
+        InputError: an energy that is not finite (for example two beads in one place); names frame and term.
         ForceFieldError: the filters of a network cannot be tabulated for mixed16.
     """
     import numpy as np

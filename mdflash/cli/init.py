@@ -15,7 +15,7 @@ from mdflash.errors import InputError
 
 def init(
     structure: Annotated[
-        Path, typer.Argument(help="PDB, mmCIF, GRO, or a mdflash system (.safetensors).", show_default=False)
+        Path, typer.Argument(help="PDB, mmCIF, GRO, or an mdflash system (.safetensors).", show_default=False)
     ],
     forcefield: Annotated[
         str, typer.Option(help="Folder of a force field, or the name of a shipped one.", show_default=False)

@@ -31,7 +31,7 @@ def forcefield_folder(argument: str) -> Path:
 
 
 def forcefield_system(ff: ForceField, argument: str | None) -> System:
-    """The molecule that `argument` names: one of the force field's, a mdflash system file, or a structure.
+    """The molecule that `argument` names: one of the force field's, an mdflash system file, or a structure.
 
     None means the only one that the force field holds.
 

@@ -24,13 +24,13 @@ def sample(
     """
     from mdflash.sampling.dataset import load_dataset
     from mdflash.sampling.recipe import load_recipe
-    from mdflash.sampling.sample import sample as carry_out
+    from mdflash.sampling.sample import sample as run_sampling
 
     plan = load_recipe(recipe)
     if dry_run:
         _show_plan(plan)
         return
-    folder = carry_out(plan, typer.echo, _show_progress)
+    folder = run_sampling(plan, typer.echo, _show_progress)
     found = load_dataset(folder)
     size = sum(t.file.stat().st_size for m in found.molecules for t in m.trajectories)
     typer.echo(f"{folder}: {found.n_frames} frames, {size / 1e6:.1f} MB")

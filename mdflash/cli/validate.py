@@ -61,7 +61,7 @@ def validate(
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mdflash.analysis.validate import validate as carry_out
+    from mdflash.analysis.validate import validate as run_validation
     from mdflash.analysis.validate_report import write_report
     from mdflash.analysis.validate_simulate import SimulationPlan
     from mdflash.core.files import storage_errors
@@ -74,7 +74,7 @@ def validate(
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("left"), TimeRemainingColumn(compact=True))
     with Progress(*columns) as bar:
         task = bar.add_task("simulating", total=plan.steps)
-        found = carry_out(
+        found = run_validation(
             ff, dataset, plan, lambda name, step: bar.update(task, completed=step, description=f"simulating {name}")
         )
     about = {

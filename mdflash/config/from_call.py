@@ -21,7 +21,7 @@ from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 
 _ENDLESS: Final = 2**53
-"""Steps of a run that goes on as long as it is asked to."""
+"""Steps of a run without a set length."""
 
 _DIMENSIONS: Final = {
     "timestep": "time",
@@ -38,7 +38,7 @@ _DIMENSIONS: Final = {
 """What a number means, by the last key of its place in the YAML."""
 
 _ARGUMENTS: Final = {"temperature": "temperatures", "guards": "guard", "count": "replicas"}
-"""Keys of the YAML that the call says in another way."""
+"""Keys of the YAML that have another name in the call."""
 
 
 def as_text(value: Any, dimension: str) -> Any:
@@ -56,7 +56,7 @@ def as_text(value: Any, dimension: str) -> Any:
         return value
     try:
         return [as_text(item, dimension) for item in value]
-    except TypeError:  # nothing to iterate over: the schema says what is due
+    except TypeError:  # nothing to iterate over: the schema says what it expects
         return value
 
 
@@ -100,7 +100,7 @@ def describe_run(molecules: Sequence[System], replicas: int | Sequence[int], sec
         if names.count(name) > 1:
             raise argument_error(
                 "systems",
-                f"{names.count(name)} systems are called '{name}', and names tell them apart; "
+                f"{names.count(name)} systems are called '{name}', but names must differ; "
                 f"write for example `dataclasses.replace(system, name='{name}-2')`",
             )
     entries = [

@@ -215,7 +215,7 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
     if dynamics.length is None and dynamics.steps is None:
         yield Problem(
             ("dynamics", "length"),
-            "is missing; say how long to run: `length: 100 ns`, or `steps: 25_000_000`, under `dynamics:`",
+            "is missing; set the length of the run: `length: 100 ns`, or `steps: 25_000_000`, under `dynamics:`",
         )
     spans: list[tuple[tuple[str | int, ...], float]] = []
     if dynamics.length is not None:
@@ -250,7 +250,7 @@ def whole_steps(path: tuple[str | int, ...], time: float, timestep: float) -> It
         yield Problem(path, f"{shown} is {ratio:.3g} steps of {step}; at most 2^53 (9.0e15) can be counted")
         return
     whole = round(ratio)
-    # `ratio` carries the rounding of two decimal numbers, a few parts in 1e16
+    # `ratio` has the rounding of two decimal numbers, a few parts in 1e16
     if whole >= 1 and abs(ratio - whole) <= 1e-9 + 1e-14 * ratio:
         return
     near = [n for n in (int(ratio), int(ratio) + 1) if n >= 1]
@@ -264,7 +264,7 @@ def whole_steps(path: tuple[str | int, ...], time: float, timestep: float) -> It
 
 
 def warnings(config: RunConfig) -> tuple[str, ...]:
-    """Sentences about what is allowed but rarely meant."""
+    """Warnings about what is allowed but rarely meant."""
     found: list[str] = []
     dynamics = config.dynamics
     step = show_quantity(dynamics.timestep, "time", ("fs", "ps"))

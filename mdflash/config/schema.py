@@ -105,7 +105,7 @@ class SystemEntry(Section):
     """One molecule (or complex), and how many replicas of it run."""
 
     structure: ExistingFile = Field(
-        description="PDB, mmCIF, GRO or a mdflash system (.safetensors), relative to this file",
+        description="PDB, mmCIF, GRO or an mdflash system (.safetensors), relative to this file",
         examples=["protein.pdb"],
     )
     name: Word = Field(default="", description="names its files; default: the structure's file name")
@@ -197,7 +197,7 @@ class Guards(Section):
 
     nonfinite: Literal["stop", "freeze", "retry"] = Field(
         default="stop",
-        description="stop | freeze (that replica; the others go on) | retry (with half the time step, then freeze)",
+        description="stop | freeze (that replica; the others continue) | retry (with half the time step, then freeze)",
     )
     max_force: Annotated[Force | None, NoneWord] = Field(
         default=None,
@@ -236,7 +236,7 @@ class Colvars(Section):
 
 
 class Checkpoint(Section):
-    """What a killed run goes on from."""
+    """What a killed run resumes from."""
 
     interval: Interval = Field(
         default=Span(300.0, "wall"),
@@ -385,13 +385,13 @@ class RunConfig(Section):
 
     @property
     def checkpoint_every(self) -> int | None:
-        """Steps between checkpoints; None: they go by the clock on the wall."""
+        """Steps between checkpoints; None: the interval is a wall time."""
         span = self.output.checkpoint.interval
         return self.steps_in(span.value) if span.dimension == "time" else None
 
     @property
     def checkpoint_seconds(self) -> float | None:
-        """Wall time between checkpoints, s; None: they go by simulation time."""
+        """Wall time between checkpoints, s; None: the interval is a simulation time."""
         span = self.output.checkpoint.interval
         return span.value if span.dimension == "wall" else None
 

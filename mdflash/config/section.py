@@ -42,10 +42,10 @@ def _text_path(value: object, info: ValidationInfo, example: str) -> Path:
 def read_file(value: object, info: ValidationInfo) -> Path:
     """The path of a file that is there; relative ones start at the folder of the YAML file."""
     path = _text_path(value, info, "protein.pdb")
-    if os.path.isfile(path):  # unlike Path.is_file, says no to a name too long for the file system
+    if os.path.isfile(path):  # unlike Path.is_file, returns False for a name too long for the file system
         return path
     if os.path.isdir(path):
-        raise ValueError(f"{path} is a folder; a file is due")
+        raise ValueError(f"{path} is a directory; expected a file")
     raise ValueError(f"no such file: {path} (paths are relative to the YAML file){_like(path)}")
 
 

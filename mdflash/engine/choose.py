@@ -23,7 +23,7 @@ from mdflash.potentials.schnet.tabulated import FlashSchNet, take_networks
 def choose_propagator(
     layout: Layout, potential: Potential, state: State, dynamics: Dynamics, backend: Backend
 ) -> Chosen:
-    """The fastest propagator that knows all of the potential.
+    """Choose the fastest propagator that supports every term of the potential.
 
     Args:
         layout: the batch.
@@ -32,7 +32,7 @@ def choose_propagator(
         dynamics, backend: see `settings`.
 
     Raises:
-        InputError: settings that do not go together; with `gpu_must`, what the GPU has no kernel for.
+        InputError: incompatible settings; with `gpu_must`, a term that has no GPU kernel.
         ForceFieldError: the filters of a network cannot be tabulated.
     """
     terms = potential.terms if isinstance(potential, SumPotential) else (potential,)
@@ -46,7 +46,7 @@ def choose_propagator(
         if backend.gpu_must:
             raise
         chosen = _on_cpu(layout, terms, state, dynamics, backend)
-        return Chosen(chosen.propagator, (f"the CPU carries this: {refused.why}", *chosen.notes))
+        return Chosen(chosen.propagator, (f"running on the CPU: {refused.why}", *chosen.notes))
 
 
 def _on_cpu(layout: Layout, terms: Sequence[Potential], state: State, dynamics: Dynamics, backend: Backend) -> Chosen:

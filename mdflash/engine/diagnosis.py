@@ -50,7 +50,7 @@ def unstable(
     return UnstableError(
         f"replica {failure.replica} ({failure.system}) became unstable at step {failure.step} "
         f"({failure.step * timestep:g} ps): {failure.what}{also}. "
-        f"Try a shorter time step (now {timestep * 1e3:g} fs) or minimise first (dynamics.minimize: 500)"
+        f"Try a shorter time step (now {timestep * 1e3:g} fs) or minimize first (dynamics.minimize: 500)"
     )
 
 

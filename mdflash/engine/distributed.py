@@ -6,11 +6,11 @@
 Every rank holds the state of the whole batch and runs a share of its replicas. After each block of steps the ranks
 bring each other up to date (`blocks.ranks`), so what lies between two blocks (exchange, guards, when to report and
 when to stop) is the same computation on every rank, and comes to the same decision. The first rank alone reads and
-writes the run folder. So the folder of N ranks holds the same bytes as that of one process, any number of ranks can go
-on with it, and readers of files need not know of ranks at all.
+writes the run folder. So the folder of N ranks holds the same bytes as that of one process, any number of ranks can
+resume it, and readers of files need not know about ranks.
 
-What fails on one rank fails on all of them, with the same error: a rank that fails says so at the next meeting, and
-every exchange of data begins with a meeting. A rank that was killed is noticed by its broken connection.
+What fails on one rank fails on all of them, with the same error: a rank that fails reports it at the next meeting, and
+every exchange of data begins with a meeting. A killed rank is detected by its broken connection.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ PATIENCE: Final = 3.0
 """Seconds that the first rank stays for the others after one was lost; they notice at the end of their block."""
 
 LOST: Final = (
-    "another rank ended without a word: killed, out of memory, or its machine is gone. The newest checkpoint is "
-    "intact; run the same command again to go on (any number of ranks will do)"
+    "another rank ended without a message: killed, out of memory, or its machine is gone. The newest checkpoint is "
+    "intact; run the same command again to resume (any number of ranks will do)"
 )
 
 
@@ -49,8 +49,8 @@ class Job:
     Attributes:
         rank: its number; `size` of them in all.
         local_rank: its number among the `local_size` on this machine.
-        address: host and port where the first rank listens; None: as torchrun's variables say.
-        attempt: how often torchrun has started the job again; its store still holds what earlier attempts said.
+        address: host and port where the first rank listens; None: taken from torchrun's variables.
+        attempt: how often torchrun has started the job again; its store still holds the messages of earlier attempts.
     """
 
     rank: int
@@ -127,7 +127,7 @@ class Ranks:
 
     @property
     def threads(self) -> int:
-        """Threads for each rank of this machine where the user says nothing.
+        """Default number of threads for each rank of this machine.
 
         A machine's cores are divided, unless SLURM has done so.
         """
@@ -170,7 +170,7 @@ class ManyRanks(Ranks):
                 "torchrun --nproc-per-node N -m mdflash run ..., or srun --ntasks N mdflash run ..."
             ) from None
         self._store.set_timeout(timedelta(seconds=10))
-        self._end: MdflashError | None = None  # known to all; nothing is said after it
+        self._end: MdflashError | None = None  # known to all; nothing is sent after it
 
     def all(self, value: T) -> list[T]:
         self._meet(0)
@@ -199,14 +199,14 @@ class ManyRanks(Ranks):
             if self._end is None:
                 self._tell(error)
             if self._end is None or isinstance(self._end, _Lost) or not isinstance(error, MdflashError):
-                raise  # the rank's own error says more; a bug shows its traceback where it is
+                raise  # the rank's own error is more precise; a bug shows its traceback where it is
             raise self._end from None
 
     def speaks(self) -> bool:
         """Whether it is this rank's part to show the error in which all end.
 
         The first rank may be the lost one, so then who comes first to the store speaks. Where the first rank was the
-        keeper of the store (with torchrun it is not), its loss is told by all.
+        keeper of the store (with torchrun it is not), every rank reports its loss.
         """
         if not isinstance(self._end, _Lost):
             return self.rank == 0
@@ -269,7 +269,7 @@ class ManyRanks(Ranks):
             self._learn(error)
 
     def _learn(self, own: BaseException | None) -> NoReturn:
-        """Hear from every rank how it failed; the lowest one's error becomes that of all."""
+        """Collect the errors of all ranks; the lowest rank's error becomes that of all."""
         if own is not None and not isinstance(own, MdflashError):
             own = MdflashError(f"rank {self.rank} failed: {type(own).__name__}: {own}")
         errors = [pickle.loads(text) for text in self._texts(pickle.dumps(own))]
@@ -285,7 +285,7 @@ class _Lost(Interrupted):
 def join() -> Iterator[Ranks]:
     """The ranks that this process was started with, for as long as the block lasts.
 
-    An error in which all end leaves the block on one rank; the others exit with its code and say nothing.
+    An error that ends all ranks leaves the block on one of them; the others exit silently with its code.
     """
     job = find_job(os.environ)
     if job.size == 1:
@@ -319,7 +319,7 @@ def same_run(ranks: Ranks, description: str, name: str) -> None:
     for rank, (other, its_name) in enumerate(received):
         if other != first:
             raise InputError(
-                f"the ranks of a job carry one run together, but rank 0 was started with {first_name} and rank {rank} "
+                f"the ranks of a job share one run, but rank 0 was started with {first_name} and rank {rank} "
                 f"with {its_name}, or with other options; start separate runs as separate jobs "
                 "(srun --ntasks 1 --exact mdflash run ...)"
             )

@@ -1,6 +1,6 @@
 """Engine: replicas advanced in blocks of steps, with reporters in between.
 
-A block is the stretch of steps until the next reporter is due. Inside it nothing returns to Python where the potential
+A block is the stretch of steps until the next report. Inside it nothing returns to Python where the potential
 is compiled. How steps are grouped into blocks changes no bit of the result.
 """
 
@@ -40,13 +40,13 @@ LONGEST_BLOCK = 0.5
 
 
 class Reporter(Protocol):
-    """Something that wants to see the engine now and then."""
+    """Something called at chosen steps."""
 
     def next_report(self, step: int) -> int:
         """The first step after `step` at which `report` is due."""
 
     def report(self, engine: Engine, /) -> None:
-        """Look at the engine; energy and forces belong to the positions."""
+        """Report on the engine; its energy and forces are up to date."""
 
 
 class Engine:
@@ -56,10 +56,10 @@ class Engine:
 
     Args:
         layout: the systems and their replicas.
-        potential: what acts on them.
-        state: where they are; changed in place.
-        dynamics: what a step is; see `settings`. An integrator with the settings as keywords, as in 0.1, will do for
-            one more release.
+        potential: energy and forces of the batch.
+        state: positions and velocities of all replicas; changed in place.
+        dynamics: what a step is; see `settings`. An integrator with the settings as keywords, as in 0.1, is accepted
+            for one more release.
         backend: how forces are computed; default: on the CPU, in float64.
         exchange: replica exchange, or None.
         guard: what happens to replicas that fail; default: they end the run.
@@ -67,8 +67,8 @@ class Engine:
             `choose_propagator`.
 
     Attributes:
-        reporters: asked in this order at every step they want.
-        notes: messages about what did not fit the fast kernels, and what a lower precision costs.
+        reporters: called in this order, each at the steps it asks for.
+        notes: messages about terms without fast kernels, and about the cost of a lower precision.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Engine:
 
     @property
     def seed(self) -> int:
-        """The key of all random numbers."""
+        """Seed of all random numbers."""
         return self.dynamics.seed
 
     @property
@@ -130,7 +130,7 @@ class Engine:
         return self.state.step * self.dynamics.timestep
 
     def evaluate(self) -> None:
-        """Bring energy and forces up to date with the positions (call it after changing them)."""
+        """Evaluate energy and forces at the positions; call it after changing them."""
         self.propagator.evaluate(self.state)
         self._changed()
 
@@ -139,7 +139,7 @@ class Engine:
         self.guard.forget()
 
     def up_to_date(self) -> None:
-        """Say that energy and forces of the state belong to its positions, as after restoring a checkpoint."""
+        """Mark energy and forces of the state as up to date, as after restoring a checkpoint."""
         self._current = True
 
     def minimize(self, steps: int, tolerance: float = 1.0) -> Minimized:
@@ -174,7 +174,7 @@ class Engine:
 
     @property
     def device_kind(self) -> str:
-        """ "cpu" or "cuda": bits are the same on all of one kind."""
+        """ "cpu" or "cuda"; results are bit-identical on devices of one kind."""
         return "cpu" if self.gpu is None else "cuda"
 
     def instantaneous_temperature(self) -> npt.NDArray[np.float64]:
@@ -186,15 +186,15 @@ class Engine:
         """Run `steps` steps, calling reporters when they are due.
 
         Args:
-            steps: how many.
+            steps: number of steps.
             should_stop: asked between blocks (at least about every half second); True ends the run there.
 
         Returns:
-            The steps done.
+            The number of steps done.
 
         Raises:
-            UnstableError: a replica's energy is no longer finite, and the guard does not help. Reporters have seen
-                everything before that block.
+            UnstableError: a replica's energy is no longer finite, and the guard cannot recover it.
+                Reporters have received everything before that block.
         """
         if not self._current:
             self.evaluate()
@@ -226,14 +226,14 @@ class Engine:
         return self.state.step - begin
 
     def _next_boundary(self, step: int) -> int:
-        """The next step at which something is due; see `guards` for what hangs on it."""
+        """The next boundary; see `guards` for what depends on it."""
         due = [self._next_report(r) for r in self.reporters]
         if self.exchange is not None:
             due.append(self.exchange.next_attempt(step))
         return min([*due, self.guard.next_boundary(step)])
 
     def _at_boundary(self, before: int) -> None:
-        """What is due after the block that began at the step `before`: reports, then the exchange."""
+        """Do what follows the block that began at the step `before`: reports, then the exchange."""
         step = self.state.step
         for reporter in self.reporters:
             if reporter.next_report(before) == step:

@@ -1,7 +1,7 @@
 """Energies and forces of one molecule's replicas for engines other than ours: OpenMM, ASE, TorchSim.
 
-What such an engine wants is one evaluation after the other at positions that move a little: so compiled tables are made
-once, and neighbor lists live from call to call.
+Such an engine asks for one evaluation after the other at positions that change little, so compiled tables are made once
+and neighbor lists are kept from call to call.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Evaluator:
     """A force field on replicas of one molecule, at positions from outside. Several threads may call it at a time.
 
     Args:
-        forcefield: whose terms and networks act.
+        forcefield: the force field.
         system: the molecule.
-        replicas: copies of it, which do not feel each other.
+        replicas: number of copies, which do not interact.
         precision: arithmetic of networks; everything else is float64.
         device: "cpu", or "cuda" for a GPU.
 
@@ -121,7 +121,7 @@ class Evaluator:
         return Engine(self.layout, self.potential, state, dynamics, Backend(precision=self._precision))
 
     def _unstable(self, x: FloatArray, box: Box | None, energy: FloatArray, forces: FloatArray) -> UnstableError:
-        """The error that says where it went wrong; evaluated again term by term, which only a failure pays for."""
+        """The error that names the bead and term at fault; evaluates term by term, so only a failure pays for it."""
         system = self.layout.systems[0]
         lost = np.flatnonzero(~np.isfinite(x).all(axis=1))
         if len(lost):

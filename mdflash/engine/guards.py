@@ -1,8 +1,8 @@
 """Guards: what happens to a replica whose numbers stop being finite, and notes on spikes of energy and force.
 
     stop     the run ends with an UnstableError (the default)
-    freeze   the replica goes back to the last boundary and stays there; the others go on with the bits that they
-             would have without it
+    freeze   the replica goes back to the last boundary and stays there; the others continue with the bits that
+             they would have without it
     retry    the replica goes back to the last boundary and does the stretch to the next one alone, with half the time
              step (then a quarter, an eighth; impulses of networks stay where they were); when all fail, it is frozen
 
@@ -50,22 +50,22 @@ Policy = Literal["stop", "freeze", "retry"]
 
 
 class Listener(Protocol):
-    """Takes what a guard has to say; `EventLog.write` is one."""
+    """Receives the events of a guard; `EventLog.write` is one."""
 
     def __call__(self, step: int, event: str, **fields: Any) -> None: ...
 
 
 class Guard:
-    """The guard of a engine.
+    """The guard of an engine.
 
     Args:
         layout: the batch.
-        nonfinite: see the module.
-        max_force: kcal/mol/Å; a force above it at a boundary is an event "force spike". None: not looked at.
+        nonfinite: the policy, "stop", "freeze" or "retry"; see the module.
+        max_force: kcal/mol/Å; a force above it at a boundary is a "force spike" event. None: not checked.
 
     Attributes:
         frozen_since: [R] the step at whose state a replica is frozen, -1 for the others.
-        listeners: told of every event: "failure" (under "stop"), "freeze", "retry", "energy spike", "force spike".
+        listeners: called with every event: "failure" (under "stop"), "freeze", "retry", "energy spike", "force spike".
     """
 
     def __init__(self, layout: Layout, nonfinite: Policy = "stop", max_force: float | None = None) -> None:
@@ -97,7 +97,7 @@ class Guard:
         return (step // STRETCH + 1) * STRETCH if watching else NEVER
 
     def begin(self, state: State) -> None:
-        """A run starts or goes on."""
+        """A run starts or resumes."""
         if self._anchor is None:
             self.mark(state)
         if self._energy is None:
@@ -135,11 +135,11 @@ class Guard:
             raise unstable(engine.layout, engine.potential, engine.state, engine.dynamics.timestep, failed)
         for r in new:
             self._pending[int(r)] = _diagnosis(engine, int(r), int(failed[r]))
-        for r in (*np.flatnonzero(out), *new):  # the block carried these along for nothing
+        for r in (*np.flatnonzero(out), *new):  # the block ran these for nothing
             self._put_back(engine.state, int(r))
 
     def settle(self, engine: Running) -> None:
-        """At a boundary, before its reports: mend or freeze what failed, and look for spikes.
+        """At a boundary, before its reports: retry or freeze what failed, and look for spikes.
 
         Raises:
             UnstableError: no replica is left that moves.
@@ -159,7 +159,7 @@ class Guard:
             last = next(iter(self._pending.values()))
             raise UnstableError(
                 f"every replica is frozen; the last was replica {last.replica} ({last.system}) at step {last.step}: "
-                f"{last.what}. Try a shorter time step or minimise first (dynamics.minimize: 500)"
+                f"{last.what}. Try a shorter time step or minimize first (dynamics.minimize: 500)"
             )
         self._pending.clear()
         self._find_energy_spikes(engine)
@@ -244,7 +244,7 @@ class Guard:
             listener(step, event, **about, **fields)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What a checkpoint must hold to go on in the same way."""
+        """What a checkpoint must hold to resume identically."""
         found: dict[str, npt.NDArray[Any]] = {"frozen_since": self.frozen_since}
         if self._anchor is not None:
             found["anchor_step"] = np.array(self._anchor.step)
@@ -252,7 +252,7 @@ class Guard:
         return found
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]], state: State) -> None:
-        """Go on from a checkpoint's arrays; `state` is the engine's, already restored."""
+        """Resume from a checkpoint's arrays; `state` is the engine's, already restored."""
         self.frozen_since[:] = arrays["frozen_since"]
         if not self._restores:
             return

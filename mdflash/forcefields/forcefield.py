@@ -1,6 +1,6 @@
 """A force field: bead types, prior terms as readable tables, networks; a folder without pickle.
 
-    FOLDER/forcefield.yaml       everything a person wants to read
+    FOLDER/forcefield.yaml       everything the user may want to read
     FOLDER/weights.safetensors   network weights (where there is a network)
     FOLDER/systems/NAME.safetensors   molecules that came with it (optional)
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class BeadType:
-    """A kind of bead. `index` is its row in a network's embedding; `mass` in Da, None if the force field is silent."""
+    """A kind of bead. `index` is its row in a network's embedding; `mass` in Da, None if the force field has none."""
 
     name: str
     index: int
@@ -47,7 +47,7 @@ class Term:
 
     Attributes:
         name: unique in the force field ("bonds", "GLY_phi").
-        form: a key of `FORMS`; says which internal coordinate, which parameters, and the equation.
+        form: a key of `FORMS`; defines the internal coordinate, the parameters and the equation.
         keyed_by: "types": rows are keyed by bead types, and the beads come from `System.interactions[name]`;
             "beads": rows name the beads of the one molecule this force field was made for;
             "neighbors": rows are keyed by a pair of bead types, and every pair within `cutoff` interacts,
@@ -71,7 +71,7 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A neural potential: hyper-parameters as a person reads them, weights by name."""
+    """A neural potential: hyper-parameters in readable form, weights by name."""
 
     name: str
     kind: Literal["schnet"]
@@ -105,7 +105,7 @@ class ForceField:
         """[N] position of each bead's type in `bead_types`.
 
         Raises:
-            ForceFieldError: a type the force field does not know; the text names it and what there is.
+            ForceFieldError: a type the force field does not know; the message names it and lists the known types.
         """
         known = {t.name: i for i, t in enumerate(self.bead_types)}
         for bead, name in enumerate(system.types):
@@ -238,7 +238,7 @@ def load_forcefield(folder: Path | str) -> ForceField:
         folder: its path, or the name of a shipped one ("go-chignolin").
 
     Raises:
-        ForceFieldError: a file, key, column, type or weight is missing or does not fit; the text says which.
+        ForceFieldError: a file, key, column, type or weight is missing or does not fit; the message names it.
     """
     path = Path(folder)
     if not (path / "forcefield.yaml").is_file():

@@ -15,7 +15,7 @@ def load_schnet(network: Network) -> SchNet:
     """The module that a force field's network describes, weights in their stored precision.
 
     Raises:
-        ForceFieldError: a weight is missing, unknown, of another shape or not finite; the text names it.
+        ForceFieldError: a weight is missing, unknown, of another shape or not finite; the message names it.
     """
     model = SchNet(Hyperparameters.from_dict(network.hyperparameters))
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}

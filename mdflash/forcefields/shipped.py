@@ -32,7 +32,7 @@ def find_shipped(kind: Kind, name: str) -> Path | None:
 
 
 def list_shipped(kind: Kind, wanted: str) -> str:
-    """A sentence for errors: which names there are, and the one nearest to `wanted`."""
+    """A message for errors: which names there are, and the one nearest to `wanted`."""
     names = shipped_names(kind)
     what = kind.replace("forcefields", "force fields")
     near = get_close_matches(wanted, names, n=1)

@@ -123,7 +123,7 @@ def _type_numbers(priors: Sequence[Model], nets: Sequence[Network], confs: Seque
 
 
 def _mapping(numbers: Sequence[int]) -> str:
-    """How structures become these beads, as the type numbers tell."""
+    """How structures become these beads, inferred from the type numbers."""
     if not all(1 <= k <= len(RESIDUES) or k in BACKBONE for k in numbers):
         return "none"
     return "five-bead" if any(k in BACKBONE for k in numbers) else "ca"

@@ -212,7 +212,7 @@ class _Unpickler(pickle.Unpickler):
         return self._storage(pid)
 
     def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of `module.name`; made anew for every file, so that none can be tampered with."""
+        """The stand-in of `module.name`; made again for every file, so that none can be tampered with."""
         # torch writes pickles of protocol 2, which call modules by their names in Python 2
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"

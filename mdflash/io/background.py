@@ -1,4 +1,4 @@
-"""A thread that writes while the simulation goes on, and tells the simulation when it could not."""
+"""A thread that writes while the simulation continues, and reports to it what could not be written."""
 
 from __future__ import annotations
 
@@ -89,5 +89,5 @@ class BackgroundWriter:
         try:
             self.close()
         except Exception:
-            if error is None:  # else the error on its way says more
+            if error is None:  # else the error on its way is more precise
                 raise

@@ -27,7 +27,7 @@ class StateFrames:
         sources: the ladder's replicas.
         table: who held what.
         state: the label.
-        last_good: by replica, the step after which it is frozen and its frames say nothing.
+        last_good: by replica, the step after which it is frozen and its frames mean nothing.
     """
 
     sources: tuple[Source, ...]
@@ -44,7 +44,7 @@ class StateFrames:
         columns = [self.table.replica_ids.index(s.replica) for s in self.sources]
         last = np.array([self.last_good.get(s.replica, np.iinfo(np.int64).max) for s in self.sources])
         streams = [iter_frames(s.path, s.replica, stride) for s in self.sources]
-        for parts in zip(*streams, strict=False):  # a run that goes on may have one frame more of some replicas
+        for parts in zip(*streams, strict=False):  # a running simulation may have one frame more of some replicas
             n = min(map(len, parts))
             steps = parts[0].steps[:n]
             holder = (self.table.at(steps)[:, columns] == self.state).argmax(axis=1)
@@ -74,7 +74,7 @@ def find_state(
         ladder: number of the ladder (from 0) among those of the system; needed where there are several.
 
     Raises:
-        InputError: no exchange, no trajectory, no such state, system or ladder; the text says what there is.
+        InputError: no exchange, no trajectory, no such state, system or ladder; the message lists what there is.
     """
     table = read_exchange(run / "exchange.csv")
     label = _label(temperatures, state, temperature)

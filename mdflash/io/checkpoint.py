@@ -1,4 +1,4 @@
-"""Checkpoints: everything needed to go on, as plain arrays that numpy alone can read.
+"""Checkpoints: everything needed to resume, as plain arrays that numpy alone can read.
 
     checkpoint/step_<step, 15 digits>.npz    arrays by name, and "header": JSON text in a 0-d array
 
@@ -36,7 +36,7 @@ class Checkpoint:
         arrays: by name.
         header: the JSON part; `header["step"]` is the step.
         path: its file.
-        notes: what a person should know: newer checkpoints that were damaged and passed over.
+        notes: messages for the user: newer checkpoints that were damaged and passed over.
     """
 
     arrays: dict[str, npt.NDArray[Any]]

@@ -4,7 +4,7 @@
     250,1.0,0,chignolin,7.31,0.2,0.81,0.0
 
 Two columns for each bias: its variable (in Å, radians, or without unit) and its energy. A bias on another system leaves
-them empty. With exchange of windows, rows belong to replicas; exchange.csv says which window each of them had.
+them empty. With exchange of windows, rows belong to replicas; exchange.csv records which window each of them had.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ColvarsLog(Table):
         """Start a new file for biases, each by its name and the unit of its variable ("A", "rad" or "").
 
         Raises:
-            StorageError: it exists already, or cannot be written.
+            StorageError: it already exists, or cannot be written.
         """
         columns = [
             column for name, unit in biases for column in (f"{name}_{unit}" if unit else name, f"{name}_kcal_mol")

@@ -37,7 +37,7 @@ class ExchangeLog(Table):
         """Start a new file.
 
         Raises:
-            StorageError: it exists already, or cannot be written.
+            StorageError: it already exists, or cannot be written.
         """
         return cls.start(path, ",".join(["step", "time_ps", *(f"{_PREFIX}{r}" for r in replica_ids)]) + "\n")
 
@@ -48,7 +48,7 @@ class ExchangeLog(Table):
 
 @dataclass(frozen=True)
 class ExchangeTable:
-    """What exchange.csv says.
+    """The content of exchange.csv.
 
     Attributes:
         steps: [A] the start and every attempt.

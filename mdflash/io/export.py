@@ -29,7 +29,7 @@ def find_replica(run: Path, replica: int, system: str | None = None) -> Source:
     """The file to read a replica from.
 
     Raises:
-        InputError: no run folder, no trajectory, no such system or replica; the text says what there is.
+        InputError: no run folder, no trajectory, no such system or replica; the message lists what there is.
     """
     if not run.is_dir():
         raise InputError("no such run folder", file=run)

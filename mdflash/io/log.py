@@ -35,7 +35,7 @@ class LogWriter(Table):
         """Start a new log.
 
         Raises:
-            StorageError: it exists already, or cannot be written.
+            StorageError: it already exists, or cannot be written.
         """
         return cls.start(path, cls.header)
 

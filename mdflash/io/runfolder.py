@@ -37,7 +37,7 @@ class FolderLock:
         """Take the lock.
 
         Args:
-            path: the lock file; holds process id and host of its owner, for people.
+            path: the lock file; holds process id and host of its owner, to show to the user.
 
         Raises:
             StorageError: a live process holds it, or the folder cannot be written.
@@ -221,9 +221,9 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         found, why = None, f"is damaged: {error}"
     else:
-        why = "is damaged: it does not say what runs here"
+        why = "is damaged: it has no list of systems"
     if not isinstance(found, dict) or not isinstance(found.get("systems"), list):
-        raise InputError(f"{why}; it is written anew when the run goes on", file=file)
+        raise InputError(f"{why}; it is rewritten when the run resumes", file=file)
     return found
 
 

@@ -80,10 +80,10 @@ def _rewrite(file: BinaryIO, fields: list[Any], end: int) -> None:
 
 
 def mend(path: Path) -> bool:
-    """Make a file that was killed while written readable and writable again; says whether it had to.
+    """Make a file that was killed while written readable and writable again; returns whether it had to.
 
     Raises:
-        StorageError: no such file, not HDF5, or cut short (by an interrupted copy, say).
+        StorageError: no such file, not HDF5, or cut short (for example by an interrupted copy).
     """
     with storage_errors(path), path.open("r+b" if os.access(path, os.W_OK) else "rb") as file:
         head = file.read(_SUPERBLOCK.size)
@@ -108,7 +108,7 @@ def mend(path: Path) -> bool:
 
 
 def refuse_cut(path: Path) -> None:
-    """Refuse a file that is shorter than its superblock says: the library may look for what is missing for ever.
+    """Refuse a file that is shorter than its superblock states: the library may search for the missing part forever.
 
     Raises:
         StorageError: it is; or it cannot be read.
@@ -117,7 +117,7 @@ def refuse_cut(path: Path) -> None:
         with storage_errors(path), path.open("rb") as file:
             head, size = file.read(_SUPERBLOCK.size), os.fstat(file.fileno()).st_size
         if len(head) < _SUPERBLOCK.size or not head.startswith(_SIGNATURE):
-            return  # for the library to say
+            return  # the library reports it
         *_, flags, _, _, end, _, checksum = _SUPERBLOCK.unpack(head)
         if lookup3(head[:-4]) != checksum or flags or size >= end:
             return

@@ -18,7 +18,7 @@ _READ = 1 << 20
 class Table:
     """Appends lines to a file. What was flushed survives a kill.
 
-    A subclass says what its file is called (`name`) and how its first line begins (`header`; with a newline at its end,
+    A subclass sets what its file is called (`name`) and how its first line begins (`header`; with a newline at its end,
     that is the whole line).
 
     Attributes:
@@ -39,7 +39,7 @@ class Table:
         """Start a new file with its first line.
 
         Raises:
-            StorageError: it exists already, or cannot be written.
+            StorageError: it already exists, or cannot be written.
         """
         data = header.encode()
         create_files([path], data)

@@ -113,19 +113,19 @@ def within_columns(positions: npt.NDArray[np.float64], name: str) -> npt.NDArray
     """`positions` [..., 3] in Å, moved to the origin where they drifted out of PDB's columns.
 
     Raises:
-        InputError: not finite, or too far apart for them; `name` says whose they are.
+        InputError: not finite, or too far apart for them; `name` names their owner.
     """
     if not np.isfinite(positions).all():
         raise InputError(f"{name}: a coordinate is not a finite number, which a PDB file cannot hold")
     if _fits(positions):
         return positions
-    centred: npt.NDArray[np.float64] = positions - positions.reshape(-1, 3).mean(axis=0)
-    if not _fits(centred):
+    centered: npt.NDArray[np.float64] = positions - positions.reshape(-1, 3).mean(axis=0)
+    if not _fits(centered):
         raise InputError(
-            f"{name}: beads up to {np.abs(centred).max():.0f} Å from their centre do not fit the columns "
+            f"{name}: beads up to {np.abs(centered).max():.0f} Å from their center do not fit the columns "
             "of a PDB file; use another format"
         )
-    return centred
+    return centered
 
 
 def cryst1(box: tuple[float, float, float]) -> str:

@@ -51,9 +51,9 @@ def five_bead(structure: Structure, name: str) -> BeadMap:
                     "complete the structure (PDBFixer adds missing atoms)",
                     file=structure.file,
                 )
-            tells = atom == "CB" or (atom == "CA" and residue.name == "GLY")
+            distinct = atom == "CB" or (atom == "CA" and residue.name == "GLY")
             own[atom] = len(beads)
-            beads.append((atom, residue.name if tells else atom, ELEMENT_MASS[atom[0]], [residue.atoms[atom]]))
+            beads.append((atom, residue.name if distinct else atom, ELEMENT_MASS[atom[0]], [residue.atoms[atom]]))
         numbers.append(own)
     owner = np.repeat(np.arange(len(residues)), [len(own) for own in numbers])
     lists = _lists(residues, numbers, owner)

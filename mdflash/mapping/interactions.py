@@ -23,7 +23,7 @@ def from_bonds(n_beads: int, bonds: IntArray) -> dict[str, IntArray]:
         "angles" [M, 3], the middle bead second, the first bead before the third;
         "dihedrals" [M, 4] along three bonds, second bead before the third;
         "impropers" [M, 4]: the three neighbors, in order, of a bead that has exactly three, and that bead last:
-        their torsion tells the two hands of a center apart. Tables without rows are left out.
+        their torsion distinguishes the two hands of a center. Tables without rows are left out.
     """
     near: list[list[int]] = [[] for _ in range(n_beads)]
     for i, j in bonds.tolist():

@@ -27,7 +27,7 @@ class Residue:
     """One protein residue, or terminal cap, of a structure file.
 
     Attributes:
-        name: three letters; protonation states carry their parent's name (HIE is HIS).
+        name: three letters; protonation states have their parent's name (HIE is HIS).
         number: as in the file.
         chain: chain id; chains without one get A, B, ...
         chain_index: counts the file's chains; two chains of one id differ here.

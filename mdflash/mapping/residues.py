@@ -25,7 +25,7 @@ SAME_RESIDUE: Final[Mapping[str, str]] = MappingProxyType(
         "CYX": "CYS", "CYM": "CYS", "ASH": "ASP", "GLH": "GLU", "LYN": "LYS",
     }
 )  # fmt: skip
-"""Protonation states and disulfides, which one bead per residue does not tell apart."""
+"""Protonation states and disulfides, which one bead per residue does not distinguish."""
 
 ELEMENT_MASS: Final[Mapping[str, float]] = MappingProxyType({"C": 12.011, "N": 14.007, "O": 15.999, "S": 32.06})
 """Of the heavy atoms of the twenty amino acids and the caps, whose names begin with their element."""

@@ -173,7 +173,7 @@ def _heavy(structure: Structure, name: str) -> BeadMap:
 
 
 def chain_breaks(system: System, positions: FloatArray) -> list[str]:
-    """What to say about CA beads that follow each other but lie too far apart, in the first of positions [F, N, 3]."""
+    """A message about CA beads that follow each other but lie too far apart, in the first of positions [F, N, 3]."""
     ca = np.array(system.bead_names) == "CA"
     bonds = system.bonds[ca[system.bonds].all(axis=1)]
     i, j = bonds.T

@@ -1,4 +1,4 @@
-"""mdflash and OpenMM: a force field as an OpenMM force, and an OpenMM System as a mdflash potential.
+"""mdflash and OpenMM: a force field as an OpenMM force, and an OpenMM System as an mdflash potential.
 
     import openmm.app as app
     from mdflash.openmm import create_system

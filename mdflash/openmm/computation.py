@@ -100,7 +100,7 @@ def _remember(error: Exception, step: int) -> str:
 
 @contextmanager
 def original_errors() -> Iterator[None]:
-    """Inside this context, errors of a mdflash force keep their class; OpenMM keeps no more than their text.
+    """Inside this context, errors of an mdflash force keep their class; OpenMM keeps no more than their text.
 
         with original_errors():
             simulation.step(1000)   # UnstableError instead of OpenMMException

@@ -1,7 +1,7 @@
-"""A mdflash force field as an OpenMM force.
+"""An mdflash force field as an OpenMM force.
 
 The force is an `openmm.PythonForce`, so it works wherever OpenMM forces do: on subsets of the particles, in force
-groups, inside CustomCVForce, with Metadynamics, the minimiser, several Contexts in threads.
+groups, inside CustomCVForce, with Metadynamics, the minimizer, several Contexts in threads.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def mdflash_force(
             field, or of its mapping ("ca": one CA per residue); or the molecule as a System. With a periodic box in the
             Topology, the force follows the Context's box.
         particles: the particles of the OpenMM System that are the beads, in their order; None: all.
-        replicas: copies of the molecule that lie one after the other and do not feel each other.
+        replicas: copies of the molecule that lie one after the other and do not interact.
         device: "cpu" or "cuda".
         precision: arithmetic of networks.
 

@@ -1,4 +1,4 @@
-"""An OpenMM model as a mdflash potential: any classical force of OpenMM in mdflash's replicas, exchange and biases."""
+"""An OpenMM model as an mdflash potential: any classical force of OpenMM in mdflash's replicas, exchange and biases."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Reference:
             if not known or len(data) != len(fields(Reference)):
                 raise ValueError
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"does not describe a mdflash force: {text[:80]!r}") from None
+            raise InputError(f"does not describe an mdflash force: {text[:80]!r}") from None
         return Reference(**data)
 
     def load(self) -> tuple[ForceField, System]:
@@ -96,7 +96,7 @@ class Reference:
         if ff.digest != self.digest:
             raise ForceFieldError(
                 f"has changed since this OpenMM System was made ({self.digest[:12]} then, {ff.digest[:12]} now): "
-                "make the System again with mdflash.openmm.create_system, or bring the old force field back",
+                "make the System again with mdflash.openmm.create_system, or restore the old force field",
                 file=self.forcefield,
             )
         return ff, self._molecule(ff)

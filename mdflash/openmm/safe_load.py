@@ -53,7 +53,7 @@ def load_system(path: Path | str) -> Any:
 
 
 def pickled_text(pickled: str, file: Path) -> str:
-    """The text in a pickle (hexadecimal) of a mdflash force, found without running the pickle.
+    """The text in a pickle (hexadecimal) of an mdflash force, found without running the pickle.
 
     Raises:
         UnsafePickleError: it is another pickle.

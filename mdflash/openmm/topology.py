@@ -99,7 +99,7 @@ def find_molecule(ff: ForceField, topology: Any, replicas: int, particles: Seque
         if one_molecule and labels[:n] == _labels(own) * copies:
             raise InputError(
                 f"the topology holds {copies * replicas} copies of {own.name} ({own.n_beads} beads), found "
-                f"replicas={replicas}; write replicas={copies * replicas} for copies that do not feel each other"
+                f"replicas={replicas}; write replicas={copies * replicas} for copies that do not interact"
             )
     reason = "and it has no mapping"
     if ff.mapping != "none":
@@ -114,7 +114,7 @@ def find_molecule(ff: ForceField, topology: Any, replicas: int, particles: Seque
     shown = ", ".join(" ".join(label) for label in labels[: min(n, 4)])
     raise ForceFieldError(
         f"the {n} atoms of the topology ({shown}, ...) are no molecule of force field '{ff.name}' "
-        f"({known or 'it brings none'}), {reason}. Pass the System itself, or a topology made by "
+        f"({known or 'it has none'}), {reason}. Pass the System itself, or a topology made by "
         "mdflash.openmm.make_topology(system)"
     )
 

@@ -1,6 +1,6 @@
 """Run a simulation: start or resume it, until it is finished, stopped or unstable.
 
-    fresh folder     -> minimise, draw velocities, checkpoint of step 0, then steps
+    fresh folder     -> minimize, draw velocities, checkpoint of step 0, then steps
     unfinished one   -> newest checkpoint, files cut to it, then steps
     finished one     -> nothing to do
 
@@ -64,7 +64,7 @@ class Watch:
 def execute(
     config: RunConfig, source: Path, *, fresh: bool = False, watch: Watch | None = None, ranks: Ranks | None = None
 ) -> Plan:
-    """Carry out the run that `config` describes, in its run folder.
+    """Run what `config` describes, in its run folder.
 
     Args:
         config: the run, as loaded.

@@ -54,7 +54,7 @@ class Prepared:
         layout: its batch.
         forcefields: one for each system of the layout.
         potential: the sum of their terms and of the biases.
-        start: [B, 3] Å, before minimisation.
+        start: [B, 3] Å, before minimization.
         notes: messages for the user (what was skipped, cycled, assumed).
     """
 

@@ -48,7 +48,7 @@ MAY_CHANGE = frozenset(
         "reference",
     }
 )
-"""Keys (dotted, or the last word) that a resumed run may give anew.
+"""Keys (dotted, or the last word) that a resumed run may change.
 
 None of them changes a bit of what was written. Files may have moved: what is in them is compared by digest.
 """
@@ -352,7 +352,7 @@ class _Manifest:
         )
 
     def _counted(self) -> dict[str, Any]:
-        """What exchange and guard have counted, where there is something to say."""
+        """What exchange and guard have counted, if there is any."""
         found: dict[str, Any] = {}
         guard, exchange, ids = self.engine.guard, self.engine.exchange, self.engine.layout.replica_ids
         if exchange is not None:

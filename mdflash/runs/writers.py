@@ -1,7 +1,7 @@
 """The files of a run, kept in step with the engine: frames, log, checkpoints.
 
 Frames and log rows go through a writer thread. A checkpoint is written only when everything before it is on the disk,
-and says how many frames and rows that is; resuming cuts the files to exactly there. So wherever a run is killed, the
+and records how many frames and rows that is; resuming cuts the files to exactly there. So wherever a run is killed, the
 next one writes the same bytes again.
 """
 
@@ -43,7 +43,7 @@ class FrameReporter(Periodic):
         self.writers, self.background = writers, background
 
     def report(self, engine: Engine) -> None:
-        """Copy the positions; they are written while the engine goes on."""
+        """Copy the positions; they are written while the engine continues."""
         step, time = engine.state.step, engine.time
         x = engine.state.positions.clone()
         for s, writer in enumerate(self.writers):
@@ -61,7 +61,7 @@ class LogReporter(Periodic):
         self._names = [layout.systems[s].name for s in layout.system_of_replica]
 
     def report(self, engine: Engine) -> None:
-        """Copy the energies; rows are written while the engine goes on."""
+        """Copy the energies; rows are written while the engine continues."""
         row = (
             engine.state.step,
             engine.time,
@@ -88,7 +88,7 @@ class ColvarsReporter(Periodic):
         self._names = [layout.systems[s].name for s in layout.system_of_replica]
 
     def report(self, engine: Engine) -> None:
-        """Measure; rows are written while the engine goes on."""
+        """Measure; rows are written while the engine continues."""
         if self._packed is None:
             self._packed = PackedBiases(biases_of(engine.potential), engine.layout)
         values, energies = self._packed.measure(engine.state.positions.numpy())
@@ -100,14 +100,14 @@ class ColvarsReporter(Periodic):
 
 
 class Silence(Periodic):
-    """Due, and says nothing: stands for a reporter of the rank that writes."""
+    """A reporter without output: it stands for one of the rank that writes."""
 
     def report(self, engine: Engine) -> None:
         """Nothing."""
 
 
 class Outputs:
-    """Everything a run writes while it goes on; make one with `create` or `resume`.
+    """Everything a run writes; make one with `create` or `resume`.
 
     Attributes:
         reporters: for `Engine.reporters`.
@@ -178,7 +178,7 @@ class Outputs:
         identity: Mapping[str, Any],
         checkpoint: Checkpoint,
     ) -> Outputs:
-        """Cut the files to where the checkpoint was taken, and go on behind that.
+        """Cut the files to where the checkpoint was taken, and continue from there.
 
         Raises:
             StorageError: a file is missing or holds less than the checkpoint counts on.
@@ -262,7 +262,7 @@ class Outputs:
 
 
 def restore(engine: Engine, checkpoint: Checkpoint) -> None:
-    """Put a engine where the checkpoint was taken: bit for bit, forces included."""
+    """Put an engine where the checkpoint was taken: bit for bit, forces included."""
     engine.state.load({name: checkpoint.arrays[name] for name in engine.state.names()})
     engine.state.step = int(checkpoint.header["step"])
     engine.up_to_date()

@@ -87,7 +87,7 @@ def sample(recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[P
 
     Args:
         recipe: from `load_recipe`.
-        tell: receives what is being prepared.
+        tell: called with what is being prepared.
         watch: called after every block of frames.
 
     Returns:

@@ -49,7 +49,7 @@ class Progress:
 
 
 def carry_out(todo: Sequence[Walker], target: int, processes: int, watch: Callable[[Progress], None]) -> None:
-    """Carry every walker on until it has `target` frames.
+    """Run every walker until it has `target` frames.
 
     Args:
         todo: the walkers.

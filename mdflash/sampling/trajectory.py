@@ -206,7 +206,7 @@ class TrajectoryWriter:
     """Append frames to a trajectory file; a killed writer loses at most what it had not flushed.
 
     Args:
-        file: created, or cut to `frames` and gone on with.
+        file: created, or cut to `frames` and continued.
         n_beads: beads per frame.
         seed, aggregation: noted in the file.
         frames: how many frames to keep of an existing file.

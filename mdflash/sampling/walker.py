@@ -105,7 +105,7 @@ class Walker:
 
 
 def advance(walker: Walker, frames: int, seconds: float, report: Callable[[int], None]) -> None:
-    """Carry `walker` on until its file holds `frames` frames, or to the first block that ends after `seconds`.
+    """Run `walker` until its file holds `frames` frames, or to the first block that ends after `seconds`.
 
     Args:
         walker: what to do; a checkpoint is written after each block of frames.

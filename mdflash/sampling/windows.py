@@ -3,7 +3,7 @@
 A walker with a window feels k/2 (s - center)^2 beside the model, s its torsion (the difference taken on the circle) or
 RMSD. What is written are the forces of the model alone. s is a function of beads, so at given beads the mean over the
 other atoms does not know of the window, and such frames teach a network the same force as any other; but how often they
-come says nothing, so priors and validation leave them out. G. M. Torrie and J. P. Valleau, J. Comput. Phys. 23, 187
+come means nothing, so priors and validation leave them out. G. M. Torrie and J. P. Valleau, J. Comput. Phys. 23, 187
 (1977).
 """
 

@@ -1,6 +1,6 @@
 """More weight to the residual along the ways on which contacts form, so that forces add up to the right free energy.
 
-A contact pulls over several Å at tenths of kcal/mol/Å, which a mean over squared components hardly hears; a network
+A contact pulls over several Å at tenths of kcal/mol/Å, which a mean over squared components hardly contains; a network
 that pulls each of a hundred contacts a little too weakly has small residuals and folds wrongly. For native contacts of
 one kind (near in the chain, or far) and a shell of distances about lambda r0, with pulls
 

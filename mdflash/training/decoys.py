@@ -1,8 +1,8 @@
-"""Frames that no simulation would visit, on which the network is taught to be silent.
+"""Frames that no simulation would visit, on which the network is trained to output zero.
 
-Between and beyond the frames of the data a network is free, and may dig holes that simulations fall into. A decoy is a
-frame with noise on every bead: its bonds and angles are far from any that the priors allow, and its target is that the
-priors act alone. Decoys are made once, for training; the frames held out have none.
+Between and beyond the frames of the data a network is free, and may create spurious minima that simulations fall into.
+A decoy is a frame with noise on every bead: its bonds and angles are far from any that the priors allow, and its target
+is that the priors act alone. Decoys are made once, for training; the frames held out have none.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ With the residual r = F - F* of n components, the loss is L = r . M r / n; M is 
 Where frames have energies E*, the loss has w 3N e^2 / n more for each frame, with the error e = E - E* from its mean
 over the frames of the batch (of this rank, where there are several), since the zero of an energy means nothing.
 
-and M r . dE/dx is the change of the energy along the displacement M r: `FlashForces` carries features and their changes
+M r . dE/dx is the change of the energy along the displacement M r: `FlashForces` passes features and their changes
 through the network together, and differentiates the change of the energy once. Filters come from a table that is made
 once a step (see `convolution`). `PlainForces` is the plain way: the network as it stands, and autograd twice.
 """
@@ -208,7 +208,7 @@ class FlashForces:
         unit = unit / d[..., None]
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
 
-        def say(k: int, c: Tensor) -> Tensor:
+        def message(k: int, c: Tensor) -> Tensor:
             y = functional.linear(c, weights[f"blocks.{k}.input.weight"])
             m: Tensor = self._messages(y, d, tables[k], pairs, self.grid)
             for layer in range(2):
@@ -219,7 +219,7 @@ class FlashForces:
         with torch.enable_grad():
             d = d.requires_grad_()
             x = weights["embedding"][topology.types].expand(len(positions), -1, -1)
-            x = self._through_blocks(x, say, constant=True)
+            x = self._through_blocks(x, message, constant=True)
             for k in range(len(self.model.output)):
                 name = f"output.{k}"
                 x = functional.linear(act(x) if k else x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
@@ -239,7 +239,7 @@ class FlashForces:
         """
         topology, act = self.topologies[molecule], ACTIVATIONS[self.model.hyper.activation]
 
-        def say(k: int, c: Tensor) -> Tensor:
+        def message(k: int, c: Tensor) -> Tensor:
             block = self.model.blocks[k]
             assert isinstance(block, Block)
             y, dy = forward_ad.unpack_dual(block.input(c))  # type: ignore[no-untyped-call]
@@ -249,23 +249,23 @@ class FlashForces:
         x = self.model.embedding[topology.types].repeat(len(d), 1, 1)
         with forward_ad.dual_level():
             dual = forward_ad.make_dual(x, torch.zeros_like(x))  # type: ignore[no-untyped-call]
-            last = chain(self.model.output, act, self._through_blocks(dual, say))
+            last = chain(self.model.output, act, self._through_blocks(dual, message))
             energy, change = forward_ad.unpack_dual(last)  # type: ignore[no-untyped-call]
         return energy.view(len(d), -1).sum(dim=1), change.sum()
 
-    def _through_blocks(self, x: Tensor, say: Callable[[int, Tensor], Tensor], constant: bool = False) -> Tensor:
-        """Features [M, N, H] behind all blocks; say(k, c) is what the block of weights k says to features c [M, N, H].
+    def _through_blocks(self, x: Tensor, message: Callable[[int, Tensor], Tensor], constant: bool = False) -> Tensor:
+        """Features [M, N, H] behind all blocks; message(k, c) is what block k adds to features c [M, N, H].
 
         `constant`: without gradients of the weights of the residual rule.
         """
         residual, shape = self.model.residual, x.shape
         if residual is None:
             for k in range(len(self.model.blocks)):
-                x = x + say(k, x)
+                x = x + message(k, x)
             return x
 
         def branch(depth: int, c: Tensor) -> Tensor:
-            return say(depth % len(self.model.blocks), c.view(shape)).flatten(0, 1)
+            return message(depth % len(self.model.blocks), c.view(shape)).flatten(0, 1)
 
         weights = {name: p.detach() if constant else p for name, p in residual.named_parameters()}
         joined: Tensor = functional_call(residual, weights, (x.reshape(-1, shape[-1]), branch))

@@ -63,7 +63,7 @@ class GraphedForces:
         return captured.squares
 
     def _capture(self, kind: Kind, batches: Sequence[Batch]) -> _Captured | None:
-        """The graph of a kind of step; None where there is none (if capturing fails, that is said once)."""
+        """The graph of a kind of step; None where there is none (if capturing fails, one message is given)."""
         if kind in self.captured or len(self.captured) >= self._most:
             return self.captured.get(kind)
         own = [

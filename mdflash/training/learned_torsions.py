@@ -1,8 +1,8 @@
 """Torsions learned along with the network, which sees distances alone: a structure and its mirror image are one to it.
 
-So what the priors' dihedrals and impropers get wrong about the hand of a chain, no network corrects; and they do get it
-wrong, because Boltzmann inversion of one angle's distribution puts into its term what other interactions do. Here the
-terms learn too: their potentials
+So no network corrects chirality errors of the priors' dihedrals and impropers. There are such errors, because Boltzmann
+inversion of one angle's distribution puts into its term what other interactions do. Here the terms learn too: their
+potentials
 
     V(phi) + sum_n a_n sin(n phi) + b_n cos(n phi)        n = 1 ... degree
 

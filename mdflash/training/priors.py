@@ -45,7 +45,7 @@ class Samples:
 
     Attributes:
         term: name of the term.
-        label: its bead types or beads, for people.
+        label: its bead types or beads, for the user.
         coordinate: "distance", "angle" or "dihedral".
         values: [S] samples, Å or rad.
         temperature: of the samples, K.

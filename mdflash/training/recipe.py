@@ -40,7 +40,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Decoys(Section):
-    """Noised frames on which the network is taught to be silent, so that it digs no holes beside the data."""
+    """Noised frames on which the network is trained to output zero, so that it does not create spurious minima."""
 
     share: Annotated[float, Field(gt=0, le=1)] = Field(default=0.1, description="decoys per training frame")
     noise: Length = Field(default=0.4, description="on each coordinate of each bead", examples=["0.4 angstrom"])

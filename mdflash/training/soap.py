@@ -64,7 +64,7 @@ def _by_shape(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 class _Stack:
-    """K parameters of one shape, with their states [K, ...]; what they had before, from a file, goes on."""
+    """K parameters of one shape, with their states [K, ...]; states read from a file are continued."""
 
     def __init__(self, group: dict[str, Any], parameters: list[Tensor], states: list[dict[str, Tensor]]) -> None:
         self.group, self.parameters, self._states = group, parameters, states

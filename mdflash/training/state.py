@@ -18,7 +18,7 @@ class Progress:
     """Where a training stands.
 
     Attributes:
-        epoch: the one that is going on, from 0.
+        epoch: number of the current epoch, from 0.
         step: steps done in all.
         batch: batches of this epoch that are done.
         squares, components: sum of squared residuals of this epoch so far, and how many there were.

@@ -1,6 +1,6 @@
 """More weight to the residual along rotations about bonds, so that few epochs teach the slow motions.
 
-A mean over squared components r (the residual, F - F*) hears little of torsions: the noise of alanine dipeptide's
+A mean over squared components r (the residual, F - F*) is little affected by torsions: the noise of alanine dipeptide's
 mapped forces is 24 (kcal/mol/Å)^2 a component, most of it along stiff directions, where a free energy surface within
 0.5 kcal/mol took mean torques within 0.2 kcal/mol/rad. With the unit vectors w_b [3N] of the rotations about bonds b
 the loss is
@@ -39,7 +39,7 @@ class TorsionWeight:
     """What the weight along torsions adds to the matrix M of the loss of one molecule; see the module.
 
     Args:
-        system: its bonds say what can turn: those outside rings that have beads beyond both ends.
+        system: its bonds define what can turn: those outside rings that have beads beyond both ends.
         weight: of a torsion against a force component.
         device: of the positions to come.
 

@@ -89,7 +89,7 @@ class FrameSet:
 
 
 class Trainer:
-    """Carries parameters through a training.
+    """Trains parameters.
 
     Args:
         parameters: trained in place, by name.
@@ -186,7 +186,7 @@ class Trainer:
         self._save()
 
     def time_step(self) -> float:
-        """Seconds of a step, from the second of two on the first frames; training goes on changed by them."""
+        """Seconds of a step, from the second of two on the first frames; the parameters change."""
         frames = np.arange(min(self.settings.batch, len(self.training)))
         self._step(frames)
         began = time.perf_counter()

@@ -157,9 +157,9 @@ def to_table(
     second: tl.tensor, order: tl.tensor, starts: tl.tensor, parts: tl.tensor, beads: tl.tensor, pairs: tl.tensor,
     F: tl.constexpr, LOWER: tl.constexpr, SPACING: tl.constexpr, C: tl.constexpr, E: tl.constexpr,
 ) -> None:  # fmt: skip
-    """parts [K - 1, 4, F]: what the pairs in an interval say to v_k, s_k, v_k+1, s_k+1; grid (K - 1, slices).
+    """parts [K - 1, 4, F]: what the pairs in an interval add to v_k, s_k, v_k+1, s_k+1; grid (K - 1, slices).
 
-    `order` are the pairs of all frames sorted by interval, and `starts` [K] says where each begins.
+    `order` are the pairs of all frames sorted by interval, and `starts` [K] is where each begins.
     """
     interval = tl.program_id(0)
     f = tl.program_id(1) * C + tl.arange(0, C)

@@ -45,7 +45,7 @@ def engine() -> Engine:
 
 
 def test_the_whole_report(tmp_path: Path) -> None:
-    """The shipped system, as a person asks for it; nothing is left behind but the file asked for."""
+    """The shipped system, as a user asks for it; nothing is left behind but the file asked for."""
     out = tmp_path / "bench.json"
     done = CliRunner().invoke(
         app, ["bench", "chignolin", "--seconds", "0.1", "--json", str(out), "--set", "replicas.count=4",
@@ -53,7 +53,7 @@ def test_the_whole_report(tmp_path: Path) -> None:
         catch_exceptions=False,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    for word in ("step·replicas/s", "ns/day", "priors", "integrator", "neighbours", "output", "MB", "break-even"):
+    for word in ("step·replicas/s", "ns/day", "priors", "integrator", "neighbors", "output", "MB", "break-even"):
         assert word in done.output
     report = json.loads(out.read_text())
     speed = report["speed"]

@@ -82,7 +82,7 @@ def test_a_restraint_in_python_beside_compiled_terms() -> None:
     np.testing.assert_allclose(simulation.state.forces, free.state.forces - (x - point), rtol=0, atol=1e-11)
     extra = 0.5 * ((x - point) ** 2).sum(1).view(3, -1).sum(1)
     np.testing.assert_allclose(simulation.state.energy, free.state.energy + extra, rtol=1e-13)
-    simulation.run(800)  # 8 ps of critical damping: at rest, and centred on the point
+    simulation.run(800)  # 8 ps of critical damping: at rest, and centered on the point
     np.testing.assert_allclose(simulation.state.positions.view(3, 9, 3).mean(1), point.expand(3, 3), atol=1e-3)
 
 

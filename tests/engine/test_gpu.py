@@ -91,7 +91,7 @@ def test_auto_takes_a_gpu_for_a_network_that_it_can_carry(monkeypatch: pytest.Mo
     sim = Simulation("chignolin", "teacher-chignolin")
     assert asked == [torch.device("cuda", 0)]
     assert sim.gpu is None and sim.propagator.kernels == "compiled"
-    assert "the CPU carries this: its memory is too small" in sim.notes
+    assert "running on the CPU: its memory is too small" in sim.notes
     with pytest.raises(InputError, match="its memory is too small; write `device='cpu'`"):
         Simulation("chignolin", "teacher-chignolin", device="cuda")
     asked.clear()

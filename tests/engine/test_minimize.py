@@ -1,4 +1,4 @@
-"""The minimiser: downhill, to the tolerance, each replica on its own path."""
+"""The minimizer: downhill, to the tolerance, each replica on its own path."""
 
 from __future__ import annotations
 

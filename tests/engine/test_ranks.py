@@ -172,7 +172,7 @@ def test_killed_stopped_and_resumed_by_other_numbers_of_ranks(mixed: Path, whole
     ranks[1].send_signal(signal.SIGKILL)
     results = finish(ranks)
     assert [code for code, _, _ in results] == [75, -signal.SIGKILL], results
-    one_message(results, "another rank ended without a word")
+    one_message(results, "another rank ended without a message")
     # three ranks, a signal for the last
     before = newest_step(folder)
     assert 4000 <= before < STEPS
@@ -314,5 +314,5 @@ def test_wrong_starts_are_one_message(mixed: Path, tmp_path: Path) -> None:
         processes += start(command(mixed, folder, steps), [environment])
     differ = finish(processes)
     assert [code for code, _, _ in differ] == [2, 2], differ
-    one_message(differ, "the ranks of a job carry one run together")
+    one_message(differ, "the ranks of a job share one run")
     assert not folder.exists()

@@ -17,7 +17,7 @@ from tests.helpers import Rest, beads, go_helix, helix, same_bits, simulate, toy
 
 STEPS = 2000
 SCHEMES = [scheme.from_settings(0.001, 20.0) for scheme in INTEGRATORS.values()]
-HELIX, GO = go_helix(12, epsilon=0.4)  # soft: it unfolds and its neighbour list keeps changing
+HELIX, GO = go_helix(12, epsilon=0.4)  # soft: it unfolds and its neighbor list keeps changing
 OTHER, OTHER_GO = go_helix(21, "other")
 START = helix(12)
 

@@ -40,7 +40,7 @@ def network(hyper: Hyperparameters = SMALL, seed: int = 0) -> SchNet:
 def schnet(
     models: Sequence[SchNet | None], layout: Layout, rng: np.random.Generator, excluded: bool = False
 ) -> SchNetPotential:
-    """A network (or none) for each system, random bead types; `excluded` leaves out bonded neighbours."""
+    """A network (or none) for each system, random bead types; `excluded` leaves out bonded neighbors."""
     pairs = [
         np.stack([np.arange(s.n_beads - 1), np.arange(1, s.n_beads)], axis=1) if excluded else np.zeros((0, 2), int)
         for s in layout.systems

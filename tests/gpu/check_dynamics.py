@@ -176,7 +176,7 @@ def test_a_block_whose_lists_overflow_is_done_again() -> None:
     layout = layout_of((36,), (1,))
     volume = volume_term(1, 8.0, epsilon=1e-3, sigma=1.0)
     potential = build_potential([toy(volume)], layout)
-    x = torch.from_numpy(rng.uniform(-3, 3, (36, 3)))  # everybody is everybody's neighbour
+    x = torch.from_numpy(rng.uniform(-3, 3, (36, 3)))  # everybody is everybody's neighbor
     states = []
     for room in (32, 64):
         gpu = CudaPropagator(

@@ -1,4 +1,4 @@
-"""The device's neighbour list against all pairs, while the beads walk."""
+"""The device's neighbor list against all pairs, while the beads walk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def device_list(layout: Layout, rng: np.random.Generator, box: Box, precision: P
 
 
 def near_pairs(forces: DeviceForces) -> list[tuple[int, int]]:
-    """(i, j) of the list of near neighbours, row by row, checking that rows are sorted."""
+    """(i, j) of the list of near neighbors, row by row, checking that rows are sorted."""
     found = []
     for i, n in enumerate(forces._near_count.tolist()):
         row = forces._near[i, :n].tolist()
@@ -37,7 +37,7 @@ def near_pairs(forces: DeviceForces) -> list[tuple[int, int]]:
 
 
 def expected_pairs(x: torch.Tensor, layout: Layout, box: Box) -> list[tuple[int, int]]:
-    """Both directions; neighbours along the chain exchange no messages."""
+    """Both directions; neighbors along the chain exchange no messages."""
     pairs = all_pairs(x, layout, SMALL.cutoff, box)
     half = [(i, j) for i, j in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True) if j != i + 1]
     return sorted(half + [(j, i) for i, j in half])
@@ -104,7 +104,7 @@ def test_a_row_that_is_too_short_is_noticed_and_made_longer() -> None:
     rng = np.random.default_rng(33)
     layout = layout_of((40,), (1,))
     forces = device_list(layout, rng, None)
-    x = torch.from_numpy(rng.uniform(-3, 3, (40, 3)))  # everybody is everybody's neighbour
+    x = torch.from_numpy(rng.uniform(-3, 3, (40, 3)))  # everybody is everybody's neighbor
     forces.x.copy_(x)
     forces._make_room(32)
     assert forces.capacity == 32

@@ -114,7 +114,7 @@ def test_a_replica_has_the_same_bits_in_any_batch() -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_no_neighbours_and_beads_on_top_of_each_other(exact: bool) -> None:
+def test_no_neighbors_and_beads_on_top_of_each_other(exact: bool) -> None:
     rng = np.random.default_rng(26)
     layout = layout_of((3,), (2,))
     potential = schnet([network()], layout, rng)

@@ -55,7 +55,7 @@ def test_langevin_at_large_time_steps(integrator: Integrator) -> None:
     assert abs(ratio[: PAIRS // 2].mean() - 1) < 0.01
     assert abs(ratio[PAIRS // 2 :].mean() - 1) < 0.01
     expected = KT * ACCELERATION / MASS
-    if integrator.name == "langevin-baoab":  # half of the motion is the pairs' centres, which are free
+    if integrator.name == "langevin-baoab":  # half of the motion is the pairs' centers, which are free
         expected *= 1 - ((omega * STEP) ** 2 / 4).mean() / 2
     assert v2.mean() == pytest.approx(expected, rel=5e-3)
 
@@ -85,7 +85,7 @@ def test_free_beads_diffuse_as_einstein_says() -> None:
 
 
 def test_verlet_conserves_energy_to_second_order() -> None:
-    """Bonded, torsional, contact and neighbour forces together: the error of the energy falls as dt²."""
+    """Bonded, torsional, contact and neighbor forces together: the error of the energy falls as dt²."""
     system, ff = go_helix(16)
     fluctuation = []
     for dt in (0.004, 0.002, 0.001):

@@ -1,4 +1,4 @@
-"""Neighbour lists against brute force: random walks, boxes, both ways of building, and the awkward cases."""
+"""Neighbor lists against brute force: random walks, boxes, both ways of building, and the awkward cases."""
 
 from __future__ import annotations
 

@@ -175,5 +175,5 @@ def test_other_files_are_refused(chignolin: System, tmp_path: Path) -> None:
     text = openmm.XmlSerializer.serialize(create_system("go-chignolin", chignolin))
     own = pickled(text)
     (tmp_path / "c.xml").write_text(text.replace(own.hex(), own.replace(b'"replicas":1', b'"replicas":x').hex()))
-    with pytest.raises(InputError, match="does not describe a mdflash force"):
+    with pytest.raises(InputError, match="does not describe an mdflash force"):
         load_system(tmp_path / "c.xml")

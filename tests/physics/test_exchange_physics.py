@@ -117,7 +117,7 @@ def compare_with_single_temperatures(
     together, alone = sample(make), sample(single)
     for t in temperatures:
         assert stats.ks_2samp(together[t], alone[t]).pvalue > 0.01, f"energies at {t} K"
-    # the test can tell: neighbouring temperatures are different
+    # the test can tell: neighboring temperatures are different
     for low, high in pairwise(temperatures):
         assert stats.ks_2samp(together[low], alone[high]).pvalue < 1e-4
 

@@ -114,7 +114,7 @@ def test_values_are_what_mdtraj_says() -> None:
     np.testing.assert_allclose(measured(VARIABLES["rmsd"], x), rmsd, **single)
     away = x.view(20, N, 3)[:, 1:].numpy()
     away = away - np.average(away, axis=1, weights=MASSES[1:])[:, None]
-    rg = np.sqrt(np.average((away**2).sum(-1), axis=1, weights=MASSES[1:]))  # MDTraj's has another centre
+    rg = np.sqrt(np.average((away**2).sum(-1), axis=1, weights=MASSES[1:]))  # MDTraj's has another center
     np.testing.assert_allclose(measured(VARIABLES["radius of gyration"], x), rg, rtol=1e-13)
     phi = mdtraj.compute_dihedrals(t, [[0, 4, 6, 11]])[:, 0]
     np.testing.assert_allclose(measured(Dihedral(CHAIN, 0, 4, 6, 11), x), phi, **single)
@@ -256,7 +256,7 @@ def test_contacts_of_a_structure() -> None:
         residue_ids=tuple(range(6)), chain_ids=("A",) * 4 + ("B",) * 2, masses=np.full(6, 100.0), bonds=[],
     )  # fmt: skip
     x = np.array([[0.0, 0, 0], [4, 0, 0], [8, 0, 0], [4, 3, 0], [2, 3, 0], [40, 0, 0]])
-    # 3-4 are neighbours in number but of two chains; 0-1 and 1-3 are too near in the chain, 5 is far from all
+    # 3-4 are neighbors in number but of two chains; 0-1 and 1-3 are too near in the chain, 5 is far from all
     assert contacts_of(two, range(6), x, 5.0, 2).tolist() == [[0, 4], [1, 4], [3, 4]]
     assert contacts_of(two, range(6), x, 5.1, 2).tolist() == [[0, 3], [0, 4], [1, 4], [3, 4]]
 

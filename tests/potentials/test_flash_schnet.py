@@ -308,7 +308,7 @@ def test_two_beads_in_one_place_have_finite_energy() -> None:
 
 
 def test_a_replica_that_breaks_is_named() -> None:
-    """Infinite coordinates have no neighbours; they must not pass for a bead alone in space."""
+    """Infinite coordinates have no neighbors; they must not pass for a bead alone in space."""
     layout, potential, x = random_batch([random_schnet(3)], (12,), (3,), 3)
     sim = Engine(layout, potential, State.at(layout, x, 300.0), Dynamics(LangevinMiddle(0.004), seed=3))
     sim.state.velocities[layout.rows(1)] = torch.inf

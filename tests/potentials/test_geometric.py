@@ -195,7 +195,7 @@ def test_no_stiff_shell_at_the_cutoff(rule: str) -> None:
     hyper |= {"types": 2}
 
     def untrained(backbone: dict[str, Any]) -> SchNet:
-        """As initialised, biases 0: the hard case, where a lone bead hears nothing at all."""
+        """As initialized, biases 0: the hard case, where a lone bead hears nothing at all."""
         sizes = {"output": (16,), "filter_hidden": (16,), "basis_size": 12, "cutoff": 8.0, "blocks": 4}
         torch.manual_seed(8)
         return SchNet(Hyperparameters(backbone=Backbone(**backbone), **{**hyper, **sizes})).double()

@@ -113,7 +113,7 @@ def load_case(case: Case, reference: Path, tmp_path: Path) -> tuple[ForceField, 
 def evaluate(
     ff: ForceField, system: System, frames: np.ndarray, dtype: torch.dtype
 ) -> tuple[dict[str, EnergyForces], EnergyForces]:
-    """All frames as replicas of one batch, each recentred before it is rounded."""
+    """All frames as replicas of one batch, each recentered before it is rounded."""
     layout = Layout((system,), (len(frames),))
     positions = torch.from_numpy(frames - frames.mean(axis=1, keepdims=True)).reshape(-1, 3).to(dtype)
     potential = build_potential([ff], layout)

@@ -28,7 +28,7 @@ from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.units import BOLTZMANN
 
 Listener = Callable[[int, float, IntArray], None]
-"""Told (step, time in ps, labels [R]) after every attempt."""
+"""Called with (step, time in ps, labels [R]) after every attempt."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ class ReplicaExchange:
 
     Args:
         layout: the batch; each system's replicas are cut into ladders in order.
-        temperatures: [K] K, of each state; increasing, unless biases tell the states apart.
+        temperatures: [K] K, of each state; increasing, unless biases distinguish the states.
         every: steps between attempts.
         scheme: "neighbours" or "gibbs"; see `permute`.
-        biases: those that are exchanged (of a batch with one system). Their first K replicas say which parameters the
-            states have, and the replicas of every ladder must have them in this order.
+        biases: those that are exchanged (of a batch with one system). Their first K replicas define the parameters of
+            the states, and the replicas of every ladder must have them in this order.
 
     Attributes:
         ladders: who exchanges with whom.
         attempted, accepted: [systems, K, K] swaps by the labels of the pair, the lower first.
         round_trips: [R] how often a replica went from the lowest temperature to the highest and back.
-        listeners: told of every attempt.
+        listeners: called after every attempt.
 
     Raises:
         InputError: fewer than two temperatures, not increasing, or a system whose replicas do not fill its ladders;
@@ -112,7 +112,7 @@ class ReplicaExchange:
         self.listeners: list[Listener] = []
 
     def _check_states(self, k: int) -> None:
-        """The biases must tell the states apart, and be the same in every ladder."""
+        """The biases must distinguish the states, and be the same in every ladder."""
         if not self.biases:
             return
         if len(self.layout.systems) > 1:
@@ -243,7 +243,7 @@ class ReplicaExchange:
         self._heading[labels == 0] = 1
 
     def acceptance(self) -> dict[str, list[float | None]]:
-        """By system, the share of accepted swaps between neighbouring temperatures [K-1]; None: never tried."""
+        """By system, the share of accepted swaps between neighboring temperatures [K-1]; None: never tried."""
         found: dict[str, list[float | None]] = {}
         for s, system in enumerate(self.layout.systems):
             tried, done = (np.diagonal(counts[s], 1).tolist() for counts in (self.attempted, self.accepted))
@@ -251,7 +251,7 @@ class ReplicaExchange:
         return found
 
     def summary(self) -> dict[str, Any]:
-        """For manifest.json: the ladder, acceptance between neighbours, round trips by replica."""
+        """For manifest.json: the ladder, acceptance between neighbors, round trips by replica."""
         return {
             "temperatures_K": self.temperatures.tolist(),
             **self._bias_summary(),
@@ -268,7 +268,7 @@ class ReplicaExchange:
         return {"biases": states} if states else {}
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What a checkpoint must hold to count on."""
+        """What a checkpoint must hold to continue the counts."""
         return {
             "exchange_attempted": self.attempted,
             "exchange_accepted": self.accepted,
@@ -278,6 +278,6 @@ class ReplicaExchange:
         }
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Count on from a checkpoint's arrays."""
+        """Continue the counts from a checkpoint's arrays."""
         for name, array in self.arrays().items():
             array[...] = arrays[name]

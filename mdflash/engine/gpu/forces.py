@@ -1,4 +1,4 @@
-"""All forces of a batch on one device: neighbour list, networks, priors, their sum. Nothing returns to the host.
+"""All forces of a batch on one device: neighbor list, networks, priors, their sum. Nothing returns to the host.
 
 What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds),
 `select_nonbonded` and the priors, then for each network `select_near` and its own kernels, and `collect`.
@@ -35,7 +35,7 @@ from mdflash.potentials.schnet.triton.network import TILES, DeviceSchNet, NearLi
 from mdflash.potentials.schnet.triton.with_backbone import JoinedSchNet
 
 FIRST_CAPACITY = 256
-"""Neighbours a bead has room for, before the first list is built."""
+"""Neighbors a bead has room for, before the first list is built."""
 BOXES_FROM = 2048
 """Beads of the largest system from which on lists are built by bounding boxes; an estimate, not measured on a GPU."""
 
@@ -88,7 +88,7 @@ class DeviceForces:
         x: [B, 3] Å, float64: write the positions here.
         f: [B, 3] kcal/mol/Å, energy: [R] kcal/mol: read here.
         failed: [R] int64, the step at which a replica's energy was not finite, or -1; step: [1] int64.
-        capacity: neighbours of a bead that there is room for.
+        capacity: neighbors of a bead that there is room for.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class DeviceForces:
         self._need = new(n, dtype=torch.int32)
         self._nonbonded_count = new(n, dtype=torch.int32)
         boxes = len(self._replica_of_box)
-        self._box_centre, self._box_half = new(boxes, 3), new(boxes, 3)
+        self._box_center, self._box_half = new(boxes, 3), new(boxes, 3)
         slices = max((network.F // network.channels for network in self._networks), default=0)
         self._shares = new(max(slices, 1), n, 3, dtype=self.dtype)
         self._slices = slices
@@ -262,11 +262,11 @@ class DeviceForces:
             neighbors.build[(n,)](*listed, PERIODIC=self._periodic, BLOCK=128, num_warps=2)
             return
         neighbors.bound[(len(self._replica_of_box),)](
-            self.x, self._rebuild, self._replica_of_box, self._box_offset, self.bead_offset, self._box_centre,
+            self.x, self._rebuild, self._replica_of_box, self._box_offset, self.bead_offset, self._box_center,
             self._box_half, BLOCK=neighbors.BOX_BEADS, num_warps=1,
         )  # fmt: skip
         neighbors.build_by_boxes[(n,)](
-            *listed, self._box_offset, self._box_centre, self._box_half,
+            *listed, self._box_offset, self._box_center, self._box_half,
             PERIODIC=self._periodic, CHUNK=128, num_warps=1,
         )  # fmt: skip
 
@@ -288,7 +288,7 @@ class DeviceForces:
             self.launch()
 
     def neighbors_per_bead(self) -> float:
-        """Mean number of neighbours within the network's cutoff at the last evaluation."""
+        """Mean number of neighbors within the network's cutoff at the last evaluation."""
         return float(self._near_count.double().mean())
 
 
@@ -306,7 +306,7 @@ def _groups(networks: Sequence[SchNetPotential], layout: Layout) -> list[_Group]
 
 
 class DevicePotential(Potential):
-    """`DeviceForces` as a potential, for use from Python; it keeps its own neighbour list."""
+    """`DeviceForces` as a potential, for use from Python; it keeps its own neighbor list."""
 
     def __init__(self, forces: DeviceForces, name: str = "device") -> None:
         self.name, self.forces = name, forces

@@ -1,6 +1,6 @@
 """The loop on a GPU: a block of steps is a captured graph, replayed without the host in between.
 
-Rebuilding neighbour lists is decided on the device. Two things are read at the end of a block: whether a list ran out
+Rebuilding neighbor lists is decided on the device. Two things are read at the end of a block: whether a list ran out
 of room (the block is then replayed from its start with more), and which replicas lost their finite energy (they stand
 still from there on).
 """
@@ -44,7 +44,7 @@ class CudaPropagator:
         tiles: shapes of the kernels' tiles.
 
     Attributes:
-        replayed: blocks that were done again with more room for neighbours.
+        replayed: blocks that were done again with more room for neighbors.
     """
 
     kernels = "cuda"
@@ -142,7 +142,7 @@ class CudaPropagator:
         forces.step.add_(1)
 
     def _graph(self, size: int) -> torch.cuda.CUDAGraph | None:
-        """The captured graph of so many steps; None where capturing fails (said once, then launched one by one)."""
+        """The captured graph of so many steps; None where capturing fails (one message, then launched one by one)."""
         assert self._graphs is not None
         if size not in self._graphs:
             forces = self.forces

@@ -1,7 +1,7 @@
 """A batch on a GPU, in as many parts as its memory makes necessary, one after the other.
 
-What lies on the GPU for one part is given up before the next is set up: blocks of steps take about half a second,
-setting up less.
+The GPU memory of one part is freed before the next is set up. A block of steps takes about half a second, setting up
+less.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class MemoryParts:
         layout: the batch.
         make: a propagator of a part's layout.
         device: where it runs.
-        note: gets a message, once, where the batch had to be split.
+        note: receives one message if the batch has to be split.
 
     Attributes:
         parts: the batch as it is split now.

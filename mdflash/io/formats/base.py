@@ -113,7 +113,7 @@ class FrameWriter(ABC):
         """Start new files.
 
         Raises:
-            StorageError: a file exists already, or cannot be written; nothing is left behind.
+            StorageError: a file already exists, or cannot be written; nothing is left behind.
         """
 
     @classmethod

@@ -34,7 +34,7 @@ _BEADS = struct.Struct("<iii")
 
 @dataclass(frozen=True)
 class DcdHeader:
-    """What the header of a DCD file says.
+    """The header of a DCD file.
 
     Attributes:
         beads: beads per frame.

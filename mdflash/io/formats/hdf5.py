@@ -198,7 +198,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
 
 
 def cut(path: Path, frames: int) -> bool:
-    """Shorten every dataset of an unlocked file to `frames`; says whether there was anything to cut."""
+    """Shorten every dataset of an unlocked file to `frames`; returns whether there was anything to cut."""
     import h5py
 
     names = [f"{_POSITION}/{name}" for name in ("step", "time", "value")] + ["cell_lengths", "cell_angles"]
