@@ -128,7 +128,7 @@ def check_potential(
         budget: allowed errors, see `BUDGETS`.
         reference: what energies and forces must be.
         skip: names of checks that do not apply (give the reason where you skip one).
-        seed: of the random directions, shifts and rotations.
+        seed: seed of the random directions, shifts and rotations.
 
     Raises:
         AssertionError: a check failed; the message has the numbers.

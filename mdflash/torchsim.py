@@ -48,8 +48,8 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
 
     Args:
         forcefield: a folder, the name of a shipped one, or a ForceField.
-        molecules: those that a batch may hold; None: all that came with the force field. Where no term lists beads (for
-            example a network alone), a batch may hold any other collection of known beads too.
+        molecules: molecules that a batch may hold; None: all that came with the force field. Where no term lists beads
+            (for example a network alone), a batch may hold any other collection of known beads too.
         precision: arithmetic of networks.
         device: where networks are evaluated.
         dtype: floating point type of the tensors that TorchSim passes and receives.

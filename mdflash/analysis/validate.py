@@ -88,7 +88,10 @@ class Validation:
 
 
 def validate(
-    ff: ForceField, dataset: Dataset, plan: SimulationPlan, told: Callable[[str, int], None] = lambda name, step: None
+    ff: ForceField,
+    dataset: Dataset,
+    plan: SimulationPlan,
+    progress: Callable[[str, int], None] = lambda name, step: None,
 ) -> list[Validation]:
     """Simulate every molecule of a dataset and compare.
 
@@ -96,7 +99,7 @@ def validate(
         ff: the force field.
         dataset: the data; frames within 1 K of the plan's temperature are used.
         plan: of the simulations.
-        told: called with molecule and step from time to time.
+        progress: called with molecule and step from time to time.
 
     Raises:
         ForceFieldError: the force field is for another mapping, or does not fit a molecule.
@@ -108,17 +111,19 @@ def validate(
             f"force field '{ff.name}' is for the mapping '{ff.mapping}', but the data is mapped by '{dataset.mapping}'",
             file=dataset.folder,
         )
-    return [_validate(ff, molecule, plan, told) for molecule in dataset.molecules]
+    return [_validate(ff, molecule, plan, progress) for molecule in dataset.molecules]
 
 
-def _validate(ff: ForceField, molecule: Molecule, plan: SimulationPlan, told: Callable[[str, int], None]) -> Validation:
+def _validate(
+    ff: ForceField, molecule: Molecule, plan: SimulationPlan, progress: Callable[[str, int], None]
+) -> Validation:
     data, spacing = _at_temperature(molecule, plan.temperature)
     own = {s.name: s for s, _ in ff.systems}
     system = own.get(molecule.system.name, molecule.system)
     if system.types != molecule.system.types:
         raise ForceFieldError(f"force field '{ff.name}' was made for another molecule of the name '{molecule.name}'")
     system = with_interactions(system)
-    frames, frozen = simulate(ff, system, np.concatenate(data), plan, lambda step: told(molecule.name, step))
+    frames, frozen = simulate(ff, system, np.concatenate(data), plan, lambda step: progress(molecule.name, step))
     if not frames:
         raise UnstableError(
             f"'{molecule.name}': none of {plan.replicas} replicas stayed finite with steps of "

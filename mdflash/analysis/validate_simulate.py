@@ -55,9 +55,9 @@ class SimulationPlan:
 class _Keep(Periodic):
     """Frames of the replicas that are at `temperature` at the time, [F] of [replicas, N, 3]."""
 
-    def __init__(self, interval: int, first: int, temperature: float, told: Callable[[int], None]) -> None:
+    def __init__(self, interval: int, first: int, temperature: float, progress: Callable[[int], None]) -> None:
         super().__init__(interval)
-        self.first, self.temperature, self.told = first, temperature, told
+        self.first, self.temperature, self.progress = first, temperature, progress
         self.frames: list[FloatArray] = []
 
     def report(self, simulation: Engine) -> None:
@@ -65,11 +65,11 @@ class _Keep(Periodic):
             x = simulation.layout.view(simulation.state.positions, 0).numpy()
             x = x[simulation.state.temperature.numpy() == self.temperature]
             self.frames.append((x - x.mean(axis=1, keepdims=True)).astype(np.float32))
-        self.told(simulation.state.step)
+        self.progress(simulation.state.step)
 
 
 def simulate(
-    ff: ForceField, system: System, start: FloatArray, plan: SimulationPlan, told: Callable[[int], None]
+    ff: ForceField, system: System, start: FloatArray, plan: SimulationPlan, progress: Callable[[int], None]
 ) -> tuple[list[FloatArray], int]:
     """Run `plan.replicas` replicas, or ladders of them.
 
@@ -78,7 +78,7 @@ def simulate(
         system: the molecule.
         start: [S, N, 3] Å; replicas begin at frames drawn from these.
         plan: the rest.
-        told: called with the step from time to time.
+        progress: called with the step from time to time.
 
     Returns:
         [F, N, 3] of each replica (or ladder) that stayed finite, and how many did not.
@@ -99,7 +99,7 @@ def simulate(
         exchange=ReplicaExchange(layout, kelvin, interval) if plan.ladder else None,
     )
     engine.draw_velocities()
-    keep = _Keep(interval, round(plan.settling / plan.timestep), plan.temperature, told)
+    keep = _Keep(interval, round(plan.settling / plan.timestep), plan.temperature, progress)
     engine.reporters.append(keep)
     engine.run(plan.steps)
     frames = np.stack(keep.frames, axis=1)  # [replicas, F, N, 3]

@@ -28,8 +28,8 @@ class Machine:
 
     Attributes:
         cpu: the processor's name.
-        cores: that the process may use.
-        threads: that the limits were measured with.
+        cores: cores that the process may use.
+        threads: threads of the measurement.
         bandwidth: bytes/s to and from memory (triad a = b + s c; what a cache line fetches before it is overwritten
             is not counted).
         multiply_adds: float32 multiply-adds/s, in the vectors of the kernels.

@@ -32,8 +32,8 @@ class Roofline:
 
     Attributes:
         neighbors_per_bead: within the network's cutoff, mean over the beads.
-        edges: of the batch, both directions counted.
-        work: of one evaluation of all replicas; see `work`.
+        edges: edges of the batch, both directions counted.
+        work: work of one evaluation of all replicas; see `work`.
         bandwidth_fraction: bytes/s over the memory's; above 1 where the caches serve them.
         multiply_add_fraction: multiply-adds/s over the machine's.
     """

@@ -30,9 +30,9 @@ class Speed:
 
     Attributes:
         replicas: in the batch.
-        steps_per_second: of the whole batch, in the best of `BLOCKS` stretches (wall time).
+        steps_per_second: steps of the whole batch, in the best of `BLOCKS` stretches (wall time).
         slowest: the same in the worst stretch; far below it where the machine is shared.
-        ns_per_day: of one replica.
+        ns_per_day: ns/day of one replica.
     """
 
     replicas: int
@@ -113,7 +113,7 @@ def break_even(sizes: list[Speed]) -> int | None:
     """Replicas from which on doubling them is not worthwhile, twice in a row; None: not reached.
 
     Args:
-        sizes: of batches, each with twice the replicas of the one before.
+        sizes: batches, each with twice the replicas of the one before.
     """
     rates = [size.step_replicas_per_second for size in sizes]
     for size, *later in zip(sizes, rates, rates[1:], rates[2:], strict=False):

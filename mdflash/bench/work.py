@@ -76,8 +76,8 @@ def schnet_work(networks: Networks, system: int, beads: int, pairs: int, interva
     """The counts of one evaluation; equations in the module's docstring.
 
     Args:
-        networks: of the run.
-        system: whose network.
+        networks: networks of the run.
+        system: system of the network.
         beads: N.
         pairs: P, each counted once.
         intervals: K.

@@ -86,7 +86,7 @@ def describe_run(molecules: Sequence[System], replicas: int | Sequence[int], sec
 
     Args:
         molecules: one for each system.
-        replicas: of each system, or one number for all.
+        replicas: number of replicas of each system, or one number for all.
         sections: values by the sections and keys of system.yaml; quantities may be numbers in internal units,
             text, or quantities of OpenMM or pint.
 

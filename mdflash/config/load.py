@@ -21,7 +21,7 @@ def locate(file: Path | str) -> Path:
     """The system.yaml meant by `file`: a path, or the bare name of a shipped system.
 
     Raises:
-        InputError: there is no such file; the text lists the shipped systems.
+        InputError: there is no such file; the message lists the shipped systems.
     """
     path = Path(file)
     if path.is_file():

@@ -14,7 +14,7 @@ def read_series(value: Mapping[str, object], most: int, example: str, of: str = 
         value: the mapping.
         most: the largest count.
         example: a sound one, for errors.
-        of: whose series it is, for errors; ends with ": ".
+        of: owner of the series, for errors; ends with ": ".
 
     Raises:
         ValueError: other keys, or a count that is no whole number from 2 to `most`.

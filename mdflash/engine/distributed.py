@@ -145,7 +145,7 @@ class ManyRanks(Ranks):
     """The processes of a job; see the module. Everything here waits until every rank has called it.
 
     Args:
-        job: of more than one process.
+        job: a job of more than one process.
 
     Raises:
         MdflashError: the others were not found.

@@ -67,7 +67,7 @@ def find_state(
 
     Args:
         run: the run folder.
-        temperatures: of its ladder, K.
+        temperatures: temperatures of its ladder, K.
         state: number of the temperature, from 0; or
         temperature: the temperature itself, K.
         system: needed where the run has several.

@@ -2,7 +2,7 @@
 
 The library marks such a file "open for writing", which every reader but those of SWMR refuses, and leaves in its
 superblock the end of file of the moment it was opened: readers refuse what lies behind it, and a writer that trusted
-it would put new data over the last frames. `admit_readers` keeps both right while a file is written. `mend` does so
+it would put new data over the last frames. `admit_readers` keeps both right while a file is written. `unlock` does so
 after a kill, as `h5clear --status --increment` does. Nothing else in the file is touched.
 
 Format: HDF5 File Format Specification 3.0, section II.A, superblock versions 2 and 3.
@@ -79,7 +79,7 @@ def _rewrite(file: BinaryIO, fields: list[Any], end: int) -> None:
     file.write(head + struct.pack("<I", lookup3(head)))
 
 
-def mend(path: Path) -> bool:
+def unlock(path: Path) -> bool:
     """Make a file that was killed while written readable and writable again; returns whether it had to.
 
     Raises:

@@ -44,8 +44,8 @@ def mdflash_force(
         topology_or_beads: `openmm.app.Topology`, whose atoms are the beads of a molecule that came with the force
             field, or of its mapping ("ca": one CA per residue); or the molecule as a System. With a periodic box in the
             Topology, the force follows the Context's box.
-        particles: the particles of the OpenMM System that are the beads, in their order; None: all.
-        replicas: copies of the molecule that lie one after the other and do not interact.
+        particles: indices of the particles that are the beads, in their order; None: all.
+        replicas: number of copies of the molecule, which lie one after the other and do not interact.
         device: "cpu" or "cuda".
         precision: arithmetic of networks.
 

@@ -26,7 +26,7 @@ class OpenMMPotential(Potential):
 
     Args:
         openmm_system: may hold any forces; not: constraints, virtual sites, a periodic box, barostats or thermostats.
-        platform: of OpenMM; "Reference" is in double precision, and the fastest below some 1,000 particles.
+        platform: OpenMM's name of it; "Reference" is in double precision, and the fastest below some 1,000 particles.
 
     Raises:
         InputError: something of the System that mdflash cannot honor, or an unknown platform.

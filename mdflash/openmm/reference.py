@@ -23,7 +23,7 @@ class Reference:
     Attributes:
         forcefield: an absolute path, a shipped name, or None for a force field that is in no folder.
         name: what the force field calls itself.
-        digest: of its contents.
+        digest: digest of its contents.
         system: name of one of its molecules, or a molecule as `describe_system` writes it.
         replicas, precision, device: as for `Evaluator`.
         periodic: whether in the periodic box of the OpenMM Context.

@@ -43,7 +43,7 @@ def beads_of(topology: Any, openmm_system: Any, name: str = "openmm") -> System:
     Args:
         topology: `openmm.app.Topology`; atom names become bead types and names.
         openmm_system: `openmm.System`, whose masses are taken.
-        name: of the System.
+        name: name of the System.
 
     Raises:
         InputError: sizes that differ, or a particle without mass (it would not move).

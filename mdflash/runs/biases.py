@@ -75,7 +75,7 @@ def build_scales(config: RunConfig, layout: Layout, terms: Sequence[Potential]) 
     Args:
         config: the run.
         layout: its batch, of one system.
-        terms: of its force field.
+        terms: the terms of its force field.
 
     Raises:
         InputError: no such term, or one that is no list of interactions of beads.

@@ -106,7 +106,7 @@ def pilot(config: RunConfig, low: float, high: float, steps: int, seconds: float
     Args:
         config: the run the ladder is for.
         low, high: K.
-        steps: of the pilot; the first half is left out of the averages.
+        steps: steps of the pilot; the first half is left out of the averages.
         seconds: wall time after which it ends anyway, whatever has been done.
 
     Returns:

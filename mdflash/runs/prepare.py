@@ -158,7 +158,7 @@ def prepare(config: RunConfig) -> Prepared:
     """Read everything a run needs.
 
     Raises:
-        InputError: a structure, frame or force field is wrong or they do not fit; the text says which and how.
+        InputError: a structure, frame or force field is wrong or they do not fit; the message names it.
     """
     loaded = {folder: load_forcefield(folder) for folder in dict.fromkeys(config.forcefields)}
     forcefields = tuple(loaded[folder] for folder in config.forcefields)

@@ -118,7 +118,7 @@ def load_dataset(folder: str | Path) -> Dataset:
 
     Raises:
         InputError: no dataset, another version, a molecule without frames, a trajectory without forces or
-            with another number of beads than its system; the text names the file.
+            with another number of beads than its system; the message names the file.
     """
     path = Path(folder)
     file = path / HEAD

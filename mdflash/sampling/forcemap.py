@@ -56,7 +56,7 @@ def basic_map(beads: BeadMap, groups: IntArray) -> FloatArray:
             other = int(np.argmax(own == own[bead]))
             raise InputError(
                 f"{beads.system.bead_label(other)} and {beads.system.bead_label(bead)} are connected by constrained "
-                "bonds, so their forces cannot be told apart; leave hydrogens out of the mapping"
+                "bonds, so their forces cannot be separated; leave hydrogens out of the mapping"
             )
     weights: FloatArray = (own[:, None] == groups[None, :]).astype(np.float64)
     return weights

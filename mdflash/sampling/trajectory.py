@@ -29,7 +29,7 @@ from mdflash.core.files import sync_file
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError, StorageError
 from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors, open_to_read, written_rows
-from mdflash.io.superblock import admit_readers, mend, trim
+from mdflash.io.superblock import admit_readers, trim, unlock
 
 if TYPE_CHECKING:
     import h5py
@@ -238,7 +238,7 @@ class TrajectoryWriter:
             create(file, lambda empty: _lay_out(empty, n_beads, attributes, replica, energy))
         with hdf5_errors(file):
             if frames:
-                mend(file)
+                unlock(file)
             self._h5 = h5py.File(file, "r+", **OPEN)
             if frames:
                 found = complete_frames(self._h5)

@@ -37,8 +37,8 @@ class ContactWeight:
     Args:
         system: the molecule.
         native: its native structure [N, 3] Å, or None.
-        weight: of the residual along each g against a force component's.
-        device: of the positions to come.
+        weight: weight of the residual along each g relative to a force component.
+        device: device of the positions.
 
     Raises:
         InputError: there is no structure, or it has no contacts.

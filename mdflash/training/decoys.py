@@ -19,9 +19,9 @@ def make_decoys(positions: Float32, settings: Decoys, seed: int) -> Float32:
     """Noised copies [D, N, 3] of frames [F, N, 3], in Å.
 
     Args:
-        positions: of the frames for training.
+        positions: frames for training, Å.
         settings: how many, as a share of the frames, and the noise. Each decoy has its own, between half of it and all.
-        seed: of the choice and of the noise.
+        seed: seed of the choice and of the noise.
     """
     rng = np.random.default_rng(seed)
     count = max(1, round(settings.share * len(positions)))

@@ -147,7 +147,7 @@ class FlashForces:
         """
         Args:
             model: float32 or float64.
-            topologies: of the molecules.
+            topologies: topologies of the molecules.
             nearest, farthest: Å, the range of the distances that will be met.
             convolution: `training.convolution` on a CPU, `training.triton` on a GPU.
         """

@@ -42,7 +42,7 @@ class MoleculeFrames:
         energies: [F] kcal/mol, or None unless every trajectory has them.
         temperature: [F] K.
         source: [F] number of each frame's trajectory.
-        files: of the trajectories.
+        files: files of the trajectories.
         validation: [F] whether a frame is held out.
         biased: [F] whether a frame was held in an umbrella window: its force counts, how often it comes does not.
     """

@@ -34,7 +34,7 @@ class GraphedForces:
     Gradients are added to the .grad that parameters have: it must stay where it is (`zero_grad(set_to_none=False)`).
 
     Args:
-        forces: whose launches do not depend on values, as those of `FlashForces`.
+        forces: forces whose launches do not depend on values, such as `FlashForces`.
 
     Attributes:
         captured: what is replayed, by kind of step.

@@ -48,7 +48,7 @@ class Samples:
         label: its bead types or beads, for the user.
         coordinate: "distance", "angle" or "dihedral".
         values: [S] samples, Å or rad.
-        temperature: of the samples, K.
+        temperature: temperature of the samples, K.
         parameters: what was found.
     """
 

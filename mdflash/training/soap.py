@@ -32,7 +32,7 @@ class Soap(Optimizer):
     Args:
         parameters: to optimize; all get a gradient in every step.
         lr: learning rate, as Adam's.
-        betas: of the running means of the gradient, and of its second moments.
+        betas: decay factors of the running means of the gradient, and of its second moments.
         weight_decay: decoupled, as AdamW's.
     """
 

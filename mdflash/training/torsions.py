@@ -40,8 +40,8 @@ class TorsionWeight:
 
     Args:
         system: its bonds define what can turn: those outside rings that have beads beyond both ends.
-        weight: of a torsion against a force component.
-        device: of the positions to come.
+        weight: weight of a torsion relative to a force component.
+        device: device of the positions.
 
     Attributes:
         torsions: what turns.

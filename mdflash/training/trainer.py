@@ -95,9 +95,9 @@ class Trainer:
         parameters: trained in place, by name.
         forces: evaluates them.
         training, validation: frames.
-        settings: of the recipe.
+        settings: settings of the recipe.
         folder: holds log.csv and state.safetensors.
-        identity: of recipe and data; a state with another is refused.
+        identity: digest of recipe and data; a state with another is refused.
         ranks: this process among others.
 
     Raises:

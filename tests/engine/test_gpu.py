@@ -1,4 +1,4 @@
-"""Which GPU a process gets, what is said where there is none, and batches in parts; no GPU needed."""
+"""Which GPU a process gets, the message where there is none, and batches in parts; no GPU needed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mdflash import Engine, Simulation
+from mdflash import Backend, Simulation
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
 from mdflash.core import gpu
+from mdflash.core.partition import by_memory
 from mdflash.core.state import Layout, State
 from mdflash.engine.distributed import Ranks
 from mdflash.errors import GpuRefused, InputError
@@ -32,13 +33,14 @@ def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_triton
 def test_device_cuda_without_a_gpu_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     without_cuda(monkeypatch)
-    text = f"no GPU can be used here: this torch ({torch.__version__}) is a build without CUDA; write `device: cpu`"
+    text = f"no usable GPU: this torch ({torch.__version__}) is a build without CUDA; write `device: cpu`"
     done = CliRunner().invoke(app, ["check", "chignolin", "--set", "hardware.device=cuda"])
     assert isinstance(done.exception, InputError) and str(done.exception) == f"key 'hardware.device': {text}"
     with pytest.raises(InputError) as caught:
         Simulation("chignolin", "go-chignolin", device="cuda")
     assert str(caught.value) == f"argument 'device' of Simulation: {text}".replace("`device: cpu`", "`device='cpu'`")
-    assert "without CUDA" in CliRunner().invoke(app, ["doctor"]).output.replace("\n", " ")
+    shown = CliRunner().invoke(app, ["doctor"]).output  # a table, which may break lines anywhere
+    assert "without CUDA" in " ".join(shown.replace("│", " ").split())
 
 
 @needs_triton
@@ -50,7 +52,7 @@ def test_what_torch_reports_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("Found no NVIDIA driver\n on your system.")
 
     monkeypatch.setattr(torch.cuda, "init", init)
-    with pytest.raises(InputError, match=r"says: Found no NVIDIA driver on your system\.; write"):
+    with pytest.raises(InputError, match=r"reports: Found no NVIDIA driver on your system\.; write"):
         gpu.find_gpu()
 
 
@@ -73,21 +75,21 @@ def test_ranks_of_a_machine_share_its_gpus(monkeypatch: pytest.MonkeyPatch) -> N
     file = find_shipped("systems", "chignolin")
     assert file is not None
     prepared = prepare(load_run(file, ["hardware.device=cuda"]).with_seed())
-    assert prepared.arguments(Third().local_rank)["gpu"] == torch.device("cuda", 2)
+    assert prepared.backend(Third().local_rank).gpu == torch.device("cuda", 2)
 
 
 @needs_triton
-def test_auto_takes_a_gpu_for_a_network_that_it_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the CPU, and says why; `cuda` insists."""
+def test_auto_takes_a_gpu_for_a_network_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the CPU, and a note says why; `cuda` insists."""
     monkeypatch.setattr("mdflash.runs.prepare.gpu_is_there", lambda: True)
     monkeypatch.setattr("mdflash.runs.prepare.find_gpu", lambda rank: torch.device("cuda", 0))
     asked = []
 
-    def refuse(engine: Engine, *_: object) -> None:
-        asked.append(engine.gpu)
+    def refuse(layout: object, terms: object, state: object, dynamics: object, backend: Backend) -> None:
+        asked.append(backend.gpu)
         raise GpuRefused("its memory is too small")
 
-    monkeypatch.setattr(Engine, "_choose_gpu", refuse)
+    monkeypatch.setattr("mdflash.engine.gpu.choose.choose_on_gpu", refuse)
     sim = Simulation("chignolin", "teacher-chignolin")
     assert asked == [torch.device("cuda", 0)]
     assert sim.gpu is None and sim.propagator.kernels == "compiled"
@@ -100,23 +102,20 @@ def test_auto_takes_a_gpu_for_a_network_that_it_can_carry(monkeypatch: pytest.Mo
     assert not asked
 
 
-@needs_triton
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_parts_hold_every_replica_once(count: int) -> None:
-    from mdflash.engine.gpu.memory_parts import cut
-
     layout = Layout((beads("a", 3), beads("b", 2)), (5, 2), (9, 8, 7, 6, 5, 4, 3))
     state = State.at(layout, np.arange(57.0).reshape(19, 3), [300.0 + r for r in range(7)])
     state.energy[:] = torch.arange(7.0)
     target = State.at(layout, np.zeros((19, 3)), 1.0)
-    carried = []
-    for part in cut(layout, count):
+    found: list[int] = []
+    for part in by_memory(layout, count):
         own = part.take(state)
-        assert own.temperature.tolist() == [300.0 + r for r in part.replicas.tolist()]
-        assert part.layout.replica_ids == tuple(layout.replica_ids[r] for r in part.replicas.tolist())
+        assert own.temperature.tolist() == [300.0 + r for r in part.rows.replica.tolist()]
+        assert part.layout.replica_ids == tuple(layout.replica_ids[r] for r in part.rows.replica.tolist())
         assert part.layout.n_beads == len(own.positions)
-        carried += part.replicas[part.own_replicas].tolist()
-        own.positions[~part.own_beads] = torch.nan  # what is lent comes to nothing
-        part.give(own, target)
-    assert sorted(carried) == list(range(7))
+        found += part.replicas
+        own.positions[~part.own.bead] = torch.nan  # what is lent comes to nothing
+        part.put(target, own)
+    assert sorted(found) == list(range(7))
     assert torch.equal(target.positions, state.positions) and torch.equal(target.energy, state.energy)

@@ -23,7 +23,7 @@ from mdflash.io.formats import written_format
 from mdflash.io.log import LogWriter
 from mdflash.io.read import read_frames
 from mdflash.io.repair import repair_file
-from mdflash.io.superblock import mend
+from mdflash.io.superblock import unlock
 
 from .conftest import TOLERANCE, expected, files_of, fill, new_writer
 
@@ -78,7 +78,7 @@ def test_a_file_that_may_not_grow(format, target):
         frames, error = fill_until_refused(writer)
         assert "pep" in str(error) and "File too large" in str(error)
         if format == "hdf5":
-            assert not mend(target.folder / "pep.h5"), "other readers find a whole file"
+            assert not unlock(target.folder / "pep.h5"), "other readers find a whole file"
         with pytest.raises(StorageError):
             writer.flush()
         with pytest.raises(StorageError):

@@ -1,4 +1,4 @@
-"""Structure files become beads, or an error that says what to mend."""
+"""Structure files become beads, or an error that says what to repair."""
 
 from __future__ import annotations
 

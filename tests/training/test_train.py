@@ -135,7 +135,7 @@ def test_what_cannot_be_trained_is_said_before_it_starts(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mdflash.core.gpu.why_no_gpu", lambda: "torch finds no GPU")
-    with pytest.raises(InputError, match=r"key 'training\.device': no GPU can be used here: torch finds no GPU"):
+    with pytest.raises(InputError, match=r"key 'training\.device': no usable GPU: torch finds no GPU"):
         make_trainer(_prepare(tmp_path, dataset, training={"device": "cuda"}), _alone())
     straight = _prepare(tmp_path, dataset, priors={"dihedrals": "none"}, training={"learn_torsions": True})
     with pytest.raises(InputError, match=r"key 'training\.learn_torsions': the priors have neither dihedrals nor"):

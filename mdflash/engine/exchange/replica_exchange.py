@@ -56,7 +56,7 @@ class ReplicaExchange:
         temperatures: [K] K, of each state; increasing, unless biases distinguish the states.
         every: steps between attempts.
         scheme: "neighbours" or "gibbs"; see `permute`.
-        biases: those that are exchanged (of a batch with one system). Their first K replicas define the parameters of
+        biases: the exchanged biases (of a batch with one system). Their first K replicas define the parameters of
             the states, and the replicas of every ladder must have them in this order.
 
     Attributes:
@@ -186,9 +186,9 @@ class ReplicaExchange:
             energy: [R] potential energies, kcal/mol.
             labels: [R] before.
             active: [R] replicas that take part.
-            seed: of the run.
-            step: of the attempt, a multiple of the interval.
-            values: as of `reduced`; not needed without biases.
+            seed: seed of the run.
+            step: step of the attempt, a multiple of the interval.
+            values: variables of the exchanged biases, as for `reduced`; not needed without biases.
         """
         k = len(self.temperatures)
         reduced = self.reduced(energy, labels, np.zeros((len(energy), 0)) if values is None else values)

@@ -206,7 +206,7 @@ class TrajectoryFormat:
 
     Attributes:
         name: in system.yaml and on the command line.
-        suffix: of its files, with the dot.
+        suffix: suffix of its files, with the dot.
         writer: creates and resumes its files.
         read, times, repair: see `Reader`, `Times` and `Repair`.
         bytes_per_bead: about how much a frame takes on the disk.

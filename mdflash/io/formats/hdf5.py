@@ -29,7 +29,7 @@ from mdflash.core.files import refuse_existing, sync_file
 from mdflash.errors import InputError, StorageError
 from mdflash.io.formats.base import Box, Frames, FrameWriter, ManyReplicas, Target, TrajectoryFormat, too_few_frames
 from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors, open_to_read, written_rows
-from mdflash.io.superblock import admit_readers, mend, refuse_cut, trim
+from mdflash.io.superblock import admit_readers, refuse_cut, trim, unlock
 from mdflash.io.topology import topology_json
 from mdflash.units import NM_PER_ANGSTROM
 
@@ -120,7 +120,7 @@ class Hdf5Writer(FrameWriter):
     @classmethod
     def resume(cls, target: Target, frames: int) -> Hdf5Writer:
         path = target.system_file(_SUFFIX)
-        mend(path)
+        unlock(path)
         with reading(path) as f:
             found = complete_frames(f)
             beads = f[_POSITION]["value"].shape[1]
@@ -233,7 +233,7 @@ def repair_hdf5(path: Path) -> tuple[int, str]:
     Raises:
         StorageError: not such a file, or not writable.
     """
-    done = ["unlocked it"] if mend(path) else []
+    done = ["unlocked it"] if unlock(path) else []
     with reading(path) as f:
         frames = complete_frames(f)
     if cut(path, frames):
