@@ -65,7 +65,7 @@ def start(
     begin: int,
     end: int,
 ) -> None:
-    """w, v, M and beta of the first block: constants of the bead's type, at `table` in data, [fields, types]."""
+    """w, v, M and beta of the first block: constants of a bead's type_ [N], at `table` in data, [fields, types]."""
     numbers, n = streams.numbers, rule.streams
     for first in range(begin, end, PART):
         to = _places(rule, rows, 1, first).w

@@ -16,7 +16,7 @@ from mdflash.potentials.backbones.maps import sigmoid
 
 @njit(cache=True, error_model="numpy")
 def start_gate(rule: Rule, data: Reals, type_: Int32Array, streams: Streams, rows: int, begin: int, end: int) -> None:
-    """s of the first block: constants of the bead's type, [types, H] in data."""
+    """s of the first block: constants of a bead's type_ [N], [types, H] in data."""
     width = panel_width(data)
     for i in range(begin, end):
         for channel in range(rule.padded):
