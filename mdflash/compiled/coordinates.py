@@ -1,6 +1,7 @@
 """Internal coordinates of beads and the forces along them, compiled.
 
-Each coordinate has a measurement and, for a function u of it, the forces -u' dq/dx added to an array [N, 3]:
+Each coordinate has a measurement from positions [N, 3] and, for a function u of it, the forces -u' dq/dx added to an
+array [N, 3]:
 
 * distance r = |x1 - x0|:      dr/dx1 = (x1 - x0)/r
 * c = cos(theta) of 0-1-2, unit vectors a along x0 - x1, b along x2 - x1:
@@ -9,20 +10,13 @@ Each coordinate has a measurement and, for a function u of it, the forces -u' dq
 * phi:    Blondel & Karplus, J. Comput. Chem. 17, 1132 (1996), without singularities but at a straight angle
 """
 
-# mypy: allow-untyped-decorators
-
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from mdflash.compiled.jit import njit
-
-Vectors = npt.NDArray[np.float64]
-"""[N, 3]."""
+from mdflash.core.types import FloatArray
 
 
 class Separation(NamedTuple):
@@ -74,7 +68,7 @@ class Torsion(NamedTuple):
 
 
 @njit(cache=True, error_model="numpy")
-def separation(x: Vectors, i: int, j: int) -> Separation:
+def separation(x: FloatArray, i: int, j: int) -> Separation:
     """From bead i to bead j."""
     dx = x[j, 0] - x[i, 0]
     dy = x[j, 1] - x[i, 1]
@@ -83,7 +77,7 @@ def separation(x: Vectors, i: int, j: int) -> Separation:
 
 
 @njit(cache=True, error_model="numpy")
-def add_pull(f: Vectors, i: int, j: int, d: Separation, pull: float) -> None:
+def add_pull(f: FloatArray, i: int, j: int, d: Separation, pull: float) -> None:
     """Forces of u(r) on the two beads of d; pull = (du/dr)/r."""
     f[i, 0] += pull * d.x
     f[i, 1] += pull * d.y
@@ -94,7 +88,7 @@ def add_pull(f: Vectors, i: int, j: int, d: Separation, pull: float) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def arms(x: Vectors, i: int, j: int, k: int) -> Arms:
+def arms(x: FloatArray, i: int, j: int, k: int) -> Arms:
     """The angle at the middle bead j."""
     ax, ay, az = x[i, 0] - x[j, 0], x[i, 1] - x[j, 1], x[i, 2] - x[j, 2]
     bx, by, bz = x[k, 0] - x[j, 0], x[k, 1] - x[j, 1], x[k, 2] - x[j, 2]
@@ -118,7 +112,7 @@ def angle(a: Arms) -> tuple[float, float]:
 
 
 @njit(cache=True, error_model="numpy")
-def add_bend(f: Vectors, i: int, j: int, k: int, a: Arms, slope: float) -> None:
+def add_bend(f: FloatArray, i: int, j: int, k: int, a: Arms, slope: float) -> None:
     """Forces of u on the three beads of a; slope = du/d(cosine), which is -(du/d(theta))/sine."""
     c = a.cosine
     gi, gk = slope / a.length_a, slope / a.length_b
@@ -136,7 +130,7 @@ def add_bend(f: Vectors, i: int, j: int, k: int, a: Arms, slope: float) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def torsion(x: Vectors, i: int, j: int, k: int, l: int) -> Torsion:  # noqa: E741
+def torsion(x: FloatArray, i: int, j: int, k: int, l: int) -> Torsion:  # noqa: E741
     """The dihedral angle of i-j-k-l."""
     b1x, b1y, b1z = x[j, 0] - x[i, 0], x[j, 1] - x[i, 1], x[j, 2] - x[i, 2]
     b2x, b2y, b2z = x[k, 0] - x[j, 0], x[k, 1] - x[j, 1], x[k, 2] - x[j, 2]
@@ -161,7 +155,7 @@ def torsion(x: Vectors, i: int, j: int, k: int, l: int) -> Torsion:  # noqa: E74
 
 
 @njit(cache=True, error_model="numpy")
-def add_twist(f: Vectors, i: int, j: int, k: int, l: int, t: Torsion, slope: float) -> None:  # noqa: E741
+def add_twist(f: FloatArray, i: int, j: int, k: int, l: int, t: Torsion, slope: float) -> None:  # noqa: E741
     """Forces of u on the four beads of t; slope = du/d(phi)."""
     # dphi/dx_i = -|b2| m/m^2, dphi/dx_l = |b2| n/n^2
     gi = -slope * t.axis / t.m2

@@ -6,7 +6,7 @@ nobody calls it: `core.gpu` refuses the device first.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["constexpr", "tl", "triton_jit"]
 
@@ -15,14 +15,14 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-tl: Any = None
-triton_jit: Any = _unchanged
-constexpr: Any = _unchanged
-
-try:
-    import triton
-    import triton.language
-except ImportError:
-    pass
+if TYPE_CHECKING:
+    import triton.language as tl
+    from triton import jit as triton_jit
+    from triton.language import constexpr
 else:
-    tl, triton_jit, constexpr = triton.language, triton.jit, triton.language.constexpr
+    try:
+        import triton.language as tl
+        from triton import jit as triton_jit
+        from triton.language import constexpr
+    except ImportError:
+        tl, triton_jit, constexpr = None, _unchanged, _unchanged

@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import atomic_write
-from mdflash.core.types import FloatArray as FloatArray
-from mdflash.core.types import IntArray as IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 
 

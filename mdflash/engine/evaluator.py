@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ import torch
 from mdflash.compiled.held_arguments import Kept, keep
 from mdflash.core.gpu import find_gpu, why_no_gpu
 from mdflash.core.state import Layout, State
-from mdflash.core.system import FloatArray, System
-from mdflash.core.types import Precision
+from mdflash.core.system import System
+from mdflash.core.types import Box, Device, FloatArray, Precision
 from mdflash.engine.blocks.compiled import CompiledPropagator, Crew
 from mdflash.engine.blocks.evaluate import (
     HalfLists,
@@ -39,9 +39,6 @@ from mdflash.potentials.schnet.arrays import PairWork, make_pairs, make_work
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.tabulated import FORCE_ERROR, tables_for, together
-
-Box = tuple[float, float, float]
-Device = Literal["cpu", "cuda"]
 
 SKIN: Final = 2.0
 """Å."""

@@ -9,10 +9,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.philox import LANGEVIN, VELOCITIES, normal3
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.integrators.base import DRIFT, FLUCTUATE, KICK, Integrator
 from mdflash.units import ACCELERATION
 
@@ -28,8 +28,8 @@ class Scheme(NamedTuple):
         remove_com: whether the velocity of the center of mass is taken out after every step.
     """
 
-    motion: npt.NDArray[np.int64]
-    coefficients: npt.NDArray[np.float64]
+    motion: IntArray
+    coefficients: FloatArray
     last_kick: float
     takes_noise: bool
     remove_com: bool
@@ -47,7 +47,10 @@ def scheme(integrator: Integrator, remove_com_motion: bool) -> Scheme:
 
 
 @njit(cache=True, error_model="numpy")
-def remove_com_motion(v, mass):
+def remove_com_motion(
+    v: FloatArray,  # [N, 3] Å/ps
+    mass: FloatArray,  # [N] Da
+) -> None:
     """Subtract the velocity of the center of mass; v [N, 3], mass [N]."""
     total = 0.0
     px = py = pz = 0.0
@@ -63,7 +66,17 @@ def remove_com_motion(v, mass):
 
 
 @njit(cache=True, error_model="numpy")
-def before_force(s, x, v, f, mass, kT, seed, replica, step):
+def before_force(
+    s: Scheme,
+    x: FloatArray,  # [N, 3] Å
+    v: FloatArray,  # [N, 3] Å/ps
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+    mass: FloatArray,  # [N] Da
+    kT: float,  # kcal/mol
+    seed: int,
+    replica: int,
+    step: int,
+) -> None:
     """One replica's step up to the force evaluation, in place; `step` is the number of the step being made."""
     thermal = 0.0
     noise = (0.0, 0.0, 0.0)
@@ -89,7 +102,12 @@ def before_force(s, x, v, f, mass, kT, seed, replica, step):
 
 
 @njit(cache=True, error_model="numpy")
-def after_force(s, v, f, mass):
+def after_force(
+    s: Scheme,
+    v: FloatArray,  # [N, 3] Å/ps
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+    mass: FloatArray,  # [N] Da
+) -> None:
     """One replica's step after the force evaluation, in place."""
     if s.last_kick > 0.0:
         for i in range(v.shape[0]):
@@ -101,7 +119,7 @@ def after_force(s, v, f, mass):
 
 
 @njit(cache=True, error_model="numpy")
-def add_impulse(push, slow, every, now, last, f):
+def add_impulse(push: FloatArray, slow: FloatArray, every: int, now: int, last: int, f: FloatArray) -> None:
     """From the fast forces in `push` [N, 3] to the impulse of step `now` (see `respa`), in place.
 
     `slow` holds the networks' forces at the same positions, wherever `every` divides `now` or it is `last`; there f
@@ -116,7 +134,10 @@ def add_impulse(push, slow, every, now, last, f):
 
 
 @njit(cache=True, error_model="numpy")
-def kinetic_energy(v, mass):
+def kinetic_energy(
+    v: FloatArray,  # [N, 3] Å/ps
+    mass: FloatArray,  # [N] Da
+) -> float:
     """One replica's kinetic energy in kcal/mol."""
     twice = 0.0
     for i in range(v.shape[0]):
@@ -125,7 +146,11 @@ def kinetic_energy(v, mass):
 
 
 @njit(cache=True)
-def kinetic_energies(v, mass, bead_offset):
+def kinetic_energies(
+    v: FloatArray,  # [B, 3] Å/ps
+    mass: FloatArray,  # [B] Da
+    bead_offset: IntArray,  # [R + 1]
+) -> FloatArray:
     """[R] kinetic energies in kcal/mol of the flat velocities [B, 3]."""
     out = np.empty(bead_offset.shape[0] - 1)
     for r in range(out.shape[0]):
@@ -135,7 +160,14 @@ def kinetic_energies(v, mass, bead_offset):
 
 
 @njit(cache=True, error_model="numpy")
-def _draw(v, mass, kT, seed, replica, purpose):
+def _draw(
+    v: FloatArray,  # [N, 3] Å/ps
+    mass: FloatArray,  # [N] Da
+    kT: float,  # kcal/mol
+    seed: int,
+    replica: int,
+    purpose: int,
+) -> None:
     for i in range(v.shape[0]):
         thermal = math.sqrt(kT * ACCELERATION / mass[i])
         noise = normal3(seed, replica, 0, i, purpose)
@@ -143,7 +175,7 @@ def _draw(v, mass, kT, seed, replica, purpose):
             v[i, k] = thermal * noise[k]
 
 
-def maxwell_boltzmann(masses: npt.NDArray[np.float64], kT: float, seed: int, replica: int) -> npt.NDArray[np.float64]:
+def maxwell_boltzmann(masses: FloatArray, kT: float, seed: int, replica: int) -> FloatArray:
     """[N, 3] start velocities in Å/ps of one replica; masses [N] in Da, kT in kcal/mol."""
     v = np.empty((len(masses), 3))
     _draw(v, masses, kT, seed, replica, VELOCITIES)

@@ -3,8 +3,6 @@
 State is float64. The step number, kT and the failures live on the device, so a captured graph can be replayed.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -24,7 +22,16 @@ _ACCELERATION = tl.constexpr(ACCELERATION)
 
 
 @triton.jit
-def _moved(x, v, a, noise, thermal, coefficients, MOTIONS: tl.constexpr, COUNT: tl.constexpr):
+def _moved(
+    x: tl.tensor,
+    v: tl.tensor,
+    a: tl.tensor,
+    noise: tl.tensor,
+    thermal: tl.tensor,
+    coefficients: tl.tensor,
+    MOTIONS: tl.constexpr,
+    COUNT: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
     """One component's new position and velocity, up to the evaluation of the forces."""
     for j in tl.static_range(COUNT):
         p = tl.load(coefficients + 2 * j)
@@ -42,9 +49,10 @@ def _moved(x, v, a, noise, thermal, coefficients, MOTIONS: tl.constexpr, COUNT: 
 
 @triton.jit(do_not_specialize=["n"])
 def before_force(
-    x, v, f, mass, kT, replica, origin, replica_id, failed, step, coefficients, seed, n,
+    x: tl.tensor, v: tl.tensor, f: tl.tensor, mass: tl.tensor, kT: tl.tensor, replica: tl.tensor, origin: tl.tensor,
+    replica_id: tl.tensor, failed: tl.tensor, step: tl.tensor, coefficients: tl.tensor, seed: tl.tensor, n: tl.tensor,
     MOTIONS: tl.constexpr, COUNT: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """A step of every bead up to the evaluation of the forces; replicas that failed stay where they are.
 
     Args:
@@ -77,9 +85,9 @@ def before_force(
 
 @triton.jit(do_not_specialize=["beads"])
 def collect(
-    prior_forces, prior_energy, shares, bead_offset, f, energy, failed, step, beads,
-    SLICES: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    prior_forces: tl.tensor, prior_energy: tl.tensor, shares: tl.tensor, bead_offset: tl.tensor, f: tl.tensor,
+    energy: tl.tensor, failed: tl.tensor, step: tl.tensor, beads: tl.tensor, SLICES: tl.constexpr, BLOCK: tl.constexpr,
+) -> None:  # fmt: skip
     """Forces and energy of replica r from all terms, in a fixed order, and whether it still has a finite energy.
 
     Args:
@@ -110,9 +118,9 @@ def collect(
 
 @triton.jit
 def after_force(
-    v, f, mass, bead_offset, failed, coefficients,
+    v: tl.tensor, f: tl.tensor, mass: tl.tensor, bead_offset: tl.tensor, failed: tl.tensor, coefficients: tl.tensor,
     COUNT: tl.constexpr, LAST_KICK: tl.constexpr, REMOVE_COM: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """The rest of the step, one program a replica; arguments as above."""
     r = tl.program_id(0)
     if tl.load(failed + r) < 0:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.io.table import Table
 
 

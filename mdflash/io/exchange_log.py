@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from mdflash.core.files import storage_errors
+from mdflash.core.types import IntArray
 from mdflash.errors import InputError
 from mdflash.io.table import Table
 
-IntArray = npt.NDArray[np.int64]
 _PREFIX = "replica_"
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.core.system import FloatArray, System
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.io.topology import mdtraj_topology
 from mdflash.units import NM_PER_ANGSTROM

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from mdflash.core.files import atomic_write
 from mdflash.core.system import System
+from mdflash.core.types import Box
 from mdflash.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def within_columns(positions: npt.NDArray[np.float64], name: str) -> npt.NDArray
     return centered
 
 
-def cryst1(box: tuple[float, float, float]) -> str:
+def cryst1(box: Box) -> str:
     """The PDB record of a periodic box, edges in Å."""
     return f"CRYST1{box[0]:9.3f}{box[1]:9.3f}{box[2]:9.3f}  90.00  90.00  90.00 P 1           1"
 
@@ -160,7 +161,7 @@ def pdb_atom_lines(system: System, positions: npt.NDArray[np.float64]) -> Iterat
 def pdb_text(
     system: System,
     positions: npt.NDArray[np.floating[Any]],
-    box: tuple[float, float, float] | None = None,
+    box: Box | None = None,
 ) -> str:
     """One frame as PDB text; arguments as in `write_pdb`."""
     x = np.asarray(positions, np.float64)
@@ -185,7 +186,7 @@ def write_pdb(
     path: Path,
     system: System,
     positions: npt.NDArray[np.floating[Any]],
-    box: tuple[float, float, float] | None = None,
+    box: Box | None = None,
 ) -> None:
     """Write beads as a PDB file, bonds as CONECT records.
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.pack import PackedBiases

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from mdflash.core.system import System
-from mdflash.engine.evaluator import Box, Evaluator
+from mdflash.core.types import Box
+from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import InputError, UnstableError
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.neighbors.reference import all_pairs

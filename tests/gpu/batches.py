@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from mdflash.core.state import Layout
+from mdflash.core.types import Precision
 from mdflash.engine.gpu.forces import DeviceForces
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces, Potential
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables, tabulate
-from mdflash.potentials.schnet.triton.network import Precision, Tiles
+from mdflash.potentials.schnet.triton.network import Tiles
 from tests.helpers import beads, walk
 
 SMALL = Hyperparameters(

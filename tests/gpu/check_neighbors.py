@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from mdflash.core.state import Layout
+from mdflash.core.types import Precision
 from mdflash.engine.gpu import forces as device
 from mdflash.engine.gpu.forces import DeviceForces
 from mdflash.forcefields.build import build_potential
 from mdflash.neighbors.reference import all_pairs
-from mdflash.potentials.schnet.pack import Precision
 from tests.gpu.batches import DEVICE, SMALL, TILES, Box, layout_of, network, schnet, tables_of
 from tests.helpers import toy, volume_term
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import Term
 from mdflash.potentials.base import SumPotential

@@ -1,7 +1,5 @@
 """Internal coordinates of beads in Triton; definitions as in `compiled.coordinates`."""
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 import triton
@@ -13,7 +11,7 @@ _PI = tl.constexpr(3.141592653589793)
 
 
 @triton.jit
-def atan2(y, x):
+def atan2(y: tl.tensor, x: tl.tensor) -> tl.tensor:
     """The angle of (x, y) in float64, rad in [-pi, pi]; atan2(0, 0) = 0. Cephes, atan.c."""
     ax = tl.abs(x)
     ay = tl.abs(y)
@@ -34,7 +32,11 @@ def atan2(y, x):
 
 
 @triton.jit
-def arms(xi, xj, xk, inside):
+def arms(
+    xi: tl.tuple, xj: tl.tuple, xk: tl.tuple, inside: tl.tensor
+) -> tuple[
+    tl.tensor, tl.tensor, tl.tensor, tuple[tl.tensor, tl.tensor, tl.tensor], tuple[tl.tensor, tl.tensor, tl.tensor]
+]:
     """The angle at j: its cosine, the lengths of its arms, and the unit vectors along them."""
     a = minus(xi, xj)
     b = minus(xk, xj)
@@ -46,14 +48,23 @@ def arms(xi, xj, xk, inside):
 
 
 @triton.jit
-def angle(cosine, a, b, inside):
+def angle(cosine: tl.tensor, a: tl.tuple, b: tl.tuple, inside: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """theta, rad in [0, pi], and its sine."""
     sine = length(cross(a, b), inside)
     return atan2(sine, cosine), sine
 
 
 @triton.jit
-def bend(who, slope, cosine, la, lb, a, b, inside):
+def bend(
+    who: tl.tensor,
+    slope: tl.tensor,
+    cosine: tl.tensor,
+    la: tl.tensor,
+    lb: tl.tensor,
+    a: tl.tuple,
+    b: tl.tuple,
+    inside: tl.tensor,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """The force of u on bead `who` of an angle, where it is inside; slope = du/d(cosine)."""
     # on i: -slope/la (b - c a), on k: -slope/lb (a - c b), on j: minus both
     gi = tl.where(inside & (who != 2), tl.where(who == 0, -slope, slope) / la, 0.0)
@@ -66,7 +77,12 @@ def bend(who, slope, cosine, la, lb, a, b, inside):
 
 
 @triton.jit
-def torsion(xi, xj, xk, xl, inside):
+def torsion(
+    xi: tl.tuple, xj: tl.tuple, xk: tl.tuple, xl: tl.tuple, inside: tl.tensor,
+) -> tuple[
+    tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor,
+    tuple[tl.tensor, tl.tensor, tl.tensor], tl.tensor, tuple[tl.tensor, tl.tensor, tl.tensor], tl.tensor,
+]:  # fmt: skip
     """phi, its cosine and sine; and what `twist` reads: |b|, b.b, a.b, c.b, and the plane normals p, q with p.p, q.q.
 
     a, b, c are the bonds along the chain; p = a x b, q = b x c.
@@ -90,7 +106,19 @@ def torsion(xi, xj, xk, xl, inside):
 
 
 @triton.jit
-def twist(who, slope, axis, b2, ab, cb, p, p2, q, q2, inside):
+def twist(
+    who: tl.tensor,
+    slope: tl.tensor,
+    axis: tl.tensor,
+    b2: tl.tensor,
+    ab: tl.tensor,
+    cb: tl.tensor,
+    p: tl.tuple,
+    p2: tl.tensor,
+    q: tl.tuple,
+    q2: tl.tensor,
+    inside: tl.tensor,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """The force of u on bead `who` of a torsion, where it is inside; slope = du/d(phi)."""
     # dphi/dx_i = -|b| p/p^2, dphi/dx_l = |b| q/q^2; the middle beads share the rest (Blondel & Karplus)
     gi = -slope * axis / p2

@@ -1,7 +1,5 @@
 """Philox4x32-10 in Triton: the random numbers of `compiled.philox`, word for word."""
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 import triton
@@ -12,7 +10,9 @@ _TO_UNIT = tl.constexpr(2.0**-32)
 
 
 @triton.jit
-def philox4x32(c0, c1, c2, c3, k0, k1):
+def philox4x32(
+    c0: tl.tensor, c1: tl.tensor, c2: tl.tensor, c3: tl.tensor, k0: tl.tensor, k1: tl.tensor
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     """Ten rounds of Philox4x32; everything uint32. See `compiled/philox.py`."""
     for _ in tl.static_range(10):
         m0 = tl.full(c0.shape, 0xD2511F53, tl.uint32)
@@ -31,13 +31,15 @@ def philox4x32(c0, c1, c2, c3, k0, k1):
 
 
 @triton.jit
-def _unit(word):
+def _unit(word: tl.tensor) -> tl.tensor:
     """A uint32 -> float64 inside (0, 1)."""
-    return (word.to(tl.float64) + 0.5) * _TO_UNIT
+    return (word.to(tl.float64) + 0.5) * _TO_UNIT  # type: ignore[no-any-return]
 
 
 @triton.jit
-def normal3(seed, replica, step, bead):
+def normal3(
+    seed: tl.tensor, replica: tl.tensor, step: tl.tensor, bead: tl.tensor
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """Three standard normal numbers, float64, of the thermostat's stream; arguments int64 [N]."""
     zero = (bead * 0).to(tl.uint32)
     b0, b1, b2, b3 = philox4x32(

@@ -13,29 +13,39 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mdflash.compiled.jit import njit, prange
 from mdflash.core.state import Layout, State
+from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
 from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch
 from mdflash.engine.blocks.network import run_by_all_threads, run_by_one_thread, run_each_by_one_thread
 from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.engine.blocks.threads import over_ranges
 from mdflash.engine.settings import Block, Dynamics
-from mdflash.integrators.cpu import after_force, before_force, scheme
+from mdflash.integrators.cpu import Scheme, after_force, before_force, scheme
 from mdflash.neighbors.cpu import moved_too_far, rebuild, remember
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
+from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.pack import Packed
-from mdflash.potentials.priors.cpu import Listed
+from mdflash.potentials.priors.cpu import Listed, Nonbonded, Table
 from mdflash.potentials.schnet.tabulated import together
 
 
 @njit(cache=True, error_model="numpy")
-def _run_steps(s, listed, nonbonded, biases, batch: Batch, block: Block, arrays: Arrays, r):
+def _run_steps(
+    s: Scheme,
+    listed: Listed,
+    nonbonded: Nonbonded,
+    biases: Biases | None,
+    batch: Batch,
+    block: Block,
+    arrays: Arrays,
+    r: int,
+) -> None:
     """Replica r through a block of steps, in place."""
     a, b, system = batch.bead_offset[r], batch.bead_offset[r + 1], batch.system[r]
     x, v, f, mass = arrays.x[a:b], arrays.v[a:b], arrays.f[a:b], batch.mass[a:b]
@@ -62,14 +72,36 @@ def _run_steps(s, listed, nonbonded, biases, batch: Batch, block: Block, arrays:
 
 
 @njit(cache=True, nogil=True)
-def _run_each(s, listed, nonbonded, biases, batch, block, arrays, first, last):
+def _run_each(
+    s: Scheme,
+    listed: Listed,
+    nonbonded: Nonbonded,
+    biases: Biases | None,
+    batch: Batch,
+    block: Block,
+    arrays: Arrays,
+    first: int,
+    last: int,
+) -> None:
     """A block of steps of the replicas first:last."""
     for r in range(first, last):
         _run_steps(s, listed, nonbonded, biases, batch, block, arrays, r)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _evaluate(distance, angle_cosine, angle, dihedral, nonbonded, biases, layout, box, x, f, energy):
+def _evaluate(
+    distance: Table,
+    angle_cosine: Table,
+    angle: Table,
+    dihedral: Table,
+    nonbonded: Nonbonded,
+    biases: Biases | None,
+    layout: Batch,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    x: FloatArray,  # [B, 3] Å
+    f: FloatArray,  # [B, 3] kcal/mol/Å
+    energy: FloatArray,  # [R] kcal/mol, out
+) -> None:
     for r in prange(energy.shape[0]):
         listed = Listed(distance, angle_cosine, angle, dihedral)
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
@@ -92,7 +124,7 @@ class CompiledPriors(Potential):
     The neighbor list is built afresh, so `pairs` is not needed.
     """
 
-    def __init__(self, packed: Packed, box: tuple[float, float, float] | None = None) -> None:
+    def __init__(self, packed: Packed, box: Box | None = None) -> None:
         self.name = "priors"
         self.packed = packed
         self._box = edges(box)
@@ -162,13 +194,7 @@ class CompiledPropagator:
     kernels = "compiled"
     gpu = None
 
-    def __init__(
-        self,
-        layout: Layout,
-        packed: Packed,
-        dynamics: Dynamics,
-        box: tuple[float, float, float] | None,
-    ) -> None:
+    def __init__(self, layout: Layout, packed: Packed, dynamics: Dynamics, box: Box | None) -> None:
         assert not packed.rest
         cutoff = float(packed.nonbonded.cutoff.max())
         if packed.networks is not None:
@@ -198,7 +224,7 @@ class CompiledPropagator:
             state.energy.numpy(),
         )
 
-    def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]:
+    def advance(self, state: State, steps: int) -> IntArray:
         """Run `steps` steps, in place.
 
         Returns:
@@ -208,7 +234,7 @@ class CompiledPropagator:
         state.step += steps
         return failed
 
-    def _run(self, state: State, steps: int) -> npt.NDArray[np.int64]:
+    def _run(self, state: State, steps: int) -> IntArray:
         networks = self.packed.networks
         changing = arrays(state)
         arguments = (
@@ -233,10 +259,12 @@ class CompiledPropagator:
 
     def _one_by_one(self, arguments: tuple[object, ...]) -> None:
         """One replica after the other, with lists that stay; each by all threads, where there is more than one."""
-        run_steps = run_by_all_threads if together(self.layout) else run_by_one_thread
+        run_steps: Callable[..., None] = run_by_all_threads if together(self.layout) else run_by_one_thread
         if not self._lists:
+            networks = self.packed.networks
+            assert networks is not None  # else there is no need to keep lists
             sizes = [system.n_beads for system in self.layout.systems]
-            self._scratch = [make_scratch(self.packed.networks, s, n) for s, n in enumerate(sizes)]
+            self._scratch = [make_scratch(networks, s, n) for s, n in enumerate(sizes)]
             self._lists = [make_lists(sizes[s]) for s in self._batch.system.tolist()]
         for r, (system, lists) in enumerate(zip(self._batch.system.tolist(), self._lists, strict=True)):
             run_steps(*arguments, r, lists, self._scratch[system])

@@ -6,15 +6,17 @@ bits are those of a compiled block of steps.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from mdflash.compiled.held_arguments import Kept
 from mdflash.compiled.jit import njit
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.neighbors.cpu import build_half_list, moved_too_far, remember
-from mdflash.potentials.priors.cpu import add_listed, add_nonbonded
-from mdflash.potentials.schnet.arrays import make_pairs, make_work
+from mdflash.potentials.priors.cpu import Listed, Nonbonded, add_listed, add_nonbonded
+from mdflash.potentials.schnet.arrays import Networks, PairWork, Work, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 
 
@@ -22,19 +24,37 @@ class HalfLists(NamedTuple):
     """Neighbor lists of one replica; of R replicas, with a first axis [R] in all arrays but the box."""
 
     skin: float  # Å
-    box: npt.NDArray[np.float64]  # [3] Å; 0: not periodic
-    start: npt.NDArray[np.int64]  # of the priors' list
-    neighbor: npt.NDArray[np.int64]
-    own_start: npt.NDArray[np.int64]  # of the network's list
-    own_neighbor: npt.NDArray[np.int64]
-    built_at: npt.NDArray[np.float64]  # [N, 3] Å, the positions both belong to; NaN where there are none
+    box: FloatArray  # [3] Å; 0: not periodic
+    start: IntArray  # of the priors' list
+    neighbor: IntArray
+    own_start: IntArray  # of the network's list
+    own_neighbor: IntArray
+    built_at: FloatArray  # [N, 3] Å, the positions both belong to; NaN where there are none
 
 
-def _evaluation(all_threads: bool) -> Any:
+Evaluation = Callable[
+    [
+        Listed, Nonbonded, Networks | None, HalfLists, PairWork | None, Work | None, FloatArray, FloatArray, FloatArray
+    ],
+    int,
+]  # fmt: skip
+
+
+def _evaluation(all_threads: bool) -> Evaluation:
     """Compile the evaluation for one thread, or for all threads on one replica; `networks` may be None."""
 
     @njit(cache=True, error_model="numpy", nogil=True)
-    def evaluate(listed, nonbonded, networks, lists, pairs, work, x, f, energy):
+    def evaluate(
+        listed: Listed,
+        nonbonded: Nonbonded,
+        networks: Networks | None,
+        lists: HalfLists,
+        pairs: PairWork | None,
+        work: Work | None,
+        x: FloatArray,
+        f: FloatArray,
+        energy: FloatArray,
+    ) -> int:
         """Overwrite f [N, 3] with the forces at x, energy [1] with the energy; NaN where x or f is not finite.
 
         The replica is one of system 0. Returns 0; or, where a list needs more room than there is and nothing was
@@ -63,7 +83,7 @@ def _evaluation(all_threads: bool) -> Any:
         total = add_listed(listed, 0, x, f)
         if nonbonded.cutoff[0] > 0.0:
             total += add_nonbonded(nonbonded, 0, box, start, neighbor, x, f)
-        if networks is not None and networks.cutoff[0] > 0.0:
+        if networks is not None and pairs is not None and work is not None and networks.cutoff[0] > 0.0:
             if all_threads:  # known when it is compiled
                 total += evaluate_together(networks, networks.rules, 0, box, own_start, own_neighbor, x, pairs, work, f)
             else:
@@ -83,26 +103,57 @@ _by_all_threads = _evaluation(all_threads=True)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def evaluate_by_one_thread(kept, x, f, energy):
+def evaluate_by_one_thread(
+    kept: Kept,
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+    energy: FloatArray,  # [1] kcal/mol, out
+) -> int:
     """One replica by one thread; `kept` holds the other arguments of the evaluation."""
-    return _by_one_thread(*kept.arguments, x, f, energy)
+    listed, nonbonded, networks, lists, pairs, work = kept.arguments
+    return _by_one_thread(listed, nonbonded, networks, lists, pairs, work, x, f, energy)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def evaluate_by_all_threads(kept, x, f, energy):
+def evaluate_by_all_threads(
+    kept: Kept,
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+    energy: FloatArray,  # [1] kcal/mol, out
+) -> int:
     """As `evaluate_by_one_thread`, by all threads."""
-    return _by_all_threads(*kept.arguments, x, f, energy)
+    listed, nonbonded, networks, lists, pairs, work = kept.arguments
+    return _by_all_threads(listed, nonbonded, networks, lists, pairs, work, x, f, energy)
 
 
 @njit(cache=True, error_model="numpy")
-def _with_own_arrays(listed, nonbonded, networks, lists, x, f, energy):
+def _with_own_arrays(
+    listed: Listed,
+    nonbonded: Nonbonded,
+    networks: Networks | None,
+    lists: HalfLists,
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+    energy: FloatArray,  # [1] kcal/mol, out
+) -> int:
     pairs = None if networks is None else make_pairs(networks, 0, lists.own_neighbor.shape[0])
     work = None if networks is None else make_work(networks, 0, x.shape[0])
     return _by_one_thread(listed, nonbonded, networks, lists, pairs, work, x, f, energy)
 
 
 @njit(cache=True, nogil=True)
-def evaluate_each(listed, nonbonded, networks, lists, x, f, energy, needed, first, last):
+def evaluate_each(
+    listed: Listed,
+    nonbonded: Nonbonded,
+    networks: Networks | None,
+    lists: HalfLists,
+    x: FloatArray,  # [B, 3] Å
+    f: FloatArray,  # [B, 3] kcal/mol/Å
+    energy: FloatArray,
+    needed: IntArray,
+    first: int,
+    last: int,
+) -> None:
     """The replicas first:last of system 0; energy and needed, the pairs that a list needs or 0, are [R]."""
     for r in range(first, last):
         n = lists.built_at.shape[1]

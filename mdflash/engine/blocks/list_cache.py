@@ -7,6 +7,7 @@ invisible (`neighbors.cpu`), keeping one changes no bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from numba import types
 from numba.experimental import structref
 
 from mdflash.compiled.jit import njit
+from mdflash.core.types import FloatArray
 from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together, remember
-from mdflash.potentials.schnet.arrays import make_pairs, make_work
+from mdflash.potentials.priors.cpu import Nonbonded
+from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
 
 
 class _Fields(types.StructRef):  # type: ignore[misc]
@@ -50,25 +53,37 @@ structref.define_proxy(Scratch, _ScratchType, ["pairs", "work"])
 
 
 @njit(cache=True)
-def make_lists(n):
+def make_lists(n: int) -> Lists:
     """Lists of a replica of n beads that are yet to be built."""
     nothing = np.empty(0, np.int64)
     return Lists(np.zeros(n + 1, np.int64), nothing, np.zeros(n + 1, np.int64), nothing, np.full((n, 3), np.nan))
 
 
 @njit(cache=True)
-def make_scratch(networks, system, n):
+def make_scratch(networks: Networks, system: int, n: int) -> Scratch:
     """Arrays for replicas of one system of n beads; room for pairs is made by `update`."""
     return Scratch(
         make_pairs(networks, system, 0), make_work(networks, system, n if networks.cutoff[system] > 0.0 else 0)
     )
 
 
-def _updater(all_threads: bool) -> Any:
+Update = Callable[[Lists, Scratch, Nonbonded, Networks, int, float, FloatArray, FloatArray], None]
+
+
+def _updater(all_threads: bool) -> Update:
     """Compile the update for one thread, or for all; the same lists."""
 
     @njit(cache=True, unit=True, error_model="numpy")
-    def update(lists, scratch, nonbonded, networks, system, skin, box, x):
+    def update(
+        lists: Lists,
+        scratch: Scratch,
+        nonbonded: Nonbonded,
+        networks: Networks,
+        system: int,
+        skin: float,
+        box: FloatArray,  # [3] edges in Å, 0 for no box
+        x: FloatArray,
+    ) -> None:
         """Build the lists anew if the beads at x [N, 3] are too far from where they were."""
         if not moved_too_far(x, lists.built_at, skin):
             return

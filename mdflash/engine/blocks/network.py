@@ -7,7 +7,7 @@ block of a large replica is a single step. Every bit is the same.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,27 +23,34 @@ from mdflash.engine.blocks.list_cache import (
 )
 from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.engine.settings import Block
-from mdflash.integrators.cpu import add_impulse, after_force, before_force
+from mdflash.integrators.cpu import Scheme, add_impulse, after_force, before_force
+from mdflash.potentials.bias.cpu import Biases
+from mdflash.potentials.priors.cpu import Listed, Nonbonded
+from mdflash.potentials.schnet.arrays import Networks
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 
+RunSteps = Callable[
+    [Scheme, Listed, Nonbonded, Biases | None, Networks, Batch, Block, Arrays, int, Lists, Scratch], None
+]
 
-def _runner(all_threads: bool) -> Any:
+
+def _runner(all_threads: bool) -> RunSteps:
     """Compile the loop over the steps of one replica, for one thread or for all."""
 
     @njit(cache=True, unit=True, error_model="numpy", nogil=True)
     def run_steps(
-        s,
-        listed,
-        nonbonded,
-        biases,
-        networks,
+        s: Scheme,
+        listed: Listed,
+        nonbonded: Nonbonded,
+        biases: Biases | None,
+        networks: Networks,
         batch: Batch,
         block: Block,
         arrays: Arrays,
-        r,
+        r: int,
         lists: Lists,
         scratch: Scratch,
-    ):
+    ) -> None:
         """Replica r through a block of steps, in place.
 
         With 0 steps: brings forces up to date with positions. Energy and forces at the end are those of the whole
@@ -94,7 +101,18 @@ run_by_all_threads = _runner(all_threads=True)
 
 
 @njit(cache=True, nogil=True)
-def run_each_by_one_thread(s, listed, nonbonded, biases, networks, batch, block, arrays, first, last):
+def run_each_by_one_thread(
+    s: Scheme,
+    listed: Listed,
+    nonbonded: Nonbonded,
+    biases: Biases | None,
+    networks: Networks,
+    batch: Batch,
+    block: Block,
+    arrays: Arrays,
+    first: int,
+    last: int,
+) -> None:
     """A block of steps of the replicas first:last."""
     for r in range(first, last):
         n, system = batch.bead_offset[r + 1] - batch.bead_offset[r], batch.system[r]

@@ -11,16 +11,27 @@ import numpy.typing as npt
 
 from mdflash.compiled.jit import njit, prange
 from mdflash.core.state import Layout, State
-from mdflash.engine.blocks.arguments import batch
+from mdflash.core.types import Box, FloatArray, IntArray
+from mdflash.engine.blocks.arguments import Batch, batch
 from mdflash.engine.settings import Dynamics
-from mdflash.integrators.cpu import after_force, before_force, scheme
+from mdflash.integrators.cpu import Scheme, after_force, before_force, scheme
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import EnergyForces, Potential
 from mdflash.units import BOLTZMANN
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _before(s, layout, alive, kT, seed, step, x, v, f):
+def _before(
+    s: Scheme,
+    layout: Batch,
+    alive: npt.NDArray[np.bool_],  # [R]
+    kT: FloatArray,  # [R] kcal/mol
+    seed: int,
+    step: int,
+    x: FloatArray,  # [B, 3] Å
+    v: FloatArray,  # [B, 3] Å/ps
+    f: FloatArray,  # [B, 3] kcal/mol/Å
+) -> None:
     for r in prange(kT.shape[0]):
         if alive[r]:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
@@ -28,7 +39,13 @@ def _before(s, layout, alive, kT, seed, step, x, v, f):
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _after(s, layout, alive, v, f):
+def _after(
+    s: Scheme,
+    layout: Batch,
+    alive: npt.NDArray[np.bool_],  # [R]
+    v: FloatArray,  # [B, 3] Å/ps
+    f: FloatArray,  # [B, 3] kcal/mol/Å
+) -> None:
     for r in prange(alive.shape[0]):
         if alive[r]:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
@@ -54,7 +71,7 @@ class PlainPropagator:
         layout: Layout,
         potential: Potential,
         dynamics: Dynamics,
-        box: tuple[float, float, float] | None,
+        box: Box | None,
         networks: Potential | None = None,
     ) -> None:
         self.layout, self.potential = layout, potential
@@ -83,7 +100,7 @@ class PlainPropagator:
     def _push(self, state: State, step: int) -> EnergyForces:
         return self._fast_and_slow(state, self._every if step % self._every == 0 else 0)
 
-    def advance(self, state: State, steps: int) -> npt.NDArray[np.int64]:
+    def advance(self, state: State, steps: int) -> IntArray:
         """Run `steps` steps, in place; returns [R] failed step or -1."""
         failed = np.full(self.layout.n_replicas, -1, np.int64)
         kT = BOLTZMANN * state.temperature.numpy()

@@ -23,13 +23,12 @@ import numpy.typing as npt
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.philox import EXCHANGE, philox4x32
+from mdflash.core.types import FloatArray, IntArray
 
 MOST_SWAPS: Final = 1_000_000
 """Random pairs a Gibbs attempt tries at most; otherwise the cube of the number of replicas."""
 
 Scheme = Literal["neighbours", "gibbs"]
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 _philox: Any = njit(cache=True)(philox4x32)
 _WORD, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)

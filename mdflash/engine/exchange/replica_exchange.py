@@ -20,7 +20,8 @@ import numpy.typing as npt
 import torch
 
 from mdflash.core.state import Layout, State
-from mdflash.engine.exchange.permute import FloatArray, IntArray, Scheme, permute
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.engine.exchange.permute import Scheme, permute
 from mdflash.engine.protocols import Running
 from mdflash.errors import InputError
 from mdflash.potentials.bias.bias import COLUMNS, Bias

@@ -15,6 +15,7 @@ from triton.runtime.errors import OutOfResources
 from mdflash.core.gpu import describe
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
+from mdflash.core.types import FilterKind, Precision
 from mdflash.engine.gpu.forces import DeviceForces, DevicePotential, unsupported
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.engine.gpu.memory_parts import MemoryParts
@@ -22,10 +23,9 @@ from mdflash.engine.protocols import Chosen
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import ForceFieldError, GpuRefused
 from mdflash.potentials.base import Potential
-from mdflash.potentials.schnet.pack import Precision
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables, Sample, exact_forces
-from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, FilterKind, tables_for
+from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, tables_for
 
 WRONG: Final = 10.0
 """A start frame with forces off by more than so many times what the precision allows is not run."""

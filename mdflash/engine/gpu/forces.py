@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mdflash.core.state import Layout
+from mdflash.core.types import Box, Precision
 from mdflash.errors import InputError
 from mdflash.integrators import triton as integrator_kernels
 from mdflash.neighbors import triton as neighbors
@@ -31,7 +32,7 @@ from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables
-from mdflash.potentials.schnet.triton.network import TILES, DeviceSchNet, NearList, Precision, Tiles, why_not
+from mdflash.potentials.schnet.triton.network import TILES, DeviceSchNet, NearList, Tiles, why_not
 from mdflash.potentials.schnet.triton.with_backbone import JoinedSchNet
 
 FIRST_CAPACITY = 256
@@ -98,7 +99,7 @@ class DeviceForces:
         tables: Mapping[int, FilterTables] | None,
         precision: Precision,
         skin: float,
-        box: tuple[float, float, float] | None,
+        box: Box | None,
         device: torch.device | str = "cuda",
         tiles: Tiles = TILES,
     ) -> None:

@@ -16,13 +16,14 @@ import numpy.typing as npt
 import torch
 
 from mdflash.core.state import Layout, State
+from mdflash.core.types import Box, Precision
 from mdflash.engine.gpu.forces import DeviceForces
 from mdflash.engine.settings import Dynamics
 from mdflash.integrators import triton as kernels
 from mdflash.integrators.triton import device_scheme
 from mdflash.potentials.base import Potential
 from mdflash.potentials.schnet.tables import FilterTables
-from mdflash.potentials.schnet.triton.network import TILES, Precision, Tiles
+from mdflash.potentials.schnet.triton.network import TILES, Tiles
 from mdflash.units import BOLTZMANN
 
 STEPS_PER_GRAPH = (16, 1)
@@ -54,7 +55,7 @@ class CudaPropagator:
         layout: Layout,
         terms: Sequence[Potential],
         dynamics: Dynamics,
-        box: tuple[float, float, float] | None,
+        box: Box | None,
         *,
         tables: Mapping[int, FilterTables] | None,
         precision: Precision = "fp32",

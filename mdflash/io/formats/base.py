@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.system import System
+from mdflash.core.types import Box
 from mdflash.errors import InputError, StorageError
-
-Box: TypeAlias = tuple[float, float, float]
 
 
 @dataclass(frozen=True)

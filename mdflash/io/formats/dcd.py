@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import append_at, create_files, patch_head, storage_errors, sync_file, truncate
+from mdflash.core.types import Box
 from mdflash.errors import StorageError
-from mdflash.io.formats.base import Box, Export, Frames, FrameWriter, Source, Target, TrajectoryFormat, too_few_frames
+from mdflash.io.formats.base import Export, Frames, FrameWriter, Source, Target, TrajectoryFormat, too_few_frames
 from mdflash.io.formats.stream import dropped
 
 AKMA_PS = 0.04888821

@@ -26,8 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import refuse_existing, sync_file
+from mdflash.core.types import Box
 from mdflash.errors import InputError, StorageError
-from mdflash.io.formats.base import Box, Frames, FrameWriter, ManyReplicas, Target, TrajectoryFormat, too_few_frames
+from mdflash.io.formats.base import Frames, FrameWriter, ManyReplicas, Target, TrajectoryFormat, too_few_frames
 from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors, open_to_read, written_rows
 from mdflash.io.superblock import admit_readers, refuse_cut, trim, unlock
 from mdflash.io.topology import topology_json

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import storage_errors
+from mdflash.core.types import Box
 from mdflash.errors import InputError
-from mdflash.io.formats.base import Box, Export, Frames, Source
+from mdflash.io.formats.base import Export, Frames, Source
 from mdflash.io.topology import cryst1, within_columns
 
 

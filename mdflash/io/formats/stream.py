@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import append_at, create_files, size_text, storage_errors, sync_file, truncate
+from mdflash.core.types import Box
 from mdflash.errors import StorageError
-from mdflash.io.formats.base import Box, Frames, FrameWriter, Source, Target, too_few_frames
+from mdflash.io.formats.base import Frames, FrameWriter, Source, Target, too_few_frames
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import storage_errors
+from mdflash.core.types import Box
 from mdflash.errors import StorageError
-from mdflash.io.formats.base import Box, Export, Frames, TrajectoryFormat
+from mdflash.io.formats.base import Export, Frames, TrajectoryFormat
 from mdflash.io.formats.stream import Scan, StreamWriter
 from mdflash.units import NM_PER_ANGSTROM
 

@@ -22,93 +22,25 @@ is computed for PART beads in vectors, see `maps` and `Places`; what goes over c
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numpy.typing as npt
-
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import multiply, panel_width
-from mdflash.compiled.simd import fma, lane, lanes, load, splat, sqrt, store, total
+from mdflash.compiled.simd import Vector, fma, lane, lanes, load, splat, sqrt, store, total
+from mdflash.core.types import Int32Array, Reals
 from mdflash.potentials.backbones import passes, tangent
+from mdflash.potentials.backbones.arrays import Places, Rule, Streams
 from mdflash.potentials.backbones.maps import FORGET, IDENTITY, PART, mix_gradient, mixing, sigmoid
 from mdflash.potentials.backbones.parts import RMS_EPSILON
 
-Floats = npt.NDArray[Any]
-
-
-class Rule(NamedTuple):
-    """One connection: choices, and where its parts begin in `data` (-1: it has none)."""
-
-    streams: int
-    features: int  # H without padding
-    padded: int  # H in whole panels
-    norm: int  # 1 where a block reads c = u / rms(u), 0 where it reads u
-    mixing: int
-    iterations: int
-    logits: int  # of the mixing
-    wide: int  # outputs of phi in whole panels; 0 without maps
-    phi: int
-    phi_back: int
-    bias: int  # of the maps
-    gate: int  # w of beta, then its bias
-    erase: int  # 1 where beta says how much of a direction is erased
-    value: int  # V, n rows
-    numbers: int  # gamma, epsilon, alpha
-    project: int  # P of the gate on the message
-    project_back: int
-    project_bias: int
-    opened: int  # what that gate is in front of the first block, [types, H]
-
-
-class Streams(NamedTuple):
-    """Arrays of one replica, flat; matrices in panels.
-
-    Attributes:
-        state: [blocks + 1][n H] X in front of each block, and behind the last.
-        message: [blocks][H] o.
-        logits: [wide] of the block at work, and their gradient.
-        gradient: [n H] dE/dX; it may lie where the state behind the last block did.
-        numbers: [1 + blocks][parts][fields][PART] what a bead has once, see `Places`; the first share is for the
-            block whose gradient is at work.
-        opened: [blocks][H] the gate on the message, see `tangent`.
-    """
-
-    state: Floats
-    message: Floats
-    logits: Floats
-    gradient: Floats
-    numbers: Floats
-    opened: Floats
-
-
-class Places(NamedTuple):
-    """Where the numbers of one part and block begin, and what the first share has in their place.
-
-    Up to beta they are what `start` takes from the network.
-    """
-
-    w: int  # [n]; dE/dw
-    v: int  # [n]; dE/dv
-    mix: int  # [n n]; dE/dM
-    beta: int  # dE/dbeta
-    a: int  # [n]; h
-    along: int  # [n] X o; y
-    r: int  # [n]; X dE/dc
-    z: int  # [2 n + logits] of the maps, without their bias, then their gradient; X u
-    inverse: int  # 1 / D; what o is taken by in dE/do
-    state_rms: int  # 1 / rms(X); what X is taken by in dE/dX
-    read_rms: int  # 1 / rms(u); what u is taken by in dE/du
-
 
 @njit(cache=True)
-def fields(rule):
+def fields(rule: Rule) -> int:
     """Numbers that a bead keeps in each block."""
     n = rule.streams
     return n * n + 7 * n + rule.logits + 4
 
 
 @njit(cache=True)
-def _places(rule, rows, share, first):
+def _places(rule: Rule, rows: int, share: int, first: int) -> Places:
     n = rule.streams
     start = (share * ((rows + PART - 1) // PART) + first // PART) * fields(rule)
     mix = start + 2 * n
@@ -122,8 +54,18 @@ def _places(rule, rows, share, first):
 
 
 @njit(cache=True)
-def start(rule, data, table, types, type_, streams, rows, begin, end):
-    """w, v, M and beta of the first block: constants of the bead's type, at `table` in data, [fields, types]."""
+def start(
+    rule: Rule,
+    data: Reals,
+    table: int,
+    types: int,
+    type_: Int32Array,
+    streams: Streams,
+    rows: int,
+    begin: int,
+    end: int,
+) -> None:
+    """w, v, M and beta of the first block: constants of a bead's type_ [N], at `table` in data, [fields, types]."""
     numbers, n = streams.numbers, rule.streams
     for first in range(begin, end, PART):
         to = _places(rule, rows, 1, first).w
@@ -136,7 +78,7 @@ def start(rule, data, table, types, type_, streams, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def _maps(rule, data, streams, at, rows, first, last):
+def _maps(rule: Rule, data: Reals, streams: Streams, at: Places, rows: int, first: int, last: int) -> None:
     """r, w and M from phi X in `streams.logits` and |X|^2 in the place of state_rms."""
     numbers, n = streams.numbers, rule.streams
     width, count = panel_width(data), 2 * n + rule.logits
@@ -160,7 +102,9 @@ def _maps(rule, data, streams, at, rows, first, last):
 
 
 @njit(cache=True, error_model="numpy")
-def read(rule, data, streams, x0, block, rows, begin, end, c, c0):
+def read(
+    rule: Rule, data: Reals, streams: Streams, x0: int, block: int, rows: int, begin: int, end: int, c: Reals, c0: int
+) -> None:
     """What block `block` reads: c [H] from the state at x0, for rows begin:end; begin is a multiple of PART."""
     n, padded, x, numbers = rule.streams, rule.padded, streams.state, streams.numbers
     nothing = splat(load(data, 0), 0.0)
@@ -197,7 +141,9 @@ def read(rule, data, streams, x0, block, rows, begin, end, c, c0):
 
 
 @njit(cache=True, error_model="numpy")
-def _values(rule, data, c, c0, rows, first, last, numbers, v0):
+def _values(
+    rule: Rule, data: Reals, c: Reals, c0: int, rows: int, first: int, last: int, numbers: Reals, v0: int
+) -> None:
     """Numbers v [n] = gamma V c."""
     width, half = panel_width(c), lanes(c)
     for i in range(first, last):
@@ -212,7 +158,7 @@ def _values(rule, data, c, c0, rows, first, last, numbers, v0):
 
 
 @njit(cache=True)
-def _erased(rule, numbers, at, s, h):
+def _erased(rule: Rule, numbers: Reals, at: Places, s: int, h: int) -> Vector:
     """q_s = (M X o)_s of a vector of beads."""
     if rule.mixing == IDENTITY:
         return load(numbers, at.along + s * PART + h)
@@ -224,7 +170,7 @@ def _erased(rule, numbers, at, s, h):
 
 
 @njit(cache=True, error_model="numpy")
-def write(rule, data, streams, x0, block, rows, begin, end):
+def write(rule: Rule, data: Reals, streams: Streams, x0: int, block: int, rows: int, begin: int, end: int) -> None:
     """The state behind block `block`, one state further on than x0, from its messages."""
     n, padded, numbers = rule.streams, rule.padded, streams.numbers
     x, o, o0 = streams.state, streams.message, block * padded * rows
@@ -260,7 +206,18 @@ def write(rule, data, streams, x0, block, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def write_gradient(rule, data, streams, x0, block, rows, begin, end, g_o, g_o0):
+def write_gradient(
+    rule: Rule,
+    data: Reals,
+    streams: Streams,
+    x0: int,
+    block: int,
+    rows: int,
+    begin: int,
+    end: int,
+    g_o: Reals,
+    g_o0: int,
+) -> None:
     """dE/do of block `block` from dE/dX'."""
     n, padded, numbers = rule.streams, rule.padded, streams.numbers
     g, o, o0 = streams.gradient, streams.message, block * padded * rows
@@ -284,7 +241,7 @@ def write_gradient(rule, data, streams, x0, block, rows, begin, end, g_o, g_o0):
 
 
 @njit(cache=True, error_model="numpy")
-def _delta_gradient(rule, numbers, at, to, h):
+def _delta_gradient(rule: Rule, numbers: Reals, at: Places, to: Places, h: int) -> None:
     """From h = G o: the gradients of beta and v, y, and what o is taken by in dE/do; for a vector of beads."""
     n = rule.streams
     inverse, beta = load(numbers, at.inverse + h), load(numbers, at.beta + h)
@@ -312,7 +269,18 @@ def _delta_gradient(rule, numbers, at, to, h):
 
 
 @njit(cache=True, error_model="numpy")
-def read_gradient(rule, data, streams, x0, block, rows, begin, end, g_c, g_c0):
+def read_gradient(
+    rule: Rule,
+    data: Reals,
+    streams: Streams,
+    x0: int,
+    block: int,
+    rows: int,
+    begin: int,
+    end: int,
+    g_c: Reals,
+    g_c0: int,
+) -> None:
     """streams.gradient turns from dE/dX' of block `block` into dE/dX, by dE/dc, which is spoilt; after
     `write_gradient`."""
     n, padded, numbers = rule.streams, rule.padded, streams.numbers
@@ -343,7 +311,18 @@ def read_gradient(rule, data, streams, x0, block, rows, begin, end, g_c, g_c0):
 
 
 @njit(cache=True, error_model="numpy")
-def _gate_gradient(rule, data, g_c, g_c0, rows, first, last, numbers, at, to):
+def _gate_gradient(
+    rule: Rule,
+    data: Reals,
+    g_c: Reals,
+    g_c0: int,
+    rows: int,
+    first: int,
+    last: int,
+    numbers: Reals,
+    at: Places,
+    to: Places,
+) -> None:
     """dE/dc, with what comes through beta and v."""
     width, half = panel_width(g_c), lanes(g_c)
     for h in range(0, PART, half):
@@ -363,7 +342,7 @@ def _gate_gradient(rule, data, g_c, g_c0, rows, first, last, numbers, at, to):
 
 
 @njit(cache=True, error_model="numpy")
-def _number_gradients(rule, data, numbers, at, to, h):
+def _number_gradients(rule: Rule, data: Reals, numbers: Reals, at: Places, to: Places, h: int) -> None:
     """What u and X are taken by in dE/dX, and the gradient of the logits, of a vector of beads."""
     n = rule.streams
     nothing = splat(load(data, 0), 0.0)
@@ -403,7 +382,7 @@ def _number_gradients(rule, data, numbers, at, to, h):
 
 
 @njit(cache=True, error_model="numpy")
-def _spread(rule, streams, rows, first, last, at):
+def _spread(rule: Rule, streams: Streams, rows: int, first: int, last: int, at: Places) -> None:
     """streams.logits <- the gradient by phi X of each row."""
     numbers, logits = streams.numbers, streams.logits
     width, count = panel_width(logits), 2 * rule.streams + rule.logits

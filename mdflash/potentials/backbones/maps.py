@@ -14,6 +14,7 @@ import numpy as np
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.simd import (
+    Vector,
     fma,
     lane,
     lanes,
@@ -25,6 +26,7 @@ from mdflash.compiled.simd import (
     store,
     times_power,
 )
+from mdflash.core.types import Reals
 from mdflash.potentials.backbones.mixing import MOST_PERMUTED
 
 PART: Final = 16
@@ -44,7 +46,7 @@ LN2_LOW: Final = 1.42860682030941723212e-6
 
 
 @njit(cache=True)
-def exp(x):
+def exp(x: Vector) -> Vector:
     """e^x of a vector, to two units in the last place; it ends at the largest power of two instead of infinity."""
     k = rint(x * splat(x, 1.0 / math.log(2.0)))
     r = fma(k, splat(x, -LN2_LOW), fma(k, splat(x, -LN2_HIGH), x))
@@ -65,14 +67,15 @@ def exp(x):
 
 
 @njit(cache=True)
-def sigmoid(x):
+def sigmoid(x: Vector) -> Vector:
     """1 / (1 + e^-x) of a vector."""
     one = splat(x, 1.0)
-    return one / (one + exp(splat(x, 0.0) - x))
+    y: Vector = one / (one + exp(splat(x, 0.0) - x))
+    return y
 
 
 @njit(cache=True)
-def _exponentials(count, data, bias, numbers, z, out):
+def _exponentials(count: int, data: Reals, bias: int, numbers: Reals, z: int, out: Reals) -> Vector:
     """out [count] vectors: exp(z + bias), up to a factor that keeps them from overflowing; returns their sum."""
     width = lanes(numbers)
     most = load(numbers, z) + lane(data, bias)
@@ -87,7 +90,7 @@ def _exponentials(count, data, bias, numbers, z, out):
 
 
 @njit(cache=True)
-def _sinkhorn(n, iterations, data, bias, numbers, z):
+def _sinkhorn(n: int, iterations: int, data: Reals, bias: int, numbers: Reals, z: int) -> Reals:
     """Exponentials of the logits and every matrix on the way [2 iterations + 1][n n], then what each step was
     multiplied by [2 iterations][n]; vectors."""
     width = lanes(numbers)
@@ -110,7 +113,9 @@ def _sinkhorn(n, iterations, data, bias, numbers, z):
 
 
 @njit(cache=True)
-def mixing(kind, n, iterations, count, data, bias, numbers, z, mix):
+def mixing(
+    kind: int, n: int, iterations: int, count: int, data: Reals, bias: int, numbers: Reals, z: int, mix: int
+) -> None:
     """Numbers mix [n n] from the logits z [count], which lack their bias."""
     width = lanes(numbers)
     if kind == PERMUTATION:
@@ -131,7 +136,9 @@ def mixing(kind, n, iterations, count, data, bias, numbers, z, mix):
 
 
 @njit(cache=True)
-def mix_gradient(kind, n, iterations, count, data, bias, numbers, z, g_mix):
+def mix_gradient(
+    kind: int, n: int, iterations: int, count: int, data: Reals, bias: int, numbers: Reals, z: int, g_mix: int
+) -> Vector:
     """The logits turn into their gradient, which spoils numbers g_mix; returns the dot product of the two."""
     width = lanes(numbers)
     along = splat(load(numbers, z), 0.0)

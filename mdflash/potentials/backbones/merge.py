@@ -7,11 +7,13 @@ import math
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import panel_width
 from mdflash.compiled.simd import fma, load, splat, store, total
+from mdflash.core.types import Reals
 from mdflash.potentials.backbones.parts import RMS_EPSILON
+from mdflash.potentials.schnet.arrays import Shape, Work
 
 
 @njit(cache=True, error_model="numpy")
-def merge(net, data, work, begin, end):
+def merge(net: Shape, data: Reals, work: Work, begin: int, end: int) -> None:
     """What the output network reads: merged = sum over blocks and streams, x = merged / rms(merged).
 
     Args:
@@ -45,7 +47,7 @@ def merge(net, data, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def merge_gradient(net, data, work, begin, end):
+def merge_gradient(net: Shape, data: Reals, work: Work, begin: int, end: int) -> None:
     """merged <- dE/dmerged from dE/dx, and dE/dX behind the last block."""
     n, blocks, features, padded, shares = net.streams, net.blocks, net.real_features, net.features, net.merge
     norm, g_x, merged, gradient, rows = net.merge_norm, work.gx, work.merged, work.stream_gradient, work.rows
@@ -76,7 +78,7 @@ def merge_gradient(net, data, work, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def share_gradient(net, block, data, work, begin, end):
+def share_gradient(net: Shape, block: int, data: Reals, work: Work, begin: int, end: int) -> None:
     """gradient += what the output network reads of the state behind a block."""
     n, padded, shares = net.streams, net.features, net.merge
     merged, gradient, rows = work.merged, work.stream_gradient, work.rows

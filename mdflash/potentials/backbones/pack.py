@@ -6,19 +6,17 @@ import copy
 from typing import Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.special import expit
 from torch import Tensor
 
+from mdflash.core.types import FloatArray
+from mdflash.potentials.backbones.arrays import Rule
 from mdflash.potentials.backbones.backbone import ResidualStack
-from mdflash.potentials.backbones.cpu import Rule
 from mdflash.potentials.backbones.delta import Gate
 from mdflash.potentials.backbones.maps import FORGET, IDENTITY, PERMUTATION, SINKHORN
 from mdflash.potentials.backbones.parts import BranchScale, Parts, StreamMaps
 from mdflash.potentials.backbones.residual import Connection
-
-FloatArray = npt.NDArray[np.float64]
 
 _MIXING = {"identity": IDENTITY, "permutation": PERMUTATION, "sinkhorn": SINKHORN}
 

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import panel_width
 from mdflash.compiled.simd import fma, lane, lanes, load, local, splat, store, total
+from mdflash.core.types import Reals
+from mdflash.potentials.backbones.arrays import Places, Rule, Streams
 from mdflash.potentials.backbones.maps import IDENTITY, PART
 
 MOST_STREAMS: Final = 16
@@ -28,7 +30,7 @@ class Part(NamedTuple):
 
 
 @njit(cache=True, error_model="numpy")
-def squares(x, x0, size, part, out, out0):
+def squares(x: Reals, x0: int, size: int, part: Part, out: Reals, out0: int) -> None:
     """Numbers out = |X|^2 of each row, over `size` channels."""
     rows, first, last = part
     width, half = panel_width(x), lanes(x)
@@ -43,7 +45,7 @@ def squares(x, x0, size, part, out, out0):
 
 
 @njit(inline="always")
-def _dots(n, a, a0, b, b0, padded, part, out, out0):
+def _dots(n: int, a: Reals, a0: int, b: Reals, b0: int, padded: int, part: Part, out: Reals, out0: int) -> None:
     rows, first, last = part
     width, half = panel_width(a), lanes(a)
     stream = padded * rows
@@ -65,7 +67,7 @@ def _dots(n, a, a0, b, b0, padded, part, out, out0):
 
 
 @njit(cache=True, error_model="numpy")
-def dots(n, a, a0, b, b0, padded, part, out, out0):
+def dots(n: int, a: Reals, a0: int, b: Reals, b0: int, padded: int, part: Part, out: Reals, out0: int) -> None:
     """Numbers out [n] = A b of each row: A [n, H] and b [H] in panels."""
     if n == 4:
         _dots(4, a, a0, b, b0, padded, part, out, out0)
@@ -78,7 +80,9 @@ def dots(n, a, a0, b, b0, padded, part, out, out0):
 
 
 @njit(inline="always")
-def _combine(n, rule, data, streams, x0, c, c0, part, at):
+def _combine(
+    n: int, rule: Rule, data: Reals, streams: Streams, x0: int, c: Reals, c0: int, part: Part, at: Places
+) -> None:
     rows, first, last = part
     x, numbers = streams.state, streams.numbers
     gate, padded = rule.gate, rule.padded
@@ -104,7 +108,9 @@ def _combine(n, rule, data, streams, x0, c, c0, part, at):
 
 
 @njit(cache=True, error_model="numpy")
-def combine(n, rule, data, streams, x0, c, c0, part, at):
+def combine(
+    n: int, rule: Rule, data: Reals, streams: Streams, x0: int, c: Reals, c0: int, part: Part, at: Places
+) -> None:
     """c [H] = u = sum_s r_s X_s; numbers |u|^2, and u . gate where there is one."""
     if n == 4:
         _combine(4, rule, data, streams, x0, c, c0, part, at)
@@ -117,7 +123,7 @@ def combine(n, rule, data, streams, x0, c, c0, part, at):
 
 
 @njit(cache=True, error_model="numpy")
-def normalise(c, c0, padded, part, numbers, factor):
+def normalise(c: Reals, c0: int, padded: int, part: Part, numbers: Reals, factor: int) -> None:
     """c <- factor c of each row."""
     rows, first, last = part
     width, half = panel_width(c), lanes(c)
@@ -130,7 +136,7 @@ def normalise(c, c0, padded, part, numbers, factor):
 
 
 @njit(inline="always")
-def _write(n, rule, streams, x0, o0, part, at):
+def _write(n: int, rule: Rule, streams: Streams, x0: int, o0: int, part: Part, at: Places) -> None:
     rows, first, last = part
     x, o, numbers, padded = streams.state, streams.message, streams.numbers, rule.padded
     mixed = rule.mixing != IDENTITY
@@ -155,7 +161,7 @@ def _write(n, rule, streams, x0, o0, part, at):
 
 
 @njit(cache=True, error_model="numpy")
-def write(n, rule, streams, x0, o0, part, at):
+def write(n: int, rule: Rule, streams: Streams, x0: int, o0: int, part: Part, at: Places) -> None:
     """The next state M X + a o' of each row."""
     if n == 4:
         _write(4, rule, streams, x0, o0, part, at)
@@ -168,7 +174,9 @@ def write(n, rule, streams, x0, o0, part, at):
 
 
 @njit(inline="always")
-def _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, part, at, to):
+def _message_gradient(
+    n: int, rule: Rule, streams: Streams, x0: int, o0: int, g_o: Reals, g_o0: int, part: Part, at: Places, to: Places
+) -> None:
     rows, first, last = part
     x, g, o, numbers, padded = streams.state, streams.gradient, streams.message, streams.numbers, rule.padded
     erases = rule.erase > 0
@@ -190,7 +198,9 @@ def _message_gradient(n, rule, streams, x0, o0, g_o, g_o0, part, at, to):
 
 
 @njit(cache=True, error_model="numpy")
-def message_gradient(n, rule, streams, x0, o0, g_o, g_o0, part, at, to):
+def message_gradient(
+    n: int, rule: Rule, streams: Streams, x0: int, o0: int, g_o: Reals, g_o0: int, part: Part, at: Places, to: Places
+) -> None:
     """dE/do = sum_s a_s G_s of each row, and where a direction is erased + sum_s y_s X_s + along o."""
     if n == 4:
         _message_gradient(4, rule, streams, x0, o0, g_o, g_o0, part, at, to)
@@ -203,7 +213,7 @@ def message_gradient(n, rule, streams, x0, o0, g_o, g_o0, part, at, to):
 
 
 @njit(inline="always")
-def _outer_dots(n, rule, streams, x0, part, to):
+def _outer_dots(n: int, rule: Rule, streams: Streams, x0: int, part: Part, to: Places) -> None:
     rows, first, last = part
     x, g, numbers = streams.state, streams.gradient, streams.numbers
     width, half = panel_width(x), lanes(x)
@@ -228,7 +238,7 @@ def _outer_dots(n, rule, streams, x0, part, to):
 
 
 @njit(cache=True, error_model="numpy")
-def outer_dots(n, rule, streams, x0, part, to):
+def outer_dots(n: int, rule: Rule, streams: Streams, x0: int, part: Part, to: Places) -> None:
     """Numbers G X' [n n] of each row."""
     if n == 4:
         _outer_dots(4, rule, streams, x0, part, to)
@@ -241,7 +251,9 @@ def outer_dots(n, rule, streams, x0, part, to):
 
 
 @njit(inline="always")
-def _dots_of_read(n, rule, streams, x0, g_c, g_c0, part, at, to):
+def _dots_of_read(
+    n: int, rule: Rule, streams: Streams, x0: int, g_c: Reals, g_c0: int, part: Part, at: Places, to: Places
+) -> None:
     rows, first, last = part
     x, numbers, padded = streams.state, streams.numbers, rule.padded
     width, half = panel_width(x), lanes(x)
@@ -269,7 +281,9 @@ def _dots_of_read(n, rule, streams, x0, g_c, g_c0, part, at, to):
 
 
 @njit(cache=True, error_model="numpy")
-def dots_of_read(n, rule, streams, x0, g_c, g_c0, part, at, to):
+def dots_of_read(
+    n: int, rule: Rule, streams: Streams, x0: int, g_c: Reals, g_c0: int, part: Part, at: Places, to: Places
+) -> None:
     """Numbers X dE/dc [n] and X u [n] of each row."""
     if n == 4:
         _dots_of_read(4, rule, streams, x0, g_c, g_c0, part, at, to)
@@ -282,7 +296,9 @@ def dots_of_read(n, rule, streams, x0, g_c, g_c0, part, at, to):
 
 
 @njit(inline="always")
-def _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, part, at, to):
+def _state_gradient(
+    n: int, rule: Rule, streams: Streams, x0: int, o0: int, g_c: Reals, g_c0: int, part: Part, at: Places, to: Places
+) -> None:
     rows, first, last = part
     x, g, o, numbers, padded = streams.state, streams.gradient, streams.message, streams.numbers, rule.padded
     mapped, erases, mixed = rule.wide > 0, rule.erase > 0, rule.mixing != IDENTITY
@@ -315,7 +331,9 @@ def _state_gradient(n, rule, streams, x0, o0, g_c, g_c0, part, at, to):
 
 
 @njit(cache=True, error_model="numpy")
-def state_gradient(n, rule, streams, x0, o0, g_c, g_c0, part, at, to):
+def state_gradient(
+    n: int, rule: Rule, streams: Streams, x0: int, o0: int, g_c: Reals, g_c0: int, part: Part, at: Places, to: Places
+) -> None:
     """G <- M' G + y o' + r (dE/du)' + state X of each row, with dE/du = inverse dE/dc + back u."""
     if n == 4:
         _state_gradient(4, rule, streams, x0, o0, g_c, g_c0, part, at, to)

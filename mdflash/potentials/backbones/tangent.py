@@ -9,12 +9,14 @@ from __future__ import annotations
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import multiply, panel_width
 from mdflash.compiled.simd import lanes, load, splat, store
+from mdflash.core.types import Int32Array, Reals
+from mdflash.potentials.backbones.arrays import Rule, Streams
 from mdflash.potentials.backbones.maps import sigmoid
 
 
 @njit(cache=True, error_model="numpy")
-def start_gate(rule, data, type_, streams, rows, begin, end):
-    """s of the first block: constants of the bead's type, [types, H] in data."""
+def start_gate(rule: Rule, data: Reals, type_: Int32Array, streams: Streams, rows: int, begin: int, end: int) -> None:
+    """s of the first block: constants of a bead's type_ [N], [types, H] in data."""
     width = panel_width(data)
     for i in range(begin, end):
         for channel in range(rule.padded):
@@ -25,7 +27,9 @@ def start_gate(rule, data, type_, streams, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def open_gate(rule, data, streams, block, c, c0, rows, begin, end):
+def open_gate(
+    rule: Rule, data: Reals, streams: Streams, block: int, c: Reals, c0: int, rows: int, begin: int, end: int
+) -> None:
     """s from what the block reads."""
     width, s, s0 = panel_width(data), streams.opened, block * rule.padded * rows
     multiply(
@@ -37,7 +41,7 @@ def open_gate(rule, data, streams, block, c, c0, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def pass_message(rule, streams, block, rows, begin, end):
+def pass_message(rule: Rule, streams: Streams, block: int, rows: int, begin: int, end: int) -> None:
     """o <- s o."""
     o, s, first = streams.message, streams.opened, block * rule.padded * rows
     width = panel_width(o)
@@ -47,7 +51,9 @@ def pass_message(rule, streams, block, rows, begin, end):
 
 
 @njit(cache=True, error_model="numpy")
-def pass_gradient(rule, streams, block, rows, begin, end, g_o, g_o0):
+def pass_gradient(
+    rule: Rule, streams: Streams, block: int, rows: int, begin: int, end: int, g_o: Reals, g_o0: int
+) -> None:
     """dE/do from dE/do', in place; s turns into dE/d(P c)."""
     o, s, first = streams.message, streams.opened, block * rule.padded * rows
     width = panel_width(o)
@@ -60,7 +66,9 @@ def pass_gradient(rule, streams, block, rows, begin, end, g_o, g_o0):
 
 
 @njit(cache=True, error_model="numpy")
-def gate_gradient(rule, data, streams, block, rows, begin, end, g_c, g_c0):
+def gate_gradient(
+    rule: Rule, data: Reals, streams: Streams, block: int, rows: int, begin: int, end: int, g_c: Reals, g_c0: int
+) -> None:
     """dE/dc, with what comes through s; after `pass_gradient`."""
     first = block * rule.padded * rows
     multiply(

@@ -10,8 +10,6 @@ program takes BM beads; its tiles do not depend on the batch, nor does the order
 none: weights are constants here. g_x is dE/dx and has the shape of x.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 import triton
@@ -20,9 +18,10 @@ import triton.language as tl
 
 @triton.jit(do_not_specialize=["rows"])
 def maps_forward(
-    state, phi, z, inverse, rows, WIDTH: tl.constexpr, COUNT: tl.constexpr, EPS: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+    state: tl.tensor, phi: tl.tensor, z: tl.tensor, inverse: tl.tensor, rows: tl.tensor, WIDTH: tl.constexpr,
+    COUNT: tl.constexpr, EPS: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
     """z [rows, COUNT] = phi X / rms(X) and inverse [rows] = 1 / rms(X); X [rows, WIDTH], phi [COUNT, WIDTH]."""
     DTYPE: tl.constexpr = state.dtype.element_ty
     m = tl.program_id(0) * BM + tl.arange(0, BM)
@@ -44,9 +43,10 @@ def maps_forward(
 
 @triton.jit(do_not_specialize=["rows"])
 def maps_backward(
-    state, phi, z, inverse, g_z, g_state, rows, WIDTH: tl.constexpr, COUNT: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+    state: tl.tensor, phi: tl.tensor, z: tl.tensor, inverse: tl.tensor, g_z: tl.tensor, g_state: tl.tensor,
+    rows: tl.tensor, WIDTH: tl.constexpr, COUNT: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
     """g_state [rows, WIDTH] from g_z [rows, COUNT]."""
     DTYPE: tl.constexpr = state.dtype.element_ty
     m = tl.program_id(0) * BM + tl.arange(0, BM)
@@ -69,7 +69,9 @@ def maps_backward(
 
 
 @triton.jit
-def _mean_stream(state, read, row, h, inside, N: tl.constexpr, H: tl.constexpr):
+def _mean_stream(
+    state: tl.tensor, read: tl.tensor, row: tl.tensor, h: tl.tensor, inside: tl.tensor, N: tl.constexpr, H: tl.constexpr
+) -> tl.tensor:
     """u = sum_s r_s X_s of a tile [BM, HP]."""
     u = tl.zeros([row.shape[0], h.shape[0]], state.dtype.element_ty)
     for s in tl.static_range(N):
@@ -80,9 +82,9 @@ def _mean_stream(state, read, row, h, inside, N: tl.constexpr, H: tl.constexpr):
 
 @triton.jit(do_not_specialize=["rows"])
 def read_forward(
-    state, read, taps, c, t, rows, N: tl.constexpr, H: tl.constexpr, TAPS: tl.constexpr, EPS: tl.constexpr,
-    BM: tl.constexpr, HP: tl.constexpr,
-):  # fmt: skip
+    state: tl.tensor, read: tl.tensor, taps: tl.tensor, c: tl.tensor, t: tl.tensor, rows: tl.tensor, N: tl.constexpr,
+    H: tl.constexpr, TAPS: tl.constexpr, EPS: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr,
+) -> None:  # fmt: skip
     """c [rows, H] and t [rows, TAPS] from X [rows, N, H], r [rows, N] and T [TAPS, H]."""
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     h = tl.arange(0, HP)
@@ -97,9 +99,10 @@ def read_forward(
 
 @triton.jit(do_not_specialize=["rows"])
 def read_backward(
-    state, read, taps, g_c, g_t, g_state, g_read, rows, N: tl.constexpr, H: tl.constexpr, TAPS: tl.constexpr,
-    EPS: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr,
-):  # fmt: skip
+    state: tl.tensor, read: tl.tensor, taps: tl.tensor, g_c: tl.tensor, g_t: tl.tensor, g_state: tl.tensor,
+    g_read: tl.tensor, rows: tl.tensor, N: tl.constexpr, H: tl.constexpr, TAPS: tl.constexpr, EPS: tl.constexpr,
+    BM: tl.constexpr, HP: tl.constexpr,
+) -> None:  # fmt: skip
     """g_state and g_read from g_c and g_t."""
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     h = tl.arange(0, HP)
@@ -120,7 +123,9 @@ def read_backward(
 
 
 @triton.jit
-def _tile(rows, N: tl.constexpr, NP: tl.constexpr, H: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr):
+def _tile(
+    rows: tl.tensor, N: tl.constexpr, NP: tl.constexpr, H: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr
+) -> tuple[tl.tensor, ...]:
     """Rows [BM], streams [NP], channels [HP]; which rows, streams, channels, and which of all, exist; where it lies."""
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     s, h = tl.arange(0, NP), tl.arange(0, HP)
@@ -133,8 +138,11 @@ def _tile(rows, N: tl.constexpr, NP: tl.constexpr, H: tl.constexpr, BM: tl.const
 
 
 @triton.jit
-def _erased(x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N: tl.constexpr,
-            MIX: tl.constexpr, ERASE: tl.constexpr, VALUE: tl.constexpr):  # fmt: skip
+def _erased(
+    x: tl.tensor, o: tl.tensor, mix: tl.tensor, write: tl.tensor, value: tl.tensor, beta: tl.tensor, epsilon: tl.tensor,
+    row: tl.tensor, s: tl.tensor, narrow: tl.tensor, inside: tl.tensor, N: tl.constexpr, MIX: tl.constexpr,
+    ERASE: tl.constexpr, VALUE: tl.constexpr,
+) -> tuple[tl.tensor, ...]:  # fmt: skip
     """X o, q, a, v [BM, NP], and 1 / D, beta [BM, 1]; nothing is erased without ERASE."""
     a = tl.load(write + row[:, None] * N + s[None, :], mask=narrow, other=0.0)
     along = tl.sum(x * o[:, None, :], axis=2)
@@ -159,9 +167,10 @@ def _erased(x, o, mix, write, value, beta, epsilon, row, s, narrow, inside, N: t
 
 @triton.jit(do_not_specialize=["rows"])
 def write_forward(
-    state, message, mix, write, value, beta, epsilon, out, rows, N: tl.constexpr, NP: tl.constexpr, H: tl.constexpr,
+    state: tl.tensor, message: tl.tensor, mix: tl.tensor, write: tl.tensor, value: tl.tensor, beta: tl.tensor,
+    epsilon: tl.tensor, out: tl.tensor, rows: tl.tensor, N: tl.constexpr, NP: tl.constexpr, H: tl.constexpr,
     MIX: tl.constexpr, ERASE: tl.constexpr, VALUE: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """out = X' [rows, N, H] from X, o [rows, H], M [rows, N, N], w and v [rows, N], beta [rows], epsilon [1]."""
     row, s, h, inside, narrow, flat, both, at = _tile(rows, N, NP, H, BM, HP)
     x = tl.load(state + at, mask=both, other=0.0)
@@ -178,10 +187,11 @@ def write_forward(
 
 @triton.jit(do_not_specialize=["rows"])
 def write_backward(
-    state, message, mix, write, value, beta, epsilon, g_out, g_state, g_message, g_mix, g_write, g_value, g_beta, rows,
-    N: tl.constexpr, NP: tl.constexpr, H: tl.constexpr,
-    MIX: tl.constexpr, ERASE: tl.constexpr, VALUE: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr,
-):  # fmt: skip
+    state: tl.tensor, message: tl.tensor, mix: tl.tensor, write: tl.tensor, value: tl.tensor, beta: tl.tensor,
+    epsilon: tl.tensor, g_out: tl.tensor, g_state: tl.tensor, g_message: tl.tensor, g_mix: tl.tensor,
+    g_write: tl.tensor, g_value: tl.tensor, g_beta: tl.tensor, rows: tl.tensor, N: tl.constexpr, NP: tl.constexpr,
+    H: tl.constexpr, MIX: tl.constexpr, ERASE: tl.constexpr, VALUE: tl.constexpr, BM: tl.constexpr, HP: tl.constexpr,
+) -> None:  # fmt: skip
     """The gradients by everything but epsilon, from g_out."""
     row, s, h, inside, narrow, flat, both, at = _tile(rows, N, NP, H, BM, HP)
     x = tl.load(state + at, mask=both, other=0.0)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
 from mdflash.potentials.bias.bias_form import EQUATIONS, BiasForm

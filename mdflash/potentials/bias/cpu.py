@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.compiled.jit import njit, prange
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, Int32Array, IntArray
 from mdflash.potentials import variables
 from mdflash.potentials.priors.cpu import Table, add_term
 from mdflash.potentials.variables.base import VariableArrays
@@ -34,21 +34,21 @@ class Biases(NamedTuple):
         parameters: [R, n, 3] force constant, center and width, for each replica.
     """
 
-    row: npt.NDArray[np.int64]
-    variable: npt.NDArray[np.int64]
+    row: IntArray
+    variable: IntArray
     periodic: npt.NDArray[np.bool_]
     linear: npt.NDArray[np.bool_]
-    first: npt.NDArray[np.int64]
-    beads: npt.NDArray[np.int64]
-    weight: npt.NDArray[np.float64]
-    reference: npt.NDArray[np.float64]
-    start: npt.NDArray[np.int64]
-    constants: npt.NDArray[np.float64]
-    term_beads: npt.NDArray[np.int32]
+    first: IntArray
+    beads: IntArray
+    weight: FloatArray
+    reference: FloatArray
+    start: IntArray
+    constants: FloatArray
+    term_beads: Int32Array
     term_code: npt.NDArray[np.int8]
-    term_parameters: npt.NDArray[np.float64]
-    term_row: npt.NDArray[np.int64]
-    parameters: npt.NDArray[np.float64]
+    term_parameters: FloatArray
+    term_row: IntArray
+    parameters: FloatArray
 
 
 @njit(cache=True, error_model="numpy")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.potentials.bias import cpu
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.cpu import Biases

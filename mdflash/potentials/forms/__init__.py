@@ -7,8 +7,6 @@ name, what `mdflash info` prints, docs/forms.md, the tables of the kernels, and 
 docs/dev/add_a_prior_form.md shows how a form is added.
 """
 
-# mypy: allow-untyped-decorators, no-warn-return-any
-
 from __future__ import annotations
 
 import math
@@ -18,7 +16,7 @@ from typing import Any, Final
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import constexpr, tl, triton_jit
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.forms import (
     contact,
     excluded_volume,
@@ -99,12 +97,12 @@ def pair(code: int, r2: float, p: FloatArray, cutoff: float) -> tuple[float, flo
 
 
 @triton_jit
-def _choose(mine: tl.tensor, new: tl.tuple, old: tl.tuple) -> tl.tuple:
+def _choose(mine: tl.tensor, new: tl.tuple, old: tl.tuple) -> tuple[tl.tensor, tl.tensor]:
     return tl.where(mine, new[0], old[0]), tl.where(mine, new[1], old[1])
 
 
 @triton_jit
-def gpu_distance(r: tl.tensor, code: tl.tensor, p: tl.tuple, OCCUR: tl.constexpr) -> tl.tuple:
+def gpu_distance(r: tl.tensor, code: tl.tensor, p: tl.tuple, OCCUR: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dr; OCCUR: the codes that are compiled for."""
     u = (r * 0.0, r * 0.0)
     if _HARMONIC & OCCUR:
@@ -119,7 +117,7 @@ def gpu_distance(r: tl.tensor, code: tl.tensor, p: tl.tuple, OCCUR: tl.constexpr
 @triton_jit
 def gpu_angle(
     q: tl.tensor, cosine: tl.tensor, sine: tl.tensor, code: tl.tensor, p: tl.tuple, OCCUR: tl.constexpr
-) -> tl.tuple:
+) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dq of an angle or the cosine of one."""
     u = (q * 0.0, q * 0.0)
     if _HARMONIC & OCCUR:
@@ -134,7 +132,7 @@ def gpu_angle(
 @triton_jit
 def gpu_dihedral(
     phi: tl.tensor, cosine: tl.tensor, sine: tl.tensor, code: tl.tensor, p: tl.tuple, OCCUR: tl.constexpr
-) -> tl.tuple:
+) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dphi of a torsion."""
     u = (phi * 0.0, phi * 0.0)
     if _HARMONIC & OCCUR:
@@ -147,7 +145,9 @@ def gpu_dihedral(
 
 
 @triton_jit
-def gpu_pair(r: tl.tensor, code: tl.tensor, p: tl.tuple, cutoff: tl.tensor, OCCUR: tl.constexpr) -> tl.tuple:
+def gpu_pair(
+    r: tl.tensor, code: tl.tensor, p: tl.tuple, cutoff: tl.tensor, OCCUR: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dr of a near pair, for r < cutoff."""
     u = (r * 0.0, r * 0.0)
     if _VOLUME & OCCUR:

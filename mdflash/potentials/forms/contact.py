@@ -9,15 +9,13 @@ Clementi, Nymeyer & Onuchic, J. Mol. Biol. 298, 937 (2000), eq. 1. The minimum i
 | r0      | r0        | Å, distance in the native structure |
 """
 
-# mypy: allow-untyped-decorators
-
 from __future__ import annotations
 
 from torch import Tensor
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
 
@@ -37,7 +35,7 @@ def value_pull(r2: float, p: FloatArray) -> tuple[float, float]:
 
 
 @triton_jit
-def gpu_value_slope(r: tl.tensor, p: tl.tuple) -> tl.tuple:
+def gpu_value_slope(r: tl.tensor, p: tl.tuple) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dr."""
     x = p[1] / r
     x2 = x * x

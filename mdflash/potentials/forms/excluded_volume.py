@@ -13,8 +13,6 @@ J. Mol. Biol. 298, 937 (2000), eq. 1, evaluated through the neighbor list.
 | rc      | the term's cutoff | Å |
 """
 
-# mypy: allow-untyped-decorators
-
 from __future__ import annotations
 
 import math
@@ -23,7 +21,7 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
 
@@ -47,7 +45,7 @@ def value_pull(r2: float, p: FloatArray, cutoff: float) -> tuple[float, float]:
 
 
 @triton_jit
-def gpu_value_slope(r: tl.tensor, p: tl.tuple, cutoff: tl.tensor) -> tl.tuple:
+def gpu_value_slope(r: tl.tensor, p: tl.tuple, cutoff: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """u_c and du_c/dr for r < cutoff."""
     x = p[1] / r
     x2 = x * x

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import numpy as np
 from torch import Tensor
 
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 
 Coordinate = Literal["distance", "angle_cosine", "angle", "dihedral", "pair"]
 """What a form is a function of; "pair" is the distance of every near pair, the others are of listed beads."""

@@ -10,8 +10,6 @@
 The form of mlcg's Dihedral; the 1- and 3-fold cosines of a Gō model are a special case.
 """
 
-# mypy: allow-untyped-decorators
-
 from __future__ import annotations
 
 import math
@@ -21,7 +19,7 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
 
@@ -53,7 +51,7 @@ def value_slope(q: float, p: FloatArray) -> tuple[float, float]:
 
 
 @triton_jit
-def gpu_value_slope(sine: tl.tensor, cosine: tl.tensor, p: tl.tuple) -> tl.tuple:
+def gpu_value_slope(sine: tl.tensor, cosine: tl.tensor, p: tl.tuple) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dphi from the sine and cosine of phi."""
     s = sine
     c = cosine

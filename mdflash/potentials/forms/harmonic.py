@@ -10,8 +10,6 @@ Used for bonds (q = distance), angles (q = cos theta, mlcg's choice, or theta) a
 torsion is not periodic here: q0 should lie well inside (-pi, pi]).
 """
 
-# mypy: allow-untyped-decorators
-
 from __future__ import annotations
 
 import math
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
 
@@ -45,7 +43,7 @@ def value_pull(r2: float, p: FloatArray) -> tuple[float, float]:
 
 
 @triton_jit
-def gpu_value_slope(q: tl.tensor, p: tl.tuple) -> tl.tuple:
+def gpu_value_slope(q: tl.tensor, p: tl.tuple) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dq."""
     d = q - p[1]
     return p[0] * d * d, 2.0 * p[0] * d

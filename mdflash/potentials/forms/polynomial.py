@@ -7,8 +7,6 @@
 | k_n    | ks        | kcal/mol per q^n, [degree]      |
 """
 
-# mypy: allow-untyped-decorators
-
 from __future__ import annotations
 
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
 
@@ -38,7 +36,7 @@ def value_slope(q: float, p: FloatArray) -> tuple[float, float]:
 
 
 @triton_jit
-def gpu_value_slope(q: tl.tensor, p: tl.tuple) -> tl.tuple:
+def gpu_value_slope(q: tl.tensor, p: tl.tuple) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dq by Horner's rule."""
     u = q * 0.0
     du = q * 0.0

@@ -6,15 +6,13 @@
 | sigma  | sigma     | Å (kcal/mol is the implied prefactor) |
 """
 
-# mypy: allow-untyped-decorators
-
 from __future__ import annotations
 
 from torch import Tensor
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
 
@@ -33,7 +31,7 @@ def value_pull(r2: float, p: FloatArray) -> tuple[float, float]:
 
 
 @triton_jit
-def gpu_value_slope(r: tl.tensor, p: tl.tuple) -> tl.tuple:
+def gpu_value_slope(r: tl.tensor, p: tl.tuple) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dr."""
     x = p[0] / r
     u = x * x * x * x * x * x

@@ -11,8 +11,6 @@ angle away from 0 and pi, where the torsions that share it lose their meaning.
 | v0         | v0            | kcal/mol |
 """
 
-# mypy: allow-untyped-decorators
-
 from __future__ import annotations
 
 import math
@@ -22,7 +20,7 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
 
@@ -43,7 +41,7 @@ def value_slope(q: float, p: FloatArray) -> tuple[float, float]:
 
 
 @triton_jit
-def gpu_value_slope(x: tl.tensor, s: tl.tensor, p: tl.tuple) -> tl.tuple:
+def gpu_value_slope(x: tl.tensor, s: tl.tensor, p: tl.tuple) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dtheta from the cosine x and the sine s of theta."""
     u = (((p[0] * x + p[1]) * x + p[2]) * x + p[3]) * x + p[4] / (s * s) + p[5]
     dudx = ((4.0 * p[0] * x + 3.0 * p[1]) * x + 2.0 * p[2]) * x + p[3]

@@ -10,8 +10,6 @@ mlcg's ShiftedPeriodicHarmonicImpropers: the jump of the torsion at +-pi is move
 | phi0   | x0        | rad, shifted    |
 """
 
-# mypy: allow-untyped-decorators
-
 from __future__ import annotations
 
 import math
@@ -21,7 +19,7 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import constexpr, tl, triton_jit
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
 _PI = constexpr(math.pi)
@@ -40,7 +38,7 @@ def value_slope(q: float, p: FloatArray) -> tuple[float, float]:
 
 
 @triton_jit
-def gpu_value_slope(q: tl.tensor, p: tl.tuple) -> tl.tuple:
+def gpu_value_slope(q: tl.tensor, p: tl.tuple) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dphi."""
     d = tl.where(q < 0, q + _PI, q - _PI) - p[1]
     return p[0] * d * d, 2.0 * p[0] * d

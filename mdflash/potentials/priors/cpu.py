@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mdflash.compiled.coordinates import Separation, add_bend, add_pull, add_twist, angle, arms, separation, torsion
 from mdflash.compiled.jit import njit
+from mdflash.core.types import FloatArray, Int32Array, IntArray
 from mdflash.neighbors.cpu import nearest_image
 from mdflash.potentials import forms
 
@@ -27,10 +28,10 @@ class Table(NamedTuple):
         row: [systems + 1] system s owns the rows row[s]:row[s + 1].
     """
 
-    beads: npt.NDArray[np.int32]
+    beads: Int32Array
     code: npt.NDArray[np.int8]
-    parameters: npt.NDArray[np.float64]
-    row: npt.NDArray[np.int64]
+    parameters: FloatArray
+    row: IntArray
 
 
 class Listed(NamedTuple):
@@ -58,19 +59,25 @@ class Nonbonded(NamedTuple):
         exclusion: [E] the j of each.
     """
 
-    type: npt.NDArray[np.int32]
-    first: npt.NDArray[np.int64]
-    row: npt.NDArray[np.int64]
+    type: Int32Array
+    first: IntArray
+    row: IntArray
     code: npt.NDArray[np.int8]
-    reach: npt.NDArray[np.float64]
-    parameters: npt.NDArray[np.float64]
-    cutoff: npt.NDArray[np.float64]
-    exclusion_start: npt.NDArray[np.int64]
-    exclusion: npt.NDArray[np.int64]
+    reach: FloatArray
+    parameters: FloatArray
+    cutoff: FloatArray
+    exclusion_start: IntArray
+    exclusion: IntArray
 
 
 @njit(cache=True, error_model="numpy")
-def _distances(table, begin, end, x, f):
+def _distances(
+    table: Table,
+    begin: int,
+    end: int,
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+) -> float:
     energy = 0.0
     for m in range(begin, end):
         i, j = table.beads[m, 0], table.beads[m, 1]
@@ -82,7 +89,14 @@ def _distances(table, begin, end, x, f):
 
 
 @njit(cache=True, error_model="numpy")
-def _angles(table, begin, end, x, f, as_cosine):
+def _angles(
+    table: Table,
+    begin: int,
+    end: int,
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+    as_cosine: bool,
+) -> float:
     energy = 0.0
     for m in range(begin, end):
         i, j, k = table.beads[m, 0], table.beads[m, 1], table.beads[m, 2]
@@ -99,7 +113,13 @@ def _angles(table, begin, end, x, f, as_cosine):
 
 
 @njit(cache=True, error_model="numpy")
-def _dihedrals(table, begin, end, x, f):
+def _dihedrals(
+    table: Table,
+    begin: int,
+    end: int,
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+) -> float:
     energy = 0.0
     for m in range(begin, end):
         i, j, k, l = table.beads[m, 0], table.beads[m, 1], table.beads[m, 2], table.beads[m, 3]  # noqa: E741
@@ -111,7 +131,12 @@ def _dihedrals(table, begin, end, x, f):
 
 
 @njit(cache=True, error_model="numpy")
-def add_listed(listed, system, x, f):
+def add_listed(
+    listed: Listed,
+    system: int,
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+) -> float:
     """Add the forces of every listed term of one replica to f [N, 3]; returns the energy in kcal/mol."""
     t = listed.distance
     energy = _distances(t, t.row[system], t.row[system + 1], x, f)
@@ -124,7 +149,12 @@ def add_listed(listed, system, x, f):
 
 
 @njit(cache=True, error_model="numpy")
-def add_term(table, first, x, f):
+def add_term(
+    table: Table,
+    first: int,
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+) -> float:
     """Add the forces of one term to f [N, 3]; returns its energy.
 
     Its rows of the four coordinates, in the order of `Listed`, are between the five numbers table.row[first:first + 5].
@@ -137,7 +167,17 @@ def add_term(table, first, x, f):
 
 
 @njit(cache=True, error_model="numpy")
-def _near_pairs(code, cutoff, parameters, type_, box, start, neighbor, x, f):
+def _near_pairs(
+    code: int,
+    cutoff: float,
+    parameters: FloatArray,  # [T, T, P]
+    type_: Int32Array,  # [N]
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    start: IntArray,  # [N + 1]
+    neighbor: IntArray,  # [P]
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+) -> float:
     cutoff2 = cutoff * cutoff
     energy = 0.0
     for i in range(x.shape[0]):
@@ -156,7 +196,15 @@ def _near_pairs(code, cutoff, parameters, type_, box, start, neighbor, x, f):
 
 
 @njit(cache=True, error_model="numpy")
-def add_nonbonded(nonbonded, system, box, start, neighbor, x, f):
+def add_nonbonded(
+    nonbonded: Nonbonded,
+    system: int,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    start: IntArray,  # [N + 1]
+    neighbor: IntArray,  # [P]
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+) -> float:
     """Add the neighbor-list terms of one replica to f [N, 3]; returns the energy in kcal/mol."""
     type_ = nonbonded.type[nonbonded.first[system] : nonbonded.first[system + 1]]
     energy = 0.0

@@ -1,7 +1,5 @@
 """The priors of a batch on a GPU: their tables, each interaction listed for every bead it acts on, and the launch."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -10,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdflash.core.system import FloatArray
+from mdflash.core.types import FloatArray
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, Table
 from mdflash.potentials.priors.triton import priors
 

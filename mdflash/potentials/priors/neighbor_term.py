@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.forms.form import Form
 

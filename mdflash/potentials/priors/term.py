@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mdflash.core.state import Layout
-from mdflash.core.system import FloatArray, IntArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.forms.form import Form
 from mdflash.potentials.priors.geometry import COORDINATES

@@ -6,8 +6,6 @@ sum has one owner and one order. Which forms the kernel is compiled for depends 
 multiplication is fused with an addition, so that this changes no bit. Functional forms are in `potentials.forms`.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-
 from __future__ import annotations
 
 import triton
@@ -25,7 +23,7 @@ _PAIRS = tl.constexpr(64)
 
 
 @triton.jit
-def _columns(table, at, inside, stride, WIDTH: tl.constexpr):
+def _columns(table: tl.tensor, at: tl.tensor, inside: tl.tensor, stride: tl.tensor, WIDTH: tl.constexpr) -> tl.tuple:
     """The parameters of interactions, as a form's function reads them; those it does not read are not loaded."""
     p = ()
     for c in tl.static_range(WIDTH):
@@ -34,18 +32,24 @@ def _columns(table, at, inside, stride, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _places(x, origin, t, m, inside, ROLE: tl.constexpr):
+def _places(
+    x: tl.tensor, origin: tl.tensor, t: tl.core.base_value, m: tl.tensor, inside: tl.tensor, ROLE: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """Positions of the interactions' beads of one role."""
     return load_vector(x, origin + tl.load(t.beads + ROLE * t.stride + m, mask=inside, other=0), inside)
 
 
 @triton.jit
-def _sums(e, fx, fy, fz):
+def _sums(
+    e: tl.tensor, fx: tl.tensor, fy: tl.tensor, fz: tl.tensor
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     return tl.sum(e, axis=0), tl.sum(fx, axis=0), tl.sum(fy, axis=0), tl.sum(fz, axis=0)
 
 
 @triton.jit
-def _distances(x, origin, bead, t, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
+def _distances(
+    x: tl.tensor, origin: tl.tensor, bead: tl.tensor, t: tl.core.base_value, OCCUR: tl.constexpr, WIDTH: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     """This bead's share of the terms that are functions of a distance: energy and force."""
     e = tl.zeros([_DISTANCES], tl.float64)
     fx = tl.zeros([_DISTANCES], tl.float64)
@@ -70,7 +74,15 @@ def _distances(x, origin, bead, t, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _angles(x, origin, bead, t, COSINE: tl.constexpr, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
+def _angles(
+    x: tl.tensor,
+    origin: tl.tensor,
+    bead: tl.tensor,
+    t: tl.core.base_value,
+    COSINE: tl.constexpr,
+    OCCUR: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     e = tl.zeros([_ANGLES], tl.float64)
     fx = tl.zeros([_ANGLES], tl.float64)
     fy = tl.zeros([_ANGLES], tl.float64)
@@ -101,7 +113,9 @@ def _angles(x, origin, bead, t, COSINE: tl.constexpr, OCCUR: tl.constexpr, WIDTH
 
 
 @triton.jit
-def _dihedrals(x, origin, bead, t, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
+def _dihedrals(
+    x: tl.tensor, origin: tl.tensor, bead: tl.tensor, t: tl.core.base_value, OCCUR: tl.constexpr, WIDTH: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     e = tl.zeros([_DIHEDRALS], tl.float64)
     fx = tl.zeros([_DIHEDRALS], tl.float64)
     fy = tl.zeros([_DIHEDRALS], tl.float64)
@@ -129,9 +143,9 @@ def _dihedrals(x, origin, bead, t, OCCUR: tl.constexpr, WIDTH: tl.constexpr):
 
 @triton.jit
 def _near_pairs(
-    i, bead, batch, t, near, box,
-    TERMS: tl.constexpr, PERIODIC: tl.constexpr, OCCUR: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
+    i: tl.tensor, bead: tl.tensor, batch: tl.core.base_value, t: tl.core.base_value, near: tl.core.base_value,
+    box: tl.tensor, TERMS: tl.constexpr, PERIODIC: tl.constexpr, OCCUR: tl.constexpr, WIDTH: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
     """This bead's share of the neighbor-list terms: half of each pair's energy."""
     e = tl.zeros([_PAIRS], tl.float64)
     fx = tl.zeros([_PAIRS], tl.float64)
@@ -173,9 +187,10 @@ def _near_pairs(
 
 @triton.jit
 def priors(
-    batch, listed, pair, near, box, energy, forces,
-    OCCUR: tl.constexpr, WIDTH: tl.constexpr, TERMS: tl.constexpr, PERIODIC: tl.constexpr,
-):  # fmt: skip
+    batch: tl.core.base_value, listed: tl.core.base_value, pair: tl.core.base_value, near: tl.core.base_value,
+    box: tl.tensor, energy: tl.tensor, forces: tl.tensor, OCCUR: tl.constexpr, WIDTH: tl.constexpr, TERMS: tl.constexpr,
+    PERIODIC: tl.constexpr,
+) -> None:  # fmt: skip
     """Energy share [B] and force [B, 3] of one bead from all priors, float64.
 
     Args:
@@ -211,5 +226,5 @@ def priors(
 
 
 @triton.jit
-def _add(a, b):
+def _add(a: tl.tuple, b: tl.tuple) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]

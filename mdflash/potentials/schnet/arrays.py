@@ -10,11 +10,9 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import TILE, panel_width
-from mdflash.potentials.backbones.cpu import Rule, Streams
+from mdflash.core.types import FloatArray, Int32Array, IntArray, Reals
+from mdflash.potentials.backbones.arrays import Rule, Streams
 from mdflash.potentials.backbones.maps import PART
-
-Floats = npt.NDArray[Any]
-"""float32 or float64, by precision."""
 
 CHUNK: Final = 512
 """Beads whose pairs are sorted together in a large molecule: its table rows, and the features that its pairs touch,
@@ -35,24 +33,24 @@ class Networks(NamedTuple):
         cutoff: [systems] Å; 0 where a system has no network.
         shape: [networks, fields of `Shape`].
         layers: [layers of all networks, fields of `Layer`].
-        rules: [blocks of all networks with a backbone, fields of `backbones.cpu.Rule`]; None where none has one.
+        rules: [blocks of all networks with a backbone, fields of `backbones.arrays.Rule`]; None where none has one.
         data: weights, in the layout of `dense`.
         tables: [block][panel of F][knot][v, s, c][width]; numbers of the dtype of `data`, or int16.
         scales: [block][panel of F][range][v, s, c][width] what an int16 counts; see `tables.FilterTables`.
     """
 
-    network: npt.NDArray[np.int64]
-    type: npt.NDArray[np.int32]
-    first: npt.NDArray[np.int64]
-    exclusion_start: npt.NDArray[np.int64]
-    exclusion: npt.NDArray[np.int64]
-    cutoff: npt.NDArray[np.float64]
-    shape: npt.NDArray[np.int64]
-    layers: npt.NDArray[np.int64]
-    rules: npt.NDArray[np.int64] | None
-    data: Floats
+    network: IntArray
+    type: Int32Array
+    first: IntArray
+    exclusion_start: IntArray
+    exclusion: IntArray
+    cutoff: FloatArray
+    shape: IntArray
+    layers: IntArray
+    rules: IntArray | None
+    data: Reals
     tables: npt.NDArray[Any]
-    scales: Floats
+    scales: Reals
 
 
 class Shape(NamedTuple):
@@ -99,23 +97,23 @@ class Work(NamedTuple):
     """Arrays that an evaluation writes, for one replica; flat, see the table of `cpu`."""
 
     rows: int
-    x: Floats
-    gx: Floats
-    y: Floats
-    m: Floats
-    gm: Floats
-    a: Floats
-    b: Floats
-    slopes: Floats
-    bead_energy: Floats
-    force: npt.NDArray[np.float64]  # [2, N, 3] on the first and on the second beads of pairs
-    state: Floats  # from here on as in `Streams`; empty without a backbone
-    message: Floats
-    logits: Floats
-    stream_gradient: Floats
-    numbers: Floats
-    opened: Floats
-    merged: Floats  # [H] what the output reads, before its norm
+    x: Reals
+    gx: Reals
+    y: Reals
+    m: Reals
+    gm: Reals
+    a: Reals
+    b: Reals
+    slopes: Reals
+    bead_energy: Reals
+    force: FloatArray  # [2, N, 3] on the first and on the second beads of pairs
+    state: Reals  # from here on as in `Streams`; empty without a backbone
+    message: Reals
+    logits: Reals
+    stream_gradient: Reals
+    numbers: Reals
+    opened: Reals
+    merged: Reals  # [H] what the output reads, before its norm
 
 
 class PairWork(NamedTuple):
@@ -125,44 +123,47 @@ class PairWork(NamedTuple):
     rows begin in the neighbour list.
     """
 
-    key: npt.NDArray[np.int32]
-    distance: npt.NDArray[np.float64]
-    begin: npt.NDArray[np.int64]  # [chunks, K + 2]
-    runs: npt.NDArray[np.int64]  # [chunks] intervals that have pairs
-    run: npt.NDArray[np.int64]  # [chunks, K + 1] where their pairs begin, and the end of the last
-    knot: npt.NDArray[np.int64]  # [chunks, K] their numbers
-    first: npt.NDArray[np.int32]  # [P]
-    second: npt.NDArray[np.int32]  # [P]
-    t: Floats  # [P]
-    inverse: Floats  # [P] 1 / distance, 1/Å
-    slope: Floats  # [F / width, P] share of each panel in dE/dt
+    key: Int32Array
+    distance: FloatArray
+    begin: IntArray  # [chunks, K + 2]
+    runs: IntArray  # [chunks] intervals that have pairs
+    run: IntArray  # [chunks, K + 1] where their pairs begin, and the end of the last
+    knot: IntArray  # [chunks, K] their numbers
+    first: Int32Array  # [P]
+    second: Int32Array  # [P]
+    t: Reals  # [P]
+    inverse: Reals  # [P] 1 / distance, 1/Å
+    slope: Reals  # [F / width, P] share of each panel in dE/dt
 
 
 _SHAPE, _LAYER, _RULE = len(Shape._fields), len(Layer._fields), len(Rule._fields)
 
 
 @njit(cache=True)
-def shape_of(networks, system):
+def shape_of(networks: Networks, system: int) -> Shape:
     return Shape(*to_fixed_tuple(networks.shape[networks.network[system]], _SHAPE))
 
 
 @njit(cache=True)
-def layer_of(networks, index):
+def layer_of(networks: Networks, index: int) -> Layer:
     return Layer(*to_fixed_tuple(networks.layers[index], _LAYER))
 
 
 @njit(cache=True)
-def rule_of(rules, index):
+def rule_of(
+    rules: IntArray,  # [rules, fields]
+    index: int,
+) -> Rule:
     return Rule(*to_fixed_tuple(rules[index], _RULE))
 
 
 @njit(cache=True)
-def streams_of(work):
+def streams_of(work: Work) -> Streams:
     return Streams(work.state, work.message, work.logits, work.stream_gradient, work.numbers, work.opened)
 
 
 @njit(cache=True)
-def _aligned(size, like):
+def _aligned(size: int, like: Reals) -> Reals:
     """An empty array that begins on a cache line: vectors then never straddle two."""
     spare = 64 // like.itemsize
     a = np.empty(size + spare, like.dtype)
@@ -171,7 +172,7 @@ def _aligned(size, like):
 
 
 @njit(cache=True)
-def make_work(networks, system, n):
+def make_work(networks: Networks, system: int, n: int) -> Work:
     """Arrays for a replica of n beads."""
     net, like = shape_of(networks, system), networks.data
     rows = (n + TILE - 1) // TILE * TILE
@@ -202,7 +203,7 @@ def make_work(networks, system, n):
 
 
 @njit(cache=True)
-def make_pairs(networks, system, capacity):
+def make_pairs(networks: Networks, system: int, capacity: int) -> PairWork:
     """Arrays for a neighbour list of at most `capacity` pairs."""
     net, dtype = shape_of(networks, system), networks.data.dtype
     n = networks.first[system + 1] - networks.first[system]

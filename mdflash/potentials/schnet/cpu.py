@@ -141,9 +141,7 @@ def _update_rows(
 
 
 @njit(cache=True, error_model="numpy")
-def _join_rows(
-    net: Shape, networks: Networks, rules: IntArray | None, block: int, work: Work, begin: int, end: int
-) -> None:
+def _join_rows(net: Shape, networks: Networks, rules: IntArray, block: int, work: Work, begin: int, end: int) -> None:
     """The residual streams behind a block, then what the next block or the output reads of them."""
     data, rows, streams = networks.data, work.rows, streams_of(work)
     size = net.streams * net.features * rows

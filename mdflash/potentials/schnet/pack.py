@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from mdflash.compiled.activations import CODES
 from mdflash.compiled.panels import PANEL_BYTES
 from mdflash.core.state import Layout
-from mdflash.core.types import FloatArray
-from mdflash.core.types import Precision as Precision
+from mdflash.core.types import FloatArray, Precision
+from mdflash.potentials.backbones.arrays import Rule
 from mdflash.potentials.backbones.backbone import ResidualStack
-from mdflash.potentials.backbones.cpu import Rule, fields
+from mdflash.potentials.backbones.cpu import fields
 from mdflash.potentials.backbones.pack import opened_at_start, pack_merge, pack_rule, start_state
 from mdflash.potentials.backbones.residual import Connection
 from mdflash.potentials.schnet.arrays import Layer, Networks, Shape

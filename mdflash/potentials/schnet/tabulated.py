@@ -13,8 +13,7 @@ from torch import Tensor
 
 from mdflash.compiled.jit import njit, prange
 from mdflash.core.state import Layout
-from mdflash.core.types import Box, FloatArray, IntArray, Precision
-from mdflash.core.types import FilterKind as FilterKind
+from mdflash.core.types import Box, FilterKind, FloatArray, IntArray, Precision
 from mdflash.errors import ForceFieldError
 from mdflash.neighbors.cpu import rebuild
 from mdflash.neighbors.verlet import check_box

@@ -16,7 +16,7 @@ from mdflash.potentials.variables import angle, dihedral, distance, native_conta
 from mdflash.potentials.variables.base import Variable, VariableArrays
 
 if TYPE_CHECKING:
-    from mdflash.core.system import FloatArray
+    from mdflash.core.types import FloatArray
 
 VARIABLES: Final[Mapping[str, type[Variable]]] = MappingProxyType(
     {

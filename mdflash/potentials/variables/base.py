@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mdflash.core.section import Section
-    from mdflash.core.system import FloatArray, IntArray, System
+    from mdflash.core.system import System
+    from mdflash.core.types import FloatArray, IntArray
 
 Beads = int | Sequence[int] | npt.NDArray[np.int64]
 """A bead, or a group of beads, by index within the molecule."""

@@ -15,7 +15,8 @@ from mdflash.potentials.variables.base import Beads, Selected, Variable, Variabl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdflash.core.system import FloatArray, System
+    from mdflash.core.system import System
+    from mdflash.core.types import FloatArray
 
 
 class OfCenters(Variable):

@@ -19,7 +19,8 @@ from mdflash.potentials.variables.vectors import between, cross, dot
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdflash.core.system import FloatArray, System
+    from mdflash.core.system import System
+    from mdflash.core.types import FloatArray
 
 
 class Dihedral(OfCenters):

@@ -29,7 +29,8 @@ from mdflash.potentials.variables.vectors import between
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdflash.core.system import FloatArray, IntArray, System
+    from mdflash.core.system import System
+    from mdflash.core.types import FloatArray, IntArray
 
 
 def _read_inverse_length(value: object) -> float:

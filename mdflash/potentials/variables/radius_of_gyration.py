@@ -24,7 +24,8 @@ from mdflash.potentials.variables.vectors import divide
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdflash.core.system import FloatArray, System
+    from mdflash.core.system import System
+    from mdflash.core.types import FloatArray
 
 
 class RadiusOfGyration(Variable):

@@ -10,7 +10,7 @@ import numpy as np
 from mdflash.compiled.deferred import njit
 
 if TYPE_CHECKING:
-    from mdflash.core.system import FloatArray
+    from mdflash.core.types import FloatArray
 
 SWEEPS: Final = 30
 """Jacobi sweeps at most; a 4 x 4 matrix is diagonal to the last bit after five or six."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mdflash.compiled.deferred import njit
 
 if TYPE_CHECKING:
-    from mdflash.core.system import FloatArray
+    from mdflash.core.types import FloatArray
 
 
 @njit

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mdflash.compiled.activations import CODES
-from mdflash.core.types import Precision as Precision
+from mdflash.core.types import Precision
 from mdflash.errors import InputError
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.tables import FilterTables
