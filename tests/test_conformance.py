@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mdflash.core.state import Layout
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.precision import Recentred
+from mdflash.potentials.precision import Recentered
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tabulated import FlashSchNet
 from mdflash.testing import BUDGETS, check_potential
@@ -30,7 +30,7 @@ def test_reference_schnet_conforms() -> None:
     layout, potential, x = random_batch([random_schnet(1), None], (14, 6), (3, 2), 1, excluded_bonds=2)
     found = check_potential(potential, layout, x)
     assert found["finite_differences"] > 0.0
-    lowered = Recentred(potential, torch.float32)
+    lowered = Recentered(potential, torch.float32)
     check_potential(lowered, layout, x, budget=BUDGETS["fp32"], reference=potential)
 
 

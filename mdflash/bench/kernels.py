@@ -156,7 +156,7 @@ def integrator(
     f: FloatArray,  # [B, 3] kcal/mol/Å
     times: int,
 ) -> None:
-    """Make `times` steps of every replica under constant forces, with the check of the neighbour list."""
+    """Make `times` steps of every replica under constant forces, with the check of the neighbor list."""
     for r in prange(layout.system.shape[0]):
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
         y, u, begin = x[a:b].copy(), v[a:b].copy(), x[a:b].copy()

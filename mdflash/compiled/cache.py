@@ -78,7 +78,7 @@ def source_digest(file: Path) -> str:
 
 
 class _Locator(_CacheLocator):  # type: ignore[misc]
-    """Tells numba's cache where and by what a function is kept."""
+    """Where numba's cache keeps a function, and by what name."""
 
     def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
         self._py_file, self._line = py_file, py_func.__code__.co_firstlineno

@@ -1,4 +1,4 @@
-"""Explicit vectors for compiled kernels: what they compute, in which order, does not depend on an optimiser's mood.
+"""Explicit vectors for compiled kernels: what they compute, in which order, does not depend on the optimizer.
 
 A vector holds 64 bytes: 16 float32 or 8 float64. LLVM splits it where the machine's registers are shorter, so the
 order of every sum, and with it every bit, is the same on AVX-512, AVX2 and NEON (up to the fused multiply-add).

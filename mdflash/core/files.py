@@ -15,7 +15,7 @@ from mdflash.errors import StorageError
 
 
 def size_text(n_bytes: float) -> str:
-    """A number of bytes as a person reads it: '1.5 GB'."""
+    """A number of bytes as text: '1.5 GB'."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"
@@ -45,7 +45,7 @@ def _explain(path: Path, error: OSError) -> StorageError:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn any OSError inside into a StorageError that names `path` and says what to do."""
+    """Turn any OSError inside into a StorageError that names `path` and what to do."""
     try:
         yield
     except OSError as error:
@@ -190,14 +190,14 @@ def truncate(path: Path, size: int) -> None:
 def refuse_existing(path: Path) -> None:
     """Raise StorageError if `path` exists."""
     if path.exists():
-        raise StorageError(f"{path} exists already; resume the run it belongs to, or start over with --fresh")
+        raise StorageError(f"{path} already exists; resume the run it belongs to, or start over with --fresh")
 
 
 def create_files(paths: Sequence[Path], content: bytes = b"") -> None:
     """Create every file with `content`, or none of them.
 
     Raises:
-        StorageError: one exists already, or cannot be written.
+        StorageError: one already exists, or cannot be written.
     """
     for path in paths:
         refuse_existing(path)

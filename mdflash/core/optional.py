@@ -1,4 +1,4 @@
-"""Packages that only some need: one sentence where they are missing."""
+"""Packages that only some users need: one message where they are missing."""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ class Part:
     """Some replicas of a batch, as a batch of their own.
 
     Attributes:
-        layout: of the part.
+        layout: layout of the part.
         systems: which of the whole batch's systems it has.
         replicas: local numbers in the whole batch of those that belong to the part.
         rows: where in the whole batch the replicas of `layout` lie.
-        own: which of its replicas belong to it; others are lent, and their results are thrown away.
+        own: which of its replicas belong to it; the others are lent, and their results are dropped.
         home: where in the whole batch its own replicas lie.
     """
 

@@ -1,4 +1,4 @@
-"""Field types of system.yaml: quantities with units, whole numbers, words, and how to say what was found."""
+"""Field types of system.yaml: quantities with units, whole numbers, words, and how to show what was found."""
 
 from __future__ import annotations
 

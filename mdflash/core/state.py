@@ -6,7 +6,7 @@ compute it. Copies, parts, messages between ranks and checkpoints follow from th
 All replicas of all systems of a run are one batch. Kernels use the flat form [B, 3]; writers, priors and
 users use dense views [replicas of one system, beads, 3], which share memory with it.
 
-State is float64 throughout: `precision` says in which arithmetic forces are evaluated, and rounding
+State is float64 throughout: `precision` is the arithmetic in which forces are evaluated, and rounding
 positions to float32 would cost more than it saves (a protein that drifted 200 Å from the origin has
 lost 1e-5 Å in float32).
 """
@@ -242,7 +242,7 @@ class State:
         return dataclasses.replace(self, **cloned)
 
     def assign(self, other: State) -> None:
-        """Become the other state, array by array and in its step; memory stays where it is, on its device."""
+        """Copy the other state into this one, arrays and step; memory stays where it is, on its device."""
         for name, array in self.arrays().items():
             array.copy_(getattr(other, name))
         self.step = other.step

@@ -1,6 +1,6 @@
 """System: one molecule (or complex) of beads, frozen and hashable.
 
-A System says what is there (beads, residues, chains, masses, bonds) and which beads each term of a
+A System describes what is there (beads, residues, chains, masses, bonds) and which beads each term of a
 force field acts on; it holds neither coordinates nor parameters.
 """
 
@@ -115,7 +115,7 @@ class System:
         return len(self.residue_names)
 
     def bead_label(self, bead: int) -> str:
-        """A bead as a person would name it: 'TYR 2 CA (bead 4)'."""
+        """The name of a bead in messages: 'TYR 2 CA (bead 4)'."""
         r = int(self.residue_index[bead])
         return f"{self.residue_names[r]} {self.residue_ids[r]} {self.bead_names[bead]} (bead {bead})"
 
@@ -132,7 +132,7 @@ class System:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over everything the System says, hexadecimal."""
+        """SHA-256 over everything the System holds, hexadecimal."""
         h = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
         for name, rows in (
             ("residue_index", self.residue_index),
@@ -179,11 +179,11 @@ def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
             metadata = f.metadata() or {}
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"cannot be read as a mdflash system: {error}", file=path) from None
+        raise InputError(f"cannot be read as an mdflash system: {error}", file=path) from None
     header = json.loads(metadata.get("header", "{}"))
     if header.pop("mdflash_system", None) != 1:
         raise InputError(
-            "is a safetensors file, but not a mdflash system of version 1 (weights belong to a force field folder)",
+            "is a safetensors file, but not an mdflash system of version 1 (weights belong to a force field folder)",
             file=path,
         )
     interactions = {

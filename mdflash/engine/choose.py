@@ -15,7 +15,7 @@ from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import GpuRefused, InputError
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.pack import pack
-from mdflash.potentials.precision import Recentred
+from mdflash.potentials.precision import Recentered
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tabulated import FlashSchNet, take_networks
 
@@ -71,7 +71,7 @@ def _on_cpu(layout: Layout, terms: Sequence[Potential], state: State, dynamics: 
 
 def _lowered(terms: Sequence[Potential], precision: Precision) -> list[Potential]:
     """Networks in the precision asked for; all else keeps float64, and sees where the replica is."""
-    return [Recentred(t, torch.float32) if precision != "fp64" and _is_network(t) else t for t in terms]
+    return [Recentered(t, torch.float32) if precision != "fp64" and _is_network(t) else t for t in terms]
 
 
 def _plain(layout: Layout, terms: Sequence[Potential], state: State, dynamics: Dynamics) -> PlainPropagator:
@@ -82,4 +82,4 @@ def _plain(layout: Layout, terms: Sequence[Potential], state: State, dynamics: D
 
 def _is_network(term: Potential) -> bool:
     """Whether `network_every` is about this term."""
-    return isinstance(term.potential if isinstance(term, Recentred) else term, (SchNetPotential, FlashSchNet))
+    return isinstance(term.potential if isinstance(term, Recentered) else term, (SchNetPotential, FlashSchNet))

@@ -1,4 +1,4 @@
-"""Energy minimisation of every replica at once: FIRE.
+"""Energy minimization of every replica at once: FIRE.
 
 Bitzek, Koskinen, Gähler, Moseler & Gumbsch, "Structural relaxation made simple", Phys. Rev. Lett. 97, 170201 (2006),
 with unit masses and the displacement of a step limited, so that overlapping beads part gently. Each replica has its own
@@ -24,7 +24,7 @@ _ALPHA, _PATIENCE = 0.1, 5
 
 @dataclass(frozen=True)
 class Minimized:
-    """How a minimisation ended: [R] energies before and after (kcal/mol), largest force (kcal/mol/Å), steps done."""
+    """How a minimization ended: [R] energies before and after (kcal/mol), largest force (kcal/mol/Å), steps done."""
 
     before: FloatArray
     after: FloatArray
@@ -85,10 +85,10 @@ def minimize(
 
     Args:
         layout: the batch.
-        state: positions are changed; velocities are left alone; energy and forces end up to date.
+        state: positions are changed; velocities are left alone; energy and forces are up to date afterwards.
         evaluate: brings the state's energy and forces up to date.
-        steps: most steps.
-        tolerance: kcal/mol/Å.
+        steps: the largest number of steps.
+        tolerance: the largest force at which a replica is done, kcal/mol/Å.
     """
     evaluate(state)
     x, f = state.positions.numpy(), state.forces.numpy()

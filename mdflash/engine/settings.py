@@ -39,10 +39,10 @@ class Dynamics:
 
     Attributes:
         integrator: the scheme, with its time step in ps.
-        seed: keys all random numbers, 0 to 2^32 - 1.
-        skin: of the neighbor list, Å; changes speed, not results.
-        remove_com_motion: take out each replica's center of mass velocity after every step.
-        network_every: networks act at every so many steps, priors and biases at each; see `integrators.respa`.
+        seed: seed of all random numbers, 0 to 2^32 - 1.
+        skin: margin of the neighbor list beyond the cutoff, Å; changes speed, not results.
+        remove_com_motion: remove each replica's center of mass velocity after every step.
+        network_every: steps between forces of networks; priors and biases act at every step. See `integrators.respa`.
 
     Raises:
         InputError: a seed out of range, or `network_every` with a scheme that takes no impulses.
@@ -61,7 +61,7 @@ class Dynamics:
 
     @property
     def timestep(self) -> float:
-        """Of the integrator, ps."""
+        """Time step of the integrator, ps."""
         return self.integrator.timestep
 
     def block(self, state: State, steps: int, box: FloatArray) -> Block:
@@ -73,7 +73,7 @@ class Dynamics:
         """The same with each step cut in half `halvings` times, and another seed.
 
         With `network_every` above 1 networks act at the same times as before: an impulse is the share of the whole
-        interval around it, and of the interval in which a state lies, that share has been given already.
+        interval around it, and of the interval in which a state lies, that share has been applied already.
         """
         return dataclasses.replace(
             self,
@@ -85,15 +85,17 @@ class Dynamics:
 
 @dataclass(frozen=True)
 class Backend:
-    """How forces are computed; all kinds of backends agree to the precision they are asked for.
+    """How forces are computed; all backends agree to the requested precision.
 
     Attributes:
         precision: arithmetic of networks ("fp32": every replica recentered first); state and priors are float64.
             "mixed16": fp32 with filter tables in 16 bits.
         kernels: "auto", or "reference" for plain torch throughout.
-        filters: of networks: "table"; "exact", in plain torch on a CPU; "auto": tables where they are exact enough.
+        filters: how filters of networks are evaluated: "table"; "exact", in plain torch on a CPU; "auto": tables where
+            they are exact enough.
         gpu: where the batch runs, from `core.gpu.find_gpu`; None: the CPU.
-        gpu_must: raise where the GPU has no kernel for something; else the CPU takes over, and a note says why.
+        gpu_must: whether a term without a GPU kernel is an error; else the batch runs on the CPU, and a note explains
+            why.
     """
 
     precision: Precision = "fp64"

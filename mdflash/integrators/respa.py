@@ -55,7 +55,7 @@ def check_network_every(integrator: Integrator, every: int) -> None:
 
 
 def resonance(terms: Sequence[Potential], layout: Layout, timestep: float, every: int) -> str | None:
-    """A sentence of warning where impulses come too near to the period of the stiffest bond; None where they do not.
+    """A warning where impulses come too near to the period of the stiffest bond; None where they do not.
 
     Bonds are what is known of the fast motion: angles, contacts and the networks themselves may add to it.
     """

@@ -36,7 +36,7 @@ def shortest_period(terms: Sequence[Potential], layout: Layout) -> float:
 
 
 def coarse_step(terms: Sequence[Potential], layout: Layout, timestep: float) -> str | None:
-    """A sentence of warning where a step, in ps, is long for the stiffest bond; None where it is not."""
+    """A warning where a step, in ps, is long for the stiffest bond; None where it is not."""
     period = shortest_period(terms, layout)
     if timestep <= RESOLVED * period:
         return None

@@ -1,4 +1,4 @@
-"""Compiled neighbour lists of one replica: half lists (j > i) in CSR form, rows sorted.
+"""Compiled neighbor lists of one replica: half lists (j > i) in CSR form, rows sorted.
 
 Sorted rows are what makes a list's history invisible: a pair beyond the cutoff contributes nothing, the others are
 summed in the order (i, j), so forces have the same bits whenever the list was built and whatever its skin.
@@ -220,7 +220,7 @@ def _by_cells(
 
 @njit(cache=True)
 def _neighbor_cell(c: int, offset: int, cells: int, edge: float) -> tuple[int, bool]:
-    """The cell beside c, and whether to visit it (each one once: with 1 or 2 cells, neighbours coincide)."""
+    """The cell beside c, and whether to visit it (each one once: with 1 or 2 cells, neighbors coincide)."""
     d = c + offset
     if edge > 0.0:
         if cells == 1:

@@ -1,6 +1,6 @@
-"""Neighbour lists on a GPU: a full list (both directions) of every bead, rows of fixed room, sorted.
+"""Neighbor lists on a GPU: a full list (both directions) of every bead, rows of fixed room, sorted.
 
-Row i of a list holds the neighbours j of bead i of the flat batch, so one list serves as CSR by destination and by
+Row i of a list holds the neighbors j of bead i of the flat batch, so one list serves as CSR by destination and by
 source. Nothing here returns to the host:
 
 * `prepare` (one program a replica) asks whether a bead has moved more than half the skin;
@@ -9,10 +9,10 @@ source. Nothing here returns to the host:
   chain are near each other, so `BOX_BEADS` of them at a time get a bounding box, and only boxes within reach are
   looked into. A list of cells would ask a little less where the order of beads says nothing about their places, but
   it needs sorting, twice: beads into cells, and rows back into the order in which every sum runs;
-* `select_near` (one program a bead) picks the neighbours nearer than the network's cutoff, with their distances and
+* `select_near` (one program a bead) picks the neighbors nearer than the network's cutoff, with their distances and
   directions: so the eight sweeps of a SchNet with four blocks never meet the skin (a third of the list) nor a position;
-* `select_nonbonded` does so for the neighbour-list prior. Sums over a list run in parallel lanes, by place in the
-  list, so their last bits would tell how old a Verlet list is.
+* `select_nonbonded` does so for the neighbor-list prior. Sums over a list run in parallel lanes, by place in the
+  list, so their last bits would depend on the age of a Verlet list.
 
 A row that is too short is noted in `need`, which the host reads at the end of a block.
 """
@@ -29,7 +29,7 @@ _BOX_BEADS = tl.constexpr(BOX_BEADS)
 _INDEX = tl.constexpr((1 << 29) - 1)
 _NO_MESSAGE = tl.constexpr(1 << 29)
 _NOT_NONBONDED = tl.constexpr(1 << 30)
-"""An entry of the Verlet list is the bead's flat index plus two bits, which say where the pair is excluded."""
+"""An entry of the Verlet list is the bead's flat index plus two bits, which mark where the pair is excluded."""
 
 
 @triton.jit
@@ -49,7 +49,7 @@ def prepare(
     LIMIT: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Say whether the list of replica r is out of date.
+    """Decide whether the list of replica r is out of date.
 
     Args:
         x: [B, 3] float64 Å.
@@ -119,7 +119,7 @@ def build(
         replica: [B] int32, replica of each bead.
         template: [B] int32, number of the bead among the beads of all systems.
         message_start, message_other: CSR over these of the local beads it exchanges no messages with.
-        nonbonded_start, nonbonded_other: the same for the neighbour-list prior.
+        nonbonded_start, nonbonded_other: the same for the neighbor-list prior.
         box: [3] float64 edges, read where PERIODIC.
         reach: [R] float64, cutoff + skin, Å.
         neighbor: [B, capacity] int32, out: flat index and exclusion bits, ascending.
@@ -157,7 +157,7 @@ def bound(
     replica_of_box: tl.tensor,
     box_offset: tl.tensor,
     bead_offset: tl.tensor,
-    centre: tl.tensor,
+    center: tl.tensor,
     half: tl.tensor,
     BLOCK: tl.constexpr,
 ) -> None:
@@ -168,7 +168,7 @@ def bound(
         rebuild: [R] int32.
         replica_of_box: [boxes] int32; box_offset: [R + 1] int32, boxes of each replica.
         bead_offset: [R + 1] int32.
-        centre, half: [boxes, 3] float64 Å, out: the box's middle and half its edges.
+        center, half: [boxes, 3] float64 Å, out: the box's middle and half its edges.
     """
     b = tl.program_id(0)
     r = tl.load(replica_of_box + b)
@@ -179,7 +179,7 @@ def bound(
             at = tl.load(x + 3 * i + k, mask=inside, other=0.0)
             low = tl.min(tl.where(inside, at, float("inf")), axis=0)
             high = tl.max(tl.where(inside, at, float("-inf")), axis=0)
-            tl.store(centre + 3 * b + k, 0.5 * (low + high))
+            tl.store(center + 3 * b + k, 0.5 * (low + high))
             tl.store(half + 3 * b + k, 0.5 * (high - low))
 
 
@@ -188,7 +188,7 @@ def build_by_boxes(
     x: tl.tensor, built_at: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
     template: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, nonbonded_start: tl.tensor,
     nonbonded_other: tl.tensor, box: tl.tensor, reach: tl.tensor, neighbor: tl.tensor, count: tl.tensor,
-    need: tl.tensor, capacity: tl.tensor, box_offset: tl.tensor, centre: tl.tensor, half: tl.tensor,
+    need: tl.tensor, capacity: tl.tensor, box_offset: tl.tensor, center: tl.tensor, half: tl.tensor,
     PERIODIC: tl.constexpr, CHUNK: tl.constexpr,
 ) -> None:  # fmt: skip
     """As `build`, and the same list; looks only into boxes (`bound`) within reach."""
@@ -209,7 +209,7 @@ def build_by_boxes(
         within = limit + 1e-6  # middle and edges of a box are rounded
         for c in range(first, last, CHUNK):
             b = c + lane
-            cx, cy, cz = load_vector(centre, b, b < last)
+            cx, cy, cz = load_vector(center, b, b < last)
             hx, hy, hz = load_vector(half, b, b < last)
             dx = tl.maximum(tl.abs(nearest_image(cx - xi, bx, PERIODIC)) - hx, 0.0)
             dy = tl.maximum(tl.abs(nearest_image(cy - yi, by, PERIODIC)) - hy, 0.0)
@@ -236,7 +236,7 @@ def select_near(
     toward: tl.tensor, near_count: tl.tensor, capacity: tl.tensor, first: tl.tensor, CUTOFF: tl.constexpr,
     PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Neighbours of bead `first + program` nearer than CUTOFF that exchange messages: how far, and which way.
+    """Neighbors of bead `first + program` nearer than CUTOFF that exchange messages: how far, and which way.
 
     Everything is computed in float64 and rounded once. A float32 distance is off by up to 5e-7 Å at 15 Å, one of
     float32 positions by more: that put forces off by 6e-6 (chignolin) and 1.6e-5 (1ENH, extended). 31 bits of the
@@ -247,7 +247,7 @@ def select_near(
         neighbor, count: the Verlet list.
         near: [B, capacity] int32, out: flat indices, ascending.
         near_place: [B, capacity], out: distances, in Å (float) or in units of CUTOFF / 2^31 (int32).
-        toward: [B, 3, capacity], out: unit vectors from the bead to its neighbours; 0 where they coincide.
+        toward: [B, 3, capacity], out: unit vectors from the bead to its neighbors; 0 where they coincide.
         near_count: [B] int32, out.
     """
     i = first + tl.program_id(0)
@@ -290,7 +290,7 @@ def select_nonbonded(
     box: tl.tensor, near: tl.tensor, near_count: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Neighbours of a bead nearer than its system's cutoff that the neighbour-list prior acts on.
+    """Neighbors of a bead nearer than its system's cutoff that the neighbor-list prior acts on.
 
     Args:
         x: [B, 3] float64 Å.

@@ -31,7 +31,7 @@ def check_box(box: Box | None, reach: float) -> None:
 
 
 class VerletList:
-    """Neighbour pairs within a cutoff, kept up to date with a skin.
+    """Neighbor pairs within a cutoff, kept up to date with a skin.
 
     Args:
         layout: the batch.

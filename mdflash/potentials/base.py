@@ -28,8 +28,8 @@ class Potential(ABC):
     """Something that gives energies and forces.
 
     Attributes:
-        name: how logs and error messages call it.
-        cutoff: Å; pairs farther apart do not interact through the neighbour list. None: no list needed.
+        name: its name in logs and error messages.
+        cutoff: Å; pairs farther apart do not interact through the neighbor list. None: no list needed.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Potential(ABC):
     def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
         """Evaluate at `positions` [B, 3] in Å.
 
-        `pairs` is the shared neighbour list, or None where `cutoff` is None. Forces are the exact negative
+        `pairs` is the shared neighbor list, or None where `cutoff` is None. Forces are the exact negative
         gradient of the sum of the energies, in the dtype of `positions`.
         """
 
 
 class SumPotential(Potential):
-    """The sum of several potentials, over one neighbour list with the largest cutoff."""
+    """The sum of several potentials, over one neighbor list with the largest cutoff."""
 
     def __init__(self, terms: Sequence[Potential], name: str = "total") -> None:
         self.name = name

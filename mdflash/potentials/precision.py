@@ -1,7 +1,7 @@
 """Evaluate a potential in lower precision, without losing what the coordinates' offset would cost.
 
 A protein that has drifted 200 Å from the origin has already lost 1e-5 Å in float32. So every replica is moved to its
-centre before it is rounded.
+center before it is rounded.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from mdflash.core.state import Layout
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 
 
-class Recentred(Potential):
-    """`potential`, evaluated in `dtype` on replicas moved to their centres; float64 outside."""
+class Recentered(Potential):
+    """`potential`, evaluated in `dtype` on replicas moved to their centers; float64 outside."""
 
     def __init__(self, potential: Potential, dtype: torch.dtype) -> None:
         self.name, self.cutoff = potential.name, potential.cutoff

@@ -148,7 +148,7 @@ def test_a_cut_exchange_csv_is_refused(tmp_path: Path) -> None:
     log.flush(sync=True)
     with pytest.raises(StorageError, match=r"exchange\.csv: has \d+ bytes, but had"):
         ExchangeLog.resume(log.path, log.size + 1)
-    with pytest.raises(StorageError, match="exists already"):
+    with pytest.raises(StorageError, match="already exists"):
         ExchangeLog.create(log.path, [0, 1])
 
 

@@ -127,7 +127,7 @@ def test_resume_needs_the_frames_of_the_checkpoint(format: str, target: Target) 
         writer.resume(target, 12)
     with pytest.raises(StorageError, match="beads"):
         writer.resume(replace(target, system=build_system(12)), 4)
-    with pytest.raises(StorageError, match="exists already"):
+    with pytest.raises(StorageError, match="already exists"):
         writer.create(target)
     again = writer.resume(target, 5)
     fill(again, 5, 8)

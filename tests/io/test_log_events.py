@@ -73,7 +73,7 @@ def test_resume_refuses_a_short_or_foreign_log(tmp_path):
         LogWriter.resume_rows(tmp_path / "other.csv", 1)
     with pytest.raises(StorageError, match=r"none\.csv"):
         LogWriter.resume_rows(tmp_path / "none.csv", 1)
-    with pytest.raises(StorageError, match="exists already"):
+    with pytest.raises(StorageError, match="already exists"):
         LogWriter.create(log.path)
 
 

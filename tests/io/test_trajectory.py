@@ -218,7 +218,7 @@ def test_resume_of_a_missing_file_says_so(format, target):
 def test_create_replaces_nothing(format, target):
     last = list(files_of(format, target).values())[-1]
     last.write_text("mine")
-    with pytest.raises(StorageError, match="exists already"):
+    with pytest.raises(StorageError, match="already exists"):
         new_writer(format, target)
     assert [p.name for p in target.folder.iterdir()] == [last.name]
     assert last.read_text() == "mine"

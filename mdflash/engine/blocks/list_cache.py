@@ -1,8 +1,8 @@
 """Neighbor lists of one replica that live from block to block, and the arrays that evaluating its network writes.
 
-A list is built anew when a bead is more than half the skin from where it was when the list was built, whoever moved it:
-a step, a minimizer, a guard that puts a replica back. So how long a block is costs nothing, and since a list's age is
-invisible (`neighbors.cpu`), keeping one changes no bit.
+A list is built again when a bead is more than half the skin from where it was when the list was built, whoever moved
+it: a step, a minimizer, a guard that puts a replica back. So how long a block is costs nothing, and since a list's age
+is invisible (`neighbors.cpu`), keeping one changes no bit.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _updater(all_threads: bool) -> Update:
         box: FloatArray,  # [3] edges in Å, 0 for no box
         x: FloatArray,
     ) -> None:
-        """Build the lists anew if the beads at x [N, 3] are too far from where they were."""
+        """Build the lists again if the beads at x [N, 3] are too far from where they were."""
         if not moved_too_far(x, lists.built_at, skin):
             return
         lists.built_at[:] = np.nan  # should memory run out before the end

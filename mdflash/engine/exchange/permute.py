@@ -64,12 +64,12 @@ def permute(
     Args:
         reduced: [K, K] reduced energy of state l (row) at the coordinates of replica x (column), no unit.
         labels: [K] the state of each replica, a permutation of 0..K-1.
-        active: [K] replicas that take part; the others keep their labels, and their neighbours close ranks.
-        scheme: which pairs are tried.
-        seed: of the run.
+        active: [K] replicas that take part; the others keep their labels, and their neighbors close ranks.
+        scheme: the rule by which pairs are tried.
+        seed: seed of the run.
         ladder: number of the ladder; with the seed, the key of its random numbers.
-        step: of the simulation.
-        attempt: attempts before this one; decides between even and odd pairs.
+        step: step of the simulation.
+        attempt: number of attempts before this one; decides between even and odd pairs.
     """
     k = len(labels)
     new = labels.astype(np.int64, copy=True)
@@ -81,7 +81,7 @@ def permute(
     else:
         members = members[np.argsort(new[members])]
         first = attempt % 2 if len(members) > 2 else 0  # two replicas have no odd pair
-        _neighbour_pairs(reduced, new, members, first, seed, ladder, step, counts)
+        _neighbor_pairs(reduced, new, members, first, seed, ladder, step, counts)
     return Permutation(new, counts[0], counts[1])
 
 
@@ -111,7 +111,7 @@ def _try_plain(reduced: FloatArray, labels: IntArray, a: int, b: int, random: fl
 _try: Any = njit(cache=True)(_try_plain)
 
 
-def _neighbour_pairs_plain(
+def _neighbor_pairs_plain(
     reduced: FloatArray,
     labels: IntArray,
     members: IntArray,
@@ -144,5 +144,5 @@ def _random_pairs_plain(
             _try(reduced, labels, members[m], members[p], random, counts)
 
 
-_neighbour_pairs: Any = njit(cache=True)(_neighbour_pairs_plain)
+_neighbor_pairs: Any = njit(cache=True)(_neighbor_pairs_plain)
 _random_pairs: Any = njit(cache=True)(_random_pairs_plain)

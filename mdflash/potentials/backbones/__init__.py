@@ -44,5 +44,5 @@ def streamed() -> list[str]:
 
 
 def mixed() -> list[str]:
-    """Rules whose streams are mixed as the option `mixing` says."""
+    """Rules whose streams are mixed by the option `mixing`."""
     return [rule.name for rule in RULES.values() if rule.mixed]

@@ -87,7 +87,7 @@ class Backbone:
         """The inverse of `to_dict`.
 
         Raises:
-            ForceFieldError: not a mapping, an unknown key or a value of the wrong kind; the text names it.
+            ForceFieldError: not a mapping, an unknown key or a value of the wrong kind; the message names it.
         """
         if not isinstance(data, Mapping):
             raise ForceFieldError(f"backbone: expected keys such as `rule: geometric`, found {data!r}")
@@ -125,7 +125,7 @@ class ResidualStack(nn.Module):
         self.share = nn.Parameter(torch.eye(depth)[-1].clone()) if backbone.accumulate else None
 
     def forward(self, x: Tensor, branch: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """Carry features through all blocks.
+        """Pass features through all blocks.
 
         Args:
             x: [B, H].

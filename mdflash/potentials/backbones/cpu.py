@@ -14,7 +14,7 @@ a = gamma beta. With G = dE/dX' and h_s = G_s . o:
     dE/dM   = G X' + e (X o)'                             MGT: dE/dbeta = gamma h - alpha G X'
 
 The messages of a block stand between the two sweeps: `write_gradient` gives dE/do, `read_gradient` takes dE/dc, which
-is what came back through the messages, and carries dE/dX' to dE/dX.
+is what came back through the messages, and turns dE/dX' into dE/dX.
 
 Matrices lie in panels as in `schnet.dense`; a state [n, rows, H] is one matrix of n H channels. What a bead has once
 is computed for PART beads in vectors, see `maps` and `Places`; what goes over channels is in `passes`.
@@ -133,7 +133,7 @@ def read(
                 beta = sigmoid(fma(along, inverse, lane(data, rule.gate + padded)))
                 store(numbers, at.beta + h, beta + beta)
         if rule.norm:
-            passes.normalise(c, c0, padded, part, numbers, at.read_rms)
+            passes.normalize(c, c0, padded, part, numbers, at.read_rms)
         if rule.value >= 0:
             _values(rule, data, c, c0, rows, first, last, numbers, at.v)
     if rule.project >= 0:

@@ -1,4 +1,4 @@
-"""Deep delta learning (DDL, arXiv 2601.00417, eqs. 3 to 6): what a block says is first erased, then written.
+"""Deep delta learning (DDL, arXiv 2601.00417, eqs. 3 to 6): the direction of a message is erased, then written.
 
 c = rms_norm(mean of X over its columns)                   X [n, H], n = d_v of the paper
 o = F(c),  k = o / sqrt(|o|^2 + epsilon^2)

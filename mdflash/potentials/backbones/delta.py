@@ -28,7 +28,7 @@ class SoftDirection(nn.Module):
     """k = o / sqrt(|o|^2 + epsilon^2), with a learned epsilon of the size of a message.
 
     With the paper's epsilon of 1e-5 a message that fades at the cutoff turns k around within a shell of that width:
-    forces a hundred times too large where the last neighbour leaves. A soft k fades with its message.
+    forces a hundred times too large where the last neighbor leaves. A soft k fades with its message.
     """
 
     def __init__(self, epsilon: float) -> None:

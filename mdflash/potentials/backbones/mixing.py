@@ -4,7 +4,7 @@ Two ways to get one from free numbers:
 
 - `permutation_mixing`: a softmax over all n! permutation matrices, doubly stochastic to rounding (Birkhoff's theorem;
   mHC-lite, arXiv 2601.05732). For n <= 4.
-- `sinkhorn_mixing`: rows and columns normalised in turn (Sinkhorn & Knopp 1967; mHC, arXiv 2512.24880, eq. 8), doubly
+- `sinkhorn_mixing`: rows and columns normalized in turn (Sinkhorn & Knopp 1967; mHC, arXiv 2512.24880, eq. 8), doubly
   stochastic in the limit: after 20 rounds column sums are off by 2e-4 for logits of spread 1, by 0.06 for spread 4.
 
 Both are analytic in their logits, so that forces stay smooth.

@@ -1,6 +1,6 @@
 """Passes of the residual rules over the channels of the rows of a part; see `cpu` for the equations.
 
-A state X [n, rows, H] is one matrix of n H channels in panels. Numbers of a bead lie as `maps` says; `x0` and the like
+A state X [n, rows, H] is one matrix of n H channels in panels. Numbers of a bead lie as in `maps`; `x0` and the like
 are where in its flat array something begins. One, two and four streams have loops of their own, of constant length,
 so that sums over channels stay in registers.
 """
@@ -123,7 +123,7 @@ def combine(
 
 
 @njit(cache=True, error_model="numpy")
-def normalise(c: Reals, c0: int, padded: int, part: Part, numbers: Reals, factor: int) -> None:
+def normalize(c: Reals, c0: int, padded: int, part: Part, numbers: Reals, factor: int) -> None:
     """c <- factor c of each row."""
     rows, first, last = part
     width, half = panel_width(c), lanes(c)

@@ -48,7 +48,7 @@ class Connection(nn.Module, ABC):
         name: how forcefield.yaml and a recipe call it.
         about: a word or two in help texts, or "".
         streamed: whether it takes more than one stream.
-        mixed: whether its streams are mixed as the option `mixing` says.
+        mixed: whether its streams are mixed by the option `mixing`.
         normed: whether a block reads c = rms_norm(u), and the output network the same of the state.
         start_beta: where beta starts.
     """

@@ -36,17 +36,17 @@ class Bias(Potential):
 
     The parameters may change between two blocks of steps (a reporter that moves a center, an exchange of windows,
     multiple-walker metadynamics): compiled loops read them at the start of every block. After a change the energy and
-    forces of the state are old; `Engine.evaluate` brings them up to date. What changes belongs into the checkpoint of
-    whoever changes it.
+    forces of the state are old; `Engine.evaluate` brings them up to date. Whoever changes parameters must keep them in
+    a checkpoint.
 
     Args:
-        name: how logs, columns and errors call it.
-        variable: of the molecule.
+        name: its name in logs, columns and errors.
+        variable: the collective variable of the molecule.
         layout: the batch; keeps which replicas the bias acts on, by their ids.
         force_constant: kcal/mol per squared unit of the variable (harmonic) or per unit (linear).
-        center: in the unit of the variable.
-        width: of a flat bottom, in the unit of the variable.
-        form: see the module.
+        center: the center, in the unit of the variable.
+        width: half-width of a flat bottom, in the unit of the variable.
+        form: "harmonic", "flat-bottom" or "linear"; see the module.
         system: index of the system in the layout.
 
     Each parameter is one number, or one for each replica of the system.

@@ -1,4 +1,4 @@
-"""A bias of one's own: any function of positions in torch, forces by autograd."""
+"""A bias of your own: any function of positions in torch, forces by autograd."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mdflash.potentials.base import EnergyForces, Pairs, Potential
 
 
 class FunctionBias(Potential):
-    """An energy given by a Python function; sends the simulation through the plain loop, one step at a time.
+    """An energy given by a Python function; the simulation then runs in the plain loop, one step at a time.
 
         def funnel(x):  # [R, N, 3] Å
             return 0.05 * (x[:, -1] - x[:, 0]).square().sum(dim=-1)  # [R] kcal/mol
 
         Simulation("chignolin", "go-chignolin", biases=[FunctionBias("funnel", funnel)])
 
-    A bias that changes while it runs (metadynamics, say) is an object with such a method and a reporter that changes it
-    between two blocks of steps and then calls `Engine.evaluate`, since the forces at hand are those from before.
+    A bias that changes during a run (such as metadynamics) is an object with such a method and a reporter that changes
+    it between two blocks of steps and then calls `Engine.evaluate`, since the current forces are those from before.
 
     Args:
-        name: how errors call it.
+        name: its name in errors.
         function: from positions [R, N, 3] in Å (float64) to energies [R] in kcal/mol, by torch operations. Replicas are
             given to it one at a time (R = 1), so that none depends on which others are in the batch.
         system: name of the system it acts on; None: all.

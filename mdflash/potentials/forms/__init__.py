@@ -2,7 +2,7 @@
 
 A form is one file of this package, which holds everything there is to know of it. Here it has its line in `MODULES`
 and a line in the function of its coordinate, once for each machine. (Functions chosen at run time would be compiled
-anew in every process: numba cannot keep a closure over compiled functions.) All else follows: what forcefield.yaml may
+again in every process: numba cannot keep a closure over compiled functions.) All else follows: what forcefield.yaml may
 name, what `mdflash info` prints, docs/forms.md, the tables of the kernels, and the tests that compare the twins.
 docs/dev/add_a_prior_form.md shows how a form is added.
 """

@@ -1,7 +1,7 @@
 """What there is to know of a functional form.
 
-A term's energy is sum_m u(q_m; parameters_m), its force -u'(q_m) dq_m/dx. A form says which coordinate q is and which
-parameters u has. Its module holds u three times: in plain torch (the truth), compiled for the CPU, and in Triton.
+A term's energy is sum_m u(q_m; parameters_m), its force -u'(q_m) dq_m/dx. A form defines the coordinate q and the
+parameters of u. Its module holds u three times: in plain torch (the truth), compiled for the CPU, and in Triton.
 """
 
 from __future__ import annotations

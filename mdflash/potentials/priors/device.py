@@ -13,7 +13,7 @@ from mdflash.potentials.priors.cpu import Listed, Nonbonded, Table
 from mdflash.potentials.priors.triton import priors
 
 WHOLE = 16
-"""Rows of the tables are padded to multiples of this: Triton compiles a kernel anew for a stride of another kind."""
+"""Rows of the tables are padded to multiples of this: Triton compiles a kernel again for a stride of another kind."""
 
 
 class Batch(NamedTuple):

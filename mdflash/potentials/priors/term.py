@@ -43,7 +43,7 @@ class PriorTerm(Potential):
         energy = positions.new_zeros(layout.n_replicas)
         forces = torch.zeros_like(positions)
         for r in range(layout.n_replicas):
-            # One replica at a time: vectorised functions round differently in the last few elements of an
+            # One replica at a time: vectorized functions round differently in the last few elements of an
             # array, and this way a replica's bits do not depend on what else is in the batch.
             s = int(layout.system_of_replica[r])
             if len(self._index[s]):

@@ -117,10 +117,10 @@ class Work(NamedTuple):
 
 
 class PairWork(NamedTuple):
-    """Pairs of one replica. `key` and `distance` are in the order of the neighbour list.
+    """Pairs of one replica. `key` and `distance` are in the order of the neighbor list.
 
     The rest is in runs of one interval each, chunk by chunk of the first bead: the pairs of a chunk begin where its
-    rows begin in the neighbour list.
+    rows begin in the neighbor list.
     """
 
     key: Int32Array
@@ -204,7 +204,7 @@ def make_work(networks: Networks, system: int, n: int) -> Work:
 
 @njit(cache=True)
 def make_pairs(networks: Networks, system: int, capacity: int) -> PairWork:
-    """Arrays for a neighbour list of at most `capacity` pairs."""
+    """Arrays for a neighbor list of at most `capacity` pairs."""
     net, dtype = shape_of(networks, system), networks.data.dtype
     n = networks.first[system + 1] - networks.first[system]
     chunks = 1 if n <= WHOLE else (n + CHUNK - 1) // CHUNK

@@ -44,7 +44,7 @@ ROWS, TEAM_ROWS = 64, 16
 """Beads whose dense layers are done together by one thread, alone or among others."""
 
 ZERO, NONE = int64(0), int64(-1)
-"""Arguments of `multiply`; numba would compile it anew for every literal number."""
+"""Arguments of `multiply`; numba would compile it again for every literal number."""
 
 TOGETHER_FROM: Final = 64
 """Beads from which several threads on one replica are faster than one."""

@@ -1,7 +1,7 @@
 """Everything that goes over the pairs of one replica: sorting, messages, their gradients, forces.
 
 Pairs nearer than the cutoff are sorted by interval of the table, so that a row is read once and stays in registers for
-all its pairs; within an interval they keep the order (i, j) of the neighbour list. No sum depends on how the list came
+all its pairs; within an interval they keep the order (i, j) of the neighbor list. No sum depends on how the list came
 about, and nothing of size [pairs, features] exists. A large molecule is sorted in chunks of beads, so that what a
 chunk touches stays in the cache.
 """

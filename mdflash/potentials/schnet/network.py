@@ -134,7 +134,7 @@ class Hyperparameters:
         return 5.0 / (self.cutoff - self.basis_lower) if self.basis_alpha is None else self.basis_alpha
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in forcefield.yaml: lengths with their unit, defaults that say nothing left out."""
+        """As it stands in forcefield.yaml: lengths with their unit, defaults without meaning left out."""
         data: dict[str, Any] = {}
         for key, value in asdict(self).items():
             if value is None or (key.startswith("exclude_") and not value):
@@ -151,7 +151,7 @@ class Hyperparameters:
         """The inverse of `to_dict`.
 
         Raises:
-            ForceFieldError: an unknown or missing key, or a value that does not fit; the text names it.
+            ForceFieldError: an unknown or missing key, or a value that does not fit; the message names it.
         """
         known = {f.name: f for f in fields(Hyperparameters)}
         values: dict[str, Any] = {}

@@ -206,7 +206,7 @@ _NO_BACKBONE = {
 def _pack_backbone(
     residual: ResidualStack | None, embedding: FloatArray, data: _Flat, rules: list[Rule]
 ) -> tuple[FloatArray, FloatArray, dict[str, int]]:
-    """The state in front of the first block and what it reads, by bead type, and what `Shape` says of the backbone."""
+    """The state in front of the first block and what it reads, by bead type, and the `Shape` of the backbone."""
     if residual is None:
         return embedding, embedding, _NO_BACKBONE
     types, features = embedding.shape

@@ -32,7 +32,7 @@ class SchNetPotential(Potential):
     ) -> None:
         """
         Args:
-            name: how logs and errors call it.
+            name: its name in logs and errors.
             networks: for each system of the layout its network, or None where it has none.
             types: for each system, [N] embedding row of each bead.
             excluded: for each system, [E, 2] pairs i < j without messages.

@@ -69,7 +69,7 @@ class Sample:
 
 
 def random_sample(network: SchNet, seed: int = 0, beads: int = 64) -> Sample:
-    """A random compact chain of random bead types: neighbours 1.45 Å apart, others at least 2.2 Å where it can.
+    """A random compact chain of random bead types: neighbors 1.45 Å apart, others at least 2.2 Å where it can.
 
     As dense as a five-bead protein, whose short distances are the hardest for a table.
     """
@@ -188,7 +188,7 @@ def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = Non
             nothing but the network.
 
     Raises:
-        ForceFieldError: no grid up to `MOST` intervals is fine enough; the text says what was reached.
+        ForceFieldError: no grid up to `MOST` intervals is fine enough; the message states what was reached.
     """
     network = _double(network)
     sample = (random_sample(network) if sample is None else sample).core()

@@ -32,7 +32,7 @@ TABLE_ERROR: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 5e-7, 
 
 
 class Taken(NamedTuple):
-    """What `take_networks` found: networks for the kernels, terms that are left, and what a person should know."""
+    """What `take_networks` found: networks for the kernels, terms that are left, and messages for the user."""
 
     networks: Networks | None
     rest: tuple[Potential, ...]
@@ -61,13 +61,13 @@ def take_networks(
     Args:
         terms: potentials of the batch.
         layout: the batch.
-        precision: of the kernels' arithmetic.
+        precision: arithmetic of the kernels.
         positions: [B, 3] Å; the error of the tables is measured on the first replica of each system.
-        filters: "table": what does not fit the kernels is an error; "auto": it is left behind, with a note that says
-            why; "exact": every network is left behind, for plain torch.
+        filters: "table": what does not fit the kernels is an error; "auto": it is left behind, and a note explains why;
+            "exact": every network is left behind, for plain torch.
 
     Raises:
-        ForceFieldError: filters is "table", and a network does not fit; the text says why and what to do.
+        ForceFieldError: filters is "table", and a network does not fit; the message states why and what to do.
     """
     taken: list[SchNetPotential] = []
     tables: dict[int, FilterTables] = {}
@@ -232,7 +232,7 @@ def together(layout: Layout) -> bool:
 class FlashSchNet(Potential):
     """Packed networks as one potential, for use from Python; the same bits as in a compiled block of steps.
 
-    The neighbour list is built afresh at every call, so `pairs` is not needed. Positions are taken in float64
+    The neighbor list is built at every call, so `pairs` is not needed. Positions are taken in float64
     whatever the precision of the network's arithmetic.
 
     Args:

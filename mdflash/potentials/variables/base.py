@@ -56,8 +56,8 @@ class Selected(NamedTuple):
 
     Attributes:
         groups: each entry of `beads:`, as bead numbers.
-        reference: [N, 3] Å of the whole molecule; of variables that need one.
-        options: of variables that have some.
+        reference: [N, 3] Å of the whole molecule, for variables that need one.
+        options: options, for variables that have some.
     """
 
     groups: Sequence[Sequence[int]]
@@ -92,19 +92,19 @@ class Variable(ABC):
     """One collective variable of one molecule.
 
     Attributes:
-        name: what `variable:` calls it.
-        dimension: of its value; None: a plain number.
+        name: its name in `variable:`.
+        dimension: dimension of its value; None: a plain number.
         takes: how many beads (or groups of beads, up to 4) it takes; None: one set of beads.
         lowest, highest: the values that it can have.
         periodic: whether values 2 pi apart are the same.
         needs_reference: whether it compares with a structure.
-        default_center: of a harmonic bias that names none; None: the center must be given.
-        options: keys of its own.
+        default_center: center of a harmonic bias that names none; None: the center must be given.
+        options: its own keys.
         symmetries: what can be done to the molecule without changing the value.
         between_molecules: whether it is right for beads that no bonds connect, in a periodic box.
 
         groups: the beads of each group; a set is one group.
-        weights: of each bead, for the compiled function.
+        weights: weight of each bead, for the compiled function.
         reference: [M, 3] Å of all beads, or [0, 3].
         constants: further numbers for the compiled function.
     """

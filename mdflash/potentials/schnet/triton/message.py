@@ -1,6 +1,6 @@
 """Flash message passing with tabulated filters: gather, filter, product and reduction in one pass.
 
-A program owns bead i and a slice of C channels, and walks the row of i in the list of near neighbours:
+A program owns bead i and a slice of C channels, and walks the row of i in the list of near neighbors:
 
     forward    a_i   = sum_j h_j * w(d_ij)
     backward   dL/dh_i = sum_j g_j * w(d_ij)                               g = dL/da
@@ -12,8 +12,8 @@ in the order of the row, nothing of size [edges, features] in memory, and w' hol
 w is a cubic in each interval of the table (`tables.py`), v + t (s + t (c + t e)), and w' is that cubic's derivative in
 every precision; in 16 bits v has steps of up to a 2,000th at the knots, which w' does not know of.
 
-The four numbers of a channel stand side by side, [slice, interval, channel, 4], and neighbouring threads take
-neighbouring channels of one edge: a warp's load of 16 (in 16 bits, 8) bytes a thread then takes whole lines of the
+The four numbers of a channel stand side by side, [slice, interval, channel, 4], and neighboring threads take
+neighboring channels of one edge: a warp's load of 16 (in 16 bits, 8) bytes a thread then takes whole lines of the
 cache. Nothing matters more: what bounds these kernels is how many lines the L1 caches touch (89 % of the H100's limit
 with 8 lanes and a depth of 2, arithmetic 45 %). The same numbers read by two threads an edge, each from a line of its
 own, took three times as long.
@@ -65,7 +65,7 @@ def _cubic(
 
 
 @triton.jit
-def _of_neighbours(
+def _of_neighbors(
     features: tl.tensor,
     j: tl.tensor,
     inside: tl.tensor,
@@ -112,7 +112,7 @@ def gather_messages(
         k, t = _interval(place, INTERVALS, STEP, SHIFT)
         v, s, c, e = _cubic(table, k, slice_, INTERVALS, LANES, DEPTH, E, DTYPE)
         t = t[None, :, None]
-        acc += (v + t * (s + t * (c + t * e))) * _of_neighbours(h, j, inside, start, F, LANES, DEPTH).to(DTYPE)
+        acc += (v + t * (s + t * (c + t * e))) * _of_neighbors(h, j, inside, start, F, LANES, DEPTH).to(DTYPE)
     own = start + tl.arange(0, LANES)[:, None] + LANES * tl.arange(0, DEPTH)[None, :]
     tl.store(out + i.to(tl.int64) * F + own, tl.sum(acc, axis=1) * tl.load(scale + own))
 
@@ -160,8 +160,8 @@ def scatter_gradients(
         uz = tl.load(to_j + 2 * capacity, mask=inside, other=0.0)
         k, t = _interval(place, INTERVALS, STEP, SHIFT)
         v, s, c, e = _cubic(table, k, slice_, INTERVALS, LANES, DEPTH, E, DTYPE)
-        gj = _of_neighbours(g, j, inside, start, F, LANES, DEPTH)
-        hj = _of_neighbours(h, j, inside, start, F, LANES, DEPTH).to(DTYPE)
+        gj = _of_neighbors(g, j, inside, start, F, LANES, DEPTH)
+        hj = _of_neighbors(h, j, inside, start, F, LANES, DEPTH).to(DTYPE)
         t = t[None, :, None]
         curve = c + t * e
         slope = s + t * curve

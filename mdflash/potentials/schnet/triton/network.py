@@ -60,7 +60,7 @@ TILES = Tiles()
 
 @dataclass(frozen=True)
 class NearList:
-    """The near neighbours, as `neighbors.triton.select_near` leaves them; see there for shapes."""
+    """The near neighbors, as `neighbors.triton.select_near` leaves them; see there for shapes."""
 
     near: Tensor
     place: Tensor
