@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def copy_of_the_repository(folder: Path) -> Path:
     """What tests of the package need, to be changed."""
-    for name in ("mdflash", "tests", "docs", "benchmarks", "forcefields", "systems"):
+    for name in ("mdflash", "tests", "docs", "benchmarks", "forcefields", "systems", "tools"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
