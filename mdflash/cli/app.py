@@ -5,8 +5,11 @@ Each verb lives in its own module, which imports what is heavy inside the functi
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -30,8 +33,9 @@ from mdflash.cli.sample import sample
 from mdflash.cli.schema import schema
 from mdflash.cli.train import fit, train
 from mdflash.cli.validate import validate
+from mdflash.core.files import explain
 from mdflash.engine.distributed import find_job
-from mdflash.errors import MdflashError
+from mdflash.errors import Interrupted, MdflashError, StorageError
 
 app = typer.Typer(
     name="mdflash",
@@ -82,12 +86,26 @@ def main() -> None:
     """The `mdflash` command. A `MdflashError` becomes one message on stderr and the error's exit code."""
     try:
         app()
+    except Interrupted as stopped:  # as asked, so no error
+        _show(str(stopped))
+        _end(stopped.exit_code)
     except MdflashError as error:
-        typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
-        typer.echo(str(error), err=True)
+        _show(str(error), "error: ")
         _end(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _show(str(explain(Path(str(error.filename)), error)), "error: ")
+        _end(StorageError.exit_code)
     except SystemExit as end:
         _end(end.code)
+
+
+def _show(message: str, kind: str = "") -> None:
+    """Print to stderr, where there still is one: a run also ends because its terminal was closed."""
+    with suppress(OSError):
+        typer.secho(kind, fg=typer.colors.RED, bold=True, nl=False, err=True)
+        typer.echo(message, err=True)
 
 
 def _end(code: str | int | None) -> NoReturn:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-OPEN: Final[dict[str, Any]] = {"libver": ("v110", "v110"), "locking": "best-effort"}
-"""How files that others may read meanwhile are opened."""
+OPEN: Final[dict[str, Any]] = {"libver": ("v110", "v110"), "locking": False}
+"""How files that others may read meanwhile are opened. The library's lock would let a reader that came first, such as a
+notebook, keep out the run that the file belongs to; the lock of the run folder keeps out a second writer."""
 METADATA_BYTES: Final = 128_000
 """Enough for the indices of the chunks of a block of frames, and for the next chunks of its series of numbers."""
 _SMALLEST_FREE: Final = 1_000_000
@@ -95,7 +96,7 @@ def open_to_read(path: Path) -> h5py.File:
 
     refuse_cut(path)
     try:
-        return h5py.File(path, "r", swmr=True, locking="best-effort")
+        return h5py.File(path, "r", swmr=True, locking=False)
     except OSError as error:
         # The library refuses a second kind of access in a process that has the file open for plain reading.
         try:
