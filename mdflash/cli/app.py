@@ -35,7 +35,7 @@ from mdflash.cli.train import fit, train
 from mdflash.cli.validate import validate
 from mdflash.core.files import explain
 from mdflash.engine.distributed import find_job
-from mdflash.errors import Interrupted, MdflashError, StorageError
+from mdflash.errors import MdflashError
 
 app = typer.Typer(
     name="mdflash",
@@ -86,26 +86,24 @@ def main() -> None:
     """The `mdflash` command. A `MdflashError` becomes one message on stderr and the error's exit code."""
     try:
         app()
-    except Interrupted as stopped:  # as asked, so no error
-        _show(str(stopped))
-        _end(stopped.exit_code)
     except MdflashError as error:
-        _show(str(error), "error: ")
+        _show(error)
         _end(error.exit_code)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        _show(str(explain(Path(str(error.filename)), error)), "error: ")
-        _end(StorageError.exit_code)
+        long = explain(Path(str(error.filename)), error)
+        _show(long)
+        _end(long.exit_code)
     except SystemExit as end:
         _end(end.code)
 
 
-def _show(message: str, kind: str = "") -> None:
+def _show(error: MdflashError) -> None:
     """Print to stderr, where there still is one: a run also ends because its terminal was closed."""
     with suppress(OSError):
-        typer.secho(kind, fg=typer.colors.RED, bold=True, nl=False, err=True)
-        typer.echo(message, err=True)
+        typer.secho(error.label, fg=typer.colors.RED, bold=True, nl=False, err=True)
+        typer.echo(str(error), err=True)
 
 
 def _end(code: str | int | None) -> NoReturn:

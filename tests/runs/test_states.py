@@ -11,6 +11,7 @@ import mdflash
 from mdflash.config.load import load_run
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.io.by_state import find_state
 from mdflash.io.checkpoint import load_checkpoint, save_checkpoint
 from mdflash.io.exchange_log import read_exchange
 from mdflash.runs.execute import execute
@@ -72,6 +73,10 @@ def test_with_exchange_rows_belong_to_the_state_before_the_attempt(helix_folder:
     held = opened.states(opened.log.step.unique())
     for row in opened.log.itertuples():
         assert held.loc[row.step, row.replica] == row.state
+    ladder_of = [find_state(out, ladder, temperature=near, ladder=0).state for near in (299.6, 340.4, 390.0, 450.5)]
+    assert ladder_of == [0, 1, 2, 3]
+    with pytest.raises(InputError, match="is not on the ladder"):
+        find_state(out, ladder, temperature=341.0, ladder=0)
     steps = opened.xarray().step.values
     assert list(opened.states(steps).index) == list(steps)
 
