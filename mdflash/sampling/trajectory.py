@@ -229,7 +229,6 @@ class TrajectoryWriter:
         energy: bool = False,
         biased: bool = False,
     ) -> None:
-
         self.file, self.n_beads = file, n_beads
         self._pending: list[tuple[Any, ...]] = []
         if not frames:
