@@ -17,9 +17,15 @@ from __future__ import annotations
 
 
 class MdflashError(Exception):
-    """Base of every error the user can fix."""
+    """Base of every error the user can fix.
+
+    Attributes:
+        exit_code: of the command line.
+        label: what the command line puts before the message.
+    """
 
     exit_code = 2
+    label = "error: "
 
 
 class InputError(MdflashError):
@@ -85,6 +91,7 @@ class UnstableError(MdflashError):
 
 
 class Interrupted(MdflashError):
-    """Stopped by a signal or `--until`; a checkpoint was written."""
+    """Stopped by a signal or `--until`, as asked; a checkpoint was written."""
 
     exit_code = 75
+    label = ""

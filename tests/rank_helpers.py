@@ -161,7 +161,7 @@ def one_message(results: Sequence[tuple[int, str, str]], words: str) -> None:
     """One rank said what is wrong; the others said nothing; nobody showed a traceback."""
     errors = [text for _, _, text in results]
     assert not any("Traceback" in text for text in errors), errors
-    speakers = [text for text in errors if "error:" in text]
+    speakers = [text for text in errors if "error:" in text or ": stopped at step" in text]
     assert len(speakers) == 1, errors
     if words not in " ".join(speakers[0].split()):
         pytest.fail(f"{words!r} is not in {speakers[0]!r}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mdflash.analysis.lazy import LazyPositions, lazy_variable
 from mdflash.core.files import storage_errors
@@ -17,10 +18,12 @@ from mdflash.core.optional import require
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
+from mdflash.io.exchange_log import read_exchange
 from mdflash.io.export import find_replica, trajectories
 from mdflash.io.formats import no_trajectory
 from mdflash.io.formats.base import Source
 from mdflash.io.read import read_frames, read_times
+from mdflash.io.replica_table import PLACE, STATE
 from mdflash.io.runfolder import load_manifest, topology_path
 from mdflash.units import NM_PER_ANGSTROM
 
@@ -88,18 +91,43 @@ class Run:
 
     @property
     def log(self) -> pandas.DataFrame:
-        """log.csv: step, time_ps, replica, system, energies (kcal/mol) and temperature (K)."""
-        return self._csv("log.csv")
+        """log.csv: step, time_ps, replica, system, state, target_K, energies (kcal/mol) and temperature (K).
+
+        `run.log.groupby("state").temperature_K.mean()` is right with exchange too: a row at a step belongs to the state
+        that its replica held before the attempt at that step. Files of mdflash 0.1 lack `state` and `target_K`; where
+        the run has replica exchange, they are filled in from exchange.csv.
+        """
+        return self._with_states(self._csv("log.csv"))
 
     @property
     def exchange(self) -> pandas.DataFrame:
-        """exchange.csv: by step of the attempt, the number of each replica's temperature from then on."""
+        """exchange.csv: by step of the attempt, the number of each replica's state from AFTER that step on.
+
+        What was reported at a step (rows of log and colvars, frames) belongs to the state before the attempt at that
+        step, so do not join on `step`: use the column `state` of log and colvars, or `states`.
+        """
         return self._csv("exchange.csv", "this run has no replica exchange").set_index("step")
 
     @property
     def colvars(self) -> pandas.DataFrame:
-        """colvars.csv: the collective variables of each replica."""
-        return self._csv("colvars.csv", "this run has no biases")
+        """colvars.csv: collective variables and bias energies of each replica, with state and target_K as in `log`."""
+        return self._with_states(self._csv("colvars.csv", "this run has no biases"))
+
+    def states(self, steps: npt.ArrayLike) -> pandas.DataFrame:
+        """The state of what each replica reported at `steps`: a row for each step, a column for each replica.
+
+            steps, _ = read_times(run.sources()[3].path)
+            run.states(steps)[3]        # of the frames of replica 3
+
+        Raises:
+            InputError: the run has no replica exchange; its replicas keep their states.
+        """
+        pandas = require("pandas", "analysis", "Run.states")
+        table = read_exchange(self.folder / "exchange.csv")
+        wanted = np.asarray(steps, np.int64)
+        return pandas.DataFrame(
+            table.at(wanted), index=pandas.Index(wanted, name="step"), columns=list(table.replica_ids)
+        )
 
     @property
     def events(self) -> pandas.DataFrame:
@@ -189,6 +217,19 @@ class Run:
             return name or names[0]
         found = "several molecules" if name is None else f"no molecule '{name}'"
         raise InputError(f"has {found}; it has {', '.join(names)}; use {call} with one of them", file=self.folder)
+
+    def _with_states(self, rows: pandas.DataFrame) -> pandas.DataFrame:
+        """`rows` with state and target_K, where a file of mdflash 0.1 lacks them and exchange.csv has them."""
+        exchange = self.manifest.get("exchange")
+        if STATE[-1] in rows.columns or exchange is None:
+            return rows
+        steps, at = np.unique(rows["step"].to_numpy(), return_inverse=True)
+        held = self.states(steps)
+        states = held.to_numpy()[at, held.columns.get_indexer(rows["replica"])]
+        targets = np.array(exchange["temperatures_K"])[states]
+        for k, (name, values) in enumerate(zip(STATE, (states, targets), strict=True)):
+            rows.insert(len(PLACE) + k, name, values, allow_duplicates=True)
+        return rows
 
     def _csv(self, name: str, without: str = "it is missing") -> pandas.DataFrame:
         """Every complete row."""

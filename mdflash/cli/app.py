@@ -5,8 +5,11 @@ Each verb lives in its own module, which imports what is heavy inside the functi
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -30,6 +33,7 @@ from mdflash.cli.sample import sample
 from mdflash.cli.schema import schema
 from mdflash.cli.train import fit, train
 from mdflash.cli.validate import validate
+from mdflash.core.files import explain
 from mdflash.engine.distributed import find_job
 from mdflash.errors import MdflashError
 
@@ -83,11 +87,23 @@ def main() -> None:
     try:
         app()
     except MdflashError as error:
-        typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
-        typer.echo(str(error), err=True)
+        _show(error)
         _end(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        long = explain(Path(str(error.filename)), error)
+        _show(long)
+        _end(long.exit_code)
     except SystemExit as end:
         _end(end.code)
+
+
+def _show(error: MdflashError) -> None:
+    """Print to stderr, where there still is one: a run also ends because its terminal was closed."""
+    with suppress(OSError):
+        typer.secho(error.label, fg=typer.colors.RED, bold=True, nl=False, err=True)
+        typer.echo(str(error), err=True)
 
 
 def _end(code: str | int | None) -> NoReturn:

@@ -46,12 +46,9 @@ def _span(values: FloatArray) -> str:
 
 
 def _facts(console: Console, facts: dict[str, Any]) -> None:
-    from rich.table import Table
+    from mdflash.cli.lines import show_rows
 
-    grid = Table.grid(padding=(0, 2))
-    for name, value in facts.items():
-        grid.add_row(f"[bold]{name}[/]", str(value))
-    console.print(grid)
+    show_rows(console, facts)
 
 
 def _show_forcefield(ff: ForceField, folder: Path, console: Console) -> None:
@@ -170,11 +167,12 @@ def _show_run(folder: Path, console: Console) -> None:
             facts["resolved.yaml"] = error
         else:
             total = config.total_steps
+            ends = dict.fromkeys(f"{t:g}" for t in (min(config.temperatures), max(config.temperatures)))
             facts |= {
                 "systems": ", ".join(f"{n} x {s.name}" for s, n in zip(config.system, config.counts, strict=True)),
                 "force field": ", ".join(sorted({str(f) for f in config.forcefields})),
                 "integrator": f"{config.dynamics.integrator}, {1e3 * config.dynamics.timestep:g} fs",
-                "temperature": f"{min(config.temperatures):g} to {max(config.temperatures):g} K",
+                "temperature": " to ".join(ends) + " K",
             }
     checkpoint = load_checkpoint(folder / "checkpoint") if (folder / "checkpoint").is_dir() else None
     if checkpoint is not None:
@@ -182,7 +180,29 @@ def _show_run(folder: Path, console: Console) -> None:
         facts["last checkpoint"] = f"step {step}" + (f" of {total}" if total else "")
     elif total:
         facts["length"] = f"{total} steps; no checkpoint yet"
+    facts |= _written(folder)
     _facts(console, {name: _text(value) for name, value in facts.items()})
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """How far the trajectory and the tables are, which may be ahead of the last checkpoint."""
+    from mdflash.errors import MdflashError
+    from mdflash.io.export import trajectories
+    from mdflash.io.read import read_times
+    from mdflash.io.table import last_row
+
+    found = {}
+    try:
+        for path in dict.fromkeys(source.path for source in trajectories(folder)):
+            steps = read_times(path)[0]
+            found[f"trajectory/{path.name}"] = f"{len(steps)} frames" + (f", to step {steps[-1]}" if len(steps) else "")
+    except MdflashError as error:
+        found["trajectory"] = str(error)
+    for name in ("log.csv", "colvars.csv", "exchange.csv"):
+        if (folder / name).is_file():
+            row = last_row(folder / name)
+            found[name] = "no row yet" if row is None else f"to step {row.partition(',')[0]}"
+    return found
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What several verbs take: a force field, a system of it, a quantity with its unit."""
+"""What several verbs take: a force field, a system of it, a quantity with its unit, a time in words."""
 
 from __future__ import annotations
 
@@ -75,3 +75,12 @@ def quantity(option: str, text: str, dimension: str, *, zero: bool = False) -> f
     if value < 0 or (value == 0 and not zero):
         raise InputError(f"must be positive, found '{text}'", key=option)
     return value
+
+
+def duration(seconds: float) -> str:
+    """A stretch of wall time in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 def run(
-    file: Annotated[str, typer.Argument(help="a system.yaml, or the name of a shipped system", metavar="FILE")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="a system.yaml, the name of a shipped system, or a run folder to resume", metavar="FILE|RUN"
+        ),
+    ],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="override a key: --set replicas.count=8"),
@@ -30,7 +35,7 @@ def run(
         bool, typer.Option("--dry-run", help="show what would run, and stop before writing anything")
     ] = False,
 ) -> None:
-    """Run a simulation; rerun the same command to resume it.
+    """Run a simulation; rerun the same command, or give its run folder, to resume it.
 
     With many processes: torchrun --nproc-per-node N -m mdflash run FILE, or srun --ntasks N mdflash run FILE.
     """
@@ -38,15 +43,18 @@ def run(
 
     overrides = [*(set_ or []), *([] if steps is None else [f"dynamics.steps={steps}"])]
     with join() as ranks:
-        _run(file, overrides, until, fresh, dry_run, ranks)
+        length = "its length" if steps is None else f"--steps {steps}"
+        _run(file, overrides, length, until, fresh, dry_run, ranks)
 
 
-def _run(file: str, overrides: list[str], until: str | None, fresh: bool, dry_run: bool, ranks: Ranks) -> None:
+def _run(
+    file: str, overrides: list[str], length: str, until: str | None, fresh: bool, dry_run: bool, ranks: Ranks
+) -> None:
     from mdflash.cli.options import quantity
     from mdflash.config.load import load_run, locate
 
     path = locate(file)
-    config = load_run(path, overrides)
+    config = load_run(file, overrides)
     limit = None if until is None else quantity("--until", until, "wall")
 
     # heavy, and useless for a run that is not valid
@@ -64,4 +72,4 @@ def _run(file: str, overrides: list[str], until: str | None, fresh: bool, dry_ru
         return
     with Follower(limit, quiet=ranks.rank > 0) as follower:
         plan = execute(config, path, fresh=fresh, watch=follower.watch, ranks=ranks)
-    follower.show_end(plan)
+    follower.show_end(plan, length)

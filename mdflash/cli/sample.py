@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.options import duration
+
 if TYPE_CHECKING:
     from mdflash.sampling.recipe import SampleRecipe
     from mdflash.sampling.schedule import Progress
@@ -64,12 +66,3 @@ def _show_progress(progress: Progress) -> None:
         f"{100 * progress.done / progress.total:5.1f} %  {progress.walker.label}: {progress.frames} frames; "
         f"{rate:.1f} frames/s, {duration(progress.seconds_left)} left"
     )
-
-
-def duration(seconds: float) -> str:
-    """A stretch of wall time in words."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

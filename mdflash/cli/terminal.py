@@ -1,24 +1,24 @@
-"""What the user sees of a run: the banner, the progress bar, the end; and how signals reach it."""
+"""What the user sees of a run: the banner, its progress, the end; and how signals reach it."""
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import ExitStack
 from types import TracebackType
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.markup import escape
 
 from mdflash import __version__
+from mdflash.cli.lines import show_line, show_rows
+from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, lasting_console
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.io.formats import EXPORTED
 from mdflash.runs.execute import Plan, Watch
-
-STARTING = "starting (the first run compiles its kernels: up to a minute)"
 
 
 def _span(values: np.ndarray, unit: str, digits: int = 4) -> str:
@@ -58,13 +58,10 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         "seed": str(engine.seed),
         "run folder": str(config.folder),
     }
-    table = Table.grid(padding=(0, 2))
-    for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", value)
     console.rule(f"[bold]mdflash {__version__}[/]  {config.name}")
-    console.print(table)
+    show_rows(console, rows)
     for note in (*plan.notes, *engine.notes):
-        console.print(f"[yellow]note[/] {note}")
+        console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
     if plan.start == "resume":
         console.print(f"[green]resuming[/] at step {engine.state.step:,} ({_time(engine.time)})")
 
@@ -100,9 +97,7 @@ def _time(ps: float) -> str:
 
 
 class Follower:
-    """Shows a run and stops it on SIGINT, SIGTERM, SIGUSR1 or when its wall time is over.
-
-    A second signal of the same kind ends the process at once.
+    """Shows a run, and stops it on a signal of `signals.STOP` or when its wall time is over.
 
     Args:
         limit: seconds of wall time, or None.
@@ -111,13 +106,16 @@ class Follower:
 
     def __init__(self, limit: float | None = None, *, quiet: bool = False) -> None:
         self.watch = Watch(self._planned, self._progress, self._should_stop)
-        self._console = Console(quiet=quiet)
+        self._console = lasting_console(quiet)
         self._deadline = None if limit is None else time.monotonic() + limit
         self._received: list[str] = []  # signals
         self._signals = ExitStack()
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._mark = (0.0, 0)
+        self._display: Display | None = None
+        self._waiting: Waiting | None = None
+        self._where: Where | None = None
+        self._begun = time.monotonic()
+        self._first, self._total = 0, 0
+        self._mark: tuple[float, int] | None = None  # after the first steps, whose time includes compilation
 
     def __enter__(self) -> Follower:
         self._received = self._signals.enter_context(stop_signals())
@@ -127,8 +125,10 @@ class Follower:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._signals.close()
-        if self._bar is not None:
-            self._bar.stop()
+        if self._waiting is not None:
+            self._waiting.stop()
+        if self._display is not None:
+            self._display.end(self._where, time.monotonic() - self._begun)
 
     def _should_stop(self) -> str | None:
         if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -137,87 +137,81 @@ class Follower:
 
     def _planned(self, plan: Plan) -> None:
         show_plan(plan, self._console)
-        total, step = plan.prepared.config.total_steps, plan.engine.state.step
         if plan.start == "finished":
             return
-        self._bar = Progress(
-            TextColumn("{task.fields[step]}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[speed]}"),
-            TextColumn("{task.fields[temperature]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=self._console,
-            refresh_per_second=4,
-        )
-        self._task = self._bar.add_task(
-            "", total=total, completed=step, step=f"step {step:,}", speed=STARTING, temperature=""
-        )
-        self._mark = (time.monotonic(), step)
-        self._bar.start()
+        self._begun = time.monotonic()
+        self._first, self._total = plan.engine.state.step, plan.prepared.config.total_steps
+        terminal = self._console.is_terminal
+        self._display = Bar(self._console, self._first, self._total) if terminal else Lines(self._console)
+        self._waiting = Waiting(self._display.wait, 1.0 if terminal else OFTEN)
 
     def _progress(self, engine: Engine) -> None:
-        if self._bar is None:
-            return
-        began, first = self._mark
         step = engine.state.step
-        speed = ""
-        if step > first:
-            ns = (step - first) * engine.integrator.timestep * 1e-3 * engine.layout.n_replicas
-            speed = f"{ns / (time.monotonic() - began) * 86400:,.0f} ns/day"
-        self._bar.update(
-            self._task,
-            completed=step,
-            step=f"step {step:,}",
-            speed=speed or STARTING,
-            temperature=f"{engine.instantaneous_temperature().mean():.0f} K",
-        )
+        if self._display is None or self._waiting is None or step == self._first:
+            return
+        now = time.monotonic()
+        if self._mark is None:
+            self._mark = (now, step)
+            self._waiting.stepped()
+        began, first = self._mark
+        speed = left = None
+        if step > first and now > began:
+            rate = (step - first) / (now - began)
+            speed = rate * engine.integrator.timestep * 1e-3 * engine.layout.n_replicas * 86400
+            left = (self._total - step) / rate
+        temperature = float(engine.instantaneous_temperature().mean())
+        self._where = Where(step, self._total, speed, temperature, left)
+        self._display.show(self._where)
 
-    def show_end(self, plan: Plan) -> None:
-        """Where the results are, and what to type next."""
+    def show_end(self, plan: Plan, length: str = "its length") -> None:
+        """Where the results are, and what to type next.
+
+        Args:
+            plan: from `execute`.
+            length: what asked for the number of steps, in words.
+        """
         config = plan.prepared.config
-        folder = config.folder
+        folder, step = config.folder, plan.engine.state.step
         self._show_sampling(plan)
-        verb = "was already finished" if plan.start == "finished" else "finished"
-        self._console.print(f"[green bold]{config.name} {verb}[/]: {config.total_steps:,} steps. Results:")
-        table = Table.grid(padding=(0, 2))
-        for path, about in (
-            ("trajectory/", "frames of every replica"),
-            ("log.csv", "energies and temperatures"),
-            ("exchange.csv", "which replica held which state"),
-            ("colvars.csv", "variables and bias energies"),
-            ("topology.pdb", "the beads, for viewers"),
-            ("manifest.json", "versions, hashes, speed"),
-        ):
-            if (folder / path).exists():
-                table.add_row(f"  {folder / path}", about)
-        self._console.print(table)
+        if step > config.total_steps:
+            state = f"the run stands at step {step:,}, beyond {length}. Results:"
+        else:
+            verb = "was already finished" if plan.start == "finished" else "finished"
+            state = f"{verb}: {config.total_steps:,} steps. Results:"
+        self._console.print(f"[green bold]{escape(config.name)}[/] {escape(state)}", soft_wrap=True)
+        results = {
+            "trajectory/": "frames of every replica",
+            "log.csv": "energies and temperatures",
+            "exchange.csv": "which replica held which state",
+            "colvars.csv": "variables and bias energies",
+            "topology.pdb": "the beads, for viewers",
+            "manifest.json": "versions, hashes, speed",
+        }
+        there = {str(folder / path): about for path, about in results.items() if (folder / path).exists()}
+        show_rows(self._console, there, indent="  ", style="")
         first = plan.prepared.layout.replica_ids[0]
+        run, kind = shlex.quote(str(folder)), EXPORTED[0]
         self._console.print("Next:")
-        self._console.print(f"  mdflash info {folder}")
-        kind = EXPORTED[0]
-        self._console.print(f"  mdflash export {folder} --replica {first} --format {kind} --out replica.{kind}")
+        commands = [f"info {run}", f"export {run} --replica {first} --format {kind} --out replica.{kind}"]
         if plan.engine.exchange is not None:
             which = " --ladder 0" if len(plan.engine.exchange.ladders) > 1 else ""
-            self._console.print(f"  mdflash export {folder} --by temperature --state 0{which} --out state0.{kind}")
-        self._console.print(
-            f"  mdflash run ... --steps {2 * config.total_steps}   (the same command, longer: continues from here)"
-        )
+            commands.append(f"export {run} --by temperature --state 0{which} --out state0.{kind}")
+        commands.append(f"run {run} --steps {2 * max(step, config.total_steps)}   # continues from here")
+        for command in commands:
+            show_line(self._console, f"  mdflash {command}")
 
     def _show_sampling(self, plan: Plan) -> None:
         """Acceptance, round trips and frozen replicas."""
         exchange, guard = plan.engine.exchange, plan.engine.guard
         for replica, since in zip(plan.prepared.layout.replica_ids, guard.frozen_since.tolist(), strict=True):
             if since >= 0:
-                self._console.print(
-                    f"[yellow]note[/] replica {replica} is frozen since step {since:,}; see events.jsonl"
-                )
+                note = f"[yellow]note[/] replica {replica} is frozen since step {since:,}; see events.jsonl"
+                self._console.print(note, soft_wrap=True)
         if exchange is None:
             return
         for system, shares in exchange.acceptance().items():
             shown = " ".join("-" if share is None else f"{share:.2f}" for share in shares)
-            self._console.print(
-                f"[bold]exchange[/] {system}: accepted between neighboring {_states(exchange)}: {shown}"
-            )
+            line = f"[bold]exchange[/] {system}: accepted between neighboring {_states(exchange)}: {shown}"
+            self._console.print(line, soft_wrap=True)
         trips = exchange.round_trips
         self._console.print(f"[bold]exchange[/] {trips.sum()} round trips, {trips.min()} to {trips.max()} a replica")

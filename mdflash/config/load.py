@@ -15,10 +15,11 @@ from mdflash.core.quantity import plain_word
 from mdflash.core.yamlfile import Document, load_yaml, parse_yaml
 from mdflash.errors import InputError
 from mdflash.forcefields.shipped import find_shipped, list_shipped
+from mdflash.io.runfolder import is_run_folder
 
 
 def locate(file: Path | str) -> Path:
-    """The system.yaml meant by `file`: a path, or the bare name of a shipped system.
+    """The system.yaml meant by `file`: a path, the bare name of a shipped system, or the resolved.yaml of a run folder.
 
     Raises:
         InputError: there is no such file; the message lists the shipped systems.
@@ -26,6 +27,10 @@ def locate(file: Path | str) -> Path:
     path = Path(file)
     if path.is_file():
         return path
+    if is_run_folder(path):
+        if not (path / "resolved.yaml").is_file():
+            raise InputError("holds no run yet: it has no resolved.yaml; give the system.yaml of the run", file=path)
+        return path / "resolved.yaml"
     shipped = find_shipped("systems", str(file))
     if shipped is not None:
         return shipped
@@ -40,14 +45,18 @@ def load_run(file: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     """The run that a system.yaml describes.
 
     Args:
-        file: a path, or the bare name of a shipped system ("chignolin").
+        file: a path, the bare name of a shipped system ("chignolin"), or a run folder: the run in it goes on there,
+            wherever it was when it was started.
         overrides: "dynamics.timestep=2 fs", each replaces what the file has.
 
     Raises:
         InputError: anything wrong, with file, line and dotted key (or the override as given).
     """
     path = locate(file)
-    return _validate(load_yaml(path), overrides)
+    config = _validate(load_yaml(path), overrides)
+    if is_run_folder(Path(file)) and not any(text.startswith("output.folder=") for text in overrides):
+        return config.model_copy(update={"output": config.output.model_copy(update={"folder": Path(file).absolute()})})
+    return config
 
 
 def parse_run(text: str, file: Path, overrides: Sequence[str] = ()) -> RunConfig:

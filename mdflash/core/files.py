@@ -30,7 +30,8 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def _explain(path: Path, error: OSError) -> StorageError:
+def explain(path: Path, error: OSError) -> StorageError:
+    """An error of the system about `path`, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
         with suppress(OSError):
@@ -39,6 +40,12 @@ def _explain(path: Path, error: OSError) -> StorageError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(
             f"{path}: no permission to write ({error.strerror}); choose another folder with output.folder"
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        short = str(path) if len(str(path)) <= 80 else f"{str(path)[:60]}..."
+        return StorageError(
+            f"{short}: this path is longer than the file system allows ({len(str(path))} characters, its longest "
+            f"name {max(map(len, path.parts))}); choose a shorter one"
         )
     return StorageError(f"{path}: {error.strerror or error}")
 
@@ -49,7 +56,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _explain(path, error) from error
+        raise explain(path, error) from error
 
 
 def sync_folder(folder: Path) -> None:

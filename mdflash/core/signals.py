@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeAlias
 
-STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""What asks a run or a training to stop."""
+STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+"""What asks a run or a training to stop: the user, a batch system, a terminal that is closed, a limit of CPU time."""
+REPEATED = (signal.SIGHUP, signal.SIGXCPU)
+"""Those that the system itself sends more than once."""
 
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
 
@@ -27,12 +29,17 @@ def handling(handler: Handler, *signals: signal.Signals) -> Iterator[None]:
 
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:
-    """Collect the names of the signals of `STOP` that come inside the block; a second of a kind ends the process."""
+    """Collect the names of the signals of `STOP` that come inside the block.
+
+    A second of a kind ends the process, save those of `REPEATED`, which are ignored from then on. SIGHUP stays ignored
+    where it is already, as under `nohup`.
+    """
     received: list[str] = []
 
     def catch(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number).name)
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number in REPEATED else signal.SIG_DFL)
 
-    with handling(catch, *STOP):
+    without_terminal = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    with handling(catch, *(number for number in STOP if not (number == signal.SIGHUP and without_terminal))):
         yield received

@@ -280,6 +280,8 @@ class ManyRanks(Ranks):
 class _Lost(Interrupted):
     """A rank is gone."""
 
+    label = MdflashError.label
+
 
 @contextmanager
 def join() -> Iterator[Ranks]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -17,29 +18,48 @@ class BackgroundWriter:
     The queue is bounded, so a slow disk slows the simulation down instead of filling the memory. After a job
     failed, the jobs behind it are dropped: nothing may be written after a gap.
 
+    Args:
+        capacity: jobs that may wait.
+        idle: done between jobs, about every `every` seconds, also while there are none.
+        every: seconds; infinite: never.
+
     Attributes:
         stall_seconds: how long callers have waited for the queue so far.
     """
 
-    def __init__(self, capacity: int = 64) -> None:
+    def __init__(
+        self, capacity: int = 64, *, idle: Callable[[], object] = lambda: None, every: float = math.inf
+    ) -> None:
         self.stall_seconds = 0.0
+        self._idle, self._every = idle, every
         self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(capacity)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="mdflash-writer", daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
+        due = time.monotonic() + self._every
         while True:
-            job = self._jobs.get()
+            if time.monotonic() >= due:
+                self._do(self._idle)
+                due = time.monotonic() + self._every
+            try:
+                job = self._jobs.get(timeout=None if math.isinf(due) else max(due - time.monotonic(), 0.0))
+            except queue.Empty:
+                continue
             try:
                 if job is None:
                     return
-                if self._error is None:
-                    job()
-            except BaseException as error:  # handed to the caller, who alone can act on it
-                self._error = error
+                self._do(job)
             finally:
                 self._jobs.task_done()
+
+    def _do(self, job: Callable[[], object]) -> None:
+        try:
+            if self._error is None:
+                job()
+        except BaseException as error:  # handed to the caller, who alone can act on it
+            self._error = error
 
     def _raise(self) -> None:
         error = self._error

@@ -1,4 +1,7 @@
-"""Frames of one temperature: of whichever replica of a ladder held it when the frame was taken."""
+"""Frames of one temperature: of whichever replica of a ladder held it when the frame was taken.
+
+A frame at the step of an attempt belongs to the state before it, by the rule of `exchange_log`.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,7 @@ def _label(temperatures: Sequence[float], state: int | None, temperature: float 
         raise InputError(f"give one of --temperature and --state; the ladder is {shown}")
     if temperature is not None:
         near = int(np.abs(np.array(temperatures) - temperature).argmin())
-        if abs(temperatures[near] - temperature) > 0.01:  # what people type is rounded
+        if abs(temperatures[near] - temperature) > 0.5:  # what people type is rounded
             raise InputError(f"{temperature:g} K is not on the ladder: {shown}", key="--temperature")
         return near
     if state is None or not 0 <= state < len(temperatures):

@@ -1,10 +1,10 @@
 """colvars.csv: collective variables and bias energies of every replica, one row per report and replica.
 
-    step,time_ps,replica,system,pull_A,pull_kcal_mol,q,q_kcal_mol
-    250,1.0,0,chignolin,7.31,0.2,0.81,0.0
+    step,time_ps,replica,system,state,target_K,pull_A,pull_kcal_mol,q,q_kcal_mol
+    250,1.0,0,chignolin,0,340.0,7.31,0.2,0.81,0.0
 
 Two columns for each bias: its variable (in Å, radians, or without unit) and its energy. A bias on another system leaves
-them empty. With exchange of windows, rows belong to replicas; exchange.csv records which window each of them had.
+them empty. The energy is that of the window which the row's `state` had; see `replica_table`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.core.types import FloatArray
-from mdflash.io.table import Table
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.io.replica_table import PLACE, ReplicaTable
 
 
-class ColvarsLog(Table):
+class ColvarsLog(ReplicaTable):
     """Appends rows to colvars.csv."""
 
     name = "colvars.csv"
-    header = "step,time_ps,replica,system"
+    older = (",".join(PLACE),)
 
     @classmethod
     def create(cls, path: Path, biases: Sequence[tuple[str, str]]) -> ColvarsLog:
@@ -42,13 +42,15 @@ class ColvarsLog(Table):
         time_ps: float,
         replica_ids: Sequence[int],
         systems: Sequence[str],
+        states: IntArray,
+        targets: FloatArray,
         values: FloatArray,
         energies: FloatArray,
     ) -> None:
-        """Take one report: values and energies [R, biases]; NaN leaves a field empty."""
+        """Take one report: [R] as in log.csv; values and energies [R, biases], where NaN leaves a field empty."""
         fields = np.stack([values, energies], axis=2).reshape(len(values), -1).tolist()
-        for replica, system, row in zip(replica_ids, systems, fields, strict=True):
-            self.add(f"{step},{float(time_ps)!r},{replica},{system},{','.join(_texts(row))}")
+        rest = [",".join(_texts(row)) for row in fields]
+        self.add_report(step, time_ps, replica_ids, systems, states, targets, rest)
 
 
 def _texts(row: Sequence[float]) -> Iterator[str]:

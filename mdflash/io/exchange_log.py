@@ -5,7 +5,8 @@
     500,2.0,1,0,...          the labels from after step 500 on
 
 Label k is the k-th state of the ladder, counted from 0. What is reported at a step (frames, log rows) shows the
-state before that step's attempt, so it belongs to the row above: see `ExchangeTable.at`.
+state before that step's attempt, so it belongs to the row above: see `ExchangeTable.at`. log.csv and colvars.csv have
+a column `state` by this rule; joining them with this file on `step` gives the wrong state wherever a swap was accepted.
 `pandas.read_csv("exchange.csv", index_col="step")` gives one column per replica.
 """
 

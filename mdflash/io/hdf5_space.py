@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-OPEN: Final[dict[str, Any]] = {"libver": ("v110", "v110"), "locking": "best-effort"}
-"""How files that others may read meanwhile are opened."""
+VERSION: Final = ("v110", "v110")
+"""Of the file format: the first that others may read while it is written."""
 METADATA_BYTES: Final = 128_000
 """Enough for the indices of the chunks of a block of frames, and for the next chunks of its series of numbers."""
 _SMALLEST_FREE: Final = 1_000_000
@@ -59,7 +59,7 @@ def create(path: Path, fill: Callable[[h5py.File], None]) -> None:
     import h5py
 
     image = io.BytesIO()
-    with h5py.File(image, "w", libver=OPEN["libver"]) as file:
+    with h5py.File(image, "w", libver=VERSION) as file:
         fill(file)
     atomic_write(path, image.getvalue())
 
@@ -84,6 +84,33 @@ def claim(file: h5py.File, path: Path, need: int) -> None:
     admit_readers(path, end + need)
 
 
+def open_file(path: Path, mode: str, **options: Any) -> h5py.File:
+    """`h5py.File`, whoever has the file open.
+
+    The library's lock would let a reader that came first, such as a notebook, keep out the run that the file belongs
+    to. It is not needed: the lock of the run folder keeps out a second writer. Yet it is taken where it is free, since
+    within one process all must treat it alike.
+
+    Raises:
+        OSError: the library cannot open it.
+    """
+    import h5py
+
+    try:
+        return h5py.File(path, mode, locking="best-effort", **options)
+    except BlockingIOError:
+        return h5py.File(path, mode, locking=False, **options)
+
+
+def open_to_write(path: Path) -> h5py.File:
+    """Open a file that others may read meanwhile, to append to it.
+
+    Raises:
+        OSError: the library cannot open it.
+    """
+    return open_file(path, "r+", libver=VERSION)
+
+
 def open_to_read(path: Path) -> h5py.File:
     """Open a file for reading: finished, being written, or left by a killed process.
 
@@ -91,15 +118,13 @@ def open_to_read(path: Path) -> h5py.File:
         StorageError: cut short, or there is no such file.
         OSError: the library cannot read it.
     """
-    import h5py
-
     refuse_cut(path)
     try:
-        return h5py.File(path, "r", swmr=True, locking="best-effort")
+        return open_file(path, "r", swmr=True)
     except OSError as error:
         # The library refuses a second kind of access in a process that has the file open for plain reading.
         try:
-            return h5py.File(path, "r", locking="best-effort")
+            return open_file(path, "r")
         except OSError:
             raise error from None
 

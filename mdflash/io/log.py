@@ -1,5 +1,8 @@
 """log.csv: energies and temperature of every replica, one row per report and replica.
 
+    step,time_ps,replica,system,state,target_K,potential_kcal_mol,kinetic_kcal_mol,temperature_K
+
+`temperature_K` is what the velocities have at that step, `target_K` that of the row's state; see `replica_table`.
 The text depends on the simulation alone (no wall-clock time): the same run gives the same bytes.
 """
 
@@ -8,27 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.io.replica_table import PLACE, STATE, ReplicaTable
 
-from mdflash.io.table import Table
-
-COLUMNS = (
-    "step",
-    "time_ps",
-    "replica",
-    "system",
-    "potential_kcal_mol",
-    "kinetic_kcal_mol",
-    "temperature_K",
-)
+_MEASURED = ("potential_kcal_mol", "kinetic_kcal_mol", "temperature_K")
+COLUMNS = (*PLACE, *STATE, *_MEASURED)
 
 
-class LogWriter(Table):
+class LogWriter(ReplicaTable):
     """Appends rows to log.csv."""
 
     name = "log.csv"
     header = ",".join(COLUMNS) + "\n"
+    older = (",".join((*PLACE, *_MEASURED)) + "\n",)
 
     @classmethod
     def create(cls, path: Path) -> LogWriter:
@@ -45,11 +40,13 @@ class LogWriter(Table):
         time_ps: float,
         replica_ids: Sequence[int],
         systems: Sequence[str],
-        potential: npt.NDArray[np.float64],
-        kinetic: npt.NDArray[np.float64],
-        temperature: npt.NDArray[np.float64],
+        states: IntArray,
+        targets: FloatArray,
+        potential: FloatArray,
+        kinetic: FloatArray,
+        temperature: FloatArray,
     ) -> None:
-        """Take one report: [R] replica ids, system names, energies in kcal/mol, temperatures in K."""
-        values = (potential.tolist(), kinetic.tolist(), temperature.tolist())
-        for replica, system, u, k, t in zip(replica_ids, systems, *values, strict=True):
-            self.add(f"{step},{float(time_ps)!r},{replica},{system},{u!r},{k!r},{t!r}")
+        """Take one report: [R] replica ids, system names, states, energies in kcal/mol, temperatures in K."""
+        values = zip(potential.tolist(), kinetic.tolist(), temperature.tolist(), strict=True)
+        rest = [f"{u!r},{k!r},{t!r}" for u, k, t in values]
+        self.add_report(step, time_ps, replica_ids, systems, states, targets, rest)

@@ -100,7 +100,9 @@ class RunFolder:
             StorageError: it is a file, cannot be written, is in use, or the disk has less than `need_bytes`
                 free. What had been created until then is removed again.
         """
-        if path.exists() and not path.is_dir():
+        with storage_errors(path):  # a name can be too long to ask
+            there = path.exists()
+        if there and not path.is_dir():
             raise StorageError(f"{path} is a file; choose another name with output.folder")
         if is_training_folder(path):
             raise StorageError(f"{path} holds a training; choose another folder with output.folder")

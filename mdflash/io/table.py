@@ -19,19 +19,23 @@ class Table:
     """Appends lines to a file. What was flushed survives a kill.
 
     A subclass sets what its file is called (`name`) and how its first line begins (`header`; with a newline at its end,
-    that is the whole line).
+    that is the whole line). `older` are the first lines of earlier versions: such a file keeps its columns.
 
     Attributes:
         path: the file.
         size: bytes of the header and the rows that were flushed.
         rows: rows that were flushed, since the start of the file, or since `resume` where that was given a size.
+        columns: those of the file, whatever version started it.
     """
 
     name: ClassVar[str]
     header: ClassVar[str]
+    older: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, path: Path, size: int, rows: int = 0) -> None:
         self.path, self.size, self.rows = path, size, rows
+        with storage_errors(path), path.open("rb") as file:
+            self.columns = tuple(file.readline().decode(errors="replace").rstrip("\n").split(","))
         self._lines: list[str] = []
 
     @classmethod
@@ -114,10 +118,10 @@ class Table:
     @classmethod
     def _complete(cls, path: Path, rows: int | None = None) -> tuple[int, int]:
         """(rows, size in bytes of the header and them), complete lines only, stopping after `rows`."""
-        header = cls.header.encode()
         found, size = -1, 0  # the header is a line too
         with storage_errors(path), path.open("rb") as file:
-            ours = file.read(len(header)) == header
+            first = file.readline()
+            ours = any(first.startswith(header.encode()) for header in (cls.header, *cls.older))
             file.seek(0)
             at = 0
             while ours and (part := file.read(_READ)):
@@ -130,7 +134,24 @@ class Table:
                     found, size = found + lines, at + part.rindex(b"\n") + 1
                 at += len(part)
         if found < 0:
-            first = cls.header.strip() + ("" if cls.header.endswith("\n") else "...")
+            due = cls.header.strip() + ("" if cls.header.endswith("\n") else "...")
             article = "an" if cls.name[0] in "aeiou" else "a"
-            raise StorageError(f"{path}: is not {article} {cls.name} of mdflash; its first line must be {first}")
+            raise StorageError(f"{path}: is not {article} {cls.name} of mdflash; its first line must be {due}")
         return found, size
+
+
+def last_row(path: Path) -> str | None:
+    """The last complete row of a table that may still be written; None: only its first line is there.
+
+    Raises:
+        StorageError: not readable.
+    """
+    with storage_errors(path), path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        back = 4096
+        while True:
+            file.seek(max(size - back, 0))
+            lines = file.read(min(size, back)).split(b"\n")[:-1]  # what follows the last newline is not complete
+            if len(lines) > 2 or back >= size:
+                return lines[-1].decode(errors="replace") if len(lines) > 1 else None
+            back *= 16

@@ -80,6 +80,7 @@ def execute(
         Interrupted: stopped on request; a checkpoint was written.
     """
     watch, ranks = watch or Watch(), ranks or Ranks()
+    text = source.read_bytes()  # now: it may be a file of the folder that is started over
     same_run(ranks, resolved_yaml(config), str(source))
     given = config
     config = ranks.from_first(lambda: with_recorded_seed(given, fresh).with_seed())
@@ -105,7 +106,7 @@ def execute(
                 session.discard()
                 raise
         if plan.start != "finished":
-            with session.keep(engine, checkpoint, source) as saves:
+            with session.keep(engine, checkpoint, text) as saves:
                 _loop(engine, saves, config, watch, ranks)
     return plan
 
@@ -138,6 +139,7 @@ def _loop(engine: Engine, saves: Saves, config: RunConfig, watch: Watch, ranks: 
 
     def pause() -> bool:
         watch.progress(engine)
+        saves.follow()
         overdue = seconds is not None and time.monotonic() - last >= seconds
         return ranks.any(overdue or watch.should_stop() is not None)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,11 +55,18 @@ None of them changes a bit of what was written. Files may have moved: what is in
 """
 
 
+MANIFEST_SECONDS = 5.0
+"""How old manifest.json may be during a run, give or take a block of steps."""
+
+
 class Saves(Protocol):
-    """Writes checkpoints."""
+    """Writes checkpoints, and says between them where the run is."""
 
     def checkpoint(self, engine: Engine) -> None:
         """Bring everything so far to the disk."""
+
+    def follow(self) -> None:
+        """Look at the clock, between blocks: what is shown to others may be due."""
 
 
 class RunSession:
@@ -109,13 +117,13 @@ class RunSession:
         self.folder.discard()
 
     @contextmanager
-    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: Path) -> Iterator[Saves]:
+    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: bytes) -> Iterator[Saves]:
         """Write while the block lasts, and note how it ends.
 
         Args:
             engine: at step 0, or at `checkpoint`.
             checkpoint: from `find`.
-            source: the YAML file; copied to input.yaml.
+            source: what the YAML file holds; copied to input.yaml.
 
         Raises:
             StorageError: the folder cannot be written, or its files do not fit the checkpoint.
@@ -137,7 +145,7 @@ class RunSession:
                 engine.guard.listeners.append(log.write)
                 manifest.write("running", outputs)
                 self._ranks.from_first(lambda: outputs.intervals)
-                yield outputs
+                yield _Keeper(outputs, manifest)
             except Interrupted as stopped:
                 log.write(engine.state.step, "stopped", reason=str(stopped))
                 manifest.write("stopped", outputs)
@@ -161,11 +169,11 @@ class RunSession:
         finally:
             log.close()
 
-    def _start(self, engine: Engine, source: Path) -> Outputs:
+    def _start(self, engine: Engine, source: bytes) -> Outputs:
         """Bring step 0 to the disk."""
         prepared, folder = self.prepared, self.folder
         config, layout = prepared.config, prepared.layout
-        atomic_write(folder.input, source.read_bytes())
+        atomic_write(folder.input, source)
         atomic_write(folder.resolved, resolved_yaml(config))
         names = [s.name for s in layout.systems]
         for s, system in enumerate(layout.systems):
@@ -199,8 +207,11 @@ class SilentSession:
     def checkpoint(self, engine: Engine) -> None:
         """Nothing."""
 
+    def follow(self) -> None:
+        """Nothing."""
+
     @contextmanager
-    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: Path) -> Iterator[Saves]:
+    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: bytes) -> Iterator[Saves]:
         """Stop where the first rank reports."""
         intervals = self._ranks.from_first(list[int])
         engine.reporters += [Silence(every) for every in intervals]
@@ -332,24 +343,25 @@ class _Manifest:
         }
 
     def write(self, status: str, outputs: Outputs) -> None:
+        atomic_write_json(self.path, self.content(status, outputs))
+
+    def content(self, status: str, outputs: Outputs) -> dict[str, Any]:
+        """As of this moment."""
         seconds = time.monotonic() - self._begun
         steps = self.engine.state.step - self._first_step
         ns = steps * self.engine.integrator.timestep * 1e-3 * self.engine.layout.n_replicas
-        atomic_write_json(
-            self.path,
-            {
-                **self._fixed,
-                "status": status,
-                "step": self.engine.state.step,
-                **self._counted(),
-                "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "timing": {
-                    "wall_seconds": round(self._seconds_before + seconds, 3),
-                    "aggregate_ns_per_day": round(ns / seconds * 86400, 3) if steps else None,
-                    "writer_stall_seconds": round(outputs.stall_seconds, 3),
-                },
+        return {
+            **self._fixed,
+            "status": status,
+            "step": self.engine.state.step,
+            **self._counted(),
+            "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "timing": {
+                "wall_seconds": round(self._seconds_before + seconds, 3),
+                "aggregate_ns_per_day": round(ns / seconds * 86400, 3) if steps else None,
+                "writer_stall_seconds": round(outputs.stall_seconds, 3),
             },
-        )
+        }
 
     def _counted(self) -> dict[str, Any]:
         """What exchange and guard have counted, if there is any."""
@@ -361,3 +373,21 @@ class _Manifest:
             since = guard.frozen_since.tolist()
             found["frozen_since_step"] = {str(r): step for r, step in zip(ids, since, strict=True) if step >= 0}
         return found
+
+
+class _Keeper:
+    """What the loop of steps sees of the open run folder."""
+
+    def __init__(self, outputs: Outputs, manifest: _Manifest) -> None:
+        self._outputs, self._manifest = outputs, manifest
+        self._written = time.monotonic()
+
+    def checkpoint(self, engine: Engine) -> None:
+        self._outputs.checkpoint(engine)
+
+    def follow(self) -> None:
+        """Have the writer thread bring manifest.json up to date when it is old; no step waits for the disk."""
+        if time.monotonic() - self._written >= MANIFEST_SECONDS:
+            self._written = time.monotonic()
+            now = self._manifest.content("running", self._outputs)
+            self._outputs.submit(partial(atomic_write_json, self._manifest.path, now))

@@ -3,6 +3,9 @@
 Frames and log rows go through a writer thread. A checkpoint is written only when everything before it is on the disk,
 and records how many frames and rows that is; resuming cuts the files to exactly there. So wherever a run is killed, the
 next one writes the same bytes again.
+
+In between, the rows that wait in memory are written every `FLUSH_SECONDS`, without waiting for the disk, so that
+whoever follows a table (`tail -f log.csv`) sees the run as it is.
 """
 
 from __future__ import annotations
@@ -26,13 +29,17 @@ from mdflash.io.formats import written_format
 from mdflash.io.formats.base import FrameWriter, Target
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
+from mdflash.io.table import Table
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
+from mdflash.runs.states import held_states
 
 BLOCK_BYTES = 4 << 20
 """About how much of one trajectory is collected before it is written."""
+FLUSH_SECONDS = 2.0
+"""How long rows of tables may wait in memory."""
 
 
 class FrameReporter(Periodic):
@@ -67,6 +74,8 @@ class LogReporter(Periodic):
             engine.time,
             self._ids,
             self._names,
+            held_states(engine),
+            engine.state.temperature.numpy().copy(),
             engine.state.energy.numpy().copy(),
             engine.kinetic_energy(),
             engine.instantaneous_temperature(),
@@ -94,9 +103,17 @@ class ColvarsReporter(Periodic):
         values, energies = self._packed.measure(engine.state.positions.numpy())
         names = [bias.name for bias in self._packed.biases]
         order = [names.index(name) for name in self._columns]
-        row = (values[:, order], energies[:, order])
-        step, time = engine.state.step, engine.time
-        self.background.submit(partial(self.log.append, step, time, self._ids, self._names, *row))
+        row = (
+            engine.state.step,
+            engine.time,
+            self._ids,
+            self._names,
+            held_states(engine),
+            engine.state.temperature.numpy().copy(),
+            values[:, order],
+            energies[:, order],
+        )
+        self.background.submit(partial(self.log.append, *row))
 
 
 class Silence(Periodic):
@@ -124,7 +141,6 @@ class Outputs:
         config, layout = prepared.config, prepared.layout
         self.folder, self.layout, self._identity = folder, layout, dict(identity)
         self._keep = config.output.checkpoint.keep
-        self._background = BackgroundWriter()
         self.log = (
             LogWriter.create(folder.log) if before is None else LogWriter.resume_rows(folder.log, before["log_rows"])
         )
@@ -153,6 +169,7 @@ class Outputs:
                     if before is None
                     else kind.resume(target, before["frames"].get(target.system.name, 0))
                 )
+        self._background = BackgroundWriter(idle=self._flush_tables, every=FLUSH_SECONDS)
         self.reporters: list[Reporter] = [LogReporter(config.log_every, self.log, layout, self._background)]
         if self.colvars is not None and config.colvars_every is not None:
             self.reporters.append(
@@ -208,9 +225,25 @@ class Outputs:
             self._exchanged(engine.state.step, engine.time, engine.exchange.labels(engine.state))
 
     @property
+    def _tables(self) -> list[Table]:
+        return [self.log, *(table for table in (self.exchange, self.colvars) if table is not None)]
+
+    @property
     def _flushes(self) -> list[Callable[..., None]]:
-        tables = [table for table in (self.exchange, self.colvars) if table is not None]
-        return [file.flush for file in (self.log, *tables, *self.writers)]
+        return [*(table.flush for table in self._tables), *(writer.flush for writer in self.writers)]
+
+    def _flush_tables(self) -> None:
+        """In the writer thread: bring rows into the files, for those who follow them."""
+        for table in self._tables:
+            table.flush()
+
+    def submit(self, job: Callable[[], object]) -> None:
+        """Have the writer thread do a job of someone else after what was reported so far.
+
+        Raises:
+            StorageError: an earlier job could not write.
+        """
+        self._background.submit(job)
 
     def checkpoint(self, engine: Engine) -> None:
         """Bring everything reported so far to the disk, then write a checkpoint of this step.
@@ -274,9 +307,9 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
 def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
     """About how much a run of `steps` steps will write."""
     total = 3 * layout.n_beads * 8 * 3 * config.output.checkpoint.keep
-    total += 110 * layout.n_replicas * (steps // config.log_every + 1)
+    total += 130 * layout.n_replicas * (steps // config.log_every + 1)
     if config.colvars_every is not None:
-        total += (40 + 38 * config.n_biases) * layout.n_replicas * (steps // config.colvars_every + 1)
+        total += (60 + 38 * config.n_biases) * layout.n_replicas * (steps // config.colvars_every + 1)
     if config.exchange_every is not None:
         total += (24 + 3 * layout.n_replicas) * (steps // config.exchange_every + 1)
     if config.trajectory_every is not None:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from mdflash.core.files import sync_file
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError, StorageError
-from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors, open_to_read, written_rows
+from mdflash.io.hdf5_space import METADATA_BYTES, claim, create, hdf5_errors, open_to_read, open_to_write, written_rows
 from mdflash.io.superblock import admit_readers, trim, unlock
 
 if TYPE_CHECKING:
@@ -229,8 +229,6 @@ class TrajectoryWriter:
         energy: bool = False,
         biased: bool = False,
     ) -> None:
-        import h5py
-
         self.file, self.n_beads = file, n_beads
         self._pending: list[tuple[Any, ...]] = []
         if not frames:
@@ -239,7 +237,7 @@ class TrajectoryWriter:
         with hdf5_errors(file):
             if frames:
                 unlock(file)
-            self._h5 = h5py.File(file, "r+", **OPEN)
+            self._h5 = open_to_write(file)
             if frames:
                 found = complete_frames(self._h5)
                 if found < frames or self._h5["positions"].shape[1] != n_beads:

@@ -15,7 +15,7 @@ def test_signals_are_collected_and_handlers_restored() -> None:
     with stop_signals() as received:
         for number in STOP:
             os.kill(os.getpid(), number)
-    assert received == ["SIGINT", "SIGTERM", "SIGUSR1"]
+    assert received == ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"]
     assert [signal.getsignal(number) for number in STOP] == before
 
 
@@ -38,3 +38,21 @@ def test_a_handler_is_taken_back_after_an_error() -> None:
     except KeyError:
         pass
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_the_system_repeats_ends_no_process() -> None:
+    with stop_signals() as received:
+        for number in (signal.SIGHUP, signal.SIGXCPU) * 2:
+            os.kill(os.getpid(), number)
+    assert received == ["SIGHUP", "SIGXCPU"]
+
+
+def test_a_run_under_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals() as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert received == []
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -67,3 +67,35 @@ def test_a_mistake_in_a_job_stays_what_it_is():
     writer.submit(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         writer.barrier()
+
+
+def test_idle_work_is_done_between_jobs_and_while_there_are_none():
+    done: list[str] = []
+    with BackgroundWriter(idle=lambda: done.append("idle"), every=0.05) as writer:
+        time.sleep(0.5)
+        assert len(done) >= 3  # without any job
+        done.clear()
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            writer.submit(lambda: done.append("job"))
+            time.sleep(0.001)
+        assert done.count("idle") >= 3 and done.count("job") > 10
+    count = len(done)
+    time.sleep(0.1)
+    assert len(done) == count
+
+
+def test_an_error_of_idle_work_reaches_the_caller_and_ends_it():
+    tries: list[int] = []
+
+    def fail() -> None:
+        tries.append(1)
+        raise StorageError("the disk is full")
+
+    writer = BackgroundWriter(idle=fail, every=0.02)
+    time.sleep(0.3)
+    with pytest.raises(StorageError, match="disk is full"):
+        writer.submit(lambda: None)
+    with pytest.raises(StorageError, match="disk is full"):
+        writer.close()
+    assert len(tries) == 1

@@ -162,7 +162,7 @@ def test_checkpoint_log_and_events(tmp_path):
     log, events = LogWriter.create(tmp_path / "log.csv"), EventLog(tmp_path / "events.jsonl")
     one = np.ones(1)
     for step in range(200):
-        log.append(step, 0.1, [0], ["a"], one, one, one)
+        log.append(step, 0.1, [0], ["a"], np.array([0]), one, one, one, one)
     with no_file_larger_than(1000):
         with pytest.raises(StorageError, match="step_0"):
             save_checkpoint(tmp_path, arrays, {"step": 2})

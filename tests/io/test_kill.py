@@ -150,7 +150,7 @@ def test_log_and_events_survive(tmp_path):
         writer, journal = LogWriter.resume_rows(log, 0), EventLog(events)
         while True:
             step = writer.rows
-            writer.append(step, 0.1 * step, [0, 1], ["a", "a"], *np.full((3, 2), step / 3))
+            writer.append(step, 0.1 * step, [0, 1], ["a", "a"], np.array([0, 0]), *np.full((4, 2), step / 3))
             writer.flush()
             journal.write(step, "report", note="x" * 50)
             report(step)

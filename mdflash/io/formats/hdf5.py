@@ -29,7 +29,16 @@ from mdflash.core.files import refuse_existing, sync_file
 from mdflash.core.types import Box
 from mdflash.errors import InputError, StorageError
 from mdflash.io.formats.base import Frames, FrameWriter, ManyReplicas, Target, TrajectoryFormat, too_few_frames
-from mdflash.io.hdf5_space import METADATA_BYTES, OPEN, claim, create, hdf5_errors, open_to_read, written_rows
+from mdflash.io.hdf5_space import (
+    METADATA_BYTES,
+    claim,
+    create,
+    hdf5_errors,
+    open_file,
+    open_to_read,
+    open_to_write,
+    written_rows,
+)
 from mdflash.io.superblock import admit_readers, refuse_cut, trim, unlock
 from mdflash.io.topology import topology_json
 from mdflash.units import NM_PER_ANGSTROM
@@ -98,12 +107,10 @@ class Hdf5Writer(FrameWriter):
     scale = NM_PER_ANGSTROM
 
     def __init__(self, target: Target, frames: int) -> None:
-        import h5py
-
         super().__init__(target, frames)
         self.path = target.system_file(_SUFFIX)
         with hdf5_errors(self.path):
-            self._file = h5py.File(self.path, "r+", **OPEN)
+            self._file = open_to_write(self.path)
             self._file.swmr_mode = True
             position = self._file[_POSITION]
             self._value, self._time, self._step = position["value"], position["time"], position["step"]
@@ -200,14 +207,12 @@ def reading(path: Path) -> Iterator[h5py.File]:
 
 def cut(path: Path, frames: int) -> bool:
     """Shorten every dataset of an unlocked file to `frames`; returns whether there was anything to cut."""
-    import h5py
-
     names = [f"{_POSITION}/{name}" for name in ("step", "time", "value")] + ["cell_lengths", "cell_angles"]
     with hdf5_errors(path):
-        with h5py.File(path, "r", locking="best-effort") as f:
+        with open_file(path, "r") as f:
             long = [name for name in names if name in f and f[name].shape[0] != frames]
         if long:
-            with h5py.File(path, "r+", **OPEN) as f:
+            with open_to_write(path) as f:
                 for name in long:
                     f[name].resize(frames, axis=0)
     return bool(long)
@@ -215,11 +220,9 @@ def cut(path: Path, frames: int) -> bool:
 
 def is_ours(path: Path) -> bool:
     """Whether `path` is an HDF5 trajectory that mdflash wrote."""
-    import h5py
-
     try:
         refuse_cut(path)
-        with h5py.File(path, "r", swmr=True, locking="best-effort") as f:
+        with open_file(path, "r", swmr=True) as f:
             return bool(f["h5md/creator"].attrs["name"] == "mdflash")
     except (StorageError, OSError, KeyError, RuntimeError):
         return False
