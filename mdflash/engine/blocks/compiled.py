@@ -62,7 +62,7 @@ def _run_steps(s, listed, nonbonded, biases, batch: Batch, block: Block, arrays:
 
 
 @njit(cache=True, nogil=True)
-def _run_each(s, listed, nonbonded, biases, batch, block, arrays, first, last):
+def run_each(s, listed, nonbonded, biases, batch, block, arrays, first, last):
     """A block of steps of the replicas first:last."""
     for r in range(first, last):
         _run_steps(s, listed, nonbonded, biases, batch, block, arrays, r)
@@ -222,7 +222,7 @@ class CompiledPropagator:
             changing,
         )
         if networks is None:
-            over_ranges(_run_each, arguments, self.layout.n_replicas)
+            over_ranges(run_each, arguments, self.layout.n_replicas)
         elif together(self.layout):
             self._crew.time(self._one_by_one, steps)(arguments)
         elif self.layout.n_replicas == 1:
