@@ -71,7 +71,7 @@ def before_force(s, x, v, f, mass, kT, seed, replica, step):
         per_mass = ACCELERATION / mass[i]
         if s.takes_noise:
             thermal = math.sqrt(kT * per_mass)
-            noise = normal3(seed, replica, step, i, LANGEVIN)
+            noise = normal3(seed, replica, step, i, np.int64(LANGEVIN))
         for j in range(s.motion.shape[0]):
             p, q = s.coefficients[j, 0], s.coefficients[j, 1] * thermal
             if s.motion[j] == KICK:
@@ -138,7 +138,7 @@ def kinetic_energies(v, mass, bead_offset):
 def _draw(v, mass, kT, seed, replica, purpose):
     for i in range(v.shape[0]):
         thermal = math.sqrt(kT * ACCELERATION / mass[i])
-        noise = normal3(seed, replica, 0, i, purpose)
+        noise = normal3(seed, replica, np.int64(0), i, purpose)
         for k in range(3):
             v[i, k] = thermal * noise[k]
 
