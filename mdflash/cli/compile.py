@@ -63,7 +63,8 @@ def _in_processes(tasks: list[Task], jobs: int | None) -> None:
 
     began, total = time.monotonic(), 0
     workers = min(jobs or usable_cores(), len(tasks))
-    typer.echo(f"compiling for {len(tasks)} runs in {workers} processes", err=True)
+    runs, processes = f"{len(tasks)} run{'s'[: len(tasks) > 1]}", f"{workers} process{'es'[: 2 * (workers > 1)]}"
+    typer.echo(f"compiling for {runs} in {processes}", err=True)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         pending = {pool.submit(compile_for, task): task for task in tasks}
         for done, future in enumerate(_as_they_end(pending), 1):

@@ -50,7 +50,20 @@ def test_the_start_imports_nothing_heavy() -> None:
 def test_help_lists_every_verb() -> None:
     done = command("--help")
     assert done.returncode == 0
-    for verb in ("run", "check", "init", "info", "energy", "go", "import", "export", "repair", "doctor", "schema"):
+    for verb in (
+        "run",
+        "check",
+        "compile",
+        "init",
+        "info",
+        "energy",
+        "go",
+        "import",
+        "export",
+        "repair",
+        "doctor",
+        "schema",
+    ):
         assert f" {verb} " in done.stdout
 
 
@@ -147,7 +160,7 @@ def test_schema_is_json() -> None:
 def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 0
-    for what in ("python", "torch", "numba", "memory", "GPU"):
+    for what in ("python", "torch", "numba", "memory", "kernel cache", "kernels", "GPU"):
         assert what in done.stdout
     monkeypatch.setattr(doctor_module, "OPTIONAL", {"no_such_module": "gpu"})
     done = CliRunner().invoke(app, ["doctor"])

@@ -53,5 +53,5 @@ def test_silence(tmp_path: Path) -> None:
 
 def test_a_function_that_cannot_be_compiled(tmp_path: Path) -> None:
     code = "try: kernel.f('a')\nexcept numba.TypingError: kernel.f(1)"
-    stdout, stderr = run(tmp_path, code)
+    _, stderr = run(tmp_path, code)
     assert stderr.count("compiling kernels") == stderr.count("functions in") == 2
