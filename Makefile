@@ -12,7 +12,9 @@ READY := $(VENV)/.ready
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin-schnet.yaml
 
+# Kernels first, in parallel: two processes of pytest would each compile the same.
 test: $(READY)
+	$(BIN)/mdflash compile --precision fp32 --precision fp64 --precision mixed16
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 lint: $(READY)

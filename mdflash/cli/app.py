@@ -18,6 +18,7 @@ from mdflash import __version__
 from mdflash.cli.bench import bench
 from mdflash.cli.build import build
 from mdflash.cli.check import check
+from mdflash.cli.compile import compile_
 from mdflash.cli.doctor import doctor
 from mdflash.cli.energy import energy
 from mdflash.cli.export import export
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(check)
+app.command("compile")(compile_)
 app.command()(init)
 app.command()(info)
 app.command()(energy)

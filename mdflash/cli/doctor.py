@@ -60,20 +60,10 @@ def packages() -> Iterator[Finding]:
 
 
 def hardware() -> Iterator[Finding]:
-    """Cores, threads, memory, the cache of compiled kernels, GPU."""
+    """Cores, threads, memory, compiled kernels, GPU."""
     yield Finding("CPU", f"{os.cpu_count()} cores, {usable_cores()} usable, {platform.machine()}")
     yield _memory()
-    try:
-        numba, caching = import_module("numba"), import_module("numba.core.caching")
-    except (ImportError, OSError):
-        yield Finding("kernel cache", "unknown without numba", good=False)
-    else:
-        yield Finding("threads", f"{numba.config.NUMBA_NUM_THREADS} (numba)")
-        try:
-            yield Finding("kernel cache", str(caching.FunctionCache(doctor).cache_path))
-        except RuntimeError:
-            text = "no writable folder: kernels are compiled again at every start"
-            yield Finding("kernel cache", text, good=False)
+    yield from _kernels()
     try:
         import torch
     except (ImportError, OSError):
@@ -89,6 +79,31 @@ def hardware() -> Iterator[Finding]:
         about = torch.cuda.get_device_properties(k)
         text = f"{about.name}, {about.total_memory / 2**30:.0f} GiB, sm_{about.major}{about.minor}"
         yield Finding(f"GPU {k}", text)
+
+
+def _kernels() -> Iterator[Finding]:
+    """Where compiled kernels are kept, and whether those of this version are there."""
+    try:
+        numba, cache = import_module("numba"), import_module("mdflash.compiled.cache")
+    except (ImportError, OSError):
+        yield Finding("kernel cache", "unknown without numba", good=False)
+        return
+    yield Finding("threads", f"{numba.config.NUMBA_NUM_THREADS} (numba)")
+    usage = cache.usage()
+    text = f"{usage.folder}: {usage.entries:,} functions, {usage.size / 1e6:.0f} MB"
+    yield Finding("kernel cache", text if usage.writable else f"{text}; it cannot be written", good=usage.writable)
+    try:
+        loops = import_module("mdflash.engine.blocks.compiled"), import_module("mdflash.engine.blocks.network")
+    except (ImportError, OSError):
+        return
+    target = import_module("mdflash.compiled.processor").processor()
+    kept = loops[0].run_each._cache.kept(), loops[1].run_each_by_one_thread._cache.kept()
+    missing = [name for name, there in zip(("Gō models", "networks"), kept, strict=True) if not there]
+    if missing:
+        found = f"{' and '.join(missing)} not compiled yet for {target}: the first run does it, or mdflash compile"
+        yield Finding("kernels", found, good=False)
+    else:
+        yield Finding("kernels", f"compiled for {target}")
 
 
 def usable_cores() -> int:

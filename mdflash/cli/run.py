@@ -61,9 +61,11 @@ def _run(
     from rich.console import Console
 
     from mdflash.cli.terminal import Follower, show_plan
+    from mdflash.compiled.jit import compilation
     from mdflash.runs.execute import Plan, execute
     from mdflash.runs.prepare import prepare
 
+    compilation.quiet = ranks.rank > 0
     if dry_run:
         prepared = prepare(config.with_seed())
         console = Console(quiet=ranks.rank > 0)

@@ -23,12 +23,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import llvmlite
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.serialize import dumps
+
+from mdflash.compiled.processor import processor
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _IMPORT = re.compile(r"^from (mdflash[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
@@ -43,6 +45,28 @@ def cache_folder() -> Path:
         return Path(numba.config.CACHE_DIR)
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "mdflash" / "kernels"
+
+
+class Usage(NamedTuple):
+    """What the folder of compiled functions holds.
+
+    Attributes:
+        entries, size: files, and their bytes.
+        writable: whether a function can be added.
+    """
+
+    folder: Path
+    entries: int
+    size: int
+    writable: bool
+
+
+def usage() -> Usage:
+    """Of the folder that this process uses."""
+    folder = cache_folder()
+    sizes = [file.stat().st_size for file in folder.glob("*.nbc")]
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return Usage(folder, len(sizes), sum(sizes), there.is_dir() and os.access(there, os.W_OK))
 
 
 @cache
@@ -114,9 +138,17 @@ class _Entries:
         versions = (sys.version_info[:3], platform.python_implementation(), numba.__version__, llvmlite.__version__)
         self._made_from = repr((name, stamp, versions))
 
+    def any(self) -> bool:
+        """Whether the function is kept for any types of arguments, for this processor."""
+        return next(cache_folder().glob(f"{self._prefix()}*.nbc"), None) is not None
+
+    def _prefix(self) -> str:
+        digest = hashlib.sha256(f"{self._made_from}{processor()}".encode()).hexdigest()
+        return f"{self._name[:60]}-{digest[:20]}"
+
     def _path(self, key: Any) -> Path:
-        digest = hashlib.sha256(f"{self._made_from}{key!r}".encode()).hexdigest()
-        return cache_folder() / f"{self._name[:60]}-{digest[:40]}.nbc"
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()
+        return cache_folder() / f"{self._prefix()}-{digest[:24]}.nbc"
 
     def load(self, key: Any) -> Any:
         path = self._path(key)
@@ -160,11 +192,12 @@ class _Entries:
 
 @lru_cache(maxsize=1)
 def _drop_unused(folder: Path) -> None:
-    """Once a process: delete what no process has read for a long time."""
-    for file in folder.glob("*.nbc"):
-        with suppress(OSError):
-            if time.time() - file.stat().st_mtime > _UNUSED_DAYS * 86400:
-                file.unlink()
+    """Once a process: delete what no process has read for a long time, and what killed ones left half written."""
+    for pattern, days in (("*.nbc", _UNUSED_DAYS), (".*.tmp", 1)):
+        for file in folder.glob(pattern):
+            with suppress(OSError):
+                if time.time() - file.stat().st_mtime > days * 86400:
+                    file.unlink()
 
 
 class UnitChanged(Exception):
@@ -181,6 +214,10 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         module = inspect.getmodule(py_func)
         name = re.sub(r"[^\w.]", "", f"{module.__name__ if module else 'unknown'}.{py_func.__qualname__}")
         self._cache_file = _Entries(name, f"{self._impl.locator.get_source_stamp()} {options}")
+
+    def kept(self) -> bool:
+        """Whether the folder has the function, compiled for this version and this processor."""
+        return self._cache_file.any()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function for a signature; None if there is none that fits."""

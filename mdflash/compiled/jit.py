@@ -12,11 +12,17 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 import numba
 import numba.extending
 from numba import int64, prange
+from numba.core.compiler import Compiler
 
 from mdflash.compiled.cache import KernelCache
+from mdflash.compiled.names import NamedByContent
+from mdflash.compiled.processor import use_level
+from mdflash.compiled.progress import compilation
 from mdflash.compiled.units import UnitDispatcher
 
-__all__ = ["int64", "intrinsic", "njit", "prange"]
+__all__ = ["compilation", "int64", "intrinsic", "njit", "prange"]
+
+use_level()
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Arguments = ParamSpec("Arguments")
@@ -30,10 +36,12 @@ def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, uni
     """As `numba.njit`; with `cache` the compiled function is kept on disk, with `unit` callers do not link it."""
 
     def compiled(function: Callable[..., Any]) -> Any:
+        compiler = NamedByContent if cache else Compiler
         if unit:
-            dispatcher = UnitDispatcher(function, targetoptions={"nopython": True, "boundscheck": None, **options})
+            target = {"nopython": True, "boundscheck": None, **options}
+            dispatcher = UnitDispatcher(function, targetoptions=target, pipeline_class=compiler)
         else:
-            dispatcher = numba.njit(**options)(function)
+            dispatcher = numba.njit(pipeline_class=compiler, **options)(function)
         if cache:
             dispatcher._cache = KernelCache(function, repr(sorted(options.items())))
         return dispatcher

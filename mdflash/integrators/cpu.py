@@ -84,7 +84,7 @@ def before_force(
         per_mass = ACCELERATION / mass[i]
         if s.takes_noise:
             thermal = math.sqrt(kT * per_mass)
-            noise = normal3(seed, replica, step, i, LANGEVIN)
+            noise = normal3(seed, replica, step, i, np.int64(LANGEVIN))
         for j in range(s.motion.shape[0]):
             p, q = s.coefficients[j, 0], s.coefficients[j, 1] * thermal
             if s.motion[j] == KICK:
@@ -170,7 +170,7 @@ def _draw(
 ) -> None:
     for i in range(v.shape[0]):
         thermal = math.sqrt(kT * ACCELERATION / mass[i])
-        noise = normal3(seed, replica, 0, i, purpose)
+        noise = normal3(seed, replica, np.int64(0), i, purpose)
         for k in range(3):
             v[i, k] = thermal * noise[k]
 

@@ -126,8 +126,13 @@ def _sort_into_cells(
     for k in range(3):
         extent = box[k]
         if not extent > 0.0:
-            low[k] = x[:, k].min()
-            extent = x[:, k].max() - low[k] + 1e-6
+            low[k] = high = x[0, k]
+            for i in range(n):
+                if x[i, k] < low[k]:
+                    low[k] = x[i, k]
+                if x[i, k] > high:
+                    high = x[i, k]
+            extent = high - low[k] + 1e-6
         cells[k] = min(max(int(extent / reach), 1), most)
         width[k] = extent / cells[k]
 
@@ -146,6 +151,23 @@ def _sort_into_cells(
             y[cursor[cell[i]], k] = x[i, k]
         cursor[cell[i]] += 1
     return _Cells(cells, cell, first, member, y)
+
+
+@njit(cache=True)
+def _first_from(
+    member: IntArray,  # ascending from low to high
+    low: int,
+    high: int,
+    bead: int,
+) -> int:
+    """Where the members that are not below `bead` begin."""
+    while low < high:
+        middle = (low + high) // 2
+        if member[middle] < bead:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @njit(cache=True, error_model="numpy")
@@ -168,7 +190,7 @@ def _find_rows(
     shape, first, member, y = cells.shape, cells.first, cells.member, cells.y
     cursor = first[:-1].copy()  # the first member of each cell that is greater than i
     for c in range(cursor.shape[0]):
-        cursor[c] += np.searchsorted(member[first[c] : first[c + 1]], begin)
+        cursor[c] = _first_from(member, first[c], first[c + 1], begin)
     near = np.empty(x.shape[0], np.int64)
     count = 0
     reach2 = reach * reach

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,16 +58,19 @@ def test_an_import_of_an_import_changes_the_digest(tmp_path: Path, monkeypatch: 
     cache.source_digest.cache_clear()
 
 
-def run(source: Path, folder: Path, arguments: str) -> str:
-    """What `f(arguments)` gives in a new process, and how often it was compiled there."""
+def run(source: Path, folder: Path, arguments: str, before: str = "") -> str:
+    """What `f(arguments)` gives in a new process, and how often it was compiled there; nothing on stderr."""
     script = (
+        f"{before}\n"
         f"import importlib.util, numba; numba.config.CACHE_DIR = {str(folder)!r}\n"
         f"import sys; spec = importlib.util.spec_from_file_location('kernel', {str(source)!r})\n"
         "module = sys.modules['kernel'] = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         f"print(module.f({arguments}), sum(module.f.stats.cache_misses.values()))"
     )
     root = Path(__file__).parents[2]
-    return subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.stdout
 
 
 def test_other_processes_and_other_checkouts_find_it(tmp_path: Path, folder: Path) -> None:
@@ -108,6 +113,38 @@ def test_a_folder_that_cannot_be_written_is_said_once(
         assert f(np.float64(2)) == 2 * factor
     said = capsys.readouterr().err
     assert said.count("cannot be kept") == 1 and str(folder) in said
+
+
+READ_ONLY = """
+import os, tempfile
+def refuse(*arguments, **options):
+    raise PermissionError(13, "Permission denied")
+tempfile.mkstemp = os.utime = os.unlink = os.replace = refuse
+"""
+
+
+def test_a_folder_that_can_only_be_read_serves_in_silence(tmp_path: Path, folder: Path) -> None:
+    """As an installation for all users of a cluster; its entries are old."""
+    source = tmp_path / "kernel.py"
+    source.write_text(CALLER.format(name="f", what="+ 1"))
+    run(source, folder, "1")
+    (entry,) = folder.glob("*.nbc")
+    long_ago = time.time() - 200 * 86400
+    os.utime(entry, (long_ago, long_ago))
+    before = sorted(folder.iterdir())
+    assert run(source, folder, "1", READ_ONLY) == "2 0\n"
+    assert sorted(folder.iterdir()) == before
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path, folder: Path) -> None:
+    folder.mkdir()
+    for name, age in ((".old.tmp", 2), (".new.tmp", 0), ("unused-1.nbc", 100), ("used-1.nbc", 80)):
+        (folder / name).touch()
+        at = time.time() - age * 86400
+        os.utime(folder / name, (at, at))
+    (tmp_path / "kernel.py").write_text(CALLER.format(name="f", what="+ 1"))
+    run(tmp_path / "kernel.py", folder, "1")
+    assert {path.name for path in folder.iterdir() if "kernel" not in path.name} == {".new.tmp", "used-1.nbc"}
 
 
 def test_no_compiled_function_is_a_closure_over_another() -> None:

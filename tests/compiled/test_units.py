@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 UNIT = """
@@ -49,15 +50,35 @@ def test_callers_from_the_disk_bring_their_units(tmp_path: Path) -> None:
     assert run(tmp_path, cache, CALL) == ["1707", "0", "0", "0"]
 
 
-def test_a_unit_that_was_compiled_again_takes_its_callers_along(tmp_path: Path) -> None:
-    """Its symbol has a number that depends on what else the process has compiled."""
+def test_a_unit_that_was_compiled_again_serves_its_callers(tmp_path: Path) -> None:
+    """Whatever else the process has compiled before it."""
     (tmp_path / "kernel.py").write_text(UNIT)
     cache = tmp_path / "cache"
     run(tmp_path, cache, CALL)
     (entry,) = cache.glob("*kernel.inner-*.nbc")
     entry.unlink()
     other = "kernel.inner(1.5); kernel.inner(True); kernel.inner(3)\n"
-    assert run(tmp_path, cache, other + CALL)[0] == "1707"
+    assert run(tmp_path, cache, other + CALL) == ["1707", "0", "0", "3"]
+    assert run(tmp_path, cache, CALL) == ["1707", "0", "0", "0"]
+
+
+def test_functions_of_two_processes_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
+    """Both are the second function that their process compiles, of one factory and for one type."""
+    (tmp_path / "kernel.py").write_text(UNIT)
+    cache = tmp_path / "cache"
+    assert run(tmp_path, cache, "print(kernel.plain(3))") == ["7"]
+    assert run(tmp_path, cache, "print(kernel.more(3))") == ["17"]
+    assert run(tmp_path, cache, CALL) == ["1707", "1", "0", "0"]
+
+
+def test_many_processes_fill_one_empty_folder_at_once(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(UNIT)
+    cache = tmp_path / "cache"
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: run(tmp_path, cache, "print(kernel.f(3))"), range(8)))
+    assert found == [["1707"]] * 8
+    assert {path.suffix for path in cache.iterdir()} == {".nbc"}
+    assert len(list(cache.iterdir())) == 4
     assert run(tmp_path, cache, CALL) == ["1707", "0", "0", "0"]
 
 

@@ -72,7 +72,7 @@ def _run_steps(
 
 
 @njit(cache=True, nogil=True)
-def _run_each(
+def run_each(
     s: Scheme,
     listed: Listed,
     nonbonded: Nonbonded,
@@ -248,7 +248,7 @@ class CompiledPropagator:
             changing,
         )
         if networks is None:
-            over_ranges(_run_each, arguments, self.layout.n_replicas)
+            over_ranges(run_each, arguments, self.layout.n_replicas)
         elif together(self.layout):
             self._crew.time(self._one_by_one, steps)(arguments)
         elif self.layout.n_replicas == 1:

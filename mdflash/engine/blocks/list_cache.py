@@ -62,8 +62,9 @@ def make_lists(n: int) -> Lists:
 @njit(cache=True)
 def make_scratch(networks: Networks, system: int, n: int) -> Scratch:
     """Arrays for replicas of one system of n beads; room for pairs is made by `update`."""
+    none = np.int64(0)  # (numba would compile `make_pairs` anew for a literal number)
     return Scratch(
-        make_pairs(networks, system, 0), make_work(networks, system, n if networks.cutoff[system] > 0.0 else 0)
+        make_pairs(networks, system, none), make_work(networks, system, n if networks.cutoff[system] > 0.0 else none)
     )
 
 

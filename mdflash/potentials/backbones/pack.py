@@ -7,7 +7,6 @@ from typing import Protocol, cast
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch import Tensor
 
 from mdflash.core.types import FloatArray
@@ -67,6 +66,8 @@ def _parts(connection: Connection) -> Parts:
 
 def opened_at_start(residual: ResidualStack, read: FloatArray, data: Flat) -> int:
     """The gate on the first message, by bead type, from what the first block reads [types, H]; -1: there is none."""
+    from scipy.special import expit
+
     project = _parts(cast(Connection, residual.connections[0])).project
     if project is None:
         return -1

@@ -11,12 +11,15 @@ Clementi, Nymeyer & Onuchic, J. Mol. Biol. 298, 937 (2000), eq. 1. The minimum i
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def energy(q: Tensor, epsilon: Tensor, r0: Tensor) -> Tensor:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from torch import Tensor
 
 from mdflash.core.types import FloatArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Coordinate = Literal["distance", "angle_cosine", "angle", "dihedral", "pair"]
 """What a form is a function of; "pair" is the distance of every near pair, the others are of listed beads."""

@@ -13,18 +13,21 @@ The form of mlcg's Dihedral; the 1- and 3-fold cosines of a Gō model are a spec
 from __future__ import annotations
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def energy(q: Tensor, v0: Tensor, k1: Tensor, k2: Tensor) -> Tensor:
     """u(phi); q [..., M], v0 [M], k1 and k2 [M, degree]."""
+    import torch
+
     n = torch.arange(1, k1.shape[-1] + 1, dtype=q.dtype, device=q.device)
     angle = q[..., None] * n  # [..., M, degree]
     return v0 + (k1 * torch.sin(angle) + k2 * torch.cos(angle)).sum(dim=-1)

@@ -13,13 +13,15 @@ torsion is not periodic here: q0 should lie well inside (-pi, pi]).
 from __future__ import annotations
 
 import math
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def energy(q: Tensor, k: Tensor, x0: Tensor) -> Tensor:

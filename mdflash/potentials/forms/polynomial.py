@@ -9,17 +9,21 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def energy(q: Tensor, v0: Tensor, ks: Tensor) -> Tensor:
     """u(q); q [..., M], v0 [M], ks [M, degree]."""
+    import torch
+
     n = torch.arange(1, ks.shape[-1] + 1, dtype=q.dtype, device=q.device)
     return v0 + (ks * q[..., None] ** n).sum(dim=-1)
 

@@ -14,18 +14,21 @@ angle away from 0 and pi, where the torsions that share it lose their meaning.
 from __future__ import annotations
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def energy(q: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, k: Tensor, v0: Tensor) -> Tensor:
     """u(theta), elementwise."""
+    import torch
+
     x = torch.cos(q)
     return a * x**4 + b * x**3 + c * x**2 + d * x + k / torch.sin(q) ** 2 + v0
 

@@ -13,20 +13,23 @@ mlcg's ShiftedPeriodicHarmonicImpropers: the jump of the torsion at +-pi is move
 from __future__ import annotations
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import constexpr, tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _PI = constexpr(math.pi)
 
 
 def energy(q: Tensor, k: Tensor, x0: Tensor) -> Tensor:
     """u(phi), elementwise."""
+    import torch
+
     return k * (torch.where(q < 0, q + math.pi, q - math.pi) - x0) ** 2
 
 

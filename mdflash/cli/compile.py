@@ -1,0 +1,116 @@
+"""`mdflash compile`: compile what runs need before they start, in several processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+
+class Task(NamedTuple):
+    """A run whose kernels one process compiles."""
+
+    file: str
+    overrides: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join((self.file, *(word.removeprefix("model.precision=") for word in self.overrides)))
+
+
+def compile_(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="system.yaml files, or names of shipped systems; default: all shipped systems", metavar="[FILE]..."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="override a key in all files: --set replicas.count=8"),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PRECISION", help="fp32, mixed16 or fp64, instead of what the files say; repeatable"),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="processes; default: one a core")] = None,
+) -> None:
+    """Compile the kernels that these runs need, once for this version; quick where they are compiled already.
+
+    Nothing else is written. The folder is that of `mdflash doctor`.
+    """
+    from mdflash.config.load import load_run
+    from mdflash.forcefields.shipped import shipped_names
+
+    given = tuple(set_ or ())
+    choices = [(*given, f"model.precision={p}") for p in precision or ()] or [given]
+    tasks = [Task(file, choice) for choice in choices for file in files or shipped_names("systems")]
+    for task in tasks:
+        load_run(task.file, task.overrides)  # a mistake ends here, before anything is compiled
+    _in_processes(tasks, jobs)
+
+
+def _in_processes(tasks: list[Task], jobs: int | None) -> None:
+    """Do the tasks, with a line on stderr for each that is done."""
+    import multiprocessing
+    import time
+    from concurrent.futures import ProcessPoolExecutor
+
+    from mdflash.cli.doctor import usable_cores
+
+    began, total = time.monotonic(), 0
+    workers = min(jobs or usable_cores(), len(tasks))
+    runs, processes = f"{len(tasks)} run{'s'[: len(tasks) > 1]}", f"{workers} process{'es'[: 2 * (workers > 1)]}"
+    typer.echo(f"compiling for {runs} in {processes}", err=True)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        pending = {pool.submit(compile_for, task): task for task in tasks}
+        for done, future in enumerate(_as_they_end(pending), 1):
+            count = future.result()
+            total += count
+            seconds = time.monotonic() - began
+            left = f", about {seconds / done * (len(tasks) - done):.0f} s left" if done < len(tasks) else ""
+            typer.echo(f"[{done}/{len(tasks)}] {pending[future]}: {count} functions; {seconds:.0f} s{left}", err=True)
+    typer.echo(f"compiled {total} functions in {time.monotonic() - began:.0f} s" if total else "all is compiled")
+
+
+def _as_they_end(pending: dict[Future[int], Task]) -> Iterator[Future[int]]:
+    """The futures, each when it is done; the rest are canceled where the caller stops."""
+    from concurrent.futures import as_completed
+
+    try:
+        yield from as_completed(pending)
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def compile_for(task: Task) -> int:
+    """Compile what a run needs, and an evaluation of its molecules by another engine; returns how many functions."""
+    import torch
+
+    from mdflash.compiled.jit import compilation
+    from mdflash.config.load import load_run
+    from mdflash.engine.evaluator import Evaluator
+    from mdflash.runs.prepare import prepare
+
+    torch.set_num_threads(1)
+    compilation.quiet, before = True, compilation.functions
+    config = load_run(task.file, task.overrides).with_seed()
+    prepared = prepare(config)
+    engine = prepared.engine()
+    engine.evaluate()
+    if engine.integrator.has_velocities:
+        engine.draw_velocities()
+    engine.run(1)
+    engine.instantaneous_temperature()
+    seen = 0
+    for system, forcefield, replicas in zip(
+        prepared.layout.systems, prepared.forcefields, prepared.layout.counts, strict=True
+    ):
+        evaluate = Evaluator(forcefield, system, 1, config.model.precision)
+        evaluate(prepared.start[seen : seen + system.n_beads].numpy())
+        seen += replicas * system.n_beads
+    return compilation.functions - before

@@ -1,0 +1,57 @@
+"""What the user sees while kernels are compiled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import sys, numba
+numba.config.CACHE_DIR = {cache!r}
+sys.path.insert(0, {folder!r})
+import mdflash.compiled.progress as progress
+from mdflash.compiled.jit import njit
+progress.MOMENT = 0.0
+import kernel
+{code}
+print(progress.compilation.functions)
+"""
+
+KERNEL = """
+from mdflash.compiled.jit import njit
+
+@njit(cache=True)
+def inner(x):
+    return x + 1
+
+@njit(cache=True)
+def f(x):
+    return inner(x)
+"""
+
+
+def run(folder: Path, code: str) -> tuple[str, str]:
+    """stdout and stderr of a new process, where every compilation takes long."""
+    (folder / "kernel.py").write_text(KERNEL)
+    script = SCRIPT.format(cache=str(folder / "cache"), folder=str(folder), code=code)
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout, done.stderr
+
+
+def test_a_long_compilation_is_said_once_with_its_end(tmp_path: Path) -> None:
+    said = "mdflash: compiling kernels (once for this version)\nmdflash: compiled 2 functions in 0 s\n"
+    assert run(tmp_path, "kernel.f(1)") == ("2\n", said)
+    assert run(tmp_path, "kernel.f(1)") == ("0\n", "")  # from the disk
+
+
+def test_silence(tmp_path: Path) -> None:
+    assert run(tmp_path, "progress.compilation.quiet = True; kernel.f(1)") == ("2\n", "")
+    assert run(tmp_path, "numba.njit(lambda x: x - 1)(1)") == ("0\n", "")  # not one of ours
+
+
+def test_a_function_that_cannot_be_compiled(tmp_path: Path) -> None:
+    code = "try: kernel.f('a')\nexcept numba.TypingError: kernel.f(1)"
+    _, stderr = run(tmp_path, code)
+    assert stderr.count("compiling kernels") == stderr.count("functions in") == 2
