@@ -21,7 +21,7 @@ class DevPage:
         self.folder = folder
         for part in ("mdflash", "tests"):
             shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        for part in ("systems", "forcefields", "benchmarks", "pyproject.toml"):
+        for part in ("systems", "forcefields", "benchmarks", "tools", "pyproject.toml"):
             (folder / part).symlink_to(REPOSITORY / part)
         self.touched: set[str] = set()
         self.examples: list[str] = []
