@@ -17,7 +17,7 @@ def test_two_files_make_a_collective_variable(page: DevPage) -> None:
     (command,) = page.examples["sh"]
     pytest_name, *arguments = command.split()
     assert pytest_name == "pytest"
-    assert "." in page.run_tests(*arguments)
+    page.run_tests(*arguments)
 
 
 def test_a_file_can_use_it(page: DevPage) -> None:
