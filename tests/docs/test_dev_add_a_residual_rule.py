@@ -12,4 +12,4 @@ def test_two_files_make_a_residual_rule(tmp_path: Path) -> None:
     assert len(page.touched) == 2
     page.run_examples()
     page.run_tests("tests/potentials/test_geometric.py", "tests/training/test_backbones.py", "-k", "limited")
-    page.run_tests("tests/gpu/check_backbones.py", "-k", "limited", TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    page.run_kernel_tests("tests/gpu/check_backbones.py", "-k", "limited")

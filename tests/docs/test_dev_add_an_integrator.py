@@ -12,4 +12,4 @@ def test_two_files_make_an_integrator(tmp_path: Path) -> None:
     assert len(page.touched) == 2
     page.run_examples()
     page.run_tests("tests/integrators/test_schemes.py", "tests/engine/test_same_bits.py", "-k", "obab")
-    page.run_tests("tests/gpu/check_dynamics.py", "-k", "obab", TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    page.run_kernel_tests("tests/gpu/check_dynamics.py", "-k", "obab")
