@@ -30,7 +30,7 @@ def outside(x):
 def test_they_call_each_other() -> None:
     assert isinstance(shifted, DeferredFunction)
     assert (shifted(3.0), outside(3.0)) == (7.0, 70.0)
-    assert shifted.compiled.signatures and twice.compiled.signatures
+    assert shifted.compiled.signatures
     assert (shifted.__name__, shifted.__doc__, shifted.__module__) == ("shifted", "2 x + 1", __name__)
 
 
