@@ -46,7 +46,7 @@ from mdflash.engine.blocks.compiled import CompiledPropagator, set_threads
 from mdflash.engine.engine import Engine
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Potential
-from mdflash.potentials.precision import Recentred
+from mdflash.potentials.precision import Recentered
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tabulated import FlashSchNet
 from mdflash.runs.prepare import Prepared, prepare
@@ -161,7 +161,7 @@ class Bench:
         exact = reference.energy_and_forces(x, layout, pairs).forces
         error = flash.energy_and_forces(x, layout, pairs).forces - exact
         return {
-            "plain_torch_seconds": shortest(Recentred(reference, torch.float32)),
+            "plain_torch_seconds": shortest(Recentered(reference, torch.float32)),
             "compiled_seconds": shortest(flash),
             "force_error": float((error.square().mean() / exact.square().mean()).sqrt()),
         }

@@ -179,7 +179,7 @@ def test_colvars_csv(source: Path, tmp_path: Path, exchange: tuple[str, ...]) ->
 
     table = np.genfromtxt(tmp_path / "whole/colvars.csv", delimiter=",", names=True, dtype=None, encoding=None)
     columns = ("ends_A", "ends_kcal_mol", "folded", "folded_kcal_mol", "near_A", "near_kcal_mol")
-    assert table.dtype.names == ("step", "time_ps", "replica", "system", *columns)
+    assert table.dtype.names == ("step", "time_ps", "replica", "system", "state", "target_K", *columns)
     assert len(table) == 8 * 17 and set(table["system"]) == {"helix"}
     last = table[table["step"] == 800]
     x = plan.engine.state.positions.view(8, 10, 3)

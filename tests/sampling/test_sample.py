@@ -209,7 +209,7 @@ def test_recipes_with_mistakes(tmp_path: Path, old: str, new: str, line: int, sa
 def test_a_mapping_whose_forces_cannot_be_mapped(tmp_path: Path) -> None:
     (tmp_path / "two.yaml").write_text('mdflash_mapping: 1\nbeads:\n  "*": {BB: [N, CA, C]}\n')
     recipe = load_recipe(write(tmp_path, RECIPE.replace("heavy", "two.yaml")))
-    with pytest.raises(InputError, match=r"ALA 2 BB .* stands for 3 atoms"):
+    with pytest.raises(InputError, match=r"ALA 2 BB .* represents 3 atoms"):
         sample(recipe, print, print)
     assert not (tmp_path / "data" / "dataset.yaml").exists()
 
