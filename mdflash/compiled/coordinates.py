@@ -67,7 +67,7 @@ class Torsion(NamedTuple):
     nz: float
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def separation(x: FloatArray, i: int, j: int) -> Separation:
     """From bead i to bead j."""
     dx = x[j, 0] - x[i, 0]
@@ -76,7 +76,7 @@ def separation(x: FloatArray, i: int, j: int) -> Separation:
     return Separation(dx * dx + dy * dy + dz * dz, dx, dy, dz)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def add_pull(f: FloatArray, i: int, j: int, d: Separation, pull: float) -> None:
     """Forces of u(r) on the two beads of d; pull = (du/dr)/r."""
     f[i, 0] += pull * d.x
@@ -87,7 +87,7 @@ def add_pull(f: FloatArray, i: int, j: int, d: Separation, pull: float) -> None:
     f[j, 2] -= pull * d.z
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def arms(x: FloatArray, i: int, j: int, k: int) -> Arms:
     """The angle at the middle bead j."""
     ax, ay, az = x[i, 0] - x[j, 0], x[i, 1] - x[j, 1], x[i, 2] - x[j, 2]
@@ -103,7 +103,7 @@ def arms(x: FloatArray, i: int, j: int, k: int) -> Arms:
     return Arms(ax * bx + ay * by + az * bz, la, lb, ax, ay, az, bx, by, bz)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def angle(a: Arms) -> tuple[float, float]:
     """theta, rad in [0, pi], and its sine."""
     wx, wy, wz = a.ay * a.bz - a.az * a.by, a.az * a.bx - a.ax * a.bz, a.ax * a.by - a.ay * a.bx
@@ -111,7 +111,7 @@ def angle(a: Arms) -> tuple[float, float]:
     return math.atan2(sine, a.cosine), sine
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def add_bend(f: FloatArray, i: int, j: int, k: int, a: Arms, slope: float) -> None:
     """Forces of u on the three beads of a; slope = du/d(cosine), which is -(du/d(theta))/sine."""
     c = a.cosine
@@ -129,7 +129,7 @@ def add_bend(f: FloatArray, i: int, j: int, k: int, a: Arms, slope: float) -> No
     f[j, 2] += fiz + fkz
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def torsion(x: FloatArray, i: int, j: int, k: int, l: int) -> Torsion:  # noqa: E741
     """The dihedral angle of i-j-k-l."""
     b1x, b1y, b1z = x[j, 0] - x[i, 0], x[j, 1] - x[i, 1], x[j, 2] - x[i, 2]
@@ -154,7 +154,7 @@ def torsion(x: FloatArray, i: int, j: int, k: int, l: int) -> Torsion:  # noqa: 
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def add_twist(f: FloatArray, i: int, j: int, k: int, l: int, t: Torsion, slope: float) -> None:  # noqa: E741
     """Forces of u on the four beads of t; slope = du/d(phi)."""
     # dphi/dx_i = -|b2| m/m^2, dphi/dx_l = |b2| n/n^2
