@@ -85,20 +85,21 @@ def before_force(
         if s.takes_noise:
             thermal = math.sqrt(kT * per_mass)
             noise = normal3(seed, replica, step, i, np.int64(LANGEVIN))
-        for j in range(s.motion.shape[0]):
+        ax, ay, az = f[i, 0] * per_mass, f[i, 1] * per_mass, f[i, 2] * per_mass
+        ux, uy, uz = v[i, 0], v[i, 1], v[i, 2]
+        qx, qy, qz = x[i, 0], x[i, 1], x[i, 2]
+        for j in range(s.motion.shape[0]):  # on numbers, not arrays: what one motion writes, the next one reads
             p, q = s.coefficients[j, 0], s.coefficients[j, 1] * thermal
             if s.motion[j] == KICK:
-                for k in range(3):
-                    v[i, k] += p * (f[i, k] * per_mass)
+                ux, uy, uz = ux + p * ax, uy + p * ay, uz + p * az
             elif s.motion[j] == DRIFT:
-                for k in range(3):
-                    x[i, k] += p * v[i, k]
+                qx, qy, qz = qx + p * ux, qy + p * uy, qz + p * uz
             elif s.motion[j] == FLUCTUATE:
-                for k in range(3):
-                    v[i, k] = p * v[i, k] + q * noise[k]
+                ux, uy, uz = p * ux + q * noise[0], p * uy + q * noise[1], p * uz + q * noise[2]
             else:
-                for k in range(3):
-                    x[i, k] += p * (f[i, k] * per_mass) + q * noise[k]
+                qx, qy, qz = qx + (p * ax + q * noise[0]), qy + (p * ay + q * noise[1]), qz + (p * az + q * noise[2])
+        v[i, 0], v[i, 1], v[i, 2] = ux, uy, uz
+        x[i, 0], x[i, 1], x[i, 2] = qx, qy, qz
 
 
 @njit(cache=True, error_model="numpy")

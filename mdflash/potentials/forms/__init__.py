@@ -52,7 +52,7 @@ ON_GPU: Final = frozenset(form.name for m in MODULES if hasattr(m, "gpu_value_sl
 """The forms with a Triton twin."""
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def distance(code: int, r2: float, p: FloatArray) -> tuple[float, float]:
     """u and (du/dr) / r from r^2; most forms are functions of r^2 and need no root."""
     if code == REPULSION:
@@ -64,7 +64,7 @@ def distance(code: int, r2: float, p: FloatArray) -> tuple[float, float]:
     return math.nan, math.nan
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def angle(code: int, q: float, p: FloatArray) -> tuple[float, float]:
     """u and du/dq of an angle or the cosine of one."""
     if code == POLYNOMIAL:
@@ -76,7 +76,7 @@ def angle(code: int, q: float, p: FloatArray) -> tuple[float, float]:
     return math.nan, math.nan
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def dihedral(code: int, q: float, p: FloatArray) -> tuple[float, float]:
     """u and du/dphi of a torsion."""
     if code == FOURIER:
@@ -88,7 +88,7 @@ def dihedral(code: int, q: float, p: FloatArray) -> tuple[float, float]:
     return math.nan, math.nan
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def pair(code: int, r2: float, p: FloatArray, cutoff: float) -> tuple[float, float]:
     """u and (du/dr) / r of a near pair from r^2, for r < cutoff."""
     if code == VOLUME:
