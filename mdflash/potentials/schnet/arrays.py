@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import TILE, panel_width
@@ -136,17 +135,21 @@ class PairWork(NamedTuple):
     slope: Reals  # [F / width, P] share of each panel in dE/dt
 
 
-_SHAPE, _LAYER, _RULE = len(Shape._fields), len(Layer._fields), len(Rule._fields)
-
-
 @njit(cache=True)
 def shape_of(networks: Networks, system: int) -> Shape:
-    return Shape(*to_fixed_tuple(networks.shape[networks.network[system]], _SHAPE))
+    s = networks.shape[
+        networks.network[system]
+    ]  # number by number: `to_fixed_tuple` reads all, a tenth of a small step
+    return Shape(
+        s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15], s[16],
+        s[17], s[18], s[19], s[20], s[21], s[22], s[23], s[24],
+    )  # fmt: skip
 
 
 @njit(cache=True)
 def layer_of(networks: Networks, index: int) -> Layer:
-    return Layer(*to_fixed_tuple(networks.layers[index], _LAYER))
+    t = networks.layers[index]
+    return Layer(t[0], t[1], t[2], t[3], t[4])
 
 
 @njit(cache=True)
@@ -154,7 +157,11 @@ def rule_of(
     rules: IntArray,  # [rules, fields]
     index: int,
 ) -> Rule:
-    return Rule(*to_fixed_tuple(rules[index], _RULE))
+    t = rules[index]
+    return Rule(
+        t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16],
+        t[17], t[18],
+    )  # fmt: skip
 
 
 @njit(cache=True)
