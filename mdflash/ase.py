@@ -28,6 +28,8 @@ require("ase", "ase", "the ASE calculator")
 from ase import Atoms  # noqa: E402 (after the message that explains how to install it)
 from ase.calculators.calculator import Calculator, all_changes  # noqa: E402
 
+__all__ = ["EV", "MdflashCalculator", "make_atoms"]
+
 EV = DIMENSIONS["energy"]["eV"]
 """eV in kcal/mol."""
 
@@ -78,6 +80,10 @@ class MdflashCalculator(Calculator):
         beads: Any = self.atoms
         energy, forces = self._evaluator(beads.positions, _box(beads))
         self.results = {"energy": energy[0] / EV, "free_energy": energy[0] / EV, "forces": forces / EV}
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def _box(atoms: Any) -> Box | None:

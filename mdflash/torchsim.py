@@ -36,6 +36,8 @@ require("torch_sim", "torchsim", "the TorchSim model")
 import torch_sim as ts  # noqa: E402 (after the message that explains how to install it)
 from torch_sim.models.interface import ModelInterface  # noqa: E402
 
+__all__ = ["EV", "MdflashModel"]
+
 EV = DIMENSIONS["energy"]["eV"]
 """eV in kcal/mol."""
 
@@ -157,6 +159,10 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
             masses=np.ones(n),
             bonds=np.zeros((0, 2), np.int64),
         )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def _box(state: Any, s: int) -> Box | None:

@@ -132,5 +132,5 @@ def test_wrong_input_is_one_clear_sentence(chignolin, tmp_path: Path) -> None:
 def test_a_force_field_without_its_molecule_asks_for_one(reference_dir: Path, tmp_path: Path) -> None:
     save_forcefield(tmp_path / "ff", import_mlcg([reference_dir / "mlcg" / "prior.pt"], None, "priors"))
     np.save(tmp_path / "x.npy", np.zeros((1, 5, 3)))
-    with pytest.raises(InputError, match=r"holds 0 systems.*--system"):
+    with pytest.raises(InputError, match=r"holds no molecule; import it again with --structures.*--system"):
         mdflash("energy", tmp_path / "ff", "--frames", tmp_path / "x.npy", "--out", tmp_path / "e.npz")
