@@ -41,7 +41,6 @@ from mdflash.potentials.base import Potential, SumPotential
 from mdflash.runs.prepare import assemble, read_molecule
 from mdflash.units import parse
 
-
 PathLike: TypeAlias = str | os.PathLike[str]
 Molecule: TypeAlias = System | PathLike
 """A System, a structure file, or the name of a molecule that came with the force field."""

@@ -43,7 +43,8 @@ def positions(sim: Simulation) -> np.ndarray:
         ("dynamics: {timestep: 10 fs, steps: 200, seed: 5}\n"
          "exchange: {temperatures: {min: 300 K, max: 360 K, count: 4}, interval: 200 fs, scheme: gibbs}\n"
          "guards: {nonfinite: freeze}\nbox: [80 angstrom, 80 angstrom, 80 angstrom]",
-         {"exchange": {"temperatures": {"min": 300, "max": "360 K", "count": 4}, "interval": "0.2 ps", "scheme": "gibbs"},
+         {"exchange": {"temperatures": {"min": 300, "max": "360 K", "count": 4}, "interval": "0.2 ps",
+                        "scheme": "gibbs"},
           "guard": "freeze", "box": [80, 80.0, "80 angstrom"], "timestep": "10 fs"}),
         ("dynamics: {temperature: 300 K, timestep: 10 fs, steps: 200, seed: 5}\n"
          "biases: [{name: pull, variable: distance, beads: [0, 9], force_constant: 2 kcal/mol/angstrom^2,\n"
