@@ -35,7 +35,10 @@ EV = DIMENSIONS["energy"]["eV"]
 
 
 def make_atoms(system: System, positions: FloatArray) -> Any:
-    """The beads of a System as `ase.Atoms`, with their masses, shown as carbon; `positions` [N, 3] in Å."""
+    """The beads of a System as `ase.Atoms`, with their masses, shown as carbon; `positions` [N, 3] in Å.
+
+    TorchSim takes them too: `ts.integrate(system=[atoms, ...], model=MdflashModel(...))`.
+    """
     return Atoms("C" * system.n_beads, positions=positions, masses=system.masses)
 
 
