@@ -162,8 +162,8 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
         ]
         if len(found) > 1:
             raise ForceFieldError(
-                f"a system of {len(numbers)} carbons may be any of {', '.join(name for _, name in found)}, whose masses "
-                "are the same; give model.make_state(molecule, positions)"
+                f"a system of {len(numbers)} carbons may be any of {', '.join(name for _, name in found)}, whose "
+                "masses are the same; give model.make_state(molecule, positions)"
             )
         return found[0][0] if found else numbers
 

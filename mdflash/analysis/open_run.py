@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.analysis.lazy import LazyPositions, lazy_variable
+from mdflash.analysis.windows import windows
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
 from mdflash.core.yamlfile import load_yaml
@@ -112,6 +113,24 @@ class Run:
     def colvars(self) -> pandas.DataFrame:
         """colvars.csv: collective variables and bias energies of each replica, with state and target_K as in `log`."""
         return self._with_states(self._csv("colvars.csv", "this run has no biases"))
+
+    @property
+    def windows(self) -> pandas.DataFrame:
+        """What each replica ran under at the start: a row for each, with exchange or without.
+
+            states = run.windows.drop(columns="replica").drop_duplicates(["system", "state"])
+            run.colvars.merge(states, on=["system", "state"])   # each row with its center and force constant
+
+        Columns replica, system, state, temperature_K, and for each bias NAME_center, NAME_width (in the unit of its
+        column in colvars.csv) and NAME_force_constant (kcal/mol by that unit, squared where the bias is harmonic); for
+        each scaled term scale_NAME. With exchange a row holds the parameters of its `state`, which the replicas trade.
+        """
+        pandas = require("pandas", "analysis", "Run.windows")
+        manifest = self.manifest
+        exchange = manifest.get("exchange")
+        labels = None if exchange is None else read_exchange(self.folder / "exchange.csv").labels[0].tolist()
+        replicas = {s["name"]: s["replicas"] for s in manifest["systems"]}
+        return pandas.DataFrame(windows(self.config, replicas, labels))
 
     def states(self, steps: npt.ArrayLike) -> pandas.DataFrame:
         """The state of what each replica reported at `steps`: a row for each step, a column for each replica.
