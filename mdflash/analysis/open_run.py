@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.analysis.lazy import LazyPositions, lazy_variable
-from mdflash.analysis.windows import windows
+from mdflash.analysis.run_windows import windows
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
 from mdflash.core.yamlfile import load_yaml
