@@ -24,7 +24,7 @@ def info(
         ),
     ],
 ) -> None:
-    """Print a force field's types, terms and networks, or where a run stands."""
+    """Print a force field's types, terms and networks, or where a run stands and what made it."""
     from rich.console import Console
 
     from mdflash.cli.options import forcefield_folder
@@ -152,12 +152,13 @@ def _show_run(folder: Path, console: Console) -> None:
     from mdflash.io.runfolder import load_manifest
 
     facts: dict[str, Any] = {"run": folder}
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
+    manifest: dict[str, Any] = {}
+    if (folder / "manifest.json").is_file():
         try:
-            facts |= _flat(load_manifest(folder))
+            manifest = _flat(load_manifest(folder))
         except InputError as error:
             facts["manifest.json"] = error.message
+    facts |= {key: manifest.pop(key) for key in ("status", "step", "total_steps") if key in manifest}
     total = None
     resolved = folder / "resolved.yaml"
     if resolved.is_file():
@@ -167,6 +168,7 @@ def _show_run(folder: Path, console: Console) -> None:
             facts["resolved.yaml"] = error
         else:
             total = config.total_steps
+            manifest.pop("systems", None)  # the same, counted below
             ends = dict.fromkeys(f"{t:g}" for t in (min(config.temperatures), max(config.temperatures)))
             facts |= {
                 "systems": ", ".join(f"{n} x {s.name}" for s, n in zip(config.system, config.counts, strict=True)),
@@ -181,7 +183,7 @@ def _show_run(folder: Path, console: Console) -> None:
     elif total:
         facts["length"] = f"{total} steps; no checkpoint yet"
     facts |= _written(folder)
-    _facts(console, {name: _text(value) for name, value in facts.items()})
+    _facts(console, {name: _text(value) for name, value in (facts | manifest).items()})
 
 
 def _written(folder: Path) -> dict[str, str]:
