@@ -79,9 +79,9 @@ def _sampling(plan: Plan) -> dict[str, str]:
         )
     if guard.nonfinite != "stop":
         rows["unstable replicas"] = guard.nonfinite
-    biases = plan.prepared.biases
-    if biases:
-        rows["biases"] = ", ".join(f"{bias.name} ({bias.variable.name.replace('_', ' ')})" for bias in biases)
+    for word, entries in (("biases", plan.prepared.biases), ("monitor", plan.prepared.monitored)):
+        if entries:
+            rows[word] = ", ".join(f"{entry.name} ({entry.variable.name.replace('_', ' ')})" for entry in entries)
     return rows
 
 

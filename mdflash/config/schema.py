@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, StrictBool
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from mdflash.config.biases import BiasEntry
+from mdflash.config.biases import BiasEntry, VariableEntry
 from mdflash.config.exchange import Exchange
 from mdflash.config.section import (
     MAX_REPLICAS,
@@ -59,7 +59,7 @@ def _read_systems(value: object) -> object:
     return as_list(value)
 
 
-def _read_biases(value: object) -> object:
+def _read_entries(value: object) -> object:
     return () if value is None or value == "none" else as_list(value)
 
 
@@ -230,7 +230,7 @@ class Log(Section):
 
 
 class Colvars(Section):
-    """Collective variables; only of runs with biases."""
+    """Collective variables; only of runs with biases or `monitor:`."""
 
     interval: Duration = Field(default=10.0, description="time between rows of colvars.csv", examples=["1 ps"])
 
@@ -295,11 +295,19 @@ class RunConfig(Section):
     )
     biases: Annotated[
         tuple[BiasEntry, ...],
-        BeforeValidator(_read_biases, json_schema_input_type=BiasEntry | list[BiasEntry] | Literal["none"]),
+        BeforeValidator(_read_entries, json_schema_input_type=BiasEntry | list[BiasEntry] | Literal["none"]),
     ] = Field(
         default=(),
         description="none, or a list of restraints and umbrella windows on collective variables",
         examples=["[{name: pull, variable: distance, beads: [0, 9], force_constant: 2 kcal/mol/angstrom^2}]"],
+    )
+    monitor: Annotated[
+        tuple[VariableEntry, ...],
+        BeforeValidator(_read_entries, json_schema_input_type=VariableEntry | list[VariableEntry] | Literal["none"]),
+    ] = Field(
+        default=(),
+        description="none, or a list of collective variables to record in colvars.csv, without a bias",
+        examples=["[{name: q, variable: native_contacts}]"],
     )
     guards: Guards = Guards()
     neighbors: Neighbors = Neighbors()
@@ -358,8 +366,8 @@ class RunConfig(Section):
 
     @property
     def colvars_every(self) -> int | None:
-        """Steps between rows of colvars.csv; None: no biases, no such file."""
-        return self.steps_in(self.output.colvars.interval) if self.n_biases else None
+        """Steps between rows of colvars.csv; None: no variables, no such file."""
+        return self.steps_in(self.output.colvars.interval) if self.n_biases or self.monitor else None
 
     @property
     def n_biases(self) -> int:
@@ -402,7 +410,7 @@ class RunConfig(Section):
         return self.model_copy(update={"dynamics": self.dynamics.model_copy(update={"seed": secrets.randbits(32)})})
 
 
-class _TextDefaults(GenerateJsonSchema):
+class TextDefaults(GenerateJsonSchema):
     """JSON schema with defaults as the YAML writes them ("4 fs"), not as they are kept."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
@@ -413,7 +421,7 @@ class _TextDefaults(GenerateJsonSchema):
         return result
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of system.yaml, for editors."""
-    schema = RunConfig.model_json_schema(schema_generator=_TextDefaults)
-    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "mdflash system.yaml"}
+def json_schema(section: type[Section] = RunConfig, title: str = "mdflash system.yaml") -> dict[str, Any]:
+    """The JSON schema of system.yaml, or of another file or section, for editors."""
+    schema = section.model_json_schema(schema_generator=TextDefaults)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": title}

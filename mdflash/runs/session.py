@@ -253,7 +253,8 @@ def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:
 
 
 def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
-    for key, old, new in _differences(load_yaml(folder.resolved).data, to_data(config)):
+    before = {"monitor": "none", **load_yaml(folder.resolved).data}  # runs of 0.1 had none
+    for key, old, new in _differences(before, to_data(config)):
         raise InputError(
             f"the run in {folder.path} was made with {key}: {old}, now it is {new}; "
             f"choose another output.folder, put the value back, or start over with --fresh",
@@ -277,10 +278,12 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, An
 
 def _identity(prepared: Prepared) -> dict[str, Any]:
     """What a checkpoint must agree with."""
+    monitored = {entry.name: entry.variable.digest for entry in prepared.monitored}
     return {
         "forcefields": {f.name: f.digest for f in prepared.forcefields},
         "systems": {s.name: s.digest for s in prepared.layout.systems},
         "bias variables": {bias.name: bias.variable.digest for bias in prepared.biases},
+        **({"monitored variables": monitored} if monitored else {}),
     }
 
 
