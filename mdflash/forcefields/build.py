@@ -135,25 +135,42 @@ def neighbor_table(ff: ForceField, term: Term, system: System) -> NeighborTable:
     """A "neighbors" term in one molecule: types, parameter matrices [T, T], exclusions.
 
     Raises:
-        ForceFieldError: no parameters for a pair of types that the molecule has.
+        ForceFieldError: no parameters for a pair of types that the molecule has, or a pair that ends beyond the cutoff.
     """
     types = ff.type_indices(system)
     n = len(ff.bead_types)
     i, j = term.keys.T
-    matrices = {}
+    matrices: dict[str, FloatArray] = {}
+    used = np.unique(types)
     for p, values in term.parameters.items():
         matrix = np.full((n, n), np.nan)
         matrix[j, i] = values
         matrix[i, j] = values
         matrices[p] = matrix
-        used = np.unique(types)
         bad = np.argwhere(np.isnan(matrix[np.ix_(used, used)]))
         if len(bad):
             raise ForceFieldError(
                 f"term '{term.name}' of force field '{ff.name}' has no '{p}' for the bead types "
                 f"{_names(ff, used[bad[0]])}, which system '{system.name}' has"
             )
+    _check_ends(ff, term, system, used, matrices)
     return NeighborTable(types, matrices, excluded_pairs(ff, term, system))
+
+
+def _check_ends(ff: ForceField, term: Term, system: System, used: IntArray, matrices: dict[str, FloatArray]) -> None:
+    """A pair that ends beyond the term's cutoff would be cut off."""
+    ends = FORMS[term.form].ends
+    assert term.cutoff is not None
+    if ends is None:
+        return
+    end = ends(matrices)[np.ix_(used, used)]
+    bad = np.argwhere(end > term.cutoff * (1.0 + 1e-9))  # but for rounding
+    if len(bad):
+        raise ForceFieldError(
+            f"term '{term.name}' of force field '{ff.name}' has a cutoff of {term.cutoff:g} Å, but its "
+            f"'{term.form}' of {_names(ff, used[bad[0]])}, which system '{system.name}' has, ends at "
+            f"{end[tuple(bad[0])]:g} Å; set the cutoff to {end.max():g} angstrom or more"
+        )
 
 
 def network_types(ff: ForceField, network: Network, system: System) -> IntArray:
