@@ -12,6 +12,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import ForceField, Network, Term
+from mdflash.forcefields.kinds import bead_kinds, mixed
 from mdflash.forcefields.networks import load_schnet
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.forms import FORMS
@@ -54,8 +55,11 @@ def bind_term(ff: ForceField, term: Term, system: System) -> tuple[IntArray, dic
             f"system '{system.name}' lists {index.shape[1]} beads per interaction of '{term.name}', "
             f"but its form '{term.form}' takes {order}"
         )
+    same = {p: np.full(len(index), float(mix.options["value"])) for p, mix in term.rules.items()}
+    if not term.columns:
+        return index, same
     row = _table_rows(ff, term, system, index)
-    return index, {p: values[row] for p, values in term.parameters.items()}
+    return index, {p: same[p] if p in same else term.parameters[p][row] for p in FORMS[term.form].parameters}
 
 
 def _table_rows(ff: ForceField, term: Term, system: System, index: IntArray) -> IntArray:
@@ -132,28 +136,32 @@ def _pairs_without(system: System, bonds: int, rows: Sequence[IntArray]) -> IntA
 
 
 def neighbor_table(ff: ForceField, term: Term, system: System) -> NeighborTable:
-    """A "neighbors" term in one molecule: types, parameter matrices [T, T], exclusions.
+    """A "neighbors" term in one molecule: kinds of beads, parameter matrices [K, K], exclusions.
 
     Raises:
         ForceFieldError: no parameters for a pair of types that the molecule has.
     """
-    types = ff.type_indices(system)
+    kinds = bead_kinds(ff, system)
     n = len(ff.bead_types)
     i, j = term.keys.T
     matrices = {}
-    for p, values in term.parameters.items():
+    for p in FORMS[term.form].parameters:
+        if p in term.rules:
+            matrices[p] = mixed(ff, term.rules[p], kinds)
+            continue
+        values = term.parameters[p]
         matrix = np.full((n, n), np.nan)
         matrix[j, i] = values
         matrix[i, j] = values
-        matrices[p] = matrix
-        used = np.unique(types)
+        used = np.unique(kinds.type[kinds.of_bead])
         bad = np.argwhere(np.isnan(matrix[np.ix_(used, used)]))
         if len(bad):
             raise ForceFieldError(
                 f"term '{term.name}' of force field '{ff.name}' has no '{p}' for the bead types "
                 f"{_names(ff, used[bad[0]])}, which system '{system.name}' has"
             )
-    return NeighborTable(types, matrices, excluded_pairs(ff, term, system))
+        matrices[p] = matrix[np.ix_(kinds.type, kinds.type)]
+    return NeighborTable(kinds.of_bead, matrices, excluded_pairs(ff, term, system))
 
 
 def network_types(ff: ForceField, network: Network, system: System) -> IntArray:
