@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,12 @@ import numpy.typing as npt
 
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
-from mdflash.forcefields.environment import protonated
+from mdflash.forcefields.environment import Environment, protonated
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.forcefields.mixing import Mix
+
+_NOWHERE = Environment(math.nan, math.nan, math.nan)
+"""Of a force field without an environment, whose rules do not read it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ def mixed(ff: ForceField, mix: Mix, kinds: Kinds) -> FloatArray:
             found[at] += ff.termini.get(end, {}).get(name, 0.0)
         return found
 
-    return mix.matrix(values, len(kinds.type), ff.environment)
+    return mix.matrix(values, len(kinds.type), ff.environment or _NOWHERE)
 
 
 def _property(ff: ForceField, index: int, name: str) -> float:
