@@ -12,7 +12,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import ForceField, Network, Term
-from mdflash.forcefields.kinds import bead_kinds, mixed
+from mdflash.forcefields.kinds import Kinds, bead_kinds, mixed
 from mdflash.forcefields.networks import load_schnet
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.forms import FORMS
@@ -139,12 +139,13 @@ def neighbor_table(ff: ForceField, term: Term, system: System) -> NeighborTable:
     """A "neighbors" term in one molecule: kinds of beads, parameter matrices [K, K], exclusions.
 
     Raises:
-        ForceFieldError: no parameters for a pair of types that the molecule has.
+        ForceFieldError: no parameters for a pair of types that the molecule has, or a pair that ends beyond the cutoff.
     """
     kinds = bead_kinds(ff, system)
     n = len(ff.bead_types)
     i, j = term.keys.T
-    matrices = {}
+    matrices: dict[str, FloatArray] = {}
+    used = np.unique(kinds.type[kinds.of_bead])
     for p in FORMS[term.form].parameters:
         if p in term.rules:
             matrices[p] = mixed(ff, term.rules[p], kinds)
@@ -153,7 +154,6 @@ def neighbor_table(ff: ForceField, term: Term, system: System) -> NeighborTable:
         matrix = np.full((n, n), np.nan)
         matrix[j, i] = values
         matrix[i, j] = values
-        used = np.unique(kinds.type[kinds.of_bead])
         bad = np.argwhere(np.isnan(matrix[np.ix_(used, used)]))
         if len(bad):
             raise ForceFieldError(
@@ -161,7 +161,25 @@ def neighbor_table(ff: ForceField, term: Term, system: System) -> NeighborTable:
                 f"{_names(ff, used[bad[0]])}, which system '{system.name}' has"
             )
         matrices[p] = matrix[np.ix_(kinds.type, kinds.type)]
+    _check_ends(ff, term, system, kinds, matrices)
     return NeighborTable(kinds.of_bead, matrices, excluded_pairs(ff, term, system))
+
+
+def _check_ends(ff: ForceField, term: Term, system: System, kinds: Kinds, matrices: dict[str, FloatArray]) -> None:
+    """A pair that ends beyond the term's cutoff would be cut off."""
+    ends = FORMS[term.form].ends
+    assert term.cutoff is not None
+    if ends is None:
+        return
+    used = np.unique(kinds.of_bead)
+    end = ends(matrices)[np.ix_(used, used)]
+    bad = np.argwhere(end > term.cutoff * (1.0 + 1e-9))  # but for rounding
+    if len(bad):
+        raise ForceFieldError(
+            f"term '{term.name}' of force field '{ff.name}' has a cutoff of {term.cutoff:g} Å, but its "
+            f"'{term.form}' of {_names(ff, kinds.type[used[bad[0]]])}, which system '{system.name}' has, ends at "
+            f"{end[tuple(bad[0])]:g} Å; set the cutoff to {end.max():g} angstrom or more"
+        )
 
 
 def network_types(ff: ForceField, network: Network, system: System) -> IntArray:

@@ -456,9 +456,9 @@ class _Reader:
             self.fail(f"unknown form '{form_name}'; known: {', '.join(FORMS)}", (*here, "form"))
         form = FORMS[form_name]
         keyed_by = self.get((*here, "keyed_by"), str)
-        allowed = ("neighbors",) if form.on == "pair" else ("types", "beads")
-        if keyed_by not in allowed:
-            self.fail(f"a '{form_name}' term is keyed by {' or '.join(allowed)}", (*here, "keyed_by"))
+        keyings = ("neighbors",) if form.on == "pair" else ("types", "beads")
+        if keyed_by not in keyings:
+            self.fail(f"a '{form_name}' term is keyed by {' or '.join(keyings)}", (*here, "keyed_by"))
         rules = self.rules(here, form, types)
         listed = [p for p in form.parameters if p not in rules]
         expected = ["bead" if keyed_by == "beads" else "type"] * form.order + listed
@@ -499,6 +499,15 @@ class _Reader:
             bad = np.argwhere(~np.isfinite(array))
             if len(bad):
                 self.fail(f"'{parameter}' is not a finite number", (*here, "rows", int(bad[0, 0])))
+            if parameter in form.whole:
+                allowed = form.whole[parameter]
+                bad = np.flatnonzero(~np.isin(array, allowed))
+                if len(bad):
+                    self.fail(
+                        f"'{parameter}' must be a whole number from {allowed[0]} to {allowed[-1]}, "
+                        f"not {array[bad[0]]:g}",
+                        (*here, "rows", int(bad[0])),
+                    )
             parameters[parameter] = array.reshape(len(rows), -1) if series else array
         return Term(
             self.get((*here, "name"), str),

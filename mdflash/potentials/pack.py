@@ -98,7 +98,9 @@ def _table(terms: Sequence[PriorTerm], coordinate: Coordinate, n_systems: int) -
 
 def _nonbonded(terms: Sequence[Sequence[NeighborTerm]], layout: Layout) -> Nonbonded:
     sizes = [system.n_beads for system in layout.systems]
-    matrices = [t.form.rows(t.tables[s].parameters) for s, mine in enumerate(terms) for t in mine]  # each [T, T, P]
+    matrices = [
+        t.form.pair_rows(t.tables[s].parameters, t.cutoff) for s, mine in enumerate(terms) for t in mine
+    ]  # each [T, T, P]
     types, starts, exclusion = [], [], []
     count = 0
     for s, mine in enumerate(terms):

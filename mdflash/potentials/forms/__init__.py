@@ -18,6 +18,7 @@ from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import constexpr, tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms import (
+    ashbaugh_hatch,
     contact,
     excluded_volume,
     fourier,
@@ -26,6 +27,8 @@ from mdflash.potentials.forms import (
     repulsion,
     restricted,
     shifted_improper,
+    wang_frenkel,
+    yukawa,
 )
 from mdflash.potentials.forms.form import Form
 
@@ -38,10 +41,14 @@ MODULES: Final[tuple[Any, ...]] = (
     fourier,
     shifted_improper,
     excluded_volume,
+    ashbaugh_hatch,
+    yukawa,
+    wang_frenkel,
 )
-HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME = range(len(MODULES))
-_HARMONIC, _REPULSION, _CONTACT, _POLYNOMIAL, _RESTRICTED, _FOURIER, _SHIFTED, _VOLUME = (
-    constexpr(1 << code) for code in range(len(MODULES))
+_NUMBERS = range(len(MODULES))
+HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME, STICKY, YUKAWA, WANG = _NUMBERS
+_HARMONIC, _REPULSION, _CONTACT, _POLYNOMIAL, _RESTRICTED, _FOURIER, _SHIFTED, _VOLUME, _STICKY, _YUKAWA, _WANG = (
+    constexpr(1 << code) for code in _NUMBERS
 )
 
 FORMS: Final[Mapping[str, Form]] = MappingProxyType({form.name: form for m in MODULES for form in m.FORMS})
@@ -93,6 +100,12 @@ def pair(code: int, r2: float, p: FloatArray, cutoff: float) -> tuple[float, flo
     """u and (du/dr) / r of a near pair from r^2, for r < cutoff."""
     if code == VOLUME:
         return excluded_volume.value_pull(r2, p, cutoff)
+    if code == STICKY:
+        return ashbaugh_hatch.value_pull(r2, p, cutoff)
+    if code == YUKAWA:
+        return yukawa.value_pull(r2, p, cutoff)
+    if code == WANG:
+        return wang_frenkel.value_pull(r2, p, cutoff)
     return math.nan, math.nan
 
 
@@ -152,4 +165,10 @@ def gpu_pair(
     u = (r * 0.0, r * 0.0)
     if _VOLUME & OCCUR:
         u = _choose(code == _VOLUME, excluded_volume.gpu_value_slope(r, p, cutoff), u)
+    if _STICKY & OCCUR:
+        u = _choose(code == _STICKY, ashbaugh_hatch.gpu_value_slope(r, p, cutoff), u)
+    if _YUKAWA & OCCUR:
+        u = _choose(code == _YUKAWA, yukawa.gpu_value_slope(r, p, cutoff), u)
+    if _WANG & OCCUR:
+        u = _choose(code == _WANG, wang_frenkel.gpu_value_slope(r, p, cutoff), u)
     return u

@@ -63,6 +63,7 @@ FORMS = (
         name="excluded_volume",
         on="pair",
         scalars={"epsilon": "kcal/mol", "sigma": "Å"},
+        strength="epsilon",
         equation="epsilon (sigma/r)^12, force-shifted at the cutoff",
         source="Clementi, Nymeyer & Onuchic, J. Mol. Biol. 298, 937 (2000), eq. 1",
         energy=energy,
