@@ -1,34 +1,60 @@
-"""`mdflash init`: a structure and a force field become a commented system.yaml."""
+"""`mdflash init`: a structure and a force field become a commented system.yaml; or a recipe to fill in."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from mdflash.cli.init_recipe import recipe_text
 from mdflash.core.files import atomic_write
 from mdflash.errors import InputError
 
 
 def init(
     structure: Annotated[
-        Path, typer.Argument(help="PDB, mmCIF, GRO, or an mdflash system (.safetensors).", show_default=False)
-    ],
+        str | None,
+        typer.Argument(
+            help="PDB, mmCIF, GRO, or an mdflash system (.safetensors). With --sample: a structure or a sequence; with "
+            "--train: a dataset.",
+            metavar="STRUCTURE",
+            show_default=False,
+        ),
+    ] = None,
     forcefield: Annotated[
-        str, typer.Option(help="Folder of a force field, or the name of a shipped one.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("system.yaml"),
+        str | None, typer.Option(help="Folder of a force field, or the name of a shipped one.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write.", show_default="system.yaml, sample.yaml or train.yaml")
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Write a recipe of mdflash sample instead.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Write a recipe of mdflash train instead.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Write a system.yaml with every key, its default and meaning (inside exchange and biases: mdflash schema)."""
-    if not structure.is_file():
-        raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
+    """Write a system.yaml (or a recipe) with every key, its default and meaning.
+
+    Inside exchange and biases: mdflash schema exchange, mdflash schema biases.
+    """
+    if sample and train:
+        raise InputError("--sample and --train write two files; give one of them")
+    verb: Literal["sample", "train"] | None = "sample" if sample else "train" if train else None
+    out = out or Path(f"{verb or 'system'}.yaml")
     if out.exists() and not force:
         raise InputError("already exists; give another name with --out, or --force to overwrite it", file=out)
-    text = commented_run(structure, forcefield, out)
+    if verb is not None:
+        atomic_write(out, recipe_text(verb, structure, out))
+        typer.echo(f"wrote {out}\nnext: mdflash {verb} {out} --dry-run, then mdflash {verb} {out}")
+        return
+    if structure is None or forcefield is None:
+        raise InputError(
+            "a system.yaml needs a structure and a force field: mdflash init protein.pdb --forcefield my-forcefield"
+        )
+    if not Path(structure).is_file():
+        raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
+    text = commented_run(Path(structure), forcefield, out)
     atomic_write(out, text)
     typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
 

@@ -446,7 +446,7 @@ class RunConfig(Section):
         return self.model_copy(update={"dynamics": self.dynamics.model_copy(update={"seed": secrets.randbits(32)})})
 
 
-class _TextDefaults(GenerateJsonSchema):
+class TextDefaults(GenerateJsonSchema):
     """JSON schema with defaults as the YAML writes them ("4 fs"), not as they are kept."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
@@ -457,7 +457,7 @@ class _TextDefaults(GenerateJsonSchema):
         return result
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of system.yaml, for editors."""
-    schema = RunConfig.model_json_schema(schema_generator=_TextDefaults)
-    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "mdflash system.yaml"}
+def json_schema(section: type[Section] = RunConfig, title: str = "mdflash system.yaml") -> dict[str, Any]:
+    """The JSON schema of system.yaml, or of another file or section, for editors."""
+    schema = section.model_json_schema(schema_generator=TextDefaults)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": title}
