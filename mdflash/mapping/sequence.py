@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mdflash.core.quantity import plain_word
 from mdflash.errors import InputError
 from mdflash.mapping.peptide import ONE_LETTER
 
@@ -103,9 +104,19 @@ def read_fasta(file: Path) -> list[tuple[str, str]]:
     return found
 
 
-def sequence_name(name: str) -> str:
-    """`name` of a FASTA entry made fit to name files: `sp|P60896|SEM1_HUMAN` is SEM1_HUMAN."""
-    from mdflash.core.quantity import plain_word
+def named_sequences(file: Path) -> list[tuple[str, str]]:
+    """As `read_fasta`, under names that can name files: `sp|P60896|SEM1_HUMAN` is SEM1_HUMAN.
 
-    database = re.fullmatch(r"(?:sp|tr)\|[^|]+\|(.+)", name)
-    return plain_word(database[1] if database else name)
+    Raises:
+        InputError: as `read_fasta`, or two names that come to the same.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, sequence in read_fasta(file):
+        database = re.fullmatch(r"(?:sp|tr)\|[^|]+\|(.+)", name)
+        word = plain_word(database[1] if database else name)
+        if word in found:
+            raise InputError(
+                f"'{found[word][0]}' and '{name}' both become '{word}' as the name of a file; rename one", file=file
+            )
+        found[word] = (name, sequence)
+    return [(word, sequence) for word, (_, sequence) in found.items()]

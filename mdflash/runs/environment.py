@@ -38,7 +38,7 @@ def surround(
         )
     same = all(e == around[0] for e in around)
     if same:
-        config = config.model_copy(update={"environment": Section(**vars(around[0]))})
+        config = config.model_copy(update={"environment": Section.model_construct(**vars(around[0]))})
     return config, tuple(ff if e is None else ff.at(e) for ff, e in zip(forcefields, found, strict=True))
 
 
