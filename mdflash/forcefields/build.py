@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -12,7 +13,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import ForceField, Network, Term
-from mdflash.forcefields.kinds import Kinds, bead_kinds, mixed
+from mdflash.forcefields.kinds import Kinds, bead_kinds, every_type, mixed
 from mdflash.forcefields.networks import load_schnet
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.forms import FORMS
@@ -163,6 +164,20 @@ def neighbor_table(ff: ForceField, term: Term, system: System) -> NeighborTable:
         matrices[p] = matrix[np.ix_(kinds.type, kinds.type)]
     _check_ends(ff, term, system, kinds, matrices)
     return NeighborTable(kinds.of_bead, matrices, excluded_pairs(ff, term, system))
+
+
+def explicit(ff: ForceField, term: Term) -> Term:
+    """The term with its rules worked out: a row for every pair of bead types, inside a chain.
+
+    Terms without rules, and those of listed beads, are handed back as they are.
+    """
+    if term.keyed_by != "neighbors" or not term.rules:
+        return term
+    kinds = every_type(ff)
+    keys = term.keys if term.columns else np.stack(np.triu_indices(len(kinds.type)), axis=1)
+    given = {p: mixed(ff, mix, kinds)[tuple(keys.T)] for p, mix in term.rules.items()}
+    parameters = {p: given[p] if p in given else term.parameters[p] for p in FORMS[term.form].parameters}
+    return replace(term, keys=keys, parameters=parameters, rules={})
 
 
 def _check_ends(ff: ForceField, term: Term, system: System, kinds: Kinds, matrices: dict[str, FloatArray]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,7 @@ def bead_kinds(ff: ForceField, system: System) -> Kinds:
     """
     types = ff.type_indices(system)
     if not ff.termini:
-        every = np.arange(len(ff.bead_types))
-        return Kinds(types, every, np.zeros(len(every), bool), np.zeros(len(every), bool))
+        return replace(every_type(ff), of_bead=types)
     first, last = chain_ends(system)
     found, of_bead = np.unique(np.stack([types, first, last], axis=1), axis=0, return_inverse=True)
     return Kinds(of_bead.reshape(-1).astype(np.int64), found[:, 0], found[:, 1] > 0, found[:, 2] > 0)
@@ -66,6 +65,12 @@ def bead_masses(ff: ForceField, system: System) -> FloatArray:
     for end, at in zip(("first", "last"), chain_ends(system), strict=True):
         found[at] += ff.termini.get(end, {}).get("mass", 0.0)
     return found
+
+
+def every_type(ff: ForceField) -> Kinds:
+    """A kind for each bead type, inside a chain."""
+    n = len(ff.bead_types)
+    return Kinds(np.arange(n), np.arange(n), np.zeros(n, bool), np.zeros(n, bool))
 
 
 def mixed(ff: ForceField, mix: Mix, kinds: Kinds) -> FloatArray:

@@ -39,7 +39,13 @@ def surround(
     same = all(e == around[0] for e in around)
     if same:
         config = config.model_copy(update={"environment": Section.model_construct(**vars(around[0]))})
-    return config, tuple(ff if e is None else ff.at(e) for ff, e in zip(forcefields, found, strict=True))
+    there: dict[tuple[int, Environment], ForceField] = {}  # one object for all systems that share a force field
+    for ff, e in zip(forcefields, found, strict=True):
+        if e is not None and (id(ff), e) not in there:
+            there[id(ff), e] = ff.at(e)
+    return config, tuple(
+        ff if e is None else there[id(ff), e] for ff, e in zip(forcefields, found, strict=True)
+    )
 
 
 def _complete(given: Section, temperature: float | None, own: Environment | None) -> Environment:
