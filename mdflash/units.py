@@ -1,7 +1,7 @@
 """Units: the internal system, and the only place where anything is converted.
 
-Internal: length Å, energy kcal/mol, time ps, mass Da, temperature K, concentration mol/L. Every Python float of mdflash is
-in these units. Text with units ("4 fs", "300 K", "1 /ps") is read by `parse` and written by `show`.
+Internal: length Å, energy kcal/mol, time ps, mass Da, temperature K, concentration mol/L. Every Python float of
+mdflash is in these units. Text with units ("4 fs", "300 K", "1 /ps") is read by `parse` and written by `show`.
 
 Forces are kcal/mol/Å, so an acceleration in Å/ps² is `ACCELERATION * force / mass`.
 """

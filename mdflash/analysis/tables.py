@@ -20,7 +20,8 @@ def term_table(forcefield: ForceField, term: str) -> pandas.DataFrame:
         mdflash.term_table(mdflash.load_forcefield("go-chignolin"), "contacts")
 
     Columns type_1, type_2, ... (or bead_1, bead_2, ...) and the parameters of the form in its units; parameters that
-    are series have a column for each coefficient; rules are worked out for every pair of bead types. `attrs` holds form and equation.
+    are series have a column for each coefficient; rules are worked out for every pair of bead types.
+    `attrs` holds form and equation.
 
     Raises:
         InputError: no such term; the message lists them.

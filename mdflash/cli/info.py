@@ -91,7 +91,9 @@ def _surroundings(ff: ForceField) -> dict[str, str]:
     found = {}
     if ff.environment is not None:
         own = ff.environment.describe()
-        found["environment"] = ", ".join(f"{key} {own[key]}" for key in own if key in ff.needs) + " unless a run says else"
+        found["environment"] = (
+            ", ".join(f"{key} {own[key]}" for key in own if key in ff.needs) + " unless a run says else"
+        )
     for end, more in ff.termini.items():
         found[f"{end} bead"] = ", ".join(f"{name} {value:+g}" for name, value in more.items())
     if ff.dynamics:

@@ -71,8 +71,8 @@ def init(
         return
     if structure is None or forcefield is None:
         raise InputError(
-            "a system.yaml needs a structure and a force field: mdflash init protein.pdb --forcefield my-forcefield; or a "
-            "sequence: mdflash init --sequence MSRAALPSLENL --forcefield calvados2 --out dss1"
+            "a system.yaml needs a structure and a force field: mdflash init protein.pdb --forcefield my-forcefield; "
+            "or a sequence: mdflash init --sequence MSRAALPSLENL --forcefield calvados2 --out dss1"
         )
     if not Path(structure).is_file():
         raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)

@@ -13,7 +13,12 @@ from mdflash.errors import InputError
 
 
 def from_sequences(
-    structure: str | None, sequence: str | None, fasta: Path | None, forcefield: str, out: Path, overrides: Sequence[str]
+    structure: str | None,
+    sequence: str | None,
+    fasta: Path | None,
+    forcefield: str,
+    out: Path,
+    overrides: Sequence[str],
 ) -> None:
     """Write a system.yaml at `out`, its folder too.
 

@@ -71,15 +71,15 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
 
 def _environment(forcefields: Iterable[ForceField]) -> dict[str, str]:
     """What the force fields are evaluated in, where they depend on it."""
-    found = {}
+    found: dict[str, str] = {}
     for ff in forcefields:
         if ff.environment is not None and ff.needs:
             around = ff.environment.describe()
             text = ", ".join(f"pH {around[k]}" if k == "pH" else str(around[k]) for k in around if k in ff.needs)
             found.setdefault(text, ff.name)
-    if len(found) < 2:
-        return {"environment": text for text in found}
-    return {"environment": "; ".join(f"{name}: {text}" for text, name in found.items())}
+    one = len(found) == 1
+    shown = "; ".join(text if one else f"{name}: {text}" for text, name in found.items())
+    return {"environment": shown} if found else {}
 
 
 def _sampling(plan: Plan) -> dict[str, str]:

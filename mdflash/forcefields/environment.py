@@ -86,4 +86,4 @@ def inverse_debye_length(bjerrum_length: float, number_density: float, ionic_str
 
 def protonated(pKa: float, pH: float) -> float:
     """Which part of the sites of `pKa` carries its proton."""
-    return 1.0 / (1.0 + 10.0 ** (pH - pKa))
+    return 1.0 / (1.0 + math.pow(10.0, pH - pKa))

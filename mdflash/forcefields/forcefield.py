@@ -436,6 +436,8 @@ class _Reader:
                 if kind == "permittivity" and isinstance(options[key], str) and options[key] not in SOLVENTS:
                     self.fail(f"expected a number or one of {', '.join(SOLVENTS)}, found '{options[key]}'", path)
             found[parameter] = Mix(name, options)
+            if parameter in form.whole and (name != "constant" or options["value"] not in form.whole[parameter]):
+                self.fail(f"must be a constant, a whole number of {list(form.whole[parameter])}", path)
             for wanted in found[parameter].properties:
                 for t in types:
                     if wanted not in t.properties:

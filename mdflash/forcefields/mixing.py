@@ -67,7 +67,9 @@ class Mix:
     def matrix(self, properties: Callable[[str], FloatArray], kinds: int, environment: Environment) -> FloatArray:
         """[K, K] the parameter of every pair of kinds of beads."""
         value = RULES[self.rule].value(self.options, properties, environment)
-        return np.broadcast_to(np.asarray(value, np.float64), (kinds, kinds)).copy()
+        matrix: FloatArray = np.empty((kinds, kinds))
+        matrix[:] = value
+        return matrix
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -82,7 +84,8 @@ class Mix:
 
 def _mean(options: Options, properties: Callable[[str], FloatArray], environment: Environment) -> FloatArray:
     x = properties(options["of"])
-    return options["times"] * ((x[:, None] + x[None]) / 2.0) + options["plus"]
+    mean: FloatArray = (x[:, None] + x[None]) / 2.0
+    return float(options["times"]) * mean + float(options["plus"])
 
 
 def _geometric(options: Options, properties: Callable[[str], FloatArray], environment: Environment) -> FloatArray:
@@ -94,7 +97,8 @@ def _geometric(options: Options, properties: Callable[[str], FloatArray], enviro
 def _coulomb(options: Options, properties: Callable[[str], FloatArray], environment: Environment) -> FloatArray:
     q = properties(options["of"])
     eps = permittivity(options["permittivity"], environment.temperature)
-    return options["constant"] / eps * (q[:, None] * q[None])
+    product: FloatArray = q[:, None] * q[None]
+    return float(options["constant"]) / eps * product
 
 
 def _debye(options: Options, properties: Callable[[str], FloatArray], environment: Environment) -> float:

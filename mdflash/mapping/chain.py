@@ -42,16 +42,21 @@ def chain_of(sequence: str, forcefield: ForceField, name: str, frames: int = 1) 
         residues = read_sequence(sequence)
     except ValueError as error:
         raise InputError(f"'{name}': {error}") from None
-    if forcefield.mapping != "ca":
-        raise InputError(
-            f"a sequence can start a force field of one bead for each residue (mapping: ca); '{forcefield.name}' has "
-            f"mapping '{forcefield.mapping}'. Build a structure with all atoms: mdflash build --sequence {sequence[:20]}"
-        )
     return linear_system(residues, forcefield, name), coils(len(residues), frames, zlib.crc32(sequence.encode()))
 
 
 def linear_system(residues: Sequence[str], forcefield: ForceField, name: str) -> System:
-    """A chain A of residues 1 to N, one CA bead each, as the force field wants it."""
+    """A chain A of residues 1 to N, one CA bead each, as the force field wants it.
+
+    Raises:
+        InputError: a force field that does not take one bead for each residue.
+        ForceFieldError: it has no such bead type.
+    """
+    if forcefield.mapping != "ca":
+        raise InputError(
+            f"a sequence can start a force field of one bead for each residue (mapping: ca); '{forcefield.name}' has "
+            f"mapping '{forcefield.mapping}': build a structure with all atoms, mdflash build --sequence ..."
+        )
     n = len(residues)
     first = np.arange(n - 1)
     system = System(
@@ -96,4 +101,5 @@ def _coil(n: int, rng: np.random.Generator) -> FloatArray:
             k, failures = k + 1, 0
         elif (failures := failures + 1) > 4:  # it has run into itself
             k, failures = max(1, k - _BACK), 0
-    return x - x.mean(axis=0)
+    centered: FloatArray = x - x.mean(axis=0)
+    return centered

@@ -33,8 +33,8 @@ def surround(
     if given.temperature is None and one is None and any("temperature" in ff.needs for ff in depend):
         kelvin = ", ".join(f"{t:g} K" for t in sorted({e.temperature for e in around}))
         notes.append(
-            f"replicas differ in temperature, but the energy does not: permittivity and screening stay those of {kelvin} "
-            "(set environment.temperature for another)"
+            f"replicas differ in temperature, but the energy does not: permittivity and screening stay those of "
+            f"{kelvin} (set environment.temperature for another)"
         )
     same = all(e == around[0] for e in around)
     if same:
@@ -43,9 +43,7 @@ def surround(
     for ff, e in zip(forcefields, found, strict=True):
         if e is not None and (id(ff), e) not in there:
             there[id(ff), e] = ff.at(e)
-    return config, tuple(
-        ff if e is None else there[id(ff), e] for ff, e in zip(forcefields, found, strict=True)
-    )
+    return config, tuple(ff if e is None else there[id(ff), e] for ff, e in zip(forcefields, found, strict=True))
 
 
 def _complete(given: Section, temperature: float | None, own: Environment | None) -> Environment:
