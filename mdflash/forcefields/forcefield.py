@@ -464,11 +464,12 @@ class _Reader:
         rules = self.rules(here, form, types)
         listed = [p for p in form.parameters if p not in rules]
         expected = ["bead" if keyed_by == "beads" else "type"] * form.order + listed
-        if self.get((*here, "columns"), list) != expected:
+        bare = not listed and not {"columns", "rows"} & set(self.at(here))  # rules say all: no table
+        if not bare and self.get((*here, "columns"), list) != expected:
             without = f" without {', '.join(rules)}, which rules give," if rules else ""
             self.fail(f"the columns of '{form_name}'{without} are [{', '.join(expected)}]", (*here, "columns"))
         index = {t.name: k for k, t in enumerate(types)}
-        rows = self.get((*here, "rows"), list)
+        rows: list[Any] = [] if bare else self.get((*here, "rows"), list)
         keys = np.zeros((len(rows), form.order), np.int64)
         columns: dict[str, list[Any]] = {p: [] for p in listed}
         for k, row in enumerate(rows):
@@ -503,12 +504,12 @@ class _Reader:
                 self.fail(f"'{parameter}' is not a finite number", (*here, "rows", int(bad[0, 0])))
             if parameter in form.whole:
                 allowed = form.whole[parameter]
-                bad = np.flatnonzero(~np.isin(array, allowed))
-                if len(bad):
+                odd = np.flatnonzero(~np.isin(array, allowed))
+                if len(odd):
                     self.fail(
                         f"'{parameter}' must be a whole number from {allowed[0]} to {allowed[-1]}, "
-                        f"not {array[bad[0]]:g}",
-                        (*here, "rows", int(bad[0])),
+                        f"not {array[odd[0]]:g}",
+                        (*here, "rows", int(odd[0])),
                     )
             parameters[parameter] = array.reshape(len(rows), -1) if series else array
         return Term(
@@ -525,11 +526,13 @@ class _Reader:
         return {
             "cutoff": self.quantity((*here, "cutoff"), "length"),
             "exclude_bonds": self.get((*here, "exclude_bonds"), int),
-            "exclude_terms": tuple(map(str, self.get((*here, "exclude_terms"), list))),
+            "exclude_terms": tuple(map(str, self.get((*here, "exclude_terms"), list)))
+            if "exclude_terms" in self.at(here)
+            else (),
         }
 
     def networks(self, file: Path) -> tuple[Network, ...]:
-        entries = self.get(("networks",), list)
+        entries = self.get(("networks",), list) if "networks" in self.document.data else []
         if not entries:
             return ()
         from safetensors import SafetensorError
