@@ -59,6 +59,9 @@ class Simulation(Engine):
         seed: seed of all random numbers, 0 to 4294967295; None draws one, recorded in `sim.seed`.
         exchange: replica exchange, the `exchange` section of a system.yaml:
             `{"temperatures": {"min": "300 K", "max": "450 K", "count": 8}, "interval": "2 ps"}`.
+        environment: what surrounds the molecules, for force fields that depend on it:
+            `{"temperature": "293.15 K", "ionic_strength": "0.15 M", "pH": 7.5}`. What is left out is the force field's;
+            the temperature is that of the replicas where they share one.
         guard: what happens to an unstable replica: "stop", "freeze", "retry", or the `guards` section of a system.yaml.
         box: the three edges of a periodic box, or None.
         biases: restraints and umbrella windows, each as an entry of the `biases` section of a system.yaml, with its
@@ -100,6 +103,7 @@ class Simulation(Engine):
         start: Any = None,
         seed: int | None = None,
         exchange: Mapping[str, Any] | None = None,
+        environment: Mapping[str, Any] | None = None,
         guard: str | Mapping[str, Any] = "stop",
         box: Any = None,
         biases: Sequence[Mapping[str, Any] | Potential] = (),
@@ -143,6 +147,7 @@ class Simulation(Engine):
                 "biases": described,
                 "monitor": list(monitor),
                 "exchange": exchange,
+                "environment": environment or {},
                 "guards": {"nonfinite": guard} if isinstance(guard, str) else guard,
                 "box": box,
                 "neighbors": {"skin": skin},

@@ -86,7 +86,8 @@ def _with_names(config: RunConfig, file: Path) -> RunConfig:
     """`config` with the defaults that depend on file names: of the run, of each system, of the run folder."""
     name = config.name or plain_word(file.stem)
     entries = tuple(
-        entry.model_copy(update={"name": entry.name or plain_word(entry.structure.stem)}) for entry in config.system
+        entry.model_copy(update={"name": entry.name or (plain_word(entry.structure.stem) if entry.structure else name)})
+        for entry in config.system
     )
     folder = config.output.folder or Path.cwd() / "runs" / name
     output = config.output.model_copy(update={"folder": folder})

@@ -51,6 +51,14 @@ def _systems(config: RunConfig) -> Iterator[Problem]:
                 "add for example `forcefield: my-forcefield` under `model:`",
             )
             break
+    for i, entry in enumerate(config.system):
+        if entry.structure is None and entry.sequence is None:
+            yield Problem(
+                ("system", i, "structure"),
+                "is missing; add for example `structure: protein.pdb`, or `sequence: MSRAALPSLENL`",
+            )
+        elif entry.structure is not None and entry.sequence is not None:
+            yield Problem(("system", i, "sequence"), "stands beside a structure, which has its own; remove one of them")
     names = Counter(entry.name for entry in config.system)
     for i, entry in enumerate(config.system):
         if names[entry.name] > 1:

@@ -28,6 +28,7 @@ from mdflash.config.section import (
     as_list,
 )
 from mdflash.core.quantity import (
+    Concentration,
     Duration,
     Interval,
     Length,
@@ -45,6 +46,7 @@ from mdflash.core.quantity import (
 from mdflash.core.types import FilterKind, Kernels, Precision
 from mdflash.integrators import DEFAULT, SchemeName, described, without_friction
 from mdflash.io.formats import WRITTEN, written_formats
+from mdflash.mapping.sequence import read_sequence
 
 
 def _read_temperatures(value: object) -> object:
@@ -72,6 +74,23 @@ def _read_box(value: object) -> object:
             f"expected none or three lengths, found {found}; for example `box: [60 angstrom, 60 angstrom, 60 angstrom]`"
         )
     return value
+
+
+def _read_sequence(value: object) -> object:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"expected one-letter amino acids, found {describe(value)}; for example `sequence: MSRAALPS`")
+    read_sequence(value)
+    return value
+
+
+def _read_pH(value: object) -> object:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -2.0 <= value <= 16.0:
+        raise ValueError(f"expected a number from -2 to 16, found {describe(value)}; for example `pH: 7.5`")
+    return float(value)
 
 
 def _not_yet(**refused: str) -> BeforeValidator:
@@ -104,9 +123,16 @@ def _describe_formats() -> str:
 class SystemEntry(Section):
     """One molecule (or complex), and how many replicas of it run."""
 
-    structure: ExistingFile = Field(
+    structure: Annotated[ExistingFile | None, NoneWord] = Field(
+        default=None,
         description="PDB, mmCIF, GRO or an mdflash system (.safetensors), relative to this file",
         examples=["protein.pdb"],
+    )
+    sequence: Annotated[str | None, BeforeValidator(_read_sequence)] = Field(
+        default=None,
+        description="instead of a structure: one-letter amino acids, one bead each; every replica starts as another "
+        "random coil",
+        examples=["MSRAALPSLENL"],
     )
     name: Word = Field(default="", description="names its files; default: the structure's file name")
     start: Annotated[ExistingFile | None, NoneWord] = Field(
@@ -121,6 +147,23 @@ class SystemEntry(Section):
         default=None, description="replicas of this system; null: replicas.count"
     )
     forcefield: ForceFieldFolder | None = Field(default=None, description="null: model.forcefield")
+
+
+class Environment(Section):
+    """What surrounds the molecules, for force fields that depend on it (`mdflash info` says which)."""
+
+    temperature: Annotated[float, Quantity("temperature", "293.15 K", ("K",))] | None = Field(
+        default=None,
+        description="of the solvent; null: dynamics.temperature where it is one, else the force field's. Exchange does "
+        "not change it",
+        examples=["293.15 K"],
+    )
+    ionic_strength: Concentration | None = Field(
+        default=None, description="salt; null: the force field's", examples=["0.15 M"]
+    )
+    pH: Annotated[float | None, BeforeValidator(_read_pH)] = Field(
+        default=None, description="decides charges of histidines; null: the force field's", examples=[7.5]
+    )
 
 
 class Model(Section):
@@ -286,6 +329,7 @@ class RunConfig(Section):
         description="none, or the edges of a periodic box: [60 angstrom, 60 angstrom, 60 angstrom]",
     )
     model: Model = Model()
+    environment: Environment = Environment()
     dynamics: Dynamics = Field(examples=["{temperature: 300 K, length: 100 ns}"])
     replicas: Replicas = Replicas()
     exchange: Annotated[Exchange | None, NoneWord] = Field(

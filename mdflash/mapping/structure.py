@@ -23,6 +23,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.kinds import bead_masses
 from mdflash.mapping.beads import BeadMap, make_beads, refuse_long_bonds
 from mdflash.mapping.custom import CustomMapping
 from mdflash.mapping.fivebead import five_bead
@@ -92,23 +93,31 @@ def bead_map(structure: Structure, mapping: str, forcefield: ForceField | None =
             file=structure.file,
         )
     system = beads.system
-    lists = dict(system.interactions) or from_bonds(system.n_beads, system.bonds)
     if forcefield is None:
+        lists = dict(system.interactions) or from_bonds(system.n_beads, system.bonds)
         return replace(beads, system=replace(system, interactions={k: rows for k, rows in lists.items() if len(rows)}))
+    return replace(beads, system=fit_system(system, forcefield, mapping))
+
+
+def fit_system(system: System, forcefield: ForceField, mapping: str) -> System:
+    """A molecule with the masses of the force field, and those lists of interactions that it asks for.
+
+    Raises:
+        ForceFieldError: a bead type that the force field does not have.
+    """
     forcefield.type_indices(system)
+    lists = dict(system.interactions) or from_bonds(system.n_beads, system.bonds)
     if mapping in NONBONDED_BONDS:
         lists["non_bonded"] = pairs_apart(system.n_beads, system.bonds, NONBONDED_BONDS[mapping])
     if mapping == "ca" and "dihedrals" in lists:
         lists["pseudo_ca_dihedral"] = lists["dihedrals"]
     wanted = {t.name for t in forcefield.terms if t.keyed_by == "types"}
     wanted |= {name for n in forcefield.networks for name in n.hyperparameters.get("exclude_interactions", ())}
-    masses = {t.name: t.mass for t in forcefield.bead_types if t.mass is not None}
-    system = replace(
+    return replace(
         system,
-        masses=np.array([masses.get(t, m) for t, m in zip(system.types, system.masses, strict=True)]),
+        masses=bead_masses(forcefield, system),
         interactions={key: rows for key, rows in lists.items() if key in wanted},
     )
-    return replace(beads, system=system)
 
 
 def map_to_ca(structure: Structure, forcefield: ForceField | None = None, name: str = "") -> Mapped:

@@ -39,10 +39,12 @@ from mdflash.integrators.base import Integrator
 from mdflash.integrators.respa import resonance
 from mdflash.integrators.timestep_check import coarse_step
 from mdflash.io.frames import load_frames
+from mdflash.mapping.chain import chain_of
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.runs.biases import build_biases, build_monitored, build_scales
+from mdflash.runs.environment import surround
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,10 @@ def prepare(config: RunConfig) -> Prepared:
     loaded = {folder: load_forcefield(folder) for folder in dict.fromkeys(config.forcefields)}
     forcefields = tuple(loaded[folder] for folder in config.forcefields)
     notes: list[str] = []
-    molecules = [_read_system(entry, ff, notes) for entry, ff in zip(config.system, forcefields, strict=True)]
+    molecules = [
+        _read_system(entry, ff, count, notes)
+        for entry, ff, count in zip(config.system, forcefields, config.counts, strict=True)
+    ]
     return assemble(config, molecules, forcefields, notes)
 
 
@@ -187,6 +192,7 @@ def assemble(
         InputError: a start position that is not finite, or a force field that does not fit.
     """
     notes = [*warnings(config), *notes]
+    config, forcefields = surround(config, forcefields, notes)
     starts: list[FloatArray] = []
     for (system, frames), count in zip(molecules, config.counts, strict=True):
         if len(frames) < count and len(frames) > 1:
@@ -222,8 +228,12 @@ def _impulses(
     return [note] if note else []
 
 
-def _read_system(entry: SystemEntry, ff: ForceField, notes: list[str]) -> tuple[System, FloatArray]:
-    """The molecule of one entry, under its name, and its start frames [F, N, 3] Å."""
+def _read_system(entry: SystemEntry, ff: ForceField, count: int, notes: list[str]) -> tuple[System, FloatArray]:
+    """The molecule of one entry, under its name, and its start frames [F, N, 3] Å for `count` replicas."""
+    if entry.sequence is not None:
+        chain, coils = chain_of(entry.sequence, ff, entry.name, count if entry.start is None else 1)
+        return chain, coils if entry.start is None else load_frames(entry.start, chain)
+    assert entry.structure is not None  # `rules` asks for one
     mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
     system, frames = read_molecule(entry.structure, mapping, ff, entry.name, notes)
     if entry.start is not None:
