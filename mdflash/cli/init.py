@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
 from mdflash.core.files import atomic_write
 from mdflash.errors import InputError
+from mdflash.mapping.choices import AS_IT_IS, Reading
 
 
 def init(
@@ -21,6 +23,11 @@ def init(
         str, typer.Option(help="Folder of a force field, or the name of a shipped one.", show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("system.yaml"),
+    model: Model = None,
+    chain: Chain = None,
+    keep: KeepOption = "all",
+    modified: ModifiedOption = "refuse",
+    gaps: GapsOption = "refuse",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
     """Write a system.yaml with every key, its default and meaning (inside exchange and biases: mdflash schema)."""
@@ -28,12 +35,12 @@ def init(
         raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
     if out.exists() and not force:
         raise InputError("already exists; give another name with --out, or --force to overwrite it", file=out)
-    text = commented_run(structure, forcefield, out)
+    text = commented_run(structure, forcefield, out, as_reading(model, chain, keep, modified, gaps))
     atomic_write(out, text)
     typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
 
 
-def commented_run(structure: Path, forcefield: str, out: Path) -> str:
+def commented_run(structure: Path, forcefield: str, out: Path, reading: Reading = AS_IT_IS) -> str:
     """The text of a system.yaml at `out` that runs `structure` with `forcefield`, at 300 K for 100 ns.
 
     Raises:
@@ -43,6 +50,7 @@ def commented_run(structure: Path, forcefield: str, out: Path) -> str:
     from mdflash.config.write import commented_yaml, to_data
     from mdflash.core.quantity import plain_word
     from mdflash.forcefields.shipped import find_shipped, list_shipped
+    from mdflash.mapping.formats import bare_name
 
     if (Path(forcefield) / "forcefield.yaml").is_file():
         model = os.path.relpath(forcefield, out.parent)
@@ -52,11 +60,11 @@ def commented_run(structure: Path, forcefield: str, out: Path) -> str:
         raise InputError(
             f"--forcefield {forcefield}: no folder with a forcefield.yaml; {list_shipped('forcefields', forcefield)}"
         )
-    name = plain_word(structure.stem)
+    name = plain_word(bare_name(structure))
     given = {
         "mdflash": 1,
         "name": name,
-        "system": {"structure": os.path.relpath(structure, out.parent)},
+        "system": {"structure": os.path.relpath(structure, out.parent), **reading.as_keys()},
         "model": {"forcefield": model},
         "dynamics": {"temperature": "300 K", "length": "100 ns"},
     }

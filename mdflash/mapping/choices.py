@@ -29,6 +29,14 @@ class Reading:
     modified: Modified = "refuse"
     gaps: Gaps = "refuse"
 
+    def as_keys(self) -> dict[str, int | str | list[str]]:
+        """Those that were made, as keys of a molecule in system.yaml."""
+        made: dict[str, int | str | list[str]] = {} if self.model is None else {"model": self.model}
+        if self.chains:
+            made["chain"] = self.chains[0] if len(self.chains) == 1 else list(self.chains)
+        words = {"keep": self.keep, "modified": self.modified, "gaps": self.gaps}
+        return made | {key: word for key, word in words.items() if word != getattr(AS_IT_IS, key)}
+
 
 AS_IT_IS = Reading()
 
