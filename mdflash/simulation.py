@@ -24,7 +24,7 @@ from mdflash.engine.minimize import Minimized
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.io.frames import load_frames
-from mdflash.mapping.read import FORMATS
+from mdflash.mapping.formats import bare_name, is_structure
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import biases_of
 from mdflash.potentials.bias.pack import PackedBiases
@@ -386,8 +386,8 @@ def _molecule(given: Any, ff: ForceField, notes: list[str]) -> tuple[System, Flo
     if not isinstance(given, (str, os.PathLike)):
         raise argument_error("systems", f"expected a System, a structure file or a name, found {type(given).__name__}")
     path = Path(given).expanduser()
-    if path.is_file() or path.suffix.lower() in (*FORMATS, ".safetensors"):
-        return read_molecule(path, ff.mapping, ff, plain_word(path.stem), notes)
+    if path.is_file() or path.suffix == ".safetensors" or is_structure(path):
+        return read_molecule(path, ff.mapping, ff, plain_word(bare_name(path)), notes)
     names = [system.name for system, _ in ff.systems]
     if str(given) in names:
         return ff.system(str(given))

@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 import typer
 
 from mdflash.cli.init_recipe import recipe_text
+from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
 from mdflash.core.files import atomic_write
 from mdflash.errors import InputError
+from mdflash.mapping.choices import AS_IT_IS, Reading
 
 
 def init(
@@ -45,6 +47,11 @@ def init(
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Write a recipe of mdflash sample instead.")] = False,
     train: Annotated[bool, typer.Option("--train", help="Write a recipe of mdflash train instead.")] = False,
+    model: Model = None,
+    chain: Chain = None,
+    keep: KeepOption = "all",
+    modified: ModifiedOption = "refuse",
+    gaps: GapsOption = "refuse",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
     """Write a system.yaml (or a recipe) with every key, its default and meaning.
@@ -76,12 +83,12 @@ def init(
         )
     if not Path(structure).is_file():
         raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
-    text = commented_run(Path(structure), forcefield, out)
+    text = commented_run(Path(structure), forcefield, out, as_reading(model, chain, keep, modified, gaps))
     atomic_write(out, text)
     typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
 
 
-def commented_run(structure: Path, forcefield: str, out: Path) -> str:
+def commented_run(structure: Path, forcefield: str, out: Path, reading: Reading = AS_IT_IS) -> str:
     """The text of a system.yaml at `out` that runs `structure` with `forcefield`, at 300 K for 100 ns.
 
     Raises:
@@ -90,13 +97,14 @@ def commented_run(structure: Path, forcefield: str, out: Path) -> str:
     from mdflash.config.load import parse_run
     from mdflash.config.write import commented_yaml, to_data
     from mdflash.core.quantity import plain_word
+    from mdflash.mapping.formats import bare_name
 
     model = named_model(forcefield, out)
-    name = plain_word(structure.stem)
+    name = plain_word(bare_name(structure))
     given = {
         "mdflash": 1,
         "name": name,
-        "system": {"structure": os.path.relpath(structure, out.parent)},
+        "system": {"structure": os.path.relpath(structure, out.parent), **reading.as_keys()},
         "model": {"forcefield": model},
         "dynamics": {"temperature": "300 K", "length": "100 ns"},
     }

@@ -46,6 +46,7 @@ from mdflash.core.quantity import (
 from mdflash.core.types import FilterKind, Kernels, Precision
 from mdflash.integrators import DEFAULT, SchemeName, described, without_friction
 from mdflash.io.formats import WRITTEN, written_formats
+from mdflash.mapping.choices import Gaps, Keep, Modified, Reading
 from mdflash.mapping.sequence import read_sequence
 
 
@@ -53,6 +54,16 @@ def _read_temperatures(value: object) -> object:
     if value == []:
         raise ValueError("the list is empty; write `temperature: 300 K`, or one temperature for each replica")
     return None if value is None or value == "none" else as_list(value)
+
+
+def _read_chains(value: object) -> object:
+    if value is None:
+        return None
+    found = as_list(value)
+    assert isinstance(found, (list, tuple))
+    if not found or any(isinstance(c, bool) or not isinstance(c, (str, int)) or not str(c).strip() for c in found):
+        raise ValueError(f"expected a chain id such as 'A', or a list of them, found {describe(value)}")
+    return tuple(str(c) for c in found)
 
 
 def _read_systems(value: object) -> object:
@@ -147,6 +158,27 @@ class SystemEntry(Section):
         default=None, description="replicas of this system; null: replicas.count"
     )
     forcefield: ForceFieldFolder | None = Field(default=None, description="null: model.forcefield")
+    model: Annotated[int, Whole(0, MAX_REPLICAS)] | None = Field(
+        default=None, description="number of the model to read from the structure; null: all, as start frames"
+    )
+    chain: Annotated[tuple[str, ...] | None, BeforeValidator(_read_chains)] = Field(
+        default=None, description="id of the chain to read from the structure, or a list of ids; null: all"
+    )
+    keep: Keep = Field(
+        default="all", description="protein: leave out ligands and nucleic acids of the structure | all: refuse them"
+    )
+    modified: Modified = Field(
+        default="refuse", description="modified amino acids: refuse | parent (read as the amino acid they come from)"
+    )
+    gaps: Gaps = Field(
+        default="refuse",
+        description="missing residues: refuse | break (no bond across) | bond (as if none were missing)",
+    )
+
+    @property
+    def reading(self) -> Reading:
+        """How the structure is to be read."""
+        return Reading(self.model, self.chain or (), self.keep, self.modified, self.gaps)
 
 
 class Environment(Section):

@@ -25,6 +25,7 @@ from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.forcefields.kinds import bead_masses
 from mdflash.mapping.beads import BeadMap, make_beads, refuse_long_bonds
+from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.mapping.custom import CustomMapping
 from mdflash.mapping.fivebead import five_bead
 from mdflash.mapping.interactions import from_bonds, pairs_apart
@@ -33,8 +34,6 @@ from mdflash.mapping.residues import ELEMENT_MASS, RESIDUE_MASS
 
 NONBONDED_BONDS = {"ca": 3, "five-bead": 5}
 """At least so many bonds lie between the pairs of mlcg's list "non_bonded"."""
-CHAIN_BREAK = 4.5
-"""Å; consecutive CA atoms are 3.8 Å apart (2.9 Å across a cis bond)."""
 
 
 class Mapped(NamedTuple):
@@ -51,7 +50,13 @@ class Mapped(NamedTuple):
     notes: tuple[str, ...]
 
 
-def map_structure(file: Path, mapping: str = "ca", forcefield: ForceField | None = None, name: str = "") -> Mapped:
+def map_structure(
+    file: Path,
+    mapping: str = "ca",
+    forcefield: ForceField | None = None,
+    name: str = "",
+    reading: Reading = AS_IT_IS,
+) -> Mapped:
     """Read a PDB, mmCIF or GRO file and map it to beads.
 
     Args:
@@ -60,16 +65,20 @@ def map_structure(file: Path, mapping: str = "ca", forcefield: ForceField | None
         forcefield: where given, its masses are taken and its bead types must cover the structure.
             Otherwise CA beads weigh what their residues weigh on average, others what their atoms weigh.
         name: of the System; default: the file's name.
+        reading: what to do where the file asks for a choice: models, chains, ligands, missing residues.
 
     Raises:
         InputError: the file (see `read_structure`), a missing atom, or an unknown mapping.
         ForceFieldError: a bead type that the force field does not have, or nobody a mass for.
     """
-    known = frozenset(t.name for t in forcefield.bead_types) if forcefield and mapping == "ca" else frozenset()
-    structure = read_structure(file, known)
+    structure = read_structure(file, known_types(forcefield, mapping), reading)
     beads = bead_map(structure, mapping, forcefield, name)
-    positions = beads.positions(structure.positions)
-    return Mapped(beads.system, positions, (*beads.notes, *chain_breaks(beads.system, positions)))
+    return Mapped(beads.system, beads.positions(structure.positions), beads.notes)
+
+
+def known_types(forcefield: ForceField | None, mapping: str) -> frozenset[str]:
+    """Residue names that are amino acids because a force field of CA beads has them."""
+    return frozenset(t.name for t in forcefield.bead_types) if forcefield and mapping == "ca" else frozenset()
 
 
 def bead_map(structure: Structure, mapping: str, forcefield: ForceField | None = None, name: str = "") -> BeadMap:
@@ -125,8 +134,7 @@ def map_to_ca(structure: Structure, forcefield: ForceField | None = None, name: 
     beads = _ca(structure, forcefield, name)
     if forcefield is not None:
         forcefield.type_indices(beads.system)
-    positions = beads.positions(structure.positions)
-    return Mapped(beads.system, positions, (*beads.notes, *chain_breaks(beads.system, positions)))
+    return Mapped(beads.system, beads.positions(structure.positions), beads.notes)
 
 
 def _ca(structure: Structure, forcefield: ForceField | None, name: str) -> BeadMap:
@@ -179,16 +187,3 @@ def _heavy(structure: Structure, name: str) -> BeadMap:
     )
     refuse_long_bonds(structure, beads)
     return beads
-
-
-def chain_breaks(system: System, positions: FloatArray) -> list[str]:
-    """A message about CA beads that follow each other but lie too far apart, in the first of positions [F, N, 3]."""
-    ca = np.array(system.bead_names) == "CA"
-    bonds = system.bonds[ca[system.bonds].all(axis=1)]
-    i, j = bonds.T
-    length = np.linalg.norm(positions[0, j] - positions[0, i], axis=1)
-    return [
-        f"chain break: {system.bead_label(int(i[k]))} and {system.bead_label(int(j[k]))} are {length[k]:.1f} Å "
-        "apart but follow each other in the chain, so they are bonded; missing residues should be modeled"
-        for k in np.flatnonzero(length > CHAIN_BREAK)
-    ]

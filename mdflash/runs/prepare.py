@@ -39,7 +39,9 @@ from mdflash.integrators.base import Integrator
 from mdflash.integrators.respa import resonance
 from mdflash.integrators.timestep_check import coarse_step
 from mdflash.io.frames import load_frames
+from mdflash.io.topology import beyond_pdb
 from mdflash.mapping.chain import chain_of
+from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
@@ -199,6 +201,10 @@ def assemble(
             notes.append(
                 f"{system.name}: {len(frames)} start frames for {count} replicas; replica i starts from frame i, cycled"
             )
+        if (what := beyond_pdb(system)) is not None:
+            notes.append(
+                f"{system.name}: PDB files have no columns for {what}; topology.cif beside topology.pdb has it in full"
+            )
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
     layout = Layout(tuple(system for system, _ in molecules), config.counts)
     start = torch.from_numpy(np.concatenate(starts))
@@ -235,7 +241,7 @@ def _read_system(entry: SystemEntry, ff: ForceField, count: int, notes: list[str
         return chain, coils if entry.start is None else load_frames(entry.start, chain)
     assert entry.structure is not None  # `rules` asks for one
     mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
-    system, frames = read_molecule(entry.structure, mapping, ff, entry.name, notes)
+    system, frames = read_molecule(entry.structure, mapping, ff, entry.name, notes, entry.reading)
     if entry.start is not None:
         frames = load_frames(entry.start, system)
     if frames is None or not len(frames):
@@ -248,12 +254,12 @@ def _read_system(entry: SystemEntry, ff: ForceField, count: int, notes: list[str
 
 
 def read_molecule(
-    structure: Path, mapping: str, ff: ForceField, name: str, notes: list[str]
+    structure: Path, mapping: str, ff: ForceField, name: str, notes: list[str], reading: Reading = AS_IT_IS
 ) -> tuple[System, FloatArray | None]:
     """The molecule of a structure file under `name`, and its frames [F, N, 3] Å; what is odd goes to `notes`."""
     if structure.suffix == ".safetensors":
         system, frames = load_system(structure)
         return dataclasses.replace(system, name=name), frames
-    mapped = map_structure(structure, mapping, ff, name)
+    mapped = map_structure(structure, mapping, ff, name, reading)
     notes.extend(f"{name}: {sentence}" for sentence in mapped.notes)
     return mapped.system, mapped.positions

@@ -30,7 +30,7 @@ from mdflash.errors import InputError, Interrupted, StorageError, UnstableError
 from mdflash.io.checkpoint import Checkpoint, load_checkpoint
 from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder, load_manifest
-from mdflash.io.topology import write_pdb
+from mdflash.io.topology import write_topology
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.writers import Outputs, Silence, bytes_to_come
 
@@ -178,7 +178,7 @@ class RunSession:
         names = [s.name for s in layout.systems]
         for s, system in enumerate(layout.systems):
             x = layout.view(engine.state.positions, s)[0].numpy()
-            write_pdb(folder.topology(system.name, names), system, x, config.box)
+            write_topology(folder.topology(system.name, names), system, x, config.box)
         outputs = Outputs.create(folder, prepared, _identity(prepared))
         try:
             outputs.report(engine)
