@@ -21,7 +21,7 @@ class NativeContacts:
         return (step // self.every + 1) * self.every
 
     def report(self, simulation: mdflash.Simulation) -> None:
-        x = simulation.positions()  # [R, N, 3] Å
+        x = simulation.positions  # [R, N, 3] Å
         r = np.linalg.norm(x[:, self.contacts[:, 0]] - x[:, self.contacts[:, 1]], axis=-1)
         self.q.append((r < 1.2 * self.r0).mean(axis=1))
 

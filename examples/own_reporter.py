@@ -23,7 +23,7 @@ class UnfoldingTimes:
 
     def report(self, simulation: mdflash.Simulation) -> None:
         """Called at those steps; energy and forces belong to the positions."""
-        x = simulation.positions()  # [R, N, 3] Å
+        x = simulation.positions  # [R, N, 3] Å
         distance = np.linalg.norm(x[:, -1] - x[:, 0], axis=1)
         for replica in np.flatnonzero(distance > self.far).tolist():
             self.times.setdefault(replica, simulation.time)

@@ -40,7 +40,7 @@ def main(samples: int = 500, equilibration: str = "1 ns") -> tuple[np.ndarray, n
     seen = []
     for _ in range(samples):
         sim.run("5 ps")
-        x = sim.positions()  # [R, N, 3] Å
+        x = sim.positions  # [R, N, 3] Å
         seen.append(np.linalg.norm(x[:, 9] - x[:, 0], axis=-1))
     r = np.concatenate(seen)  # every window contributed as many, whichever replica had it
     reduced = 0.5 * STIFFNESS * (r - CENTERS[:, None]) ** 2 / KT  # [windows, samples]

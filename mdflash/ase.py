@@ -28,12 +28,17 @@ require("ase", "ase", "the ASE calculator")
 from ase import Atoms  # noqa: E402 (after the message that explains how to install it)
 from ase.calculators.calculator import Calculator, all_changes  # noqa: E402
 
+__all__ = ["EV", "MdflashCalculator", "make_atoms"]
+
 EV = DIMENSIONS["energy"]["eV"]
 """eV in kcal/mol."""
 
 
 def make_atoms(system: System, positions: FloatArray) -> Any:
-    """The beads of a System as `ase.Atoms`, with their masses, shown as carbon; `positions` [N, 3] in Å."""
+    """The beads of a System as `ase.Atoms`, with their masses, shown as carbon; `positions` [N, 3] in Å.
+
+    TorchSim takes them too: `ts.integrate(system=[atoms, ...], model=MdflashModel(...))`.
+    """
     return Atoms("C" * system.n_beads, positions=positions, masses=system.masses)
 
 
@@ -78,6 +83,10 @@ class MdflashCalculator(Calculator):
         beads: Any = self.atoms
         energy, forces = self._evaluator(beads.positions, _box(beads))
         self.results = {"energy": energy[0] / EV, "free_energy": energy[0] / EV, "forces": forces / EV}
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def _box(atoms: Any) -> Box | None:

@@ -8,16 +8,28 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mdflash.config import rules
-from mdflash.config.from_call import argument_error, as_argument, as_length, as_text, describe_run, steps_in
+from mdflash.config.from_call import (
+    Points,
+    Quantities,
+    Quantity,
+    WithUnit,
+    argument_error,
+    as_argument,
+    as_length,
+    as_text,
+    describe_run,
+    steps_in,
+)
 from mdflash.core.quantity import plain_word, show_quantity
 from mdflash.core.system import System
-from mdflash.core.types import FloatArray
+from mdflash.core.types import Device, FilterKind, FloatArray, Kernels, Precision
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
 from mdflash.engine.minimize import Minimized
@@ -31,6 +43,14 @@ from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.runs.prepare import assemble, read_molecule
 from mdflash.units import parse
 
+PathLike: TypeAlias = str | os.PathLike[str]
+Molecule: TypeAlias = System | PathLike
+"""A System, a structure file, or the name of a molecule that came with the force field."""
+ForceFieldLike: TypeAlias = ForceField | PathLike
+"""A ForceField, its folder, or the name of a shipped one."""
+Start: TypeAlias = Points | PathLike
+"""Positions, or a trajectory file."""
+
 
 class Simulation(Engine):
     """Replicas of one or several molecules under a force field.
@@ -41,7 +61,7 @@ class Simulation(Engine):
         sim.replicas[3].positions  # [N, 3] Å
 
     The same settings give the same bits as `mdflash run` with a system.yaml. Quantities are text with a unit ("4 fs"),
-    quantities of `openmm.unit` or pint, or numbers in Å, ps, K, 1/ps.
+    quantities of `openmm.unit` or pint, or numbers in Å, K, 1/ps; times need a unit.
 
     Args:
         systems: a molecule, or a list of them: a structure file (PDB, mmCIF, GRO, .safetensors), the name of a molecule
@@ -49,7 +69,7 @@ class Simulation(Engine):
         forcefield: a folder, the name of a shipped one, or a ForceField; or a list with one for each molecule.
         replicas: number of copies of each molecule; or a list with one number for each.
         temperatures: one temperature for all replicas, or one for each; default 300 K. Left out with `exchange`, whose
-            ladder sets them.
+            ladder sets them. `temperature`, its name in a system.yaml, means the same.
         timestep: length of one step.
         friction: coupling to the bath, 1/ps; schemes without a bath ignore it.
         integrator: the name of a scheme, such as "langevin-baoab"; `mdflash.integrators.INTEGRATORS` lists them.
@@ -92,37 +112,41 @@ class Simulation(Engine):
 
     def __init__(
         self,
-        systems: Any,
-        forcefield: Any,
+        systems: Molecule | Sequence[Molecule],
+        forcefield: ForceFieldLike | Sequence[ForceFieldLike],
         *,
         replicas: int | Sequence[int] = 1,
-        temperatures: Any = None,
-        timestep: Any = "4 fs",
-        friction: Any = "1 /ps",
+        temperatures: Quantities | None = None,
+        temperature: Quantities | None = None,
+        timestep: WithUnit = "4 fs",
+        friction: Quantity = "1 /ps",
         integrator: str = "langevin-middle",
-        start: Any = None,
+        start: Start | Sequence[Start | None] | None = None,
         seed: int | None = None,
         exchange: Mapping[str, Any] | None = None,
         environment: Mapping[str, Any] | None = None,
         guard: str | Mapping[str, Any] = "stop",
-        box: Any = None,
+        box: Quantities | None = None,
         biases: Sequence[Mapping[str, Any] | Potential] = (),
         monitor: Sequence[Mapping[str, Any]] = (),
         network_every: int = 1,
-        precision: str = "fp32",
-        kernels: str = "auto",
-        filters: str = "auto",
-        skin: Any = "2 angstrom",
+        precision: Precision = "fp32",
+        kernels: Kernels = "auto",
+        filters: FilterKind = "auto",
+        skin: Quantity = "2 angstrom",
         remove_com_motion: bool = False,
-        device: str = "auto",
+        device: Device | Literal["auto"] = "auto",
         threads: int | None = None,
     ) -> None:
+        if temperature is not None and temperatures is not None:
+            raise argument_error("temperature", "means the same as `temperatures`; give one of the two")
+        temperatures = temperature if temperatures is None else temperatures
         traded = isinstance(exchange, Mapping) and ("biases" in exchange or "scale" in exchange)
         ladder = exchange is not None and not (traded and "temperatures" not in exchange)
         if ladder and temperatures is not None:
             raise argument_error("temperatures", "the ladder of `exchange` sets them; give one of the two")
         many = isinstance(systems, (list, tuple))
-        given: Sequence[Any] = systems if many else [systems]
+        given = systems if isinstance(systems, (list, tuple)) else [systems]
         if not given:
             raise argument_error("systems", "the list is empty; name at least one molecule, such as 'protein.pdb'")
         forcefields = _forcefields(forcefield, len(given))
@@ -182,9 +206,44 @@ class Simulation(Engine):
         """The replicas: all of the first molecule, then all of the second, ..."""
         return tuple(Replica(self, r) for r in range(self.layout.n_replicas))
 
-    def positions(self, system: int = 0) -> FloatArray:
-        """[replicas, N, 3] Å of one molecule, a live view that cannot be written to; `copy()` it to keep a frame."""
-        return _read_only(self.layout.view(self.state.positions, system))
+    @property
+    def positions(self) -> npt.NDArray[Any]:
+        """[R, N, 3] Å by replica, a live view that cannot be written to; `copy()` it to keep a frame.
+
+        Where molecules differ in size, an array of R arrays [N, 3]. May be set from numbers in Å or from quantities.
+        """
+        replicas = self.layout.n_replicas
+        if len({system.n_beads for system in self.layout.systems}) == 1:
+            array = _read_only(self.state.positions.view(replicas, -1, 3))
+        else:
+            array = np.empty(replicas, object)
+            array[:] = [replica.positions for replica in self.replicas]
+            array.flags.writeable = False
+        positions = array.view(Positions)
+        positions.simulation = self
+        return positions
+
+    @positions.setter
+    def positions(self, value: Any) -> None:
+        rows = list(value)
+        if len(rows) != len(self.replicas):
+            raise InputError(
+                f"positions: expected one [N, 3] in Å for each of the {len(self.replicas)} replicas, found {len(rows)}"
+            )
+        checked = [replica.checked(x, "positions", "Å") for replica, x in zip(self.replicas, rows, strict=True)]
+        self.state.positions[:] = torch.cat(checked)
+        self.moved()
+
+    @property
+    def step(self) -> int:
+        """Steps done so far."""
+        return self.state.step
+
+    @property
+    def energies(self) -> FloatArray:
+        """[R] potential energies at the positions, kcal/mol; a live view that cannot be written to."""
+        self.refresh()
+        return _read_only(self.state.energy)
 
     def variables(self) -> dict[str, FloatArray]:
         """The variables of `biases` and `monitor` now, by name: [R] each, NaN for replicas of another molecule.
@@ -195,7 +254,7 @@ class Simulation(Engine):
         values = packed.measure(self.state.positions.numpy())[0]
         return {bias.name: values[:, b].copy() for b, bias in enumerate(packed.biases)}
 
-    def steps_in(self, time: Any) -> int:
+    def steps_in(self, time: WithUnit | int) -> int:
         """The number of steps in a time such as "10 ps".
 
         Raises:
@@ -203,7 +262,7 @@ class Simulation(Engine):
         """
         return steps_in(time, self.integrator.timestep)
 
-    def run(self, steps: Any, should_stop: Callable[[], bool] = lambda: False) -> int:
+    def run(self, steps: WithUnit | int, should_stop: Callable[[], bool] = lambda: False) -> int:
         """Run for a number of steps (100_000) or a time ("10 ns"), calling reporters at the steps they ask for.
 
         Args:
@@ -226,7 +285,7 @@ class Simulation(Engine):
                 )
         return super().run(self.steps_in(steps), should_stop)
 
-    def minimize(self, steps: int = 500, tolerance: Any = 1.0) -> Minimized:
+    def minimize(self, steps: int = 500, tolerance: Quantity = 1.0) -> Minimized:
         """Move every replica downhill, for at most `steps` steps or until no force exceeds `tolerance`.
 
         Args:
@@ -276,7 +335,7 @@ class Replica:
 
     @positions.setter
     def positions(self, value: Any) -> None:
-        self._simulation.state.positions[self._rows] = self._vectors(value, "positions", "Å")
+        self._simulation.state.positions[self._rows] = self.checked(value, "positions", "Å")
         self._simulation.moved()
 
     @property
@@ -286,7 +345,7 @@ class Replica:
 
     @velocities.setter
     def velocities(self, value: Any) -> None:
-        self._simulation.state.velocities[self._rows] = self._vectors(value, "velocities", "Å/ps")
+        self._simulation.state.velocities[self._rows] = self.checked(value, "velocities", "Å/ps")
         self._simulation.guard.forget()
 
     @property
@@ -324,8 +383,12 @@ class Replica:
         self._simulation.state.temperature[self.number] = kelvin
         self._simulation.guard.forget()
 
-    def _vectors(self, value: Any, what: str, unit: str) -> torch.Tensor:
-        """[N, 3], checked."""
+    def checked(self, value: Any, what: str, unit: str) -> torch.Tensor:
+        """[N, 3] finite numbers, as positions or velocities are set.
+
+        Raises:
+            InputError: anything else.
+        """
         try:
             x = as_length(value) if what == "positions" else np.asarray(value, np.float64)
         except (TypeError, ValueError) as error:
@@ -341,6 +404,21 @@ class Replica:
                 f"replica {self.number}: the {what} of {bead} are {x[bad[0]].tolist()}; numbers must be finite"
             )
         return torch.tensor(x)
+
+
+class Positions(np.ndarray[Any, Any]):
+    """Positions that may be called for one more release, for in 0.1 `sim.positions(system)` was a method."""
+
+    simulation: Simulation
+
+    def __call__(self, system: int = 0) -> FloatArray:
+        warnings.warn(
+            "sim.positions is an array, [replicas, N, 3]: write sim.positions for sim.positions(); the call goes with "
+            "the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return _read_only(self.simulation.layout.view(self.simulation.state.positions, system))
 
 
 def _read_only(tensor: torch.Tensor) -> FloatArray:

@@ -9,8 +9,11 @@
         state, model, integrator=ts.integrators.nvt_langevin, n_steps=1000, temperature=300, timestep=0.004
     )
 
+The system may also be ASE's: `system=[make_atoms(molecule, x) for x in positions]`, from `mdflash.ase`.
+
 TorchSim knows atoms by their atomic numbers. Beads have none, so the number of a bead is its type: the place of the
-type in the force field, counted from 1; a molecule is recognized by the numbers of its beads.
+type in the force field, counted from 1; a molecule is recognized by the numbers of its beads. Atoms of `make_atoms` are
+all carbon; they are recognized by their masses.
 """
 
 from __future__ import annotations
@@ -36,8 +39,12 @@ require("torch_sim", "torchsim", "the TorchSim model")
 import torch_sim as ts  # noqa: E402 (after the message that explains how to install it)
 from torch_sim.models.interface import ModelInterface  # noqa: E402
 
+__all__ = ["EV", "MdflashModel"]
+
 EV = DIMENSIONS["energy"]["eV"]
 """eV in kcal/mol."""
+CARBON = 6
+"""What `mdflash.ase.make_atoms` shows beads as."""
 
 
 class MdflashModel(ModelInterface):  # type: ignore[misc]
@@ -83,12 +90,29 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
         """[N] what stands for atomic numbers."""
         return torch.from_numpy(self.forcefield.type_indices(system) + 1)
 
-    def make_state(self, system: System, positions: FloatArray) -> Any:
-        """Replicas of a molecule as `torch_sim.SimState`, not periodic; `positions` [R, N, 3] in Å."""
-        x = torch.as_tensor(positions, dtype=self._dtype, device=self._device)
-        replicas, n = x.shape[:2]
-        if n != system.n_beads:
+    def make_state(self, system: System | Sequence[System], positions: FloatArray | Sequence[FloatArray]) -> Any:
+        """Replicas of a molecule as `torch_sim.SimState`, not periodic.
+
+        Args:
+            system: the molecule, such as `model.molecules[0]`; or a list of molecules.
+            positions: [R, N, 3] in Å, or [N, 3] of one replica; of a list of molecules, one of these for each.
+
+        Raises:
+            InputError: no System, or positions of another shape.
+        """
+        if isinstance(system, (list, tuple)):
+            if len(system) != len(positions) or not system:
+                raise InputError(f"expected positions for each of {len(system)} molecules, found {len(positions)}")
+            return ts.concatenate_states([self.make_state(s, x) for s, x in zip(system, positions, strict=True)])
+        if not isinstance(system, System):
+            raise InputError(
+                f"expected a System, such as model.molecules[0], or a list of them, found {type(system).__name__}"
+            )
+        x = torch.as_tensor(np.asarray(positions), dtype=self._dtype, device=self._device)
+        x = x[None] if x.ndim == 2 else x
+        if x.shape[1:] != (system.n_beads, 3):
             raise InputError(f"{system.name} has {system.n_beads} beads, found positions {list(x.shape)}")
+        replicas, n = x.shape[:2]
         masses = torch.from_numpy(system.masses.copy()).to(x)
         cell = torch.eye(3, dtype=x.dtype, device=x.device).repeat(replicas, 1, 1)
         return ts.SimState(
@@ -113,10 +137,10 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
         x = state.positions.detach().to("cpu", torch.float64).numpy()
         sizes = torch.bincount(state.system_idx, minlength=state.n_systems)
         ends = np.cumsum(sizes.cpu().numpy())
-        numbers = state.atomic_numbers.tolist()
+        numbers, masses = state.atomic_numbers.tolist(), state.masses.detach().cpu().double().numpy()
         groups: dict[tuple[tuple[int, ...], Box | None], list[int]] = {}
         for s, (end, size) in enumerate(zip(ends, sizes.tolist(), strict=True)):
-            key = tuple(numbers[end - size : end]), _box(state, s)
+            key = self._known_by(tuple(numbers[end - size : end]), masses[end - size : end]), _box(state, s)
             groups.setdefault(key, []).append(s)
         energy, forces = np.empty(len(ends)), np.empty_like(x)
         for (kind, box), members in groups.items():
@@ -126,6 +150,22 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
             "energy": torch.from_numpy(energy / EV).to(self._device, self._dtype),
             "forces": torch.from_numpy(forces / EV).to(self._device, self._dtype),
         }
+
+    def _known_by(self, numbers: tuple[int, ...], masses: FloatArray) -> tuple[int, ...]:
+        """The numbers of the molecule that these atoms are, which are others where `make_atoms` made them."""
+        if numbers in self._by_numbers or set(numbers) != {CARBON}:
+            return numbers
+        found = [
+            (kind, system.name)
+            for kind, system in self._by_numbers.items()
+            if masses.shape == system.masses.shape and np.allclose(masses, system.masses, rtol=1e-5, atol=0.0)
+        ]
+        if len(found) > 1:
+            raise ForceFieldError(
+                f"a system of {len(numbers)} carbons may be any of {', '.join(name for _, name in found)}, whose masses "
+                "are the same; give model.make_state(molecule, positions)"
+            )
+        return found[0][0] if found else numbers
 
     def _evaluator(self, kind: tuple[int, ...], count: int) -> Evaluator:
         if (kind, count) not in self._evaluators:
@@ -143,7 +183,8 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
             known = ", ".join(f"{system.name} ({system.n_beads} beads)" for system in self.molecules)
             raise ForceFieldError(
                 f"a system of {n} beads with the numbers {list(kind[:8])}{'...' if n > 8 else ''} is no molecule of "
-                f"this model ({known or 'none'}); atomic_numbers must be model.numbers(molecule), as in make_state"
+                f"this model ({known or 'none'}); give ts.integrate model.make_state(molecule, positions), or a list "
+                "of mdflash.ase.make_atoms(molecule, positions)"
             )
         types = [ff.bead_types[number - 1] for number in kind]
         return System(
@@ -157,6 +198,10 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
             masses=np.ones(n),
             bonds=np.zeros((0, 2), np.int64),
         )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def _box(state: Any, s: int) -> Box | None:

@@ -113,7 +113,7 @@ def test_trajectories(tmp_path: Path, format: str, tolerance: float) -> None:
         sim.reporters.append(reporter)
         for k in range(1, 6):
             sim.run(10)
-            seen.append(sim.positions().copy())
+            seen.append(sim.positions.copy())
             file = sorted((tmp_path / "out").glob(f"*.{'h5' if format == 'hdf5' else format}"))[-1]
             assert len(read_frames(file, 1)) == k, "every frame is in the file at once"
     expected = np.array(seen)  # [F, R, N, 3]

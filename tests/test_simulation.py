@@ -38,12 +38,13 @@ def positions(sim: Simulation) -> np.ndarray:
          {"temperatures": "310 K", "timestep": "9 fs", "friction": "2 /ps", "minimize": 20}),
         ("dynamics: {temperature: [300 K, 320 K, 340 K, 360 K], timestep: 10 fs, steps: 200, seed: 5,\n"
          "           integrator: langevin-baoab, remove_com_motion: true}",
-         {"temperatures": [300, 320.0, "340 K", np.float64(360)], "timestep": 0.010,
+         {"temperatures": [300, 320.0, "340 K", np.float64(360)], "timestep": "0.010 ps",
           "integrator": "langevin-baoab", "remove_com_motion": True}),
         ("dynamics: {timestep: 10 fs, steps: 200, seed: 5}\n"
          "exchange: {temperatures: {min: 300 K, max: 360 K, count: 4}, interval: 200 fs, scheme: gibbs}\n"
          "guards: {nonfinite: freeze}\nbox: [80 angstrom, 80 angstrom, 80 angstrom]",
-         {"exchange": {"temperatures": {"min": 300, "max": "360 K", "count": 4}, "interval": 0.2, "scheme": "gibbs"},
+         {"exchange": {"temperatures": {"min": 300, "max": "360 K", "count": 4}, "interval": "0.2 ps",
+                        "scheme": "gibbs"},
           "guard": "freeze", "box": [80, 80.0, "80 angstrom"], "timestep": "10 fs"}),
         ("dynamics: {temperature: 300 K, timestep: 10 fs, steps: 200, seed: 5}\n"
          "biases: [{name: pull, variable: distance, beads: [0, 9], force_constant: 2 kcal/mol/angstrom^2,\n"
@@ -138,11 +139,52 @@ def test_replicas_are_live_views() -> None:
     before = x.copy()
     sim.run(10)
     assert not np.array_equal(x, before), "the view follows the simulation"
-    np.testing.assert_array_equal(x, sim.positions()[1])
-    for view in (x, sim.positions(), sim.replicas[0].velocities, sim.replicas[0].forces):
+    np.testing.assert_array_equal(x, sim.positions[1])
+    for view in (x, sim.positions, sim.replicas[0].velocities, sim.replicas[0].forces):
         with pytest.raises(ValueError, match="read-only"):
             view[:] = 0.0
     assert sim.replicas[2].kinetic_energy == sim.kinetic_energy()[2] > 0
+
+
+def test_all_replicas_at_once() -> None:
+    sim, other = small(replicas=3), small(replicas=3)
+    sim.run(5)
+    assert sim.step == 5 and sim.positions.shape == (3, 10, 3)
+    assert sim.energies.tolist() == [replica.energy for replica in sim.replicas]
+    other.positions = sim.positions
+    np.testing.assert_array_equal(other.positions[2], sim.replicas[2].positions)
+    assert other.energies.tolist() == sim.energies.tolist(), "set positions are evaluated"
+    other.positions = [x / 10 * pytest.importorskip("openmm.unit").nanometer for x in sim.positions]
+    np.testing.assert_allclose(other.positions, sim.positions, rtol=1e-14)
+    before = other.energies.tolist()
+    with pytest.raises(InputError, match=r"expected one \[N, 3\] in Å for each of the 3 replicas, found 2"):
+        other.positions = sim.positions[:2]
+    with pytest.raises(InputError, match=r"replica 1: positions must be \[10, 3\]"):
+        other.positions = [sim.positions[0], np.zeros((9, 3)), sim.positions[2]]
+    assert other.energies.tolist() == before, "a mistake changes nothing"
+
+
+def test_positions_of_molecules_of_different_sizes_and_as_a_call() -> None:
+    system, ff = go_helix(6, "other")
+    sim = Simulation([system, "chignolin"], [ff, "go-chignolin"], replicas=[1, 2], seed=1)
+    assert [x.shape for x in sim.positions] == [(6, 3), (10, 3), (10, 3)]
+    np.testing.assert_array_equal(sim.positions[2], sim.replicas[2].positions)
+    with pytest.warns(DeprecationWarning, match="sim.positions is an array"):
+        old = sim.positions(1)
+    np.testing.assert_array_equal(old, np.stack(list(sim.positions[1:])))
+    with pytest.warns(DeprecationWarning, match="sim.positions is an array"):
+        assert small().positions().shape == (2, 10, 3)
+
+
+def test_temperature_is_accepted_as_in_a_run_file() -> None:
+    assert small(temperature="310 K").state.temperature.tolist() == [310.0, 310.0]
+    assert small(temperature=[310, "320 K"]).state.temperature.tolist() == [310.0, 320.0]
+
+
+def test_the_signature_tells_what_is_expected() -> None:
+    types = {name: str(p.annotation) for name, p in inspect.signature(Simulation).parameters.items()}
+    assert "Any" not in " ".join(types.values()).replace("Mapping[str, Any]", "")
+    assert types["systems"] == "Molecule | Sequence[Molecule]" and types["timestep"] == "WithUnit"
 
 
 def test_setting_positions_makes_forces_anew() -> None:
@@ -197,7 +239,7 @@ def test_start_positions(tmp_path: Path) -> None:
     np.save(tmp_path / "frames.npy", frames)
     for start in (frames, tmp_path / "frames.npy", str(tmp_path / "frames.npy"), torch.from_numpy(frames)):
         sim = small(start=start, replicas=3)
-        np.testing.assert_array_equal(sim.positions(), frames[[0, 1, 0]])
+        np.testing.assert_array_equal(sim.positions, frames[[0, 1, 0]])
     assert any("2 start frames for 3 replicas" in note for note in sim.notes)
     system, ff = go_helix(12)
     sim = Simulation([system, "chignolin"], [ff, "go-chignolin"], replicas=[1, 2], start=None, seed=1)
@@ -280,7 +322,14 @@ def test_minimize() -> None:
     ("options", "text"),
     [
         ({"timestep": "4"}, r"'timestep' of Simulation: '4' has no unit; write `timestep='4 fs'`"),
-        ({"timestep": -1}, "must be more than 0"),
+        ({"timestep": "-1 fs"}, "must be more than 0"),
+        ({"timestep": 4}, r"'timestep' of Simulation: 4 has no unit; write `timestep='4 fs'` or `timestep='4 ps'`"),
+        ({"timestep": np.float64(0.004)}, r"0.004 has no unit; write `timestep='0.004 fs'` or `timestep='0.004 ps'`"),
+        (
+            {"exchange": {"temperatures": [300, 310], "interval": 2}},
+            r"'exchange.interval' of Simulation: 2 has no unit; write `'interval': '2 fs'` or `'interval': '2 ps'`",
+        ),
+        ({"temperature": 300, "temperatures": 300}, "'temperature' of Simulation: means the same as `temperatures`"),
         ({"timestep": float("nan")}, "expected a finite time"),
         ({"temperatures": [300, 310], "replicas": 3}, r"lists 2 temperatures for 3 replicas.*`replicas=2`"),
         ({"temperatures": 300, "exchange": {}}, r"the ladder of `exchange` sets them"),

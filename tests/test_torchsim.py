@@ -88,6 +88,55 @@ def test_dynamics_keeps_the_energy(model: MdflashModel, positions: np.ndarray) -
     assert float((final.energy + kinetic - before).abs().max()) < 0.02 / EV
 
 
+def test_atoms_of_ase(model: MdflashModel, positions: np.ndarray) -> None:
+    """As TorchSim is used: Atoms in, and the numbers of make_state."""
+    from mdflash.ase import make_atoms
+
+    molecule = model.molecules[0]
+    atoms = [make_atoms(molecule, x) for x in positions]
+    settings = {"integrator": ts.integrators.nve, "n_steps": 20, "temperature": 0.0, "timestep": 0.002}
+    final = ts.integrate(system=atoms, model=model, **settings)
+    other = ts.integrate(system=model.make_state(molecule, positions), model=model, **settings)
+    assert torch.equal(final.energy, other.energy) and torch.equal(final.positions, other.positions)
+    relaxed = ts.optimize(system=atoms[0], model=model, optimizer=ts.optimizers.fire, max_steps=50)
+    assert float(relaxed.energy[0]) < float(other.energy.min())
+    atoms[1].set_masses(np.full(10, 12.0))
+    with pytest.raises(ForceFieldError, match=r"is no molecule .*chignolin \(10 beads\)\); .* mdflash.ase.make_atoms"):
+        ts.integrate(system=atoms, model=model, **settings)
+
+
+def test_carbons_of_several_molecules() -> None:
+    from mdflash.ase import make_atoms
+
+    types = (BeadType("A", 0, 10.0), BeadType("B", 1, 10.0))
+    ff = ForceField("fluid", types, terms=(volume_term(2, 8.0, sigma=5.0 + np.zeros(3)),))
+    one, other = (beads(name, 3, bonds=False, types=kind * 3) for name, kind in (("one", "A"), ("other", "B")))
+    x = np.random.default_rng(2).normal(scale=3.0, size=(3, 3))
+    state = ts.io.atoms_to_state([make_atoms(other, x)], torch.device("cpu"), torch.float64)
+    found = MdflashModel(ff, [other])(state)
+    assert torch.equal(found["energy"], MdflashModel(ff)(MdflashModel(ff).make_state(other, x))["energy"])
+    with pytest.raises(ForceFieldError, match="3 carbons may be any of one, other, whose masses are the same"):
+        MdflashModel(ff, [one, other])(state)
+
+
+def test_states_of_many_molecules(model: MdflashModel, positions: np.ndarray) -> None:
+    molecule = model.molecules[0]
+    together = model(model.make_state([molecule, molecule], [positions[:2], positions[2]]))
+    assert torch.equal(together["energy"], model(model.make_state(molecule, positions))["energy"])
+    with pytest.raises(InputError, match="expected positions for each of 2 molecules, found 3"):
+        model.make_state([molecule, molecule], positions)
+    with pytest.raises(InputError, match=r"expected a System, such as model.molecules\[0\].*found str"):
+        model.make_state("chignolin", positions)
+
+
+def test_tab_completion_shows_what_is_public() -> None:
+    import mdflash.ase
+    import mdflash.torchsim
+
+    assert dir(mdflash.torchsim) == ["EV", "MdflashModel"]
+    assert dir(mdflash.ase) == ["EV", "MdflashCalculator", "make_atoms"]
+
+
 def test_errors(model: MdflashModel, positions: np.ndarray) -> None:
     system = model.molecules[0]
     with pytest.raises(InputError, match=r"chignolin has 10 beads, found positions \[3, 9, 3\]"):

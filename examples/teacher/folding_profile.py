@@ -79,7 +79,7 @@ def sample(
         seed=seed, biases=[fold], exchange={"biases": ["fold"], "interval": "1 ps"},
     )  # fmt: skip
     layout = Layout((system,), (len(CENTERS),))
-    state = State.at(layout, sim.positions().reshape(-1, 3).copy(), temperature)
+    state = State.at(layout, sim.positions.reshape(-1, 3).copy(), temperature)
     free = [
         Engine(layout, build_potential([given], layout), state, Dynamics(LangevinMiddle(0.01, 1.0), seed=0))
         for given in (ff, other)
@@ -88,7 +88,7 @@ def sample(
     for k in range(round(length * 500)):
         sim.run("2 ps")
         if k >= SETTLING * length * 500:
-            values.append(q.values(sim.positions())[:, 0])
+            values.append(q.values(sim.positions)[:, 0])
             state.positions.copy_(sim.state.positions)
             found = []
             for engine in free:
@@ -96,7 +96,7 @@ def sample(
                 found.append(state.energy.numpy().copy())
             energies.append(found)
     both = np.array(energies)
-    return Sampled(np.array(values), both[:, 0], both[:, 1], sim.positions().copy())
+    return Sampled(np.array(values), both[:, 0], both[:, 1], sim.positions.copy())
 
 
 def profiles(sampled: Sampled, temperature: float, wanted: list[float], other: bool = False) -> np.ndarray:

@@ -101,12 +101,12 @@ class Run:
 
     @property
     def exchange(self) -> pandas.DataFrame:
-        """exchange.csv: by step of the attempt, the number of each replica's state from AFTER that step on.
+        """exchange.csv: step of the attempt, and the number of each replica's state from AFTER that step on.
 
         What was reported at a step (rows of log and colvars, frames) belongs to the state before the attempt at that
         step, so do not join on `step`: use the column `state` of log and colvars, or `states`.
         """
-        return self._csv("exchange.csv", "this run has no replica exchange").set_index("step")
+        return self._csv("exchange.csv", "this run has no replica exchange")
 
     @property
     def colvars(self) -> pandas.DataFrame:

@@ -89,6 +89,7 @@ def _as_they_end(pending: dict[Future[int], Task]) -> Iterator[Future[int]]:
 
 def compile_for(task: Task) -> int:
     """Compile what a run needs, and an evaluation of its molecules by another engine; returns how many functions."""
+    import numpy as np
     import torch
 
     from mdflash.compiled.jit import compilation
@@ -110,7 +111,8 @@ def compile_for(task: Task) -> int:
     for system, forcefield, replicas in zip(
         prepared.layout.systems, prepared.forcefields, prepared.layout.counts, strict=True
     ):
-        evaluate = Evaluator(forcefield, system, 1, config.model.precision)
-        evaluate(prepared.start[seen : seen + system.n_beads].numpy())
+        x = prepared.start[seen : seen + system.n_beads].numpy()
+        for copies in (1, 2):  # alone, and a batch
+            Evaluator(forcefield, system, copies, config.model.precision)(np.tile(x, (copies, 1)))
         seen += replicas * system.n_beads
     return compilation.functions - before

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mdflash.core.system import System
     from mdflash.core.types import FloatArray
     from mdflash.forcefields.forcefield import ForceField
+    from mdflash.io.formats.base import Source
 
 
 class Precision(str, Enum):
@@ -33,15 +34,29 @@ class Device(str, Enum):
 
 def energy(
     forcefield: Annotated[
-        str, typer.Argument(help="Folder of a force field, or the name of a shipped one.", show_default=False)
+        str,
+        typer.Argument(
+            help="Folder of a force field, or the name of a shipped one; or a run folder: its own.",
+            metavar="FORCEFIELD|RUN",
+            show_default=False,
+        ),
     ],
-    frames: Annotated[Path, typer.Option(help="A .npy [F, N, 3] in Å, or anything MDTraj reads.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The .npz to write.", show_default=False)],
+    frames: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .npy [F, N, 3] in Å, anything MDTraj reads, or a run folder; default: those of RUN.",
+            show_default=False,
+        ),
+    ] = None,
+    replica: Annotated[
+        int | None, typer.Option(help="Which replica of a run, where there are several.", show_default=False)
+    ] = None,
     system: Annotated[
         str | None,
         typer.Option(
-            help="Name of one of the force field's systems, a system file, or a structure; "
-            "default: the force field's own, where it holds exactly one.",
+            help="Name of one of the force field's systems, a system file, or a structure; of a run, the name of one "
+            "of its molecules; default: the only one.",
             show_default=False,
         ),
     ] = None,
@@ -52,7 +67,8 @@ def energy(
 
     With --device cuda, by the kernels that a run on a GPU has, compared with the reference.
 
-    The .npz holds energy [F] and energy_TERM [F] in kcal/mol, forces [F, N, 3] in kcal/mol/Å.
+    The .npz holds energy [F] and energy_TERM [F] in kcal/mol, forces [F, N, 3] in kcal/mol/Å; of frames of a run also
+    step [F] and time_ps [F]. Energies are those of the force field, without the biases of a run.
     """
     from io import BytesIO
 
@@ -60,14 +76,30 @@ def energy(
 
     from mdflash.cli.options import forcefield_folder, forcefield_system
     from mdflash.core.files import atomic_write
+    from mdflash.errors import InputError
     from mdflash.forcefields.forcefield import load_forcefield
-    from mdflash.io.frames import load_frames
+    from mdflash.io.frames import check_frames, load_frames
+    from mdflash.io.read import read_frames
 
-    ff = load_forcefield(forcefield_folder(forcefield))
-    molecule = forcefield_system(ff, system)
-    x = load_frames(frames, molecule)
+    run = Path(forcefield)
+    is_run = (run / "manifest.json").is_file()
+    if frames is None and not is_run:
+        raise InputError("which frames? Give --frames FILE, or a run folder in the place of the force field")
+    source = _one_replica(frames or run, replica)
+    if is_run:
+        ff, molecule = _of_run(run, system or (source.system if source else None))
+    else:
+        ff = load_forcefield(forcefield_folder(forcefield))
+        molecule = forcefield_system(ff, system)
+    arrays: dict[str, Any] = {}
+    if source is not None:
+        read = read_frames(source.path, source.replica)
+        x = check_frames(read.positions, molecule, source.path)
+        arrays = {"step": read.steps, "time_ps": read.times}
+    else:
+        x = load_frames(frames or run, molecule)
     points = single_points if device is Device.cpu else gpu_points
-    arrays: dict[str, Any] = points(ff, molecule, x, precision.value)
+    arrays |= points(ff, molecule, x, precision.value)
     buffer = BytesIO()
     np.savez(buffer, **arrays)
     atomic_write(out, buffer.getvalue())
@@ -81,6 +113,54 @@ def energy(
         error = np.sqrt(((f - exact["forces"]) ** 2).mean() / (exact["forces"] ** 2).mean())
         shift = (e - exact["energy"]).mean()
         typer.echo(f"against fp64: forces off by {error:.1e} of their rms, mean energy by {shift:+.2g} kcal/mol")
+
+
+def _one_replica(place: Path, number: int | None) -> Source | None:
+    """The replica to read from a run folder or a file of all replicas; None for any other file.
+
+    Raises:
+        InputError: no such replica; several, and none is named; a number where there are no replicas.
+    """
+    from mdflash.errors import InputError
+    from mdflash.io.export import find_replica, trajectories
+    from mdflash.io.frames import own_replicas
+
+    found = trajectories(place) if place.is_dir() else own_replicas(place)
+    if place.is_dir() and not found:
+        find_replica(place, 0)  # the error of a run without a trajectory
+    if not found:
+        if number is not None:
+            raise InputError("holds no replicas by number; leave out --replica", file=place)
+        return None
+    numbers = sorted({source.replica for source in found})
+    if number is None and len(numbers) > 1:
+        raise InputError(
+            f"holds {len(numbers)} replicas, {numbers[0]} to {numbers[-1]}; write for example --replica {numbers[0]}",
+            file=place,
+        )
+    wanted = numbers[0] if number is None else number
+    if wanted not in numbers:
+        raise InputError(f"has no replica {wanted}; it has {numbers[0]} to {numbers[-1]}", file=place)
+    return next(source for source in found if source.replica == wanted)
+
+
+def _of_run(run: Path, name: str | None) -> tuple[ForceField, System]:
+    """The force field and the molecule of a run, by the name of the molecule; None: its only one.
+
+    Raises:
+        InputError: no such molecule, several without a name, or files of the run that are gone.
+    """
+    from mdflash.config.load import load_run
+    from mdflash.errors import InputError
+    from mdflash.runs.prepare import prepare
+
+    prepared = prepare(load_run(str(run)).with_seed())
+    names = [system.name for system in prepared.layout.systems]
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name not in names:
+        raise InputError(f"its molecules are {', '.join(names)}; name one with --system", file=run)
+    return prepared.forcefields[names.index(name)], prepared.layout.systems[names.index(name)]
 
 
 def single_points(

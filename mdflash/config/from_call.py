@@ -6,9 +6,10 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 from pydantic import ValidationError
 
@@ -19,6 +20,31 @@ from mdflash.config.schema import Colvars, Log, Replicas, RunConfig, SystemEntry
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
+
+
+class OpenMMQuantity(Protocol):
+    """A quantity of `openmm.unit`, a number or an array."""
+
+    def value_in_unit(self, unit: Any) -> Any: ...
+
+
+class PintQuantity(Protocol):
+    """A quantity of pint, a number or an array."""
+
+    @property
+    def magnitude(self) -> Any: ...
+
+    def to(self, unit: Any) -> Any: ...
+
+
+WithUnit: TypeAlias = str | OpenMMQuantity | PintQuantity
+"""Text with a unit ("4 fs"), or a quantity of `openmm.unit` or pint."""
+Quantity: TypeAlias = WithUnit | float
+"""Or a number in Å, K, 1/ps, kcal/mol."""
+Quantities: TypeAlias = Quantity | Sequence[Quantity] | npt.NDArray[Any]
+"""Of each replica, or of each axis."""
+Points: TypeAlias = npt.ArrayLike | WithUnit
+"""Positions in Å, or with a unit."""
 
 _ENDLESS: Final = 2**53
 """Steps of a run without a set length."""
@@ -175,9 +201,16 @@ def _with_units(value: Any, path: tuple[str, ...]) -> Any:
     if dimension is None:
         return _whole(value)
     try:
-        return as_text(value, dimension)
+        text = as_text(value, dimension)
+        if dimension == "time" and isinstance(text, str) and units.strip_unit(value, "time") is value is not text:
+            # 4 is 4 fs to some and 4 ps to others, and either runs
+            number, key = f"{float(value):.12g}", path[-1]
+            raise ValueError(
+                f"{number} has no unit; write `{key}: {number} fs` or `{key}: {number} ps`, whichever is meant"
+            )
     except ValueError as error:
         raise _error([Problem(path, str(error))]) from None
+    return text
 
 
 def _argument(path: tuple[str | int, ...]) -> str:

@@ -173,6 +173,11 @@ class ForceField:
         names = [s.name for s, _ in self.systems]
         if name is None and len(names) == 1:
             return self.systems[0]
+        if not names:
+            raise ForceFieldError(
+                f"force field '{self.name}' holds no molecule; import it again with --structures, or give the "
+                "molecule itself (a System, as mdflash.load_system reads it)"
+            )
         if name not in names:
             raise ForceFieldError(
                 f"force field '{self.name}' holds {len(names)} systems ({', '.join(names) or 'none'}); "

@@ -9,6 +9,9 @@ import numpy as np
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
+from mdflash.io.formats import format_of
+from mdflash.io.formats.base import Source
+from mdflash.io.read import read_frames
 from mdflash.io.topology import mdtraj_topology
 from mdflash.units import NM_PER_ANGSTROM
 
@@ -17,11 +20,38 @@ def load_frames(file: Path, system: System) -> FloatArray:
     """[F, N, 3] in Å from a .npy file (Å) or anything MDTraj reads (XTC, DCD, PDB, HDF5, ...).
 
     Raises:
-        InputError: not readable, another number of beads, no frames, or a coordinate that is not finite.
+        InputError: not readable, another number of beads, no frames, several replicas, or a coordinate that is not
+            finite.
     """
     if not file.is_file():
         raise InputError("no such file", file=file)
-    frames = _from_npy(file) if file.suffix == ".npy" else _from_trajectory(file, system)
+    if file.suffix == ".npy":
+        frames = _from_npy(file)
+    elif replicas := own_replicas(file):
+        if len(replicas) > 1:
+            raise InputError(
+                f"holds {len(replicas)} replicas, {replicas[0].replica} to {replicas[-1].replica}; write one of them "
+                f"into a file: mdflash export RUN --replica {replicas[0].replica} --out FILE.xtc",
+                file=file,
+            )
+        frames = read_frames(file).positions
+    else:
+        frames = _from_trajectory(file, system)
+    return check_frames(frames, system, file)
+
+
+def own_replicas(file: Path) -> list[Source]:
+    """The replicas in a file where mdflash lays many side by side; none for any other file."""
+    format = format_of(file)
+    return format.sources(file) if format is not None and format.many and format.many.is_ours(file) else []
+
+
+def check_frames(frames: FloatArray, system: System, file: Path) -> FloatArray:
+    """`frames` of a file as [F, N, 3] Å.
+
+    Raises:
+        InputError: another number of beads, no frames, or a coordinate that is not finite.
+    """
     if frames.ndim == 2:
         frames = frames[None]
     if frames.ndim != 3 or frames.shape[1:] != (system.n_beads, 3):

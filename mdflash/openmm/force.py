@@ -6,6 +6,7 @@ groups, inside CustomCVForce, with Metadynamics, the minimizer, several Contexts
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -90,6 +91,7 @@ def bind(
 ) -> tuple[Any, System]:
     """What `mdflash_force` returns, and the molecule that it acts on."""
     openmm = require("openmm", "openmm", "mdflash.openmm")
+    _check_kinds(forcefield, topology_or_beads)
     folder = None if isinstance(forcefield, ForceField) else forcefield
     ff = forcefield if isinstance(forcefield, ForceField) else load_forcefield(forcefield)
     for name, value, known in (("precision", precision, get_args(Precision)), ("device", device, get_args(Device))):
@@ -116,3 +118,18 @@ def bind(
     force.setName("mdflash")
     force.setUsesPeriodicBoundaryConditions(periodic)
     return force, beads
+
+
+def _check_kinds(forcefield: Any, topology_or_beads: Any) -> None:
+    """Raise InputError where an argument is something else, as the two in the wrong order."""
+    right = "write create_system(FORCEFIELD, topology), FORCEFIELD a folder or a shipped name such as 'go-chignolin'"
+    if not isinstance(forcefield, (ForceField, str, os.PathLike)):
+        raise InputError(f"the first argument is the force field, found {type(forcefield).__name__}; {right}")
+    if isinstance(topology_or_beads, System) or callable(getattr(topology_or_beads, "atoms", None)):
+        return
+    found = f"expected a topology of OpenMM or a System of mdflash, found {type(topology_or_beads).__name__}"
+    if hasattr(topology_or_beads, "to_openmm"):
+        raise InputError(f"{found}; write topology.to_openmm()")
+    if callable(getattr(getattr(topology_or_beads, "topology", None), "atoms", None)):
+        raise InputError(f"{found}; write .topology after it")
+    raise InputError(f"{found}; {right}")

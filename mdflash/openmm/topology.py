@@ -14,8 +14,11 @@ from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.io.topology import topology_dict
 from mdflash.mapping.read import Residue, Structure
-from mdflash.mapping.residues import CAPS, SAME_RESIDUE
+from mdflash.mapping.residues import CAPS, SAME_RESIDUE, WATERS
 from mdflash.mapping.structure import bead_map
+
+BEADS = {"ca": frozenset({"CA"}), "five-bead": frozenset({"N", "CA", "CB", "C", "O"})}
+"""The atoms that are beads, by mapping."""
 
 
 def make_topology(system: System, copies: int = 1) -> Any:
@@ -101,6 +104,7 @@ def find_molecule(ff: ForceField, topology: Any, replicas: int, particles: Seque
                 f"the topology holds {copies * replicas} copies of {own.name} ({own.n_beads} beads), found "
                 f"replicas={replicas}; write replicas={copies * replicas} for copies that do not interact"
             )
+    _refuse_all_atoms(ff, atoms)
     reason = "and it has no mapping"
     if ff.mapping != "none":
         try:
@@ -116,6 +120,21 @@ def find_molecule(ff: ForceField, topology: Any, replicas: int, particles: Seque
         f"the {n} atoms of the topology ({shown}, ...) are no molecule of force field '{ff.name}' "
         f"({known or 'it has none'}), {reason}. Pass the System itself, or a topology made by "
         "mdflash.openmm.make_topology(system)"
+    )
+
+
+def _refuse_all_atoms(ff: ForceField, atoms: Sequence[Any]) -> None:
+    """Raise InputError where atoms that are no beads, as hydrogens or waters, lie among them."""
+    beads = BEADS.get(ff.mapping)
+    others = [a.name for a in atoms if beads is not None and a.name not in beads]
+    if not others:
+        return
+    water = len({a.residue.index for a in atoms if a.residue.name in WATERS})
+    found = ", ".join(list(dict.fromkeys(others))[:4]) + (f"; residues of water: {water}" if water else "")
+    raise InputError(
+        f"the topology holds all atoms ({len(atoms)}, such as {found}), but force field '{ff.name}' acts on beads (its "
+        f"mapping is '{ff.mapping}'). Write the beads with `mdflash map STRUCTURE.pdb --mapping {ff.mapping}`, and "
+        "give the topology of the NAME-beads.pdb that it writes"
     )
 
 

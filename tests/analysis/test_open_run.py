@@ -104,7 +104,7 @@ def test_tables_and_settings(tmp_path: Path) -> None:
     assert len(log) == 7 * 6
     assert set(log[log.replica >= 2].system) == {"two"}
     exchange = run.exchange
-    assert list(exchange.index) == [0, 10, 20, 30, 40, 50, 60]
+    assert list(exchange.step) == [0, 10, 20, 30, 40, 50, 60]  # a column, as in log and colvars
     assert (np.sort(exchange[["replica_2", "replica_3"]].to_numpy(), axis=1) == [0, 1]).all()
     assert list(run.events.event) == ["start", "finished"]
     assert run.events.time.dt.tz is not None

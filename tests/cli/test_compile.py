@@ -14,6 +14,11 @@ import sys
 from mdflash.cli.app import app
 from mdflash.compiled.jit import compilation
 app(sys.argv[1:], standalone_mode=False)
+from mdflash import Evaluator, load_forcefield
+forcefield = load_forcefield("go-chignolin")
+system, frames = forcefield.system()
+for copies in (1, 2):  # what OpenMM, ASE and TorchSim ask for
+    Evaluator(forcefield, system, copies, "fp32")(frames[:1].repeat(copies, 0).reshape(-1, 3))
 print("compiled", compilation.functions)
 """
 

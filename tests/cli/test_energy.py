@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from mdflash import Simulation, open_run
 from mdflash.cli.app import app
 from mdflash.errors import InputError, MdflashError
 from mdflash.forcefields.forcefield import save_forcefield
@@ -132,5 +133,51 @@ def test_wrong_input_is_one_clear_sentence(chignolin, tmp_path: Path) -> None:
 def test_a_force_field_without_its_molecule_asks_for_one(reference_dir: Path, tmp_path: Path) -> None:
     save_forcefield(tmp_path / "ff", import_mlcg([reference_dir / "mlcg" / "prior.pt"], None, "priors"))
     np.save(tmp_path / "x.npy", np.zeros((1, 5, 3)))
-    with pytest.raises(InputError, match=r"holds 0 systems.*--system"):
+    with pytest.raises(InputError, match=r"holds no molecule; import it again with --structures.*--system"):
         mdflash("energy", tmp_path / "ff", "--frames", tmp_path / "x.npy", "--out", tmp_path / "e.npz")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three replicas of chignolin."""
+    folder = tmp_path_factory.mktemp("runs") / "go"
+    options = {
+        "output.folder": folder, "replicas.count": 3, "dynamics.length": "1 ps", "dynamics.timestep": "10 fs",
+        "output.trajectory.interval": "200 fs", "output.log.interval": "200 fs",
+    }  # fmt: skip
+    mdflash("run", "chignolin", *(word for key, value in options.items() for word in ("--set", f"{key}={value}")))
+    return folder
+
+
+@pytest.mark.parametrize("frames", [False, True, "file"])
+def test_frames_of_a_run(folder: Path, tmp_path: Path, frames: bool | str) -> None:
+    """A run folder brings force field and frames; its trajectory can be given to a force field as well."""
+    file = next(folder.glob("trajectory/*.h5"))
+    what = ["go-chignolin", "--frames", file if frames == "file" else folder] if frames else [folder]
+    text = mdflash("energy", *what, "--replica", 2, "--out", tmp_path / "e.npz")
+    assert "6 frames of chignolin (10 beads)" in text
+    log = open_run(folder).log.query("replica == 2")
+    with np.load(tmp_path / "e.npz") as data:
+        assert data["step"].tolist() == log.step.tolist()
+        assert data["time_ps"] == pytest.approx(log.time_ps.to_numpy())
+        np.testing.assert_allclose(data["energy"], log.potential_kcal_mol, atol=2e-3)  # frames are rounded
+
+
+def test_which_replica_of_a_run(folder: Path, tmp_path: Path) -> None:
+    file, out = next(folder.glob("trajectory/*.h5")), tmp_path / "e.npz"
+    for arguments, text in (
+        ([folder], r"runs\d*/go: holds 3 replicas, 0 to 2; write for example --replica 0"),
+        (["go-chignolin", "--frames", file], r"\.h5: holds 3 replicas, 0 to 2; write for example --replica 0"),
+        ([folder, "--replica", 3], "has no replica 3; it has 0 to 2"),
+        ([folder, "--replica", 1, "--system", "villin"], "its molecules are chignolin; name one with --system"),
+        (["go-chignolin"], "which frames"),
+        (["go-chignolin", "--frames", tmp_path], "has no trajectory"),
+    ):
+        with pytest.raises(InputError, match=text):
+            mdflash("energy", *arguments, "--out", out)
+    np.save(tmp_path / "x.npy", np.zeros((1, 10, 3)))
+    with pytest.raises(InputError, match="holds no replicas by number; leave out --replica"):
+        mdflash("energy", "go-chignolin", "--frames", tmp_path / "x.npy", "--replica", 0, "--out", out)
+    with pytest.raises(InputError, match=r"holds 3 replicas, 0 to 2; write one .* mdflash export RUN --replica 0"):
+        Simulation("chignolin", "go-chignolin", start=file)
+    assert not out.exists()

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from mdflash import Simulation
 from mdflash.core.system import System
 from mdflash.core.types import Box
 from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import InputError, UnstableError
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.neighbors.reference import all_pairs
+from mdflash.potentials.schnet.cpu import evaluate_alone
 from tests.helpers import beads, toy, volume_term
 
 
@@ -67,3 +69,15 @@ def test_errors(terms: int) -> None:
     broken[90] = broken[91]
     with pytest.raises(UnstableError, match=r"replica 1 \(fluid\) .*term 'volume[01]'"):
         evaluator(broken)
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_the_code_of_the_network_is_that_of_a_run(replicas: int) -> None:
+    """So an evaluation by another program compiles little after any run of the force field."""
+    ff = load_forcefield("chignolin-ca")
+    system, frames = ff.system()
+    assert frames is not None
+    Simulation(system, ff, replicas=2, seed=1).run(1)
+    before = set(evaluate_alone.overloads)
+    Evaluator(ff, system, replicas, "fp32")(np.tile(frames[0], (replicas, 1)))
+    assert before and set(evaluate_alone.overloads) == before

@@ -21,6 +21,8 @@ from mdflash.openmm import create_system, make_topology, mdflash_force, original
 from tests.helpers import simulate
 from tests.openmm.contexts import context, energy_forces, positions_of, relative
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def native(ff: ForceField, system: System, x: np.ndarray) -> tuple[float, np.ndarray]:
     engine = simulate(Layout((system,), (1,)), [ff], x)
@@ -273,8 +275,39 @@ def test_wrong_arguments(go: ForceField, chignolin: System, tmp_path: Path) -> N
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no GPU"):
             mdflash_force("go-chignolin", topology, device="cuda")
+    ion = app.Topology()
+    ion.addAtom("CA", app.element.calcium, ion.addResidue("CA", ion.addChain()))
+    with pytest.raises(ForceFieldError, match=r"\(CA CA, ...\) are no .*chignolin \(10 beads\)\), nor .* 'ca': "):
+        mdflash_force("go-chignolin", ion)
+
+
+def test_all_atoms_are_no_beads(chignolin: System) -> None:
+    pdb = app.PDBFile(str(ROOT / "systems" / "chignolin.pdb"))
+    with pytest.raises(InputError, match=r"holds all atoms \(\d+, such as N, .*mapping is 'ca'.*`mdflash map "):
+        create_system("go-chignolin", pdb.topology)
     water = app.Topology()
-    residue = water.addResidue("HOH", water.addChain())
-    water.addAtom("O", app.element.oxygen, residue)
-    with pytest.raises(ForceFieldError, match=r"\(HOH O, ...\) are no .*chignolin \(10 beads\)\), nor .* 'ca': "):
+    for name in ("CA", "O"):
+        residue = water.addResidue("GLY" if name == "CA" else "HOH", water.addChain())
+        water.addAtom(name, app.element.carbon, residue)
+    with pytest.raises(InputError, match=r"such as O; residues of water: 1\)"):
         mdflash_force("go-chignolin", water)
+
+
+def test_arguments_in_another_order_or_of_another_kind(chignolin: System) -> None:
+    mdtraj = pytest.importorskip("mdtraj")
+    topology = make_topology(chignolin)
+    with pytest.raises(InputError, match=r"the first argument is the force field, found Topology; write create_sys"):
+        create_system(topology, "go-chignolin")
+    with pytest.raises(InputError, match=r"found Topology; write topology.to_openmm\(\)"):
+        create_system("go-chignolin", mdtraj.Topology.from_openmm(topology))
+    with pytest.raises(InputError, match=r"found PDBFile; write \.topology after it"):
+        create_system("go-chignolin", app.PDBFile(str(ROOT / "systems" / "chignolin.pdb")))
+    with pytest.raises(InputError, match=r"found str; write create_system\(FORCEFIELD, topology\)"):
+        create_system("go-chignolin", "topology.pdb")
+
+
+def test_tab_completion_shows_what_is_public() -> None:
+    import mdflash.openmm
+
+    assert dir(mdflash.openmm) == sorted(mdflash.openmm.__all__)
+    assert "create_system" in dir(mdflash.openmm) and "import_module" not in dir(mdflash.openmm)

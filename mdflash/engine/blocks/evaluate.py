@@ -81,10 +81,11 @@ def _evaluation(all_threads: bool) -> Evaluation:
         if nonbonded.cutoff[0] > 0.0:
             total += add_nonbonded(nonbonded, 0, box, start, neighbor, x, f)
         if networks is not None and pairs is not None and work is not None and networks.cutoff[0] > 0.0:
+            s = np.int64(0)  # a variable: the code of the network is then that of a run, and compiled once
             if all_threads:  # known when it is compiled
-                total += evaluate_together(networks, networks.rules, 0, box, own_start, own_neighbor, x, pairs, work, f)
+                total += evaluate_together(networks, networks.rules, s, box, own_start, own_neighbor, x, pairs, work, f)
             else:
-                total += evaluate_alone(networks, networks.rules, 0, box, own_start, own_neighbor, x, pairs, work, f)
+                total += evaluate_alone(networks, networks.rules, s, box, own_start, own_neighbor, x, pairs, work, f)
         for i in range(x.shape[0]):
             for k in range(3):
                 if not np.isfinite(x[i, k] + f[i, k]):
@@ -133,8 +134,9 @@ def _with_own_arrays(
     f: FloatArray,  # [N, 3] kcal/mol/Å
     energy: FloatArray,  # [1] kcal/mol, out
 ) -> int:
-    pairs = None if networks is None else make_pairs(networks, 0, lists.own_neighbor.shape[0])
-    work = None if networks is None else make_work(networks, 0, x.shape[0])
+    if networks is None:
+        return _by_one_thread(listed, nonbonded, networks, lists, None, None, x, f, energy)
+    pairs, work = make_pairs(networks, 0, lists.own_neighbor.shape[0]), make_work(networks, 0, x.shape[0])
     return _by_one_thread(listed, nonbonded, networks, lists, pairs, work, x, f, energy)
 
 
