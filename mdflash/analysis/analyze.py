@@ -27,7 +27,7 @@ FOLDED = 0.5
 """Q above which a frame counts as folded."""
 PASSAGE = (0.8, 0.2)
 """Q of a folded and of an unfolded frame, between which a passage is complete."""
-MOST_SAMPLES = 60_000
+MOST_SAMPLES = 20_000
 """Samples that are reweighted."""
 ENERGY = "energy"
 
@@ -113,7 +113,7 @@ class Analysis:
 
     def numbers(self) -> dict[str, Any]:
         """For JSON; NaN is null."""
-        from mdflash.analysis.numbers_json import as_json
+        from mdflash.analysis.report.results import as_json
 
         return as_json(self)
 
@@ -363,7 +363,7 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
         Light(
             "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
             "at most 25 % of the run before it (care: 50 %)",
-            f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
+            _left_out(found)[:1].upper() + _left_out(found)[1:] + f" ({time_text(found.length)} in all).",
         )
     )  # fmt: skip
     lights.append(
@@ -458,6 +458,10 @@ def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
     )  # fmt: skip
 
 
+def _left_out(found: MoleculeAnalysis) -> str:
+    return f"the first {time_text(found.left_out)} are left out" if found.left_out > 0 else "all of them count"
+
+
 def _state(found: MoleculeAnalysis, state: int) -> str:
     kelvin = found.sample.temperatures
     t = kelvin[state]
@@ -474,7 +478,7 @@ def _what(found: MoleculeAnalysis) -> str:
     many = len(sample.tracks)
     return (
         f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} each at {at}: "
-        f"{sample.frames:,} frames; the first {time_text(found.left_out)} are left out."
+        f"{sample.frames:,} frames; {_left_out(found)}."
     )
 
 

@@ -17,7 +17,7 @@ from mdflash.units import BOLTZMANN
 
 RESAMPLES = 50
 """Bootstrap samples of an error."""
-TEMPERATURES = 121
+TEMPERATURES = 76
 """Of a curve."""
 
 

@@ -15,7 +15,7 @@ def _values(m: Molecule) -> Values | None:
 
 NATIVE_CONTACTS = Observable(
     "q",
-    "native contacts Q",
+    "fraction of native contacts",
     "",
     _values,
     span=(0.0, 1.0),

@@ -13,6 +13,8 @@ from mdflash.analysis.observables.base import Profile
 from mdflash.core.geometry import distances
 from mdflash.core.types import FloatArray, IntArray
 
+FEWEST_RESIDUES = 20
+"""A shorter chain has no scaling exponent."""
 MOST_RESIDUES = 400
 """A longer molecule is looked at through every second residue, or fewer."""
 
@@ -57,7 +59,7 @@ def _result(m: Molecule, means: Mapping[str, FloatArray]) -> dict[str, Any]:
         "contact_map": square(means["contact"]),
         "rh": hydrodynamic_radius(float(means["inverse"].mean()), n),
     }
-    if len(m.chains) == 1 and n == len(m.trace) and n > SCALING_RANGE + 3:
+    if len(m.chains) == 1 and n == len(m.trace) and n >= FEWEST_RESIDUES:
         separation = np.arange(1, n, dtype=np.float64)
         distance = np.sqrt([means["square"][j - i == s].mean() for s in range(1, n)])
         nu, r0 = scaling_exponent(separation, distance)

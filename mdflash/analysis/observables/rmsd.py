@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mdflash.analysis.measures import rmsd
 from mdflash.analysis.molecule import Molecule
 from mdflash.analysis.observables.base import Observable, Values
@@ -13,6 +15,13 @@ def _from(m: Molecule, structure: FloatArray | None) -> Values | None:
         return None
     rows, target = m.trace, structure[m.trace]
     return lambda x: rmsd(x[:, rows], target)
+
+
+def _from_start(m: Molecule) -> Values | None:
+    """Nothing new where the start is the reference."""
+    if m.start is not None and m.reference is not None and np.allclose(m.start, m.reference, atol=1e-3):
+        return None
+    return _from(m, m.start)
 
 
 RMSD = Observable(
@@ -27,6 +36,6 @@ RMSD_START = Observable(
     "rmsd_start",
     "RMSD from the start",
     "Å",
-    lambda m: _from(m, m.start),
+    _from_start,
     source="RMSD after the best superposition on the structure that the run started from, one bead of each residue",
 )
