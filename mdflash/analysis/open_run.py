@@ -200,6 +200,22 @@ class Run:
         )
         return dataset
 
+    def analyze(self, reference: str | os.PathLike[str] | None = None) -> Any:
+        """What the run has sampled so far, a `mdflash.analysis.analyze.Analysis`.
+
+        `run.analyze().write()` makes the page of `mdflash analyze`.
+
+        Args:
+            reference: a structure file to compare with; default: the native structure of a Gō force field.
+
+        Raises:
+            InputError: the run writes no trajectory, or the reference is of another molecule.
+            MissingExtraError: pandas is not installed.
+        """
+        from mdflash.analysis.analyze import analyze
+
+        return analyze(self, None if reference is None else Path(reference))
+
     def sources(self) -> list[Source]:
         """For each replica, the file that holds its positions.
 
