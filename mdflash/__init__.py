@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from mdflash.engine.settings import Dynamics as Dynamics
     from mdflash.errors import MdflashError as MdflashError
     from mdflash.forcefields.build import build_potential as build_potential
+    from mdflash.forcefields.environment import Environment as Environment
     from mdflash.forcefields.forcefield import ForceField as ForceField
     from mdflash.forcefields.forcefield import load_forcefield as load_forcefield
     from mdflash.forcefields.forcefield import save_forcefield as save_forcefield
     from mdflash.integrators import *  # noqa: F403
+    from mdflash.mapping.chain import chain_of as chain_of
     from mdflash.potentials.base import EnergyForces as EnergyForces
     from mdflash.potentials.base import Pairs as Pairs
     from mdflash.potentials.base import Potential as Potential
@@ -66,6 +68,8 @@ _HOME = {
     "Bias": "mdflash.potentials.bias.bias",
     "FunctionBias": "mdflash.potentials.bias.function",
     "build_potential": "mdflash.forcefields.build",
+    "Environment": "mdflash.forcefields.environment",
+    "chain_of": "mdflash.mapping.chain",
     "Engine": "mdflash.engine.engine",
     "Dynamics": "mdflash.engine.settings",
     "Backend": "mdflash.engine.settings",

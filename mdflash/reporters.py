@@ -19,7 +19,7 @@ from mdflash.engine.engine import Engine
 from mdflash.errors import InputError
 from mdflash.io.formats import WRITTEN, format_of, written_format
 from mdflash.io.formats.base import FrameWriter, Target
-from mdflash.io.topology import write_pdb
+from mdflash.io.topology import write_topology
 from mdflash.units import KCAL_PER_KJ
 
 
@@ -187,7 +187,7 @@ class TrajectoryReporter(Periodic):
         first = layout.replica_offset.tolist()
         for s, system in enumerate(layout.systems):
             x = layout.view(engine.state.positions, s)[0].numpy()
-            write_pdb(self.folder / f"topology_{system.name}.pdb", system, x, box)
+            write_topology(self.folder / f"topology_{system.name}.pdb", system, x, box)
             target = Target(self.folder, system, layout.replica_ids[first[s] : first[s + 1]], box)
             self._writers.append(written_format(self.format).writer.create(target))
 

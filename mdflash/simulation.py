@@ -36,8 +36,10 @@ from mdflash.engine.minimize import Minimized
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.io.frames import load_frames
-from mdflash.mapping.read import FORMATS
+from mdflash.mapping.formats import bare_name, is_structure
 from mdflash.potentials.base import Potential, SumPotential
+from mdflash.potentials.bias.bias import biases_of
+from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.runs.prepare import assemble, read_molecule
 from mdflash.units import parse
 
@@ -77,11 +79,16 @@ class Simulation(Engine):
         seed: seed of all random numbers, 0 to 4294967295; None draws one, recorded in `sim.seed`.
         exchange: replica exchange, the `exchange` section of a system.yaml:
             `{"temperatures": {"min": "300 K", "max": "450 K", "count": 8}, "interval": "2 ps"}`.
+        environment: what surrounds the molecules, for force fields that depend on it:
+            `{"temperature": "293.15 K", "ionic_strength": "0.15 M", "pH": 7.5}`. What is left out is the force field's;
+            the temperature is that of the replicas where they share one.
         guard: what happens to an unstable replica: "stop", "freeze", "retry", or the `guards` section of a system.yaml.
         box: the three edges of a periodic box, or None.
         biases: restraints and umbrella windows, each as an entry of the `biases` section of a system.yaml, with its
             quantities as text: `{"name": "pull", "variable": "distance", "beads": [0, 9], "center": "8 angstrom",
             "force_constant": "2 kcal/mol/angstrom^2"}`; or any Potential, such as a FunctionBias.
+        monitor: collective variables without a bias, for `variables`, each as an entry of the `monitor` section of a
+            system.yaml: `{"name": "q", "variable": "native_contacts"}`.
         network_every: steps between forces of networks; priors and biases act at every step.
         precision: arithmetic of networks, "fp32", "fp64" or "mixed16" (filter tables in 16 bits); positions are always
             float64.
@@ -117,9 +124,11 @@ class Simulation(Engine):
         start: Start | Sequence[Start | None] | None = None,
         seed: int | None = None,
         exchange: Mapping[str, Any] | None = None,
+        environment: Mapping[str, Any] | None = None,
         guard: str | Mapping[str, Any] = "stop",
         box: Quantities | None = None,
         biases: Sequence[Mapping[str, Any] | Potential] = (),
+        monitor: Sequence[Mapping[str, Any]] = (),
         network_every: int = 1,
         precision: Precision = "fp32",
         kernels: Kernels = "auto",
@@ -160,7 +169,9 @@ class Simulation(Engine):
                     "network_every": network_every,
                 },
                 "biases": described,
+                "monitor": list(monitor),
                 "exchange": exchange,
+                "environment": environment or {},
                 "guards": {"nonfinite": guard} if isinstance(guard, str) else guard,
                 "box": box,
                 "neighbors": {"skin": skin},
@@ -182,6 +193,7 @@ class Simulation(Engine):
         except InputError as error:
             raise as_argument(error) from None
         self.notes = (*prepared.notes, *self.notes)
+        self._monitored = prepared.monitored
         if self.integrator.has_velocities:
             self.draw_velocities()
 
@@ -232,6 +244,15 @@ class Simulation(Engine):
         """[R] potential energies at the positions, kcal/mol; a live view that cannot be written to."""
         self.refresh()
         return _read_only(self.state.energy)
+
+    def variables(self) -> dict[str, FloatArray]:
+        """The variables of `biases` and `monitor` now, by name: [R] each, NaN for replicas of another molecule.
+
+        Å, radians, or plain numbers, as in colvars.csv.
+        """
+        packed = PackedBiases([*biases_of(self.potential), *self._monitored], self.layout)
+        values = packed.measure(self.state.positions.numpy())[0]
+        return {bias.name: values[:, b].copy() for b, bias in enumerate(packed.biases)}
 
     def steps_in(self, time: WithUnit | int) -> int:
         """The number of steps in a time such as "10 ps".
@@ -443,8 +464,8 @@ def _molecule(given: Any, ff: ForceField, notes: list[str]) -> tuple[System, Flo
     if not isinstance(given, (str, os.PathLike)):
         raise argument_error("systems", f"expected a System, a structure file or a name, found {type(given).__name__}")
     path = Path(given).expanduser()
-    if path.is_file() or path.suffix.lower() in (*FORMATS, ".safetensors"):
-        return read_molecule(path, ff.mapping, ff, plain_word(path.stem), notes)
+    if path.is_file() or path.suffix == ".safetensors" or is_structure(path):
+        return read_molecule(path, ff.mapping, ff, plain_word(bare_name(path)), notes)
     names = [system.name for system, _ in ff.systems]
     if str(given) in names:
         return ff.system(str(given))

@@ -1,7 +1,7 @@
 """Units: the internal system, and the only place where anything is converted.
 
-Internal: length Å, energy kcal/mol, time ps, mass Da, temperature K. Every Python float of mdflash is
-in these units. Text with units ("4 fs", "300 K", "1 /ps") is read by `parse` and written by `show`.
+Internal: length Å, energy kcal/mol, time ps, mass Da, temperature K, concentration mol/L. Every Python float of
+mdflash is in these units. Text with units ("4 fs", "300 K", "1 /ps") is read by `parse` and written by `show`.
 
 Forces are kcal/mol/Å, so an acceleration in Å/ps² is `ACCELERATION * force / mass`.
 """
@@ -36,6 +36,7 @@ _LENGTH = {"angstrom": 1.0, "angstroms": 1.0, "Å": 1.0, "A": 1.0, "nm": 10.0, "
 _TIME = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e9}
 _ENERGY = {"kcal/mol": 1.0, "kJ/mol": KCAL_PER_KJ, "eV": 23.060547830619026}
 _ANGLE = {"rad": 1.0, "radian": 1.0, "degree": math.pi / 180, "degrees": math.pi / 180, "deg": math.pi / 180}
+_CONCENTRATION = {"M": 1.0, "mol/L": 1.0, "mol/l": 1.0, "mM": 1e-3, "mmol/L": 1e-3}
 _WALL = {
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
     "min": 60.0, "minute": 60.0, "minutes": 60.0,
@@ -59,6 +60,7 @@ DIMENSIONS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
             f"{e}/{x}^2": _ENERGY[e] / _LENGTH[x] ** 2 for e in _ENERGY for x in ("angstrom", "Å", "A", "nm")
         },
         "angular stiffness": {f"{e}/{a}^2": _ENERGY[e] / _ANGLE[a] ** 2 for e in _ENERGY for a in _ANGLE},
+        "concentration": _CONCENTRATION,
     }
 )
 """For every dimension, each unit's name and its size in the internal unit (wall time: seconds)."""
@@ -78,6 +80,7 @@ EXAMPLES: Final[Mapping[str, str]] = MappingProxyType(
         "torque": "2 kcal/mol/rad",
         "stiffness": "2 kcal/mol/angstrom^2",
         "angular stiffness": "20 kcal/mol/rad^2",
+        "concentration": "0.15 M",
     }
 )
 
@@ -96,6 +99,7 @@ INTERNAL: Final[Mapping[str, str]] = MappingProxyType(
         "torque": "kcal/mol/rad",
         "stiffness": "kcal/mol/angstrom^2",
         "angular stiffness": "kcal/mol/rad^2",
+        "concentration": "M",
     }
 )
 """The internal unit of every dimension."""
@@ -115,6 +119,7 @@ _PARTS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
         "torque": {"kilocalorie": 1, "mole": -1, "radian": -1},
         "stiffness": {"kilocalorie": 1, "mole": -1, "angstrom": -2},
         "angular stiffness": {"kilocalorie": 1, "mole": -1, "radian": -2},
+        "concentration": {"mole": 1, "liter": -1},
     }
 )
 """The internal units as products of powers, by the names that OpenMM and pint share."""

@@ -112,7 +112,7 @@ class Run:
     @property
     def colvars(self) -> pandas.DataFrame:
         """colvars.csv: collective variables and bias energies of each replica, with state and target_K as in `log`."""
-        return self._with_states(self._csv("colvars.csv", "this run has no biases"))
+        return self._with_states(self._csv("colvars.csv", "this run has no biases and no `monitor:`"))
 
     @property
     def windows(self) -> pandas.DataFrame:
@@ -218,6 +218,22 @@ class Run:
             attrs={"run": str(self.folder), "system": name},
         )
         return dataset
+
+    def analyze(self, reference: str | os.PathLike[str] | None = None) -> Any:
+        """What the run has sampled so far, a `mdflash.analysis.analyze.Analysis`.
+
+        `run.analyze().write()` makes the page of `mdflash analyze`.
+
+        Args:
+            reference: a structure file to compare with; default: the native structure of a Gō force field.
+
+        Raises:
+            InputError: the run writes no trajectory, or the reference is of another molecule.
+            MissingExtraError: pandas is not installed.
+        """
+        from mdflash.analysis.analyze import analyze
+
+        return analyze(self, None if reference is None else Path(reference))
 
     def sources(self) -> list[Source]:
         """For each replica, the file that holds its positions.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdflash.core.optional import require
 from mdflash.errors import InputError
+from mdflash.forcefields.build import explicit
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.potentials.forms import FORMS
 
@@ -19,7 +20,8 @@ def term_table(forcefield: ForceField, term: str) -> pandas.DataFrame:
         mdflash.term_table(mdflash.load_forcefield("go-chignolin"), "contacts")
 
     Columns type_1, type_2, ... (or bead_1, bead_2, ...) and the parameters of the form in its units; parameters that
-    are series have a column for each coefficient. `attrs` holds form and equation.
+    are series have a column for each coefficient; rules are worked out for every pair of bead types.
+    `attrs` holds form and equation.
 
     Raises:
         InputError: no such term; the message lists them.
@@ -28,7 +30,7 @@ def term_table(forcefield: ForceField, term: str) -> pandas.DataFrame:
     found = {t.name: t for t in forcefield.terms}
     if term not in found:
         raise InputError(f"force field '{forcefield.name}' has no term '{term}'; its terms are {', '.join(found)}")
-    t = found[term]
+    t = explicit(forcefield, found[term])
     columns: dict[str, Any] = {}
     for k in range(t.keys.shape[1]):
         if t.keyed_by == "beads":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mdflash.analysis.measures import rmsd as rmsd
 from mdflash.core.geometry import bond_angles, distances, torsions
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
@@ -57,16 +58,6 @@ def radius_of_gyration(positions: FloatArray, masses: FloatArray) -> FloatArray:
     return rg
 
 
-def rmsd(positions: FloatArray, native: FloatArray) -> FloatArray:
-    """[F] Å after the best superposition (Kabsch) of positions [F, N, 3] on native [N, 3]."""
-    a, b = positions - positions.mean(axis=1, keepdims=True), native - native.mean(axis=0)
-    covariance = np.einsum("fnx,ny->fxy", a, b)
-    singular = np.linalg.svd(covariance, compute_uv=False)
-    singular[:, 2] *= np.sign(np.linalg.det(covariance))
-    square = (a**2).sum(axis=(1, 2)) + (b**2).sum() - 2.0 * singular.sum(axis=1)
-    return np.asarray(np.sqrt(np.maximum(square, 0.0) / len(native)))
-
-
 def fraction_of_contacts(positions: FloatArray, pairs: IntArray, r0: FloatArray) -> FloatArray:
     """[F] smooth Q: the mean of 1 / (1 + exp[5 (r - 1.2 r0) / Å]) over native contacts."""
     r = distances(positions, pairs)
@@ -91,8 +82,9 @@ def _fold(system: System, native: FloatArray) -> list[Coordinate]:
     return [q, deviation, Coordinate("Q, RMSD", ("native contacts Q", "RMSD of CA / Å"), both)]
 
 
-def _backbone(system: System) -> list[Coordinate]:
-    """phi and psi of every residue whose backbone atoms, and those of its neighbors, are beads."""
+def backbone_torsions(system: System) -> list[tuple[str, IntArray]]:
+    """For every residue whose backbone atoms, and those of its neighbors, are beads: its label, and the beads [2, 4] of
+    phi and psi."""
     places = zip(system.residue_index.tolist(), system.bead_names, strict=True)
     at = {place: bead for bead, place in enumerate(places)}
     found = []
@@ -100,15 +92,18 @@ def _backbone(system: System) -> list[Coordinate]:
         wanted = [(r - 1, "C"), (r, "N"), (r, "CA"), (r, "C"), (r + 1, "N")]
         if all(key in at for key in wanted) and system.chain_ids[r - 1] == system.chain_ids[r + 1]:
             beads = [at[key] for key in wanted]
-            index = np.array([beads[:4], beads[1:]])
-            label = f"{system.residue_names[r]} {system.residue_ids[r]}"
-            found.append(
-                Coordinate(
-                    f"phi, psi of {label}", ("phi / degrees", "psi / degrees"),
-                    lambda x, index=index: DEGREES * torsions(x, index), span=(-180.0, 180.0),  # type: ignore[misc]
-                )
-            )  # fmt: skip
+            found.append((f"{system.residue_names[r]} {system.residue_ids[r]}", np.array([beads[:4], beads[1:]])))
     return found
+
+
+def _backbone(system: System) -> list[Coordinate]:
+    return [
+        Coordinate(
+            f"phi, psi of {label}", ("phi / degrees", "psi / degrees"),
+            lambda x, index=index: DEGREES * torsions(x, index), span=(-180.0, 180.0),  # type: ignore[misc]
+        )
+        for label, index in backbone_torsions(system)
+    ]  # fmt: skip
 
 
 def _internal(system: System) -> list[Coordinate]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mdflash.compiled.jit import int64, njit, prange
-from mdflash.compiled.panels import activate, multiply
-from mdflash.compiled.simd import fma, lanes, load, store
+from mdflash.compiled.panels import TILE_ROWS, TILE_VECTORS, activate, multiply
+from mdflash.compiled.simd import fma, lanes, load, local, store
 from mdflash.core.types import FloatArray, IntArray, Reals
 from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.integrators.cpu import Scheme, after_force, before_force
@@ -34,23 +34,28 @@ def triad(
         a[i] = b[i] + 3.0 * c[i]
 
 
+CHAINS: Final = TILE_ROWS * TILE_VECTORS
+"""Vectors whose multiply-adds are independent: as many as a processor's registers hold; see `processor.tile_shape`."""
+
+
+@njit(cache=True)
+def _chain(data: Reals, at: int, rounds: int) -> None:
+    width = lanes(data)
+    c, a = local(data, CHAINS), load(data, at)
+    for k in range(CHAINS):  # starts that a compiler cannot know to be alike
+        store(c, k * width, load(data, at + k * width))
+    for _ in range(rounds):
+        for k in range(CHAINS):
+            store(c, k * width, fma(load(c, k * width), a, a))
+    for k in range(CHAINS):
+        store(data, at + k * width, load(c, k * width))
+
+
 @njit(cache=True, parallel=True)
 def chains(data: Reals, threads: int, rounds: int) -> None:
-    """Ten independent chains of multiply-adds in every thread; `data` holds 16 vectors for each."""
-    width = lanes(data)
+    """`CHAINS` independent chains of multiply-adds in every thread; `data` holds as many vectors for each."""
     for thread in prange(threads):
-        at = int64(thread) * 16 * width
-        a, b = load(data, at), load(data, at + width)
-        # ten starts that a compiler cannot know to be alike
-        at += 2 * width
-        c0, c1, c2 = load(data, at), load(data, at + width), load(data, at + 2 * width)
-        c3, c4, c5 = load(data, at + 3 * width), load(data, at + 4 * width), load(data, at + 5 * width)
-        c6, c7, c8 = load(data, at + 6 * width), load(data, at + 7 * width), load(data, at + 8 * width)
-        c9 = load(data, at + 9 * width)
-        for _ in range(rounds):
-            c0, c1, c2, c3, c4 = fma(c0, a, b), fma(c1, a, b), fma(c2, a, b), fma(c3, a, b), fma(c4, a, b)
-            c5, c6, c7, c8, c9 = fma(c5, a, b), fma(c6, a, b), fma(c7, a, b), fma(c8, a, b), fma(c9, a, b)
-        store(data, at, c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9)
+        _chain(data, int64(thread) * CHAINS * lanes(data), rounds)
 
 
 def _list_kernel(all_threads: bool) -> Callable[[Nonbonded | Networks, int, float, FloatArray, FloatArray, int], None]:
@@ -234,7 +239,7 @@ def network_together(
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})
 def dense(layers: IntArray, data: Reals, activation: int, widest: int, rows: IntArray, times: int) -> None:
-    """The dense layers alone, forward and back, of `rows` [tasks] beads each (whole tiles).
+    """The dense layers alone, forward and back, of `rows` [tasks] beads each (multiples of `panels.ROW_STEP`).
 
     layers [J, 6]: n_in, n_out, the weights forward and backward, the bias, and whether an activation follows.
     """

@@ -13,13 +13,13 @@ from typing import Final
 import numba
 import numpy as np
 
-from mdflash.bench.kernels import chains, triad
+from mdflash.bench.kernels import CHAINS, chains, triad
+from mdflash.compiled.simd import BYTES
 
 _TRIES: Final = 5
 _ELEMENTS: Final = 1 << 23
 """float64 numbers of each of the three arrays, 64 MB: far more than a cache holds."""
-_ROUNDS: Final = 1_000_000
-_CHAINS: Final = 10
+_ROUNDS: Final = 10_000_000 // CHAINS
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def measure_machine() -> Machine:
     threads = numba.get_num_threads()
     arrays = [np.ones(_ELEMENTS) for _ in range(3)]
     bandwidth = 3 * arrays[0].nbytes / _best(lambda: triad(*arrays))
-    data = np.full(threads * 16 * 16, 0.5, np.float32)
-    count = 16 * _CHAINS * _ROUNDS * threads
-    rate = count / _best(lambda: chains(data, threads, _ROUNDS))
+    data = np.full((threads, CHAINS, BYTES // 4), 0.5, np.float32)
+    count = data.size * _ROUNDS
+    rate = count / _best(lambda: chains(data.ravel(), threads, _ROUNDS))
     return Machine(cpu_name(), usable_cores(), threads, bandwidth, rate)
 
 

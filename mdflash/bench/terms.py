@@ -25,7 +25,7 @@ from mdflash.bench.kernels import (
     priors,
 )
 from mdflash.bench.work import dense_layers, shape_of
-from mdflash.compiled.panels import TILE
+from mdflash.compiled.panels import ROW_STEP
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.arguments import batch
 from mdflash.engine.blocks.compiled import CompiledPropagator
@@ -128,7 +128,7 @@ def _dense_tasks(networks: Networks, layout: Layout, system: int, all_threads: b
     layers = dense_layers(networks, system)
     # U2 has none, and neither has B
     active = [k % 3 == 0 for k in range(3 * net.blocks - 1)] + [True] * net.hidden
-    rows = -(-layout.systems[system].n_beads // TILE) * TILE
+    rows = -(-layout.systems[system].n_beads // ROW_STEP) * ROW_STEP
     most = TEAM_ROWS if all_threads else ROWS
     parts = [most] * (rows // most) + [rows % most] * (rows % most > 0)
     table = np.array([(*layer, a) for layer, a in zip(layers, active, strict=True)], np.int64)

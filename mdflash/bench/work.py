@@ -10,7 +10,7 @@ whole panels), and an element of s bytes:
     both                bytes          6 K F s     two rows of the table (v, s, c) for each interval
                                        (8 + s) P F / width   the pairs' beads and places in the interval
     dense layers        multiply-adds  N n_in n_out            for each layer, forward and backward
-                        bytes          N n_in n_out s / TILE   weights, read once for each tile of rows
+                        bytes          N n_in n_out s / T      weights, read once for each tile of T rows
 
 Single additions and products count as multiply-adds. Activations, geometry and the sorting of pairs are left out: a
 few per cent. Most bytes come from a cache, so their rate may exceed the bandwidth of the memory.
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mdflash.compiled.panels import PANEL_BYTES, TILE
+from mdflash.compiled.panels import PANEL_BYTES, TILE_ROWS
 from mdflash.core.state import Layout
 from mdflash.core.types import Box
 from mdflash.neighbors.verlet import VerletList
@@ -92,7 +92,7 @@ def schnet_work(networks: Networks, system: int, beads: int, pairs: int, interva
     tables = 2 * net.blocks * 6.0 * intervals * net.filters * networks.tables.dtype.itemsize
     index = 2 * net.blocks * (8.0 + s) * pairs * net.filters / width
     dense = 2.0 * beads * sum(layer.n_in * layer.n_out for layer in dense_layers(networks, system))
-    return Work(multiply_adds, dense, channel_bytes + tables + index, dense * s / TILE)
+    return Work(multiply_adds, dense, channel_bytes + tables + index, dense * s / TILE_ROWS)
 
 
 @dataclass(frozen=True)

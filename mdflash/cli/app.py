@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mdflash import __version__
+from mdflash.cli.analyze import analyze
 from mdflash.cli.bench import bench
 from mdflash.cli.build import build
 from mdflash.cli.check import check
@@ -52,6 +53,7 @@ app.command()(check)
 app.command("compile")(compile_)
 app.command()(init)
 app.command()(info)
+app.command()(analyze)
 app.command()(energy)
 app.command()(go)
 app.command("map")(map_)

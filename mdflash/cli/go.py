@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
+
 
 def go(
     structure: Annotated[
@@ -19,6 +21,12 @@ def go(
     contact_distance: Annotated[
         str, typer.Option(help="Residues with heavy atoms at most this far apart are in contact.")
     ] = "4.5 angstrom",
+    between_chains: Annotated[bool, typer.Option(help="Whether residues of two chains can be native contacts.")] = True,
+    model: Model = None,
+    chain: Chain = None,
+    keep: KeepOption = "all",
+    modified: ModifiedOption = "refuse",
+    gaps: GapsOption = "refuse",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the force field if it exists.")] = False,
 ) -> None:
     """Build a structure-based (Gō) CA force field whose energy minimum is STRUCTURE."""
@@ -30,10 +38,11 @@ def go(
     parameters = GoParameters(
         epsilon=quantity("--epsilon", epsilon, "energy"),
         contact_distance=quantity("--contact-distance", contact_distance, "length"),
+        between_chains=between_chains,
     )
     if (out / "forcefield.yaml").exists() and not force:
         raise InputError("already holds a force field; give another --out, or --force to overwrite it", file=out)
-    forcefield, notes = go_from_structure(structure, parameters)
+    forcefield, notes = go_from_structure(structure, parameters, reading=as_reading(model, chain, keep, modified, gaps))
     try:
         save_forcefield(out, forcefield)
     except OSError as error:
@@ -41,7 +50,8 @@ def go(
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     sizes = ", ".join(f"{len(term.keys)} {term.name}" for term in forcefield.terms if term.keyed_by == "beads")
+    molecule = out / "systems" / f"{forcefield.systems[0][0].name}.safetensors"
     typer.echo(
         f"wrote {out}: {forcefield.name}, {forcefield.systems[0][0].n_beads} beads, {sizes}\n"
-        f"next: mdflash init {structure} --forcefield {out}"
+        f"next: mdflash init {molecule} --forcefield {out}"
     )

@@ -24,7 +24,7 @@ def info(
         ),
     ],
 ) -> None:
-    """Print a force field's types, terms and networks, or where a run stands."""
+    """Print a force field's types, terms and networks, or where a run stands and what made it."""
     from rich.console import Console
 
     from mdflash.cli.options import forcefield_folder
@@ -59,12 +59,15 @@ def _show_forcefield(ff: ForceField, folder: Path, console: Console) -> None:
     _facts(
         console,
         {"force field": ff.name, "folder": folder, "mapping": ff.mapping, "digest": ff.digest}
-        | {k: _text(v) for k, v in ff.provenance.items()},
+        | {k: _text(v) for k, v in ff.provenance.items()}
+        | _surroundings(ff),
     )
     if ff.bead_types:
-        table = Table("type", "index", "mass (Da)", title="Bead types")
+        names = list(dict.fromkeys(name for t in ff.bead_types for name in t.properties))
+        table = Table("type", "index", "mass (Da)", *names, title="Bead types")
         for t in ff.bead_types:
-            table.add_row(t.name, str(t.index), "-" if t.mass is None else f"{t.mass:.6g}")
+            values = [f"{t.properties[name]:.6g}" if name in t.properties else "-" for name in names]
+            table.add_row(t.name, str(t.index), "-" if t.mass is None else f"{t.mass:.6g}", *values)
         console.print(table)
     if ff.terms:
         table = Table("term", "energy", "keyed by", "rows", "parameters", title="Terms (kcal/mol, Å, rad)")
@@ -83,6 +86,21 @@ def _show_forcefield(ff: ForceField, folder: Path, console: Console) -> None:
         console.print(table)
 
 
+def _surroundings(ff: ForceField) -> dict[str, str]:
+    """The environment and what else a force field says that holds for any sequence."""
+    found = {}
+    if ff.environment is not None:
+        own = ff.environment.describe()
+        found["environment"] = (
+            ", ".join(f"{key} {own[key]}" for key in own if key in ff.needs) + " unless a run says else"
+        )
+    for end, more in ff.termini.items():
+        found[f"{end} bead"] = ", ".join(f"{name} {value:+g}" for name, value in more.items())
+    if ff.dynamics:
+        found["dynamics"] = _text(dict(ff.dynamics))
+    return found
+
+
 def _text(value: object) -> str:
     if isinstance(value, list):
         return "\n".join(map(_text, value))
@@ -98,7 +116,13 @@ def _keyed(term: Term) -> str:
 
 
 def _parameters(term: Term) -> str:
-    return ", ".join(f"{p}: {_span(values)}" for p, values in term.parameters.items() if values.size)
+    from mdflash.forcefields.mixing import RULES
+
+    rules = [
+        f"{p}: " + ", ".join([RULES[mix.rule].equation, *(f"{k} {v}" for k, v in mix.options.items())])
+        for p, mix in term.rules.items()
+    ]
+    return "; ".join([*(f"{p}: {_span(values)}" for p, values in term.parameters.items() if values.size), *rules])
 
 
 def _show_network(network: Network, console: Console) -> None:
@@ -152,12 +176,13 @@ def _show_run(folder: Path, console: Console) -> None:
     from mdflash.io.runfolder import load_manifest
 
     facts: dict[str, Any] = {"run": folder}
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
+    manifest: dict[str, Any] = {}
+    if (folder / "manifest.json").is_file():
         try:
-            facts |= _flat(load_manifest(folder))
+            manifest = _flat(load_manifest(folder))
         except InputError as error:
             facts["manifest.json"] = error.message
+    facts |= {key: manifest.pop(key) for key in ("status", "step", "total_steps") if key in manifest}
     total = None
     resolved = folder / "resolved.yaml"
     if resolved.is_file():
@@ -167,6 +192,7 @@ def _show_run(folder: Path, console: Console) -> None:
             facts["resolved.yaml"] = error
         else:
             total = config.total_steps
+            manifest.pop("systems", None)  # the same, counted below
             ends = dict.fromkeys(f"{t:g}" for t in (min(config.temperatures), max(config.temperatures)))
             facts |= {
                 "systems": ", ".join(f"{n} x {s.name}" for s, n in zip(config.system, config.counts, strict=True)),
@@ -181,7 +207,7 @@ def _show_run(folder: Path, console: Console) -> None:
     elif total:
         facts["length"] = f"{total} steps; no checkpoint yet"
     facts |= _written(folder)
-    _facts(console, {name: _text(value) for name, value in facts.items()})
+    _facts(console, {name: _text(value) for name, value in (facts | manifest).items()})
 
 
 def _written(folder: Path) -> dict[str, str]:

@@ -1,39 +1,94 @@
-"""`mdflash init`: a structure and a force field become a commented system.yaml."""
+"""`mdflash init`: a structure and a force field become a commented system.yaml; or a recipe to fill in."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from mdflash.cli.init_recipe import recipe_text
+from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
 from mdflash.core.files import atomic_write
 from mdflash.errors import InputError
+from mdflash.mapping.choices import AS_IT_IS, Reading
 
 
 def init(
     structure: Annotated[
-        Path, typer.Argument(help="PDB, mmCIF, GRO, or an mdflash system (.safetensors).", show_default=False)
-    ],
+        str | None,
+        typer.Argument(
+            help="PDB, mmCIF, GRO, or an mdflash system (.safetensors). With --sample: a structure or a sequence; with "
+            "--train: a dataset.",
+            metavar="STRUCTURE",
+            show_default=False,
+        ),
+    ] = None,
     forcefield: Annotated[
-        str, typer.Option(help="Folder of a force field, or the name of a shipped one.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("system.yaml"),
+        str | None, typer.Option(help="Folder of a force field, or the name of a shipped one.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file to write, or with --sequence, --fasta and --domains a folder for it.",
+            show_default="system.yaml, sample.yaml or train.yaml",
+        ),
+    ] = None,
+    sequence: Annotated[
+        str | None, typer.Option(help="Instead of a structure: one-letter amino acids.", show_default=False)
+    ] = None,
+    fasta: Annotated[
+        Path | None, typer.Option(help="Instead of a structure: many sequences, one batch.", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Write another value: --set environment.pH=6")
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Write a recipe of mdflash sample instead.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Write a recipe of mdflash train instead.")] = False,
+    model: Model = None,
+    chain: Chain = None,
+    keep: KeepOption = "all",
+    modified: ModifiedOption = "refuse",
+    gaps: GapsOption = "refuse",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Write a system.yaml with every key, its default and meaning (inside exchange and biases: mdflash schema)."""
-    if not structure.is_file():
-        raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
+    """Write a system.yaml (or a recipe) with every key, its default and meaning.
+
+    Inside exchange and biases: mdflash schema exchange, mdflash schema biases.
+    """
+    if sample and train:
+        raise InputError("--sample and --train write two files; give one of them")
+    verb: Literal["sample", "train"] | None = "sample" if sample else "train" if train else None
+    out = out or Path(f"{verb or 'system'}.yaml")
+    transferable = sequence is not None or fasta is not None
+    if transferable and out.suffix not in (".yaml", ".yml"):
+        out = out / "system.yaml"
     if out.exists() and not force:
         raise InputError("already exists; give another name with --out, or --force to overwrite it", file=out)
-    text = commented_run(structure, forcefield, out)
+    if verb is not None:
+        atomic_write(out, recipe_text(verb, structure, out))
+        typer.echo(f"wrote {out}\nnext: mdflash {verb} {out} --dry-run, then mdflash {verb} {out}")
+        return
+    if transferable and forcefield is not None:
+        from mdflash.cli.init_sequence import from_sequences
+
+        from_sequences(structure, sequence, fasta, forcefield, out, set_ or [])
+        return
+    if structure is None or forcefield is None:
+        raise InputError(
+            "a system.yaml needs a structure and a force field: mdflash init protein.pdb --forcefield my-forcefield; "
+            "or a sequence: mdflash init --sequence MSRAALPSLENL --forcefield calvados2 --out dss1"
+        )
+    if not Path(structure).is_file():
+        raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
+    text = commented_run(Path(structure), forcefield, out, as_reading(model, chain, keep, modified, gaps))
     atomic_write(out, text)
     typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
 
 
-def commented_run(structure: Path, forcefield: str, out: Path) -> str:
+def commented_run(structure: Path, forcefield: str, out: Path, reading: Reading = AS_IT_IS) -> str:
     """The text of a system.yaml at `out` that runs `structure` with `forcefield`, at 300 K for 100 ns.
 
     Raises:
@@ -42,21 +97,14 @@ def commented_run(structure: Path, forcefield: str, out: Path) -> str:
     from mdflash.config.load import parse_run
     from mdflash.config.write import commented_yaml, to_data
     from mdflash.core.quantity import plain_word
-    from mdflash.forcefields.shipped import find_shipped, list_shipped
+    from mdflash.mapping.formats import bare_name
 
-    if (Path(forcefield) / "forcefield.yaml").is_file():
-        model = os.path.relpath(forcefield, out.parent)
-    elif find_shipped("forcefields", forcefield):
-        model = forcefield
-    else:
-        raise InputError(
-            f"--forcefield {forcefield}: no folder with a forcefield.yaml; {list_shipped('forcefields', forcefield)}"
-        )
-    name = plain_word(structure.stem)
+    model = named_model(forcefield, out)
+    name = plain_word(bare_name(structure))
     given = {
         "mdflash": 1,
         "name": name,
-        "system": {"structure": os.path.relpath(structure, out.parent)},
+        "system": {"structure": os.path.relpath(structure, out.parent), **reading.as_keys()},
         "model": {"forcefield": model},
         "dynamics": {"temperature": "300 K", "length": "100 ns"},
     }
@@ -65,3 +113,20 @@ def commented_run(structure: Path, forcefield: str, out: Path) -> str:
     data["model"] |= given["model"]
     data["output"]["folder"] = f"runs/{name}"
     return commented_yaml(data)
+
+
+def named_model(forcefield: str, out: Path) -> str:
+    """How a system.yaml at `out` names a force field.
+
+    Raises:
+        InputError: no such force field.
+    """
+    from mdflash.forcefields.shipped import find_shipped, list_shipped
+
+    if (Path(forcefield) / "forcefield.yaml").is_file():
+        return os.path.relpath(forcefield, out.parent)
+    if find_shipped("forcefields", forcefield):
+        return forcefield
+    raise InputError(
+        f"--forcefield {forcefield}: no folder with a forcefield.yaml; {list_shipped('forcefields', forcefield)}"
+    )

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
+
 
 def map_(
     structure: Annotated[Path, typer.Argument(help="All-atom structure: PDB, mmCIF or GRO.", show_default=False)],
@@ -19,6 +21,11 @@ def map_(
     trajectory: Annotated[
         list[Path] | None, typer.Option(help="Map this trajectory of the structure too, into an XTC file; repeatable.")
     ] = None,
+    model: Model = None,
+    chain: Chain = None,
+    keep: KeepOption = "all",
+    modified: ModifiedOption = "refuse",
+    gaps: GapsOption = "refuse",
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
 ) -> None:
     """Map an all-atom structure to beads: NAME.safetensors to run, NAME-beads.pdb to look at."""
@@ -27,34 +34,39 @@ def map_(
     from mdflash.core.system import save_system
     from mdflash.errors import InputError
     from mdflash.forcefields.forcefield import load_forcefield
-    from mdflash.io.topology import pdb_text
+    from mdflash.io.topology import beyond_pdb, cif_text, pdb_text
     from mdflash.mapping.read import read_structure
-    from mdflash.mapping.structure import bead_map, chain_breaks
+    from mdflash.mapping.structure import bead_map, known_types
     from mdflash.mapping.trajectory import map_trajectory
 
     ff = load_forcefield(forcefield) if forcefield is not None else None
-    read = read_structure(structure)
+    read = read_structure(structure, known_types(ff, mapping), as_reading(model, chain, keep, modified, gaps))
     beads = bead_map(read, mapping, ff, name)
     positions = beads.positions(read.positions)
     system = beads.system
-    run_file, model, picture = (out / f"{system.name}{end}" for end in (".yaml", ".safetensors", "-beads.pdb"))
+    run_file, molecule, picture = (out / f"{system.name}{end}" for end in (".yaml", ".safetensors", "-beads.pdb"))
     mapped = [(path, out / f"{path.stem}-{system.name}.xtc") for path in trajectory or ()]
-    for file in (model, picture, *([run_file] if forcefield else []), *(target for _, target in mapped)):
+    for file in (molecule, picture, *([run_file] if forcefield else []), *(target for _, target in mapped)):
         if file.exists() and not force:
             raise InputError("already exists; give another --out or --name, or --force to overwrite it", file=file)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        save_system(model, system, positions)
+        save_system(molecule, system, positions)
     atomic_write(picture, pdb_text(system, positions[:1]))
-    for note in (*beads.notes, *chain_breaks(system, positions)):
+    notes = list(beads.notes)
+    if (what := beyond_pdb(system)) is not None:
+        whole = picture.with_suffix(".cif")
+        atomic_write(whole, cif_text(system, positions[0]))
+        notes.append(f"PDB files have no columns for {what}; {whole} has it in full")
+    for note in notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(
-        f"wrote {model}, {picture}: {system.n_beads} beads of {len(set(system.types))} types, {len(positions)} frames"
+        f"wrote {molecule}, {picture}: {system.n_beads} beads of {len(set(system.types))} types, {len(positions)} frames"
     )
     for source, target in mapped:
-        typer.echo(f"wrote {target}: {map_trajectory(source, structure, beads, target)} frames")
+        typer.echo(f"wrote {target}: {map_trajectory(source, beads, target)} frames")
     if forcefield is not None:
-        atomic_write(run_file, commented_run(model, forcefield, run_file))
+        atomic_write(run_file, commented_run(molecule, forcefield, run_file))
         typer.echo(f"wrote {run_file}\nnext: mdflash check {run_file}, then mdflash run {run_file}")
     else:
-        typer.echo(f"next: mdflash init {model} --forcefield FORCEFIELD")
+        typer.echo(f"next: mdflash init {molecule} --forcefield FORCEFIELD")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -17,6 +18,7 @@ from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, las
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
+from mdflash.forcefields.forcefield import ForceField
 from mdflash.io.formats import EXPORTED
 from mdflash.runs.execute import Plan, Watch
 
@@ -46,6 +48,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         ),
         "replicas": str(layout.n_replicas),
         "temperature": _span(engine.state.temperature.numpy(), "K"),
+        **_environment(fields),
         **_sampling(plan),
         "integrator": engine.integrator.name,
         "time step": f"{dt * 1e3:g} fs" + (f", networks every {every * dt * 1e3:g} fs" if every > 1 else ""),
@@ -66,6 +69,19 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         console.print(f"[green]resuming[/] at step {engine.state.step:,} ({_time(engine.time)})")
 
 
+def _environment(forcefields: Iterable[ForceField]) -> dict[str, str]:
+    """What the force fields are evaluated in, where they depend on it."""
+    found: dict[str, str] = {}
+    for ff in forcefields:
+        if ff.environment is not None and ff.needs:
+            around = ff.environment.describe()
+            text = ", ".join(f"pH {around[k]}" if k == "pH" else str(around[k]) for k in around if k in ff.needs)
+            found.setdefault(text, ff.name)
+    one = len(found) == 1
+    shown = "; ".join(text if one else f"{name}: {text}" for text, name in found.items())
+    return {"environment": shown} if found else {}
+
+
 def _sampling(plan: Plan) -> dict[str, str]:
     """Exchange, guards and biases, where there are any."""
     engine = plan.engine
@@ -79,9 +95,9 @@ def _sampling(plan: Plan) -> dict[str, str]:
         )
     if guard.nonfinite != "stop":
         rows["unstable replicas"] = guard.nonfinite
-    biases = plan.prepared.biases
-    if biases:
-        rows["biases"] = ", ".join(f"{bias.name} ({bias.variable.name.replace('_', ' ')})" for bias in biases)
+    for word, entries in (("biases", plan.prepared.biases), ("monitor", plan.prepared.monitored)):
+        if entries:
+            rows[word] = ", ".join(f"{entry.name} ({entry.variable.name.replace('_', ' ')})" for entry in entries)
     return rows
 
 

@@ -3,22 +3,28 @@
 Matrices [N, n] lie in panels of `width` channels: [n / width, rows, width], where `rows` is N rounded up to whole
 tiles. A panel is two vectors (32 float32, 16 float64), so that one panel of the features of a whole protein stays in
 the cache while pairs are summed, and threads can share a replica by panels without meeting. Weights of a layer lie as
-[n_out / width, n_in, width]. Each element is a sum over k = 0, 1, ... in this order, whatever the number of rows.
+[n_out / width, n_in, width]. Each element is a sum over k = 0, 1, ... in this order, whatever the number of rows and
+the tile that it is summed in: a tile has the size that the processor's registers hold, and changes no bit.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from mdflash.compiled.activations import ELU, GELU, RELU, SHIFTED, SIGMOID, SILU, TANH
 from mdflash.compiled.jit import njit
-from mdflash.compiled.simd import Vector, clamp, fma, lane, lanes, load, splat, store
+from mdflash.compiled.processor import tile_shape
+from mdflash.compiled.simd import Vector, clamp, fma, lane, lanes, load, local, splat, store
 from mdflash.core.types import Reals
 
 PANEL_BYTES: Final = 128
-TILE: Final = 4
-"""Rows that are multiplied together, by two panels of weights; sixteen vectors of sums stay in registers."""
+TILE_ROWS, TILE_VECTORS = tile_shape()
+"""Rows and vectors of channels whose sums are kept in registers."""
+ROW_STEP: Final = 2
+"""Rows of a matrix come in multiples of it."""
 
 LOG2: Final = math.log(2.0)
 
@@ -27,6 +33,62 @@ LOG2: Final = math.log(2.0)
 def panel_width(a: Reals) -> int:
     """Channels of a panel in the dtype of `a`."""
     return 2 * lanes(a)
+
+
+Product = Callable[[Reals, int, int, int, Reals, int, int, Reals, int, bool], None]
+
+
+@cache
+def tile_product(rows: int, vectors: int) -> Product:
+    """Compile C = A W + bias of one tile, `rows` by `vectors` vectors: as many sums, all of them in registers."""
+    sums = rows * vectors
+
+    @njit(cache=True, error_model="numpy")
+    def product(
+        a: Reals,  # flat
+        a0: int,  # first row of the tile in the first panel of A
+        panel: int,  # elements of a panel of A
+        n_in: int,
+        data: Reals,  # flat
+        weight: int,  # first vector of the tile in the first row of W
+        bias: int,  # first vector of the tile, or -1
+        c: Reals,  # flat
+        c0: int,  # first vector of the tile in its first row
+        add: bool,
+    ) -> None:
+        half = lanes(a)
+        width = 2 * half
+        total, w = local(a, sums), local(a, vectors)
+        for v in range(vectors):
+            first = splat(load(data, weight), 0.0)
+            if bias >= 0:
+                first = load(data, bias + v * half)
+            for r in range(rows):
+                start = first
+                if add:
+                    start = first + load(c, c0 + r * width + v * half)
+                store(total, (r * vectors + v) * half, start)
+        for p in range(n_in // width):
+            at = a0 + p * panel
+            for k in range(width):
+                for v in range(vectors):
+                    store(w, v * half, load(data, weight + v * half))
+                for r in range(rows):
+                    x = lane(a, at + r * width + k)
+                    for v in range(vectors):
+                        e = (r * vectors + v) * half
+                        store(total, e, fma(x, load(w, v * half), load(total, e)))
+                weight += width
+        for r in range(rows):
+            for v in range(vectors):
+                store(c, c0 + r * width + v * half, load(total, (r * vectors + v) * half))
+
+    return product
+
+
+_whole = tile_product(TILE_ROWS, TILE_VECTORS)
+_four = tile_product(4, TILE_VECTORS)
+_two = tile_product(2, TILE_VECTORS)
 
 
 @njit(cache=True, error_model="numpy")
@@ -45,7 +107,7 @@ def multiply(
     end: int,
     add: bool,
 ) -> None:
-    """C = A W + bias for the rows begin:end (whole tiles); C += A W + bias with `add`.
+    """C = A W + bias for the rows begin:end (multiples of `ROW_STEP`); C += A W + bias with `add`.
 
     Args:
         a, a0: A [N, n_in] in panels, from element a0 of the flat array a.
@@ -54,124 +116,18 @@ def multiply(
         rows: of a panel.
     """
     width = panel_width(a)
-    half = width // 2
-    nothing = splat(load(data, weight), 0.0)
-    panels = n_out // width
-    if panels % 2:
-        _multiply_last(a, a0, n_in, data, weight, bias, c, c0, panels - 1, rows, begin, end, add)
-    for n in range(0, panels - 1, 2):
-        m = n + 1
-        b0, b1, b2, b3 = nothing, nothing, nothing, nothing
-        if bias >= 0:
-            b0, b1 = load(data, bias + n * width), load(data, bias + n * width + half)
-            b2, b3 = load(data, bias + m * width), load(data, bias + m * width + half)
-        for row in range(begin, end, TILE):
-            out0, out1 = c0 + (n * rows + row) * width, c0 + (m * rows + row) * width
-            c00, c01, c02, c03 = b0, b1, b2, b3
-            c10, c11, c12, c13 = b0, b1, b2, b3
-            c20, c21, c22, c23 = b0, b1, b2, b3
-            c30, c31, c32, c33 = b0, b1, b2, b3
-            if add:
-                c00, c01 = c00 + load(c, out0), c01 + load(c, out0 + half)
-                c02, c03 = c02 + load(c, out1), c03 + load(c, out1 + half)
-                c10, c11 = c10 + load(c, out0 + width), c11 + load(c, out0 + width + half)
-                c12, c13 = c12 + load(c, out1 + width), c13 + load(c, out1 + width + half)
-                c20, c21 = c20 + load(c, out0 + 2 * width), c21 + load(c, out0 + 2 * width + half)
-                c22, c23 = c22 + load(c, out1 + 2 * width), c23 + load(c, out1 + 2 * width + half)
-                c30, c31 = c30 + load(c, out0 + 3 * width), c31 + load(c, out0 + 3 * width + half)
-                c32, c33 = c32 + load(c, out1 + 3 * width), c33 + load(c, out1 + 3 * width + half)
-            w, u = weight + n * n_in * width, weight + m * n_in * width
-            for p in range(n_in // width):
-                r0 = a0 + (p * rows + row) * width
-                r1, r2, r3 = r0 + width, r0 + 2 * width, r0 + 3 * width
-                for k in range(width):
-                    w0, w1, w2, w3 = load(data, w), load(data, w + half), load(data, u), load(data, u + half)
-                    v = lane(a, r0 + k)
-                    c00, c01 = fma(v, w0, c00), fma(v, w1, c01)
-                    c02, c03 = fma(v, w2, c02), fma(v, w3, c03)
-                    v = lane(a, r1 + k)
-                    c10, c11 = fma(v, w0, c10), fma(v, w1, c11)
-                    c12, c13 = fma(v, w2, c12), fma(v, w3, c13)
-                    v = lane(a, r2 + k)
-                    c20, c21 = fma(v, w0, c20), fma(v, w1, c21)
-                    c22, c23 = fma(v, w2, c22), fma(v, w3, c23)
-                    v = lane(a, r3 + k)
-                    c30, c31 = fma(v, w0, c30), fma(v, w1, c31)
-                    c32, c33 = fma(v, w2, c32), fma(v, w3, c33)
-                    w += width
-                    u += width
-            store(c, out0, c00)
-            store(c, out0 + half, c01)
-            store(c, out1, c02)
-            store(c, out1 + half, c03)
-            store(c, out0 + width, c10)
-            store(c, out0 + width + half, c11)
-            store(c, out1 + width, c12)
-            store(c, out1 + width + half, c13)
-            store(c, out0 + 2 * width, c20)
-            store(c, out0 + 2 * width + half, c21)
-            store(c, out1 + 2 * width, c22)
-            store(c, out1 + 2 * width + half, c23)
-            store(c, out0 + 3 * width, c30)
-            store(c, out0 + 3 * width + half, c31)
-            store(c, out1 + 3 * width, c32)
-            store(c, out1 + 3 * width + half, c33)
-
-
-@njit(cache=True, error_model="numpy")
-def _multiply_last(
-    a: Reals,
-    a0: int,
-    n_in: int,
-    data: Reals,
-    weight: int,
-    bias: int,
-    c: Reals,
-    c0: int,
-    n: int,
-    rows: int,
-    begin: int,
-    end: int,
-    add: bool,
-) -> None:
-    """Panel n alone of `multiply`: an odd last one."""
-    width = panel_width(a)
-    half = width // 2
-    nothing = splat(load(data, weight), 0.0)
-    b0, b1 = nothing, nothing
-    if bias >= 0:
-        b0, b1 = load(data, bias + n * width), load(data, bias + n * width + half)
-    for row in range(begin, end, TILE):
-        out = c0 + (n * rows + row) * width
-        c00, c01, c10, c11, c20, c21, c30, c31 = b0, b1, b0, b1, b0, b1, b0, b1
-        if add:
-            c00, c01 = c00 + load(c, out), c01 + load(c, out + half)
-            c10, c11 = c10 + load(c, out + width), c11 + load(c, out + width + half)
-            c20, c21 = c20 + load(c, out + 2 * width), c21 + load(c, out + 2 * width + half)
-            c30, c31 = c30 + load(c, out + 3 * width), c31 + load(c, out + 3 * width + half)
-        w = weight + n * n_in * width
-        for p in range(n_in // width):
-            r0 = a0 + (p * rows + row) * width
-            r1, r2, r3 = r0 + width, r0 + 2 * width, r0 + 3 * width
-            for k in range(width):
-                w0, w1 = load(data, w), load(data, w + half)
-                v = lane(a, r0 + k)
-                c00, c01 = fma(v, w0, c00), fma(v, w1, c01)
-                v = lane(a, r1 + k)
-                c10, c11 = fma(v, w0, c10), fma(v, w1, c11)
-                v = lane(a, r2 + k)
-                c20, c21 = fma(v, w0, c20), fma(v, w1, c21)
-                v = lane(a, r3 + k)
-                c30, c31 = fma(v, w0, c30), fma(v, w1, c31)
-                w += width
-        store(c, out, c00)
-        store(c, out + half, c01)
-        store(c, out + width, c10)
-        store(c, out + width + half, c11)
-        store(c, out + 2 * width, c20)
-        store(c, out + 2 * width + half, c21)
-        store(c, out + 3 * width, c30)
-        store(c, out + 3 * width + half, c31)
+    whole = begin + (end - begin) // TILE_ROWS * TILE_ROWS
+    fours = whole + (end - whole) // 4 * 4
+    for first in range(0, n_out, TILE_VECTORS * lanes(a)):
+        panel, channel = first // width, first % width
+        w, b = weight + panel * n_in * width + channel, bias + first if bias >= 0 else -1
+        at, to = a0, c0 + panel * rows * width + channel
+        for row in range(begin, whole, TILE_ROWS):
+            _whole(a, at + row * width, rows * width, n_in, data, w, b, c, to + row * width, add)
+        for row in range(whole, fours, 4):
+            _four(a, at + row * width, rows * width, n_in, data, w, b, c, to + row * width, add)
+        for row in range(fours, end, 2):
+            _two(a, at + row * width, rows * width, n_in, data, w, b, c, to + row * width, add)
 
 
 @njit(cache=True, error_model="numpy")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from functools import lru_cache
 
 import llvmlite.binding as llvm
 import numba
+from numba.core.codegen import get_host_cpu_features
 from numba.core.registry import cpu_target
 
 _V3 = frozenset({"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"})
@@ -45,3 +47,39 @@ def use_level() -> None:
 def processor() -> str:
     """What numba compiles for: the name of a level or of a processor."""
     return str(numba.config.CPU_NAME or llvm.get_host_cpu_name())
+
+
+@lru_cache(maxsize=1)
+def tile_shape() -> tuple[int, int]:
+    """The tile of a product of matrices that the vector registers hold: rows, and vectors of 64 bytes.
+
+    Its sums stay in registers, beside a row of weights and an element of each row in turn; and they are enough for the
+    time that a multiply-add takes (4 or 5 cycles, two begun in each).
+    """
+    features = numba.config.CPU_FEATURES
+    return shape_for(llvm.get_process_triple(), processor(), get_host_cpu_features() if features is None else features)
+
+
+def shape_for(triple: str, cpu: str, features: str) -> tuple[int, int]:
+    """`tile_shape` of a processor, in LLVM's words."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    assembly = machine.emit_assembly(llvm.parse_assembly(_COPY))
+    if "zmm" in assembly:
+        return 12, 2  # 24 of 32 registers
+    if "ymm" in assembly:
+        return 6, 1  # 12 of 16
+    if triple.startswith(("aarch64", "arm64")):
+        return 4, 1  # 16 of 32; LLVM moves sums to the stack from 5 rows on
+    return 2, 1  # 8 of 16
+
+
+_COPY = """
+define void @copy(ptr %from, ptr %to) {
+    %v = load <16 x float>, ptr %from
+    store <16 x float> %v, ptr %to
+    ret void
+}
+"""
+"""Shows what a vector of 64 bytes is kept in."""

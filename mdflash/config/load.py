@@ -16,6 +16,7 @@ from mdflash.core.yamlfile import Document, load_yaml, parse_yaml
 from mdflash.errors import InputError
 from mdflash.forcefields.shipped import find_shipped, list_shipped
 from mdflash.io.runfolder import is_run_folder
+from mdflash.mapping.formats import bare_name
 
 
 def locate(file: Path | str) -> Path:
@@ -76,7 +77,7 @@ def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
     found = [*problems(config), *_idle_overrides(config, given)]
     if found:
         # a system (or bias) given as one mapping stands in the file without its index
-        single = {key for key in ("system", "biases") if not isinstance(data.get(key), list)}
+        single = {key for key in ("system", "biases", "monitor") if not isinstance(data.get(key), list)}
         plain = [Problem(p.path[:1] + p.path[2:] if p.path[0] in single else p.path, p.message) for p in found]
         raise input_error(plain, document, given)
     return config
@@ -86,7 +87,10 @@ def _with_names(config: RunConfig, file: Path) -> RunConfig:
     """`config` with the defaults that depend on file names: of the run, of each system, of the run folder."""
     name = config.name or plain_word(file.stem)
     entries = tuple(
-        entry.model_copy(update={"name": entry.name or plain_word(entry.structure.stem)}) for entry in config.system
+        entry.model_copy(
+            update={"name": entry.name or (plain_word(bare_name(entry.structure)) if entry.structure else name)}
+        )
+        for entry in config.system
     )
     folder = config.output.folder or Path.cwd() / "runs" / name
     output = config.output.model_copy(update={"folder": folder})

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, StrictBool
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from mdflash.config.biases import BiasEntry
+from mdflash.config.biases import BiasEntry, VariableEntry
 from mdflash.config.exchange import Exchange
 from mdflash.config.section import (
     MAX_REPLICAS,
@@ -28,6 +28,7 @@ from mdflash.config.section import (
     as_list,
 )
 from mdflash.core.quantity import (
+    Concentration,
     Duration,
     Interval,
     Length,
@@ -45,6 +46,8 @@ from mdflash.core.quantity import (
 from mdflash.core.types import FilterKind, Kernels, Precision
 from mdflash.integrators import DEFAULT, SchemeName, described, without_friction
 from mdflash.io.formats import WRITTEN, written_formats
+from mdflash.mapping.choices import Gaps, Keep, Modified, Reading
+from mdflash.mapping.sequence import read_sequence
 
 
 def _read_temperatures(value: object) -> object:
@@ -53,13 +56,23 @@ def _read_temperatures(value: object) -> object:
     return None if value is None or value == "none" else as_list(value)
 
 
+def _read_chains(value: object) -> object:
+    if value is None:
+        return None
+    found = as_list(value)
+    assert isinstance(found, (list, tuple))
+    if not found or any(isinstance(c, bool) or not isinstance(c, (str, int)) or not str(c).strip() for c in found):
+        raise ValueError(f"expected a chain id such as 'A', or a list of them, found {describe(value)}")
+    return tuple(str(c) for c in found)
+
+
 def _read_systems(value: object) -> object:
     if value == []:
         raise ValueError("the list is empty; name at least one molecule: `- structure: protein.pdb`")
     return as_list(value)
 
 
-def _read_biases(value: object) -> object:
+def _read_entries(value: object) -> object:
     return () if value is None or value == "none" else as_list(value)
 
 
@@ -72,6 +85,23 @@ def _read_box(value: object) -> object:
             f"expected none or three lengths, found {found}; for example `box: [60 angstrom, 60 angstrom, 60 angstrom]`"
         )
     return value
+
+
+def _read_sequence(value: object) -> object:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"expected one-letter amino acids, found {describe(value)}; for example `sequence: MSRAALPS`")
+    read_sequence(value)
+    return value
+
+
+def _read_pH(value: object) -> object:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -2.0 <= value <= 16.0:
+        raise ValueError(f"expected a number from -2 to 16, found {describe(value)}; for example `pH: 7.5`")
+    return float(value)
 
 
 def _not_yet(**refused: str) -> BeforeValidator:
@@ -104,9 +134,16 @@ def _describe_formats() -> str:
 class SystemEntry(Section):
     """One molecule (or complex), and how many replicas of it run."""
 
-    structure: ExistingFile = Field(
+    structure: Annotated[ExistingFile | None, NoneWord] = Field(
+        default=None,
         description="PDB, mmCIF, GRO or an mdflash system (.safetensors), relative to this file",
         examples=["protein.pdb"],
+    )
+    sequence: Annotated[str | None, BeforeValidator(_read_sequence)] = Field(
+        default=None,
+        description="instead of a structure: one-letter amino acids, one bead each; every replica starts as another "
+        "random coil",
+        examples=["MSRAALPSLENL"],
     )
     name: Word = Field(default="", description="names its files; default: the structure's file name")
     start: Annotated[ExistingFile | None, NoneWord] = Field(
@@ -121,6 +158,44 @@ class SystemEntry(Section):
         default=None, description="replicas of this system; null: replicas.count"
     )
     forcefield: ForceFieldFolder | None = Field(default=None, description="null: model.forcefield")
+    model: Annotated[int, Whole(0, MAX_REPLICAS)] | None = Field(
+        default=None, description="number of the model to read from the structure; null: all, as start frames"
+    )
+    chain: Annotated[tuple[str, ...] | None, BeforeValidator(_read_chains)] = Field(
+        default=None, description="id of the chain to read from the structure, or a list of ids; null: all"
+    )
+    keep: Keep = Field(
+        default="all", description="protein: leave out ligands and nucleic acids of the structure | all: refuse them"
+    )
+    modified: Modified = Field(
+        default="refuse", description="modified amino acids: refuse | parent (read as the amino acid they come from)"
+    )
+    gaps: Gaps = Field(
+        default="refuse",
+        description="missing residues: refuse | break (no bond across) | bond (as if none were missing)",
+    )
+
+    @property
+    def reading(self) -> Reading:
+        """How the structure is to be read."""
+        return Reading(self.model, self.chain or (), self.keep, self.modified, self.gaps)
+
+
+class Environment(Section):
+    """What surrounds the molecules, for force fields that depend on it (`mdflash info` says which)."""
+
+    temperature: Annotated[float, Quantity("temperature", "293.15 K", ("K",))] | None = Field(
+        default=None,
+        description="of the solvent; null: dynamics.temperature where it is one, else the force field's. Exchange does "
+        "not change it",
+        examples=["293.15 K"],
+    )
+    ionic_strength: Concentration | None = Field(
+        default=None, description="salt; null: the force field's", examples=["0.15 M"]
+    )
+    pH: Annotated[float | None, BeforeValidator(_read_pH)] = Field(
+        default=None, description="decides charges of histidines; null: the force field's", examples=[7.5]
+    )
 
 
 class Model(Section):
@@ -230,7 +305,7 @@ class Log(Section):
 
 
 class Colvars(Section):
-    """Collective variables; only of runs with biases."""
+    """Collective variables; only of runs with biases or `monitor:`."""
 
     interval: Duration = Field(default=10.0, description="time between rows of colvars.csv", examples=["1 ps"])
 
@@ -286,6 +361,7 @@ class RunConfig(Section):
         description="none, or the edges of a periodic box: [60 angstrom, 60 angstrom, 60 angstrom]",
     )
     model: Model = Model()
+    environment: Environment = Environment()
     dynamics: Dynamics = Field(examples=["{temperature: 300 K, length: 100 ns}"])
     replicas: Replicas = Replicas()
     exchange: Annotated[Exchange | None, NoneWord] = Field(
@@ -295,11 +371,19 @@ class RunConfig(Section):
     )
     biases: Annotated[
         tuple[BiasEntry, ...],
-        BeforeValidator(_read_biases, json_schema_input_type=BiasEntry | list[BiasEntry] | Literal["none"]),
+        BeforeValidator(_read_entries, json_schema_input_type=BiasEntry | list[BiasEntry] | Literal["none"]),
     ] = Field(
         default=(),
         description="none, or a list of restraints and umbrella windows on collective variables",
         examples=["[{name: pull, variable: distance, beads: [0, 9], force_constant: 2 kcal/mol/angstrom^2}]"],
+    )
+    monitor: Annotated[
+        tuple[VariableEntry, ...],
+        BeforeValidator(_read_entries, json_schema_input_type=VariableEntry | list[VariableEntry] | Literal["none"]),
+    ] = Field(
+        default=(),
+        description="none, or a list of collective variables to record in colvars.csv, without a bias",
+        examples=["[{name: q, variable: native_contacts}]"],
     )
     guards: Guards = Guards()
     neighbors: Neighbors = Neighbors()
@@ -358,8 +442,8 @@ class RunConfig(Section):
 
     @property
     def colvars_every(self) -> int | None:
-        """Steps between rows of colvars.csv; None: no biases, no such file."""
-        return self.steps_in(self.output.colvars.interval) if self.n_biases else None
+        """Steps between rows of colvars.csv; None: no variables, no such file."""
+        return self.steps_in(self.output.colvars.interval) if self.n_biases or self.monitor else None
 
     @property
     def n_biases(self) -> int:
@@ -402,7 +486,7 @@ class RunConfig(Section):
         return self.model_copy(update={"dynamics": self.dynamics.model_copy(update={"seed": secrets.randbits(32)})})
 
 
-class _TextDefaults(GenerateJsonSchema):
+class TextDefaults(GenerateJsonSchema):
     """JSON schema with defaults as the YAML writes them ("4 fs"), not as they are kept."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
@@ -413,7 +497,7 @@ class _TextDefaults(GenerateJsonSchema):
         return result
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of system.yaml, for editors."""
-    schema = RunConfig.model_json_schema(schema_generator=_TextDefaults)
-    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "mdflash system.yaml"}
+def json_schema(section: type[Section] = RunConfig, title: str = "mdflash system.yaml") -> dict[str, Any]:
+    """The JSON schema of system.yaml, or of another file or section, for editors."""
+    schema = section.model_json_schema(schema_generator=TextDefaults)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": title}

@@ -25,8 +25,13 @@ def commented_yaml(data: dict[str, Any]) -> str:
     for line, about in _lines(data, ()):
         if line.endswith(":") and not line.startswith(" "):
             text += "\n"
-        text += f"{line:<{_COMMENT_COLUMN}} # {about}\n" if about else f"{line}\n"
+        text += with_comment(line, about)
     return text
+
+
+def with_comment(line: str, about: str) -> str:
+    """A line of YAML with a comment behind it."""
+    return f"{line:<{_COMMENT_COLUMN}} # {about}\n" if about else f"{line}\n"
 
 
 def to_data(config: RunConfig) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def to_data(config: RunConfig) -> dict[str, Any]:
         if section[key] is not None and len(section[key]) == 1:
             section[key] = section[key][0]
     for section, key in (
-        (data, "box"), (data, "exchange"), (data, "biases"), (data["dynamics"], "temperature"),
+        (data, "box"), (data, "exchange"), (data, "biases"), (data, "monitor"), (data["dynamics"], "temperature"),
         (data["guards"], "max_force"),
     ):  # fmt: skip
         section[key] = section[key] or "none"
@@ -44,20 +49,21 @@ def to_data(config: RunConfig) -> dict[str, Any]:
         data["exchange"]["scale"] = data["exchange"]["scale"] or "none"
     for entry in [data["system"]] if isinstance(data["system"], dict) else data["system"]:
         entry["start"] = entry["start"] or "none"
-    for bias in data["biases"] if config.biases else ():
+    for bias in [*(data["biases"] if config.biases else ()), *(data["monitor"] if config.monitor else ())]:
         bias.update({key: "none" for key, value in bias.items() if value is None})
     return data
 
 
-def _scalar(value: Any) -> str:
+def scalar(value: Any) -> str:
+    """A value as YAML on one line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return f"[{', '.join(_scalar(item) for item in value)}]"
+        return f"[{', '.join(scalar(item) for item in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_scalar(key)}: {_scalar(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{scalar(key)}: {scalar(item)}' for key, item in value.items())}}}"
     text = str(value)
     if not isinstance(value, str):
         return text
@@ -74,7 +80,7 @@ def _lines(data: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, str]]
         below = section_at((*path, key))
         about = (field.description if field else None) or (below.__doc__ if below else None) or ""
         if below is None or not isinstance(value, (dict, list)):
-            lines.append((f"{key}: {_scalar(value)}", about))
+            lines.append((f"{key}: {scalar(value)}", about))
             continue
         lines.append((f"{key}:", about.rstrip(".")))
         for item in value if isinstance(value, list) else [value]:

@@ -210,6 +210,7 @@ Rate = Annotated[float, Quantity("rate", "1 /ps", ("/ps", "/fs", "/ns"))]
 Stiffness = Annotated[float, Quantity("stiffness", "5 kcal/mol/angstrom^2", ("kcal/mol/angstrom^2",))]
 AngularStiffness = Annotated[float, Quantity("angular stiffness", "20 kcal/mol/rad^2", ("kcal/mol/rad^2",))]
 Temperature = Annotated[float, Quantity("temperature", "300 K", ("K",), zero=True)]
+Concentration = Annotated[float, Quantity("concentration", "0.15 M", ("M", "mM"), zero=True)]
 Interval = Annotated[Span, _SpanSchema()]
 Word = Annotated[str, BeforeValidator(_read_word)]
 NoneWord = BeforeValidator(_none_word)

@@ -45,6 +45,7 @@ class System:
         masses: [N] in Da, all > 0.
         bonds: [bonds, 2] bead indices, each row ascending; the molecule's drawing and the base of exclusions.
         interactions: for a force field term keyed by bead types, the beads it acts on, [M, order].
+        insertion_codes: [residues] what tells residues of one number apart (4, 4A, 4B); () where no residue has one.
 
     Raises:
         InputError: lengths that differ, a mass that is not positive and finite, an index out of range.
@@ -60,6 +61,7 @@ class System:
     masses: FloatArray
     bonds: IntArray
     interactions: Mapping[str, IntArray] = field(default_factory=dict)
+    insertion_codes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         def fail(message: str) -> None:
@@ -73,6 +75,7 @@ class System:
         put("residue_names", tuple(self.residue_names))
         put("residue_ids", tuple(int(i) for i in self.residue_ids))
         put("chain_ids", tuple(self.chain_ids))
+        put("insertion_codes", tuple(self.insertion_codes) if any(self.insertion_codes) else ())
         put("residue_index", _frozen(np.asarray(self.residue_index, np.int64)))
         put("masses", _frozen(np.asarray(self.masses, np.float64)))
         put("bonds", _frozen(np.sort(np.asarray(self.bonds, np.int64).reshape(-1, 2), axis=1)))
@@ -94,6 +97,8 @@ class System:
                 f"{residues} residue names, but {len(self.residue_ids)} residue numbers "
                 f"and {len(self.chain_ids)} chain ids"
             )
+        if len(self.insertion_codes) not in (0, residues):
+            fail(f"{residues} residue names, but {len(self.insertion_codes)} insertion codes")
         steps = np.diff(self.residue_index)
         if self.residue_index[0] != 0 or (steps < 0).any() or self.residue_index[-1] != residues - 1:
             fail(f"residue_index must rise from 0 to {residues - 1}")
@@ -117,17 +122,38 @@ class System:
     def bead_label(self, bead: int) -> str:
         """The name of a bead in messages: 'TYR 2 CA (bead 4)'."""
         r = int(self.residue_index[bead])
-        return f"{self.residue_names[r]} {self.residue_ids[r]} {self.bead_names[bead]} (bead {bead})"
+        return f"{self.residue_names[r]} {self.residue_ids[r]}{self.insertion_code(r)} {self.bead_names[bead]} (bead {bead})"
+
+    def insertion_code(self, residue: int) -> str:
+        """The insertion code of a residue, or ""."""
+        return self.insertion_codes[residue] if self.insertion_codes else ""
+
+    @property
+    def chain_index(self) -> IntArray:
+        """[residues] counts chains. Residues of one chain id that no bond joins are two chains, if others are joined.
+
+        So two molecules of one id stay two, and so do the two sides of a gap.
+        """
+        joined = np.zeros(self.n_residues, bool)  # to the residue before
+        lower, upper = np.sort(self.residue_index[self.bonds], axis=1).T
+        joined[upper[upper == lower + 1]] = True
+        ids = np.array(self.chain_ids)
+        new_id = np.r_[True, ids[1:] != ids[:-1]]
+        group = np.cumsum(new_id) - 1
+        has_bonds = np.bincount(group, weights=joined & ~new_id) > 0
+        counted: IntArray = np.cumsum(new_id | (~joined & has_bonds[group])) - 1
+        return counted
 
     def _header(self) -> dict[str, Any]:
         return {
-            "mdflash_system": 1,
+            "mdflash_system": 2 if self.insertion_codes else 1,
             "name": self.name,
             "types": self.types,
             "bead_names": self.bead_names,
             "residue_names": self.residue_names,
             "residue_ids": self.residue_ids,
             "chain_ids": self.chain_ids,
+            **({"insertion_codes": self.insertion_codes} if self.insertion_codes else {}),
         }
 
     @property
@@ -181,9 +207,9 @@ def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"cannot be read as an mdflash system: {error}", file=path) from None
     header = json.loads(metadata.get("header", "{}"))
-    if header.pop("mdflash_system", None) != 1:
+    if header.pop("mdflash_system", None) not in (1, 2):
         raise InputError(
-            "is a safetensors file, but not an mdflash system of version 1 (weights belong to a force field folder)",
+            "is a safetensors file, but not an mdflash system of version 1 or 2 (weights belong to a force field folder)",
             file=path,
         )
     interactions = {

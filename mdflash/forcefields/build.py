@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -12,6 +13,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import ForceField, Network, Term
+from mdflash.forcefields.kinds import Kinds, bead_kinds, every_type, mixed
 from mdflash.forcefields.networks import load_schnet
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.forms import FORMS
@@ -54,8 +56,11 @@ def bind_term(ff: ForceField, term: Term, system: System) -> tuple[IntArray, dic
             f"system '{system.name}' lists {index.shape[1]} beads per interaction of '{term.name}', "
             f"but its form '{term.form}' takes {order}"
         )
+    same = {p: np.full(len(index), float(mix.options["value"])) for p, mix in term.rules.items()}
+    if not term.columns:
+        return index, same
     row = _table_rows(ff, term, system, index)
-    return index, {p: values[row] for p, values in term.parameters.items()}
+    return index, {p: same[p] if p in same else term.parameters[p][row] for p in FORMS[term.form].parameters}
 
 
 def _table_rows(ff: ForceField, term: Term, system: System, index: IntArray) -> IntArray:
@@ -132,28 +137,64 @@ def _pairs_without(system: System, bonds: int, rows: Sequence[IntArray]) -> IntA
 
 
 def neighbor_table(ff: ForceField, term: Term, system: System) -> NeighborTable:
-    """A "neighbors" term in one molecule: types, parameter matrices [T, T], exclusions.
+    """A "neighbors" term in one molecule: kinds of beads, parameter matrices [K, K], exclusions.
 
     Raises:
-        ForceFieldError: no parameters for a pair of types that the molecule has.
+        ForceFieldError: no parameters for a pair of types that the molecule has, or a pair that ends beyond the cutoff.
     """
-    types = ff.type_indices(system)
+    kinds = bead_kinds(ff, system)
     n = len(ff.bead_types)
     i, j = term.keys.T
-    matrices = {}
-    for p, values in term.parameters.items():
+    matrices: dict[str, FloatArray] = {}
+    used = np.unique(kinds.type[kinds.of_bead])
+    for p in FORMS[term.form].parameters:
+        if p in term.rules:
+            matrices[p] = mixed(ff, term.rules[p], kinds)
+            continue
+        values = term.parameters[p]
         matrix = np.full((n, n), np.nan)
         matrix[j, i] = values
         matrix[i, j] = values
-        matrices[p] = matrix
-        used = np.unique(types)
         bad = np.argwhere(np.isnan(matrix[np.ix_(used, used)]))
         if len(bad):
             raise ForceFieldError(
                 f"term '{term.name}' of force field '{ff.name}' has no '{p}' for the bead types "
                 f"{_names(ff, used[bad[0]])}, which system '{system.name}' has"
             )
-    return NeighborTable(types, matrices, excluded_pairs(ff, term, system))
+        matrices[p] = matrix[np.ix_(kinds.type, kinds.type)]
+    _check_ends(ff, term, system, kinds, matrices)
+    return NeighborTable(kinds.of_bead, matrices, excluded_pairs(ff, term, system))
+
+
+def explicit(ff: ForceField, term: Term) -> Term:
+    """The term with its rules worked out: a row for every pair of bead types, inside a chain.
+
+    Terms without rules, and those of listed beads, are handed back as they are.
+    """
+    if term.keyed_by != "neighbors" or not term.rules:
+        return term
+    kinds = every_type(ff)
+    keys = term.keys if term.columns else np.stack(np.triu_indices(len(kinds.type)), axis=1)
+    given = {p: mixed(ff, mix, kinds)[tuple(keys.T)] for p, mix in term.rules.items()}
+    parameters = {p: given[p] if p in given else term.parameters[p] for p in FORMS[term.form].parameters}
+    return replace(term, keys=keys, parameters=parameters, rules={})
+
+
+def _check_ends(ff: ForceField, term: Term, system: System, kinds: Kinds, matrices: dict[str, FloatArray]) -> None:
+    """A pair that ends beyond the term's cutoff would be cut off."""
+    ends = FORMS[term.form].ends
+    assert term.cutoff is not None
+    if ends is None:
+        return
+    used = np.unique(kinds.of_bead)
+    end = ends(matrices)[np.ix_(used, used)]
+    bad = np.argwhere(end > term.cutoff * (1.0 + 1e-9))  # but for rounding
+    if len(bad):
+        raise ForceFieldError(
+            f"term '{term.name}' of force field '{ff.name}' has a cutoff of {term.cutoff:g} Å, but its "
+            f"'{term.form}' of {_names(ff, kinds.type[used[bad[0]]])}, which system '{system.name}' has, ends at "
+            f"{end[tuple(bad[0])]:g} Å; set the cutoff to {end.max():g} angstrom or more"
+        )
 
 
 def network_types(ff: ForceField, network: Network, system: System) -> IntArray:

@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast
 
@@ -25,8 +26,11 @@ from mdflash.core.system import System, load_system, save_system
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.core.yamlfile import Document, load_yaml
 from mdflash.errors import ForceFieldError
+from mdflash.forcefields.environment import SOLVENTS, Environment
+from mdflash.forcefields.mixing import RULES, Mix
 from mdflash.forcefields.shipped import find_shipped, list_shipped
 from mdflash.potentials.forms import FORMS
+from mdflash.potentials.forms.form import Form
 
 SCHEMA = 1
 T = TypeVar("T")
@@ -34,11 +38,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class BeadType:
-    """A kind of bead. `index` is its row in a network's embedding; `mass` in Da, None if the force field has none."""
+    """A kind of bead.
+
+    Attributes:
+        name: as systems call it.
+        index: its row in a network's embedding.
+        mass: Da; None if the force field has none.
+        properties: numbers that the rules of terms mix, such as sigma in Å. `charge`, in e, is that of the
+            deprotonated form where there is a `pKa`.
+    """
 
     name: str
     index: int
     mass: float | None = None
+    properties: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +66,12 @@ class Term:
             "neighbors": rows are keyed by a pair of bead types, and every pair within `cutoff` interacts,
             save those excluded.
         keys: [K, order] bead type indices (positions in `ForceField.bead_types`) or bead indices.
-        parameters: name -> [K] or [K, degree], in the form's units.
+        parameters: name -> [K] or [K, degree], in the form's units; those that `rules` do not give.
         cutoff: Å, for "neighbors".
         exclude_bonds: for "neighbors": pairs at most this many bonds apart do not interact.
         exclude_terms: for "neighbors": pairs that stand in these (bead-keyed) terms do not interact.
+        rules: name -> how a parameter that is in no column follows from properties of the bead types and from the
+            environment; where they give all of a "neighbors" term's parameters, it acts on every pair of types.
     """
 
     name: str
@@ -67,6 +82,12 @@ class Term:
     cutoff: float | None = None
     exclude_bonds: int = 0
     exclude_terms: tuple[str, ...] = ()
+    rules: Mapping[str, Mix] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The parameters that stand in the table."""
+        return tuple(p for p in FORMS[self.form].parameters if p not in self.rules)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +112,9 @@ class ForceField:
         networks: neural potentials.
         systems: molecules that came with it, each with start frames [F, N, 3] Å or None.
         provenance: where it came from, free keys; printed by `mdflash info`.
+        environment: where its rules are evaluated; None for a force field that does not depend on it.
+        termini: by end of a chain ("first", "last"), what its bead has more than its type: mass in Da and properties.
+        dynamics: what `mdflash init` writes for it: keys of the `dynamics` section of a system.yaml.
     """
 
     name: str
@@ -100,6 +124,20 @@ class ForceField:
     networks: tuple[Network, ...] = ()
     systems: tuple[tuple[System, FloatArray | None], ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
+    termini: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    dynamics: Mapping[str, Any] = field(default_factory=dict)
+
+    def at(self, environment: Environment) -> ForceField:
+        """The force field in another environment."""
+        return replace(self, environment=environment)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The fields of the environment that its energy depends on."""
+        mixed = {p for t in self.terms for mix in t.rules.values() for p in mix.properties}
+        titrates = "charge" in mixed and any("pKa" in t.properties for t in self.bead_types)
+        return frozenset({"pH"} if titrates else ()).union(*(m.needs for t in self.terms for m in t.rules.values()))
 
     def type_indices(self, system: System) -> IntArray:
         """[N] position of each bead's type in `bead_types`.
@@ -176,7 +214,7 @@ def _describe(ff: ForceField, provenance: bool = True) -> dict[str, Any]:
         keys: list[Any] = term.keys[k].tolist()
         if term.keyed_by != "beads":
             keys = [ff.bead_types[i].name for i in keys]
-        values = [term.parameters[p][k].tolist() for p in FORMS[term.form].parameters]
+        values = [term.parameters[p][k].tolist() for p in term.columns]
         return _Row([*keys, *(_Row(v) if isinstance(v, list) else v for v in values)])
 
     def table(term: Term) -> dict[str, Any]:
@@ -193,19 +231,33 @@ def _describe(ff: ForceField, provenance: bool = True) -> dict[str, Any]:
                 "exclude_bonds": term.exclude_bonds,
                 "exclude_terms": _Row(term.exclude_terms),
             }
+        if term.rules:
+            entry["rules"] = {p: _FlowDict(rule=mix.rule, **mix.options) for p, mix in term.rules.items()}
         key = "bead" if term.keyed_by == "beads" else "type"
-        entry["columns"] = _Row([key] * form.order + list(form.parameters))
+        entry["columns"] = _Row([key] * form.order + list(term.columns))
         entry["rows"] = [row(term, k) for k in range(len(term.keys))]
         return entry
 
+    around: dict[str, Any] = {}  # absent in a force field without, as in those of version 0.1: digests stay
+    if ff.environment is not None:
+        around["environment"] = _FlowDict(ff.environment.describe())
+    if ff.termini:
+        around["termini"] = {
+            end: _FlowDict({k: f"{v!r} Da" if k == "mass" else v for k, v in more.items()})
+            for end, more in ff.termini.items()
+        }
+    if ff.dynamics and provenance:
+        around["dynamics"] = _FlowDict(ff.dynamics)
     data: dict[str, Any] = {
         "mdflash_forcefield": SCHEMA,
         "name": ff.name,
         "units": {"length": "angstrom", "energy": "kcal/mol", "angle": "radian", "mass": "Da"},
         "mapping": ff.mapping,
         "bead_types": {
-            t.name: _FlowDict(index=t.index, mass=None if t.mass is None else f"{t.mass!r} Da") for t in ff.bead_types
+            t.name: _FlowDict(index=t.index, mass=None if t.mass is None else f"{t.mass!r} Da", **t.properties)
+            for t in ff.bead_types
         },
+        **around,
         "terms": [table(t) for t in ff.terms],
         "networks": [{"name": n.name, "kind": n.kind, **dict(n.hyperparameters)} for n in ff.networks],
     }
@@ -277,6 +329,9 @@ def load_forcefield(folder: Path | str) -> ForceField:
         networks=reader.networks(path / "weights.safetensors"),
         systems=tuple(load_system(p) for p in sorted((path / "systems").glob("*.safetensors"))),
         provenance=data.get("provenance") or {},
+        environment=reader.environment(terms, types),
+        termini=reader.termini(),
+        dynamics=data.get("dynamics") or {},
     )
 
 
@@ -315,8 +370,91 @@ class _Reader:
             mass = None
             if isinstance(entry, dict) and entry.get("mass") is not None:
                 mass = self.quantity((*path, "mass"), "mass")
-            found.append(BeadType(name, self.get((*path, "index"), int), mass))
+            properties = {k: self.number((*path, k)) for k in entry if k not in ("index", "mass")}
+            found.append(BeadType(name, self.get((*path, "index"), int), mass, properties))
         return tuple(found)
+
+    def number(self, path: tuple[str | int, ...]) -> float:
+        value = self.get(path, object)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            self.fail(f"expected a number, found {value!r}", path)
+        return float(value)
+
+    def environment(self, terms: tuple[Term, ...], types: tuple[BeadType, ...]) -> Environment | None:
+        """The environment, which a force field must have whose rules read it."""
+        here = ("environment",)
+        if "environment" not in self.document.data:
+            for i, term in enumerate(terms):
+                for parameter, mix in term.rules.items():
+                    if mix.needs:
+                        self.fail(
+                            f"'{mix.rule}' depends on the {' and the '.join(sorted(mix.needs))}; add for example "
+                            "`environment: {temperature: 293.15 K, ionic_strength: 0.15 M, pH: 7.5}` to the file",
+                            ("terms", i, "rules", parameter),
+                        )
+            if any("pKa" in t.properties for t in types):
+                self.fail("bead types have a pKa, so the file needs an `environment:` with a pH", ("bead_types",))
+            return None
+        return Environment(
+            self.quantity((*here, "temperature"), "temperature"),
+            self.quantity((*here, "ionic_strength"), "concentration"),
+            self.number((*here, "pH")),
+        )
+
+    def termini(self) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for end, more in (self.document.data.get("termini") or {}).items():
+            here = ("termini", end)
+            if end not in ("first", "last") or not isinstance(more, dict):
+                self.fail("expected `first:` or `last:`, as in `first: {mass: 2 Da, charge: 1}`", here)
+            found[end] = {
+                key: self.quantity((*here, key), "mass") if key == "mass" else self.number((*here, key)) for key in more
+            }
+        return found
+
+    def rules(self, here: tuple[str | int, ...], form: Form, types: tuple[BeadType, ...]) -> dict[str, Mix]:
+        """The rules of the term at `here`, checked."""
+        found = {}
+        for parameter in self.at(here).get("rules") or ():
+            path = (*here, "rules", parameter)
+            if parameter not in form.scalars:
+                self.fail(f"'{form.name}' has no parameter of this name: {', '.join(form.scalars)}", path)
+            name = self.get((*path, "rule"), str)
+            if name not in RULES:
+                self.fail(f"unknown rule '{name}'; known: {', '.join(RULES)}", path)
+            rule = RULES[name]
+            if form.on != "pair" and not rule.listed:
+                listed = ", ".join(r.name for r in RULES.values() if r.listed)
+                self.fail(f"is for near pairs; parameters of listed beads are {listed}, or stand in columns", path)
+            given = self.get(path, dict)
+            for key in given:
+                if key not in ("rule", *rule.takes):
+                    self.fail(f"'{name}' takes {', '.join(rule.takes)}, found '{key}'", path)
+            options: dict[str, Any] = {}
+            for key, kind in rule.takes.items():
+                if key not in given and key in rule.defaults:
+                    options[key] = rule.defaults[key]
+                elif kind == "property" or (kind == "permittivity" and isinstance(given.get(key), str)):
+                    options[key] = self.get((*path, key), str)
+                else:
+                    options[key] = self.number((*path, key))
+                if kind == "permittivity" and isinstance(options[key], str) and options[key] not in SOLVENTS:
+                    self.fail(f"expected a number or one of {', '.join(SOLVENTS)}, found '{options[key]}'", path)
+            found[parameter] = Mix(name, options)
+            if parameter in form.whole and (name != "constant" or options["value"] not in form.whole[parameter]):
+                self.fail(f"must be a constant, a whole number of {list(form.whole[parameter])}", path)
+            for wanted in found[parameter].properties:
+                for t in types:
+                    if wanted not in t.properties:
+                        self.fail(
+                            f"mixes '{wanted}', which bead type '{t.name}' does not have; "
+                            f"write for example `{t.name}: {{index: {t.index}, {wanted}: 1.0}}`",
+                            path,
+                        )
+        return found
+
+    def at(self, path: tuple[str | int, ...]) -> Any:
+        return self.get(path, object)
 
     def term(self, i: int, types: tuple[BeadType, ...]) -> Term:
         here = ("terms", i)
@@ -325,16 +463,20 @@ class _Reader:
             self.fail(f"unknown form '{form_name}'; known: {', '.join(FORMS)}", (*here, "form"))
         form = FORMS[form_name]
         keyed_by = self.get((*here, "keyed_by"), str)
-        allowed = ("neighbors",) if form.on == "pair" else ("types", "beads")
-        if keyed_by not in allowed:
-            self.fail(f"a '{form_name}' term is keyed by {' or '.join(allowed)}", (*here, "keyed_by"))
-        expected = ["bead" if keyed_by == "beads" else "type"] * form.order + list(form.parameters)
-        if self.get((*here, "columns"), list) != expected:
-            self.fail(f"the columns of '{form_name}' are [{', '.join(expected)}]", (*here, "columns"))
+        keyings = ("neighbors",) if form.on == "pair" else ("types", "beads")
+        if keyed_by not in keyings:
+            self.fail(f"a '{form_name}' term is keyed by {' or '.join(keyings)}", (*here, "keyed_by"))
+        rules = self.rules(here, form, types)
+        listed = [p for p in form.parameters if p not in rules]
+        expected = ["bead" if keyed_by == "beads" else "type"] * form.order + listed
+        bare = not listed and not {"columns", "rows"} & set(self.at(here))  # rules say all: no table
+        if not bare and self.get((*here, "columns"), list) != expected:
+            without = f" without {', '.join(rules)}, which rules give," if rules else ""
+            self.fail(f"the columns of '{form_name}'{without} are [{', '.join(expected)}]", (*here, "columns"))
         index = {t.name: k for k, t in enumerate(types)}
-        rows = self.get((*here, "rows"), list)
+        rows: list[Any] = [] if bare else self.get((*here, "rows"), list)
         keys = np.zeros((len(rows), form.order), np.int64)
-        columns: dict[str, list[Any]] = {p: [] for p in form.parameters}
+        columns: dict[str, list[Any]] = {p: [] for p in listed}
         for k, row in enumerate(rows):
             path = (*here, "rows", k)
             if not isinstance(row, list) or len(row) != len(expected):
@@ -348,7 +490,7 @@ class _Reader:
                     self.fail(f"unknown bead type {key!r}; types are {', '.join(index)}", path)
                 else:
                     keys[k, j] = index[key]
-            for parameter, value in zip(form.parameters, row[form.order :], strict=True):
+            for parameter, value in zip(listed, row[form.order :], strict=True):
                 columns[parameter].append(value)
         parameters = {}
         for parameter, column in columns.items():
@@ -365,6 +507,15 @@ class _Reader:
             bad = np.argwhere(~np.isfinite(array))
             if len(bad):
                 self.fail(f"'{parameter}' is not a finite number", (*here, "rows", int(bad[0, 0])))
+            if parameter in form.whole:
+                allowed = form.whole[parameter]
+                odd = np.flatnonzero(~np.isin(array, allowed))
+                if len(odd):
+                    self.fail(
+                        f"'{parameter}' must be a whole number from {allowed[0]} to {allowed[-1]}, "
+                        f"not {array[odd[0]]:g}",
+                        (*here, "rows", int(odd[0])),
+                    )
             parameters[parameter] = array.reshape(len(rows), -1) if series else array
         return Term(
             self.get((*here, "name"), str),
@@ -372,6 +523,7 @@ class _Reader:
             cast(Literal["types", "beads", "neighbors"], keyed_by),
             keys,
             parameters,
+            rules=rules,
             **(self._neighbor_options(here) if keyed_by == "neighbors" else {}),
         )
 
@@ -379,11 +531,13 @@ class _Reader:
         return {
             "cutoff": self.quantity((*here, "cutoff"), "length"),
             "exclude_bonds": self.get((*here, "exclude_bonds"), int),
-            "exclude_terms": tuple(map(str, self.get((*here, "exclude_terms"), list))),
+            "exclude_terms": tuple(map(str, self.get((*here, "exclude_terms"), list)))
+            if "exclude_terms" in self.at(here)
+            else (),
         }
 
     def networks(self, file: Path) -> tuple[Network, ...]:
-        entries = self.get(("networks",), list)
+        entries = self.get(("networks",), list) if "networks" in self.document.data else []
         if not entries:
             return ()
         from safetensors import SafetensorError

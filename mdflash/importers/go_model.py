@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.mapping.choices import AS_IT_IS, Reading
+from mdflash.mapping.formats import read_content
 from mdflash.mapping.read import read_structure
 from mdflash.mapping.structure import map_to_ca
 
@@ -60,6 +62,7 @@ class GoParameters:
         cutoff: where that repulsion ends, Å; at 10 Å it is 2e-5 epsilon.
         contact_distance: heavy atoms of a native contact are at most this far apart, Å.
         ca_contact_distance: the same for a structure that has only CA atoms, Å.
+        between_chains: whether residues of two chains can be native contacts.
     """
 
     epsilon: float = 1.0
@@ -71,15 +74,16 @@ class GoParameters:
     cutoff: float = 10.0
     contact_distance: float = 4.5
     ca_contact_distance: float = 8.0
+    between_chains: bool = True
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not (math.isfinite(value) and value > 0):
+            if name != "between_chains" and not (math.isfinite(value) and value > 0):
                 raise InputError(f"Gō parameter '{name}' must be a positive number, found {value}")
 
 
 def go_from_structure(
-    file: Path, parameters: GoParameters | None = None, name: str = ""
+    file: Path, parameters: GoParameters | None = None, name: str = "", reading: Reading = AS_IT_IS
 ) -> tuple[ForceField, tuple[str, ...]]:
     """The Gō force field of the first model in a PDB, mmCIF or GRO file, and notes for people.
 
@@ -87,16 +91,25 @@ def go_from_structure(
         file: the native structure, all atoms or CA only.
         parameters: default: the published ones, epsilon 1 kcal/mol.
         name: of the molecule; default: the file's name.
+        reading: what to do where the file asks for a choice; without a model, the first is native.
 
     Raises:
         InputError: see `read_structure` and `build_go`.
     """
-    structure = read_structure(file)
+    models = read_content(file).models
+    native = replace(reading, model=models[0].number) if reading.model is None else reading
+    structure = read_structure(file, reading=native)
     system, positions, notes = map_to_ca(structure, name=name)
     heavy = None if structure.ca_only else structure.heavy_atoms()
-    if len(positions) > 1:
-        notes = (*notes, f"using the first of {len(positions)} models as the native structure")
-    return build_go(system, positions[0], heavy, parameters, {"structure": file.name}), notes
+    if len(models) > 1:
+        notes = (*notes, f"model {native.model} of {len(models)} is the native structure (--model chooses another)")
+    chains = np.array([r.molecule for r in structure.residues])
+    forcefield = build_go(system, positions[0], heavy, parameters, {"structure": file.name}, chains)
+    if chains[-1] > 0:
+        i, j = forcefield.terms[3].keys.T
+        between = int((chains[i] != chains[j]).sum())
+        notes = (*notes, f"{chains[-1] + 1} chains; {between} of {len(i)} native contacts are between chains")
+    return forcefield, notes
 
 
 def build_go(
@@ -105,6 +118,7 @@ def build_go(
     heavy_atoms: Sequence[FloatArray] | None = None,
     parameters: GoParameters | None = None,
     provenance: Mapping[str, Any] | None = None,
+    chains: IntArray | None = None,
 ) -> ForceField:
     """The structure-based force field of one CA molecule (equation and constants: see the module).
 
@@ -115,6 +129,7 @@ def build_go(
             distances.
         parameters: default: the published ones, epsilon 1 kcal/mol.
         provenance: more to record.
+        chains: [N] number of the chain of each residue; None: residues that bonds join are one chain.
 
     Raises:
         InputError: shapes that do not fit, a system that is not a CA chain, no native contact.
@@ -127,7 +142,7 @@ def build_go(
             f"found shape {list(native.shape)}"
         )
     bonds, angles, dihedrals = chain_terms(system)
-    contacts = native_contacts(system, native, heavy_atoms, p)
+    contacts = native_contacts(system, native, heavy_atoms, p, chains)
     if not len(contacts):
         raise InputError(
             f"system '{system.name}' has no native contacts, so there is nothing to fold to: its {system.n_beads} "
@@ -191,6 +206,7 @@ def native_contacts(
     native: FloatArray,
     heavy_atoms: Sequence[FloatArray] | None = None,
     parameters: GoParameters | None = None,
+    chains: IntArray | None = None,
 ) -> IntArray:
     """[C, 2] pairs of residues i < j in contact in the native structure, sorted; the rule is the module's.
 
@@ -212,6 +228,9 @@ def native_contacts(
     chain = np.searchsorted(starts, np.arange(system.n_beads), side="right")
     i, j = near.T
     found: IntArray = near[(chain[i] != chain[j]) | (j - i > BONDED_RANGE)]
+    if not p.between_chains:
+        chain = chain if chains is None else chains
+        found = found[chain[found[:, 0]] == chain[found[:, 1]]]
     return found
 
 

@@ -21,6 +21,7 @@ _OWN_FILES = (
     "input.yaml",
     "resolved.yaml",
     "topology.pdb",
+    "topology.cif",
     "log.csv",
     "exchange.csv",
     "colvars.csv",
@@ -253,6 +254,7 @@ def _own_files(path: Path) -> Iterator[Path]:
     for name in _OWN_FILES:
         yield from (file for file in (path / name, path / f"{name}.tmp") if file.is_file())
     yield from path.glob("topology_*.pdb")
+    yield from path.glob("topology_*.cif")
     for file in (path / "checkpoint").glob("step_*"):
         if _OWN_CHECKPOINT.fullmatch(file.name):
             yield file

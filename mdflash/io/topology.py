@@ -19,6 +19,7 @@ from mdflash.core.files import atomic_write
 from mdflash.core.system import System
 from mdflash.core.types import Box
 from mdflash.errors import InputError
+from mdflash.mapping.formats.pdb import show_residue_number
 
 if TYPE_CHECKING:
     from mdtraj import Topology
@@ -28,11 +29,20 @@ _MAX_CONECT_SERIAL = 99_999  # five columns
 
 
 def _chains(system: System) -> list[tuple[str, list[int]]]:
-    """Chain ids, each with its residues, in order."""
-    return [
-        (chain, list(residues))
-        for chain, residues in groupby(range(system.n_residues), key=lambda r: system.chain_ids[r])
-    ]
+    """Chain ids, each with its residues, in order; two chains of one id stay two."""
+    index = system.chain_index
+    stretches = [list(residues) for _, residues in groupby(range(system.n_residues), key=lambda r: index[r])]
+    return [(system.chain_ids[residues[0]], residues) for residues in stretches]
+
+
+def _letters(chain_ids: list[str]) -> list[str]:
+    """One letter for each chain: its id, or where that is longer the next letter that is no chain's."""
+    free = [letter for letter in CHAIN_LETTERS if letter not in chain_ids] or list(CHAIN_LETTERS)
+    given: dict[str, str] = {}
+    for chain in chain_ids:
+        if len(chain) != 1 and chain not in given:
+            given[chain] = free[len(given) % len(free)]
+    return [given.get(chain, chain) for chain in chain_ids]
 
 
 def _segment(copy: int, copies: int) -> str:
@@ -100,6 +110,20 @@ def mdtraj_topology(system: System, copies: int = 1) -> Topology:
     return topology
 
 
+def _number(residue: int) -> str:
+    """Columns 23-26; a number that fits no way of writing keeps its last digits."""
+    return show_residue_number(residue) or f"{residue % 10_000:4d}"
+
+
+def beyond_pdb(system: System) -> str | None:
+    """What of the system the columns of a PDB file cannot say plainly, in words; None if they can."""
+    wide = [i for i in system.residue_ids if not -999 <= i <= 9999]
+    long = [chain for chain in dict.fromkeys(system.chain_ids) if len(chain) != 1]
+    said = [f"residue number {wide[0]}"] if wide else []
+    said += [f"chain id '{long[0]}'"] if long else []
+    return " and ".join(said) or None
+
+
 def _atom_name(name: str) -> str:
     """Columns 13-16: names of one-letter elements start in the second of them."""
     return f" {name:<3}" if len(name) < 4 else name[:4]
@@ -138,11 +162,12 @@ def pdb_atom_lines(system: System, positions: npt.NDArray[np.float64]) -> Iterat
     """ATOM and TER lines of one frame; `positions` [copies, N, 3] in Å."""
     copies = positions.shape[0]
     chains = _chains(system)
+    letters = _letters([chain for chain, _ in chains])
     positions = within_columns(positions, f"system '{system.name}'")
     for copy in range(copies):
-        for number, (chain_id, residues) in enumerate(chains):
-            letter = chain_id
-            if copies > 1 or len(chain_id) != 1:
+        for number, (_, residues) in enumerate(chains):
+            letter = letters[number]
+            if copies > 1:
                 letter = CHAIN_LETTERS[(copy * len(chains) + number) % len(CHAIN_LETTERS)]
             first, last = residues[0], residues[-1]
             for bead in np.flatnonzero((system.residue_index >= first) & (system.residue_index <= last)):
@@ -152,7 +177,7 @@ def pdb_atom_lines(system: System, positions: npt.NDArray[np.float64]) -> Iterat
                 name = _atom_name(system.bead_names[bead])
                 yield (
                     f"ATOM  {serial:5d} {name} {system.residue_names[r][:3]:>3} "
-                    f"{letter}{system.residue_ids[r] % 10_000:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00"
+                    f"{letter}{_number(system.residue_ids[r])}{system.insertion_code(r):1}   {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00"
                     f"      {_segment(copy, copies):<4} C  "
                 )
             yield "TER"
@@ -204,3 +229,51 @@ def write_pdb(
         StorageError: the file cannot be written.
     """
     atomic_write(path, pdb_text(system, positions, box))
+
+
+def write_topology(
+    path: Path, system: System, positions: npt.NDArray[np.floating[Any]], box: Box | None = None
+) -> None:
+    """Write `path` as `write_pdb` does, and beside it a .cif where PDB's columns are too narrow (`beyond_pdb`).
+
+    Arguments and errors as for `write_pdb`.
+    """
+    write_pdb(path, system, positions, box)
+    if beyond_pdb(system):
+        atomic_write(path.with_suffix(".cif"), cif_text(system, positions, box))
+
+
+def cif_text(system: System, positions: npt.NDArray[np.floating[Any]], box: Box | None = None) -> str:
+    """One frame [N, 3] Å of a system as mmCIF: chain ids of any length, numbers of any size."""
+    from gemmi.cif import quote
+
+    lines = [f"data_{system.name}"]
+    if box is not None:
+        lines += [f"_cell.length_{axis} {edge:.3f}" for axis, edge in zip("abc", box, strict=True)]
+        lines += [f"_cell.angle_{angle} 90.00" for angle in ("alpha", "beta", "gamma")]
+    lines += ["loop_", *(f"_atom_site.{key}" for key in _CIF_COLUMNS)]
+    x = np.asarray(positions, np.float64).reshape(-1, 3)
+    index = system.chain_index
+    for bead in range(system.n_beads):
+        r = int(system.residue_index[bead])
+        chain, name, atom = (quote(t) for t in (system.chain_ids[r], system.residue_names[r], system.bead_names[bead]))
+        number, code = system.residue_ids[r], system.insertion_code(r) or "?"
+        place = " ".join(f"{v:.3f}" for v in x[bead])
+        lines.append(
+            f"ATOM {bead + 1} C {atom} . {name} {quote(chain_name(int(index[r])))} {index[r] + 1} {r + 1} {code} {place} "
+            f"1.00 0.00 {number} {name} {chain} {atom} 1"
+        )
+    return "\n".join([*lines, "#", ""])
+
+
+_CIF_COLUMNS = (
+    "group_PDB", "id", "type_symbol", "label_atom_id", "label_alt_id", "label_comp_id", "label_asym_id",
+    "label_entity_id", "label_seq_id", "pdbx_PDB_ins_code", "Cartn_x", "Cartn_y", "Cartn_z", "occupancy",
+    "B_iso_or_equiv", "auth_seq_id", "auth_comp_id", "auth_asym_id", "auth_atom_id", "pdbx_PDB_model_num",
+)  # fmt: skip
+
+
+def chain_name(index: int) -> str:
+    """A, B, ..., 9, AA, AB, ...: the id of the chain with this number."""
+    first, last = divmod(index, len(CHAIN_LETTERS))
+    return (chain_name(first - 1) if first else "") + CHAIN_LETTERS[last]

@@ -10,6 +10,7 @@ from mdflash.core.quantity import plain_word
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
+from mdflash.mapping.formats import bare_name
 from mdflash.mapping.read import Residue, Structure
 
 LONGEST_BOND = 2.5
@@ -66,13 +67,14 @@ def make_beads(
         notes: what was skipped or looks odd.
     """
     system = System(
-        name=name or plain_word(structure.file.stem),
+        name=name or plain_word(bare_name(structure.file)),
         types=tuple(kind for _, kind, _, _ in beads),
         bead_names=tuple(bead for bead, _, _, _ in beads),
         residue_index=owner,
         residue_names=tuple(r.name for r in residues),
         residue_ids=tuple(r.number for r in residues),
         chain_ids=tuple(r.chain for r in residues),
+        insertion_codes=tuple(r.code for r in residues),
         masses=np.array([mass for _, _, mass, _ in beads]),
         bonds=bonds,
         interactions=interactions or {},
@@ -96,6 +98,6 @@ def refuse_long_bonds(structure: Structure, beads: BeadMap) -> None:
         first, second = (beads.system.bead_label(int(bead)) for bead in beads.system.bonds[bond])
         raise InputError(
             f"{first} and {second} follow each other in the chain but lie {length[bond]:.1f} Å apart: residues are "
-            "missing between them; model them (PDBFixer does), or write TER between the parts to make them two chains",
+            "missing between them; model them (PDBFixer does), or leave the parts unbonded: --gaps break (in a system.yaml: `gaps: break`)",
             file=structure.file,
         )

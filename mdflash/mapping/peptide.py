@@ -117,15 +117,15 @@ def build_peptide(sequence: Sequence[str], dihedrals: Sequence[tuple[float, floa
         raise InputError(f"{len(sequence)} residues, but {len(dihedrals)} pairs of phi and psi")
     atoms = _backbone(sequence, dihedrals)
     return complete(
-        [(name, number, "A", own) for number, (name, own) in enumerate(zip(sequence, atoms, strict=True), 1)]
+        [(name, f"{number:4d}", "A", own) for number, (name, own) in enumerate(zip(sequence, atoms, strict=True), 1)]
     )
 
 
-def complete(residues: Sequence[tuple[str, int, str, Mapping[str, FloatArray]]]) -> tuple[Any, FloatArray]:
+def complete(residues: Sequence[tuple[str, str, str, Mapping[str, FloatArray]]]) -> tuple[Any, FloatArray]:
     """A protein with side chains, terminal oxygens and hydrogens, from its backbone.
 
     Args:
-        residues: name, number, chain id, and the positions [3] in Å of N, CA, C, O at least.
+        residues: name, number with insertion code (columns 23 to 27 of a PDB), chain id, and the positions [3] in Å of N, CA, C, O at least.
 
     Returns:
         OpenMM Topology, and positions [atoms, 3] in Å.
@@ -196,14 +196,14 @@ def write_pdb(file: Path, topology: Any, *frames: FloatArray) -> None:
     atomic_write(file, "\n".join(lines) + "\n")
 
 
-def _pdb(residues: Sequence[tuple[str, int, str, Mapping[str, FloatArray]]]) -> str:
+def _pdb(residues: Sequence[tuple[str, str, str, Mapping[str, FloatArray]]]) -> str:
     lines: list[str] = []
     for k, (name, number, chain, atoms) in enumerate(residues):
         if k and chain != residues[k - 1][2]:
             lines.append("TER")
         for atom, (x, y, z) in atoms.items():
             lines.append(
-                f"ATOM  {len(lines) + 1:5d}  {atom:<3} {name} {chain:1}{number:4d}    {x:8.3f}{y:8.3f}{z:8.3f}"
+                f"ATOM  {len(lines) + 1:5d}  {atom:<3} {name} {chain:1}{number:<5}   {x:8.3f}{y:8.3f}{z:8.3f}"
                 f"  1.00  0.00          {atom[0]:>2}"
             )
     return "\n".join([*lines, "TER", "END", ""])

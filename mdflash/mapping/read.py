@@ -1,59 +1,34 @@
 """Read the protein of a structure file: its residues, atoms and coordinates, checked.
 
-MDTraj reads the file; what it would pass over in silence or explain with a traceback is checked here.
+What a file may hold is seen in four steps: `formats` gives the atoms as they are written, `grouping` the residues,
+`contents` tells protein from the rest, and `chains` finds which residues follow each other.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
-from mdflash.mapping.residues import CAPS, IONS, PARENT_RESIDUE, RESIDUE_MASS, SAME_RESIDUE, WATERS
+from mdflash.mapping.atoms import Content, Model
+from mdflash.mapping.bonds import find_bonds
+from mdflash.mapping.chains import Chains, Link
+from mdflash.mapping.chains import Residue as Residue
+from mdflash.mapping.choices import AS_IT_IS, Reading
+from mdflash.mapping.contents import Found, sort_out
+from mdflash.mapping.formats import read_content
+from mdflash.mapping.grouping import Group, group, without_variants
 
-FORMATS = (".pdb", ".ent", ".cif", ".mmcif", ".gro")
-
-
-@dataclass(frozen=True)
-class Residue:
-    """One protein residue, or terminal cap, of a structure file.
-
-    Attributes:
-        name: three letters; protonation states have their parent's name (HIE is HIS).
-        number: as in the file.
-        chain: chain id; chains without one get A, B, ...
-        chain_index: counts the file's chains; two chains of one id differ here.
-        atoms: atom name -> row in `Structure.positions`, of its atoms other than hydrogen.
-    """
-
-    name: str
-    number: int
-    chain: str
-    chain_index: int
-    atoms: Mapping[str, int]
-
-    @property
-    def ca(self) -> int:
-        """Row of its CA atom; caps have none."""
-        return self.atoms["CA"]
-
-    @property
-    def heavy(self) -> IntArray:
-        """Rows of its atoms other than hydrogen."""
-        return np.array(list(self.atoms.values()), np.int64)
-
-    @property
-    def place(self) -> str:
-        """The residue by name: 'TYR 2 of chain A'."""
-        return f"{self.name} {self.number} of chain {self.chain}"
+SAME_PLACE = 0.1
+"""Å; residues whose CA are nearer than this are one residue written twice."""
+SAME_RESIDUE_TWICE = 1.5
+"""Å; the same for residues of one name and number."""
+SHOWN = 8
+"""So many residues are named in a note."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +37,9 @@ class Structure:
 
     Attributes:
         file: where it came from.
-        residues: protein residues, in the file's order.
+        residues: protein residues, chain after chain.
         with_caps: as `residues`, with the terminal caps (ACE, NME, ...) among them.
-        positions: [F, atoms, 3] Å, all models of the file and all its atoms.
+        positions: [F, atoms, 3] Å, all models of the file and all its atoms but the alternate locations left out.
         bonds: [bonds, 2] rows of atoms that a standard residue, its neighbors or the file itself bond.
         notes: what was skipped or looks odd, for people.
     """
@@ -86,149 +61,166 @@ class Structure:
         return [self.positions[frame, r.heavy] for r in self.residues]
 
 
-def read_structure(file: Path, also_known: frozenset[str] = frozenset()) -> Structure:
-    """Read the protein of a PDB, mmCIF or GRO file.
+def read_structure(file: Path, also_known: frozenset[str] = frozenset(), reading: Reading = AS_IT_IS) -> Structure:
+    """Read the protein of a PDB, mmCIF or GRO file, which may be compressed.
 
-    Waters and ions are skipped and noted. Of alternate locations the first is read.
+    Waters and ions are skipped and noted. Of alternate locations that of the highest occupancy is read.
 
     Args:
         file: the structure; several models become several frames.
         also_known: residue names to accept besides the twenty amino acids.
+        reading: what to do where a file asks for a choice.
 
     Raises:
         InputError: missing or unreadable file, another format, no protein, residues of unknown name,
-            a residue without CA, a coordinate that is not a finite number.
+            a residue without CA or there twice, missing residues, models that differ, a coordinate that is not a
+            finite number.
     """
-    trajectory = _load(file)
-    positions = np.asarray(trajectory.xyz, np.float64) * 10.0  # nm to Å
-    residues: list[Residue] = []
-    with_caps: list[Residue] = []
-    skipped: Counter[str] = Counter()
-    unknown: dict[str, str] = {}
-    for residue in trajectory.topology.residues:
-        name = str(residue.name).strip().upper()
-        name = SAME_RESIDUE.get(name, name)
-        chain = str(residue.chain.chain_id or "").strip() or _letter(residue.chain.index)
-        atoms = {str(a.name): int(a.index) for a in residue.atoms if not _is_hydrogen(a)}
-        found = Residue(name, int(residue.resSeq), chain, residue.chain.index, atoms)
-        place = found.place
-        if name in also_known or name in RESIDUE_MASS:
-            if "CA" not in atoms:
-                raise InputError(
-                    f"residue {place} has no CA atom; complete the structure (PDBFixer adds missing atoms) "
-                    "or remove the residue",
-                    file=file,
-                )
-            residues.append(found)
-            with_caps.append(found)
-        elif name in WATERS:
-            skipped["waters"] += 1
-        elif name in IONS and residue.n_atoms == 1:
-            skipped["ions"] += 1
-        elif name in CAPS:
-            with_caps.append(found)
-        else:
-            unknown.setdefault(name, place)
-    if unknown:
-        raise InputError(_about_unknown(unknown, also_known), file=file)
-    if not residues:
-        skipped["caps"] = len(with_caps)
-        there = ", ".join(f"{count} {what}" for what, count in skipped.items() if count) or "nothing"
-        raise InputError(f"holds no protein (found {there}); expected a structure with amino acids", file=file)
-    _check_finite(file, with_caps, positions, trajectory.topology)
-    bonds = np.array([sorted((a.index, b.index)) for a, b in trajectory.topology.bonds], np.int64).reshape(-1, 2)
-    notes = [f"skipped {count} {what}" for what, count in skipped.items()]
-    if (split := _split_residues(file)) > 0:
-        notes.append(f"{split} residues have alternate locations; the first of each atom was read")
-    return Structure(file, tuple(residues), tuple(with_caps), positions, bonds, tuple(notes))
-
-
-def _load(file: Path) -> Any:
-    if not file.exists():
-        raise InputError("no such file; expected a structure (PDB, mmCIF, GRO)", file=file)
-    if not file.is_file():
-        raise InputError("is not a file; expected a structure (PDB, mmCIF, GRO)", file=file)
-    kind = file.suffix.lower()
-    if kind not in FORMATS:
-        raise InputError(
-            f"'{file.suffix}' is not a structure format; expected one of {', '.join(FORMATS)}",
-            file=file,
-        )
-    import mdtraj
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if kind in (".pdb", ".ent"):
-                return mdtraj.load_pdb(str(file), no_boxchk=True)
-            return mdtraj.load(str(file))
-    except Exception as error:  # parsers of foreign files raise whatever comes to hand
-        line = _bad_atom_line(file) if kind in (".pdb", ".ent") else None
-        if line is not None:
-            raise InputError(
-                "columns 31 to 54 of an ATOM line must hold three coordinates (8.3f each)",
-                file=file,
-                line=line,
-            ) from None
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InputError(f"cannot be read as {kind[1:].upper()}: {reason}", file=file) from None
-
-
-def _bad_atom_line(file: Path) -> int | None:
-    """The first ATOM line of a PDB file whose coordinates are no numbers."""
-    for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1):
-        if line.startswith(("ATOM", "HETATM")):
-            try:
-                for first in (30, 38, 46):
-                    float(line[first : first + 8])
-            except ValueError:
-                return number
-    return None
-
-
-def _split_residues(file: Path) -> int:
-    """How many residues of a PDB file have an atom in several places."""
-    if file.suffix.lower() not in (".pdb", ".ent"):
-        return 0
-    places: Counter[str] = Counter()
-    for line in file.read_text(errors="replace").splitlines():
-        if line.startswith("ENDMDL"):
-            break
-        if line.startswith(("ATOM", "HETATM")) and line[16:17].strip():
-            places[line[12:16] + line[17:27]] += 1
-    return len({atom[4:] for atom, count in places.items() if count > 1})
-
-
-def _letter(index: int) -> str:
-    return chr(ord("A") + index % 26)
-
-
-def _is_hydrogen(atom: Any) -> bool:
-    symbol = atom.element.symbol if atom.element is not None else ""
-    return symbol in ("H", "D") or (symbol in ("", "VS") and atom.name.lstrip("0123456789").startswith("H"))
-
-
-def _about_unknown(unknown: dict[str, str], also_known: frozenset[str]) -> str:
-    known = sorted(RESIDUE_MASS.keys() | also_known)
-    parts = []
-    for name, place in unknown.items():
-        near = [PARENT_RESIDUE[name]] if name in PARENT_RESIDUE else get_close_matches(name, known, n=1)
-        parts.append(f"{name} (first: {place}" + (f"; nearest: {near[0]})" if near else ")"))
-    return (
-        f"unknown residue names: {', '.join(parts)}. Rename modified residues to the amino acid they come from, "
-        f"and remove ligands; known are {', '.join(known)}"
+    content = read_content(file)
+    models = _models(content, reading, file)
+    first = models[0]
+    groups, gone = without_variants(group(first.atoms, first.positions))
+    found = sort_out(groups, first.positions, content.parents, also_known, reading, file)
+    _check_finite(found, models, file)
+    positions, row = _frames(found, groups, gone, models, file)
+    links = [replace(link, residue=_moved(link.residue, row)) for link in found.links]
+    chains = Chains(links, positions, [m.box for m in models], file)
+    with_caps = chains.residues(reading.gaps)
+    if reading.chains and not found.by_id:
+        with_caps = _only(with_caps, reading.chains, file)
+    residues = tuple(r for r in with_caps if "CA" in r.atoms)
+    _refuse_twice(residues, chains.positions[0], file)
+    conect = [(row[i], row[j]) for i, j in content.bonds if first is content.models[0] and row[i] >= 0 <= row[j]]
+    return Structure(
+        file=file,
+        residues=residues,
+        with_caps=with_caps,
+        positions=chains.positions,
+        bonds=find_bonds(with_caps, chains.positions[0], conect),
+        notes=(*found.notes, *_about_alternates(found, gone), *chains.notes),
     )
 
 
-def _check_finite(file: Path, residues: list[Residue], positions: FloatArray, topology: Any) -> None:
-    for residue in residues:
-        rows = residue.heavy
-        bad = np.argwhere(~np.isfinite(positions[:, rows]).all(axis=2))
-        if len(bad):
-            model, row = bad[0]
+def _models(content: Content, reading: Reading, file: Path) -> tuple[Model, ...]:
+    if reading.model is None:
+        return content.models
+    chosen = [m for m in content.models if m.number == reading.model]
+    if not chosen:
+        numbers = [m.number for m in content.models]
+        there = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+        raise InputError(f"has no model {reading.model}; its models are {there}", file=file)
+    return (chosen[0],)
+
+
+def _moved(residue: Residue, row: IntArray) -> Residue:
+    return replace(residue, atoms={name: int(row[k]) for name, k in residue.atoms.items()})
+
+
+def _frames(
+    found: Found, groups: Sequence[Group], gone: Sequence[tuple[Group, Group]], models: Sequence[Model], file: Path
+) -> tuple[FloatArray, IntArray]:
+    """[F, kept, 3] Å, and where each atom of the first model went; -1 for alternate locations that were left out."""
+    first = models[0]
+    left = {row for g in groups for row in g.passed_over()}
+    for _, other in gone:
+        left |= {*other.places.values(), *(row for _, row in other.hydrogens)}
+    keep = np.array([row for row in range(len(first.atoms)) if row not in left], np.int64)
+    row = np.full(len(first.atoms), -1)
+    row[keep] = np.arange(len(keep))
+    names = [a[:5] for a in first.atoms]
+    frames = [first.positions]
+    for model in models[1:]:
+        if [a[:5] for a in model.atoms] == names:
+            frames.append(model.positions)
+        else:
+            frames.append(_matched(found, first, model, file))
+    return np.stack(frames)[:, keep], row
+
+
+def _matched(found: Found, first: Model, model: Model, file: Path) -> FloatArray:
+    """Positions of a model that holds other atoms, in the order of the first; only the protein's are of use."""
+    theirs: dict[tuple[str, str, int, str, str], dict[str, int]] = {}
+    for g in without_variants(group(model.atoms, model.positions))[0]:
+        theirs.setdefault((g.first.residue, *g.key), g.chosen())
+    x: FloatArray = first.positions.copy()
+    for link in found.links:
+        a = first.atoms[next(iter(link.residue.atoms.values()))]
+        own = theirs.get((a.residue, a.chain, a.segment, a.number, a.code), {})
+        missing = [name for name in link.residue.atoms if name not in own]
+        if missing:
             raise InputError(
-                f"atom {topology.atom(int(rows[row])).name} of residue {residue.name} {residue.number} of chain "
-                f"{residue.chain} in model {model + 1} is at {positions[model, rows[row]].tolist()}; "
-                "every coordinate must be a finite number",
+                f"model {model.number} is another molecule than model {first.number}: it has no atom {missing[0]} of "
+                f"{link.residue.place}. Read one with --model {first.number} (in a system.yaml: "
+                f"`model: {first.number}`)",
                 file=file,
             )
+        x[list(link.residue.atoms.values())] = model.positions[[own[name] for name in link.residue.atoms]]
+    extra = theirs.keys() - {_key(first, link) for link in found.links}
+    protein = {k for k in extra if "CA" in theirs[k] and "N" in theirs[k]}
+    if protein:
+        name, chain, _, number, code = sorted(protein)[0]
+        raise InputError(
+            f"model {model.number} is another molecule than model {first.number}: only it has {name} {number}{code}"
+            f"{f' of chain {chain}' if chain else ''}. Read one with --model {first.number} (in a system.yaml: "
+            f"`model: {first.number}`)",
+            file=file,
+        )
+    return x
+
+
+def _key(first: Model, link: Link) -> tuple[str, str, str, int, str]:
+    a = first.atoms[next(iter(link.residue.atoms.values()))]
+    return a.residue, a.chain, a.segment, a.number, a.code
+
+
+def _only(residues: tuple[Residue, ...], wanted: tuple[str, ...], file: Path) -> tuple[Residue, ...]:
+    """The residues of some chains, by the letters that chains without an id got."""
+    there = list(dict.fromkeys(r.chain for r in residues))
+    absent = [c for c in wanted if c not in there]
+    if absent:
+        raise InputError(f"has no chain {absent[0]}; its chains are {', '.join(there)}", file=file)
+    return tuple(r for r in residues if r.chain in wanted)
+
+
+def _check_finite(found: Found, models: Sequence[Model], file: Path) -> None:
+    for link in found.links:
+        for name, row in link.residue.atoms.items():
+            for model in models:
+                if row < len(model.positions) and not np.isfinite(model.positions[row]).all():
+                    raise InputError(
+                        f"atom {name} of residue {link.residue.place} in model {model.number} is at "
+                        f"{model.positions[row].tolist()}; every coordinate must be a finite number",
+                        file=file,
+                    )
+
+
+def _refuse_twice(residues: Sequence[Residue], x: FloatArray, file: Path) -> None:
+    """Residues that stand in the file twice would be beads in one place."""
+    from scipy.spatial import cKDTree
+
+    ca = x[[r.ca for r in residues]]
+    for i, j in sorted(cKDTree(ca).query_pairs(SAME_RESIDUE_TWICE)):
+        one, other = residues[i], residues[j]
+        apart = float(np.linalg.norm(ca[i] - ca[j]))
+        same = (one.name, one.number, one.code) == (other.name, other.number, other.code)
+        if same or apart < SAME_PLACE:
+            raise InputError(
+                f"{one.place} and {other.place} lie in one place (CA {apart:.2f} Å apart): the file holds this residue "
+                "twice; remove one, or mark them as alternate locations (column 17)",
+                file=file,
+            )
+
+
+def _about_alternates(found: Found, gone: Sequence[tuple[Group, Group]]) -> list[str]:
+    notes = []
+    if found.split:
+        names = ", ".join(found.split[:SHOWN])
+        more = f" and {len(found.split) - SHOWN} more" if len(found.split) > SHOWN else ""
+        notes.append(f"alternate locations of {names}{more}: of each the one with the highest occupancy was read")
+    for stays, other in gone:
+        a, b = stays.first, other.first
+        notes.append(
+            f"residue {a.number}{a.code} of chain {a.chain} is {a.residue} or {b.residue} (alternate locations): read as "
+            f"{a.residue}, which has the higher occupancy"
+        )
+    return notes

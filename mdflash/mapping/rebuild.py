@@ -17,6 +17,7 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.allatom import create_system, relax
 from mdflash.mapping.backbone import backbone_from_ca
+from mdflash.mapping.choices import Reading
 from mdflash.mapping.geometry import beta_carbon
 from mdflash.mapping.peptide import complete
 from mdflash.mapping.read import Residue, Structure, read_structure
@@ -54,7 +55,7 @@ def rebuild(file: Path) -> Iterator[Rebuilt]:
     Raises:
         InputError: not such a file; openmm or pdbfixer is not installed.
     """
-    structure = read_structure(file)
+    structure = read_structure(file, reading=Reading(gaps="bond"))  # what a run wrote may be stretched
     for residue in structure.residues:
         if not structure.ca_only and not set(_BACKBONE) <= residue.atoms.keys():
             missing = next(atom for atom in _BACKBONE if atom not in residue.atoms)
@@ -81,7 +82,10 @@ def _rebuild_frame(structure: Structure, frame: int) -> Rebuilt:
         if residue.name != "GLY" and "CB" not in own:
             own["CB"] = beta_carbon(own["N"], own["CA"], own["C"])
     topology, start = complete(
-        [(r.name, r.number, _chain_letter(r), own) for r, own in zip(structure.residues, atoms, strict=True)]
+        [
+            (r.name, f"{r.number:4d}{r.code}", _chain_letter(r), own)
+            for r, own in zip(structure.residues, atoms, strict=True)
+        ]
     )
     row = {(a.residue.index, a.name): a.index for a in topology.atoms()}
     held = [(row[k, atom], x[r.atoms[atom]]) for k, r in enumerate(structure.residues) for atom in r.atoms]

@@ -23,7 +23,9 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.kinds import bead_masses
 from mdflash.mapping.beads import BeadMap, make_beads, refuse_long_bonds
+from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.mapping.custom import CustomMapping
 from mdflash.mapping.fivebead import five_bead
 from mdflash.mapping.interactions import from_bonds, pairs_apart
@@ -32,8 +34,6 @@ from mdflash.mapping.residues import ELEMENT_MASS, RESIDUE_MASS
 
 NONBONDED_BONDS = {"ca": 3, "five-bead": 5}
 """At least so many bonds lie between the pairs of mlcg's list "non_bonded"."""
-CHAIN_BREAK = 4.5
-"""Å; consecutive CA atoms are 3.8 Å apart (2.9 Å across a cis bond)."""
 
 
 class Mapped(NamedTuple):
@@ -50,7 +50,13 @@ class Mapped(NamedTuple):
     notes: tuple[str, ...]
 
 
-def map_structure(file: Path, mapping: str = "ca", forcefield: ForceField | None = None, name: str = "") -> Mapped:
+def map_structure(
+    file: Path,
+    mapping: str = "ca",
+    forcefield: ForceField | None = None,
+    name: str = "",
+    reading: Reading = AS_IT_IS,
+) -> Mapped:
     """Read a PDB, mmCIF or GRO file and map it to beads.
 
     Args:
@@ -59,16 +65,20 @@ def map_structure(file: Path, mapping: str = "ca", forcefield: ForceField | None
         forcefield: where given, its masses are taken and its bead types must cover the structure.
             Otherwise CA beads weigh what their residues weigh on average, others what their atoms weigh.
         name: of the System; default: the file's name.
+        reading: what to do where the file asks for a choice: models, chains, ligands, missing residues.
 
     Raises:
         InputError: the file (see `read_structure`), a missing atom, or an unknown mapping.
         ForceFieldError: a bead type that the force field does not have, or nobody a mass for.
     """
-    known = frozenset(t.name for t in forcefield.bead_types) if forcefield and mapping == "ca" else frozenset()
-    structure = read_structure(file, known)
+    structure = read_structure(file, known_types(forcefield, mapping), reading)
     beads = bead_map(structure, mapping, forcefield, name)
-    positions = beads.positions(structure.positions)
-    return Mapped(beads.system, positions, (*beads.notes, *chain_breaks(beads.system, positions)))
+    return Mapped(beads.system, beads.positions(structure.positions), beads.notes)
+
+
+def known_types(forcefield: ForceField | None, mapping: str) -> frozenset[str]:
+    """Residue names that are amino acids because a force field of CA beads has them."""
+    return frozenset(t.name for t in forcefield.bead_types) if forcefield and mapping == "ca" else frozenset()
 
 
 def bead_map(structure: Structure, mapping: str, forcefield: ForceField | None = None, name: str = "") -> BeadMap:
@@ -92,23 +102,31 @@ def bead_map(structure: Structure, mapping: str, forcefield: ForceField | None =
             file=structure.file,
         )
     system = beads.system
-    lists = dict(system.interactions) or from_bonds(system.n_beads, system.bonds)
     if forcefield is None:
+        lists = dict(system.interactions) or from_bonds(system.n_beads, system.bonds)
         return replace(beads, system=replace(system, interactions={k: rows for k, rows in lists.items() if len(rows)}))
+    return replace(beads, system=fit_system(system, forcefield, mapping))
+
+
+def fit_system(system: System, forcefield: ForceField, mapping: str) -> System:
+    """A molecule with the masses of the force field, and those lists of interactions that it asks for.
+
+    Raises:
+        ForceFieldError: a bead type that the force field does not have.
+    """
     forcefield.type_indices(system)
+    lists = dict(system.interactions) or from_bonds(system.n_beads, system.bonds)
     if mapping in NONBONDED_BONDS:
         lists["non_bonded"] = pairs_apart(system.n_beads, system.bonds, NONBONDED_BONDS[mapping])
     if mapping == "ca" and "dihedrals" in lists:
         lists["pseudo_ca_dihedral"] = lists["dihedrals"]
     wanted = {t.name for t in forcefield.terms if t.keyed_by == "types"}
     wanted |= {name for n in forcefield.networks for name in n.hyperparameters.get("exclude_interactions", ())}
-    masses = {t.name: t.mass for t in forcefield.bead_types if t.mass is not None}
-    system = replace(
+    return replace(
         system,
-        masses=np.array([masses.get(t, m) for t, m in zip(system.types, system.masses, strict=True)]),
+        masses=bead_masses(forcefield, system),
         interactions={key: rows for key, rows in lists.items() if key in wanted},
     )
-    return replace(beads, system=system)
 
 
 def map_to_ca(structure: Structure, forcefield: ForceField | None = None, name: str = "") -> Mapped:
@@ -116,8 +134,7 @@ def map_to_ca(structure: Structure, forcefield: ForceField | None = None, name: 
     beads = _ca(structure, forcefield, name)
     if forcefield is not None:
         forcefield.type_indices(beads.system)
-    positions = beads.positions(structure.positions)
-    return Mapped(beads.system, positions, (*beads.notes, *chain_breaks(beads.system, positions)))
+    return Mapped(beads.system, beads.positions(structure.positions), beads.notes)
 
 
 def _ca(structure: Structure, forcefield: ForceField | None, name: str) -> BeadMap:
@@ -170,16 +187,3 @@ def _heavy(structure: Structure, name: str) -> BeadMap:
     )
     refuse_long_bonds(structure, beads)
     return beads
-
-
-def chain_breaks(system: System, positions: FloatArray) -> list[str]:
-    """A message about CA beads that follow each other but lie too far apart, in the first of positions [F, N, 3]."""
-    ca = np.array(system.bead_names) == "CA"
-    bonds = system.bonds[ca[system.bonds].all(axis=1)]
-    i, j = bonds.T
-    length = np.linalg.norm(positions[0, j] - positions[0, i], axis=1)
-    return [
-        f"chain break: {system.bead_label(int(i[k]))} and {system.bead_label(int(j[k]))} are {length[k]:.1f} Å "
-        "apart but follow each other in the chain, so they are bonded; missing residues should be modeled"
-        for k in np.flatnonzero(length > CHAIN_BREAK)
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +14,12 @@ from mdflash.mapping.beads import BeadMap
 _CHUNK = 500  # frames
 
 
-def map_trajectory(trajectory: Path, topology: Path, beads: BeadMap, out: Path) -> int:
+def map_trajectory(trajectory: Path, beads: BeadMap, out: Path) -> int:
     """Write the bead positions of an all-atom trajectory as XTC.
 
     Args:
-        trajectory: anything that MDTraj reads (XTC, DCD, TRR, HDF5, ...), with the atoms of `topology`.
-        topology: the structure file that `beads` was made from.
-        beads: from `bead_map`.
+        trajectory: anything that MDTraj reads (XTC, DCD, TRR, HDF5, ...), with the atoms of the structure.
+        beads: from `bead_map` of that structure.
         out: the XTC file; replaced if it exists.
 
     Returns:
@@ -35,15 +35,16 @@ def map_trajectory(trajectory: Path, topology: Path, beads: BeadMap, out: Path) 
     if not trajectory.is_file():
         raise InputError("no such file; expected an all-atom trajectory", file=trajectory)
     frames = 0
+    topology = _atoms(beads.weights.shape[1])
     with replacing(out) as partial, XTCTrajectoryFile(str(partial), "w") as file:
-        chunks = mdtraj.iterload(str(trajectory), chunk=_CHUNK, top=str(topology))
+        chunks = mdtraj.iterload(str(trajectory), chunk=_CHUNK, top=topology)
         while True:
             try:
                 chunk = next(chunks, None)
             except (OSError, ValueError, TypeError, RuntimeError) as error:
                 reason = str(error).strip().split("\n")[0]
                 raise InputError(
-                    f"cannot be read with the {beads.weights.shape[1]} atoms of {topology}: {reason}",
+                    f"cannot be read with the {topology.n_atoms} atoms of the structure: {reason}",
                     file=trajectory,
                 ) from None
             if chunk is None:
@@ -60,3 +61,15 @@ def map_trajectory(trajectory: Path, topology: Path, beads: BeadMap, out: Path) 
             file.write(positions.astype(np.float32), time=chunk.time, step=steps, box=box)
             frames += len(positions)
     return frames
+
+
+def _atoms(count: int) -> Any:
+    """An mdtraj.Topology of so many atoms: readers of frames want to know no more."""
+    from mdtraj import Topology
+    from mdtraj.core.element import carbon
+
+    topology = Topology()
+    residue = topology.add_residue("ANY", topology.add_chain())
+    for _ in range(count):
+        topology.add_atom("C", carbon, residue)
+    return topology

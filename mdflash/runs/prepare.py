@@ -39,10 +39,14 @@ from mdflash.integrators.base import Integrator
 from mdflash.integrators.respa import resonance
 from mdflash.integrators.timestep_check import coarse_step
 from mdflash.io.frames import load_frames
+from mdflash.io.topology import beyond_pdb
+from mdflash.mapping.chain import chain_of
+from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
-from mdflash.runs.biases import build_biases, build_scales
+from mdflash.runs.biases import build_biases, build_monitored, build_scales
+from mdflash.runs.environment import surround
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Prepared:
         potential: the sum of their terms and of the biases.
         start: [B, 3] Å, before minimization.
         notes: messages for the user (what was skipped, cycled, assumed).
+        monitored: variables that are recorded only, each as a bias without force that is no term of the potential.
     """
 
     config: RunConfig
@@ -64,6 +69,7 @@ class Prepared:
     potential: SumPotential
     start: torch.Tensor
     notes: tuple[str, ...]
+    monitored: tuple[Bias, ...] = ()
 
     @property
     def biases(self) -> tuple[Bias, ...]:
@@ -163,7 +169,10 @@ def prepare(config: RunConfig) -> Prepared:
     loaded = {folder: load_forcefield(folder) for folder in dict.fromkeys(config.forcefields)}
     forcefields = tuple(loaded[folder] for folder in config.forcefields)
     notes: list[str] = []
-    molecules = [_read_system(entry, ff, notes) for entry, ff in zip(config.system, forcefields, strict=True)]
+    molecules = [
+        _read_system(entry, ff, count, notes)
+        for entry, ff, count in zip(config.system, forcefields, config.counts, strict=True)
+    ]
     return assemble(config, molecules, forcefields, notes)
 
 
@@ -185,24 +194,31 @@ def assemble(
         InputError: a start position that is not finite, or a force field that does not fit.
     """
     notes = [*warnings(config), *notes]
+    config, forcefields = surround(config, forcefields, notes)
     starts: list[FloatArray] = []
     for (system, frames), count in zip(molecules, config.counts, strict=True):
         if len(frames) < count and len(frames) > 1:
             notes.append(
                 f"{system.name}: {len(frames)} start frames for {count} replicas; replica i starts from frame i, cycled"
             )
+        if (what := beyond_pdb(system)) is not None:
+            notes.append(
+                f"{system.name}: PDB files have no columns for {what}; topology.cif beside topology.pdb has it in full"
+            )
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
     layout = Layout(tuple(system for system, _ in molecules), config.counts)
     start = torch.from_numpy(np.concatenate(starts))
     State.at(layout, start, config.temperatures)  # refuses a NaN, naming replica and bead
     terms = build_potential(forcefields, layout).terms
-    biases = build_biases(config, layout, [frames[0] for _, frames in molecules], forcefields)
+    first = [frames[0] for _, frames in molecules]
+    biases = build_biases(config, layout, first, forcefields)
+    monitored = build_monitored(config, layout, first, forcefields)
     potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms)])
     notes.extend(_impulses(config.dynamics, potential, layout, forcefields))
     coarse = coarse_step(potential.terms, layout, config.dynamics.timestep)
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
-    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes))
+    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored)
 
 
 def _impulses(
@@ -218,10 +234,14 @@ def _impulses(
     return [note] if note else []
 
 
-def _read_system(entry: SystemEntry, ff: ForceField, notes: list[str]) -> tuple[System, FloatArray]:
-    """The molecule of one entry, under its name, and its start frames [F, N, 3] Å."""
+def _read_system(entry: SystemEntry, ff: ForceField, count: int, notes: list[str]) -> tuple[System, FloatArray]:
+    """The molecule of one entry, under its name, and its start frames [F, N, 3] Å for `count` replicas."""
+    if entry.sequence is not None:
+        chain, coils = chain_of(entry.sequence, ff, entry.name, count if entry.start is None else 1)
+        return chain, coils if entry.start is None else load_frames(entry.start, chain)
+    assert entry.structure is not None  # `rules` asks for one
     mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
-    system, frames = read_molecule(entry.structure, mapping, ff, entry.name, notes)
+    system, frames = read_molecule(entry.structure, mapping, ff, entry.name, notes, entry.reading)
     if entry.start is not None:
         frames = load_frames(entry.start, system)
     if frames is None or not len(frames):
@@ -234,12 +254,12 @@ def _read_system(entry: SystemEntry, ff: ForceField, notes: list[str]) -> tuple[
 
 
 def read_molecule(
-    structure: Path, mapping: str, ff: ForceField, name: str, notes: list[str]
+    structure: Path, mapping: str, ff: ForceField, name: str, notes: list[str], reading: Reading = AS_IT_IS
 ) -> tuple[System, FloatArray | None]:
     """The molecule of a structure file under `name`, and its frames [F, N, 3] Å; what is odd goes to `notes`."""
     if structure.suffix == ".safetensors":
         system, frames = load_system(structure)
         return dataclasses.replace(system, name=name), frames
-    mapped = map_structure(structure, mapping, ff, name)
+    mapped = map_structure(structure, mapping, ff, name, reading)
     notes.extend(f"{name}: {sentence}" for sentence in mapped.notes)
     return mapped.system, mapped.positions

@@ -30,7 +30,7 @@ from mdflash.errors import InputError, Interrupted, StorageError, UnstableError
 from mdflash.io.checkpoint import Checkpoint, load_checkpoint
 from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder, load_manifest
-from mdflash.io.topology import write_pdb
+from mdflash.io.topology import write_topology
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.writers import Outputs, Silence, bytes_to_come
 
@@ -178,7 +178,7 @@ class RunSession:
         names = [s.name for s in layout.systems]
         for s, system in enumerate(layout.systems):
             x = layout.view(engine.state.positions, s)[0].numpy()
-            write_pdb(folder.topology(system.name, names), system, x, config.box)
+            write_topology(folder.topology(system.name, names), system, x, config.box)
         outputs = Outputs.create(folder, prepared, _identity(prepared))
         try:
             outputs.report(engine)
@@ -253,7 +253,8 @@ def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:
 
 
 def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
-    for key, old, new in _differences(load_yaml(folder.resolved).data, to_data(config)):
+    before = {"monitor": "none", **load_yaml(folder.resolved).data}  # runs of 0.1 had none
+    for key, old, new in _differences(before, to_data(config)):
         raise InputError(
             f"the run in {folder.path} was made with {key}: {old}, now it is {new}; "
             f"choose another output.folder, put the value back, or start over with --fresh",
@@ -277,10 +278,12 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, An
 
 def _identity(prepared: Prepared) -> dict[str, Any]:
     """What a checkpoint must agree with."""
+    monitored = {entry.name: entry.variable.digest for entry in prepared.monitored}
     return {
         "forcefields": {f.name: f.digest for f in prepared.forcefields},
         "systems": {s.name: s.digest for s in prepared.layout.systems},
         "bias variables": {bias.name: bias.variable.digest for bias in prepared.biases},
+        **({"monitored variables": monitored} if monitored else {}),
     }
 
 

@@ -162,7 +162,7 @@ def test_a_bug_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_schema_is_json() -> None:
-    done = CliRunner().invoke(app, ["schema"])
+    done = CliRunner().invoke(app, ["schema", "--json"])
     assert done.exit_code == 0
     assert set(json.loads(done.stdout)["properties"]) == set(RunConfig.model_fields)
 

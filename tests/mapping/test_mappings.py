@@ -12,6 +12,7 @@ from mdflash.errors import InputError
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.importers.mlcg_structures import read_structures
 from mdflash.importers.mlcg_types import type_name
+from mdflash.mapping.choices import Reading
 from mdflash.mapping.fivebead import five_bead
 from mdflash.mapping.interactions import from_bonds
 from mdflash.mapping.peptide import build_peptide, parse_sequence, write_pdb
@@ -118,8 +119,14 @@ def test_missing_residues_are_refused(tmp_path: Path, mapping: str) -> None:
     file = tmp_path / "gap.pdb"
     lines = CHIGNOLIN.read_text().splitlines()
     file.write_text("\n".join(line for line in lines if line[22:26].strip() not in ("4", "5")) + "\n")
-    with pytest.raises(InputError, match=r"ASP 3 C .*THR 6 N .*residues are missing"):
+    with pytest.raises(InputError, match=r"ASP 3 and THR 6 of chain A .*residues are missing"):
         map_structure(file, mapping)
+    with pytest.raises(InputError, match=r"ASP 3 C .*THR 6 N .*residues are missing"):
+        map_structure(file, mapping, reading=Reading(gaps="bond"))
+    system = map_structure(file, mapping, reading=Reading(gaps="break")).system
+    whole = map_structure(CHIGNOLIN, mapping).system
+    cut = np.isin(whole.residue_index[whole.bonds], (3, 4)).any(axis=1)
+    assert len(system.bonds) == len(whole.bonds) - cut.sum()
 
 
 def test_alternate_locations_are_noted(tmp_path: Path) -> None:
@@ -133,7 +140,7 @@ def test_alternate_locations_are_noted(tmp_path: Path) -> None:
     file.write_text("\n".join(lines) + "\n")
     _, positions, notes = map_structure(file)
     np.testing.assert_allclose(positions, map_structure(CHIGNOLIN).positions)
-    assert notes == ("1 residues have alternate locations; the first of each atom was read",)
+    assert len(notes) == 1 and "alternate locations of TYR 2 of chain A" in notes[0]
 
 
 MAPPING = """\

@@ -10,6 +10,7 @@ import pytest
 
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.forcefield import BeadType, ForceField
+from mdflash.mapping.choices import Reading
 from mdflash.mapping.read import read_structure
 from mdflash.mapping.structure import map_structure
 
@@ -115,11 +116,15 @@ def test_solvent_is_skipped_and_said(write) -> None:
     assert notes == ("skipped 2 waters", "skipped 1 ions")
 
 
-def test_chain_break_is_noted(write) -> None:
-    far = [*residue("ALA", 1), *residue("ALA", 2), *residue("ALA", 7)]
-    _, _, notes = map_structure(write(pdb(far)))
-    assert len(notes) == 1
-    assert "ALA 2 CA" in notes[0] and "ALA 7 CA" in notes[0] and "19.0 Å" in notes[0]
+def test_chain_break_is_refused_broken_or_bonded(write) -> None:
+    file = write(pdb([*residue("ALA", 1), *residue("ALA", 2), *residue("ALA", 7)]))
+    with pytest.raises(InputError, match=r"ALA 2 and ALA 7 of chain A .*19\.0 Å.*--gaps break.*`gaps: bond`"):
+        map_structure(file)
+    for gaps, bonds in (("break", [[0, 1]]), ("bond", [[0, 1], [1, 2]])):
+        system, _, notes = map_structure(file, reading=Reading(gaps=gaps))
+        assert system.bonds.tolist() == bonds and system.chain_ids == ("A", "A", "A")
+        assert len(notes) == 1
+        assert "ALA 2 and ALA 7 of chain A" in notes[0] and "19.0 Å" in notes[0]
 
 
 def test_residue_without_ca(write) -> None:
@@ -134,8 +139,8 @@ def test_all_unknown_residues_are_named(write) -> None:
     atoms = [*residue("SEP", 1), *residue("ALA", 2), *residue("XYZ", 3), *residue("SEP", 4)]
     with pytest.raises(InputError) as error:
         map_structure(write(pdb(atoms)))
-    assert "SEP (first: SEP 1 of chain A; nearest: SER)" in str(error.value)
-    assert "XYZ (first: XYZ 3 of chain A" in str(error.value)
+    assert "SEP 1 of chain A (from SER), SEP 4 of chain A (from SER); --modified parent" in str(error.value)
+    assert "unknown residues in a chain: XYZ 3 of chain A" in str(error.value)
 
 
 def test_force_field_may_know_more_residues(write) -> None:

@@ -20,7 +20,7 @@ SIZES, COUNTS = (11, 5, 24), (3, 1, 4)
 CUTOFF = 9.0
 RANGES = {
     "Å": (3.0, 6.0), "1/Å": (0.5, 2.0), "rad": (-2.0, 2.0), "1": (-1.0, 1.0), "kcal/mol": (0.5, 2.0),
-    "kcal/mol/Å^2": (10.0, 100.0), "kcal/mol/rad^2": (0.5, 2.0),
+    "kcal/mol/Å^2": (10.0, 100.0), "kcal/mol/rad^2": (0.5, 2.0), "kcal/mol*Å": (-20.0, 20.0),
 }  # fmt: skip
 """Of scalars, by unit."""
 
@@ -29,6 +29,10 @@ def random_parameters(form: Form, m: int, rng: np.random.Generator, degree: int 
     """m rows; series of a random length, or of `degree`."""
     degree = int(rng.integers(1, 7)) if degree is None else degree
     found = {p: rng.uniform(*RANGES[unit], m) for p, unit in form.scalars.items()}
+    found |= {p: rng.choice(allowed, m).astype(float) for p, allowed in form.whole.items()}
+    if form.ends is not None:
+        shrink = np.minimum(1.0, CUTOFF / form.ends(found))
+        found |= {p: found[p] * shrink for p, unit in form.scalars.items() if unit == "Å"}
     return found | {p: rng.uniform(-2.0, 2.0, (m, degree)) for p in form.series}
 
 

@@ -10,14 +10,16 @@ docs/dev/add_a_prior_form.md shows how a form is added.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 from mdflash.compiled.jit import njit
+from mdflash.compiled.lanes import Real
 from mdflash.compiled.optional_triton import constexpr, tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms import (
+    ashbaugh_hatch,
     contact,
     excluded_volume,
     fourier,
@@ -26,6 +28,8 @@ from mdflash.potentials.forms import (
     repulsion,
     restricted,
     shifted_improper,
+    wang_frenkel,
+    yukawa,
 )
 from mdflash.potentials.forms.form import Form
 
@@ -38,10 +42,14 @@ MODULES: Final[tuple[Any, ...]] = (
     fourier,
     shifted_improper,
     excluded_volume,
+    ashbaugh_hatch,
+    yukawa,
+    wang_frenkel,
 )
-HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME = range(len(MODULES))
-_HARMONIC, _REPULSION, _CONTACT, _POLYNOMIAL, _RESTRICTED, _FOURIER, _SHIFTED, _VOLUME = (
-    constexpr(1 << code) for code in range(len(MODULES))
+_NUMBERS = range(len(MODULES))
+HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME, STICKY, YUKAWA, WANG = _NUMBERS
+_HARMONIC, _REPULSION, _CONTACT, _POLYNOMIAL, _RESTRICTED, _FOURIER, _SHIFTED, _VOLUME, _STICKY, _YUKAWA, _WANG = (
+    constexpr(1 << code) for code in _NUMBERS
 )
 
 FORMS: Final[Mapping[str, Form]] = MappingProxyType({form.name: form for m in MODULES for form in m.FORMS})
@@ -50,6 +58,8 @@ CODES: Final[Mapping[str, int]] = MappingProxyType({f.name: code for code, m in 
 """By form: its number in the kernels' tables; those of a GPU hold 1 << number."""
 ON_GPU: Final = frozenset(form.name for m in MODULES if hasattr(m, "gpu_value_slope") for form in m.FORMS)
 """The forms with a Triton twin."""
+ONE_BY_ONE: Final = frozenset(form.name for form in excluded_volume.FORMS)
+"""The forms of near pairs that are evaluated pair by pair, not eight at a time: the bits of runs that exist."""
 
 
 @njit(inline="always")
@@ -89,11 +99,17 @@ def dihedral(code: int, q: float, p: FloatArray) -> tuple[float, float]:
 
 
 @njit(inline="always")
-def pair(code: int, r2: float, p: FloatArray, cutoff: float) -> tuple[float, float]:
-    """u and (du/dr) / r of a near pair from r^2, for r < cutoff."""
+def pair(code: int, r2: Real, p: Sequence[Real], cutoff: float) -> tuple[Real, Real]:
+    """u and (du/dr) / r of a near pair from r^2, for r < cutoff; or of a vector of pairs."""
     if code == VOLUME:
         return excluded_volume.value_pull(r2, p, cutoff)
-    return math.nan, math.nan
+    if code == STICKY:
+        return ashbaugh_hatch.value_pull(r2, p, cutoff)
+    if code == YUKAWA:
+        return yukawa.value_pull(r2, p, cutoff)
+    if code == WANG:
+        return wang_frenkel.value_pull(r2, p, cutoff)
+    return r2 * math.nan, r2 * math.nan
 
 
 @triton_jit
@@ -152,4 +168,10 @@ def gpu_pair(
     u = (r * 0.0, r * 0.0)
     if _VOLUME & OCCUR:
         u = _choose(code == _VOLUME, excluded_volume.gpu_value_slope(r, p, cutoff), u)
+    if _STICKY & OCCUR:
+        u = _choose(code == _STICKY, ashbaugh_hatch.gpu_value_slope(r, p, cutoff), u)
+    if _YUKAWA & OCCUR:
+        u = _choose(code == _YUKAWA, yukawa.gpu_value_slope(r, p, cutoff), u)
+    if _WANG & OCCUR:
+        u = _choose(code == _WANG, wang_frenkel.gpu_value_slope(r, p, cutoff), u)
     return u

@@ -39,6 +39,13 @@ class Form:
         equation: u(q) as a line of text, kcal/mol.
         source: where the form is from.
         energy: u(q, **parameters) in torch, elementwise; forms on "pair" take a keyword `cutoff` in Å too.
+        strength: of a form on "pair": the parameter that u is proportional to. Beads for which it is 0 whomever they
+            meet are not searched for.
+        columns: of a form on "pair": what the compiled twins read in place of the parameters, made of them and of the
+            term's cutoff in Å; here goes what need not be computed again for each pair.
+        ends: of a form on "pair": where u of each pair ends, Å, if that is before the term's cutoff.
+        rough: of a form on "pair": where the slope of u bends before u ends, Å.
+        whole: parameters that are whole numbers, name -> those allowed.
         safe: values of q at which the coordinate is singular (r = 0, theta = pi) or jumps (phi = pi), and the force is
             right nevertheless; the conformance tests look there too.
     """
@@ -50,6 +57,11 @@ class Form:
     equation: str
     source: str
     energy: Callable[..., Tensor]
+    strength: str = ""
+    columns: Callable[[Mapping[str, FloatArray], float], tuple[FloatArray, ...]] | None = None
+    ends: Callable[[Mapping[str, FloatArray]], FloatArray] | None = None
+    rough: Callable[[Mapping[str, FloatArray]], FloatArray] | None = None
+    whole: Mapping[str, range] = field(default_factory=dict)
     safe: tuple[float, ...] = ()
 
     @property
@@ -64,6 +76,12 @@ class Form:
     def units(self) -> Mapping[str, str]:
         """Of every parameter."""
         return {**self.scalars, **self.series}
+
+    def pair_rows(self, parameters: Mapping[str, FloatArray], cutoff: float) -> FloatArray:
+        """[..., P] as the compiled twins of a form on "pair" read them; `cutoff` in Å."""
+        if self.columns is None:
+            return self.rows(parameters)
+        return np.stack(self.columns(parameters, cutoff), axis=-1)
 
     def rows(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
         """[M, P] as the compiled twins read them: scalars, then the series coefficient by coefficient."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.compiled.jit import njit
-from mdflash.compiled.panels import TILE, panel_width
+from mdflash.compiled.panels import ROW_STEP, panel_width
 from mdflash.core.types import FloatArray, Int32Array, IntArray, Reals
 from mdflash.potentials.backbones.arrays import Rule, Streams
 from mdflash.potentials.backbones.maps import PART
@@ -182,7 +182,7 @@ def _aligned(size: int, like: Reals) -> Reals:
 def make_work(networks: Networks, system: int, n: int) -> Work:
     """Arrays for a replica of n beads."""
     net, like = shape_of(networks, system), networks.data
-    rows = (n + TILE - 1) // TILE * TILE
+    rows = (n + ROW_STEP - 1) // ROW_STEP * ROW_STEP
     parts = (rows + PART - 1) // PART
     streams = net.streams if net.rules >= 0 else 0
     joined = streams * net.features * rows

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, Field, field_serializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from mdflash.compiled.deferred import njit
 from mdflash.core.quantity import Length, Whole, describe, read_quantity, show_quantity
@@ -40,6 +40,10 @@ def _read_inverse_length(value: object) -> float:
     return number
 
 
+def _show_inverse_length(value: float) -> str:
+    return show_quantity(value, "inverse length", ("/angstrom",))
+
+
 class Contacts(Section):
     """Which contacts are native, and Q = mean of 1 / (1 + exp(beta (r - stretch r0)))."""
 
@@ -47,16 +51,14 @@ class Contacts(Section):
     separation: Annotated[int, Whole(0, 10**6)] = Field(
         default=3, description="only pairs more residues apart than this, or of different chains"
     )
-    beta: Annotated[float, BeforeValidator(_read_inverse_length, json_schema_input_type=str)] = Field(
-        default=5.0, description="steepness", examples=["5 /angstrom"]
-    )
+    beta: Annotated[
+        float,
+        BeforeValidator(_read_inverse_length, json_schema_input_type=str),
+        PlainSerializer(_show_inverse_length, return_type=str),
+    ] = Field(default=5.0, description="steepness", examples=["5 /angstrom"])
     stretch: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
         default=1.2, description="lambda: how far a contact may stretch; 1.8 is usual for all atoms"
     )
-
-    @field_serializer("beta")
-    def _beta(self, value: float) -> str:
-        return show_quantity(value, "inverse length", ("/angstrom",))
 
 
 class NativeContacts(Variable):

@@ -1,0 +1,210 @@
+"""What is known of a run's molecules: beads, masses, chains, the native structure and its contacts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mdflash.analysis.measures import native_contacts
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.errors import InputError, MdflashError
+from mdflash.io.runfolder import topology_path
+from mdflash.mapping.residues import RESIDUE_MASS
+
+if TYPE_CHECKING:
+    from mdflash.analysis.open_run import Run
+    from mdflash.forcefields.forcefield import ForceField
+
+FEWEST_CONTACTS = 3
+"""Fewer native contacts are no fold to measure a distance from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Molecule:
+    """One molecule of a run.
+
+    Attributes:
+        system: its beads.
+        start: [N, 3] Å where the run started, or None.
+        reference: [N, 3] Å the structure to compare with, or None.
+        reference_name: what that is, in words.
+        contacts: [C, 2] native contacts, empty where there is no reference.
+        lengths: [C] Å their native lengths.
+        notes: what is missing, in sentences.
+    """
+
+    system: System
+    start: FloatArray | None = None
+    reference: FloatArray | None = None
+    reference_name: str = ""
+    contacts: IntArray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    lengths: FloatArray = field(default_factory=lambda: np.zeros(0))
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.system.name
+
+    @cached_property
+    def trace(self) -> IntArray:
+        """[residues] the bead that stands for each residue: its CA, or its first bead."""
+        names, where = self.system.bead_names, self.system.residue_index
+        first = {int(r): b for b, r in reversed(list(enumerate(where)))}
+        first |= {int(r): b for b, r in reversed(list(enumerate(where))) if names[b] == "CA"}
+        return np.array([first[r] for r in range(self.system.n_residues)], np.int64)
+
+    @cached_property
+    def chains(self) -> tuple[tuple[str, IntArray], ...]:
+        """Each chain's name and residues, in order."""
+        ids = self.system.chain_ids
+        found: list[tuple[str, list[int]]] = []
+        for r, chain in enumerate(ids):
+            if not found or found[-1][0] != chain:
+                found.append((chain, []))
+            found[-1][1].append(r)
+        return tuple((name, np.array(rows, np.int64)) for name, rows in found)
+
+    def label(self, residue: int) -> str:
+        """'TYR 2', with its chain where there are several."""
+        s = self.system
+        chain = f"{s.chain_ids[residue]}:" if len(self.chains) > 1 else ""
+        return f"{chain}{s.residue_names[residue]} {s.residue_ids[residue]}"
+
+
+def load_molecules(run: Run, reference: Path | None = None) -> dict[str, Molecule]:
+    """The molecules of a run by name, as complete as its files allow.
+
+    Structure and force field are read from where the run had them. Where they are gone, topology.pdb of the run folder
+    says what there is, and a note what is missing.
+
+    Args:
+        run: the run.
+        reference: a structure file to compare with; default: what a Gō force field calls native.
+
+    Raises:
+        InputError: the reference is of another molecule, or there is no topology either.
+    """
+    found, why = _from_input(run), ""
+    if isinstance(found, str):
+        found, why = _from_topology(run), found
+    molecules = {}
+    for name, (system, start, ff) in found.items():
+        native, title = _native(system, ff)
+        if reference is not None:
+            native, title = _read_reference(reference, system, ff), reference.name
+        pairs, lengths = _contacts(system, native, ff if reference is None else None)
+        molecule = Molecule(system, start, native, title, pairs, lengths, (why,) if why else ())
+        if native is not None and not len(pairs):
+            trace = molecule.trace
+            pairs, lengths = native_contacts(native[trace], _along_chains(molecule))
+            if len(pairs) >= FEWEST_CONTACTS:
+                notes = molecule.notes
+                molecule = Molecule(system, start, native, title, trace[pairs], lengths, notes)
+        molecules[name] = molecule
+    return molecules
+
+
+def _along_chains(molecule: Molecule) -> IntArray:
+    """[residues] numbers along the chains; those of two chains are far apart."""
+    numbers = np.arange(molecule.system.n_residues)
+    for k, (_, rows) in enumerate(molecule.chains):
+        numbers[rows] += 1000 * k
+    return numbers
+
+
+Found = dict[str, tuple[System, "FloatArray | None", "ForceField | None"]]
+
+
+def _from_input(run: Run) -> Found | str:
+    """From the files that the run was made of; a sentence where they cannot be read."""
+    from mdflash.config.load import load_run
+    from mdflash.forcefields.forcefield import load_forcefield
+    from mdflash.runs.prepare import read_molecule
+
+    try:
+        config = load_run(run.folder)
+        loaded = {folder: load_forcefield(folder) for folder in dict.fromkeys(config.forcefields)}
+        found: Found = {}
+        for entry, folder in zip(config.system, config.forcefields, strict=True):
+            ff = loaded[folder]
+            mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
+            system, frames = read_molecule(entry.structure, mapping, ff, entry.name, [])
+            if system.n_beads != run.systems.get(entry.name):
+                return "the structure file has changed since the run was made, so it was not used"
+            found[entry.name] = (system, None if frames is None or not len(frames) else frames[0], ff)
+    except MdflashError as error:
+        return f"structure or force field could not be read again, so only the run folder was used ({error})"
+    return found
+
+
+def _from_topology(run: Run) -> Found:
+    """From topology.pdb: names and bonds; masses are those of whole residues where a residue is one bead."""
+    import mdtraj
+
+    names = list(run.systems)
+    found: Found = {}
+    for name, beads in run.systems.items():
+        path = topology_path(run.folder, name, names)
+        if not path.is_file():
+            raise InputError("is missing, and the structure file of the run cannot be read either", file=path)
+        top = mdtraj.load_topology(str(path))
+        atoms, residues = list(top.atoms), list(top.residues)
+        if len(atoms) != beads:
+            raise InputError(f"has {len(atoms)} beads, but the run has {beads}; see mdflash info", file=path)
+        per = beads / max(len(residues), 1)
+        masses = [RESIDUE_MASS.get(a.residue.name, 110.0) / per for a in atoms]
+        rows = [[a.index, b.index] for a, b in top.bonds]
+        system = System(
+            name, tuple(a.residue.name for a in atoms), tuple(a.name for a in atoms),
+            np.array([a.residue.index for a in atoms]), tuple(r.name for r in residues),
+            tuple(r.resSeq for r in residues), tuple(r.chain.chain_id or "A" for r in residues), np.array(masses),
+            np.array(rows, np.int64).reshape(-1, 2),
+        )  # fmt: skip
+        found[name] = (system, None, None)
+    return found
+
+
+def _native(system: System, ff: ForceField | None) -> tuple[FloatArray | None, str]:
+    """What a Gō force field was made from."""
+    if ff is None or not any(term.form == "contact_12_10" for term in ff.terms):
+        return None, ""
+    for other, frames in ff.systems:
+        if other.types == system.types and frames is not None and len(frames):
+            return np.asarray(frames[0], np.float64), f"native structure of {ff.name}"
+    return None, ""
+
+
+def _contacts(system: System, native: FloatArray | None, ff: ForceField | None) -> tuple[IntArray, FloatArray]:
+    """Those that a Gō force field attracts."""
+    if native is not None and ff is not None:
+        for term in ff.terms:
+            if term.form == "contact_12_10" and term.keyed_by == "beads" and len(term.keys) >= FEWEST_CONTACTS:
+                return np.asarray(term.keys, np.int64), np.asarray(term.parameters["r0"], np.float64)
+    return np.zeros((0, 2), np.int64), np.zeros(0)
+
+
+def _read_reference(file: Path, system: System, ff: ForceField | None) -> FloatArray:
+    from mdflash.core.system import load_system
+    from mdflash.mapping.structure import map_structure
+
+    if file.suffix == ".safetensors":
+        other, frames = load_system(file)
+    else:
+        other, frames, _ = map_structure(file, ff.mapping if ff is not None else "ca", ff, system.name)
+    if frames is None or other.n_beads != system.n_beads or other.residue_names != system.residue_names:
+        raise InputError(
+            f"holds {other.n_beads} beads ({_sequence(other.residue_names)}), but '{system.name}' has "
+            f"{system.n_beads} ({_sequence(system.residue_names)}); a reference is the same molecule",
+            file=file,
+        )
+    return np.asarray(frames[0], np.float64)
+
+
+def _sequence(names: Sequence[str]) -> str:
+    return "-".join(names[:6]) + ("..." if len(names) > 6 else "")

@@ -1,0 +1,22 @@
+"""The observables of `mdflash analyze`, in the order in which they are shown.
+
+To add one: write a file that describes it, and list it here. Series, tables, pictures, errors and the page follow.
+"""
+
+from __future__ import annotations
+
+from mdflash.analysis.observables.asphericity import ASPHERICITY
+from mdflash.analysis.observables.base import Observable, Profile
+from mdflash.analysis.observables.dihedrals import DIHEDRALS
+from mdflash.analysis.observables.end_to_end import END_TO_END
+from mdflash.analysis.observables.fluctuation import FLUCTUATION
+from mdflash.analysis.observables.native_contacts import NATIVE_CONTACTS
+from mdflash.analysis.observables.pairs import PAIRS
+from mdflash.analysis.observables.rg import RG
+from mdflash.analysis.observables.rmsd import RMSD, RMSD_START
+
+OBSERVABLES: tuple[Observable, ...] = (NATIVE_CONTACTS, RMSD, RMSD_START, RG, END_TO_END, ASPHERICITY)
+"""A number of each frame."""
+
+PROFILES: tuple[Profile, ...] = (PAIRS, FLUCTUATION, DIHEDRALS)
+"""Arrays averaged over frames."""

@@ -1,0 +1,122 @@
+"""Where the numbers come from: versions, hashes, speed, seeds; and what to write about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from mdflash.analysis.analyze import Analysis
+from mdflash.analysis.verdict import time_text
+from mdflash.errors import MdflashError
+
+INTEGRATOR_PAPERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "langevin-middle": "Zhang, Liu, Yan, Tuckerman & Liu, J. Phys. Chem. A 123, 6056 (2019)",
+        "brownian": "Ermak & McCammon, J. Chem. Phys. 69, 1352 (1978)",
+        "velocity-verlet": "Swope, Andersen, Berens & Wilson, J. Chem. Phys. 76, 637 (1982)",
+    }
+)
+
+
+def facts(analysis: Analysis) -> dict[str, str]:
+    """By name, for the table."""
+    m = analysis.manifest
+    timing = m.get("timing") or {}
+    versions = m.get("versions") or {}
+    found = {
+        "run": str(analysis.run.folder.absolute()),
+        "mdflash": str(versions.get("mdflash", "unknown")),
+        "other versions": ", ".join(f"{k} {v}" for k, v in versions.items() if k != "mdflash"),
+        "molecules": ", ".join(f"{s['replicas']} x {s['name']} ({s['beads']} beads, sha256 {s.get('sha256', '?')[:16]})"
+                               for s in m["systems"]),
+        "force fields": ", ".join(f"{f['name']} (sha256 {f.get('sha256', '?')[:16]})" for f in m.get("forcefields", [])),
+        "seed": str(m.get("seed", "unknown")),
+        "device": f"{m.get('device_name', m.get('device', 'unknown'))}, {m.get('precision', '')}, {m.get('kernels', '')}",
+        "steps": f"{m.get('step', 0):,} of {m.get('total_steps', 0):,} ({m.get('status', 'unknown')})",
+    }  # fmt: skip
+    if timing.get("aggregate_ns_per_day"):
+        found["speed"] = f"{timing['aggregate_ns_per_day']:,.0f} ns/day, all replicas together"
+    if m.get("updated"):
+        found["last written"] = str(m["updated"])
+    return found
+
+
+def _settings(analysis: Analysis) -> dict[str, Any]:
+    try:
+        return analysis.run.config
+    except (MdflashError, OSError):
+        return {}
+
+
+def methods(analysis: Analysis) -> str:
+    """A paragraph."""
+    m, c = analysis.manifest, _settings(analysis)
+    d = c.get("dynamics", {})
+    version = (m.get("versions") or {}).get("mdflash", "")
+    first = next(iter(analysis.molecules.values()), None)
+    replicas = ", ".join(f"{s['replicas']} replicas of {s['name']} ({s['beads']} beads)" for s in m["systems"])
+    fields = ", ".join(f["name"] for f in m.get("forcefields", []))
+    parts = [f"Simulations of {replicas} were carried out with mdflash {version} and the force field {fields}."]
+    if d:
+        friction = f" and a friction of {d['friction']}" if d.get("friction") not in (None, "none") else ""
+        parts.append(
+            f"Equations of motion were integrated with the {d.get('integrator')} scheme, a time step of "
+            f"{d.get('timestep')}{friction}; the seed was {m.get('seed')}."
+        )
+    exchange = m.get("exchange")
+    if exchange is not None:
+        kelvin = exchange["temperatures_K"]
+        what = (
+            f"{len(kelvin)} temperatures from {min(kelvin):g} to {max(kelvin):g} K" if len(set(kelvin)) > 1
+            else f"{len(kelvin)} states at {kelvin[0]:g} K"
+        )  # fmt: skip
+        every = c.get("exchange", {}).get("interval", f"{exchange['every_steps']} steps")
+        scheme = "Gibbs sampling" if exchange.get("scheme") == "gibbs" else "neighboring pairs in turn"
+        parts.append(f"Replicas exchanged among {what} every {every} ({scheme}).")
+    if first is not None and first.sample.frames:
+        parts.append(
+            f"Of {time_text(first.length)} of each replica the first {time_text(first.left_out)} were left out, by the "
+            f"start that maximizes the number of uncorrelated samples; frames were saved every "
+            f"{time_text(first.sample.interval)}."
+        )
+        used = [o.source for o in first.sample.observables if o.source]
+        parts.append("Observables: " + "; ".join(dict.fromkeys(used)) + ".")
+        if first.melting is not None:
+            parts.append(
+                "Averages over temperature were reweighted with MBAR; errors are standard deviations of a bootstrap over "
+                "replicas."
+            )
+        if first.windows:
+            parts.append("Free energies along biased variables were computed with MBAR.")
+        parts.append("Errors of means are standard errors over replicas or over uncorrelated stretches of them.")
+    return " ".join(parts)
+
+
+def references(analysis: Analysis) -> list[str]:
+    """What to cite."""
+    m, c = analysis.manifest, _settings(analysis)
+    version = (m.get("versions") or {}).get("mdflash", "")
+    found = [f"mdflash {version}: molecular dynamics of coarse-grained proteins with neural potentials"]
+    found += _model_papers(analysis)
+    paper = INTEGRATOR_PAPERS.get(str(c.get("dynamics", {}).get("integrator")))
+    if paper:
+        found.append(f"{paper} (integrator)")
+    if m.get("exchange") is not None:
+        found.append("Sugita & Okamoto, Chem. Phys. Lett. 314, 141 (1999) (replica exchange)")
+    if any(x.melting is not None or x.windows for x in analysis.molecules.values()):
+        found.append("Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008) (MBAR)")
+    found.append("Chodera, J. Chem. Theory Comput. 12, 1799 (2016) (detection of equilibration)")
+    return found
+
+
+def _model_papers(analysis: Analysis) -> list[str]:
+    """What the force fields say of themselves."""
+    from mdflash.config.load import load_run
+    from mdflash.forcefields.forcefield import load_forcefield
+
+    try:
+        fields = [load_forcefield(f) for f in dict.fromkeys(load_run(analysis.run.folder).forcefields)]
+    except MdflashError:
+        return []
+    return [f"{ff.name}: {ff.provenance['model']}" for ff in fields if ff.provenance.get("model")]

@@ -1,0 +1,133 @@
+"""The numbers of an analysis as a table (properties.csv) and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import Any
+
+import numpy as np
+
+from mdflash.analysis.analyze import ENERGY, Analysis, MoleculeAnalysis
+
+SCALARS = (("rh", "rh_A"), ("nu", "nu"), ("r0", "r0_A"))
+"""Numbers of profiles, and the columns they have."""
+_UNITS = {"Å": "_A", "": "", "kcal/mol": "_kcal_mol"}
+
+
+def properties_csv(analysis: Analysis) -> str:
+    """A row for each molecule and state: means and standard errors of every observable."""
+    rows: list[dict[str, Any]] = [row for m in analysis.molecules.values() for row in _rows(m)]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns or ["molecule"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
+    kelvin = m.sample.temperatures
+    known = {o.name: o for o in m.sample.observables}
+    pairs = m.sample.profiles.get("pairs", {})
+    found = []
+    for s in sorted({s for x in m.measured.values() for s in x.states}):
+        row: dict[str, Any] = {"molecule": m.name, "state": s, "temperature_K": _text(kelvin[s])}
+        row["frames"] = next(x.states[s].frames for x in m.measured.values() if s in x.states)
+        for name, x in m.measured.items():
+            if s not in x.states:
+                continue
+            column = name + _UNITS[known[name].unit]
+            at = x.states[s]
+            row |= {column: _text(at.mean.value), f"{column}_error": _text(at.mean.error)}
+            row[f"{name}_independent"] = _text(at.effective)
+        if m.energy is not None and s in m.energy.states:
+            mean = m.energy.states[s].mean
+            row |= {f"{ENERGY}_kcal_mol": _text(mean.value), f"{ENERGY}_kcal_mol_error": _text(mean.error)}
+        for key, column in SCALARS:
+            if s in pairs and key in pairs[s].values:
+                row |= {column: _text(pairs[s].values[key]), f"{column}_error": _text(pairs[s].errors.get(key, np.nan))}
+        found.append(row)
+    return found
+
+
+def _text(value: float) -> str:
+    return "" if not math.isfinite(value) else f"{value:.6g}"
+
+
+def as_json(analysis: Analysis) -> dict[str, Any]:
+    """Everything but series and maps; what is not known is null."""
+    manifest = analysis.manifest
+    about = {k: manifest.get(k) for k in ("name", "status", "step", "total_steps", "seed", "versions", "device_name")}
+    found: dict[str, Any] = _plain(
+        {
+            "mdflash_analysis": 1,
+            "run": str(analysis.run.folder.absolute()),
+            **about,
+            "notes": analysis.notes,
+            "molecules": {name: _molecule(m) for name, m in analysis.molecules.items()},
+        }
+    )
+    return found
+
+
+def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "verdict": m.sentences,
+        "lights": [vars(light) for light in m.lights],
+        "notes": m.notes,
+        "replicas": len(m.sample.tracks),
+        "frames": m.sample.frames,
+        "left_out_ps": m.left_out,
+        "length_ps": m.length,
+        "states": _rows(m),
+        "agreement": {
+            n: {"r_hat": x.rhat, "independent": x.effective, "statistical_inefficiency_frames": x.inefficiency}
+            for n, x in m.measured.items()
+        },
+        "folding_passages": m.passages,
+    }
+    if m.melting is not None:
+        k = m.melting
+        found["melting"] = {
+            "temperature_K": k.melting and k.melting.value,
+            "temperature_error_K": k.melting and k.melting.error,
+            "heat_capacity_peak_K": k.peak.value,
+            "heat_capacity_peak_error_K": k.peak.error,
+            "temperatures_K": k.temperatures,
+            "heat_capacity_kcal_mol_K": k.heat_capacity.values,
+            "heat_capacity_errors": k.heat_capacity.errors,
+            "folded": None if k.folded is None else k.folded.values,
+            "folded_errors": None if k.folded is None else k.folded.errors,
+            "samples": k.samples,
+        }
+    if m.walk is not None:
+        found["exchange"] = {
+            "acceptance": m.acceptance,
+            "round_trips": m.walk.round_trips,
+            "second_eigenvalue": m.walk.eigenvalue,
+            "mixing_ps": m.walk.mixing_attempts * m.exchange_ps,
+        }
+    found["free_energies"] = [
+        {"variables": s.names, "temperature_K": s.kelvin, "edges": s.edges, "kcal_mol": s.energy, "errors": s.errors}
+        for s in (*m.surfaces, *(w.profile for w in m.windows))
+    ]
+    found["windows"] = [
+        {"name": w.name, "variable": w.variable, "centers": w.centers, "overlap": w.overlap, "least_overlap": w.weakest}
+        for w in m.windows
+    ]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists; numbers that are not finite as None."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,65 @@
+"""Lights with their thresholds, and the verdict in sentences."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Color = Literal["good", "care", "bad", "unknown"]
+RANK: dict[Color, int] = {"unknown": 0, "good": 0, "care": 1, "bad": 2}
+
+
+@dataclass(frozen=True)
+class Light:
+    """One thing that must hold before numbers are believed.
+
+    Attributes:
+        name: what is looked at.
+        color: how it stands.
+        value: the number with its unit, as text.
+        rule: what is wanted, with thresholds.
+        sentence: what it means here.
+    """
+
+    name: str
+    color: Color
+    value: str
+    rule: str
+    sentence: str
+
+
+def grade(value: float, good: float, care: float, *, more: bool) -> Color:
+    """`good` if value is beyond `good`, `care` beyond `care`, else `bad`; beyond: above where `more`, else below."""
+    if math.isnan(value):
+        return "unknown"
+    if more:
+        return "good" if value >= good else "care" if value >= care else "bad"
+    return "good" if value <= good else "care" if value <= care else "bad"
+
+
+def worst(lights: list[Light]) -> Color:
+    """The worst of them."""
+    return max((light.color for light in lights), key=lambda c: RANK[c], default="unknown")
+
+
+def measured(value: float, error: float, unit: str = "") -> str:
+    """'347.9 ± 0.9 K': as many digits as the error's first two (one, where it begins above 2) say."""
+    end = f" {unit}" if unit else ""
+    if not math.isfinite(value):
+        return "not known"
+    if not math.isfinite(error) or error <= 0:
+        return f"{value:.4g}{end}"
+    digits = -math.floor(math.log10(error))
+    if error * 10.0**digits < 1.95:
+        digits += 1
+    places = max(digits, 0)
+    return f"{round(value, digits):,.{places}f} ± {round(error, digits):.{places}f}{end}"
+
+
+def time_text(ps: float) -> str:
+    """'12.5 ns'."""
+    for unit, size in (("ms", 1e9), ("µs", 1e6), ("ns", 1e3)):
+        if ps >= size:
+            return f"{ps / size:.4g} {unit}"
+    return f"{ps:.4g} ps"

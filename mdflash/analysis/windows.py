@@ -1,0 +1,196 @@
+"""Umbrella windows: what colvars.csv holds, the energy of every window at every sample, and the free energy along it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas
+
+from mdflash.analysis.free_energy import Surface, surface
+from mdflash.analysis.open_run import Run
+from mdflash.analysis.reweight import RESAMPLES, log_mixture, mbar, overlap_matrix, weights
+from mdflash.analysis.sample import States
+from mdflash.analysis.statistics import resample
+from mdflash.config.biases import BiasEntry
+from mdflash.config.load import load_run
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.errors import MdflashError
+from mdflash.potentials.variables import VARIABLES
+from mdflash.units import BOLTZMANN
+
+MOST = 40_000
+"""Samples."""
+STRETCHES = 6
+"""Of a replica that keeps its window, taken as independent."""
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Umbrella sampling of one molecule along one variable.
+
+    Attributes:
+        name: of the bias.
+        variable: what it acts on, in words.
+        unit: "Å", "rad" or "".
+        centers, constants: [K] of the states.
+        form: of the bias.
+        values, states: [N] of the samples.
+        profile: the free energy along the variable without the bias.
+        overlap: [K, K].
+        free: [K] kT, of the windows.
+    """
+
+    name: str
+    variable: str
+    unit: str
+    centers: FloatArray
+    constants: FloatArray
+    form: str
+    values: FloatArray
+    states: IntArray
+    profile: Surface
+    overlap: FloatArray
+    free: FloatArray
+
+    @property
+    def weakest(self) -> float:
+        """The least overlap of two windows that are next to each other."""
+        order = np.argsort(self.centers, kind="stable")
+        return min((float(self.overlap[a, b]) for a, b in zip(order, order[1:], strict=False)), default=1.0)
+
+
+def bias_energy(
+    values: FloatArray, constant: float, center: float, width: float = 0.0, form: str = "harmonic", periodic: bool = False
+) -> FloatArray:
+    """[N] kcal/mol, as `mdflash.potentials.bias.bias` has it."""
+    d = values - center
+    if periodic:
+        d = d - 2.0 * np.pi * np.round(d / (2.0 * np.pi))
+    if form == "linear":
+        return np.asarray(constant * d)
+    return np.asarray(0.5 * constant * np.maximum(np.abs(d) - width, 0.0) ** 2)
+
+
+def find_windows(run: Run, name: str, states: States, first_step: int) -> tuple[list[Windows], list[str]]:
+    """Of one molecule: every bias with several windows; and what could not be done, in sentences."""
+    if not (run.folder / "colvars.csv").is_file():
+        return [], []
+    try:
+        config = load_run(run.folder)
+        table = run.colvars
+    except MdflashError as error:
+        return [], [f"the windows of the biases could not be read ({error})"]
+    rows = table[(table["system"] == name) & (table["step"] >= first_step)]
+    mine = [b for b in config.biases if (b.system or config.system[0].name) == name]
+    kelvin = states.temperatures.get(name, np.zeros(0))
+    if not len(rows) or not len(mine):
+        return [], [f"colvars.csv has no row of '{name}' from step {first_step:,} on"] if len(mine) else []
+    if config.exchange is not None and any(
+        len(set(b.center)) > 1 and b.name not in config.exchange.biases for b in mine
+    ):
+        return [], ["windows that do not take part in the exchange are not analyzed"]
+    if len({round(float(t), 6) for t in kelvin}) > 1:
+        return [], ["windows at several temperatures are not joined into one free energy"]
+    order = _first_replicas(run, name, states, len(kelvin))
+    if order is None:
+        return [], ["not every state has a replica, so windows and states cannot be matched"]
+    stride = max(1, len(rows) // MOST)
+    rows = rows.iloc[::stride]
+    state = rows["state"].to_numpy().astype(np.int64)
+    beta = 1.0 / (BOLTZMANN * float(kelvin[0]))
+    reduced = np.zeros((len(kelvin), len(rows)))
+    for entry in mine:
+        q = rows[_column(table, entry)].to_numpy(dtype=np.float64)
+        periodic = VARIABLES[entry.variable].periodic
+        for k, r in enumerate(order):
+            constant = entry.force_constant[r % len(entry.force_constant)]
+            center = entry.center[r % len(entry.center)]
+            reduced[k] += beta * bias_energy(q, constant, center, entry.width, entry.form, periodic)
+    found = [
+        _windows(entry, rows[_column(table, entry)].to_numpy(dtype=np.float64), state, order, reduced,
+                 rows["replica"].to_numpy(), states.exchange is not None, float(kelvin[0]))
+        for entry in mine if len(set(entry.center)) > 1
+    ]  # fmt: skip
+    return found, []
+
+
+def _first_replicas(run: Run, name: str, states: States, count: int) -> list[int] | None:
+    """For each state the place, among the replicas of its system, of the one that started in it."""
+    first = 0
+    for entry in run.manifest["systems"]:
+        if entry["name"] == name:
+            break
+        first += entry["replicas"]
+    if states.exchange is not None:
+        return list(range(count))
+    place: dict[int, int] = {}
+    for replica, state in sorted(states.fixed.items()):
+        if first <= replica < first + entry["replicas"]:
+            place.setdefault(state, replica - first)
+    return [place[k] for k in range(count)] if all(k in place for k in range(count)) else None
+
+
+def _column(table: pandas.DataFrame, entry: BiasEntry) -> str:
+    columns = list(table.columns)
+    return str(columns[columns.index(f"{entry.name}_kcal_mol") - 1])
+
+
+def _windows(
+    entry: BiasEntry,
+    q: FloatArray,
+    state: IntArray,
+    order: list[int],
+    reduced: FloatArray,
+    replica: IntArray,
+    exchanged: bool,
+    kelvin: float,
+) -> Windows:
+    counts = np.bincount(state, minlength=len(reduced)).astype(np.float64)
+    free = mbar(reduced, counts)
+    zero = np.zeros(len(q))
+    w = weights(zero, log_mixture(reduced, counts, free))
+    dimension = VARIABLES[entry.variable].dimension
+    profile = surface((entry.name,), (q,), kelvin, w)
+    blocks, strata = _blocks(replica, exchanged)
+    drawn = []
+    for often in resample(int(blocks.max(initial=0)) + 1, RESAMPLES, strata) if len(blocks) else []:
+        times = often[blocks].astype(np.float64)
+        n = np.bincount(state, weights=times, minlength=len(reduced))
+        f = mbar(reduced, n, free, times)
+        wb = weights(zero, log_mixture(reduced, n, f), times)
+        p = np.histogram(q, profile.edges[0], weights=wb)[0]
+        with np.errstate(divide="ignore"):
+            e = -BOLTZMANN * kelvin * np.log(p)
+        drawn.append(e)
+    if drawn:
+        profile = Surface(profile.names, profile.edges, profile.energy, _spread(np.array(drawn), profile.energy), kelvin)
+    return Windows(
+        entry.name, entry.variable.replace("_", " "), {"length": "Å", "angle": "rad", None: ""}[dimension],
+        np.array([entry.center[r % len(entry.center)] for r in order]),
+        np.array([entry.force_constant[r % len(entry.force_constant)] for r in order]),
+        entry.form, q, state, profile, overlap_matrix(reduced, counts, free), free,
+    )  # fmt: skip
+
+
+def _blocks(replica: IntArray, exchanged: bool) -> tuple[IntArray, IntArray | None]:
+    """The block of each sample, and the strata of the blocks: replicas that exchange are blocks, others are cut."""
+    _, at = np.unique(replica, return_inverse=True)
+    if exchanged and at.max(initial=0) >= STRETCHES:
+        return at.astype(np.int64), None
+    order = np.zeros(len(at), np.int64)
+    for r in range(int(at.max(initial=-1)) + 1):
+        rows = np.flatnonzero(at == r)
+        order[rows] = np.arange(len(rows)) * STRETCHES // max(len(rows), 1)
+    blocks = at * STRETCHES + order
+    return blocks.astype(np.int64), np.arange(int(blocks.max(initial=-1)) + 1) // STRETCHES
+
+
+def _spread(drawn: FloatArray, energy: FloatArray) -> FloatArray:
+    """Standard error of profiles [T, bins], each moved onto the mean: a constant has no meaning."""
+    seen = np.isfinite(drawn).all(axis=0) & np.isfinite(energy)
+    errors = np.full(len(energy), np.nan)
+    if seen.any():
+        shift = (drawn[:, seen] - energy[seen]).mean(axis=1, keepdims=True)
+        errors[seen] = (drawn[:, seen] - shift).std(axis=0, ddof=1)
+    return errors

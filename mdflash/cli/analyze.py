@@ -1,0 +1,102 @@
+"""`mdflash analyze`: what a run has sampled, as one page and as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mdflash.analysis.sample import Progress
+
+
+def analyze(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders: finished, running or killed.", metavar="RUN...")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Structure to compare with: RMSD, native contacts.", show_default="what a Gō force field calls native"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the files of one run.", show_default="RUN/analysis")
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="Write every figure as PNG too.")] = False,
+    svg: Annotated[bool, typer.Option("--svg", help="Write every figure as SVG too.")] = False,
+) -> None:
+    """Analyze runs: report.html (one file, works offline), properties.csv and analysis.json for each.
+
+    Shape, contacts, free energies, exchange, melting and umbrella windows, with errors, and whether it is enough.
+    """
+    from rich.console import Console
+
+    from mdflash.analysis.open_run import open_run
+    from mdflash.cli.lines import show_line
+    from mdflash.errors import InputError
+
+    if out is not None and len(runs) > 1:
+        raise InputError(f"--out names one folder, but {len(runs)} runs are given; leave it out")
+    console, progress_console = Console(), Console(stderr=True)
+    for folder in runs:
+        run = open_run(folder)
+
+        from mdflash.analysis.analyze import analyze as examine
+
+        with _shown(progress_console) as progress:
+            found = examine(run, reference, progress)
+            page = found.write(out, progress)
+            drawn = _draw(found, page.parent, png, svg, progress)
+        for molecule in found.molecules.values():
+            for sentence in molecule.sentences:
+                show_line(console, sentence)
+        for note in found.notes:
+            show_line(console, f"note: {note}")
+        for path in drawn:
+            show_line(console, f"wrote {path}")
+        show_line(console, f"wrote {page}")
+
+
+def _draw(found: object, folder: Path, png: bool, svg: bool, progress: Progress) -> list[Path]:
+    from mdflash.analysis.analyze import Analysis
+    from mdflash.analysis.report.files import write_figures
+
+    assert isinstance(found, Analysis)
+    kinds = [kind for kind, wanted in (("png", png), ("svg", svg)) if wanted]
+    return [write_figures(found, folder / kind, kind, progress) for kind in kinds]
+
+
+class _shown:
+    """A line that says what is done: it moves in a terminal; elsewhere a new one comes now and then."""
+
+    def __init__(self, console: Console) -> None:
+        import time
+
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console, self._clock = console, time.monotonic
+        self._begun = self._last = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
+        )
+        self._task = self._bar.add_task("starting", total=1)
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self._show
+
+    def __exit__(self, *error: object) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def _show(self, what: str, done: int, total: int) -> None:
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=what, completed=done, total=max(total, 1))
+        elif self._clock() - self._last > 5.0:
+            self._last = self._clock()
+            from mdflash.cli.lines import show_line
+
+            show_line(self._console, f"{what}: {done} of {total}, after {self._last - self._begun:.0f} s")

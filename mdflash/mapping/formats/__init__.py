@@ -1,0 +1,106 @@
+"""The formats of structure files. One file each; this list is what `read_content` and the messages know.
+
+==========  ======================================================================
+format      suffixes
+==========  ======================================================================
+PDB         .pdb, .ent, .pdb1 (an assembly)
+mmCIF       .cif, .mmcif, .pdbx
+GRO         .gro
+==========  ======================================================================
+
+Each may be compressed: .gz, .bz2, .xz.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from mdflash.errors import InputError
+from mdflash.mapping.atoms import Content
+from mdflash.mapping.formats import gro, mmcif, pdb
+
+COMPRESSED = (".gz", ".bz2", ".xz")
+
+
+class StructureFormat(NamedTuple):
+    """How one format is read.
+
+    Attributes:
+        name: for people.
+        suffix: a regular expression of its suffixes.
+        read: from the file's bytes and its name (for messages).
+    """
+
+    name: str
+    suffix: str
+    read: Callable[[bytes, Path], Content]
+
+
+FORMATS = (
+    StructureFormat("PDB", r"\.(pdb\d*|ent)", pdb.read),
+    StructureFormat("mmCIF", r"\.(cif|mmcif|pdbx)", mmcif.read),
+    StructureFormat("GRO", r"\.gro", gro.read),
+)
+_HINTS = {
+    ".psf": "a PSF holds no coordinates: write a PDB of one frame (VMD: animate write pdb; MDAnalysis: u.atoms.write)",
+    ".bcif": "binary CIF: download the mmCIF (.cif.gz) instead",
+    ".pdbqt": "PDBQT: convert it to PDB",
+}
+
+
+def plain_suffix(file: Path) -> str:
+    """The suffix that tells the format, small, without that of a compression."""
+    name = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
+    return name.suffix.lower()
+
+
+def is_structure(file: Path) -> bool:
+    """Whether the name is that of a structure file."""
+    return any(re.fullmatch(known.suffix, plain_suffix(file)) for known in FORMATS)
+
+
+def bare_name(file: Path) -> str:
+    """The file's name without the suffixes of format and compression."""
+    name = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
+    return name.stem
+
+
+def read_content(file: Path) -> Content:
+    """Everything a structure file holds.
+
+    Raises:
+        InputError: no such file, a format that is not known, or a file that is damaged.
+    """
+    if not file.exists():
+        raise InputError("no such file; expected a structure (PDB, mmCIF, GRO)", file=file)
+    if not file.is_file():
+        raise InputError("is not a file; expected a structure (PDB, mmCIF, GRO)", file=file)
+    suffix = plain_suffix(file)
+    for known in FORMATS:
+        if re.fullmatch(known.suffix, suffix):
+            return known.read(_bytes(file), file)
+    expected = "expected .pdb, .ent, .cif, .mmcif or .gro, also compressed (.gz, .bz2, .xz)"
+    hint = f" ({_HINTS[suffix]})" if suffix in _HINTS else ""
+    raise InputError(f"'{suffix or file.name}' is not a structure format{hint}; {expected}", file=file)
+
+
+def _bytes(file: Path) -> bytes:
+    """What the file holds, unpacked: by its first bytes, for suffixes get lost in downloads."""
+    try:
+        data = file.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            return gzip.decompress(data)
+        if data[:3] == b"BZh":
+            return bz2.decompress(data)
+        if data[:6] == b"\xfd7zXZ\x00":
+            return lzma.decompress(data)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise InputError(f"cannot be read: {error}", file=file) from None
+    return data

@@ -1,0 +1,378 @@
+"""Structures as they come: each kind of file is drawn anew, in PDB and in mmCIF, and read as what it is."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdflash.errors import InputError
+from mdflash.mapping.choices import Reading
+from mdflash.mapping.structure import map_structure
+
+from .drawn import Line, cif, draw, moved, pdb, pdb_line, renumbered, residues
+
+SEEDS = range(4)
+WRITERS = {"pdb": pdb, "cif": cif}
+
+
+@pytest.fixture(params=SEEDS)
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    return np.random.default_rng([7, request.param])
+
+
+@pytest.fixture(params=list(WRITERS))
+def save(request: pytest.FixtureRequest, tmp_path: Path):  # type: ignore[no-untyped-def]
+    def _save(lines: list[Line]) -> Path:
+        file = tmp_path / f"drawn.{request.param}"
+        file.write_text(WRITERS[request.param](lines))
+        return file
+
+    return _save
+
+
+@pytest.fixture
+def keep(tmp_path: Path):  # type: ignore[no-untyped-def]
+    def _keep(text: str | bytes, name: str = "drawn.pdb") -> Path:
+        data = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return _keep
+
+
+def expect(file: Path, lines: list[Line], lengths: list[int], **choices: object) -> tuple[str, ...]:
+    """The file is these residues in chains of these lengths, each bead at its CA; returns the notes."""
+    system, positions, notes = map_structure(file, reading=Reading(**choices))  # type: ignore[arg-type]
+    codes = system.insertion_codes or ("",) * system.n_residues
+    found = zip(system.chain_ids, system.residue_ids, codes, system.residue_names, strict=True)
+    assert list(found) == residues(lines)
+    wanted = np.repeat(np.arange(len(lengths)), lengths)
+    assert system.chain_index.tolist() == wanted.tolist()
+    first = np.flatnonzero(wanted[1:] == wanted[:-1])
+    assert system.bonds.tolist() == np.stack([first, first + 1], axis=1).tolist()
+    ca = {(a.chain, a.number, a.code, a.residue): a.xyz for a in lines if a.name == "CA"}
+    if len(ca) == system.n_beads:
+        np.testing.assert_allclose(positions[0], [ca[key] for key in residues(lines)], atol=1e-3)
+    length = np.linalg.norm(np.subtract(*positions[0][system.bonds.T]), axis=1)
+    assert (length < 4.5).all()
+    return notes
+
+
+def test_insertion_codes(rng, save) -> None:
+    lines = draw(rng, 14, first=1)
+    at, inserted = int(rng.integers(3, 8)), int(rng.integers(1, 4))
+    codes = "ABCDE"[:inserted]
+
+    def number(k: int) -> tuple[int, str]:
+        return (k, "") if k <= at else (at, codes[k - at - 1]) if k <= at + inserted else (k - inserted, "")
+
+    lines = renumbered(lines, number)
+    expect(save(lines), lines, [14])
+
+
+def test_insertion_codes_that_go_backwards(rng, save) -> None:
+    """Antibodies and proteases number 60A, 60B, 60 and the like."""
+    lines = renumbered(draw(rng, 9, first=1), lambda k: (60, {4: "B", 5: "A", 6: ""}[k]) if 4 <= k <= 6 else (k, ""))
+    assert len(residues(lines)) == 9
+    expect(save(lines), lines, [9])
+
+
+@pytest.mark.parametrize("first", [-12, -3, 0, 9_994, 10_000, 123_456])
+def test_numbers_of_any_size(rng, save, first: int) -> None:
+    lines = draw(rng, 10, first=first)
+    expect(save(lines), lines, [10])
+
+
+def test_atoms_of_a_residue_stand_apart(rng, save) -> None:
+    lines = draw(rng, 12)
+    side = [a for a in lines if a.name not in ("N", "CA", "C")]
+    hydrogens = [replace(a, name="H", xyz=tuple(np.add(a.xyz, 0.6))) for a in lines if a.name == "N"]
+    apart = [a for a in lines if a not in side] + [side[k] for k in rng.permutation(len(side))] + hydrogens
+    expect(save(apart), lines, [12])
+
+
+def test_two_chains_without_id_whose_atoms_stand_apart(rng, save) -> None:
+    one = draw(rng, 8, chain="", first=5)
+    other = moved(one, rng.uniform(30, 60, 3))
+    parts = [
+        [a for a in chain if (a.name in ("N", "CA", "C")) == main] for main in (True, False) for chain in (one, other)
+    ]
+    system, positions, _ = map_structure(save([a for part in parts for a in part]), "five-bead")
+    whole = map_structure(save([*one, *other]), "five-bead")
+    assert system.n_beads == whole.system.n_beads
+    for r in range(system.n_residues):
+        own, same = system.residue_index == r, whole.system.residue_index == r
+        assert np.ptp(positions[0][own], axis=0).max() < 6.0
+        np.testing.assert_allclose(np.sort(positions[0][own], axis=0), np.sort(whole.positions[0][same], axis=0))
+
+
+def test_alternate_locations(rng, save) -> None:
+    lines: list[Line] = []
+    drawn = draw(rng, 10)
+    numbers = sorted({a.number for a in drawn})
+    split = [int(n) for n in rng.choice(numbers, 3, replace=False)]
+    expected = []
+    for a in drawn:
+        if a.number not in split:
+            lines.append(a)
+            expected.append(a)
+            continue
+        weights = rng.permutation([0.2, 0.3, 0.5]) if a.name == "CA" else (0.5, 0.3, 0.2)
+        places = [
+            replace(
+                a, alternate=letter, occupancy=float(w), xyz=tuple(np.round(np.add(a.xyz, rng.normal(size=3) / 5), 3))
+            )
+            for letter, w in zip("ABC", weights, strict=True)
+        ]
+        lines += places
+        expected.append(max(places, key=lambda p: p.occupancy))
+    notes = expect(save(lines), expected, [10])
+    (note,) = [n for n in notes if "alternate" in n]
+    assert all(f" {n} of chain A" in note for n in split)
+
+
+def test_residues_of_two_kinds(rng, save) -> None:
+    lines = draw(rng, 8)
+    at = sorted({a.number for a in lines})[int(rng.integers(1, 7))]
+    fuller = bool(rng.integers(2))
+    ser = [replace(a, residue="SER", alternate="A", occupancy=0.7 if fuller else 0.3) for a in lines if a.number == at]
+    thr = [replace(a, residue="THR", alternate="B", occupancy=0.3 if fuller else 0.7) for a in ser]
+    before, after = [a for a in lines if a.number < at], [a for a in lines if a.number > at]
+    notes = expect(save([*before, *ser, *thr, *after]), [*before, *(ser if fuller else thr), *after], [8])
+    assert any("SER or THR" in note or "THR or SER" in note for note in notes)
+
+
+def ends(*chains: list[Line]) -> list[int]:
+    return list(np.cumsum([len(c) for c in chains]) - 1)
+
+
+def test_chains_told_apart_by_ter_segment_or_restarting_numbers(rng, keep) -> None:
+    one = draw(rng, 7, first=1)
+    other = moved(draw(rng, 6, first=8), rng.uniform(8, 15, 3) * [1, 1, 1])
+    expect(keep(pdb([*one, *other], ends(one, other))), [*one, *other], [7, 6])
+    by_segment = [*moved(one, (0, 0, 0), segment="PROA"), *moved(other, (0, 0, 0), segment="PROB")]
+    expect(keep(pdb(by_segment)), by_segment, [7, 6])
+    again = moved(one, rng.uniform(8, 15, 3))
+    system = map_structure(keep(pdb([*one, *again]))).system
+    assert system.chain_ids == ("A",) * 14 and system.chain_index.tolist() == [0] * 7 + [1] * 7
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_chains_told_apart_only_by_distance(rng, save, same: bool) -> None:
+    one = draw(rng, 7, first=1, chain="")
+    second = renumbered(one, lambda k: (k + 7, "")) if same else draw(rng, 9, first=8, chain="")
+    system, _, notes = map_structure(save([*one, *moved(second, rng.uniform(35, 50, 3))]))
+    assert system.chain_ids == ("A",) * 7 + ("B",) * (system.n_residues - 7)
+    assert any(("the same molecule again" if same else "a new chain begins") in note for note in notes)
+
+
+def test_a_terminal_oxygen_ends_a_chain(rng, save) -> None:
+    one, other = draw(rng, 7, first=1, chain=""), draw(rng, 6, first=8, chain="")
+    last = [a for a in one if a.number == 7]
+    oxt = replace(last[-1], name="OXT", xyz=tuple(np.add(last[-1].xyz, (1.5, 1.5, 0.3))))
+    system, _, notes = map_structure(save([*one, oxt, *moved(other, (9.0, 5.0, 12.0))]))
+    assert system.chain_index.tolist() == [0] * 7 + [1] * 6 and notes == ()
+
+
+def test_interleaved_chains(rng, save) -> None:
+    one = draw(rng, 6, first=3, chain="A")
+    other = moved(draw(rng, 6, first=3), (25, 25, 25), chain="B")
+    woven = [a for n in range(3, 9) for chain in (one, other) for a in chain if a.number == n]
+    expect(save(woven), [*one, *other], [6, 6])
+    blank = [replace(a, chain="") for a in woven]
+    system = map_structure(save(blank)).system
+    assert system.chain_index.tolist() == [0] * 6 + [1] * 6 and system.chain_ids == ("A",) * 6 + ("B",) * 6
+
+
+def test_a_ter_inside_a_chain_ends_nothing(rng, keep) -> None:
+    lines = draw(rng, 12)
+    numbers = sorted({a.number for a in lines})
+    last = [max(k for k, a in enumerate(lines) if a.number == n) for n in numbers]
+    for ter in ([last[int(rng.integers(2, 10))]], last):
+        expect(keep(pdb(lines, ter)), lines, [12])
+
+
+def test_a_modified_residue_at_the_end_of_the_file(rng, save) -> None:
+    lines = draw(rng, 10, first=1)
+    at = int(rng.integers(3, 8))
+    mse = [replace(a, residue="MSE") for a in lines if a.number == at]
+    file = save([*[a for a in lines if a.number != at], *mse])
+    as_met = [replace(a, residue="MET") if a.number == at else a for a in lines]
+    notes = expect(file, as_met, [10], modified="parent")
+    assert any(f"MSE {at} of chain A as MET" in note for note in notes)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 4])
+@pytest.mark.parametrize("kept_numbers", [True, False])
+def test_missing_residues(rng, save, missing: int, kept_numbers: bool) -> None:
+    lines = draw(rng, 14, first=1)
+    at = int(rng.integers(4, 7))
+    left = [a for a in lines if not at < a.number <= at + missing]
+    if not kept_numbers:
+        left = renumbered(left, lambda k: (k - missing if k > at else k, ""))
+    other = at + 1 + (missing if kept_numbers else 0)
+    file = save(left)
+    with pytest.raises(InputError, match=rf" {at} and \w\w\w {other} of chain A .*--gaps break"):
+        map_structure(file)
+    expect(file, left, [at, 14 - missing - at], gaps="break")
+    system, _, notes = map_structure(file, reading=Reading(gaps="bond"))
+    assert len(system.bonds) == 13 - missing and any("chain break" in note for note in notes)
+
+
+def test_a_gap_that_ca_atoms_show(rng, save) -> None:
+    lines = [a for a in draw(rng, 10, first=1) if a.name == "CA" and a.number != 5]
+    with pytest.raises(InputError, match=" 4 and .* 6 of chain A"):
+        map_structure(save(lines))
+
+
+@pytest.mark.parametrize("atoms", ["all", "CA"])
+@pytest.mark.parametrize("skewed", [False, True])
+def test_a_protein_split_by_its_box_is_made_whole(rng, keep, atoms: str, skewed: bool) -> None:
+    lines = [a for a in draw(rng, 20, first=1) if atoms == "all" or a.name == "CA"]
+    box = np.diag([58.0, 62.0, 66.0]) if not skewed else np.array([[60.0, 0, 0], [20, 56, 0], [-20, 20, 52]])
+    at = rng.uniform(0, 1, 3) @ box
+
+    def wrapped(a: Line) -> Line:
+        fraction = (np.add(a.xyz, at)) @ np.linalg.inv(box)
+        return replace(a, xyz=tuple(np.round((fraction % 1.0) @ box, 3)))
+
+    split = [wrapped(a) for a in lines]
+    lengths = np.linalg.norm(box, axis=1)
+    cosines = [box[i] @ box[j] / lengths[i] / lengths[j] for i, j in ((1, 2), (0, 2), (0, 1))]
+    cell = "".join(f"{v:9.3f}" for v in lengths) + "".join(f"{v:7.2f}" for v in np.degrees(np.arccos(cosines)))
+    whole = map_structure(keep(pdb(lines), "whole.pdb"))
+    x = map_structure(keep(pdb(split, head=f"CRYST1{cell} P 1           1")))
+    assert x.system.bonds.tolist() == whole.system.bonds.tolist()
+    pairs = np.triu_indices(20, 1)
+    distances = [np.linalg.norm(p[0][pairs[0]] - p[0][pairs[1]], axis=1) for p in (whole.positions, x.positions)]
+    np.testing.assert_allclose(distances[0], distances[1], atol=0.02)
+
+
+def test_a_protein_split_by_a_box_that_nobody_knows_is_refused(rng, save) -> None:
+    lines = draw(rng, 12, first=1)
+    cut, axis = int(rng.integers(4, 9)), int(rng.integers(3))
+    jump = np.eye(3)[axis] * 70.0
+    with pytest.raises(InputError, match=rf" {cut} and .* {cut + 1} of chain A .*periodic box.*CRYST1"):
+        map_structure(save([a if a.number <= cut else moved([a], jump)[0] for a in lines]))
+
+
+@pytest.mark.parametrize(("name", "parent"), [("MSE", "MET"), ("SEP", "SER"), ("TPO", "THR"), ("PTR", "TYR"),
+                                              ("HYP", "PRO"), ("NLE", "LEU"), ("CSO", "CYS"), ("SME", "MET"),
+                                              ("MLY", "LYS"), ("CGU", "GLU")])  # fmt: skip
+def test_modified_residues(save, name: str, parent: str) -> None:
+    rng = np.random.default_rng(sum(map(ord, name)))
+    lines = draw(rng, 9, first=1)
+    at = int(rng.integers(1, 10))
+    file = save([replace(a, residue=name) if a.number == at else a for a in lines])
+    with pytest.raises(InputError, match=rf"{name} {at} of chain A \(from {parent}\); --modified parent"):
+        map_structure(file)
+    expect(file, [replace(a, residue=parent) if a.number == at else a for a in lines], [9], modified="parent")
+
+
+def test_the_file_says_what_a_residue_comes_from(rng, keep) -> None:
+    lines = [replace(a, residue="QQ9") if a.number == 4 else a for a in draw(rng, 8, first=1)]
+    with pytest.raises(InputError, match="unknown residues in a chain: QQ9 4 of chain A"):
+        map_structure(keep(pdb(lines)), reading=Reading(modified="parent"))
+    file = keep(pdb(lines, head="MODRES 1ABC QQ9 A    4  TRP  NAMED BY ITS AUTHORS"))
+    as_trp = [replace(a, residue="TRP") if a.number == 4 else a for a in lines]
+    expect(file, as_trp, [8], modified="parent")
+
+
+@pytest.mark.parametrize(("atoms", "said"), [
+    ([("C1", "GOL"), ("O1", "GOL")], "GOL 900 of chain"), ([("P", "PO4"), ("O1", "PO4")], "PO4 900 of chain"),
+    ([("P", "DG"), ("C2'", "DG")], "1 residues of DNA"), ([("P", "U"), ("C2'", "U"), ("O2'", "U")], "1 residues of RNA"),
+    ([("N1", "ATP"), ("C2", "ATP")], "ATP 900 of chain"),
+])  # fmt: skip
+def test_what_is_not_protein(rng, save, atoms: list[tuple[str, str]], said: str) -> None:
+    lines = draw(rng, 8)
+    rest = [Line(atom, name, 900, (20.0 + k, 30.0, 5.0), "Z") for k, (atom, name) in enumerate(atoms)]
+    where = [[*lines, *rest], [*rest, *lines]][int(rng.integers(2))]
+    with pytest.raises(InputError, match=rf"{said}.*--keep protein"):
+        map_structure(save(where))
+    assert any(said in note for note in expect(save(where), lines, [8], keep="protein"))
+
+
+def test_chains_can_be_chosen(rng, save) -> None:
+    one, other = draw(rng, 6, chain="L"), moved(draw(rng, 7), (30, 10, 20), chain="H")
+    ligand = [Line("C1", "LIG", 1, (50.0, 0.0, 0.0), "Q")]
+    file = save([*one, *other, *ligand])
+    expect(file, other, [7], chains=("H",))
+    expect(file, [*one, *other], [6, 7], chains=("L", "H"))
+    with pytest.raises(InputError, match="has no chain X; its chains are L, H, Q"):
+        map_structure(file, reading=Reading(chains=("X",)))
+
+
+def test_models(rng, keep) -> None:
+    lines = draw(rng, 6, first=1)
+    turned = [replace(a, xyz=tuple(np.round(np.negative(a.xyz), 3))) for a in lines]
+    water = [Line("O", "HOH", 500, (40.0, 0.0, 0.0), "W")]
+
+    def models(*parts: list[Line]) -> str:
+        return "".join(f"MODEL     {k:4d}\n{pdb(p).removesuffix(chr(10) + 'END' + chr(10))}\nENDMDL\n"
+                       for k, p in enumerate(parts, start=1))  # fmt: skip
+
+    for second in (turned, [*turned, *water]):
+        file = keep(models(lines, second))
+        both = map_structure(file).positions
+        np.testing.assert_allclose(both[1], -both[0], atol=2e-3)
+        np.testing.assert_allclose(map_structure(file, reading=Reading(model=2)).positions, both[1:])
+    file = keep(models(lines, turned[:-8]))
+    with pytest.raises(InputError, match="model 2 is another molecule than model 1.*--model 1"):
+        map_structure(file)
+    expect(file, lines, [6], model=1)
+    with pytest.raises(InputError, match="has no model 7; its models are 1 to 2"):
+        map_structure(file, reading=Reading(model=7))
+
+
+def test_residues_written_twice_are_refused(rng, save) -> None:
+    lines = draw(rng, 8, first=1)
+    again = moved([a for a in lines if a.number == 5], rng.normal(size=3) * 0.01)
+    for where in (
+        [*lines, *again],
+        [*[a for a in lines if a.number <= 5], *again, *[a for a in lines if a.number > 5]],
+    ):
+        with pytest.raises(InputError, match=" 5 of chain A and .* 5 of chain A lie in one place"):
+            map_structure(save(where))
+    with pytest.raises(InputError, match="lie in one place"):
+        map_structure(save([*lines, *moved(lines, (0, 0, 0), chain="B")]))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_short_chains(rng, save, length: int) -> None:
+    one, short = draw(rng, 8), moved(draw(rng, length), (30, 20, 10), chain="S")
+    expect(save([*one, *short]), [*one, *short], [8, length])
+
+
+def test_columns_that_hold_anything(rng, keep) -> None:
+    lines = draw(rng, 10)
+    plain = pdb(lines).splitlines()
+    serials = [
+        ["*****"] * len(lines),
+        [f"{k + 99_990:05x}" for k in range(len(lines))],
+        [str(int(s)) for s in rng.integers(1, 50, len(lines))],
+    ]
+    for own in serials:
+        text = "\n".join(pdb_line(a, s) for a, s in zip(lines, own, strict=True))
+        expect(keep(text), lines, [10])
+    letters = rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), len(plain))
+    text = "\n".join(f"{line[:76]} {letter}" for line, letter in zip(plain, letters, strict=True))
+    expect(keep(text), lines, [10])
+    junk = ["CONECT99999100000", "CONECT", "CONECT    1    9  xyz", "CONECT*****    3", "CONECT    1   40"]
+    remark = rng.integers(128, 256, 40).astype(np.uint8).tobytes()
+    data = b"REMARK 1 " + remark + b"\r\n" + "\r\n".join([*plain[:-1], *junk, "END"]).encode()
+    expect(keep(data), lines, [10])
+    expect(keep(gzip.compress(data), "drawn.pdb.gz"), lines, [10])
+    expect(keep(gzip.compress(cif(lines).encode()), "drawn.cif.gz"), lines, [10])
+    expect(keep(data, "drawn.pdb1"), lines, [10])
+    short = "\n".join(line[:54] for line in plain)
+    expect(keep(short), lines, [10])
+
+
+def test_a_system_without_codes_is_what_it_was(rng, keep) -> None:
+    """Digests of systems, which runs of earlier versions hold, do not change."""
+    system = map_structure(keep(pdb(draw(rng, 6)))).system
+    assert system.insertion_codes == () and "insertion_codes" not in system._header()
