@@ -20,7 +20,6 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 import mdflash
-from mdflash.analysis.validate_coordinates import fraction_of_contacts
 from mdflash.units import BOLTZMANN, parse
 
 INK, TRUTH = "#16324f", "#d1495b"
@@ -32,10 +31,11 @@ SNAPSHOTS, CELL = 5, 27.0
 
 def contacts_over_time(run: Path, teacher: str = "go-chignolin") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Times [F] in ns, positions [R, F, N, 3] in Å, and the fraction of native contacts [R, F] of a run folder."""
-    contacts = next(t for t in mdflash.load_forcefield(teacher).terms if t.name == "contacts")
+    forcefield = mdflash.load_forcefield(teacher)
+    (system, native), contacts = forcefield.system(), next(t for t in forcefield.terms if t.name == "contacts")
     frames = mdflash.open_run(run).xarray().positions  # [replica, time, bead, xyz], read when asked for
     positions = frames.values
-    q = np.array([fraction_of_contacts(x, contacts.keys, contacts.parameters["r0"]) for x in positions])
+    q = np.array([mdflash.native_contacts(x, system, native[0], contacts=contacts.keys) for x in positions])
     return frames.time.values / 1000, positions, q
 
 

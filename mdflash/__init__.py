@@ -13,6 +13,7 @@ from mdflash.integrators import INTEGRATORS
 
 if TYPE_CHECKING:
     from mdflash import integrators as _integrators
+    from mdflash.analysis.contacts import native_contacts as native_contacts
     from mdflash.analysis.open_run import open_run as open_run
     from mdflash.analysis.tables import term_table as term_table
     from mdflash.config.load import load_run as load_run
@@ -50,6 +51,7 @@ __version__ = "0.2.0"
 keep_old_names()
 
 _HOME = {
+    "native_contacts": "mdflash.analysis.contacts",
     "open_run": "mdflash.analysis.open_run",
     "term_table": "mdflash.analysis.tables",
     "load_run": "mdflash.config.load",

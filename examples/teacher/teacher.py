@@ -24,7 +24,7 @@ from mdflash import (
     build_potential,
     load_forcefield,
 )
-from mdflash.analysis.validate_coordinates import fraction_of_contacts
+from mdflash.analysis.contacts import fraction
 from mdflash.sampling.dataset import create_dataset
 from mdflash.sampling.trajectory import TrajectoryWriter
 from mdflash.units import kT
@@ -105,7 +105,7 @@ class WatchQ:
     def report(self, simulation: Engine) -> None:
         if simulation.state.step > self.first:
             x = simulation.layout.view(simulation.state.positions, 0).numpy()
-            self.q.append(fraction_of_contacts(x, self.pairs, self.r0))
+            self.q.append(fraction(x, self.pairs, self.r0))
 
 
 def folding(ff: ForceField, teacher: ForceField, kelvin: list[float], steps: int, seed: int) -> np.ndarray:

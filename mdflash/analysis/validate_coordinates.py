@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mdflash.analysis.contacts import fraction as fraction_of_contacts
 from mdflash.analysis.measures import rmsd as rmsd
 from mdflash.core.geometry import bond_angles, distances, torsions
 from mdflash.core.system import System
@@ -56,12 +57,6 @@ def radius_of_gyration(positions: FloatArray, masses: FloatArray) -> FloatArray:
     centered = positions - np.einsum("n,fnx->fx", w, positions)[:, None]
     rg: FloatArray = np.sqrt(np.einsum("n,fnx->f", w, centered**2))[:, None]
     return rg
-
-
-def fraction_of_contacts(positions: FloatArray, pairs: IntArray, r0: FloatArray) -> FloatArray:
-    """[F] smooth Q: the mean of 1 / (1 + exp[5 (r - 1.2 r0) / Å]) over native contacts."""
-    r = distances(positions, pairs)
-    return np.asarray((1.0 / (1.0 + np.exp(np.clip(5.0 * (r - NATIVE * r0), -50.0, 50.0)))).mean(axis=1))
 
 
 def _fold(system: System, native: FloatArray) -> list[Coordinate]:
