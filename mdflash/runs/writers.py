@@ -176,9 +176,7 @@ class Outputs:
         self._background = BackgroundWriter(idle=self._flush_tables, every=FLUSH_SECONDS)
         self.reporters: list[Reporter] = [LogReporter(config.log_every, self.log, layout, self._background)]
         if self.colvars is not None and config.colvars_every is not None:
-            self.reporters.append(
-                ColvarsReporter(config.colvars_every, self.colvars, prepared, self._background)
-            )
+            self.reporters.append(ColvarsReporter(config.colvars_every, self.colvars, prepared, self._background))
         if config.trajectory_every is not None:
             self.reporters.append(FrameReporter(config.trajectory_every, self.writers, self._background))
 
