@@ -1,8 +1,8 @@
 """Where a run is that was started from another folder.
 
-A relative `output.folder` starts where the command is given. Where no run is there, the same command may have been given
-elsewhere before: beside the YAML file, or in a folder above it. A run that this file made, with the same settings, is
-resumed in its place.
+A relative `output.folder` starts where the command is given. Where no run is there, the same command may have been
+given elsewhere before: beside the YAML file, or in a folder above it. A run that this file made, with the same
+settings, is resumed in its place.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from mdflash.io.formats.base import FrameWriter, Target
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import Table
-from mdflash.potentials.bias.bias import Bias, biases_of
+from mdflash.potentials.bias.bias import biases_of
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
