@@ -326,7 +326,8 @@ class Output(Section):
 
     folder: Folder | None = Field(
         default=None,
-        description="default: runs/<name>, relative to where the command is given",
+        description="default: runs/<name>, relative to where the command is given; a run that this file has beside it "
+        "or above is resumed there",
         examples=["runs/protein"],
     )
     trajectory: Trajectory = Trajectory()

@@ -1,4 +1,4 @@
-"""From the `biases:` and `monitor:` sections of a run to biases on its batch: selections, reference structures, windows."""
+"""From the `biases:` and `monitor:` sections of a run to biases on its batch: selections, references, windows."""
 
 from __future__ import annotations
 
