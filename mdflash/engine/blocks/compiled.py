@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdflash.compiled.jit import njit, prange
+from mdflash.compiled.jit import int64, njit, prange
 from mdflash.core.state import Layout, State
 from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
@@ -88,7 +88,7 @@ def run_each(
         _run_steps(s, listed, nonbonded, biases, batch, block, arrays, r)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, parallel={"prange": True, "numpy": False}, nogil=True)
 def _evaluate(
     distance: Table,
     angle_cosine: Table,
@@ -102,7 +102,8 @@ def _evaluate(
     f: FloatArray,  # [B, 3] kcal/mol/Å
     energy: FloatArray,  # [R] kcal/mol, out
 ) -> None:
-    for r in prange(energy.shape[0]):
+    for unsigned in prange(energy.shape[0]):
+        r = int64(unsigned)  # as in `_run_steps`: everything below is compiled once
         listed = Listed(distance, angle_cosine, angle, dihedral)
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
         system = layout.system[r]
