@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import mdtraj
@@ -16,6 +14,7 @@ from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, StorageError, UnstableError
 from mdflash.io.log import COLUMNS
 from mdflash.runs.execute import Plan, Watch, execute
+from tests.processes import python
 
 QUICK = (
     "replicas.count=3",
@@ -155,12 +154,7 @@ def test_a_start_without_finite_energy_writes_nothing(tmp_path: Path) -> None:
 
 def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
     def second(plan: Plan) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "mdflash", "run", "chignolin", "--set", f"output.folder={tmp_path / 'run'}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = python("-m", "mdflash", "run", "chignolin", "--set", f"output.folder={tmp_path / 'run'}")
         assert done.returncode == 2
         assert "is in use by process" in done.stderr
         assert "Traceback" not in done.stderr
