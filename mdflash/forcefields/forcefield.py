@@ -362,12 +362,10 @@ class _Reader:
                 self.fail(f"'{parameter}' is not a finite number", (*here, "rows", int(bad[0, 0])))
             if parameter in form.whole:
                 allowed = form.whole[parameter]
-                bad = np.flatnonzero(~np.isin(array, allowed))
-                if len(bad):
+                for k in np.flatnonzero(~np.isin(array, allowed))[:1].tolist():
                     self.fail(
-                        f"'{parameter}' must be a whole number from {allowed[0]} to {allowed[-1]}, "
-                        f"not {array[bad[0]]:g}",
-                        (*here, "rows", int(bad[0])),
+                        f"'{parameter}' must be a whole number from {allowed[0]} to {allowed[-1]}, not {array[k]:g}",
+                        (*here, "rows", k),
                     )
             parameters[parameter] = array.reshape(len(rows), -1) if series else array
         return Term(
