@@ -251,7 +251,8 @@ class _Scratch:
 
     def __init__(self, packed: Packed, replicas: int, beads: int) -> None:
         self._packed = packed
-        self._start = np.zeros((2, replicas, beads + 1), np.int64)  # of the priors' list, of the network's
+        self._start = np.zeros((replicas, packed.nonbonded.rows[0]), np.int64)  # of the priors' lists
+        self._own_start = np.zeros((replicas, beads + 1), np.int64)  # of the network's
         self._built_at = np.full((replicas, beads, 3), np.nan)
         self._edges = np.zeros(3)
         self._work = None if packed.networks is None else make_work(packed.networks, 0, beads)
@@ -279,7 +280,7 @@ class _Scratch:
     def _arguments(self, r: int) -> tuple[object, ...]:
         packed = self._packed
         lists = HalfLists(
-            SKIN, self._edges, self._start[0, r], self._neighbor[0, r], self._start[1, r], self._neighbor[1, r],
+            SKIN, self._edges, self._start[r], self._neighbor[0, r], self._own_start[r], self._neighbor[1, r],
             self._built_at[r],
         )  # fmt: skip
         return packed.listed, packed.nonbonded, packed.networks, lists, self._pairs, self._work
@@ -288,6 +289,6 @@ class _Scratch:
         """For `evaluate_each`."""
         packed = self._packed
         lists = HalfLists(
-            SKIN, self._edges, self._start[0], self._neighbor[0], self._start[1], self._neighbor[1], self._built_at
+            SKIN, self._edges, self._start, self._neighbor[0], self._own_start, self._neighbor[1], self._built_at
         )
         return packed.listed, packed.nonbonded, packed.networks, lists

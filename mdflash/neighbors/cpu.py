@@ -279,7 +279,8 @@ def build_half_list(
 
 
 @njit(cache=True)
-def _room_for(count: int) -> IntArray:
+def room_for(count: int) -> IntArray:
+    """An array for a list of `count` entries, with some room to grow."""
     return np.empty(count + count // 4 + 64, np.int64)
 
 
@@ -296,7 +297,7 @@ def rebuild(
     """`build_half_list`, with more room if needed; returns the array that holds the list."""
     count = build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
     if count > neighbor.shape[0]:
-        neighbor = _room_for(count)
+        neighbor = room_for(count)
         build_half_list(x, reach, box, exclusion_start, exclusion, start, neighbor)
     return neighbor
 
@@ -348,7 +349,7 @@ def rebuild_together(
     _find_shares(cells, x, reach, box, exclusion_start, exclusion, start, neighbor, at, count)
     if (count > at[1:] - at[:-1]).any():
         if count.sum() > neighbor.shape[0]:
-            neighbor = _room_for(count.sum())
+            neighbor = room_for(count.sum())
         at[1:] = np.cumsum(count)
         _find_shares(cells, x, reach, box, exclusion_start, exclusion, start, neighbor, at, count)
     total = 0

@@ -12,9 +12,10 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.pack import PackedBiases
-from mdflash.potentials.forms import CODES
+from mdflash.potentials.forms import CODES, ONE_BY_ONE
 from mdflash.potentials.forms.form import Coordinate, pad_columns, stack_rows
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, Table
+from mdflash.potentials.priors.eights_pack import pack_eights
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.arrays import Networks
@@ -110,6 +111,7 @@ def _nonbonded(terms: Sequence[Sequence[NeighborTerm]], layout: Layout) -> Nonbo
         exclusion.append(excluded[:, 1])
         count += len(excluded)
     ordered = [t for mine in terms for t in mine]
+    eights, rows = pack_eights([[t for t in mine if t.form.name not in ONE_BY_ONE] for mine in terms])
     return Nonbonded(
         type=np.concatenate(types),
         first=np.concatenate(([0], np.cumsum(sizes))),
@@ -117,9 +119,15 @@ def _nonbonded(terms: Sequence[Sequence[NeighborTerm]], layout: Layout) -> Nonbo
         code=np.array([CODES[t.form.name] for t in ordered], np.int8),
         reach=np.array([t.cutoff for t in ordered], np.float64),
         parameters=_stack_matrices(matrices),
+        one_by_one=np.array([t.form.name in ONE_BY_ONE for t in ordered], np.bool_),
         cutoff=np.array([max((t.cutoff for t in mine), default=0.0) for mine in terms]),
+        pair_cutoff=np.array(
+            [max((t.cutoff for t in mine if t.form.name in ONE_BY_ONE), default=0.0) for mine in terms]
+        ),
+        rows=np.array(sizes) + 1 + rows,
         exclusion_start=np.concatenate(starts),
         exclusion=np.concatenate(exclusion),
+        eights=eights,
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdflash.compiled.jit import njit, prange
+from mdflash.compiled.jit import njit
 from mdflash.core.state import Layout, State
 from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
@@ -26,12 +26,12 @@ from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.engine.blocks.threads import over_ranges
 from mdflash.engine.settings import Block, Dynamics
 from mdflash.integrators.cpu import Scheme, after_force, before_force, scheme
-from mdflash.neighbors.cpu import moved_too_far, rebuild, remember
+from mdflash.neighbors.cpu import moved_too_far, remember
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.pack import Packed
-from mdflash.potentials.priors.cpu import Listed, Nonbonded, Table
+from mdflash.potentials.priors.cpu import Listed, Nonbonded, find_by_one_thread
 from mdflash.potentials.schnet.tabulated import together
 
 
@@ -51,17 +51,14 @@ def _run_steps(
     x, v, f, mass = arrays.x[a:b], arrays.v[a:b], arrays.f[a:b], batch.mass[a:b]
     n = x.shape[0]
     with_list = nonbonded.cutoff[system] > 0.0
-    reach = nonbonded.cutoff[system] + block.skin
-    row = nonbonded.first[system] + system
-    exclusion_start = nonbonded.exclusion_start[row : row + n + 1]
-    start = np.zeros(n + 1, np.int64)
+    start = np.zeros(nonbonded.rows[system], np.int64)
     neighbor = np.empty(0, np.int64)
     built_at = np.full((n if with_list else 0, 3), np.nan)
     energy = np.nan
     for step in range(block.first_step, block.first_step + block.steps):
         before_force(s, x, v, f, mass, block.kT[r], block.seed, batch.replica_id[r], step)
         if with_list and moved_too_far(x, built_at, block.skin):
-            neighbor = rebuild(x, reach, block.box, exclusion_start, nonbonded.exclusion, start, neighbor)
+            neighbor = find_by_one_thread(nonbonded, system, block.skin, block.box, x, start, neighbor)
             remember(x, built_at)
         energy = prior_forces(listed, nonbonded, biases, system, r, block.box, start, neighbor, x, f)
         if not np.isfinite(energy):
@@ -88,12 +85,9 @@ def run_each(
         _run_steps(s, listed, nonbonded, biases, batch, block, arrays, r)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _evaluate(
-    distance: Table,
-    angle_cosine: Table,
-    angle: Table,
-    dihedral: Table,
+    listed: Listed,
     nonbonded: Nonbonded,
     biases: Biases | None,
     layout: Batch,
@@ -101,20 +95,17 @@ def _evaluate(
     x: FloatArray,  # [B, 3] Å
     f: FloatArray,  # [B, 3] kcal/mol/Å
     energy: FloatArray,  # [R] kcal/mol, out
+    first: int,
+    last: int,
 ) -> None:
-    for r in prange(energy.shape[0]):
-        listed = Listed(distance, angle_cosine, angle, dihedral)
+    """Energy and forces of the replicas first:last, with lists of their own."""
+    for r in range(first, last):
         a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
         system = layout.system[r]
-        n = b - a
-        start = np.zeros(n + 1, np.int64)
+        start = np.zeros(nonbonded.rows[system], np.int64)
         neighbor = np.empty(0, np.int64)
         if nonbonded.cutoff[system] > 0.0:
-            row = nonbonded.first[system] + system
-            neighbor = rebuild(
-                x[a:b], nonbonded.cutoff[system], box, nonbonded.exclusion_start[row : row + n + 1],
-                nonbonded.exclusion, start, neighbor,
-            )  # fmt: skip
+            neighbor = find_by_one_thread(nonbonded, system, 0.0, box, x[a:b], start, neighbor)
         energy[r] = prior_forces(listed, nonbonded, biases, system, r, box, start, neighbor, x[a:b], f[a:b])
 
 
@@ -133,7 +124,10 @@ class CompiledPriors(Potential):
         x = positions.detach().to("cpu", torch.float64).contiguous().numpy()
         forces, energy = np.empty_like(x), np.empty(layout.n_replicas)
         biases = self.packed.biases.of(layout).arrays()
-        _evaluate(*self.packed.listed, self.packed.nonbonded, biases, batch(layout), self._box, x, forces, energy)
+        arguments = (
+            self.packed.listed, self.packed.nonbonded, biases, batch(layout), self._box, x, forces, energy,
+        )  # fmt: skip
+        over_ranges(_evaluate, arguments, layout.n_replicas)
         return EnergyForces(torch.from_numpy(energy).to(positions), torch.from_numpy(forces).to(positions))
 
 
@@ -213,16 +207,11 @@ class CompiledPropagator:
         if self.packed.networks is not None:
             self._run(state, 0)
             return
-        _evaluate(
-            *self.packed.listed,
-            self.packed.nonbonded,
-            self.packed.biases.arrays(),
-            self._batch,
-            self._box,
-            state.positions.numpy(),
-            state.forces.numpy(),
-            state.energy.numpy(),
-        )
+        arguments = (
+            self.packed.listed, self.packed.nonbonded, self.packed.biases.arrays(), self._batch, self._box,
+            state.positions.numpy(), state.forces.numpy(), state.energy.numpy(),
+        )  # fmt: skip
+        over_ranges(_evaluate, arguments, self.layout.n_replicas)
 
     def advance(self, state: State, steps: int) -> IntArray:
         """Run `steps` steps, in place.
@@ -265,7 +254,8 @@ class CompiledPropagator:
             assert networks is not None  # else there is no need to keep lists
             sizes = [system.n_beads for system in self.layout.systems]
             self._scratch = [make_scratch(networks, s, n) for s, n in enumerate(sizes)]
-            self._lists = [make_lists(sizes[s]) for s in self._batch.system.tolist()]
+            rows = self.packed.nonbonded.rows.tolist()
+            self._lists = [make_lists(sizes[s], rows[s]) for s in self._batch.system.tolist()]
         for r, (system, lists) in enumerate(zip(self._batch.system.tolist(), self._lists, strict=True)):
             run_steps(*arguments, r, lists, self._scratch[system])
 

@@ -15,7 +15,7 @@ from mdflash.compiled.held_arguments import Kept
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.neighbors.cpu import build_half_list, moved_too_far, remember
-from mdflash.potentials.priors.cpu import Listed, Nonbonded, add_listed, add_nonbonded
+from mdflash.potentials.priors.cpu import Listed, Nonbonded, add_listed, add_nonbonded, find_near
 from mdflash.potentials.schnet.arrays import Networks, PairWork, Work, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 
@@ -67,10 +67,7 @@ def _evaluation(all_threads: bool) -> Evaluation:
             built_at[:] = np.nan
             count = own_count = 0
             if nonbonded.cutoff[0] > 0.0:
-                count = build_half_list(
-                    x, nonbonded.cutoff[0] + skin, box, nonbonded.exclusion_start[rows], nonbonded.exclusion,
-                    start, neighbor,
-                )  # fmt: skip
+                count = find_near(nonbonded, 0, skin, box, x, start, neighbor)
             if networks is not None and networks.cutoff[0] > 0.0:
                 own_count = build_half_list(
                     x, networks.cutoff[0] + skin, box, networks.exclusion_start[rows], networks.exclusion,

@@ -17,7 +17,7 @@ from numba.experimental import structref
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray
 from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together, remember
-from mdflash.potentials.priors.cpu import Nonbonded
+from mdflash.potentials.priors.cpu import Nonbonded, find_by_all_threads, find_by_one_thread
 from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
 
 
@@ -53,10 +53,10 @@ structref.define_proxy(Scratch, _ScratchType, ["pairs", "work"])
 
 
 @njit(cache=True)
-def make_lists(n: int) -> Lists:
-    """Lists of a replica of n beads that are yet to be built."""
+def make_lists(n: int, rows: int) -> Lists:
+    """Lists of a replica of n beads that are yet to be built; those of the priors have `rows` rows."""
     nothing = np.empty(0, np.int64)
-    return Lists(np.zeros(n + 1, np.int64), nothing, np.zeros(n + 1, np.int64), nothing, np.full((n, 3), np.nan))
+    return Lists(np.zeros(rows, np.int64), nothing, np.zeros(n + 1, np.int64), nothing, np.full((n, 3), np.nan))
 
 
 @njit(cache=True)
@@ -92,9 +92,10 @@ def _updater(all_threads: bool) -> Update:
         row = nonbonded.first[system] + system
         rows = slice(row, row + x.shape[0] + 1)
         if nonbonded.cutoff[system] > 0.0:
-            reach = nonbonded.cutoff[system] + skin
-            old = (nonbonded.exclusion_start[rows], nonbonded.exclusion, lists.start, lists.neighbor)
-            lists.neighbor = rebuild_together(x, reach, box, *old) if all_threads else rebuild(x, reach, box, *old)
+            if all_threads:  # known when it is compiled
+                lists.neighbor = find_by_all_threads(nonbonded, system, skin, box, x, lists.start, lists.neighbor)
+            else:
+                lists.neighbor = find_by_one_thread(nonbonded, system, skin, box, x, lists.start, lists.neighbor)
         if networks.cutoff[system] > 0.0:
             reach = networks.cutoff[system] + skin
             old = (networks.exclusion_start[rows], networks.exclusion, lists.own_start, lists.own_neighbor)

@@ -116,5 +116,5 @@ def run_each_by_one_thread(
     """A block of steps of the replicas first:last."""
     for r in range(first, last):
         n, system = batch.bead_offset[r + 1] - batch.bead_offset[r], batch.system[r]
-        scratch = make_scratch(networks, system, n)
-        run_by_one_thread(s, listed, nonbonded, biases, networks, batch, block, arrays, r, make_lists(n), scratch)
+        scratch, rows = make_scratch(networks, system, n), nonbonded.rows[system]
+        run_by_one_thread(s, listed, nonbonded, biases, networks, batch, block, arrays, r, make_lists(n, rows), scratch)

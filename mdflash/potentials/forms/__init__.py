@@ -10,11 +10,12 @@ docs/dev/add_a_prior_form.md shows how a form is added.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 from mdflash.compiled.jit import njit
+from mdflash.compiled.lanes import Real
 from mdflash.compiled.optional_triton import constexpr, tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms import (
@@ -57,6 +58,8 @@ CODES: Final[Mapping[str, int]] = MappingProxyType({f.name: code for code, m in 
 """By form: its number in the kernels' tables; those of a GPU hold 1 << number."""
 ON_GPU: Final = frozenset(form.name for m in MODULES if hasattr(m, "gpu_value_slope") for form in m.FORMS)
 """The forms with a Triton twin."""
+ONE_BY_ONE: Final = frozenset(form.name for form in excluded_volume.FORMS)
+"""The forms of near pairs that are evaluated pair by pair, not eight at a time: the bits of runs that exist."""
 
 
 @njit(inline="always")
@@ -96,8 +99,8 @@ def dihedral(code: int, q: float, p: FloatArray) -> tuple[float, float]:
 
 
 @njit(inline="always")
-def pair(code: int, r2: float, p: FloatArray, cutoff: float) -> tuple[float, float]:
-    """u and (du/dr) / r of a near pair from r^2, for r < cutoff."""
+def pair(code: int, r2: Real, p: Sequence[Real], cutoff: float) -> tuple[Real, Real]:
+    """u and (du/dr) / r of a near pair from r^2, for r < cutoff; or of a vector of pairs."""
     if code == VOLUME:
         return excluded_volume.value_pull(r2, p, cutoff)
     if code == STICKY:
@@ -106,7 +109,7 @@ def pair(code: int, r2: float, p: FloatArray, cutoff: float) -> tuple[float, flo
         return yukawa.value_pull(r2, p, cutoff)
     if code == WANG:
         return wang_frenkel.value_pull(r2, p, cutoff)
-    return math.nan, math.nan
+    return r2 * math.nan, r2 * math.nan
 
 
 @triton_jit

@@ -15,12 +15,12 @@ J. Mol. Biol. 298, 937 (2000), eq. 1, evaluated through the neighbor list.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
+from mdflash.compiled.lanes import Real, sqrt
 from mdflash.compiled.optional_triton import tl, triton_jit
-from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def energy(q: Tensor, epsilon: Tensor, sigma: Tensor, cutoff: float) -> Tensor:
 
 
 @njit(cache=True, error_model="numpy")
-def value_pull(r2: float, p: FloatArray, cutoff: float) -> tuple[float, float]:
+def value_pull(r2: Real, p: Sequence[Real], cutoff: float) -> tuple[Real, Real]:
     """u_c and (du_c/dr) / r from r^2, for r < cutoff; p = (epsilon, sigma)."""
-    r = math.sqrt(r2)
+    r = sqrt(r2)
     x = p[1] / r
     x2 = x * x
     u = p[0] * x2 * x2 * x2 * x2 * x2 * x2

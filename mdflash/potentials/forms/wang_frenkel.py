@@ -18,10 +18,11 @@ The compiled twins read sigma^2, epsilon a, mu and 9^mu. A power of at most 15 i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
+from mdflash.compiled.lanes import Real, where
 from mdflash.compiled.optional_triton import tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
@@ -46,25 +47,24 @@ def columns(parameters: Mapping[str, FloatArray], cutoff: float) -> tuple[FloatA
 
 
 @njit(cache=True, error_model="numpy")
-def value_pull(r2: float, p: FloatArray, cutoff: float) -> tuple[float, float]:
+def value_pull(r2: Real, p: Sequence[Real], cutoff: float) -> tuple[Real, Real]:
     """u and (du/dr) / r from r^2; p = `columns`."""
     w = 1.0 / r2
     x = p[0] * w
-    if not 9.0 * x > 1.0:
-        return 0.0, 0.0
-    left, y = p[2], 1.0
     x2 = x * x
     x4 = x2 * x2
-    if left >= 8.0:
-        y, left = x4 * x4, left - 8.0
-    if left >= 4.0:
-        y, left = y * x4, left - 4.0
-    if left >= 2.0:
-        y, left = y * x2, left - 2.0
-    if left >= 1.0:
-        y = y * x
+    left = p[2]
+    y = where(left >= 8.0, x4 * x4, 1.0)
+    left = where(left >= 8.0, left - 8.0, left)
+    y = where(left >= 4.0, y * x4, y)
+    left = where(left >= 4.0, left - 4.0, left)
+    y = where(left >= 2.0, y * x2, y)
+    left = where(left >= 2.0, left - 2.0, left)
+    y = where(left >= 1.0, y * x, y)
     near, far = y - 1.0, p[3] * y - 1.0
-    return p[1] * near * far * far, -2.0 * p[1] * p[2] * w * far * y * (far + 2.0 * p[3] * near)
+    inside = 9.0 * x > 1.0
+    u = where(inside, p[1] * near * far * far, 0.0)
+    return u, where(inside, -2.0 * p[1] * p[2] * w * far * y * (far + 2.0 * p[3] * near), 0.0)
 
 
 @triton_jit

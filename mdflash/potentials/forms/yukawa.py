@@ -18,13 +18,13 @@ The compiled twins read A, kappa and A c.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mdflash.compiled.jit import njit
+from mdflash.compiled.lanes import Real, exp, sqrt
 from mdflash.compiled.optional_triton import tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
@@ -55,12 +55,12 @@ def columns_shifted(parameters: Mapping[str, FloatArray], cutoff: float) -> tupl
 
 
 @njit(cache=True, error_model="numpy")
-def value_pull(r2: float, p: FloatArray, cutoff: float) -> tuple[float, float]:
+def value_pull(r2: Real, p: Sequence[Real], cutoff: float) -> tuple[Real, Real]:
     """u and (du/dr) / r from r^2, for r < cutoff; p = `columns`."""
-    r = math.sqrt(r2)
+    r = sqrt(r2)
     w = 1.0 / r
-    u = p[0] * math.exp(-p[1] * r) * w
-    return u - p[2], -u * (p[1] + w) * w
+    u = p[0] * exp(-1.0 * p[1] * r) * w
+    return u - p[2], u * w * (-1.0 * (p[1] + w))
 
 
 @triton_jit

@@ -6,6 +6,7 @@ are sorted by term, so the branch on the form is predicted. The functions themse
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ import numpy.typing as npt
 from mdflash.compiled.coordinates import Separation, add_bend, add_pull, add_twist, angle, arms, separation, torsion
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray, Int32Array, IntArray
-from mdflash.neighbors.cpu import nearest_image
+from mdflash.neighbors.cpu import build_half_list, nearest_image, rebuild, rebuild_together, room_for
 from mdflash.potentials import forms
+from mdflash.potentials.priors.eights import Eights, add_eights, find_eights
 
 
 class Table(NamedTuple):
@@ -46,6 +48,8 @@ class Listed(NamedTuple):
 class Nonbonded(NamedTuple):
     """The neighbor-list terms; those of one system share its exclusions.
 
+    Those of `forms.ONE_BY_ONE` share one list of pairs, up to their largest cutoff; for the others there are `eights`.
+
     Attributes:
         type: [sum of beads over systems] int32 row of each bead in the parameter matrices.
         first: [systems + 1] where each system's beads begin in `type`; plus the system's number, in
@@ -54,9 +58,13 @@ class Nonbonded(NamedTuple):
         code: [terms] int8, the form.
         reach: [terms] Å, the term's own cutoff.
         parameters: [terms, T, T, P], each form's row, zero-padded.
+        one_by_one: [terms] whether it is evaluated pair by pair.
         cutoff: [systems] Å, the largest of its terms; 0 where a system has no such term.
+        pair_cutoff: [systems] Å, the largest of those that are evaluated pair by pair; 0 where there are none.
+        rows: [systems] how many rows the lists of a replica have.
         exclusion_start: [sum of (beads + 1)] CSR rows of the pairs (i, j > i) that do not interact, absolute.
         exclusion: [E] the j of each.
+        eights: the searches for all other terms.
     """
 
     type: Int32Array
@@ -65,9 +73,16 @@ class Nonbonded(NamedTuple):
     code: npt.NDArray[np.int8]
     reach: FloatArray
     parameters: FloatArray
+    one_by_one: npt.NDArray[np.bool_]
     cutoff: FloatArray
+    pair_cutoff: FloatArray
+    rows: IntArray
     exclusion_start: IntArray
     exclusion: IntArray
+    eights: Eights
+
+
+Find = Callable[[Nonbonded, int, float, FloatArray, FloatArray, IntArray, IntArray], IntArray]
 
 
 @njit(cache=True, error_model="numpy")
@@ -196,11 +211,71 @@ def _near_pairs(
 
 
 @njit(cache=True, error_model="numpy")
+def find_near(
+    nonbonded: Nonbonded, system: int, skin: float, box: FloatArray, x: FloatArray, start: IntArray, neighbor: IntArray
+) -> int:
+    """Build the lists of one replica; returns for how many entries there must be room, or nothing is of use.
+
+    Args:
+        skin: Å.
+        box: [3] edges in Å, 0 for no box.
+        x: [N, 3] Å.
+        start: [rows] out; N + 1 of the list of pairs, then those of `find_eights`.
+        neighbor: [capacity] out.
+    """
+    n = x.shape[0]
+    count = 0
+    if nonbonded.pair_cutoff[system] > 0.0:
+        row = nonbonded.first[system] + system
+        count = build_half_list(
+            x, nonbonded.pair_cutoff[system] + skin, box, nonbonded.exclusion_start[row : row + n + 1],
+            nonbonded.exclusion, start[: n + 1], neighbor,
+        )  # fmt: skip
+    return find_eights(nonbonded.eights, system, skin, box, x, start[n + 1 :], neighbor, count)
+
+
+def _finder(all_threads: bool) -> Find:
+    """Compile `find_near` with more room where needed, by one thread or by all; the same lists."""
+
+    @njit(cache=True, unit=True, error_model="numpy")
+    def find(
+        nonbonded: Nonbonded,
+        system: int,
+        skin: float,
+        box: FloatArray,  # [3] edges in Å, 0 for no box
+        x: FloatArray,  # [N, 3] Å
+        start: IntArray,  # [rows] out
+        neighbor: IntArray,  # [capacity] out
+    ) -> IntArray:
+        """Build the lists of one replica; returns the array that holds them."""
+        n = x.shape[0]
+        if nonbonded.pair_cutoff[system] > 0.0:
+            row = nonbonded.first[system] + system
+            reach = nonbonded.pair_cutoff[system] + skin
+            old = (nonbonded.exclusion_start[row : row + n + 1], nonbonded.exclusion, start[: n + 1], neighbor)
+            neighbor = rebuild_together(x, reach, box, *old) if all_threads else rebuild(x, reach, box, *old)
+        pairs = int(start[n])
+        needed = find_eights(nonbonded.eights, system, skin, box, x, start[n + 1 :], neighbor, pairs)
+        if needed > neighbor.shape[0]:
+            larger = room_for(needed)
+            larger[:pairs] = neighbor[:pairs]
+            neighbor = larger
+            find_eights(nonbonded.eights, system, skin, box, x, start[n + 1 :], neighbor, pairs)
+        return neighbor
+
+    return find
+
+
+find_by_one_thread = _finder(all_threads=False)
+find_by_all_threads = _finder(all_threads=True)
+
+
+@njit(cache=True, error_model="numpy")
 def add_nonbonded(
     nonbonded: Nonbonded,
     system: int,
     box: FloatArray,  # [3] edges in Å, 0 for no box
-    start: IntArray,  # [N + 1]
+    start: IntArray,  # [rows]
     neighbor: IntArray,  # [P]
     x: FloatArray,  # [N, 3] Å
     f: FloatArray,  # [N, 3] kcal/mol/Å
@@ -209,7 +284,8 @@ def add_nonbonded(
     type_ = nonbonded.type[nonbonded.first[system] : nonbonded.first[system + 1]]
     energy = 0.0
     for t in range(nonbonded.row[system], nonbonded.row[system + 1]):
-        energy += _near_pairs(
-            nonbonded.code[t], nonbonded.reach[t], nonbonded.parameters[t], type_, box, start, neighbor, x, f
-        )
-    return energy
+        if nonbonded.one_by_one[t]:
+            energy += _near_pairs(
+                nonbonded.code[t], nonbonded.reach[t], nonbonded.parameters[t], type_, box, start, neighbor, x, f
+            )
+    return energy + add_eights(nonbonded.eights, system, box, start[x.shape[0] + 1 :], neighbor, x, f)

@@ -1,0 +1,184 @@
+"""Neighbor-list terms eight pairs at a time: one bead with eight consecutive ones.
+
+A search is over the beads of a molecule on which its terms act (charged ones, say), up to their cutoff; those beads are
+its members, and are numbered anew. What the functions of the forms read of a pair is laid out by the type of the one
+bead and the types of the eight, so that eight numbers are read as one vector. Equal eights share their numbers: copies
+of a chain cost no room.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.compiled.jit import njit
+from mdflash.compiled.lanes import any_lane, first_bits, fma, where
+from mdflash.compiled.simd import load, splat, store, total
+from mdflash.core.types import FloatArray, Int32Array, IntArray
+from mdflash.neighbors.eights import EIGHT, build_eights, nearest_images
+from mdflash.potentials import forms
+
+COLUMNS: Final = 5
+"""Most numbers of a pair that a form reads."""
+
+
+class Eights(NamedTuple):
+    """The searches of all systems, and the terms that act on what they find.
+
+    Attributes:
+        search: [systems + 1] system s owns the searches search[s]:search[s + 1].
+        cutoff: [S] Å.
+        first: [S + 1] where the members of each search begin; plus its number, in `exclusion_start`.
+        member: [members] int32 bead of the molecule, ascending.
+        type: [members] int32 row in the tables.
+        exclusion_start: [members + S] CSR rows of the pairs (i, j > i) of members that do not interact, absolute.
+        exclusion: [E] the j of each.
+        eight: [eights of all searches] int32 which of its search's different eights it is.
+        eight_first: [S + 1] where the eights of each search begin.
+        kinds: [S] how many different eights there are.
+        term: [S + 1] search k serves the terms term[k]:term[k + 1].
+        code: [terms] int8, the form.
+        width: [terms] numbers of a pair.
+        table: [terms] where its numbers begin, in `numbers`.
+        numbers: of each term [types, kinds, width, 8], flat.
+    """
+
+    search: IntArray
+    cutoff: FloatArray
+    first: IntArray
+    member: Int32Array
+    type: Int32Array
+    exclusion_start: IntArray
+    exclusion: IntArray
+    eight: Int32Array
+    eight_first: IntArray
+    kinds: IntArray
+    term: IntArray
+    code: npt.NDArray[np.int8]
+    width: IntArray
+    table: IntArray
+    numbers: FloatArray
+
+
+@njit(cache=True, error_model="numpy")
+def find_eights(
+    eights: Eights,
+    system: int,
+    skin: float,
+    box: FloatArray,
+    x: FloatArray,
+    start: IntArray,
+    neighbor: IntArray,
+    count: int,
+) -> int:
+    """Append the lists of one system to neighbor[:count]; returns for how many entries there must be room.
+
+    Args:
+        skin: Å.
+        box: [3] edges in Å, 0 for no box.
+        x: [N, 3] Å.
+        start: [M + 1] rows for each search, one after the other; absolute.
+        neighbor: [capacity].
+    """
+    row = 0
+    for k in range(eights.search[system], eights.search[system + 1]):
+        begin, end = eights.first[k], eights.first[k + 1]
+        y = np.empty((end - begin, 3))
+        for m in range(begin, end):
+            for c in range(3):
+                y[m - begin, c] = x[eights.member[m], c]
+        rows = start[row : row + end - begin + 1]
+        found = build_eights(
+            y, eights.cutoff[k] + skin, box, eights.exclusion_start[begin + k : end + k + 1], eights.exclusion,
+            rows, neighbor[min(count, neighbor.shape[0]) :],
+        )  # fmt: skip
+        for m in range(rows.shape[0]):
+            rows[m] += count
+        count += found
+        row += rows.shape[0]
+    return count
+
+
+@njit(cache=True, error_model="numpy")
+def _add_term(
+    eights: Eights,
+    k: int,
+    t: int,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    start: IntArray,  # [M + 1]
+    neighbor: IntArray,  # [P]
+    y: FloatArray,  # [3, whole eights] Å, flat
+    g: FloatArray,  # [3, whole eights] kcal/mol/Å, flat
+) -> float:
+    """Add the forces of term t of search k to g; returns its energy."""
+    code, cutoff, n = eights.code[t], eights.cutoff[k], y.shape[0] // 3
+    numbers, size = eights.numbers[eights.table[t] :], eights.width[t] * EIGHT
+    type_, eight = eights.type[eights.first[k] :], eights.eight[eights.eight_first[k] :]
+    nothing = splat(load(y, 0), 0.0)
+    energy = nothing
+    for i in range(start.shape[0] - 1):
+        row = type_[i] * eights.kinds[k] * size
+        own_x, own_y, own_z = nothing, nothing, nothing
+        for q in range(start[i], start[i + 1]):
+            entry = neighbor[q]
+            b = entry >> 8
+            j = b * EIGHT
+            dx = nearest_images(load(y, j) - y[i], box[0])
+            dy = nearest_images(load(y, n + j) - y[n + i], box[1])
+            dz = nearest_images(load(y, 2 * n + j) - y[2 * n + i], box[2])
+            r2 = fma(dx, dx, fma(dy, dy, dz * dz))
+            near = (r2 < cutoff * cutoff) & first_bits(r2, entry)
+            if not any_lane(near):
+                continue
+            at = row + eight[b] * size
+            p = (
+                load(numbers, at),
+                load(numbers, at + EIGHT),
+                load(numbers, at + 2 * EIGHT),
+                load(numbers, at + 3 * EIGHT),
+                load(numbers, at + 4 * EIGHT),
+            )  # what the form does not read costs nothing
+            u, pull = forms.pair(code, r2, p, cutoff)
+            energy = energy + where(near, u, 0.0)  # (vectors know no +=)
+            pull = where(near, pull, 0.0)
+            dx, dy, dz = pull * dx, pull * dy, pull * dz
+            own_x, own_y, own_z = own_x + dx, own_y + dy, own_z + dz
+            store(g, j, load(g, j) - dx)
+            store(g, n + j, load(g, n + j) - dy)
+            store(g, 2 * n + j, load(g, 2 * n + j) - dz)
+        g[i] += total(own_x)
+        g[n + i] += total(own_y)
+        g[2 * n + i] += total(own_z)
+    return total(energy)
+
+
+@njit(cache=True, error_model="numpy")
+def add_eights(
+    eights: Eights,
+    system: int,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    start: IntArray,  # of `find_eights`
+    neighbor: IntArray,  # of `find_eights`
+    x: FloatArray,  # [N, 3] Å
+    f: FloatArray,  # [N, 3] kcal/mol/Å
+) -> float:
+    """Add the forces of one replica's terms to f [N, 3]; returns their energy in kcal/mol."""
+    energy = 0.0
+    row = 0
+    for k in range(eights.search[system], eights.search[system + 1]):
+        begin, end = eights.first[k], eights.first[k + 1]
+        size = (end - begin + EIGHT - 1) // EIGHT * EIGHT
+        y, g = np.zeros(3 * size), np.zeros(3 * size)
+        for m in range(begin, end):
+            for c in range(3):
+                y[c * size + m - begin] = x[eights.member[m], c]
+        rows = start[row : row + end - begin + 1]
+        for t in range(eights.term[k], eights.term[k + 1]):
+            energy += _add_term(eights, k, t, box, rows, neighbor, y, g)
+        for m in range(begin, end):
+            for c in range(3):
+                f[eights.member[m], c] += g[c * size + m - begin]
+        row += end - begin + 1
+    return energy
