@@ -21,6 +21,7 @@ from mdflash.cli.build import build
 from mdflash.cli.check import check
 from mdflash.cli.compile import compile_
 from mdflash.cli.doctor import doctor
+from mdflash.cli.domains import domains
 from mdflash.cli.energy import energy
 from mdflash.cli.export import export
 from mdflash.cli.go import go
@@ -56,6 +57,7 @@ app.command()(info)
 app.command()(analyze)
 app.command()(energy)
 app.command()(go)
+app.command()(domains)
 app.command("map")(map_)
 app.command()(build)
 app.command()(rebuild)

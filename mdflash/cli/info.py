@@ -116,12 +116,7 @@ def _keyed(term: Term) -> str:
 
 
 def _parameters(term: Term) -> str:
-    from mdflash.forcefields.mixing import RULES
-
-    rules = [
-        f"{p}: " + ", ".join([RULES[mix.rule].equation, *(f"{k} {v}" for k, v in mix.options.items())])
-        for p, mix in term.rules.items()
-    ]
+    rules = [f"{p}: {mix.describe()}" for p, mix in term.rules.items()]
     return "; ".join([*(f"{p}: {_span(values)}" for p, values in term.parameters.items() if values.size), *rules])
 
 

@@ -23,7 +23,7 @@ The compiled twins read sigma^6, 4 epsilon, 4 epsilon lambda, lambda LJ(rc) and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_MINIMUM: Final[float] = 2.0 ** (1.0 / 6.0)
+
+
 def energy(q: Tensor, cutoff: float, **p: Tensor) -> Tensor:
     """u(r), elementwise; p: epsilon, sigma, lambda, and own_cutoff where pairs have one."""
     end = p.get("own_cutoff", cutoff)
@@ -46,7 +49,7 @@ def energy(q: Tensor, cutoff: float, **p: Tensor) -> Tensor:
         return 4 * p["epsilon"] * (x**2 - x)
 
     near = lennard_jones(q) + p["epsilon"] * (1 - p["lambda"])
-    u = near.where(q <= 2 ** (1 / 6) * p["sigma"], p["lambda"] * lennard_jones(q))
+    u = near.where(q <= p["sigma"] * _MINIMUM, p["lambda"] * lennard_jones(q))
     return (u - p["lambda"] * lennard_jones(end)).where(q < end, 0.0)
 
 
@@ -60,7 +63,7 @@ def columns(parameters: Mapping[str, FloatArray], cutoff: float) -> tuple[FloatA
 
 def minimum(parameters: Mapping[str, FloatArray]) -> FloatArray:
     """Where the two branches meet, Å."""
-    return 2.0 ** (1.0 / 6.0) * parameters["sigma"]
+    return parameters["sigma"] * _MINIMUM
 
 
 @njit(cache=True, error_model="numpy")

@@ -103,39 +103,33 @@ def find_eights(
 
 @njit(cache=True, error_model="numpy")
 def _add_term(
-    code: int,
-    cutoff: float,
-    numbers: FloatArray,  # flat, from the term's first
-    width: int,
-    kinds: int,
-    type_: Int32Array,  # [M]
-    eight: Int32Array,  # [eights]
+    eights: Eights,
+    k: int,
+    t: int,
     box: FloatArray,  # [3] edges in Å, 0 for no box
     start: IntArray,  # [M + 1]
     neighbor: IntArray,  # [P]
-    x: FloatArray,  # [whole eights] Å
-    y: FloatArray,  # [whole eights] Å
-    z: FloatArray,  # [whole eights] Å
-    fx: FloatArray,  # [whole eights] kcal/mol/Å
-    fy: FloatArray,  # [whole eights] kcal/mol/Å
-    fz: FloatArray,  # [whole eights] kcal/mol/Å
+    y: FloatArray,  # [3, whole eights] Å, flat
+    g: FloatArray,  # [3, whole eights] kcal/mol/Å, flat
 ) -> float:
-    nothing = splat(load(x, 0), 0.0)
+    """Add the forces of term t of search k to g; returns its energy."""
+    code, cutoff, n = eights.code[t], eights.cutoff[k], y.shape[0] // 3
+    numbers, size = eights.numbers[eights.table[t] :], eights.width[t] * EIGHT
+    type_, eight = eights.type[eights.first[k] :], eights.eight[eights.eight_first[k] :]
+    nothing = splat(load(y, 0), 0.0)
     energy = nothing
-    cutoff2 = cutoff * cutoff
-    size = width * EIGHT
     for i in range(start.shape[0] - 1):
-        row = type_[i] * kinds * size
+        row = type_[i] * eights.kinds[k] * size
         own_x, own_y, own_z = nothing, nothing, nothing
         for q in range(start[i], start[i + 1]):
             entry = neighbor[q]
             b = entry >> 8
             j = b * EIGHT
-            dx = nearest_images(load(x, j) - x[i], box[0])
-            dy = nearest_images(load(y, j) - y[i], box[1])
-            dz = nearest_images(load(z, j) - z[i], box[2])
+            dx = nearest_images(load(y, j) - y[i], box[0])
+            dy = nearest_images(load(y, n + j) - y[n + i], box[1])
+            dz = nearest_images(load(y, 2 * n + j) - y[2 * n + i], box[2])
             r2 = fma(dx, dx, fma(dy, dy, dz * dz))
-            near = (r2 < cutoff2) & first_bits(r2, entry)
+            near = (r2 < cutoff * cutoff) & first_bits(r2, entry)
             if not any_lane(near):
                 continue
             at = row + eight[b] * size
@@ -145,18 +139,18 @@ def _add_term(
                 load(numbers, at + 2 * EIGHT),
                 load(numbers, at + 3 * EIGHT),
                 load(numbers, at + 4 * EIGHT),
-            )  # those that the form does not read are not loaded
+            )  # what the form does not read costs nothing
             u, pull = forms.pair(code, r2, p, cutoff)
             energy = energy + where(near, u, 0.0)  # (vectors know no +=)
             pull = where(near, pull, 0.0)
-            pull_x, pull_y, pull_z = pull * dx, pull * dy, pull * dz
-            own_x, own_y, own_z = own_x + pull_x, own_y + pull_y, own_z + pull_z
-            store(fx, j, load(fx, j) - pull_x)
-            store(fy, j, load(fy, j) - pull_y)
-            store(fz, j, load(fz, j) - pull_z)
-        fx[i] += total(own_x)
-        fy[i] += total(own_y)
-        fz[i] += total(own_z)
+            dx, dy, dz = pull * dx, pull * dy, pull * dz
+            own_x, own_y, own_z = own_x + dx, own_y + dy, own_z + dz
+            store(g, j, load(g, j) - dx)
+            store(g, n + j, load(g, n + j) - dy)
+            store(g, 2 * n + j, load(g, 2 * n + j) - dz)
+        g[i] += total(own_x)
+        g[n + i] += total(own_y)
+        g[2 * n + i] += total(own_z)
     return total(energy)
 
 
@@ -176,18 +170,15 @@ def add_eights(
     for k in range(eights.search[system], eights.search[system + 1]):
         begin, end = eights.first[k], eights.first[k + 1]
         size = (end - begin + EIGHT - 1) // EIGHT * EIGHT
-        y, g = np.zeros((3, size)), np.zeros((3, size))
-        for c in range(3):
-            for m in range(begin, end):
-                y[c, m - begin] = x[eights.member[m], c]
-        for t in range(eights.term[k], eights.term[k + 1]):
-            energy += _add_term(
-                eights.code[t], eights.cutoff[k], eights.numbers[eights.table[t] :], eights.width[t],
-                eights.kinds[k], eights.type[begin:end], eights.eight[eights.eight_first[k] :], box,
-                start[row : row + end - begin + 1], neighbor, y[0], y[1], y[2], g[0], g[1], g[2],
-            )  # fmt: skip
+        y, g = np.zeros(3 * size), np.zeros(3 * size)
         for m in range(begin, end):
             for c in range(3):
-                f[eights.member[m], c] += g[c, m - begin]
+                y[c * size + m - begin] = x[eights.member[m], c]
+        rows = start[row : row + end - begin + 1]
+        for t in range(eights.term[k], eights.term[k + 1]):
+            energy += _add_term(eights, k, t, box, rows, neighbor, y, g)
+        for m in range(begin, end):
+            for c in range(3):
+                f[eights.member[m], c] += g[c * size + m - begin]
         row += end - begin + 1
     return energy
