@@ -211,7 +211,15 @@ def melting(
 
 
 def _peak(grid: FloatArray, values: FloatArray) -> float:
-    return float(grid[int(np.argmax(values))]) if np.isfinite(values).all() else float("nan")
+    """Where it is highest, between the points by a parabola through three."""
+    if not np.isfinite(values).all():
+        return float("nan")
+    k = int(np.argmax(values))
+    if k in (0, len(grid) - 1):
+        return float(grid[k])
+    a, b, c = values[k - 1 : k + 2]
+    bend = a - 2.0 * b + c
+    return float(grid[k] + (0.5 * (a - c) / bend if bend < 0 else 0.0) * (grid[1] - grid[0]))
 
 
 def crossing(grid: FloatArray, folded: FloatArray) -> float | None:

@@ -121,7 +121,7 @@ class _Frame:
 
 
 def _range(values: Sequence[FloatArray], given: tuple[float, float] | None, margin: float) -> tuple[float, float]:
-    if given is not None:
+    if given is not None and given[1] > given[0]:
         return given
     every = np.concatenate([np.asarray(v, np.float64).ravel() for v in values] or [np.zeros(0)])
     every = every[np.isfinite(every)]
@@ -254,7 +254,7 @@ def _map(f: Map) -> tuple[str, float, float]:
     x = (float(f.x_edges[0]), float(f.x_edges[-1]))
     y = (0.0, float(len(f.rows))) if f.rows else (float(f.y_edges[0]), float(f.y_edges[-1]))
     frame = _Frame((LEFT, TOP, width, height), x, y)
-    low, high = f.z_range or _range([f.z], None, 0.0)
+    low, high = _range([f.z], f.z_range, 0.0)
     scaled = (f.z - low) / (high - low)
     image = png(paint(scaled[::-1], f.palette))
     ramp = png(paint(np.linspace(1.0, 0.0, 128)[:, None], f.palette))
