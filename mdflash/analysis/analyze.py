@@ -475,6 +475,8 @@ def _what(found: MoleculeAnalysis) -> str:
     several = f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():g} to {kelvin.max():g} K" if len(kelvin) else ""
     at = several if len(set(kelvin.tolist())) > 1 else f"{kelvin[0]:g} K" if len(kelvin) else "unknown temperature"
     how = " that exchange" if sample.exchanged else ""
+    if found.windows:
+        at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
     many = len(sample.tracks)
     return (
         f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} each at {at}: "
@@ -488,7 +490,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
         parts.append(f"it melts at {measured(*found.melting.melting, 'K')} (half of the frames folded)")
     known = {o.name: o for o in found.sample.observables}
     means = []
-    for n in dict.fromkeys([found.key, "rg"]):
+    for n in () if found.windows else dict.fromkeys([found.key, "rg"]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
@@ -498,8 +500,16 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     if found.passages:
         parts.append(f"it folds or unfolds {found.passages:,} times")
     for w in found.windows:
-        depth = np.nanmax(w.profile.energy) if np.isfinite(w.profile.energy).any() else math.nan
-        parts.append(f"the free energy along {w.name} spans {depth:.1f} kcal/mol")
+        x = 0.5 * (w.profile.edges[0][1:] + w.profile.edges[0][:-1])
+        known_bins = np.isfinite(w.profile.energy)
+        if known_bins.any():
+            best = float(x[int(np.nanargmin(w.profile.energy))])
+            top = int(np.nanargmax(w.profile.energy))
+            height = measured(float(w.profile.energy[top]), float(w.profile.errors[top]), "kcal/mol")
+            unit = f" {w.unit}" if w.unit else ""
+            parts.append(
+                f"the free energy along {w.name} is lowest at {best:.4g}{unit} and rises by {height} to {x[top]:.4g}{unit}"
+            )
     text = "; ".join(parts) or "there are no numbers yet"
     return text[0].upper() + text[1:] + "."
 

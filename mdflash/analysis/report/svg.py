@@ -19,7 +19,7 @@ from mdflash.core.types import FloatArray
 
 WIDTH, HEIGHT = 520.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 46.0
-BAR = 74.0
+BAR = 84.0
 """Width of a color bar with its labels."""
 STYLE = (
     "text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#3b4252}"
@@ -261,7 +261,8 @@ def _map(f: Map) -> tuple[str, float, float]:
     bar = frame.left + frame.width + 16.0
     parts = [
         frame.axes(f, f.rows),
-        f'<g class="frame" data-frame="{frame.attributes()}">',
+        f'<g class="frame" data-frame="{frame.attributes()}"><rect x="{frame.left:g}" y="{frame.top:g}" '
+        f'width="{frame.width:g}" height="{frame.height:g}" fill="#e9ecf0"/>'
         f'<image x="{frame.left:g}" y="{frame.top:g}" width="{frame.width:g}" height="{frame.height:g}" '
         f'preserveAspectRatio="none" style="image-rendering:pixelated" href="{image}"/></g>',
         frame.border(),
@@ -273,7 +274,7 @@ def _map(f: Map) -> tuple[str, float, float]:
         parts.append(f'<text x="{bar + 17:g}" y="{p + 4:.1f}">{number(t)}</text>')
     middle = frame.top + frame.height / 2
     parts.append(
-        f'<text transform="translate({bar + 54:g} {middle:g}) rotate(-90)" text-anchor="middle">'
+        f'<text transform="translate({bar + 63:g} {middle:g}) rotate(-90)" text-anchor="middle">'
         f"{html.escape(f.z_label)}</text>"
     )
     return "".join(parts), frame.left + frame.width + BAR + RIGHT, frame.top + frame.height + BOTTOM
