@@ -1,8 +1,8 @@
 """Averages and free energies at any state from samples of all of them: MBAR.
 
-Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008). K states, N samples; `reduced` [K, N] is the reduced energy of every
-state at every sample (no unit). pymbar computes the same free energies (tests compare); this solver is Newton's method on
-the convex function of f alone, so that a bootstrap can solve it a hundred times in seconds.
+Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008). K states, N samples; `reduced` [K, N] is the reduced energy of
+every state at every sample (no unit). pymbar computes the same free energies (tests compare). This solver is Newton's
+method on the convex function of f alone, so that a bootstrap can solve it a hundred times in seconds.
 """
 
 from __future__ import annotations

@@ -113,7 +113,13 @@ def _rows(log: Path) -> list[tuple[float, ...]]:
         data = file.read()
     lines = io.StringIO(data[: data.rfind(b"\n") + 1].decode(errors="replace"))
     at = {name: k for k, name in enumerate(head)}
-    wanted = ["step", "replica", "target_K" if "target_K" in at else "temperature_K", "potential_kcal_mol", "temperature_K"]
+    wanted = [
+        "step",
+        "replica",
+        "target_K" if "target_K" in at else "temperature_K",
+        "potential_kcal_mol",
+        "temperature_K",
+    ]
     if not all(name in at for name in wanted):
         return []
     found = []
@@ -168,5 +174,7 @@ def sparkline(values: FloatArray, width: int, low: float | None = None, high: fl
 def event_line(event: dict[str, Any]) -> str:
     """An event as a line of text."""
     rest = {k: v for k, v in event.items() if k not in ("time", "step", "event") and v not in ([], None, "")}
-    detail = ", ".join(f"{k} {json.dumps(v, ensure_ascii=False) if isinstance(v, (list, dict)) else v}" for k, v in rest.items())
+    detail = ", ".join(
+        f"{k} {json.dumps(v, ensure_ascii=False) if isinstance(v, (list, dict)) else v}" for k, v in rest.items()
+    )
     return f"step {event.get('step', 0):,}: {event.get('event')}" + (f" ({detail})" if detail else "")

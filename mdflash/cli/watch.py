@@ -87,7 +87,8 @@ def _view(g: Glance, width: int) -> RenderableType:
         for r in shown:
             table.add_row(
                 str(g.replicas[r]), f"{g.targets[r]:.0f}", f"{g.temperatures[r].mean():.0f}",
-                Text(sparkline(g.temperatures[r], room), style="yellow"), Text(sparkline(g.energies[r], room), style="cyan"),
+                Text(sparkline(g.temperatures[r], room), style="yellow"),
+                Text(sparkline(g.energies[r], room), style="cyan"),
             )  # fmt: skip
         parts.append(table)
         if len(g.replicas) > MOST_REPLICAS:

@@ -128,7 +128,7 @@ def test_the_page_stands_alone(analyzed: Analysis, tmp_path: Path) -> None:
     text = path.read_text()
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", text), "nothing comes from elsewhere"
     assert "https://" not in text and "@import" not in text
-    for section in ("Over time", "Distributions", "Ladder", "Structure", "Numbers", "Events", "Provenance"):
+    for section in ("Over time", "Distributions", "Exchange", "Structure", "Numbers", "Events", "Provenance"):
         assert section in text
     assert text.count('class="csv"') == sum(len(f) for _, _, f in figures(analyzed))
     assert len(text) < 2_000_000
@@ -267,9 +267,9 @@ def test_windows(tmp_path: Path, exchange: str) -> None:
 
 
 def test_several_molecules(tmp_path: Path) -> None:
-    text = LADDER.replace("system: {{structure: {pdb}, name: chignolin}}", """system:
-  - {{structure: {pdb}, name: one, replicas: 4}}
-  - {{structure: {pdb}, name: two, replicas: 4}}""").replace("replicas: {{count: 4}}\n", "").replace("20000", "4000")  # fmt: skip
+    two = "".join(f"\n  - {{{{structure: {{pdb}}, name: {name}, replicas: 4}}}}" for name in ("one", "two"))
+    text = LADDER.replace(" {{structure: {pdb}, name: chignolin}}", two, 1)
+    text = text.replace("replicas: {{count: 4}}\n", "").replace("20000", "4000")
     found = analyze(mdflash.open_run(make(tmp_path, text)))
     assert list(found.molecules) == ["one", "two"]
     assert [t.replica for t in found.molecules["two"].sample.tracks] == [4, 5, 6, 7]

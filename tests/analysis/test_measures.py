@@ -57,14 +57,20 @@ def test_against_mdtraj(frames: np.ndarray, trajectory: mdtraj.Trajectory) -> No
     reference = trajectory[7]
     assert np.abs(rmsd(frames, frames[7]) - 10 * mdtraj.rmsd(trajectory, trajectory, 7)).max() < 50 * EXACT  # float32
     pairs = np.array([[0, 5], [3, 20], [1, 23]])
-    assert np.abs(distances(frames, pairs) - 10 * mdtraj.compute_distances(trajectory, pairs, periodic=False)).max() < EXACT
+    assert (
+        np.abs(distances(frames, pairs) - 10 * mdtraj.compute_distances(trajectory, pairs, periodic=False)).max()
+        < EXACT
+    )
     index = np.array([[0, 1, 2, 3], [8, 9, 10, 11]])
     delta = torsions(frames, index) - mdtraj.compute_dihedrals(trajectory, index, periodic=False)
     assert np.abs((delta + np.pi) % (2 * np.pi) - np.pi).max() < 1e-5
     moments = gyration_moments(frames)
     assert np.abs(moments - 100 * mdtraj.principal_moments(trajectory)).max() < 1e-2
     assert np.abs(asphericity(moments) - mdtraj.relative_shape_antisotropy(trajectory)).max() < 1e-5
-    assert np.abs(end_to_end(frames)[:, None] - 10 * mdtraj.compute_distances(trajectory, [[0, 23]], periodic=False)).max() < EXACT
+    assert (
+        np.abs(end_to_end(frames)[:, None] - 10 * mdtraj.compute_distances(trajectory, [[0, 23]], periodic=False)).max()
+        < EXACT
+    )
     expected = 10 * mdtraj.rmsf(trajectory.superpose(reference), None)
     assert np.abs(rmsf(frames, frames[7]) - expected).max() < 50 * EXACT
 

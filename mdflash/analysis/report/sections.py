@@ -14,9 +14,9 @@ from mdflash.analysis.analyze import ENERGY, MoleculeAnalysis
 from mdflash.analysis.free_energy import bin_edges
 from mdflash.analysis.measures import CONTACT
 from mdflash.analysis.observables.base import Observable
-from mdflash.analysis.reweight import Curve
 from mdflash.analysis.report.colors import shade
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot
+from mdflash.analysis.reweight import Curve
 from mdflash.analysis.verdict import measured, time_text
 from mdflash.core.geometry import distances
 from mdflash.core.types import FloatArray
@@ -231,7 +231,7 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         np.fill_diagonal(far, np.nan)
         found.append(
             Map(
-                f"distances-{m.focus}", f"Mean distances at {_label(m, m.focus)}", "Near pairs are what holds together.",
+                f"distances-{m.focus}", f"Mean distances at {_label(m, m.focus)}", "Near pairs hold it together.",
                 "residue", "residue", edges, edges, far, "distance / Å", square=True, whole=True,
             )
         )  # fmt: skip
@@ -344,7 +344,7 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
         z = kelvin[w.labels[pick]].T if several else w.labels[pick].T.astype(float)
         found.append(
             Map(
-                "walk", f"Replicas visit all states: {trips:,} round trips" if trips else "No replica has made a round trip",
+                "walk", f"Replicas visit all states: {trips:,} round trips" if trips else "There is no round trip yet",
                 "Every row shows all colors, again and again.", f"time / {unit}", "replica", edges,
                 np.arange(z.shape[0] + 1.0), z, "temperature / K" if several else "state", link="replica",
                 rows=[str(t.replica) for t in m.sample.tracks],
@@ -356,7 +356,8 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
                 "trips", f"Round trips of each replica: {w.round_trips.min()} to {w.round_trips.max()}",
                 "No replica far below the others.", "replica", "round trips",
                 [Line("", x, w.round_trips.astype(float), style="points")],
-                y_range=(0.0, 1.1 * float(max(w.round_trips.max(), 1))), x_range=(float(x.min()) - 0.5, float(x.max()) + 0.5),
+                y_range=(0.0, 1.1 * float(max(w.round_trips.max(), 1))),
+                x_range=(float(x.min()) - 0.5, float(x.max()) + 0.5),
                 whole=True,
             )
         )  # fmt: skip
@@ -391,7 +392,9 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
         )
     ]  # fmt: skip
     if k.folded is not None:
-        title = f"It melts at {measured(*k.melting, 'K')}" if k.melting is not None else "It does not melt in this range"
+        title = (
+            f"It melts at {measured(*k.melting, 'K')}" if k.melting is not None else "It does not melt in this range"
+        )
         points = _points(m, "q", lambda v: (v > 0.5).astype(float))
         marks = [(k.melting.value, f"{k.melting.value:.1f} K")] if k.melting is not None else []
         found.append(
@@ -415,11 +418,12 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
                     [line("MBAR over all temperatures", k.quantities[name]), points],
                 )
             )  # fmt: skip
-    n = len(kelvin)
+    n, least = len(kelvin), float(np.diagonal(k.overlap, 1).min())
     found.append(
         Map(
-            "overlap", f"Neighboring states overlap by {float(np.diagonal(k.overlap, 1).min()):.2f} at least", "Neighbors share 0.03 or more.", "state", "state",
-            np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, k.overlap, "overlap", None, "blues", square=True, whole=True,
+            "overlap", f"Neighboring states overlap by {least:.2f} at least", "Neighbors share 0.03 or more.", "state",
+            "state", np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, k.overlap, "overlap", None, "blues",
+            square=True, whole=True,
         )
     )  # fmt: skip
     return found
@@ -456,7 +460,9 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
             v = w.values[w.states == k]
             if len(v):
                 y = np.histogram(v, edges)[0] / len(v) / np.diff(edges)
-                lines.append(Line(f"{c:.4g}" if len(w.centers) <= 12 else "", 0.5 * (edges[1:] + edges[:-1]), y, color=k))
+                lines.append(
+                    Line(f"{c:.4g}" if len(w.centers) <= 12 else "", 0.5 * (edges[1:] + edges[:-1]), y, color=k)
+                )
         found.append(
             Plot(
                 f"windows-{w.name}", f"What the {len(w.centers)} windows of {w.name} saw",
