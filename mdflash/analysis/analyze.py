@@ -117,9 +117,7 @@ class Analysis:
 
         return as_json(self)
 
-    def write(
-        self, folder: Path | None = None, progress: Progress = lambda what, done, total: None
-    ) -> Path:
+    def write(self, folder: Path | None = None, progress: Progress = lambda what, done, total: None) -> Path:
         """Write report.html, properties.csv and analysis.json into `folder` (default: analysis/ in the run folder).
 
         Returns:
@@ -130,9 +128,7 @@ class Analysis:
         return write_page(self, folder or self.run.folder / "analysis", progress)
 
 
-def analyze(
-    run: Run, reference: Path | None = None, progress: Progress = lambda what, done, total: None
-) -> Analysis:
+def analyze(run: Run, reference: Path | None = None, progress: Progress = lambda what, done, total: None) -> Analysis:
     """Analyze what is complete of a run: finished, running, killed or torn.
 
     Args:
@@ -291,7 +287,14 @@ def _melting(found: MoleculeAnalysis) -> None:
     pick = np.flatnonzero(known)[::stride]
     folded = (columns["q"][pick] > FOLDED).astype(np.float64) if "q" in columns else None
     found.melting = reweight.melting(
-        energy[pick], states[pick], kelvin, blocks[pick], {n: v[pick] for n, v in columns.items()}, folded, strata, stride
+        energy[pick],
+        states[pick],
+        kelvin,
+        blocks[pick],
+        {n: v[pick] for n, v in columns.items()},
+        folded,
+        strata,
+        stride,
     )
 
 
@@ -383,12 +386,13 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
         )
     )  # fmt: skip
     drift = key.states[found.focus].drift if found.focus in key.states else math.nan
+    halves = key.states[found.focus].halves if found.focus in key.states else ()
     lights.append(
         Light(
             "Halves agree", grade(drift, 2.0, 3.0, more=False), "-" if math.isnan(drift) else f"{drift:.1f} σ",
             "means of the first and second half within 2 standard errors (care: 3)",
             f"The {title} at {_state(found, found.focus)}: "
-            + " then ".join(measured(*h) for h in (key.states[found.focus].halves if found.focus in key.states else ())),
+            + " then ".join(measured(*half) for half in halves),
         )
     )  # fmt: skip
     if found.walk is not None:
@@ -472,13 +476,17 @@ def _state(found: MoleculeAnalysis, state: int) -> str:
 def _what(found: MoleculeAnalysis) -> str:
     sample = found.sample
     kelvin = sample.temperatures[np.isfinite(sample.temperatures)]
-    several = f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():g} to {kelvin.max():g} K" if len(kelvin) else ""
+    several = (
+        f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():g} to {kelvin.max():g} K" if len(kelvin) else ""
+    )
     at = several if len(set(kelvin.tolist())) > 1 else f"{kelvin[0]:g} K" if len(kelvin) else "unknown temperature"
     how = " that exchange" if sample.exchanged else ""
+    if found.windows:
+        at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
     many = len(sample.tracks)
     return (
-        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} each at {at}: "
-        f"{sample.frames:,} frames; {_left_out(found)}."
+        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
+        f"each at {at}: {sample.frames:,} frames; {_left_out(found)}."
     )
 
 
@@ -488,7 +496,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
         parts.append(f"it melts at {measured(*found.melting.melting, 'K')} (half of the frames folded)")
     known = {o.name: o for o in found.sample.observables}
     means = []
-    for n in dict.fromkeys([found.key, "rg"]):
+    for n in () if found.windows else dict.fromkeys([found.key, "rg"]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
@@ -498,8 +506,17 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     if found.passages:
         parts.append(f"it folds or unfolds {found.passages:,} times")
     for w in found.windows:
-        depth = np.nanmax(w.profile.energy) if np.isfinite(w.profile.energy).any() else math.nan
-        parts.append(f"the free energy along {w.name} spans {depth:.1f} kcal/mol")
+        x = 0.5 * (w.profile.edges[0][1:] + w.profile.edges[0][:-1])
+        known_bins = np.isfinite(w.profile.energy)
+        if known_bins.any():
+            best = float(x[int(np.nanargmin(w.profile.energy))])
+            top = int(np.nanargmax(w.profile.energy))
+            height = measured(float(w.profile.energy[top]), float(w.profile.errors[top]), "kcal/mol")
+            unit = f" {w.unit}" if w.unit else ""
+            parts.append(
+                f"the free energy along {w.name} is lowest at {best:.4g}{unit} and rises by {height} "
+                f"to {x[top]:.4g}{unit}"
+            )
     text = "; ".join(parts) or "there are no numbers yet"
     return text[0].upper() + text[1:] + "."
 
@@ -516,6 +533,3 @@ def _enough(found: MoleculeAnalysis) -> str:
         )
     why = "; ".join(f"{light.name.lower()}: {light.value}, wanted: {light.rule}" for light in reasons[:3])
     return f"Sampled enough: {'no' if color == 'bad' else 'not surely'}, because of {why}."
-
-
-

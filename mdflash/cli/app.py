@@ -36,6 +36,7 @@ from mdflash.cli.sample import sample
 from mdflash.cli.schema import schema
 from mdflash.cli.train import fit, train
 from mdflash.cli.validate import validate
+from mdflash.cli.watch import watch
 from mdflash.core.files import explain
 from mdflash.engine.distributed import find_job
 from mdflash.errors import MdflashError
@@ -54,6 +55,7 @@ app.command()(check)
 app.command("compile")(compile_)
 app.command()(init)
 app.command()(info)
+app.command()(watch)
 app.command()(analyze)
 app.command()(energy)
 app.command()(go)

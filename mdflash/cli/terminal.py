@@ -208,7 +208,11 @@ class Follower:
         first = plan.prepared.layout.replica_ids[0]
         run, kind = shlex.quote(str(folder)), EXPORTED[0]
         self._console.print("Next:")
-        commands = [f"info {run}", f"export {run} --replica {first} --format {kind} --out replica.{kind}"]
+        commands = [
+            f"analyze {run}",
+            f"info {run}",
+            f"export {run} --replica {first} --format {kind} --out replica.{kind}",
+        ]
         if plan.engine.exchange is not None:
             which = " --ladder 0" if len(plan.engine.exchange.ladders) > 1 else ""
             commands.append(f"export {run} --by temperature --state 0{which} --out state0.{kind}")

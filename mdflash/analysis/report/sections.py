@@ -14,9 +14,9 @@ from mdflash.analysis.analyze import ENERGY, MoleculeAnalysis
 from mdflash.analysis.free_energy import bin_edges
 from mdflash.analysis.measures import CONTACT
 from mdflash.analysis.observables.base import Observable
-from mdflash.analysis.reweight import Curve
 from mdflash.analysis.report.colors import shade
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot
+from mdflash.analysis.reweight import Curve
 from mdflash.analysis.verdict import measured, time_text
 from mdflash.core.geometry import distances
 from mdflash.core.types import FloatArray
@@ -87,11 +87,14 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
         band = (low, high) if len(tracks) > 1 else (None, None)
         every = np.concatenate([t.values[o.name] for t in tracks])
         a, b = o.span or np.nanquantile(every, [0.001, 0.999]).tolist()
+        lines = [Line(name, middle, mean, *band)]
+        if o.name != ENERGY and len(tracks) > 1:
+            lines.append(Line("the chosen replica", np.zeros(0), np.zeros(0), color=1))
         limits = (a - 0.03 * (b - a), b + 0.03 * (b - a)) if b > a else None
         found.append(
             Plot(
                 f"series-{o.name}", f"{_cap(o.title)} over time", "No drift after the start; replicas that cross.",
-                f"time / {unit}", o.label, [Line(name, middle, mean, *band)], y_range=limits, marks=start,
+                f"time / {unit}", o.label, lines, y_range=limits, marks=start,
                 link="time", names=(o.name,),
             )
         )  # fmt: skip
@@ -204,7 +207,7 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         n = len(p.values["residues"])
         edges = np.arange(n + 1) + 0.5
         kept = p.values["contact_map"].copy()
-        np.fill_diagonal(kept, np.nan)
+        near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 3
         title = f"Contacts at {_label(m, s)}"
         want = f"Pairs nearer than {CONTACT:g} Å, as a share of the frames."
         if molecule.reference is not None:
@@ -212,10 +215,11 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
             i, j = np.triu_indices(n, 1)
             kept[i, j] = (distances(native, np.stack([i, j], axis=1)) < CONTACT).astype(float)
             title += ": frames above the diagonal, reference below"
+        kept[near] = np.nan
         found.append(
             Map(
                 f"contacts-{s}", title, want, "residue", "residue", edges, edges, kept, "share of frames", (0.0, 1.0),
-                "dark-high", square=True, whole=True,
+                "blues", square=True, whole=True,
             )
         )  # fmt: skip
     pairs = m.sample.profiles.get("pairs", {})
@@ -227,7 +231,7 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         np.fill_diagonal(far, np.nan)
         found.append(
             Map(
-                f"distances-{m.focus}", f"Mean distances at {_label(m, m.focus)}", "Near pairs are what holds together.",
+                f"distances-{m.focus}", f"Mean distances at {_label(m, m.focus)}", "Near pairs hold it together.",
                 "residue", "residue", edges, edges, far, "distance / Å", square=True, whole=True,
             )
         )  # fmt: skip
@@ -340,7 +344,7 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
         z = kelvin[w.labels[pick]].T if several else w.labels[pick].T.astype(float)
         found.append(
             Map(
-                "walk", f"Replicas visit all states: {trips:,} round trips" if trips else "No replica has made a round trip",
+                "walk", f"Replicas visit all states: {trips:,} round trips" if trips else "There is no round trip yet",
                 "Every row shows all colors, again and again.", f"time / {unit}", "replica", edges,
                 np.arange(z.shape[0] + 1.0), z, "temperature / K" if several else "state", link="replica",
                 rows=[str(t.replica) for t in m.sample.tracks],
@@ -352,7 +356,8 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
                 "trips", f"Round trips of each replica: {w.round_trips.min()} to {w.round_trips.max()}",
                 "No replica far below the others.", "replica", "round trips",
                 [Line("", x, w.round_trips.astype(float), style="points")],
-                y_range=(0.0, 1.1 * float(max(w.round_trips.max(), 1))), x_range=(float(x.min()) - 0.5, float(x.max()) + 0.5),
+                y_range=(0.0, 1.1 * float(max(w.round_trips.max(), 1))),
+                x_range=(float(x.min()) - 0.5, float(x.max()) + 0.5),
                 whole=True,
             )
         )  # fmt: skip
@@ -361,7 +366,7 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
                 "transitions", f"States mix in {time_text(w.mixing_attempts * m.exchange_ps)}: second eigenvalue "
                 f"{w.eigenvalue:.4f}", "A broad diagonal without gaps.", "to state", "from state",
                 np.arange(w.states + 1) - 0.5, np.arange(w.states + 1) - 0.5, w.transition, "probability",
-                (0.0, 1.0), "dark-high", square=True, whole=True,
+                (0.0, 1.0), "blues", square=True, whole=True,
             )
         )  # fmt: skip
     return found
@@ -387,7 +392,9 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
         )
     ]  # fmt: skip
     if k.folded is not None:
-        title = f"It melts at {measured(*k.melting, 'K')}" if k.melting is not None else "It does not melt in this range"
+        title = (
+            f"It melts at {measured(*k.melting, 'K')}" if k.melting is not None else "It does not melt in this range"
+        )
         points = _points(m, "q", lambda v: (v > 0.5).astype(float))
         marks = [(k.melting.value, f"{k.melting.value:.1f} K")] if k.melting is not None else []
         found.append(
@@ -411,11 +418,12 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
                     [line("MBAR over all temperatures", k.quantities[name]), points],
                 )
             )  # fmt: skip
-    n = len(kelvin)
+    n, least = len(kelvin), float(np.diagonal(k.overlap, 1).min())
     found.append(
         Map(
-            "overlap", "Overlap of the states", "Neighbors share 0.03 or more.", "state", "state",
-            np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, k.overlap, "overlap", None, "dark-high", square=True, whole=True,
+            "overlap", f"Neighboring states overlap by {least:.2f} at least", "Neighbors share 0.03 or more.", "state",
+            "state", np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, k.overlap, "overlap", None, "blues",
+            square=True, whole=True,
         )
     )  # fmt: skip
     return found
@@ -452,7 +460,9 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
             v = w.values[w.states == k]
             if len(v):
                 y = np.histogram(v, edges)[0] / len(v) / np.diff(edges)
-                lines.append(Line(f"{c:.4g}" if len(w.centers) <= 12 else "", 0.5 * (edges[1:] + edges[:-1]), y, color=k))
+                lines.append(
+                    Line(f"{c:.4g}" if len(w.centers) <= 12 else "", 0.5 * (edges[1:] + edges[:-1]), y, color=k)
+                )
         found.append(
             Plot(
                 f"windows-{w.name}", f"What the {len(w.centers)} windows of {w.name} saw",
@@ -464,7 +474,7 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
             Map(
                 f"window-overlap-{w.name}", f"Overlap of the windows: {w.weakest:.2f} between neighbors at least",
                 "Neighbors share 0.03 or more.", "state", "state", np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5,
-                w.overlap, "overlap", None, "dark-high", square=True, whole=True,
+                w.overlap, "overlap", None, "blues", square=True, whole=True,
             )
         )  # fmt: skip
     return found
@@ -473,7 +483,7 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
 SECTIONS: Sequence[Section] = (
     Section("series", "Over time", "Replicas that cross each other, and no drift after the start.", time_series),
     Section("distributions", "Distributions and free energies", "Halves of the run that agree.", distributions),
-    Section("exchange", "Ladder of temperatures", "Replicas that walk up and down, and a smooth curve.", exchange),
+    Section("exchange", "Exchange and temperature", "Replicas that walk up and down, and a smooth curve.", exchange),
     Section("biases", "Umbrella windows", "Windows that overlap.", biases),
     Section("structure", "Structure", "Contacts that belong to the fold, and those that do not.", structure),
     Section("chain", "Size of the chain", "Whether it behaves as a globule or as a coil.", chain),

@@ -22,15 +22,18 @@ def view(m: MoleculeAnalysis) -> dict[str, Any] | None:
         return None
     target = next((x for x in (molecule.reference, molecule.start) if x is not None), tracks[0].positions[0])
     center = target.mean(axis=0)
-    turned = [
-        (superpose(t.positions, target) if molecule.system.n_beads > 2 else t.positions) - center for t in tracks
-    ]
+    turned = [(superpose(t.positions, target) if molecule.system.n_beads > 2 else t.positions) - center for t in tracks]
     largest = max(float(np.abs(x).max()) for x in (*turned, target - center)) or 1.0
     kelvin = m.sample.temperatures
     bonds = molecule.system.bonds
     if not len(bonds):
-        bonds = np.array([[a, b] for _, rows in molecule.chains
-                          for a, b in zip(molecule.trace[rows[:-1]], molecule.trace[rows[1:]], strict=True)])
+        bonds = np.array(
+            [
+                [a, b]
+                for _, rows in molecule.chains
+                for a, b in zip(molecule.trace[rows[:-1]], molecule.trace[rows[1:]], strict=True)
+            ]
+        )
     chains = [k for k, (_, rows) in enumerate(molecule.chains) for _ in rows]
     return {
         "name": molecule.name,
@@ -42,9 +45,7 @@ def view(m: MoleculeAnalysis) -> dict[str, Any] | None:
         "labels": [molecule.label(r) for r in range(molecule.system.n_residues)],
         "rmsf": _fluctuation(m),
         "reference": None if molecule.reference is None else _pack(molecule.reference - center, largest),
-        "observables": [
-            {"name": o.name, "title": o.title, "unit": o.unit} for o in m.sample.observables
-        ],
+        "observables": [{"name": o.name, "title": o.title, "unit": o.unit} for o in m.sample.observables],
         "replicas": [
             {
                 "id": t.replica,
