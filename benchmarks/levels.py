@@ -162,14 +162,31 @@ def main() -> None:
         checkouts["against"] = given.against.resolve()
     found: dict[str, Any] = {"machine": cpu_name(), "date": date.today().isoformat(), "levels": {}}
     with tempfile.TemporaryDirectory(prefix="mdflash-levels-") as place:
-        runs = {"chignolin-schnet": [str(HERE.parent / "systems" / "chignolin.pdb"), "teacher-chignolin", "16", "10 fs", "340 K"]}
+        runs = {
+            "chignolin-schnet": [
+                str(HERE.parent / "systems" / "chignolin.pdb"),
+                "teacher-chignolin",
+                "16",
+                "10 fs",
+                "340 K",
+            ]
+        }
         files = {"chignolin-schnet": str(HERE.parent.resolve() / "systems" / "chignolin-schnet.yaml")}
         runs["chignolin-schnet"][0] = str(HERE.parent.resolve() / "systems" / "chignolin.pdb")
         if given.reference.is_dir():
-            for name, case in (("1enh-5b folded", homeodomain(given.reference)[0]), ("chignolin-ca", chignolin(given.reference))):
+            for name, case in (
+                ("1enh-5b folded", homeodomain(given.reference)[0]),
+                ("chignolin-ca", chignolin(given.reference)),
+            ):
                 file = case.write(Path(place) / case.name)
                 files[name] = str(file)
-                runs[name] = [str(file.parent / f"{case.name}.safetensors"), str(file.parent / "forcefield"), "1", "4 fs", "300 K"]
+                runs[name] = [
+                    str(file.parent / f"{case.name}.safetensors"),
+                    str(file.parent / "forcefield"),
+                    "1",
+                    "4 fs",
+                    "300 K",
+                ]
         else:
             print(f"1enh-5b and chignolin-ca are left out: no models in {given.reference} (give --reference FOLDER)")
         for level in given.levels:
@@ -179,7 +196,9 @@ def main() -> None:
             )  # fmt: skip
             rates = json.loads(done.stdout.splitlines()[-1])
             print(f"{level}: " + ", ".join(f"{name} {rate / 1e9:.1f} G/s" for name, rate in rates.items()), flush=True)
-            steps = {name: measure_steps(level, checkouts, arguments, given.repeats) for name, arguments in runs.items()}
+            steps = {
+                name: measure_steps(level, checkouts, arguments, given.repeats) for name, arguments in runs.items()
+            }
             found["levels"][level] = {"multiply_adds_per_second": rates, "steps": steps}
     file = given.out / f"levels_{found['date']}.json"
     file.write_text(json.dumps(found, indent=1) + "\n")
