@@ -1,10 +1,10 @@
 """Compiled dense layers and activations over the beads of one replica.
 
 Matrices [N, n] lie in panels of `width` channels: [n / width, rows, width], where `rows` is N rounded up to a multiple
-of `ROW_STEP`. A panel is two vectors (32 float32, 16 float64), so that one panel of the features of a whole protein stays in
-the cache while pairs are summed, and threads can share a replica by panels without meeting. Weights of a layer lie as
-[n_out / width, n_in, width]. Each element is a sum over k = 0, 1, ... in this order, whatever the number of rows and
-the tile that it is summed in: a tile has the size that the processor's registers hold, and changes no bit.
+of `ROW_STEP`. A panel is two vectors (32 float32, 16 float64), so that one panel of the features of a whole protein
+stays in the cache while pairs are summed, and threads can share a replica by panels without meeting. Weights of a layer
+lie as [n_out / width, n_in, width]. Each element is a sum over k = 0, 1, ... in this order, whatever the number of rows
+and the tile that it is summed in: a tile has the size that the processor's registers hold, and changes no bit.
 """
 
 from __future__ import annotations

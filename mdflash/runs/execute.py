@@ -124,9 +124,9 @@ def _moved(checkpoint: Checkpoint, engine: Engine, prepared: Prepared) -> Iterat
     if rule is not None and checkpoint.header.get("tables", 1) != rule:
         version = checkpoint.header.get("version", "0.1")
         yield (
-            f"the steps up to {step:,} were made by mdflash {version}, which chooses the grid of filter tables by another "
-            "rule: both are as exact as the precision demands, but results may differ in the last bits from a run by one "
-            "version"
+            f"the steps up to {step:,} were made by mdflash {version}, which chooses the grid of filter tables by "
+            "another rule: both are as exact as the precision demands, but results may differ in the last bits from a "
+            "run by one version"
         )
 
 

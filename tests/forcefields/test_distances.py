@@ -109,10 +109,11 @@ def test_tables_that_16_bits_spoil_keep_32(monkeypatch: pytest.MonkeyPatch) -> N
     assert "'schnet' has tables in 32 bits, as with `precision: fp32`: 16 bits" in alone.notes
 
     both = Layout((*layout.systems, *layout.systems), (1, 1))
+    types, excluded = [t.types[0].numpy() for t in (first, second)], [*first.excluded, *second.excluded]
     terms = [
-        SchNetPotential("a", [first.networks[0], None], [t.types[0].numpy() for t in (first, second)], [*first.excluded, *second.excluded], [first.distances[0], None]),
-        SchNetPotential("b", [None, second.networks[0]], [t.types[0].numpy() for t in (first, second)], [*first.excluded, *second.excluded], [None, second.distances[0]]),
-    ]  # fmt: skip
+        SchNetPotential("a", [first.networks[0], None], types, excluded, [first.distances[0], None]),
+        SchNetPotential("b", [None, second.networks[0]], types, excluded, [None, second.distances[0]]),
+    ]
     second = terms[1]
     taken = take_networks(terms, both, "mixed16", torch.cat([x, y]))
     assert taken.networks is not None and taken.networks.tables.dtype == np.int16

@@ -11,9 +11,9 @@ difference of two values that were rounded to float32 would cost 1e-5 of the for
 
 The error falls as h^3 in the forces. K is the first power of two that keeps it below a tolerance, measured against the
 exact filters, both in float64, on a conformation. That is a random chain with the distances that the force field's
-priors allow (`Distances`): below them filters were never trained, and are often a hundred times steeper. Beads that come
-nearer nevertheless are covered, too: on a chain with the shortest distances of any protein model the error is at most
-`BEYOND` times the tolerance.
+priors allow (`Distances`): below them filters were never trained, and are often a hundred times steeper. Beads that
+come nearer nevertheless are covered, too: on a chain with the shortest distances of any protein model the error is at
+most `BEYOND` times the tolerance.
 """
 
 from __future__ import annotations
@@ -232,8 +232,8 @@ def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = Non
             why = "; their slopes jump wherever relu sets in, and a cubic is off there on any grid" if kinks else ""
             raise ForceFieldError(
                 f"the filters of this SchNet cannot be tabulated: with {intervals} intervals over "
-                f"{tables.cutoff:g} Å the forces are still off by {max(errors):.1e} of their rms, and {tolerance:.1e} is "
-                f"asked for (activation '{network.hyper.activation}', filter_envelope "
+                f"{tables.cutoff:g} Å the forces are still off by {max(errors):.1e} of their rms, and {tolerance:.1e} "
+                f"is asked for (activation '{network.hyper.activation}', filter_envelope "
                 f"'{network.hyper.filter_envelope}'{why}); write `filters: exact` for its own filters, in plain torch"
             )
         intervals = min(wanted, MOST)
