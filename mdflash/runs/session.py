@@ -32,6 +32,7 @@ from mdflash.io.checkpoint import Checkpoint, load_checkpoint
 from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder, load_manifest
 from mdflash.io.topology import write_topology
+from mdflash.potentials.schnet.tables import SIZED_BY
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.writers import Outputs, Silence, bytes_to_come
 
@@ -137,7 +138,8 @@ class RunSession:
             StorageError: the folder cannot be written, or its files do not fit the checkpoint.
         """
         prepared, folder = self.prepared, self.folder
-        identity = _identity(prepared)
+        rule = table_rule(prepared)
+        identity = _identity(prepared) | ({} if rule is None else {"tables": rule})
         log = EventLog(folder.events)
         manifest = _Manifest(folder.manifest, prepared, engine, self._ranks.size, source.file)
         try:
@@ -298,6 +300,13 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
         "bias variables": {bias.name: bias.variable.digest for bias in prepared.biases},
         **({"monitored variables": monitored} if monitored else {}),
     }
+
+
+def table_rule(prepared: Prepared) -> int | None:
+    """How the filter tables of a run are sized; None for a run without any."""
+    model = prepared.config.model
+    exact = model.filters == "exact" or model.kernels == "reference"
+    return None if exact or not any(ff.networks for ff in prepared.forcefields) else SIZED_BY
 
 
 def _check_identity(folder: RunFolder, checkpoint: Checkpoint, prepared: Prepared) -> None:
