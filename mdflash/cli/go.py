@@ -9,6 +9,7 @@ import typer
 
 from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
 
+
 def go(
     structure: Annotated[
         Path, typer.Argument(help="Native structure: PDB, mmCIF or GRO, all atoms or CA only.", show_default=False)
@@ -20,9 +21,7 @@ def go(
     contact_distance: Annotated[
         str, typer.Option(help="Residues with heavy atoms at most this far apart are in contact.")
     ] = "4.5 angstrom",
-    between_chains: Annotated[
-        bool, typer.Option(help="Whether residues of two chains can be native contacts.")
-    ] = True,
+    between_chains: Annotated[bool, typer.Option(help="Whether residues of two chains can be native contacts.")] = True,
     model: Model = None,
     chain: Chain = None,
     keep: KeepOption = "all",
@@ -43,9 +42,7 @@ def go(
     )
     if (out / "forcefield.yaml").exists() and not force:
         raise InputError("already holds a force field; give another --out, or --force to overwrite it", file=out)
-    forcefield, notes = go_from_structure(
-        structure, parameters, reading=as_reading(model, chain, keep, modified, gaps)
-    )
+    forcefield, notes = go_from_structure(structure, parameters, reading=as_reading(model, chain, keep, modified, gaps))
     try:
         save_forcefield(out, forcefield)
     except OSError as error:

@@ -15,8 +15,8 @@ from mdflash.core.quantity import plain_word
 from mdflash.core.yamlfile import Document, load_yaml, parse_yaml
 from mdflash.errors import InputError
 from mdflash.forcefields.shipped import find_shipped, list_shipped
-from mdflash.mapping.formats import bare_name
 from mdflash.io.runfolder import is_run_folder
+from mdflash.mapping.formats import bare_name
 
 
 def locate(file: Path | str) -> Path:
@@ -87,7 +87,8 @@ def _with_names(config: RunConfig, file: Path) -> RunConfig:
     """`config` with the defaults that depend on file names: of the run, of each system, of the run folder."""
     name = config.name or plain_word(file.stem)
     entries = tuple(
-        entry.model_copy(update={"name": entry.name or plain_word(bare_name(entry.structure))}) for entry in config.system
+        entry.model_copy(update={"name": entry.name or plain_word(bare_name(entry.structure))})
+        for entry in config.system
     )
     folder = config.output.folder or Path.cwd() / "runs" / name
     output = config.output.model_copy(update={"folder": folder})

@@ -145,7 +145,8 @@ class SystemEntry(Section):
         default="refuse", description="modified amino acids: refuse | parent (read as the amino acid they come from)"
     )
     gaps: Gaps = Field(
-        default="refuse", description="missing residues: refuse | break (no bond across) | bond (as if none were missing)"
+        default="refuse",
+        description="missing residues: refuse | break (no bond across) | bond (as if none were missing)",
     )
 
     @property

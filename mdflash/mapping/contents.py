@@ -150,8 +150,7 @@ def _kind(g: Group, parents: Mapping[str, str], also_known: frozenset[str]) -> K
 
 def _parent(g: Group, parents: Mapping[str, str]) -> str | None:
     """The amino acid that a residue comes from: as the file says, or as is known."""
-    from gemmi import expand_one_letter, find_tabulated_residue
-    from gemmi import ResidueKind
+    from gemmi import ResidueKind, expand_one_letter, find_tabulated_residue
 
     name = g.first.residue
     stated = amino_acid(parents.get(name, ""))
@@ -168,7 +167,9 @@ def _parent(g: Group, parents: Mapping[str, str]) -> str | None:
 
 def _bonded_only(groups: Sequence[Group], kinds: Sequence[Kind], x: FloatArray) -> list[Kind]:
     """Modified and unknown amino acids that no peptide bond holds are ligands."""
-    chain = [g.chosen() for g, kind in zip(groups, kinds, strict=True) if kind in ("protein", "cap", "modified", "unknown")]
+    chain = [
+        g.chosen() for g, kind in zip(groups, kinds, strict=True) if kind in ("protein", "cap", "modified", "unknown")
+    ]
     n, c = ([own[atom] for own in chain if atom in own] for atom in ("N", "C"))
 
     def held(g: Group) -> bool:

@@ -139,7 +139,7 @@ def _frames(
 
 def _matched(found: Found, first: Model, model: Model, file: Path) -> FloatArray:
     """Positions of a model that holds other atoms, in the order of the first; only the protein's are of use."""
-    theirs: dict[tuple[str, str, int, str, str], dict[str, int]] = {}
+    theirs: dict[tuple[str, str, str, int, str], dict[str, int]] = {}
     for g in without_variants(group(model.atoms, model.positions))[0]:
         theirs.setdefault((g.first.residue, *g.key), g.chosen())
     x: FloatArray = first.positions.copy()
@@ -220,7 +220,7 @@ def _about_alternates(found: Found, gone: Sequence[tuple[Group, Group]]) -> list
     for stays, other in gone:
         a, b = stays.first, other.first
         notes.append(
-            f"residue {a.number}{a.code} of chain {a.chain} is {a.residue} or {b.residue} (alternate locations): read as "
-            f"{a.residue}, which has the higher occupancy"
+            f"residue {a.number}{a.code} of chain {a.chain} is {a.residue} or {b.residue} (alternate locations): read "
+            f"as {a.residue}, which has the higher occupancy"
         )
     return notes

@@ -82,7 +82,10 @@ def _rebuild_frame(structure: Structure, frame: int) -> Rebuilt:
         if residue.name != "GLY" and "CB" not in own:
             own["CB"] = beta_carbon(own["N"], own["CA"], own["C"])
     topology, start = complete(
-        [(r.name, f"{r.number:4d}{r.code}", _chain_letter(r), own) for r, own in zip(structure.residues, atoms, strict=True)]
+        [
+            (r.name, f"{r.number:4d}{r.code}", _chain_letter(r), own)
+            for r, own in zip(structure.residues, atoms, strict=True)
+        ]
     )
     row = {(a.residue.index, a.name): a.index for a in topology.atoms()}
     held = [(row[k, atom], x[r.atoms[atom]]) for k, r in enumerate(structure.residues) for atom in r.atoms]

@@ -9,7 +9,7 @@ import numpy as np
 
 from mdflash.config.biases import BiasEntry, Group
 from mdflash.config.exchange import scale_name
-from mdflash.config.schema import RunConfig
+from mdflash.config.schema import RunConfig, SystemEntry
 from mdflash.core.state import Layout
 from mdflash.core.system import System, load_system
 from mdflash.core.types import FloatArray
@@ -45,7 +45,7 @@ def build_biases(
     names = [system.name for system in layout.systems]
     for i, entry in enumerate(config.biases):
         s = 0 if entry.system is None else names.index(entry.system)
-        reference = _reference(i, entry, config.system[s].mapping, layout.systems[s], starts[s], forcefields[s])
+        reference = _reference(i, entry, config.system[s], layout.systems[s], starts[s], forcefields[s])
         try:
             groups = [_beads(group, layout.systems[s]) for group in entry.beads]
             variable = VARIABLES[entry.variable].select(layout.systems[s], Selected(groups, reference, entry.options))
@@ -124,7 +124,7 @@ def _range(system: System) -> str:
 
 
 def _reference(
-    i: int, entry: BiasEntry, mapping: str, system: System, start: FloatArray, forcefield: ForceField
+    i: int, entry: BiasEntry, molecule: SystemEntry, system: System, start: FloatArray, forcefield: ForceField
 ) -> FloatArray | None:
     """[N, 3] Å the structure that an entry refers to; None where it refers to none."""
     if entry.reference is None or entry.reference == "start":
@@ -135,8 +135,8 @@ def _reference(
     if file.suffix == ".safetensors":
         other, frames = load_system(file)
     else:
-        mapping = forcefield.mapping if mapping == "from-forcefield" else mapping
-        other, frames, _ = map_structure(file, mapping, forcefield, system.name)
+        mapping = forcefield.mapping if molecule.mapping == "from-forcefield" else molecule.mapping
+        other, frames, _ = map_structure(file, mapping, forcefield, system.name, molecule.reading)
     if other.types != system.types or frames is None:
         raise InputError(
             f"has {_range(other)}, system '{system.name}' has {_range(system)}; a reference is the same molecule",

@@ -12,10 +12,10 @@ from mdflash.errors import InputError
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.importers.mlcg_structures import read_structures
 from mdflash.importers.mlcg_types import type_name
+from mdflash.mapping.choices import Reading
 from mdflash.mapping.fivebead import five_bead
 from mdflash.mapping.interactions import from_bonds
 from mdflash.mapping.peptide import build_peptide, parse_sequence, write_pdb
-from mdflash.mapping.choices import Reading
 from mdflash.mapping.read import read_structure
 from mdflash.mapping.structure import map_structure
 

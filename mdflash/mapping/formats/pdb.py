@@ -9,7 +9,6 @@ Numbers beyond four columns: hybrid-36 (R. W. Grosse-Kunstleve), or a fifth digi
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -107,7 +106,7 @@ def show_residue_number(number: int) -> str | None:
 def _atom(line: str, part: int, file: Path, k: int) -> Atom:
     code = line[26].strip()
     number = residue_number(line[22:26])
-    if code.isdigit() and _whole(line[22:27]) is not None:
+    if code.isdecimal():  # a fifth digit
         number, code = _whole(line[22:27]), ""
     if number is None:
         raise InputError(
@@ -142,7 +141,8 @@ def _place(line: str, file: Path, k: int) -> tuple[float, float, float]:
 def _whole(text: str) -> int | None:
     """The number that `text` is, as plain digits; None if it is not."""
     text = text.strip()
-    return int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else None
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    return int(text) if digits.isdecimal() and digits.isascii() else None
 
 
 def _box(text: str) -> FloatArray | None:
