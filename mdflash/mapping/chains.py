@@ -299,6 +299,12 @@ class Chains:
                 return False
         if gaps == "refuse":
             missing = f", {step - 1} by their numbers" if step > 1 else ""
+            if apart < CHAIN_BREAK:
+                raise InputError(
+                    f"{names} follow each other in the chain, and their CA lie {apart:.1f} Å apart, where no bonded "
+                    f"residues lie; mend the structure, or choose: {choices}",
+                    file=self.file,
+                )
             raise InputError(
                 f"{names} follow each other in the chain but lie {apart:.1f} Å apart: residues are missing between them"
                 f"{missing}. Model them (PDBFixer does), or choose: {choices}",

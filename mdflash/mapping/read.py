@@ -96,7 +96,7 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset(), reading
         residues=residues,
         with_caps=with_caps,
         positions=chains.positions,
-        bonds=find_bonds(with_caps, chains.positions[0], conect),
+        bonds=find_bonds(with_caps, chains.positions[0], conect, {int(row[k]) for k in found.thiols}),
         notes=(*found.notes, *_about_alternates(found, gone), *chains.notes),
     )
 
@@ -123,7 +123,7 @@ def _frames(
     first = models[0]
     left = {row for g in groups for row in g.passed_over()}
     for _, other in gone:
-        left |= {*other.places.values(), *(row for _, row in other.hydrogens)}
+        left |= {*other.places.values(), *(row for _, _, row in other.hydrogens)}
     keep = np.array([row for row in range(len(first.atoms)) if row not in left], np.int64)
     row = np.full(len(first.atoms), -1)
     row[keep] = np.arange(len(keep))
@@ -221,6 +221,6 @@ def _about_alternates(found: Found, gone: Sequence[tuple[Group, Group]]) -> list
         a, b = stays.first, other.first
         notes.append(
             f"residue {a.number}{a.code} of chain {a.chain} is {a.residue} or {b.residue} (alternate locations): read "
-            f"as {a.residue}, which has the higher occupancy"
+            f"as {a.residue}"
         )
     return notes

@@ -120,7 +120,7 @@ def test_map_says_what_pdb_cannot_hold(tmp_path: Path) -> None:
 def test_shared_cases(tmp_path: Path) -> None:
     script = tmp_path / "mdflash"
     root = Path(__file__).parents[2]
-    script.write_text(f"#!/bin/sh\ncd {root}\nexec {sys.executable} -m mdflash \"$@\"\n")
+    script.write_text(f'#!/bin/sh\ncd {root}\nexec {sys.executable} -m mdflash "$@"\n')
     script.chmod(0o755)
     done = subprocess.run(
         [sys.executable, SHARED / "check_structures.py", SHARED / "structures", script], capture_output=True, text=True

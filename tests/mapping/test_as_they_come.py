@@ -146,6 +146,29 @@ def test_residues_of_two_kinds(rng, save) -> None:
     assert any("SER or THR" in note or "THR or SER" in note for note in notes)
 
 
+def test_alternate_locations_without_letters(rng, save) -> None:
+    """Old files mark them by their occupancies alone."""
+    drawn, lines, expected = draw(rng, 8, first=1), [], []
+    for a in drawn:
+        places = [a]
+        if a.number == 4 and a.name in ("CA", "C", "O"):
+            weights = (0.4, 0.6) if a.name == "CA" else (0.5, 0.5)
+            places = [replace(a, occupancy=weights[0]), replace(moved([a], (0.3, 0.2, 0.4))[0], occupancy=weights[1])]
+        lines += places
+        expected.append(max(places, key=lambda p: p.occupancy))
+    assert any("alternate" in note for note in expect(save(lines), expected, [8]))
+
+
+def test_residues_of_two_kinds_that_share_a_backbone(rng, save) -> None:
+    lines = [replace(a, residue="LEU") if a.number == 5 else a for a in draw(rng, 8, first=1)]
+    (ca,) = (a for a in lines if a.number == 5 and a.name == "CA")
+    side = [replace(ca, name=name, residue=kind, alternate=letter, occupancy=0.5, xyz=tuple(np.add(ca.xyz, (k, 1, 1))))
+            for kind, letter, k in (("LEU", "A", 1), ("ILE", "B", 2)) for name in ("CG", "CD1")]  # fmt: skip
+    at = lines.index(ca) + 1
+    notes = expect(save([*lines[:at], *side, *lines[at:]]), lines, [8])
+    assert any("LEU or ILE" in note for note in notes)
+
+
 def ends(*chains: list[Line]) -> list[int]:
     return list(np.cumsum([len(c) for c in chains]) - 1)
 
