@@ -95,10 +95,11 @@ def _backbone(system: System) -> list[Coordinate]:
     """phi and psi of every residue whose backbone atoms, and those of its neighbors, are beads."""
     places = zip(system.residue_index.tolist(), system.bead_names, strict=True)
     at = {place: bead for bead, place in enumerate(places)}
+    chain = system.chain_index
     found = []
     for r in range(1, system.n_residues - 1):
         wanted = [(r - 1, "C"), (r, "N"), (r, "CA"), (r, "C"), (r + 1, "N")]
-        if all(key in at for key in wanted) and system.chain_ids[r - 1] == system.chain_ids[r + 1]:
+        if all(key in at for key in wanted) and chain[r - 1] == chain[r + 1]:
             beads = [at[key] for key in wanted]
             index = np.array([beads[:4], beads[1:]])
             label = f"{system.residue_names[r]} {system.residue_ids[r]}"

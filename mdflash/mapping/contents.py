@@ -208,7 +208,7 @@ def _refuse(
     if unknown:
         problems.append(
             f"unknown residues in a chain: {_some(unknown)}; rename each to the amino acid it comes from (known are "
-            f"{', '.join(sorted(RESIDUE_MASS))})"
+            f"{', '.join(sorted(RESIDUE_MASS))}), or read other chains (--chain)"
         )
     if reading.keep == "all" and (rest := _rest(groups, kinds)):
         problems.append(

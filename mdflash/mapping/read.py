@@ -18,9 +18,9 @@ from mdflash.mapping.atoms import Content, Model
 from mdflash.mapping.bonds import find_bonds
 from mdflash.mapping.chains import Chains, Link
 from mdflash.mapping.chains import Residue as Residue
-from mdflash.mapping.choices import AS_IT_IS, Reading
+from mdflash.mapping.choices import AS_IT_IS, Reading, advice
 from mdflash.mapping.contents import Found, sort_out
-from mdflash.mapping.formats import read_content
+from mdflash.mapping.formats import is_assembly, read_content
 from mdflash.mapping.grouping import Group, group, without_variants
 
 SAME_PLACE = 0.1
@@ -102,6 +102,12 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset(), reading
 
 
 def _models(content: Content, reading: Reading, file: Path) -> tuple[Model, ...]:
+    if reading.model is None and len(content.models) > 1 and is_assembly(file):
+        raise InputError(
+            f"its {len(content.models)} models are the parts of one assembly, not frames; take the assembly as mmCIF "
+            f"(-assembly1.cif), where each part has a chain id, or one part with {advice('model', '1')}",
+            file=file,
+        )
     if reading.model is None:
         return content.models
     chosen = [m for m in content.models if m.number == reading.model]
@@ -150,8 +156,7 @@ def _matched(found: Found, first: Model, model: Model, file: Path) -> FloatArray
         if missing:
             raise InputError(
                 f"model {model.number} is another molecule than model {first.number}: it has no atom {missing[0]} of "
-                f"{link.residue.place}. Read one with --model {first.number} (in a system.yaml: "
-                f"`model: {first.number}`)",
+                f"{link.residue.place}. Read one with {advice('model', str(first.number))}",
                 file=file,
             )
         x[list(link.residue.atoms.values())] = model.positions[[own[name] for name in link.residue.atoms]]
@@ -161,8 +166,7 @@ def _matched(found: Found, first: Model, model: Model, file: Path) -> FloatArray
         name, chain, _, number, code = sorted(protein)[0]
         raise InputError(
             f"model {model.number} is another molecule than model {first.number}: only it has {name} {number}{code}"
-            f"{f' of chain {chain}' if chain else ''}. Read one with --model {first.number} (in a system.yaml: "
-            f"`model: {first.number}`)",
+            f"{f' of chain {chain}' if chain else ''}. Read one with {advice('model', str(first.number))}",
             file=file,
         )
     return x

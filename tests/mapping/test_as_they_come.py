@@ -352,6 +352,56 @@ def test_models(rng, keep) -> None:
         map_structure(file, reading=Reading(model=7))
 
 
+def test_models_of_an_assembly_are_no_frames(rng, keep) -> None:
+    lines = draw(rng, 6)
+    one = pdb(lines).removesuffix("END\n")
+    file = keep("".join(f"MODEL {k}\n{one}ENDMDL\n" for k in (1, 2)), "drawn.pdb1")
+    with pytest.raises(InputError, match="parts of one assembly"):
+        map_structure(file)
+    expect(file, lines, [6], model=1)
+
+
+def test_frames_that_only_end_divides(rng, keep) -> None:
+    lines = draw(rng, 6)
+    positions = map_structure(keep(pdb(lines) + pdb(moved(lines, (1, 2, 3))))).positions
+    np.testing.assert_allclose(positions[1] - positions[0], np.tile([1, 2, 3], (6, 1)), atol=2e-3)
+
+
+def test_chain_ids_of_two_letters_in_pdb(rng, keep) -> None:
+    lines = draw(rng, 6)
+    text = "\n".join(
+        f"{line[:20]}Q{line[21:]}" if line.startswith("ATOM") else line for line in pdb(lines).splitlines()
+    )
+    expect(keep(text), moved(lines, (0, 0, 0), chain="QA"), [6])
+
+
+def gro(lines: list[Line], box: str) -> str:
+    rows = [
+        f"{a.number % 100_000:5d}{a.residue:<5}{a.name:>5}{k % 100_000:5d}" + "".join(f"{x / 10:8.3f}" for x in a.xyz)
+        for k, a in enumerate(lines, start=1)
+    ]
+    return "\n".join(["drawn", f"{len(rows):5d}", *rows, box, ""])
+
+
+def test_gro_with_two_chains_split_by_the_box(rng, keep) -> None:
+    """GRO has no chain ids: numbers that start again tell chains apart."""
+    one, other = (draw(rng, n, first=1, chain=c) for n, c in ((9, "A"), (7, "B")))
+    lines = [*one, *moved(other, (14.0, 3.0, 5.0), chain="B")]
+    wrapped = [replace(a, xyz=tuple(np.mod(a.xyz, 50.0))) for a in lines]
+    system, positions, notes = map_structure(keep(gro(wrapped, "   5.00000   5.00000   5.00000"), "drawn.gro"))
+    assert system.chain_ids == ("A",) * 9 + ("B",) * 7 and system.residue_ids == (*range(1, 10), *range(1, 8))
+    ca = np.array([a.xyz for a in lines if a.name == "CA"])
+    pairs = np.triu_indices(16, 1)
+    found, wanted = (np.linalg.norm(x[pairs[0]] - x[pairs[1]], axis=1) for x in (positions[0], ca))
+    np.testing.assert_allclose(found, wanted, atol=0.03)
+    assert any("made whole" in note for note in notes)
+
+
+def test_a_psf_is_told_what_to_do(keep) -> None:
+    with pytest.raises(InputError, match="a PSF holds no coordinates"):
+        map_structure(keep("PSF", "drawn.psf"))
+
+
 def test_residues_written_twice_are_refused(rng, save) -> None:
     lines = draw(rng, 8, first=1)
     again = moved([a for a in lines if a.number == 5], rng.normal(size=3) * 0.01)

@@ -17,6 +17,7 @@ import numpy as np
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.mapping.atoms import Atom, Content, Model, box_vectors, from_nanometers
+from mdflash.mapping.residues import RESIDUE_MASS, amino_acid
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -112,16 +113,19 @@ def _atom(line: str, part: int, file: Path, k: int) -> Atom:
         raise InputError(
             f"columns 23 to 26 of an ATOM line must hold a residue number, found '{line[22:26]}'", file=file, line=k
         )
+    residue, chain = line[17:21].strip().upper(), line[21].strip()
+    if len(residue) == 4 and line[17:20] in RESIDUE_MASS and amino_acid(residue) == residue:
+        residue, chain = residue[:3], line[20:22]  # a chain id of two letters
     try:
         occupancy = float(line[54:60])
     except ValueError:
         occupancy = 1.0
     return Atom(
         name=line[12:16].strip(),
-        residue=line[17:21].strip().upper(),
+        residue=residue,
         number=number,
         code=code,
-        chain=line[21].strip(),
+        chain=chain.strip(),
         segment=line[72:76].strip(),
         part=part,
         alternate=line[16].strip(),
