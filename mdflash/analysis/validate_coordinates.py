@@ -82,10 +82,11 @@ def backbone_torsions(system: System) -> list[tuple[str, IntArray]]:
     phi and psi."""
     places = zip(system.residue_index.tolist(), system.bead_names, strict=True)
     at = {place: bead for bead, place in enumerate(places)}
+    chain = system.chain_index
     found = []
     for r in range(1, system.n_residues - 1):
         wanted = [(r - 1, "C"), (r, "N"), (r, "CA"), (r, "C"), (r + 1, "N")]
-        if all(key in at for key in wanted) and system.chain_ids[r - 1] == system.chain_ids[r + 1]:
+        if all(key in at for key in wanted) and chain[r - 1] == chain[r + 1]:
             beads = [at[key] for key in wanted]
             found.append((f"{system.residue_names[r]} {system.residue_ids[r]}", np.array([beads[:4], beads[1:]])))
     return found

@@ -125,7 +125,8 @@ def complete(residues: Sequence[tuple[str, str, str, Mapping[str, FloatArray]]])
     """A protein with side chains, terminal oxygens and hydrogens, from its backbone.
 
     Args:
-        residues: name, number with insertion code (columns 23 to 27 of a PDB), chain id, and the positions [3] in Å of N, CA, C, O at least.
+        residues: name, number with insertion code (columns 23 to 27 of a PDB), chain id, and the positions [3]
+            in Å of N, CA, C, O at least.
 
     Returns:
         OpenMM Topology, and positions [atoms, 3] in Å.
