@@ -104,7 +104,7 @@ def show_domains(domains: Domains, system: System) -> str:
 
 def place_beads(structure: Structure, ca: FloatArray, domains: Domains) -> FloatArray:
     """[N, 3] Å: centers of mass of the heavy atoms for residues of domains, `ca` [N, 3] for the others."""
-    x = ca.copy()
+    x: FloatArray = np.array(ca)
     if structure.ca_only:
         return x
     for beads in domains:
