@@ -22,6 +22,7 @@ from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 from mdflash.analysis.windows import Windows, find_windows
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
+from mdflash.units import BOLTZMANN
 
 FOLDED = 0.5
 """Q above which a frame counts as folded."""
@@ -217,7 +218,7 @@ def _attach_energy(run: Run, found: MoleculeAnalysis, log: pandas.DataFrame | No
     if log is None:
         return
     rows = log[log["system"] == found.name] if "system" in log.columns else log
-    by_replica = {int(r): g for r, g in rows.groupby("replica")}  # type: ignore[call-overload]
+    by_replica = {int(r): g for r, g in rows.groupby("replica")}
     matched = 0
     for track in found.sample.tracks:
         energy = np.full(len(track), np.nan)
@@ -338,7 +339,7 @@ def _surfaces(found: MoleculeAnalysis) -> None:
     if found.melting is not None:
         keep = np.isfinite(energy)
         e = energy[keep] - energy[keep].mean()
-        beta = 1.0 / (reweight.BOLTZMANN * sample.temperatures)
+        beta = 1.0 / (BOLTZMANN * sample.temperatures)
         counts = np.bincount(states[keep], minlength=len(beta)).astype(np.float64)
         mixture = reweight.log_mixture(beta[:, None] * e, counts, found.melting.free)
         weight = reweight.weights(beta[found.focus] * e, mixture)
