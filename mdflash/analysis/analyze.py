@@ -18,6 +18,7 @@ from mdflash.analysis.numbers import Measured, block_ids, equilibration, measure
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.statistics import Equilibration
+from mdflash.analysis.tica import Kinetics, kinetics
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 from mdflash.analysis.windows import Windows, find_windows
 from mdflash.core.types import FloatArray, IntArray
@@ -50,6 +51,7 @@ class MoleculeAnalysis:
         melting: where states are temperatures.
         surfaces: free energies.
         windows: umbrella sampling.
+        kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
         lights: what must hold.
         sentences: the verdict.
@@ -70,6 +72,7 @@ class MoleculeAnalysis:
     surfaces: list[Surface] = field(default_factory=list)
     surface_kelvin: float = math.nan
     windows: list[Windows] = field(default_factory=list)
+    kinetics: Kinetics | None = None
     passages: int | None = None
     lights: list[Light] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
@@ -210,6 +213,11 @@ def _molecule(
     average_profiles(run, sample, ends, first, progress)
     if not biased:
         _surfaces(found)
+        slow = kinetics(run, sample, found.focus, first)
+        if isinstance(slow, str):
+            found.notes.append(slow)
+        else:
+            found.kinetics = slow
     return found
 
 

@@ -486,11 +486,40 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
     return found
 
 
+def slow(m: MoleculeAnalysis) -> list[Figure]:
+    """The slowest motions and how slow they are."""
+    k = m.kinetics
+    if k is None:
+        return []
+    lines = []
+    for c in range(k.timescales.shape[1]):
+        y, e = k.timescales[:, c], k.errors[:, c]
+        lines.append(Line(f"component {c + 1}", k.lags, y, y - e, y + e, style="points", color=c))
+    lines.append(Line("lag", k.lags, k.lags, style="dashed", color=7))
+    last = measured(float(k.timescales[-1, 0]), float(k.errors[-1, 0]), "ps")
+    top = float(np.nanquantile(k.map.energy, 0.98)) if np.isfinite(k.map.energy).any() else 1.0
+    return [
+        Plot(
+            "timescales", f"The slowest motion takes {last} at a lag of {time_text(float(k.lags[-1]))}",
+            "Points that no longer rise with the lag, and stay above the dashed line.", "lag / ps", "timescale / ps",
+            lines,
+            y_range=(0.0, 1.15 * float(np.nanmax([np.nanmax(line.y) for line in lines if np.isfinite(line.y).any()]))),
+        ),
+        Map(
+            "free-tics", f"Free energy over the two slowest components at {k.map.kelvin:g} K (lag {time_text(k.lag)})",
+            "Basins that are connected. A click shows the nearest frame.", "first component", "second component",
+            k.map.edges[0], k.map.edges[1], np.minimum(k.map.energy, top).T, "kcal/mol", (0.0, max(top, 0.1)),
+            link="value", names=("tic1", "tic2"),
+        ),
+    ]  # fmt: skip
+
+
 SECTIONS: Sequence[Section] = (
     Section("series", "Over time", "Replicas that cross each other, and no drift after the start.", time_series),
     Section("distributions", "Distributions and free energies", "Halves of the run that agree.", distributions),
     Section("exchange", "Exchange and temperature", "Replicas that walk up and down, and a smooth curve.", exchange),
     Section("biases", "Umbrella windows", "Windows that overlap.", biases),
     Section("structure", "Structure", "Contacts that belong to the fold, and those that do not.", structure),
+    Section("slow", "Slow motions", "Timescales well below the length of the run.", slow),
     Section("chain", "Size of the chain", "Whether it behaves as a globule or as a coil.", chain),
 )
