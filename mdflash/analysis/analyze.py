@@ -18,10 +18,12 @@ from mdflash.analysis.numbers import Measured, block_ids, equilibration, measure
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.statistics import Equilibration
+from mdflash.analysis.tica import Kinetics, kinetics
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 from mdflash.analysis.windows import Windows, find_windows
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
+from mdflash.units import BOLTZMANN
 
 FOLDED = 0.5
 """Q above which a frame counts as folded."""
@@ -49,6 +51,7 @@ class MoleculeAnalysis:
         melting: where states are temperatures.
         surfaces: free energies.
         windows: umbrella sampling.
+        kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
         lights: what must hold.
         sentences: the verdict.
@@ -69,6 +72,7 @@ class MoleculeAnalysis:
     surfaces: list[Surface] = field(default_factory=list)
     surface_kelvin: float = math.nan
     windows: list[Windows] = field(default_factory=list)
+    kinetics: Kinetics | None = None
     passages: int | None = None
     lights: list[Light] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
@@ -209,6 +213,11 @@ def _molecule(
     average_profiles(run, sample, ends, first, progress)
     if not biased:
         _surfaces(found)
+        slow = kinetics(run, sample, found.focus, first)
+        if isinstance(slow, str):
+            found.notes.append(slow)
+        else:
+            found.kinetics = slow
     return found
 
 
@@ -217,7 +226,7 @@ def _attach_energy(run: Run, found: MoleculeAnalysis, log: pandas.DataFrame | No
     if log is None:
         return
     rows = log[log["system"] == found.name] if "system" in log.columns else log
-    by_replica = {int(r): g for r, g in rows.groupby("replica")}  # type: ignore[call-overload]
+    by_replica = {int(r): g for r, g in rows.groupby("replica")}
     matched = 0
     for track in found.sample.tracks:
         energy = np.full(len(track), np.nan)
@@ -338,7 +347,7 @@ def _surfaces(found: MoleculeAnalysis) -> None:
     if found.melting is not None:
         keep = np.isfinite(energy)
         e = energy[keep] - energy[keep].mean()
-        beta = 1.0 / (reweight.BOLTZMANN * sample.temperatures)
+        beta = 1.0 / (BOLTZMANN * sample.temperatures)
         counts = np.bincount(states[keep], minlength=len(beta)).astype(np.float64)
         mixture = reweight.log_mixture(beta[:, None] * e, counts, found.melting.free)
         weight = reweight.weights(beta[found.focus] * e, mixture)

@@ -80,7 +80,7 @@ def surface(
     flat = np.ravel_multi_index(tuple(p[inside] for p in places), shape)
     w = np.full(len(flat), 1.0 / max(len(flat), 1)) if weight is None else weight[inside]
     size = int(np.prod(shape))
-    total = np.bincount(flat, weights=w, minlength=size)
+    total = np.bincount(flat, weights=w, minlength=size).astype(np.float64)
     energy = _energy(total, kelvin)
     errors = np.full(size, np.nan)
     if blocks is not None:

@@ -90,9 +90,8 @@ def load_molecules(run: Run, reference: Path | None = None) -> dict[str, Molecul
     Raises:
         InputError: the reference is of another molecule, or there is no topology either.
     """
-    found, why = _from_input(run), ""
-    if isinstance(found, str):
-        found, why = _from_topology(run), found
+    given = _from_input(run)
+    found, why = (_from_topology(run), given) if isinstance(given, str) else (given, "")
     molecules = {}
     for name, (system, start, ff) in found.items():
         native, title = _native(system, ff)

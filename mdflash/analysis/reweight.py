@@ -182,7 +182,7 @@ def melting(
     drawn = []
     for often in resample(several, RESAMPLES, strata) if several > 1 else []:
         times = often[blocks].astype(np.float64)
-        n = np.bincount(states, weights=times, minlength=len(kelvin))
+        n = np.bincount(states, weights=times, minlength=len(kelvin)).astype(np.float64)
         drawn.append(curves(times, mbar(reduced, n, free, times), n))
     spread = np.array(drawn) if drawn else np.full((2, *means.shape), np.nan)
 

@@ -20,7 +20,7 @@ from mdflash.errors import MdflashError
 from mdflash.potentials.variables import VARIABLES
 from mdflash.units import BOLTZMANN
 
-MOST = 40_000
+MOST = 20_000
 """Samples."""
 STRETCHES = 6
 """Of a replica that keeps its window, taken as independent."""
@@ -162,7 +162,7 @@ def _windows(
     drawn = []
     for often in resample(int(blocks.max(initial=0)) + 1, RESAMPLES, strata) if len(blocks) else []:
         times = often[blocks].astype(np.float64)
-        n = np.bincount(state, weights=times, minlength=len(reduced))
+        n = np.bincount(state, weights=times, minlength=len(reduced)).astype(np.float64)
         f = mbar(reduced, n, free, times)
         wb = weights(zero, log_mixture(reduced, n, f), times)
         p = np.histogram(q, profile.edges[0], weights=wb)[0]

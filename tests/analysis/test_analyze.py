@@ -56,7 +56,7 @@ name: windows
 system: {{structure: {pdb}, name: chignolin}}
 model: {{forcefield: go-chignolin}}
 replicas: {{count: 6}}
-dynamics: {{timestep: 10 fs, steps: 20000, temperature: 340 K, seed: 7}}
+dynamics: {{timestep: 10 fs, steps: 10000, temperature: 340 K, seed: 7}}
 biases:
   - name: pull
     variable: distance
@@ -255,14 +255,15 @@ def test_a_reference_of_another_molecule(ladder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("exchange", ["", "exchange: {biases: [pull], interval: 1 ps}"])
 def test_windows(tmp_path: Path, exchange: str) -> None:
     folder = make(tmp_path, WINDOWS, exchange=exchange)
-    m = analyze(mdflash.open_run(folder)).molecules["chignolin"]
+    found = analyze(mdflash.open_run(folder))
+    m = found.molecules["chignolin"]
     (w,) = m.windows
     np.testing.assert_allclose(w.centers, np.linspace(4, 14, 6))
     table = mdflash.open_run(folder).colvars
     np.testing.assert_allclose(table.pull_kcal_mol, 0.25 * (table.pull_A - w.centers[table.state]) ** 2, atol=1e-6)
     assert w.weakest > 0.03 and np.isfinite(w.profile.energy).sum() > 20
     assert any(light.name == "Windows of pull overlap" for light in m.lights)
-    keys = {f.key for _, _, found in figures(analyze(mdflash.open_run(folder))) for f in found}
+    keys = {f.key for _, _, parts in figures(found) for f in parts}
     assert {"pmf-pull", "windows-pull", "window-overlap-pull"} <= keys
 
 

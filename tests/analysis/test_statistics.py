@@ -32,8 +32,8 @@ def test_inefficiency_is_pymbars() -> None:
     for tau in (0.3, 5.0, 40.0):
         x = correlated(2000, tau, rng)
         assert statistical_inefficiency(x) == pytest.approx(timeseries.statistical_inefficiency(x), rel=1e-6)
-    x = correlated(60_000, 10.0, rng)
-    assert statistical_inefficiency(x) == pytest.approx(1 / np.tanh(0.05), rel=0.15)
+    several = [statistical_inefficiency(correlated(10_000, 10.0, rng)) for _ in range(10)]
+    assert np.mean(several) == pytest.approx(1 / np.tanh(0.05), rel=0.2)
     assert statistical_inefficiency(np.ones(50)) == 50
     assert statistical_inefficiency(np.ones(1)) == 1
 

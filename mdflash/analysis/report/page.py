@@ -94,10 +94,10 @@ def page(analysis: Analysis) -> str:
     body.append(_provenance(analysis))
     body.append("</main>")
     body.append(
-        f'<footer><div class="in">Made by mdflash {_e(facts(analysis)["mdflash"])}. This page is complete in '
-        'itself and asks nothing of the network.</div></footer><div id="tip" hidden style="position:fixed;left:50%;bottom:24px;'
-        'transform:translateX(-50%);background:#1f2733;color:#fff;padding:8px 14px;border-radius:6px;font-size:14px">'
-        "</div>"
+        f'<footer><div class="in">Made by mdflash {_e(facts(analysis)["mdflash"])}. This page is complete '
+        "in itself and asks nothing of the network.</div></footer>"
+        '<div id="tip" hidden style="position:fixed;left:50%;bottom:24px;transform:translateX(-50%);background:#1f2733;'
+        'color:#fff;padding:8px 14px;border-radius:6px;font-size:14px"></div>'
     )
     data = json.dumps([v or {} for v in views])
     data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

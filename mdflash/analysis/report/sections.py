@@ -56,6 +56,11 @@ def _label(m: MoleculeAnalysis, state: int) -> str:
     return kelvin if (t == t[state]).sum() == 1 else f"{kelvin}, state {state}"
 
 
+def _cells(n: int, first: float = -0.5) -> FloatArray:
+    """[n + 1] edges of cells of length 1."""
+    return np.asarray(first + np.arange(n + 1.0), np.float64)
+
+
 def _cap(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -182,7 +187,8 @@ def _by_state(m: MoleculeAnalysis, known: dict[str, Observable]) -> list[Figure]
     if not values:
         return []
     every = np.concatenate(list(values.values()))
-    edges = np.linspace(*np.quantile(every, [0.001, 0.999]), 41)
+    low, high = np.quantile(every, [0.001, 0.999]).tolist()
+    edges = np.linspace(low, high, 41)
     lines = [
         Line(
             _label(m, s), 0.5 * (edges[1:] + edges[:-1]), np.histogram(v, edges)[0] / len(v) / np.diff(edges),
@@ -205,7 +211,7 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
     molecule = m.sample.molecule
     for s, p in m.sample.profiles.get("pairs", {}).items():
         n = len(p.values["residues"])
-        edges = np.arange(n + 1) + 0.5
+        edges = _cells(n, 0.5)
         kept = p.values["contact_map"].copy()
         near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 3
         title = f"Contacts at {_label(m, s)}"
@@ -226,7 +232,7 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
     if m.focus in pairs:
         p = pairs[m.focus]
         n = len(p.values["residues"])
-        edges = np.arange(n + 1) + 0.5
+        edges = _cells(n, 0.5)
         far = p.values["distance_map"].copy()
         np.fill_diagonal(far, np.nan)
         found.append(
@@ -253,8 +259,8 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
     for k, (s, p) in enumerate(m.sample.profiles.get("fluctuation", {}).items()):
         y, x = p.values["rmsf"], np.arange(1, len(p.values["rmsf"]) + 1.0)
         e = p.errors.get("rmsf")
-        band = (None, None) if e is None else (y - e, y + e)
-        lines.append(Line(_label(m, s), x, y, *band, color=k))
+        low, high = (None, None) if e is None else (y - e, y + e)
+        lines.append(Line(_label(m, s), x, y, low, high, color=k))
     if lines:
         top = max(float(np.nanmax(line.y)) for line in lines)
         found.append(
@@ -294,8 +300,8 @@ def chain(m: MoleculeAnalysis) -> list[Figure]:
         if "nu" not in p.values:
             continue
         x, y, e = p.values["separation"], p.values["scaling"], p.errors.get("scaling")
-        band = (None, None) if e is None else (y - e, y + e)
-        lines.append(Line(_label(m, s), x, y, *band, style="points", color=k))
+        low, high = (None, None) if e is None else (y - e, y + e)
+        lines.append(Line(_label(m, s), x, y, low, high, style="points", color=k))
         fit = p.values["r0"] * x ** p.values["nu"]
         lines.append(Line("", x[x > 5], fit[x > 5], style="line", color=k))
         words.append(f"{measured(p.values['nu'], p.errors.get('nu', np.nan))} at {_label(m, s)}")
@@ -327,7 +333,7 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
             Plot(
                 "acceptance", f"Swaps are accepted {np.nanmin(y):.0%} to {np.nanmax(y):.0%} of the time",
                 "All above 0.1, and about the same.", "pair of states", "acceptance",
-                [Line("", np.arange(len(y)) + 0.5, y, style="points")], y_range=(0.0, 1.05),
+                [Line("", _cells(len(y) - 1, 0.5), y, style="points")], y_range=(0.0, 1.05),
                 x_range=(0.0, float(len(y))), whole=True,
             )
         )  # fmt: skip
@@ -365,7 +371,7 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
             Map(
                 "transitions", f"States mix in {time_text(w.mixing_attempts * m.exchange_ps)}: second eigenvalue "
                 f"{w.eigenvalue:.4f}", "A broad diagonal without gaps.", "to state", "from state",
-                np.arange(w.states + 1) - 0.5, np.arange(w.states + 1) - 0.5, w.transition, "probability",
+                _cells(w.states), _cells(w.states), w.transition, "probability",
                 (0.0, 1.0), "blues", square=True, whole=True,
             )
         )  # fmt: skip
@@ -422,7 +428,7 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
     found.append(
         Map(
             "overlap", f"Neighboring states overlap by {least:.2f} at least", "Neighbors share 0.03 or more.", "state",
-            "state", np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, k.overlap, "overlap", None, "blues",
+            "state", _cells(n), _cells(n), k.overlap, "overlap", None, "blues",
             square=True, whole=True,
         )
     )  # fmt: skip
@@ -473,11 +479,39 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
         found.append(
             Map(
                 f"window-overlap-{w.name}", f"Overlap of the windows: {w.weakest:.2f} between neighbors at least",
-                "Neighbors share 0.03 or more.", "state", "state", np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5,
+                "Neighbors share 0.03 or more.", "state", "state", _cells(n), _cells(n),
                 w.overlap, "overlap", None, "blues", square=True, whole=True,
             )
         )  # fmt: skip
     return found
+
+
+def slow(m: MoleculeAnalysis) -> list[Figure]:
+    """The slowest motions and how slow they are."""
+    k = m.kinetics
+    if k is None:
+        return []
+    lines = []
+    for c in range(k.timescales.shape[1]):
+        y, e = k.timescales[:, c], k.errors[:, c]
+        lines.append(Line(f"component {c + 1}", k.lags, y, y - e, y + e, style="points", color=c))
+    lines.append(Line("lag", k.lags, k.lags, style="dashed", color=7))
+    last = measured(float(k.timescales[-1, 0]), float(k.errors[-1, 0]), "ps")
+    top = float(np.nanquantile(k.map.energy, 0.98)) if np.isfinite(k.map.energy).any() else 1.0
+    return [
+        Plot(
+            "timescales", f"The slowest motion takes {last} at a lag of {time_text(float(k.lags[-1]))}",
+            "Points that no longer rise with the lag, and stay above the dashed line.", "lag / ps", "timescale / ps",
+            lines,
+            y_range=(0.0, 1.15 * float(np.nanmax([np.nanmax(line.y) for line in lines if np.isfinite(line.y).any()]))),
+        ),
+        Map(
+            "free-tics", f"Free energy over the two slowest components at {k.map.kelvin:g} K (lag {time_text(k.lag)})",
+            "Basins that are connected. A click shows the nearest frame.", "first component", "second component",
+            k.map.edges[0], k.map.edges[1], np.minimum(k.map.energy, top).T, "kcal/mol", (0.0, max(top, 0.1)),
+            link="value", names=("tic1", "tic2"),
+        ),
+    ]  # fmt: skip
 
 
 SECTIONS: Sequence[Section] = (
@@ -486,5 +520,6 @@ SECTIONS: Sequence[Section] = (
     Section("exchange", "Exchange and temperature", "Replicas that walk up and down, and a smooth curve.", exchange),
     Section("biases", "Umbrella windows", "Windows that overlap.", biases),
     Section("structure", "Structure", "Contacts that belong to the fold, and those that do not.", structure),
+    Section("slow", "Slow motions", "Timescales well below the length of the run.", slow),
     Section("chain", "Size of the chain", "Whether it behaves as a globule or as a coil.", chain),
 )

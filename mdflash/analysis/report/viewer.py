@@ -51,12 +51,21 @@ def view(m: MoleculeAnalysis) -> dict[str, Any] | None:
                 "id": t.replica,
                 "time": np.round(t.times[t.view], 4).tolist(),
                 "kelvin": [None if not np.isfinite(k) else float(k) for k in kelvin[t.states[t.view]]],
-                "values": {o.name: np.round(t.values[o.name][t.view], 4).tolist() for o in m.sample.observables},
+                "values": {o.name: np.round(t.values[o.name][t.view], 4).tolist() for o in m.sample.observables}
+                | _components(m, t.positions),
                 "positions": _pack(x, largest),
             }
             for t, x in zip(tracks, turned, strict=True)
         ],
     }
+
+
+def _components(m: MoleculeAnalysis, positions: FloatArray) -> dict[str, list[float]]:
+    """The slow components of the shown frames."""
+    if m.kinetics is None:
+        return {}
+    first, second = np.round(m.kinetics.project(positions), 4).T.tolist()
+    return {"tic1": first, "tic2": second}
 
 
 def _fluctuation(m: MoleculeAnalysis) -> list[float] | None:
