@@ -88,10 +88,9 @@ class Engine:
         self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
-        if state.box is not None:
-            for bias in biases_of(potential):
-                for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
-                    check_images(bias.variable, layout.systems[s])
+        for bias in biases_of(potential):
+            for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
+                check_images(bias.variable, layout.systems[s], state.box)
         self._choose = choose or partial(choose_propagator, layout, potential)
         self.propagator: Propagator
         self.propagator, self.notes = self._choose(state, self.dynamics, self.backend)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.config.biases import Group, VariableEntry
+from mdflash.config.biases import BiasEntry, Group, VariableEntry
 from mdflash.config.exchange import scale_name
 from mdflash.config.schema import RunConfig, SystemEntry
 from mdflash.core.state import Layout
@@ -25,7 +25,7 @@ from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.base import Selected, Variable
-from mdflash.potentials.variables.images import check_images
+from mdflash.potentials.variables.images import in_box
 
 
 def build_biases(
@@ -44,11 +44,25 @@ def build_biases(
     """
     found = []
     variables = _variables("biases", config.biases, config, layout, starts, forcefields)
-    for entry, (s, variable) in zip(config.biases, variables, strict=True):
+    for i, (entry, (s, variable)) in enumerate(zip(config.biases, variables, strict=True)):
+        _refuse_centers_beyond_images(entry, variable, f"biases.{i}.center")
         n = layout.counts[s]
         constants, centers = _spread(entry.force_constant, n), _spread(entry.center, n)
         found.append(Bias(entry.name, variable, layout, constants, centers, entry.width, entry.form, s))
     return tuple(found)
+
+
+def _refuse_centers_beyond_images(entry: BiasEntry, variable: Variable, key: str) -> None:
+    """Between images no distance along an edge exceeds half of it, so a bias that pulls beyond would flip its force."""
+    if variable.box is None or entry.form == "linear":
+        return
+    furthest, half = max(entry.center) + entry.width, min(variable.box) / 2
+    if furthest >= half:
+        raise InputError(
+            f"{furthest:g} Å is not below half the shortest edge of the box, {half:g} Å, where the nearest image of "
+            f"the other molecule changes; make the box larger than {2 * furthest:g} Å, or the centers smaller",
+            key=key,
+        )
 
 
 def build_monitored(
@@ -82,7 +96,7 @@ def _variables(
             groups = [_beads(group, layout.systems[s]) for group in entry.beads]
             variable = VARIABLES[entry.variable].select(layout.systems[s], Selected(groups, reference, entry.options))
             if config.box is not None:
-                check_images(variable, layout.systems[s])
+                variable = in_box(variable, layout.systems[s], config.box)
         except InputError as error:
             raise InputError(error.message, key=error.key or f"{section}.{i}.beads") from None
         yield s, variable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import mdtraj
@@ -29,7 +30,7 @@ from mdflash.potentials.variables.angle import Angle
 from mdflash.potentials.variables.base import Variable
 from mdflash.potentials.variables.dihedral import Dihedral
 from mdflash.potentials.variables.distance import Distance
-from mdflash.potentials.variables.images import check_images
+from mdflash.potentials.variables.images import check_images, in_box
 from mdflash.potentials.variables.native_contacts import NativeContacts, contacts_of
 from mdflash.potentials.variables.position import Position
 from mdflash.potentials.variables.radius_of_gyration import RadiusOfGyration
@@ -38,6 +39,7 @@ from mdflash.testing import check_potential
 from tests.helpers import beads, helix, walk
 
 N = 14
+BOX = (50.0, 60.0, 45.0)
 MASSES = np.random.default_rng(5).uniform(50.0, 200.0, N)
 CHAIN = beads("chain", N, masses=MASSES.tolist())
 NATIVE = helix(N)
@@ -273,15 +275,69 @@ def test_images_are_refused_between_molecules() -> None:
         RadiusOfGyration(two, [3, 4, 5]),
         Position(two, [1, 4], R0[:6].reshape(2, 3)),
     ):
-        check_images(variable, two)
+        check_images(variable, two, BOX)
+        assert in_box(variable, two, BOX) is variable
     for variable in (Distance(two, 0, 3), NativeContacts(two, [[0, 1], [2, 5]], [4.0, 4.0])):
-        with pytest.raises(InputError, match=r"within one molecule, but no bonds connect ALA 0 CA \(bead 0\) and ALA"):
-            check_images(variable, two)
+        with pytest.raises(InputError, match=r"within one molecule, .* no bonds connect ALA 0 CA \(bead 0\) and ALA"):
+            check_images(variable, two, BOX)
     layout = Layout((two,), (1,))
     apart = Bias("apart", Distance(two, 0, 3), layout, 1.0)
-    state = State.at(layout, torch.from_numpy(NATIVE[:6]), 300.0, (50.0, 50.0, 50.0))
+    state = State.at(layout, torch.from_numpy(NATIVE[:6]), 300.0, BOX)
     with pytest.raises(InputError, match="within one molecule"):
         Engine(layout, SumPotential([apart]), state, Dynamics(LangevinMiddle(0.004), seed=1))
+    apart = Bias("apart", in_box(Distance(two, 0, 3), two, BOX), layout, 1.0)
+    Engine(layout, SumPotential([apart]), state, Dynamics(LangevinMiddle(0.004), seed=1))
+    for box, text in ((None, "found no box"), ((60.0, 50.0, 40.0), r"write variable.in_box\(\(60.0, 50.0, 40.0\)\)")):
+        other = State.at(layout, torch.from_numpy(NATIVE[:6]), 300.0, box)
+        with pytest.raises(InputError, match=text):
+            Engine(layout, SumPotential([apart]), other, Dynamics(LangevinMiddle(0.004), seed=1))
+    with pytest.raises(InputError, match="the beads of a group are of one molecule, but no bonds connect ALA 1"):
+        in_box(Distance(two, [0], [1, 4]), two, BOX)
+    with pytest.raises(InputError, match="within one molecule, or on the distance of two"):
+        in_box(NativeContacts(two, [[0, 1], [2, 5]], [4.0, 4.0]), two, BOX)
+
+
+def test_a_distance_between_molecules_is_that_of_nearest_images() -> None:
+    """Value and gradient, compiled and plain, wherever the molecules are; within half a box as without one."""
+    rng = np.random.default_rng(12)
+    bonds = np.array([[0, 1], [1, 2], [3, 4], [4, 5], [5, 6]])
+    two = dataclasses.replace(beads("two", 7, masses=rng.uniform(50, 200, 7).tolist()), bonds=bonds)
+    free = Distance(two, [0, 1, 2], [4, 5, 6])
+    boxed = in_box(free, two, BOX)
+    assert boxed.digest != free.digest and in_box(Distance(two, 3, [5, 6]), two, BOX).box is None
+    x = rng.normal(scale=4.0, size=(20, 7, 3))  # nearer than half a box
+    moved = x.copy()
+    moved[:, 3:] += np.array(BOX) * rng.integers(-3, 4, size=(20, 1, 3))
+    layout = Layout((two,), (20,))
+    packed = {v: PackedBiases([Bias("apart", v, layout, 2.0, 7.0)], layout) for v in (free, boxed)}
+    expected, energy = packed[free].measure(x.reshape(-1, 3))
+    for variable, at in ((boxed, x), (boxed, moved)):
+        q, u = packed[variable].measure(at.reshape(-1, 3))
+        np.testing.assert_allclose(q, expected, rtol=1e-12)
+        np.testing.assert_allclose(u, energy, rtol=1e-9)
+        np.testing.assert_allclose(variable.value(torch.from_numpy(at)), expected[:, 0], rtol=1e-12)
+        forces = packed[variable].biases[0].energy_and_forces(torch.from_numpy(at.reshape(-1, 3)), layout, None).forces
+        same = packed[free].biases[0].energy_and_forces(torch.from_numpy(x.reshape(-1, 3)), layout, None).forces
+        np.testing.assert_allclose(forces, same, atol=1e-10)
+
+
+def test_two_molecules_are_held_together_through_the_wall() -> None:
+    """Compiled dynamics of a boxed pair that starts across the wall is that of the pair side by side, without a box."""
+    two = dataclasses.replace(beads("two", 4), bonds=np.array([[0, 1], [2, 3]]))
+    layout, near = Layout((two,), (1,)), np.array([[0.0, 0, 0], [3.8, 0, 0], [8, 0, 0], [8, 3.8, 0]])
+    across = near.copy()
+    across[2:] -= [BOX[0], 0.0, 2 * BOX[2]]
+    free, found = Distance(two, [0, 1], [2, 3]), []
+    for variable, x, box in ((free, near, None), (in_box(free, two, BOX), across, BOX)):
+        state = State.at(layout, torch.from_numpy(x), 300.0, box)
+        pull = Bias("pull", variable, layout, 5.0, 6.0)
+        engine = Engine(layout, SumPotential([pull]), state, Dynamics(LangevinMiddle(0.004), seed=1))
+        assert engine.propagator.kernels == "compiled"
+        engine.draw_velocities()
+        engine.run(300)
+        found.append(state.positions.numpy() - x)
+    assert np.abs(found[0]).max() > 1.0
+    np.testing.assert_allclose(found[1], found[0], atol=1e-8)
 
 
 @pytest.mark.parametrize(

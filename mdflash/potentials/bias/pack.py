@@ -73,7 +73,7 @@ def _fixed(biases: Sequence[Bias], row: IntArray) -> Biases:
     variables = [bias.variable for bias in biases]
     beads, weights, references = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros((0, 3))]
     start = np.zeros((len(variables), 5), np.int64)
-    constants = np.zeros((len(variables), max([2, *(len(v.constants) for v in variables)])))
+    constants = np.zeros((len(variables), max([3, *(len(v.constants) for v in variables)])))
     for b, v in enumerate(variables):
         ends = np.cumsum([len(group) for group in v.groups])
         start[b, 1:] = ends[-1]

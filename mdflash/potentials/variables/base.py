@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mdflash.core.section import Section
     from mdflash.core.system import System
-    from mdflash.core.types import FloatArray, IntArray
+    from mdflash.core.types import Box, FloatArray, IntArray
 
 Beads = int | Sequence[int] | npt.NDArray[np.int64]
 """A bead, or a group of beads, by index within the molecule."""
@@ -78,7 +78,7 @@ class VariableArrays(NamedTuple):
         weight: [M] of each bead.
         reference: [M, 3] Å; zeros where a variable has none.
         start: [5] group k owns the beads start[k]:start[k + 1]; unused groups are empty.
-        constants: [2 or more] of the variable, then zeros.
+        constants: [3 or more] of the variable, then zeros.
     """
 
     beads: npt.NDArray[np.int64]
@@ -107,6 +107,7 @@ class Variable(ABC):
         weights: weight of each bead, for the compiled function.
         reference: [M, 3] Å of all beads, or [0, 3].
         constants: further numbers for the compiled function.
+        box: edges of the periodic box through whose walls its groups see each other; None: as the positions are.
     """
 
     name: ClassVar[str]
@@ -120,6 +121,7 @@ class Variable(ABC):
     options: ClassVar[Options | None] = None
     symmetries: ClassVar[tuple[Symmetry, ...]] = ("translation", "rotation")
     between_molecules: ClassVar[bool] = False
+    box: Box | None = None
 
     def __init__(
         self,
@@ -143,6 +145,10 @@ class Variable(ABC):
     @abstractmethod
     def value(self, x: Tensor) -> Tensor:
         """The variable at x [n, N, 3] in Å: [n], differentiable. The compiled function is compared with it."""
+
+    def in_box(self, box: Box) -> Variable:
+        """The variable between the nearest images of its groups; itself where it knows no images."""
+        return self
 
     @property
     def unit(self) -> str:
