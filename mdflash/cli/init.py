@@ -89,7 +89,7 @@ def init(
 
 
 def commented_run(structure: Path, forcefield: str, out: Path, reading: Reading = AS_IT_IS) -> str:
-    """The text of a system.yaml at `out` that runs `structure` with `forcefield`, for 100 ns at 300 K or as it suggests.
+    """The text of a system.yaml at `out` that runs `structure` with `forcefield`, at 300 K for 100 ns or as suggested.
 
     Raises:
         InputError: no such force field.

@@ -398,7 +398,7 @@ def test_gro_with_two_chains_split_by_the_box(rng, keep) -> None:
 
 
 def test_a_psf_is_told_what_to_do(keep) -> None:
-    with pytest.raises(InputError, match="a PSF holds no coordinates"):
+    with pytest.raises(InputError, match="a topology has no positions"):
         map_structure(keep("PSF", "drawn.psf"))
 
 

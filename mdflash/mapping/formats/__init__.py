@@ -49,7 +49,10 @@ FORMATS = (
     StructureFormat("GRO", r"\.gro", gro.read),
 )
 _HINTS = {
-    ".psf": "a PSF holds no coordinates: write a PDB of one frame (VMD: animate write pdb; MDAnalysis: u.atoms.write)",
+    **dict.fromkeys(
+        (".psf", ".prmtop", ".parm7", ".top", ".tpr"),
+        "a topology has no positions: write a PDB file of a frame; VMD: animate write pdb, MDAnalysis: u.atoms.write",
+    ),
     ".bcif": "binary CIF: download the mmCIF (.cif.gz) instead",
     ".pdbqt": "PDBQT: convert it to PDB",
 }
