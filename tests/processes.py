@@ -1,14 +1,17 @@
 """Python in a process of its own that starts at once: forked from one that has imported the large libraries.
 
 A process that imports torch, numba and h5py takes 3 s of a processor before it does anything, and the tests start some
-two hundred. Here a server imports the libraries, and nothing of mdflash; `python` and `Process` fork it and go on as
-the interpreter would: with the arguments (`-c` or `-m`), environment, folder and files of their own, signals as always,
-and the interpreter's own end. What looks at imports, at the start of the interpreter or at a terminal needs
-`subprocess`.
+two hundred. Here a server imports them; `python` and `Process` fork it and go on as the interpreter would: with the
+arguments (`-c` or `-m`), environment, folder and files of their own, signals as always, and the interpreter's own end.
+What looks at imports, at variables that numba or torch read when they are imported (save NUMBA_CACHE_DIR), or at a
+terminal needs `subprocess`.
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
+import gc
 import importlib
 import json
 import os
@@ -21,9 +24,9 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +36,8 @@ LIBRARIES = (
     *("scipy.optimize", "safetensors.numpy", "typer", "mdtraj", "MDAnalysis", "openmm.app", "pytest"),
 )
 """Not triton: whether it interprets is settled at its import."""
+PACKAGE = ("mdflash.runs.execute", "mdflash.cli.app")
+"""What most of the tests' processes import of mdflash, and all that it imports."""
 
 _STARTING = threading.Lock()
 
@@ -44,9 +49,16 @@ class Process:
         arguments: of the interpreter: `-c CODE` or `-m MODULE`, and what follows.
         env: the environment; default: that of the tests.
         cwd: default: that of the tests.
+        bare: without mdflash, for a copy of it that has changed.
     """
 
-    def __init__(self, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        bare: bool = False,
+    ) -> None:
         self.args = [str(word) for word in arguments]
         self.returncode: int | None = None
         handles, self._said = zip(*(tempfile.mkstemp(prefix="mdflash-test-") for _ in range(2)), strict=True)
@@ -58,7 +70,7 @@ class Process:
         }
         self._server = socket.socket(socket.AF_UNIX)
         with _STARTING:
-            self._server.connect(_server())
+            self._server.connect(_server(LIBRARIES if bare else LIBRARIES + PACKAGE))
         self._server.sendall(json.dumps(request).encode() + b"\n")
         self._answers = self._server.makefile("r")
         self.pid = int(self._answers.readline())
@@ -117,9 +129,10 @@ def python(
     cwd: Path | None = None,
     timeout: float | None = None,
     check: bool = False,
+    bare: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run([sys.executable, *arguments], capture_output=True, text=True)`; see `Process`."""
-    process = Process(*arguments, env=env, cwd=cwd)
+    process = Process(*arguments, env=env, cwd=cwd, bare=bare)
     try:
         out, err = process.communicate(timeout)
     except BaseException:
@@ -132,22 +145,24 @@ def python(
 
 
 @cache
-def _server() -> str:
+def _server(imported: tuple[str, ...]) -> str:
     """The socket of this process's server; it ends with this process, which holds the other end of its stdin."""
     place = f"{tempfile.mkdtemp(prefix='mdflash-test-')}/door"
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.processes", place], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+        [sys.executable, "-m", "tests.processes", place, *imported],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
     assert server.stdout is not None
     assert server.stdout.readline() == b"open\n"
     return place
 
 
-def _serve(place: str) -> None:
-    """Fork for every request, until stdin ends; returns in a forked process, with its arguments to interpret."""
-    for library in LIBRARIES:
+def _serve(place: str, *imported: str) -> NoReturn:
+    """Fork for every request, until stdin ends."""
+    for module in imported:
         with suppress(ImportError):
-            importlib.import_module(library)
+            importlib.import_module(module)
+    gc.freeze()  # a collection in a forked process would touch, and so copy, all of that
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # watchers are not waited for
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(place)
@@ -168,7 +183,7 @@ def _serve(place: str) -> None:
     if pid:
         _watch(guest, pid)
     guest.close()
-    _become(**request)
+    _end(partial(_become, **request))
 
 
 def _watch(guest: socket.socket, pid: int) -> NoReturn:
@@ -195,7 +210,8 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, files: list[str
     sys.path[:] = ["" if arguments[0] == "-c" else cwd, *own, *(p for p in sys.path if p not in ("", str(ROOT)))]
     sys.modules.pop("tests.processes", None)
     sys.modules.pop("tests", None)
-    _read_settings_again()
+    numba: Any = sys.modules["numba"]
+    numba.config.CACHE_DIR = env.get("NUMBA_CACHE_DIR", "")
     kind, what, *sys.argv[1:] = arguments
     if kind == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
@@ -205,12 +221,29 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, files: list[str
     exec(compile(what, "<string>", "exec"), vars(main))
 
 
-def _read_settings_again() -> None:
-    """Those that a library took from the environment when it was imported."""
-    numba = sys.modules.get("numba")
-    if numba is not None:
-        numba.config.reload_config()
+def _end(work: Callable[[], None]) -> NoReturn:
+    """Work, and leave as the interpreter does, but for taking all modules apart, which takes a second."""
+    status, interrupted = 0, False
+    try:
+        work()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException as error:
+        status, interrupted = 1, isinstance(error, KeyboardInterrupt)
+        sys.excepthook(type(error), error, error.__traceback__)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    if interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    ctypes.PyDLL(None).exit(status)  # with what C libraries have to do; HDF5 crashes there if it was left in disorder
+    raise AssertionError("exit returned")
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

@@ -77,6 +77,7 @@ class DevPage:
 
     def python(self, *arguments: str, **environment: str) -> str:
         """Python with the copy as the package, in the copy; returns what it prints."""
-        done = python(*arguments, cwd=self.folder, env=os.environ | {"PYTHONPATH": str(self.folder)} | environment)
+        environment = os.environ | {"PYTHONPATH": str(self.folder)} | environment
+        done = python(*arguments, cwd=self.folder, env=environment, bare=True)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
         return done.stdout
