@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from subprocess import Popen
 
 import h5py
 import numpy as np
@@ -18,10 +17,13 @@ import pytest
 from mdflash.forcefields.forcefield import Network, save_forcefield
 from tests.helpers import go_helix
 from tests.potentials.random_schnet import random_schnet
+from tests.processes import Process
 
 STEPS = 40_000
 CLOCK = 240
 """Seconds after which a test that waits gives up."""
+
+Started = Process | Popen[str]
 
 
 def write_mixed(folder: Path) -> Path:
@@ -95,42 +97,33 @@ def srun_variables(rank: int, size: int, port: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def start(arguments: Sequence[str], environments: Sequence[Mapping[str, str]]) -> list[subprocess.Popen[str]]:
+def start(arguments: Sequence[str], environments: Sequence[Mapping[str, str]]) -> list[Process]:
     """One process for each environment."""
     bare = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
-    return [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**bare, "COLUMNS": "300", **environment},
-        )
-        for environment in environments
-    ]
+    return [Process(*arguments, env={**bare, "COLUMNS": "300", **environment}) for environment in environments]
 
 
-def start_ranks(size: int, arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
+def start_ranks(size: int, arguments: Sequence[str]) -> list[Process]:
     """As torchrun would."""
     port = free_port()
     return start(arguments, [torchrun_variables(rank, size, port) for rank in range(size)])
 
 
-def finish(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+def finish(processes: Sequence[Started]) -> list[tuple[int, str, str]]:
     """(exit code, stdout, stderr) of each; none may hang."""
     try:
         said = [process.communicate(timeout=CLOCK) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
+    return [(process.wait(), *texts) for process, texts in zip(processes, said, strict=True)]
 
 
 def newest_step(folder: Path) -> int:
     return max((int(f.stem[5:]) for f in (folder / "checkpoint").glob("step_*.npz")), default=-1)
 
 
-def wait_for_checkpoint(folder: Path, step: int, processes: Sequence[subprocess.Popen[str]]) -> None:
+def wait_for_checkpoint(folder: Path, step: int, processes: Sequence[Started]) -> None:
     """Until the run is past `step` for sure, or has ended."""
     end = time.monotonic() + CLOCK
     while newest_step(folder) < step and all(p.poll() is None for p in processes):

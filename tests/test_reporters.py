@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import mdtraj
@@ -16,6 +14,7 @@ import mdflash
 from mdflash import Simulation, StateDataReporter, TrajectoryReporter
 from mdflash.errors import InputError, StorageError
 from mdflash.io.read import read_frames
+from tests.processes import python
 
 
 def small(replicas: int = 2) -> Simulation:
@@ -137,7 +136,7 @@ def test_files_are_closed_when_the_program_ends(tmp_path: Path) -> None:
         f"sim.reporters.append(mdflash.TrajectoryReporter({str(tmp_path / 'out')!r}, 5));"
         f"sim.reporters.append(mdflash.StateDataReporter({str(tmp_path / 's.csv')!r}, 5)); sim.run(15)"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    python("-c", script, check=True)
     assert mdtraj.load(str(tmp_path / "out" / "chignolin.h5")).n_frames == 3
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 4
 

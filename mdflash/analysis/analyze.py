@@ -18,10 +18,12 @@ from mdflash.analysis.numbers import Measured, block_ids, equilibration, measure
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.statistics import Equilibration
+from mdflash.analysis.tica import Kinetics, kinetics
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 from mdflash.analysis.windows import Windows, find_windows
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
+from mdflash.units import BOLTZMANN
 
 FOLDED = 0.5
 """Q above which a frame counts as folded."""
@@ -49,6 +51,7 @@ class MoleculeAnalysis:
         melting: where states are temperatures.
         surfaces: free energies.
         windows: umbrella sampling.
+        kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
         lights: what must hold.
         sentences: the verdict.
@@ -69,6 +72,7 @@ class MoleculeAnalysis:
     surfaces: list[Surface] = field(default_factory=list)
     surface_kelvin: float = math.nan
     windows: list[Windows] = field(default_factory=list)
+    kinetics: Kinetics | None = None
     passages: int | None = None
     lights: list[Light] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
@@ -117,9 +121,7 @@ class Analysis:
 
         return as_json(self)
 
-    def write(
-        self, folder: Path | None = None, progress: Progress = lambda what, done, total: None
-    ) -> Path:
+    def write(self, folder: Path | None = None, progress: Progress = lambda what, done, total: None) -> Path:
         """Write report.html, properties.csv and analysis.json into `folder` (default: analysis/ in the run folder).
 
         Returns:
@@ -130,9 +132,7 @@ class Analysis:
         return write_page(self, folder or self.run.folder / "analysis", progress)
 
 
-def analyze(
-    run: Run, reference: Path | None = None, progress: Progress = lambda what, done, total: None
-) -> Analysis:
+def analyze(run: Run, reference: Path | None = None, progress: Progress = lambda what, done, total: None) -> Analysis:
     """Analyze what is complete of a run: finished, running, killed or torn.
 
     Args:
@@ -213,6 +213,11 @@ def _molecule(
     average_profiles(run, sample, ends, first, progress)
     if not biased:
         _surfaces(found)
+        slow = kinetics(run, sample, found.focus, first)
+        if isinstance(slow, str):
+            found.notes.append(slow)
+        else:
+            found.kinetics = slow
     return found
 
 
@@ -221,7 +226,7 @@ def _attach_energy(run: Run, found: MoleculeAnalysis, log: pandas.DataFrame | No
     if log is None:
         return
     rows = log[log["system"] == found.name] if "system" in log.columns else log
-    by_replica = {int(r): g for r, g in rows.groupby("replica")}  # type: ignore[call-overload]
+    by_replica = {int(r): g for r, g in rows.groupby("replica")}
     matched = 0
     for track in found.sample.tracks:
         energy = np.full(len(track), np.nan)
@@ -291,7 +296,14 @@ def _melting(found: MoleculeAnalysis) -> None:
     pick = np.flatnonzero(known)[::stride]
     folded = (columns["q"][pick] > FOLDED).astype(np.float64) if "q" in columns else None
     found.melting = reweight.melting(
-        energy[pick], states[pick], kelvin, blocks[pick], {n: v[pick] for n, v in columns.items()}, folded, strata, stride
+        energy[pick],
+        states[pick],
+        kelvin,
+        blocks[pick],
+        {n: v[pick] for n, v in columns.items()},
+        folded,
+        strata,
+        stride,
     )
 
 
@@ -335,7 +347,7 @@ def _surfaces(found: MoleculeAnalysis) -> None:
     if found.melting is not None:
         keep = np.isfinite(energy)
         e = energy[keep] - energy[keep].mean()
-        beta = 1.0 / (reweight.BOLTZMANN * sample.temperatures)
+        beta = 1.0 / (BOLTZMANN * sample.temperatures)
         counts = np.bincount(states[keep], minlength=len(beta)).astype(np.float64)
         mixture = reweight.log_mixture(beta[:, None] * e, counts, found.melting.free)
         weight = reweight.weights(beta[found.focus] * e, mixture)
@@ -383,12 +395,13 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
         )
     )  # fmt: skip
     drift = key.states[found.focus].drift if found.focus in key.states else math.nan
+    halves = key.states[found.focus].halves if found.focus in key.states else ()
     lights.append(
         Light(
             "Halves agree", grade(drift, 2.0, 3.0, more=False), "-" if math.isnan(drift) else f"{drift:.1f} σ",
             "means of the first and second half within 2 standard errors (care: 3)",
             f"The {title} at {_state(found, found.focus)}: "
-            + " then ".join(measured(*h) for h in (key.states[found.focus].halves if found.focus in key.states else ())),
+            + " then ".join(measured(*half) for half in halves),
         )
     )  # fmt: skip
     if found.walk is not None:
@@ -472,13 +485,17 @@ def _state(found: MoleculeAnalysis, state: int) -> str:
 def _what(found: MoleculeAnalysis) -> str:
     sample = found.sample
     kelvin = sample.temperatures[np.isfinite(sample.temperatures)]
-    several = f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():g} to {kelvin.max():g} K" if len(kelvin) else ""
+    several = (
+        f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():g} to {kelvin.max():g} K" if len(kelvin) else ""
+    )
     at = several if len(set(kelvin.tolist())) > 1 else f"{kelvin[0]:g} K" if len(kelvin) else "unknown temperature"
     how = " that exchange" if sample.exchanged else ""
+    if found.windows:
+        at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
     many = len(sample.tracks)
     return (
-        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} each at {at}: "
-        f"{sample.frames:,} frames; {_left_out(found)}."
+        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
+        f"each at {at}: {sample.frames:,} frames; {_left_out(found)}."
     )
 
 
@@ -488,7 +505,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
         parts.append(f"it melts at {measured(*found.melting.melting, 'K')} (half of the frames folded)")
     known = {o.name: o for o in found.sample.observables}
     means = []
-    for n in dict.fromkeys([found.key, "rg"]):
+    for n in () if found.windows else dict.fromkeys([found.key, "rg"]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
@@ -498,8 +515,17 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     if found.passages:
         parts.append(f"it folds or unfolds {found.passages:,} times")
     for w in found.windows:
-        depth = np.nanmax(w.profile.energy) if np.isfinite(w.profile.energy).any() else math.nan
-        parts.append(f"the free energy along {w.name} spans {depth:.1f} kcal/mol")
+        x = 0.5 * (w.profile.edges[0][1:] + w.profile.edges[0][:-1])
+        known_bins = np.isfinite(w.profile.energy)
+        if known_bins.any():
+            best = float(x[int(np.nanargmin(w.profile.energy))])
+            top = int(np.nanargmax(w.profile.energy))
+            height = measured(float(w.profile.energy[top]), float(w.profile.errors[top]), "kcal/mol")
+            unit = f" {w.unit}" if w.unit else ""
+            parts.append(
+                f"the free energy along {w.name} is lowest at {best:.4g}{unit} and rises by {height} "
+                f"to {x[top]:.4g}{unit}"
+            )
     text = "; ".join(parts) or "there are no numbers yet"
     return text[0].upper() + text[1:] + "."
 
@@ -516,6 +542,3 @@ def _enough(found: MoleculeAnalysis) -> str:
         )
     why = "; ".join(f"{light.name.lower()}: {light.value}, wanted: {light.rule}" for light in reasons[:3])
     return f"Sampled enough: {'no' if color == 'bad' else 'not surely'}, because of {why}."
-
-
-

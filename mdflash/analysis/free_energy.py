@@ -75,17 +75,16 @@ def surface(
     limits = list(spans) or [None] * len(values)
     edges = tuple(bin_edges(v, bins, span) for v, span in zip(values, limits, strict=True))
     shape = tuple(len(e) - 1 for e in edges)
-    places = [
-        np.clip(np.searchsorted(e, v, "right") - 1, 0, len(e) - 2) for e, v in zip(edges, values, strict=True)
-    ]
-    flat = np.ravel_multi_index(tuple(places), shape)
-    w = np.full(len(flat), 1.0 / max(len(flat), 1)) if weight is None else weight
+    places = [np.searchsorted(e, v, "right") - 1 for e, v in zip(edges, values, strict=True)]
+    inside = np.all([(p >= 0) & (p < n) for p, n in zip(places, shape, strict=True)], axis=0)
+    flat = np.ravel_multi_index(tuple(p[inside] for p in places), shape)
+    w = np.full(len(flat), 1.0 / max(len(flat), 1)) if weight is None else weight[inside]
     size = int(np.prod(shape))
-    total = np.bincount(flat, weights=w, minlength=size)
+    total = np.bincount(flat, weights=w, minlength=size).astype(np.float64)
     energy = _energy(total, kelvin)
     errors = np.full(size, np.nan)
     if blocks is not None:
-        _, at = np.unique(blocks, return_inverse=True)
+        _, at = np.unique(blocks[inside], return_inverse=True)
         b = int(at.max(initial=-1)) + 1
         if b > 1:
             each = np.bincount(at * size + flat, weights=w, minlength=b * size).reshape(b, size)

@@ -58,7 +58,7 @@ def transition_matrix(counts: FloatArray) -> FloatArray:
     matrix = np.divide(both, rows, out=np.zeros_like(both), where=rows > 0)
     empty = rows[:, 0] == 0
     matrix[empty, empty] = 1.0
-    return matrix
+    return np.asarray(matrix)
 
 
 def second_eigenvalue(matrix: FloatArray) -> float:

@@ -1,7 +1,7 @@
 """What the shape of a molecule is measured by: functions on positions [F, N, 3] in Å.
 
-Definitions are those of the numbers published with coarse-grained models, such as CALVADOS (Tesei & Lindorff-Larsen, Open
-Research Europe 2, 94 (2023)) and the IDRome (Tesei et al., Nature 626, 897 (2024)).
+Definitions are those of the numbers published with coarse-grained models, such as CALVADOS (Tesei & Lindorff-Larsen,
+Open Research Europe 2, 94 (2023)) and the IDRome (Tesei et al., Nature 626, 897 (2024)).
 """
 
 from __future__ import annotations

@@ -90,9 +90,8 @@ def load_molecules(run: Run, reference: Path | None = None) -> dict[str, Molecul
     Raises:
         InputError: the reference is of another molecule, or there is no topology either.
     """
-    found, why = _from_input(run), ""
-    if isinstance(found, str):
-        found, why = _from_topology(run), found
+    given = _from_input(run)
+    found, why = (_from_topology(run), given) if isinstance(given, str) else (given, "")
     molecules = {}
     for name, (system, start, ff) in found.items():
         native, title = _native(system, ff)
@@ -125,7 +124,7 @@ def _from_input(run: Run) -> Found | str:
     """From the files that the run was made of; a sentence where they cannot be read."""
     from mdflash.config.load import load_run
     from mdflash.forcefields.forcefield import load_forcefield
-    from mdflash.runs.prepare import read_molecule
+    from mdflash.runs.prepare import read_entry
 
     try:
         config = load_run(run.folder)
@@ -133,11 +132,10 @@ def _from_input(run: Run) -> Found | str:
         found: Found = {}
         for entry, folder in zip(config.system, config.forcefields, strict=True):
             ff = loaded[folder]
-            mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
-            system, frames = read_molecule(entry.structure, mapping, ff, entry.name, [])
+            system, frames = read_entry(entry, ff, 1, [])
             if system.n_beads != run.systems.get(entry.name):
                 return "the structure file has changed since the run was made, so it was not used"
-            found[entry.name] = (system, None if frames is None or not len(frames) else frames[0], ff)
+            found[entry.name] = (system, frames[0], ff)
     except MdflashError as error:
         return f"structure or force field could not be read again, so only the run folder was used ({error})"
     return found

@@ -72,15 +72,15 @@ def equilibration(sample: Sample, names: list[str]) -> tuple[Equilibration, int]
     n = min((len(t) for t in sample.tracks if len(t)), default=0)
     if n < 20:
         return Equilibration(0, 1.0, float(n)), 0
-    found = [
-        detect_equilibration(np.mean([s[:n] for s in sample.series(name) if len(s)], axis=0)) for name in names
-    ]
+    found = [detect_equilibration(np.mean([s[:n] for s in sample.series(name) if len(s)], axis=0)) for name in names]
     last = max(found, key=lambda e: e.start)
     track = next(t for t in sample.tracks if len(t))
     return last, int(track.steps[min(last.start, n - 1)])
 
 
-def block_ids(sample: Sample, first_step: int, inefficiency: FloatArray | None = None) -> tuple[list[IntArray], IntArray]:
+def block_ids(
+    sample: Sample, first_step: int, inefficiency: FloatArray | None = None
+) -> tuple[list[IntArray], IntArray]:
     """For each track the block of each frame from `first_step` on, counted through; and the strata of the blocks.
 
     Replicas that exchange walk all states, so any block may stand for any other. Others stand for their own state.

@@ -1,8 +1,8 @@
 """Averages and free energies at any state from samples of all of them: MBAR.
 
-Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008). K states, N samples; `reduced` [K, N] is the reduced energy of every
-state at every sample (no unit). pymbar computes the same free energies (tests compare); this solver is Newton's method on
-the convex function of f alone, so that a bootstrap can solve it a hundred times in seconds.
+Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008). K states, N samples; `reduced` [K, N] is the reduced energy of
+every state at every sample (no unit). pymbar computes the same free energies (tests compare). This solver is Newton's
+method on the convex function of f alone, so that a bootstrap can solve it a hundred times in seconds.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def melting(
     drawn = []
     for often in resample(several, RESAMPLES, strata) if several > 1 else []:
         times = often[blocks].astype(np.float64)
-        n = np.bincount(states, weights=times, minlength=len(kelvin))
+        n = np.bincount(states, weights=times, minlength=len(kelvin)).astype(np.float64)
         drawn.append(curves(times, mbar(reduced, n, free, times), n))
     spread = np.array(drawn) if drawn else np.full((2, *means.shape), np.nan)
 
@@ -211,7 +211,15 @@ def melting(
 
 
 def _peak(grid: FloatArray, values: FloatArray) -> float:
-    return float(grid[int(np.argmax(values))]) if np.isfinite(values).all() else float("nan")
+    """Where it is highest, between the points by a parabola through three."""
+    if not np.isfinite(values).all():
+        return float("nan")
+    k = int(np.argmax(values))
+    if k in (0, len(grid) - 1):
+        return float(grid[k])
+    a, b, c = values[k - 1 : k + 2]
+    bend = a - 2.0 * b + c
+    return float(grid[k] + (0.5 * (a - c) / bend if bend < 0 else 0.0) * (grid[1] - grid[0]))
 
 
 def crossing(grid: FloatArray, folded: FloatArray) -> float | None:

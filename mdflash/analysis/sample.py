@@ -161,7 +161,9 @@ def _from_settings(run: Run) -> States:
         kelvins = np.array(load_run(run.folder).temperatures)
     except MdflashError:
         kelvins = np.zeros(0)
-    found, fixed, at = {}, {}, 0
+    found: dict[str, FloatArray] = {}
+    fixed: dict[int, int] = {}
+    at = 0
     for entry in run.manifest["systems"]:
         mine = kelvins[at : at + entry["replicas"]]
         if len(mine) < entry["replicas"]:

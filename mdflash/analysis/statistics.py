@@ -7,6 +7,7 @@ may differ in length: that is how a temperature of a ladder is averaged, which e
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,8 +26,8 @@ STARTS = 40
 def statistical_inefficiency(series: FloatArray) -> float:
     """g >= 1: so many frames are worth one independent one; 1 + 2 sum over lags t of (1 - t/F) C(t), F frames.
 
-    The sum ends where the normalized autocorrelation C is no longer positive: Chodera et al., J. Chem. Theory Comput. 3,
-    26 (2007), as pymbar computes it. A series that is constant is worth one frame.
+    The sum ends where the normalized autocorrelation C is no longer positive: Chodera et al., J. Chem. Theory Comput.
+    3, 26 (2007), as pymbar computes it. A series that is constant is worth one frame.
     """
     a = np.asarray(series, np.float64)
     n = len(a)
@@ -94,7 +95,7 @@ def cut_blocks(lengths: Sequence[int], least: int = 1) -> IntArray:
     for k, n in enumerate(lengths):
         parts = max(1, min(each, n // max(least, 1)))
         edges = np.linspace(0, n, parts + 1).round().astype(int)
-        found += [(k, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+        found += [(k, a, b) for a, b in itertools.pairwise(edges) if b > a]
     return np.array(found, np.int64).reshape(-1, 3)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mdflash.analysis.contacts import fraction as fraction_of_contacts
 from mdflash.analysis.measures import rmsd as rmsd
+from mdflash.analysis.tica import tica
 from mdflash.core.geometry import bond_angles, distances, torsions
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
@@ -82,10 +83,11 @@ def backbone_torsions(system: System) -> list[tuple[str, IntArray]]:
     phi and psi."""
     places = zip(system.residue_index.tolist(), system.bead_names, strict=True)
     at = {place: bead for bead, place in enumerate(places)}
+    chain = system.chain_index
     found = []
     for r in range(1, system.n_residues - 1):
         wanted = [(r - 1, "C"), (r, "N"), (r, "CA"), (r, "C"), (r + 1, "N")]
-        if all(key in at for key in wanted) and system.chain_ids[r - 1] == system.chain_ids[r + 1]:
+        if all(key in at for key in wanted) and chain[r - 1] == chain[r + 1]:
             beads = [at[key] for key in wanted]
             found.append((f"{system.residue_names[r]} {system.residue_ids[r]}", np.array([beads[:4], beads[1:]])))
     return found
@@ -144,25 +146,12 @@ class Tica:
         pairs = np.argwhere(far)
         self._pairs = pairs[np.unique(np.linspace(0, len(pairs) - 1, min(self.MOST_PAIRS, len(pairs))).astype(int))]
         self._dihedrals = rows.get("dihedrals", np.zeros((0, 4), np.int64))
-        features = [self._features(x) for x in trajectories if len(x) > lag]
-        self._mean = np.concatenate(features).mean(axis=0)
-        c0 = np.zeros((len(self._mean),) * 2)
-        ct = np.zeros_like(c0)
-        for f in features:
-            a, b = f[:-lag] - self._mean, f[lag:] - self._mean
-            c0 += 0.5 * (a.T @ a + b.T @ b)
-            ct += 0.5 * (a.T @ b + b.T @ a)
-        values, vectors = np.linalg.eigh(c0)
-        large = values > 1e-6 * values.max()
-        white = vectors[:, large] / np.sqrt(values[large])
-        slow, rotation = np.linalg.eigh(white.T @ ct @ white)
-        self.eigenvalues = slow[::-1][:2]
-        self._vectors = (white @ rotation[:, ::-1][:, :2]) * np.sqrt(sum(len(f) for f in features))
+        self._model = tica([self._features(x) for x in trajectories if len(x) > lag], lag)
+        self.eigenvalues = self._model.eigenvalues
 
     def __call__(self, positions: FloatArray) -> FloatArray:
         """[F, 2] of positions [F, N, 3]."""
-        projected: FloatArray = (self._features(positions) - self._mean) @ self._vectors
-        return projected
+        return self._model(self._features(positions))
 
     def _features(self, x: FloatArray) -> FloatArray:
         phi = torsions(x, self._dihedrals)

@@ -1,7 +1,8 @@
-"""Umbrella windows: what colvars.csv holds, the energy of every window at every sample, and the free energy along it."""
+"""Umbrella windows: what colvars.csv holds, the energy of every window at every sample, the free energy."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from mdflash.errors import MdflashError
 from mdflash.potentials.variables import VARIABLES
 from mdflash.units import BOLTZMANN
 
-MOST = 40_000
+MOST = 20_000
 """Samples."""
 STRETCHES = 6
 """Of a replica that keeps its window, taken as independent."""
@@ -57,11 +58,16 @@ class Windows:
     def weakest(self) -> float:
         """The least overlap of two windows that are next to each other."""
         order = np.argsort(self.centers, kind="stable")
-        return min((float(self.overlap[a, b]) for a, b in zip(order, order[1:], strict=False)), default=1.0)
+        return min((float(self.overlap[a, b]) for a, b in itertools.pairwise(order)), default=1.0)
 
 
 def bias_energy(
-    values: FloatArray, constant: float, center: float, width: float = 0.0, form: str = "harmonic", periodic: bool = False
+    values: FloatArray,
+    constant: float,
+    center: float,
+    width: float = 0.0,
+    form: str = "harmonic",
+    periodic: bool = False,
 ) -> FloatArray:
     """[N] kcal/mol, as `mdflash.potentials.bias.bias` has it."""
     d = values - center
@@ -156,7 +162,7 @@ def _windows(
     drawn = []
     for often in resample(int(blocks.max(initial=0)) + 1, RESAMPLES, strata) if len(blocks) else []:
         times = often[blocks].astype(np.float64)
-        n = np.bincount(state, weights=times, minlength=len(reduced))
+        n = np.bincount(state, weights=times, minlength=len(reduced)).astype(np.float64)
         f = mbar(reduced, n, free, times)
         wb = weights(zero, log_mixture(reduced, n, f), times)
         p = np.histogram(q, profile.edges[0], weights=wb)[0]
@@ -164,7 +170,9 @@ def _windows(
             e = -BOLTZMANN * kelvin * np.log(p)
         drawn.append(e)
     if drawn:
-        profile = Surface(profile.names, profile.edges, profile.energy, _spread(np.array(drawn), profile.energy), kelvin)
+        profile = Surface(
+            profile.names, profile.edges, profile.energy, _spread(np.array(drawn), profile.energy), kelvin
+        )
     return Windows(
         entry.name, entry.variable.replace("_", " "), {"length": "Å", "angle": "rad", None: ""}[dimension],
         np.array([entry.center[r % len(entry.center)] for r in order]),

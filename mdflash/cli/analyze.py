@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,42 +34,42 @@ def analyze(
     """
     from rich.console import Console
 
-    from mdflash.analysis.open_run import open_run
-    from mdflash.cli.lines import show_line
     from mdflash.errors import InputError
 
     if out is not None and len(runs) > 1:
         raise InputError(f"--out names one folder, but {len(runs)} runs are given; leave it out")
-    console, progress_console = Console(), Console(stderr=True)
-    for folder in runs:
-        run = open_run(folder)
-
-        from mdflash.analysis.analyze import analyze as examine
-
-        with _shown(progress_console) as progress:
-            found = examine(run, reference, progress)
-            page = found.write(out, progress)
-            drawn = _draw(found, page.parent, png, svg, progress)
-        for molecule in found.molecules.values():
-            for sentence in molecule.sentences:
-                show_line(console, sentence)
-        for note in found.notes:
-            show_line(console, f"note: {note}")
-        for path in drawn:
-            show_line(console, f"wrote {path}")
-        show_line(console, f"wrote {page}")
-
-
-def _draw(found: object, folder: Path, png: bool, svg: bool, progress: Progress) -> list[Path]:
-    from mdflash.analysis.analyze import Analysis
-    from mdflash.analysis.report.files import write_figures
-
-    assert isinstance(found, Analysis)
     kinds = [kind for kind, wanted in (("png", png), ("svg", svg)) if wanted]
-    return [write_figures(found, folder / kind, kind, progress) for kind in kinds]
+    for folder in runs:
+        report(folder, Console(), reference, out, kinds)
 
 
-class _shown:
+def report(
+    folder: Path, console: Console, reference: Path | None = None, out: Path | None = None, kinds: Sequence[str] = ()
+) -> None:
+    """Analyze a run, write its page (and its figures in files of these kinds), and print the verdict."""
+    from rich.console import Console as Other
+
+    from mdflash.analysis.analyze import analyze as examine
+    from mdflash.analysis.open_run import open_run
+    from mdflash.analysis.report.files import write_figures
+    from mdflash.cli.lines import show_line
+
+    run = open_run(folder)
+    with _Shown(Other(stderr=True)) as progress:
+        found = examine(run, reference, progress)
+        page = found.write(out, progress)
+        drawn = [write_figures(found, page.parent / kind, kind, progress) for kind in kinds]
+    for molecule in found.molecules.values():
+        for sentence in molecule.sentences:
+            show_line(console, sentence)
+    for note in found.notes:
+        show_line(console, f"note: {note}")
+    for path in drawn:
+        show_line(console, f"wrote {path}")
+    show_line(console, f"wrote {page}")
+
+
+class _Shown:
     """A line that says what is done: it moves in a terminal; elsewhere a new one comes now and then."""
 
     def __init__(self, console: Console) -> None:

@@ -21,6 +21,7 @@ from mdflash.cli.build import build
 from mdflash.cli.check import check
 from mdflash.cli.compile import compile_
 from mdflash.cli.doctor import doctor
+from mdflash.cli.domains import domains
 from mdflash.cli.energy import energy
 from mdflash.cli.export import export
 from mdflash.cli.go import go
@@ -35,6 +36,7 @@ from mdflash.cli.sample import sample
 from mdflash.cli.schema import schema
 from mdflash.cli.train import fit, train
 from mdflash.cli.validate import validate
+from mdflash.cli.watch import watch
 from mdflash.core.files import explain
 from mdflash.engine.distributed import find_job
 from mdflash.errors import MdflashError
@@ -44,7 +46,6 @@ app = typer.Typer(
     help="Molecular dynamics of coarse-grained proteins with neural potentials.",
     epilog="Start with: mdflash run chignolin",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -53,9 +54,11 @@ app.command()(check)
 app.command("compile")(compile_)
 app.command()(init)
 app.command()(info)
+app.command()(watch)
 app.command()(analyze)
 app.command()(energy)
 app.command()(go)
+app.command()(domains)
 app.command("map")(map_)
 app.command()(build)
 app.command()(rebuild)

@@ -47,7 +47,8 @@ def compile_(
 
     given = tuple(set_ or ())
     choices = [(*given, f"model.precision={p}") for p in precision or ()] or [given]
-    tasks = [Task(file, choice) for choice in choices for file in files or shipped_names("systems")]
+    # precisions of one file side by side: they share the least, and two processes compile what they share twice
+    tasks = [Task(file, choice) for file in files or shipped_names("systems") for choice in choices]
     for task in tasks:
         load_run(task.file, task.overrides)  # a mistake ends here, before anything is compiled
     _in_processes(tasks, jobs)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -62,6 +64,11 @@ def energy(
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.fp64,
     device: Annotated[Device, typer.Option(help="cpu, or cuda: the kernels of a run on a GPU.")] = Device.cpu,
+    model: Model = None,
+    chain: Chain = None,
+    keep: KeepOption = "all",
+    modified: ModifiedOption = "refuse",
+    gaps: GapsOption = "refuse",
 ) -> None:
     """Energy, forces and each term's energy of given frames, by the reference kernels (mixed16: the compiled ones).
 
@@ -90,7 +97,7 @@ def energy(
         ff, molecule = _of_run(run, system or (source.system if source else None))
     else:
         ff = load_forcefield(forcefield_folder(forcefield))
-        molecule = forcefield_system(ff, system)
+        molecule = forcefield_system(ff, system, as_reading(model, chain, keep, modified, gaps))
     arrays: dict[str, Any] = {}
     if source is not None:
         read = read_frames(source.path, source.replica)

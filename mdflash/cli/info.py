@@ -116,12 +116,7 @@ def _keyed(term: Term) -> str:
 
 
 def _parameters(term: Term) -> str:
-    from mdflash.forcefields.mixing import RULES
-
-    rules = [
-        f"{p}: " + ", ".join([RULES[mix.rule].equation, *(f"{k} {v}" for k, v in mix.options.items())])
-        for p, mix in term.rules.items()
-    ]
+    rules = [f"{p}: {mix.describe()}" for p, mix in term.rules.items()]
     return "; ".join([*(f"{p}: {_span(values)}" for p, values in term.parameters.items() if values.size), *rules])
 
 
@@ -143,23 +138,25 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
 
     from mdflash.errors import ForceFieldError
     from mdflash.forcefields.build import network_exclusions, network_types
+    from mdflash.forcefields.distances import distances_of
     from mdflash.forcefields.networks import load_schnet
     from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample
     from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 
-    model = load_schnet(network)
+    model, distances = load_schnet(network), distances_of(ff)
+    chain = None if distances is None else random_sample(model, distances)
     samples = {
         f"{system.name}, start frame": Sample(
             start[0], network_types(ff, network, system), network_exclusions(network, system)
         )
         for system, start in ff.systems
         if start is not None
-    } or {"a random chain": random_sample(model)}
+    } or {"a random chain": chain or random_sample(model)}
     table = Table("precision", "grid points", "size (MB)", *samples, title="Filter tables: force error / rms force")
     sizes: tuple[tuple[Precision, int], ...] = (("fp64", 8), ("fp32", 4), ("mixed16", 2))
     for precision, size in sizes:
         try:
-            tables = filter_tables(model, TABLE_ERROR[precision])
+            tables = filter_tables(model, TABLE_ERROR[precision], chain)
         except ForceFieldError as error:
             console.print(f"{precision}: {error}")
             continue

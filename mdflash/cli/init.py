@@ -32,7 +32,7 @@ def init(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The file to write, or with --sequence, --fasta and --domains a folder for it.",
+            help="The file to write, or with --sequence and --fasta a folder for it.",
             show_default="system.yaml, sample.yaml or train.yaml",
         ),
     ] = None,
@@ -89,24 +89,27 @@ def init(
 
 
 def commented_run(structure: Path, forcefield: str, out: Path, reading: Reading = AS_IT_IS) -> str:
-    """The text of a system.yaml at `out` that runs `structure` with `forcefield`, at 300 K for 100 ns.
+    """The text of a system.yaml at `out` that runs `structure` with `forcefield`, at 300 K for 100 ns or as suggested.
 
     Raises:
         InputError: no such force field.
     """
+    from mdflash.cli.options import forcefield_folder
     from mdflash.config.load import parse_run
     from mdflash.config.write import commented_yaml, to_data
     from mdflash.core.quantity import plain_word
+    from mdflash.forcefields.forcefield import suggested_dynamics
     from mdflash.mapping.formats import bare_name
 
     model = named_model(forcefield, out)
     name = plain_word(bare_name(structure))
+    dynamics = {"temperature": "300 K", "length": "100 ns"}
     given = {
         "mdflash": 1,
         "name": name,
         "system": {"structure": os.path.relpath(structure, out.parent), **reading.as_keys()},
         "model": {"forcefield": model},
-        "dynamics": {"temperature": "300 K", "length": "100 ns"},
+        "dynamics": {**dynamics, **suggested_dynamics(forcefield_folder(forcefield))},
     }
     data = to_data(parse_run(json.dumps(given), out))
     data["system"] |= given["system"]

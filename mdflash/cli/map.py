@@ -61,7 +61,8 @@ def map_(
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(
-        f"wrote {molecule}, {picture}: {system.n_beads} beads of {len(set(system.types))} types, {len(positions)} frames"
+        f"wrote {molecule}, {picture}: {system.n_beads} beads of {len(set(system.types))} types, "
+        f"{len(positions)} frames"
     )
     for source, target in mapped:
         typer.echo(f"wrote {target}: {map_trajectory(source, beads, target)} frames")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdflash.mapping.choices import AS_IT_IS, Reading
+
 if TYPE_CHECKING:
     from mdflash.core.system import System
     from mdflash.forcefields.forcefield import ForceField
@@ -30,7 +32,7 @@ def forcefield_folder(argument: str) -> Path:
     return shipped
 
 
-def forcefield_system(ff: ForceField, argument: str | None) -> System:
+def forcefield_system(ff: ForceField, argument: str | None, reading: Reading = AS_IT_IS) -> System:
     """The molecule that `argument` names: one of the force field's, an mdflash system file, or a structure.
 
     None means the only one that the force field holds.
@@ -56,7 +58,7 @@ def forcefield_system(ff: ForceField, argument: str | None) -> System:
         )
     from mdflash.mapping.structure import map_structure
 
-    return map_structure(file, ff.mapping, ff)[0]
+    return map_structure(file, ff.mapping, ff, reading=reading)[0]
 
 
 def quantity(option: str, text: str, dimension: str, *, zero: bool = False) -> float:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mdflash.engine.distributed import Ranks
 
 
@@ -31,6 +33,9 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="delete what an earlier run wrote in the folder and start over")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="at the end write analysis/report.html, as mdflash analyze does")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show what would run, and stop before writing anything")
     ] = False,
@@ -44,12 +49,19 @@ def run(
     overrides = [*(set_ or []), *([] if steps is None else [f"dynamics.steps={steps}"])]
     with join() as ranks:
         length = "its length" if steps is None else f"--steps {steps}"
-        _run(file, overrides, length, until, fresh, dry_run, ranks)
+        folder = _run(file, overrides, length, until, fresh, dry_run, ranks)
+    if report and folder is not None and ranks.rank == 0:
+        from rich.console import Console
+
+        from mdflash.cli.analyze import report as make_report
+
+        make_report(folder, Console())
 
 
 def _run(
     file: str, overrides: list[str], length: str, until: str | None, fresh: bool, dry_run: bool, ranks: Ranks
-) -> None:
+) -> Path | None:
+    """The run folder; None where nothing was written."""
     from mdflash.cli.options import quantity
     from mdflash.config.load import load_run, locate
 
@@ -63,15 +75,23 @@ def _run(
     from mdflash.cli.terminal import Follower, show_plan
     from mdflash.compiled.jit import compilation
     from mdflash.runs.execute import Plan, execute
+    from mdflash.runs.place import at_its_folder
     from mdflash.runs.prepare import prepare
 
+    found = config if fresh else at_its_folder(config, path, overrides)
+    if found.folder != config.folder and ranks.rank == 0:
+        typer.echo(
+            f"note: {file} was run from another folder before; going on in {found.folder} (or --fresh)", err=True
+        )
+    config = found
     compilation.quiet = ranks.rank > 0
     if dry_run:
         prepared = prepare(config.with_seed())
         console = Console(quiet=ranks.rank > 0)
         show_plan(Plan(prepared, prepared.engine(ranks), "fresh", prepared.notes), console)
         console.print("Dry run: nothing was written.")
-        return
+        return None
     with Follower(limit, quiet=ranks.rank > 0) as follower:
         plan = execute(config, path, fresh=fresh, watch=follower.watch, ranks=ranks)
     follower.show_end(plan, length)
+    return config.folder

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mdflash import __version__
-from mdflash.cli.lines import show_line, show_rows
+from mdflash.cli.lines import plural, show_line, show_rows
 from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, lasting_console
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
@@ -43,8 +43,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     rows = {
         "system": layout.describe(),
         "force field": ", ".join(
-            f"{f.name} ({len(f.terms)} terms{', ' + ', '.join(n.kind for n in f.networks) if f.networks else ''})"
-            for f in fields
+            f"{f.name} ({', '.join([plural(len(f.terms), 'term'), *(n.kind for n in f.networks)])})" for f in fields
         ),
         "replicas": str(layout.n_replicas),
         "temperature": _span(engine.state.temperature.numpy(), "K"),
@@ -208,7 +207,11 @@ class Follower:
         first = plan.prepared.layout.replica_ids[0]
         run, kind = shlex.quote(str(folder)), EXPORTED[0]
         self._console.print("Next:")
-        commands = [f"info {run}", f"export {run} --replica {first} --format {kind} --out replica.{kind}"]
+        commands = [
+            f"analyze {run}",
+            f"info {run}",
+            f"export {run} --replica {first} --format {kind} --out replica.{kind}",
+        ]
         if plan.engine.exchange is not None:
             which = " --ladder 0" if len(plan.engine.exchange.ladders) > 1 else ""
             commands.append(f"export {run} --by temperature --state 0{which} --out state0.{kind}")

@@ -1,10 +1,10 @@
 """Compiled dense layers and activations over the beads of one replica.
 
-Matrices [N, n] lie in panels of `width` channels: [n / width, rows, width], where `rows` is N rounded up to whole
-tiles. A panel is two vectors (32 float32, 16 float64), so that one panel of the features of a whole protein stays in
-the cache while pairs are summed, and threads can share a replica by panels without meeting. Weights of a layer lie as
-[n_out / width, n_in, width]. Each element is a sum over k = 0, 1, ... in this order, whatever the number of rows and
-the tile that it is summed in: a tile has the size that the processor's registers hold, and changes no bit.
+Matrices [N, n] lie in panels of `width` channels: [n / width, rows, width], where `rows` is N rounded up to a multiple
+of `ROW_STEP`. A panel is two vectors (32 float32, 16 float64), so that one panel of the features of a whole protein
+stays in the cache while pairs are summed, and threads can share a replica by panels without meeting. Weights of a layer
+lie as [n_out / width, n_in, width]. Each element is a sum over k = 0, 1, ... in this order, whatever the number of rows
+and the tile that it is summed in: a tile has the size that the processor's registers hold, and changes no bit.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def tile_product(rows: int, vectors: int) -> Product:
     ) -> None:
         half = lanes(a)
         width = 2 * half
-        total, w = local(a, sums), local(a, vectors)
+        c_tile, w = local(a, sums), local(a, vectors)
         for v in range(vectors):
             first = splat(load(data, weight), 0.0)
             if bias >= 0:
@@ -67,7 +67,7 @@ def tile_product(rows: int, vectors: int) -> Product:
                 start = first
                 if add:
                     start = first + load(c, c0 + r * width + v * half)
-                store(total, (r * vectors + v) * half, start)
+                store(c_tile, (r * vectors + v) * half, start)
         for p in range(n_in // width):
             at = a0 + p * panel
             for k in range(width):
@@ -77,11 +77,11 @@ def tile_product(rows: int, vectors: int) -> Product:
                     x = lane(a, at + r * width + k)
                     for v in range(vectors):
                         e = (r * vectors + v) * half
-                        store(total, e, fma(x, load(w, v * half), load(total, e)))
+                        store(c_tile, e, fma(x, load(w, v * half), load(c_tile, e)))
                 weight += width
         for r in range(rows):
             for v in range(vectors):
-                store(c, c0 + r * width + v * half, load(total, (r * vectors + v) * half))
+                store(c, c0 + r * width + v * half, load(c_tile, (r * vectors + v) * half))
 
     return product
 

@@ -53,6 +53,11 @@ from mdflash.mapping.sequence import read_sequence
 def _read_temperatures(value: object) -> object:
     if value == []:
         raise ValueError("the list is empty; write `temperature: 300 K`, or one temperature for each replica")
+    if isinstance(value, dict):
+        raise ValueError(
+            "a mapping is the form of a ladder, whose temperatures replicas exchange: write it as `temperatures:` "
+            "under `exchange:`; without exchange, list a temperature for each replica: `temperature: [300 K, 320 K]`"
+        )
     return None if value is None or value == "none" else as_list(value)
 
 
@@ -326,7 +331,8 @@ class Output(Section):
 
     folder: Folder | None = Field(
         default=None,
-        description="default: runs/<name>, relative to where the command is given",
+        description="default: runs/<name>, relative to where the command is given; a run that this file has beside it "
+        "or above is resumed there",
         examples=["runs/protein"],
     )
     trajectory: Trajectory = Trajectory()

@@ -122,7 +122,8 @@ class System:
     def bead_label(self, bead: int) -> str:
         """The name of a bead in messages: 'TYR 2 CA (bead 4)'."""
         r = int(self.residue_index[bead])
-        return f"{self.residue_names[r]} {self.residue_ids[r]}{self.insertion_code(r)} {self.bead_names[bead]} (bead {bead})"
+        number = f"{self.residue_ids[r]}{self.insertion_code(r)}"
+        return f"{self.residue_names[r]} {number} {self.bead_names[bead]} (bead {bead})"
 
     def insertion_code(self, residue: int) -> str:
         """The insertion code of a residue, or ""."""
@@ -209,7 +210,7 @@ def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
     header = json.loads(metadata.get("header", "{}"))
     if header.pop("mdflash_system", None) not in (1, 2):
         raise InputError(
-            "is a safetensors file, but not an mdflash system of version 1 or 2 (weights belong to a force field folder)",
+            "is a safetensors file, but not an mdflash system of version 1 or 2 (weights belong in a force field)",
             file=path,
         )
     interactions = {

@@ -57,15 +57,14 @@ def _on_cpu(layout: Layout, terms: Sequence[Potential], state: State, dynamics: 
             raise InputError(f"`{what}` needs filter tables; the reference has none: write `kernels: auto`")
         return Chosen(_plain(layout, _lowered(terms, precision), state, dynamics))
     packed = pack(terms, layout)
-    networks, rest, notes = take_networks(packed.rest, layout, precision, state.positions, backend.filters)
-    if not rest:
+    networks, rest, notes, wide = take_networks(packed.rest, layout, precision, state.positions, backend.filters)
+    if not rest and wide is None:
         packed = packed._replace(networks=networks, rest=())
         return Chosen(CompiledPropagator(layout, packed, dynamics, state.box), notes)
     compiled: list[Potential] = []
     if len(packed.rest) < len(terms):
         compiled.append(CompiledPriors(packed, state.box))
-    if networks is not None:
-        compiled.append(FlashSchNet(networks, state.box))
+    compiled += [FlashSchNet(taken, state.box) for taken in (networks, wide) if taken is not None]
     return Chosen(_plain(layout, [*compiled, *_lowered(rest, precision)], state, dynamics), notes)
 
 

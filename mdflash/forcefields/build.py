@@ -12,6 +12,7 @@ from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
+from mdflash.forcefields.distances import distances_of
 from mdflash.forcefields.forcefield import ForceField, Network, Term
 from mdflash.forcefields.kinds import Kinds, bead_kinds, every_type, mixed
 from mdflash.forcefields.networks import load_schnet
@@ -21,6 +22,7 @@ from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.potentials.schnet.tables import Distances
 
 
 def bind_term(ff: ForceField, term: Term, system: System) -> tuple[IntArray, dict[str, FloatArray]]:
@@ -312,16 +314,19 @@ def _schnet(
     modules: dict[int, SchNet],
 ) -> SchNetPotential:
     types, excluded = [], []
+    distances: list[Distances | None] = []
     loaded: list[SchNet | None] = []
     for ff, network, system in zip(forcefields, networks, layout.systems, strict=True):
         if network is None:
             loaded.append(None)
             types.append(np.zeros(system.n_beads, np.int64))
             excluded.append(np.zeros((0, 2), np.int64))
+            distances.append(None)
             continue
         if id(network) not in modules:
             modules[id(network)] = load_schnet(network)
         loaded.append(modules[id(network)])
         types.append(network_types(ff, network, system))
         excluded.append(network_exclusions(network, system))
-    return SchNetPotential(name, loaded, types, excluded)
+        distances.append(distances_of(ff))
+    return SchNetPotential(name, loaded, types, excluded, distances)

@@ -335,6 +335,13 @@ def load_forcefield(folder: Path | str) -> ForceField:
     )
 
 
+def suggested_dynamics(folder: Path) -> dict[str, Any]:
+    """What the force field in `folder` wants `mdflash init` to write into `dynamics:`; the rest of it is not read."""
+    data = load_yaml(folder / "forcefield.yaml").data
+    found = data.get("dynamics") if isinstance(data, dict) else None
+    return dict(found) if isinstance(found, dict) else {}
+
+
 class _Reader:
     """Reads the parts of forcefield.yaml; every complaint names file, line and key."""
 

@@ -64,6 +64,12 @@ class Mix:
     rule: str
     options: Options
 
+    def describe(self) -> str:
+        """As one line: the rule, and those of its options that are not the default."""
+        defaults = RULES[self.rule].defaults
+        given = [value for option, value in self.options.items() if defaults.get(option) != value]
+        return f"{self.rule}({', '.join(v if isinstance(v, str) else f'{v:g}' for v in given)})"
+
     def matrix(self, properties: Callable[[str], FloatArray], kinds: int, environment: Environment) -> FloatArray:
         """[K, K] the parameter of every pair of kinds of beads."""
         value = RULES[self.rule].value(self.options, properties, environment)

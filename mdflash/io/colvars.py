@@ -4,7 +4,8 @@
     250,1.0,0,chignolin,0,340.0,7.31,0.2,0.81
 
 Two columns for each bias: its variable (in Å, radians, or without unit) and its energy; then one for each variable that
-is only monitored. One of another system leaves them empty. The energy is that of the window which the row's `state` had; see `replica_table`.
+is only monitored. One of another system leaves them empty. The energy is that of the window which the row's `state`
+had; see `replica_table`.
 """
 
 from __future__ import annotations

@@ -177,8 +177,8 @@ def pdb_atom_lines(system: System, positions: npt.NDArray[np.float64]) -> Iterat
                 name = _atom_name(system.bead_names[bead])
                 yield (
                     f"ATOM  {serial:5d} {name} {system.residue_names[r][:3]:>3} "
-                    f"{letter}{_number(system.residue_ids[r])}{system.insertion_code(r):1}   {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00"
-                    f"      {_segment(copy, copies):<4} C  "
+                    f"{letter}{_number(system.residue_ids[r])}{system.insertion_code(r):1}   "
+                    f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00      {_segment(copy, copies):<4} C  "
                 )
             yield "TER"
 
@@ -260,7 +260,7 @@ def cif_text(system: System, positions: npt.NDArray[np.floating[Any]], box: Box 
         number, code = system.residue_ids[r], system.insertion_code(r) or "?"
         place = " ".join(f"{v:.3f}" for v in x[bead])
         lines.append(
-            f"ATOM {bead + 1} C {atom} . {name} {quote(chain_name(int(index[r])))} {index[r] + 1} {r + 1} {code} {place} "
+            f"ATOM {bead + 1} C {atom} . {name} {chain_name(int(index[r]))} {index[r] + 1} {r + 1} {code} {place} "
             f"1.00 0.00 {number} {name} {chain} {atom} 1"
         )
     return "\n".join([*lines, "#", ""])

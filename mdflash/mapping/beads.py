@@ -10,6 +10,7 @@ from mdflash.core.quantity import plain_word
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
+from mdflash.mapping.choices import advice
 from mdflash.mapping.formats import bare_name
 from mdflash.mapping.read import Residue, Structure
 
@@ -98,6 +99,7 @@ def refuse_long_bonds(structure: Structure, beads: BeadMap) -> None:
         first, second = (beads.system.bead_label(int(bead)) for bead in beads.system.bonds[bond])
         raise InputError(
             f"{first} and {second} follow each other in the chain but lie {length[bond]:.1f} Å apart: residues are "
-            "missing between them; model them (PDBFixer does), or leave the parts unbonded: --gaps break (in a system.yaml: `gaps: break`)",
+            "missing between them; model them (PDBFixer does), or leave the two sides unbonded: "
+            f"{advice('gaps', 'break')}",
             file=structure.file,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import groupby
 
 import numpy as np
@@ -11,13 +11,16 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.mapping.chains import PEPTIDE_BOND, Residue
 
 
-def find_bonds(residues: Sequence[Residue], x: FloatArray, listed: Sequence[tuple[int, int]]) -> IntArray:
+def find_bonds(
+    residues: Sequence[Residue], x: FloatArray, listed: Sequence[tuple[int, int]], thiols: Set[int]
+) -> IntArray:
     """[bonds, 2] rows of bonded atoms other than hydrogen, each row ascending.
 
     Args:
         residues: with caps.
         x: [atoms, 3] Å.
         listed: rows that the file lists as bonded; those that no bond could span are passed over.
+        thiols: sulfur atoms that hold a hydrogen, so that no disulfide begins there.
     """
     from mdtraj import Topology
     from mdtraj.core.element import carbon
@@ -31,9 +34,12 @@ def find_bonds(residues: Sequence[Residue], x: FloatArray, listed: Sequence[tupl
             for name, k in r.atoms.items():
                 topology.add_atom(name, carbon, residue)
                 row.append(k)
+                if k in thiols:
+                    topology.add_atom("HG", carbon, residue)
+                    row.append(k)  # its place matters to nobody
     topology.create_standard_bonds()
     topology.create_disulfide_bonds(x[row] / 10.0)
-    rows = [(row[a.index], row[b.index]) for a, b in topology.bonds]
+    rows = [(row[a.index], row[b.index]) for a, b in topology.bonds if "HG" not in (a.name, b.name)]
     known, own = set(map(_ascending, rows)), set(row)
     for i, j in listed:
         if i in own and j in own and _ascending((i, j)) not in known and np.linalg.norm(x[i] - x[j]) <= PEPTIDE_BOND:

@@ -17,14 +17,14 @@ no bond; a jump along one axis, no box in the file                     refused: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from mdflash.core.types import FloatArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.choices import Gaps, advice
 
@@ -35,7 +35,7 @@ CHAIN_BREAK = 4.5
 STEP = 3.8
 """Å from one CA to the next: a chain spans no more for each residue."""
 FAR = 25.0
-"""Å; beyond, residues whose numbers follow each other belong to two molecules rather than to a gap that was renumbered."""
+"""Å; beyond it, residues whose numbers follow each other belong to two molecules, not to both sides of a gap."""
 TORN = 15.0
 """Å; an atom farther from its residue's CA has been put to the other side of the box."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -59,7 +59,7 @@ class Residue:
     number: int
     chain: str
     chain_index: int
-    atoms: dict[str, int]
+    atoms: Mapping[str, int]
     code: str = ""
     molecule: int = 0
 
@@ -69,7 +69,7 @@ class Residue:
         return self.atoms["CA"]
 
     @property
-    def heavy(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def heavy(self) -> IntArray:
         """Rows of its atoms other than hydrogen."""
         return np.array(list(self.atoms.values()), np.int64)
 
@@ -299,6 +299,12 @@ class Chains:
                 return False
         if gaps == "refuse":
             missing = f", {step - 1} by their numbers" if step > 1 else ""
+            if apart < CHAIN_BREAK:
+                raise InputError(
+                    f"{names} follow each other in the chain, and their CA lie {apart:.1f} Å apart, where no bonded "
+                    f"residues lie; mend the structure, or choose: {choices}",
+                    file=self.file,
+                )
             raise InputError(
                 f"{names} follow each other in the chain but lie {apart:.1f} Å apart: residues are missing between them"
                 f"{missing}. Model them (PDBFixer does), or choose: {choices}",

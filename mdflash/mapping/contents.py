@@ -40,12 +40,14 @@ class Found:
         links: protein residues and caps in the file's order; rows are those of the file.
         by_id: whether the chains asked for were chosen by the file's own ids.
         split: the residues with alternate locations.
+        thiols: rows of the sulfur atoms that hold a hydrogen, so that no disulfide begins there.
         notes: for people.
     """
 
     links: list[Link] = field(default_factory=list)
     by_id: bool = True
     split: list[str] = field(default_factory=list)
+    thiols: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
@@ -99,6 +101,8 @@ def sort_out(
             continue
         if g.is_split:
             found.split.append(residue.place)
+        if any(hydrogen in ("HG", "HG1") for hydrogen, _, _ in g.hydrogens) and "SG" in atoms:
+            found.thiols.add(atoms["SG"])
         found.links.append(Link(residue, g.first.segment, g.first.part, g.first.sequence, g.starts))
     count = Counter(kinds)
     if not count["protein"] + count["modified"]:
@@ -204,7 +208,7 @@ def _refuse(
     if unknown:
         problems.append(
             f"unknown residues in a chain: {_some(unknown)}; rename each to the amino acid it comes from (known are "
-            f"{', '.join(sorted(RESIDUE_MASS))})"
+            f"{', '.join(sorted(RESIDUE_MASS))}), or read other chains (--chain)"
         )
     if reading.keep == "all" and (rest := _rest(groups, kinds)):
         problems.append(

@@ -29,7 +29,7 @@ class Group:
         occupancy: of each row.
         starts: whether its N has the three hydrogens of a chain's first residue.
         rows: how many lines it has, hydrogens too.
-        hydrogens: alternate location and row of each.
+        hydrogens: name, alternate location and row of each.
     """
 
     first: Atom
@@ -37,7 +37,7 @@ class Group:
     occupancy: dict[int, float] = field(default_factory=dict)
     starts: bool = False
     rows: int = 0
-    hydrogens: list[tuple[str, int]] = field(default_factory=list)
+    hydrogens: list[tuple[str, str, int]] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[str, str, int, str]:
@@ -72,7 +72,7 @@ class Group:
             return set()
         lead = self._lead(self._by_name())
         rows = set(self.places.values()) - set(self.chosen().values())
-        return rows | {row for alternate, row in self.hydrogens if alternate and alternate != lead}
+        return rows | {row for _, alternate, row in self.hydrogens if alternate and alternate != lead}
 
     def _by_name(self) -> dict[str, list[tuple[str, int]]]:
         found: dict[str, list[tuple[str, int]]] = {}
@@ -113,6 +113,8 @@ def group(atoms: Sequence[Atom], positions: FloatArray) -> list[Group]:
         own = (atom.residue, atom.chain, atom.segment, atom.number, atom.code)
         name = standard_atom(atom.residue, atom.name)
         place = None if is_hydrogen(name) else (name, atom.alternate)
+        if at is not None and own == key and place in at.places:
+            place = _unlabeled(at, place, atom)
         if at is None or own != key or place in at.places:
             same = known.setdefault(own, [])
             free = [g for g in same if place not in g.places]
@@ -124,12 +126,20 @@ def group(atoms: Sequence[Atom], positions: FloatArray) -> list[Group]:
             key = own
         at.rows += 1
         if place is None:
-            at.hydrogens.append((atom.alternate, row))
+            at.hydrogens.append((atom.name, atom.alternate, row))
         else:
             at.places[place] = row
             at.occupancy[row] = atom.occupancy
         at.starts |= atom.name in _AMINO_H
     return groups
+
+
+def _unlabeled(g: Group, place: tuple[str, str], atom: Atom) -> tuple[str, str]:
+    """An atom that its residue has already: a second place of it, if the two share one occupancy without a letter."""
+    name, alternate = place
+    if alternate or g.occupancy[g.places[place]] + atom.occupancy > 1.01 or atom.occupancy in (0.0, 1.0):
+        return place
+    return name, next(str(k) for k in range(2, 100) if (name, str(k)) not in g.places)
 
 
 def _distance(g: Group, row: int, positions: FloatArray) -> float:
@@ -148,10 +158,16 @@ def without_variants(groups: Sequence[Group]) -> tuple[list[Group], list[tuple[G
         at.setdefault(g.key, []).append(g)
     gone: list[tuple[Group, Group]] = []
     for same in at.values():
-        kinds = [g for g in same if g.letters and "" not in g.letters and "CA" in g.chosen()]
-        kinds = [g for g in kinds if any(g.letters.isdisjoint(o.letters) for o in kinds if o is not g)]
-        if len({g.first.residue for g in kinds}) > 1:
-            stays = max(kinds, key=lambda g: g.occupancy[g.chosen()["CA"]])
+        kinds = [g for g in same if any(g.letters) and any(_excludes(g, o) for o in same)]
+        whole = [g for g in kinds if "CA" in g.chosen()]
+        if whole and len({g.first.residue for g in kinds}) > 1:
+            stays = max(whole, key=lambda g: g.occupancy[g.chosen()["CA"]])
             gone += [(stays, g) for g in kinds if g is not stays]
     left = {id(g) for _, g in gone}
     return [g for g in groups if id(g) not in left], gone
+
+
+def _excludes(g: Group, other: Group) -> bool:
+    """Whether two groups of one number are two kinds of one residue: no location holds both, and one has letters."""
+    named = (g.letters | other.letters) - {""}
+    return g.first.residue != other.first.residue and len(named) > 1 and g.letters.isdisjoint(other.letters)

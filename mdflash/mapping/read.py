@@ -18,9 +18,9 @@ from mdflash.mapping.atoms import Content, Model
 from mdflash.mapping.bonds import find_bonds
 from mdflash.mapping.chains import Chains, Link
 from mdflash.mapping.chains import Residue as Residue
-from mdflash.mapping.choices import AS_IT_IS, Reading
+from mdflash.mapping.choices import AS_IT_IS, Reading, advice
 from mdflash.mapping.contents import Found, sort_out
-from mdflash.mapping.formats import read_content
+from mdflash.mapping.formats import is_assembly, read_content
 from mdflash.mapping.grouping import Group, group, without_variants
 
 SAME_PLACE = 0.1
@@ -96,12 +96,18 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset(), reading
         residues=residues,
         with_caps=with_caps,
         positions=chains.positions,
-        bonds=find_bonds(with_caps, chains.positions[0], conect),
+        bonds=find_bonds(with_caps, chains.positions[0], conect, {int(row[k]) for k in found.thiols}),
         notes=(*found.notes, *_about_alternates(found, gone), *chains.notes),
     )
 
 
 def _models(content: Content, reading: Reading, file: Path) -> tuple[Model, ...]:
+    if reading.model is None and len(content.models) > 1 and is_assembly(file):
+        raise InputError(
+            f"its {len(content.models)} models are the parts of one assembly, not frames; take the assembly as mmCIF "
+            f"(-assembly1.cif), where each part has a chain id, or one part with {advice('model', '1')}",
+            file=file,
+        )
     if reading.model is None:
         return content.models
     chosen = [m for m in content.models if m.number == reading.model]
@@ -123,7 +129,7 @@ def _frames(
     first = models[0]
     left = {row for g in groups for row in g.passed_over()}
     for _, other in gone:
-        left |= {*other.places.values(), *(row for _, row in other.hydrogens)}
+        left |= {*other.places.values(), *(row for _, _, row in other.hydrogens)}
     keep = np.array([row for row in range(len(first.atoms)) if row not in left], np.int64)
     row = np.full(len(first.atoms), -1)
     row[keep] = np.arange(len(keep))
@@ -139,7 +145,7 @@ def _frames(
 
 def _matched(found: Found, first: Model, model: Model, file: Path) -> FloatArray:
     """Positions of a model that holds other atoms, in the order of the first; only the protein's are of use."""
-    theirs: dict[tuple[str, str, int, str, str], dict[str, int]] = {}
+    theirs: dict[tuple[str, str, str, int, str], dict[str, int]] = {}
     for g in without_variants(group(model.atoms, model.positions))[0]:
         theirs.setdefault((g.first.residue, *g.key), g.chosen())
     x: FloatArray = first.positions.copy()
@@ -150,8 +156,7 @@ def _matched(found: Found, first: Model, model: Model, file: Path) -> FloatArray
         if missing:
             raise InputError(
                 f"model {model.number} is another molecule than model {first.number}: it has no atom {missing[0]} of "
-                f"{link.residue.place}. Read one with --model {first.number} (in a system.yaml: "
-                f"`model: {first.number}`)",
+                f"{link.residue.place}. Read one with {advice('model', str(first.number))}",
                 file=file,
             )
         x[list(link.residue.atoms.values())] = model.positions[[own[name] for name in link.residue.atoms]]
@@ -161,8 +166,7 @@ def _matched(found: Found, first: Model, model: Model, file: Path) -> FloatArray
         name, chain, _, number, code = sorted(protein)[0]
         raise InputError(
             f"model {model.number} is another molecule than model {first.number}: only it has {name} {number}{code}"
-            f"{f' of chain {chain}' if chain else ''}. Read one with --model {first.number} (in a system.yaml: "
-            f"`model: {first.number}`)",
+            f"{f' of chain {chain}' if chain else ''}. Read one with {advice('model', str(first.number))}",
             file=file,
         )
     return x
@@ -220,7 +224,7 @@ def _about_alternates(found: Found, gone: Sequence[tuple[Group, Group]]) -> list
     for stays, other in gone:
         a, b = stays.first, other.first
         notes.append(
-            f"residue {a.number}{a.code} of chain {a.chain} is {a.residue} or {b.residue} (alternate locations): read as "
-            f"{a.residue}, which has the higher occupancy"
+            f"residue {a.number}{a.code} of chain {a.chain} is {a.residue} or {b.residue} (alternate locations): read "
+            f"as {a.residue}"
         )
     return notes

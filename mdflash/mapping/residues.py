@@ -6,6 +6,7 @@ Masses are average residue masses in Da (amino acid less H2O, natural isotopes),
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -82,6 +83,7 @@ SIDE_CHAIN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 """Atoms of each amino acid beside N, CA, C, O, OXT and hydrogens."""
 
 
+@cache
 def amino_acid(name: str) -> str:
     """The amino acid that a residue of this name is; another name comes back as it is.
 
@@ -94,6 +96,7 @@ def amino_acid(name: str) -> str:
     return SAME_RESIDUE.get(name, name)
 
 
+@cache
 def standard_atom(residue: str, atom: str) -> str:
     """The PDB name of an atom that force fields call otherwise (CD of ILE, OT1)."""
     residue = amino_acid(residue)

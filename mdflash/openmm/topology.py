@@ -32,7 +32,8 @@ def make_topology(system: System, copies: int = 1) -> Any:
     for chain_record in topology_dict(system, copies)["chains"]:
         chain = topology.addChain(chain_record["chain_id"])
         for record in chain_record["residues"]:
-            residue = topology.addResidue(record["name"], chain, str(record["resSeq"]))
+            code = system.insertion_code(record["index"] % system.n_residues)
+            residue = topology.addResidue(record["name"], chain, str(record["resSeq"]), code)
             atoms += [topology.addAtom(atom["name"], app.element.carbon, residue) for atom in record["atoms"]]
     for copy in range(copies):
         for i, j in system.bonds.tolist():

@@ -10,7 +10,7 @@ import numpy as np
 
 from mdflash.config.biases import BiasEntry, Group, VariableEntry
 from mdflash.config.exchange import scale_name
-from mdflash.config.schema import RunConfig
+from mdflash.config.schema import RunConfig, SystemEntry
 from mdflash.core.state import Layout
 from mdflash.core.system import System, load_system
 from mdflash.core.types import FloatArray
@@ -89,7 +89,7 @@ def _variables(
     for i, entry in enumerate(entries):
         s = 0 if entry.system is None else names.index(entry.system)
         try:
-            reference = _reference(entry, config.system[s].mapping, layout.systems[s], starts[s], forcefields[s])
+            reference = _reference(entry, config.system[s], layout.systems[s], starts[s], forcefields[s])
         except InputError as error:
             raise InputError(error.message, file=error.file, key=f"{section}.{i}.reference") from None
         try:
@@ -173,7 +173,7 @@ def _range(system: System) -> str:
 
 
 def _reference(
-    entry: VariableEntry, mapping: str, system: System, start: FloatArray, forcefield: ForceField
+    entry: VariableEntry, molecule: SystemEntry, system: System, start: FloatArray, forcefield: ForceField
 ) -> FloatArray | None:
     """[N, 3] Å the structure that an entry refers to; None where it refers to none."""
     if entry.reference is None or entry.reference == "start":
@@ -184,8 +184,8 @@ def _reference(
     if file.suffix == ".safetensors":
         other, frames = load_system(file)
     else:
-        mapping = forcefield.mapping if mapping == "from-forcefield" else mapping
-        other, frames, _ = map_structure(file, mapping, forcefield, system.name)
+        mapping = forcefield.mapping if molecule.mapping == "from-forcefield" else molecule.mapping
+        other, frames, _ = map_structure(file, mapping, forcefield, system.name, molecule.reading)
     if other.types != system.types or frames is None:
         raise InputError(
             f"has {_range(other)}, system '{system.name}' has {_range(system)}; a reference is the same molecule",

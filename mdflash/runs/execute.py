@@ -23,7 +23,7 @@ from mdflash.engine.engine import Engine
 from mdflash.errors import Interrupted
 from mdflash.io.checkpoint import Checkpoint
 from mdflash.runs.prepare import Prepared, prepare
-from mdflash.runs.session import Saves, open_session, with_recorded_seed
+from mdflash.runs.session import Saves, Source, open_session, table_rule, with_recorded_seed
 from mdflash.runs.writers import restore
 
 
@@ -80,7 +80,7 @@ def execute(
         Interrupted: stopped on request; a checkpoint was written.
     """
     watch, ranks = watch or Watch(), ranks or Ranks()
-    text = source.read_bytes()  # now: it may be a file of the folder that is started over
+    read = Source(source, source.read_bytes())  # now: it may be a file of the folder that is started over
     same_run(ranks, resolved_yaml(config), str(source))
     given = config
     config = ranks.from_first(lambda: with_recorded_seed(given, fresh).with_seed())
@@ -95,7 +95,7 @@ def execute(
         else:
             restore(engine, checkpoint)
             finished = engine.state.step >= config.total_steps
-            notes = (*prepared.notes, *checkpoint.notes, *_moved(checkpoint, engine))
+            notes = (*prepared.notes, *checkpoint.notes, *_moved(checkpoint, engine, prepared))
             plan = Plan(prepared, engine, "finished" if finished else "resume", notes, where)
         watch.planned(plan)
         if plan.start == "fresh":
@@ -106,19 +106,27 @@ def execute(
                 session.discard()
                 raise
         if plan.start != "finished":
-            with session.keep(engine, checkpoint, text) as saves:
+            with session.keep(engine, checkpoint, read) as saves:
                 _loop(engine, saves, config, watch, ranks)
     return plan
 
 
-def _moved(checkpoint: Checkpoint, engine: Engine) -> Iterator[str]:
-    """A note if the steps up to the checkpoint were made on another kind of device."""
+def _moved(checkpoint: Checkpoint, engine: Engine, prepared: Prepared) -> Iterator[str]:
+    """Notes if the steps up to the checkpoint were made on another kind of device, or with other filter tables."""
+    step = engine.state.step
     before, now = str(checkpoint.header.get("device", "cpu")), engine.device_kind
     if before != now:
-        step = engine.state.step
         yield (
             f"the steps up to {step:,} were made on {before}, the following ones are made on {now}: both are correct, "
             "but results are not bit-identical to a run on a single device"
+        )
+    rule = table_rule(prepared)
+    if rule is not None and checkpoint.header.get("tables", 1) != rule:
+        version = checkpoint.header.get("version", "0.1")
+        yield (
+            f"the steps up to {step:,} were made by mdflash {version}, which chooses the grid of filter tables by "
+            "another rule: both are as exact as the precision demands, but results may differ in the last bits from a "
+            "run by one version"
         )
 
 

@@ -170,7 +170,7 @@ def prepare(config: RunConfig) -> Prepared:
     forcefields = tuple(loaded[folder] for folder in config.forcefields)
     notes: list[str] = []
     molecules = [
-        _read_system(entry, ff, count, notes)
+        read_entry(entry, ff, count, notes)
         for entry, ff, count in zip(config.system, forcefields, config.counts, strict=True)
     ]
     return assemble(config, molecules, forcefields, notes)
@@ -234,8 +234,12 @@ def _impulses(
     return [note] if note else []
 
 
-def _read_system(entry: SystemEntry, ff: ForceField, count: int, notes: list[str]) -> tuple[System, FloatArray]:
-    """The molecule of one entry, under its name, and its start frames [F, N, 3] Å for `count` replicas."""
+def read_entry(entry: SystemEntry, ff: ForceField, count: int, notes: list[str]) -> tuple[System, FloatArray]:
+    """The molecule of one entry, under its name, and its start frames [F, N, 3] Å for `count` replicas.
+
+    Raises:
+        InputError: a file is damaged, or holds no start frames.
+    """
     if entry.sequence is not None:
         chain, coils = chain_of(entry.sequence, ff, entry.name, count if entry.start is None else 1)
         return chain, coils if entry.start is None else load_frames(entry.start, chain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.allatom import constraints, create_context, create_system, frame, relax
 from mdflash.mapping.beads import BeadMap
+from mdflash.mapping.formats import plain_suffix, read_bytes
 from mdflash.mapping.peptide import add_hydrogens, build_peptide, parse_conformation, parse_sequence, write_pdb
 from mdflash.mapping.read import read_structure
 from mdflash.mapping.structure import bead_map
@@ -148,9 +150,9 @@ def _from_structure(file: Path) -> tuple[Any, FloatArray]:
     from openmm import app
 
     structure = read_structure(file)  # its errors name residues
-    read = app.PDBxFile if file.suffix.lower() in (".cif", ".mmcif") else app.PDBFile
+    read = app.PDBxFile if plain_suffix(file) in (".cif", ".mmcif") else app.PDBFile
     try:
-        model = read(str(file))
+        model = read(io.StringIO(read_bytes(file).decode("latin-1")))
         model = app.Modeller(model.topology, model.positions)
         known = {r.name for r in structure.with_caps} | {"HID", "HIE", "HIP", "CYX", "CYM", "ASH", "GLH", "LYN"}
         model.delete([r for r in model.topology.residues() if r.name not in known])

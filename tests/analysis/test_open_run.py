@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +17,7 @@ from mdflash.errors import InputError
 from mdflash.io.read import read_frames, read_times
 from mdflash.mapping.structure import map_structure
 from mdflash.runs.execute import execute
+from tests.processes import Process, python
 
 TOLERANCE = {"hdf5": 2e-5, "xtc": 5.2e-3, "dcd": 2e-5}
 FORMATS = tuple(TOLERANCE)
@@ -173,14 +170,14 @@ def test_times_without_positions(tmp_path: Path, format: str) -> None:
 
 def test_running_and_killed(tmp_path: Path, format: str) -> None:
     folder = tmp_path / "run"
-    command = [*(sys.executable, "-m", "mdflash", "run", "chignolin", "--steps", "100000000")]
+    command = ["-m", "mdflash", "run", "chignolin", "--steps", "100000000"]
     command += ["--set", f"output.folder={folder}", "--set", f"output.trajectory.format={format}"]
     command += ["--set", "replicas.count=2", "--set", "output.checkpoint.interval=100 ps"]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    child = Process(*command)
     try:
         begun = time.monotonic()
         while all(int(p.stem.removeprefix("step_")) < 20_000 for p in folder.glob("checkpoint/*.npz")):
-            assert child.poll() is None, child.stderr.read().decode()
+            assert child.poll() is None, child.said()
             assert time.monotonic() - begun < 300  # kernels may have to be compiled first
             time.sleep(0.05)
         run = mdflash.open_run(folder)
@@ -192,7 +189,7 @@ def test_running_and_killed(tmp_path: Path, format: str) -> None:
         assert run.trajectory(1).n_frames >= frames[1]
         assert run.manifest["status"] == "running"
     finally:
-        os.kill(child.pid, signal.SIGKILL)
+        child.kill()
         child.communicate()
     for when in ("killed", "repaired"):
         run = mdflash.open_run(folder)
@@ -201,8 +198,8 @@ def test_running_and_killed(tmp_path: Path, format: str) -> None:
         assert run.xarray().positions.sizes["time"] >= min(frames), when
         assert len(run.log) > 0
         if when == "killed":
-            done = subprocess.run([sys.executable, "-m", "mdflash", "repair", str(folder)], capture_output=True)
-            assert done.returncode == 0, done.stderr.decode()
+            done = python("-m", "mdflash", "repair", folder)
+            assert done.returncode == 0, done.stderr
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

@@ -18,17 +18,14 @@ from mdflash.config.load import load_run
 from mdflash.config.schema import RunConfig
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError, Interrupted, MdflashError, UnstableError
+from tests.processes import python
 
 HEAVY = ("torch", "numba", "mdtraj", "openmm", "MDAnalysis", "pydantic", "numpy", "h5py")
 
 
 def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The real command line, in a process of its own."""
-    env = {**os.environ, "PYTHONPATH": str(Path(mdflash.__file__).parents[1]), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "mdflash", *arguments],
-        env=env, cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return python("-m", "mdflash", *arguments, env=os.environ | {"COLUMNS": "200"}, cwd=cwd, timeout=120)
 
 
 @pytest.fixture

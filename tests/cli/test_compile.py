@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-import mdflash
+from tests import processes
 
 RUN = """
 import sys
@@ -25,8 +24,7 @@ print("compiled", compilation.functions)
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(Path(mdflash.__file__).parents[1]), "COLUMNS": "200"}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
+    return processes.python(*arguments, env=os.environ | {"COLUMNS": "200"}, cwd=processes.ROOT)
 
 
 def test_a_run_finds_all_that_was_compiled(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import mdflash.bench.kernels
 import mdflash.engine.engine  # noqa: F401  (with it, everything that a run on a CPU uses)
 from mdflash.compiled import cache
 from mdflash.compiled.jit import njit
+from tests.processes import ROOT, python
 
 CALLER = """
 import numpy as np
@@ -67,8 +67,7 @@ def run(source: Path, folder: Path, arguments: str, before: str = "") -> str:
         "module = sys.modules['kernel'] = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         f"print(module.f({arguments}), sum(module.f.stats.cache_misses.values()))"
     )
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True)
+    done = python("-c", script, cwd=ROOT, check=True)
     assert done.stderr == ""
     return done.stdout
 

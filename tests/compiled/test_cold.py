@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.processes import ROOT, python
 
 SCRIPT = """
 import hashlib, sys
@@ -26,11 +26,9 @@ def test_a_first_run_compiles_little_and_the_next_nothing(tmp_path: Path) -> Non
     """The bars are those of the issue; one empty folder for all of it, since it takes a minute."""
 
     def run(precision: str) -> tuple[int, str, str]:
-        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, precision], cwd=Path(__file__).parents[2], env=environment,
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
+        done = python(
+            "-c", SCRIPT, precision, cwd=ROOT, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}, check=True
+        )
         count, digest = done.stdout.split()
         return int(count), digest, done.stderr
 

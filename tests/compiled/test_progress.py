@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.processes import ROOT, python
 
 SCRIPT = """
 import sys, numba
@@ -36,8 +36,7 @@ def run(folder: Path, code: str) -> tuple[str, str]:
     """stdout and stderr of a new process, where every compilation takes long."""
     (folder / "kernel.py").write_text(KERNEL)
     script = SCRIPT.format(cache=str(folder / "cache"), folder=str(folder), code=code)
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True)
+    done = python("-c", script, cwd=ROOT, check=True)
     return done.stdout, done.stderr
 
 

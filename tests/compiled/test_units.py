@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from tests.processes import ROOT, python
 
 UNIT = """
 from mdflash.compiled.jit import njit
@@ -34,8 +34,7 @@ def run(folder: Path, cache: Path, code: str) -> list[str]:
         f"import sys, numba; numba.config.CACHE_DIR = {str(cache)!r}; sys.path.insert(0, {str(folder)!r})\n"
         f"import kernel\n{code}\n"
     )
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
+    done = python("-c", script, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from tests.processes import python
 
 REPOSITORY = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^(?:(New file|In) `([^`]+)`:\n\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -77,12 +77,7 @@ class DevPage:
 
     def python(self, *arguments: str, **environment: str) -> str:
         """Python with the copy as the package, in the copy; returns what it prints."""
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(self.folder)} | environment,
-            capture_output=True,
-            text=True,
-        )
+        environment = os.environ | {"PYTHONPATH": str(self.folder)} | environment
+        done = python(*arguments, cwd=self.folder, env=environment, bare=True)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
         return done.stdout

@@ -6,14 +6,14 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+
+from tests.processes import Process, python
 
 STEPS = 400_000
 CAMPAIGN_STEPS = 4_000_000
@@ -22,7 +22,7 @@ CAMPAIGN_STEPS = 4_000_000
 def command(folder: Path, form: str, steps: int = STEPS) -> list[str]:
     """Seconds of Gō chignolin, 8 replicas, a checkpoint every 16,000 steps, frames and log in between."""
     return [
-        *(sys.executable, "-m", "mdflash", "run", "chignolin", "--steps", str(steps)),
+        *("-m", "mdflash", "run", "chignolin", "--steps", str(steps)),
         *("--set", f"output.folder={folder}", "--set", f"output.trajectory.format={form}"),
         *("--set", "replicas.count=8", "--set", "dynamics.timestep=4 fs", "--set", "dynamics.seed=5"),
         *("--set", "output.trajectory.interval=12 ps", "--set", "output.log.interval=20 ps"),
@@ -60,7 +60,7 @@ def run_and_kill(folder: Path, form: str, steps: int, kills: int, seed: int) -> 
     rng = random.Random(seed)
     for _ in range(kills):
         before = len(events(folder))
-        child = subprocess.Popen(command(folder, form, steps), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        child = Process(*command(folder, form, steps))
         # mostly while steps are done, sometimes while it starts or resumes
         if rng.random() < 0.8:
             while child.poll() is None and len(events(folder)) == before:
@@ -71,15 +71,15 @@ def run_and_kill(folder: Path, form: str, steps: int, kills: int, seed: int) -> 
         if child.poll() is None:
             os.kill(child.pid, signal.SIGKILL)
         _, errors = child.communicate()
-        assert child.returncode in (0, -signal.SIGKILL), errors.decode()
-    done = subprocess.run(command(folder, form, steps), capture_output=True, text=True, check=False)
+        assert child.returncode in (0, -signal.SIGKILL), errors
+    done = python(*command(folder, form, steps))
     assert done.returncode == 0, done.stderr
     return [e["step"] for e in map(json.loads, events(folder)) if e["event"] == "resume"]
 
 
 def compare(tmp_path: Path, form: str, steps: int, kills: int, seed: int) -> list[int]:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(whole, form, steps), check=True, capture_output=True)
+    python(*command(whole, form, steps), check=True)
     resumed = run_and_kill(broken, form, steps, kills, seed)
     assert finished(whole)
     assert finished(broken)
@@ -104,18 +104,14 @@ def test_campaign(tmp_path: Path, form: str, kills: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signals_write_a_checkpoint_and_leave_with_75(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "run"
-    child = subprocess.Popen(
-        [*command(folder, "none"), "--set", "output.checkpoint.interval=1 h"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    child = Process(*command(folder, "none"), "--set", "output.checkpoint.interval=1 h")
     while child.poll() is None and not (folder / "manifest.json").exists():
         time.sleep(0.02)
     time.sleep(0.2)
     child.send_signal(number)
     _, errors = child.communicate(timeout=60)
-    assert child.returncode == 75, errors.decode()
-    assert number.name in errors.decode()
+    assert child.returncode == 75, errors
+    assert number.name in errors
     steps = [int(p.stem.removeprefix("step_")) for p in (folder / "checkpoint").iterdir()]
     assert 0 < max(steps) < STEPS
     header = json.loads(str(np.load(folder / "checkpoint" / f"step_{max(steps):015d}.npz")["header"]))

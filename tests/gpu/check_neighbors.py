@@ -14,16 +14,19 @@ from mdflash.engine.gpu import forces as device
 from mdflash.engine.gpu.forces import DeviceForces
 from mdflash.forcefields.build import build_potential
 from mdflash.neighbors.reference import all_pairs
-from tests.gpu.batches import DEVICE, SMALL, TILES, Box, layout_of, network, schnet, tables_of
+from mdflash.potentials.schnet.triton.network import Tiles
+from tests.gpu.batches import DEVICE, SMALL, Box, layout_of, network, schnet, tables_of
 from tests.helpers import toy, volume_term
 
 SKIN = 1.5
+WIDE = Tiles(channels=16, edges=64, exact_edges=64)
+"""The network is not what is checked here: the interpreter takes as long for a tile of 64 edges as for one of 8."""
 
 
 def device_list(layout: Layout, rng: np.random.Generator, box: Box, precision: Precision = "fp64") -> DeviceForces:
     small = network(replace(SMALL, blocks=1, filters=16, output=()))
     potential = schnet([small] * len(layout.systems), layout, rng, excluded=True)
-    return DeviceForces(layout, [potential], tables_of(potential, 256), precision, SKIN, box, DEVICE, TILES)
+    return DeviceForces(layout, [potential], tables_of(potential, 256), precision, SKIN, box, DEVICE, WIDE)
 
 
 def near_pairs(forces: DeviceForces) -> list[tuple[int, int]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import ROOT, python
 
 pytest.importorskip("triton", reason="the GPU kernels need triton (pip install 'mdflash[gpu]')")
 FOLDER = Path(__file__).parent
@@ -23,11 +23,9 @@ QUICK = ("check_backbones.py", "check_evaluator.py", "check_neighbors.py", "chec
     ],
 )
 def test_interpreted(file: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(FOLDER / file)],
-        cwd=FOLDER.parents[1],
+    done = python(
+        *("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", FOLDER / file),
+        cwd=ROOT,
         env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

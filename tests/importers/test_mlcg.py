@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +29,7 @@ from tests.importers.fake_mlcg import (
     prior,
     save,
 )
+from tests.processes import python
 
 COSINE = CosineCutoff(0.0, 9.0)
 SCHNETS = {
@@ -313,5 +312,5 @@ from mdflash.importers.mlcg import import_mlcg
 ff = import_mlcg([Path({str(reference_dir / "mlcg/schnet_cln_ca_specialized_model_and_config.pt")!r})])
 print(len(ff.terms), len(ff.networks), ff.systems[0][0].n_beads)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python("-c", code, check=True)
     assert done.stdout.split() == ["4", "1", "10"]

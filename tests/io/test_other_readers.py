@@ -17,6 +17,7 @@ from mdflash.io.formats import written_format
 from mdflash.io.formats.base import Target
 from mdflash.io.repair import repair_file
 from mdflash.io.topology import write_pdb
+from tests.processes import python
 
 from .conftest import TOLERANCE, build_system, expected, files_of, fill, frame, new_writer, run_and_kill
 
@@ -44,7 +45,7 @@ def read(script: str, path: Path, top: Path, row: int) -> np.ndarray:
     """[F, N, 3] Å of the replica in row `row`, read by a program of its own."""
     first, last = row * BEADS, (row + 1) * BEADS
     words = [str(path), str(top), str(first), str(last)]
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+    done = python("-c", script, *words)
     assert done.returncode == 0, done.stderr
     return np.array(json.loads(done.stdout.splitlines()[-1]))  # MDTraj's DCD plugin talks before
 

@@ -146,6 +146,29 @@ def test_residues_of_two_kinds(rng, save) -> None:
     assert any("SER or THR" in note or "THR or SER" in note for note in notes)
 
 
+def test_alternate_locations_without_letters(rng, save) -> None:
+    """Old files mark them by their occupancies alone."""
+    drawn, lines, expected = draw(rng, 8, first=1), [], []
+    for a in drawn:
+        places = [a]
+        if a.number == 4 and a.name in ("CA", "C", "O"):
+            weights = (0.4, 0.6) if a.name == "CA" else (0.5, 0.5)
+            places = [replace(a, occupancy=weights[0]), replace(moved([a], (0.3, 0.2, 0.4))[0], occupancy=weights[1])]
+        lines += places
+        expected.append(max(places, key=lambda p: p.occupancy))
+    assert any("alternate" in note for note in expect(save(lines), expected, [8]))
+
+
+def test_residues_of_two_kinds_that_share_a_backbone(rng, save) -> None:
+    lines = [replace(a, residue="LEU") if a.number == 5 else a for a in draw(rng, 8, first=1)]
+    (ca,) = (a for a in lines if a.number == 5 and a.name == "CA")
+    side = [replace(ca, name=name, residue=kind, alternate=letter, occupancy=0.5, xyz=tuple(np.add(ca.xyz, (k, 1, 1))))
+            for kind, letter, k in (("LEU", "A", 1), ("ILE", "B", 2)) for name in ("CG", "CD1")]  # fmt: skip
+    at = lines.index(ca) + 1
+    notes = expect(save([*lines[:at], *side, *lines[at:]]), lines, [8])
+    assert any("LEU or ILE" in note for note in notes)
+
+
 def ends(*chains: list[Line]) -> list[int]:
     return list(np.cumsum([len(c) for c in chains]) - 1)
 
@@ -225,7 +248,7 @@ def test_missing_residues(rng, save, missing: int, kept_numbers: bool) -> None:
 
 def test_a_gap_that_ca_atoms_show(rng, save) -> None:
     lines = [a for a in draw(rng, 10, first=1) if a.name == "CA" and a.number != 5]
-    with pytest.raises(InputError, match=" 4 and .* 6 of chain A"):
+    with pytest.raises(InputError, match=r" 4 and .* 6 of chain A"):
         map_structure(save(lines))
 
 
@@ -284,7 +307,8 @@ def test_the_file_says_what_a_residue_comes_from(rng, keep) -> None:
 
 @pytest.mark.parametrize(("atoms", "said"), [
     ([("C1", "GOL"), ("O1", "GOL")], "GOL 900 of chain"), ([("P", "PO4"), ("O1", "PO4")], "PO4 900 of chain"),
-    ([("P", "DG"), ("C2'", "DG")], "1 residues of DNA"), ([("P", "U"), ("C2'", "U"), ("O2'", "U")], "1 residues of RNA"),
+    ([("P", "DG"), ("C2'", "DG")], "1 residues of DNA"),
+    ([("P", "U"), ("C2'", "U"), ("O2'", "U")], "1 residues of RNA"),
     ([("N1", "ATP"), ("C2", "ATP")], "ATP 900 of chain"),
 ])  # fmt: skip
 def test_what_is_not_protein(rng, save, atoms: list[tuple[str, str]], said: str) -> None:
@@ -302,7 +326,7 @@ def test_chains_can_be_chosen(rng, save) -> None:
     file = save([*one, *other, *ligand])
     expect(file, other, [7], chains=("H",))
     expect(file, [*one, *other], [6, 7], chains=("L", "H"))
-    with pytest.raises(InputError, match="has no chain X; its chains are L, H, Q"):
+    with pytest.raises(InputError, match="has no chain X"):
         map_structure(file, reading=Reading(chains=("X",)))
 
 
@@ -321,11 +345,61 @@ def test_models(rng, keep) -> None:
         np.testing.assert_allclose(both[1], -both[0], atol=2e-3)
         np.testing.assert_allclose(map_structure(file, reading=Reading(model=2)).positions, both[1:])
     file = keep(models(lines, turned[:-8]))
-    with pytest.raises(InputError, match="model 2 is another molecule than model 1.*--model 1"):
+    with pytest.raises(InputError, match=r"model 2 is another molecule than model 1.*--model 1"):
         map_structure(file)
     expect(file, lines, [6], model=1)
     with pytest.raises(InputError, match="has no model 7; its models are 1 to 2"):
         map_structure(file, reading=Reading(model=7))
+
+
+def test_models_of_an_assembly_are_no_frames(rng, keep) -> None:
+    lines = draw(rng, 6)
+    one = pdb(lines).removesuffix("END\n")
+    file = keep("".join(f"MODEL {k}\n{one}ENDMDL\n" for k in (1, 2)), "drawn.pdb1")
+    with pytest.raises(InputError, match="parts of one assembly"):
+        map_structure(file)
+    expect(file, lines, [6], model=1)
+
+
+def test_frames_that_only_end_divides(rng, keep) -> None:
+    lines = draw(rng, 6)
+    positions = map_structure(keep(pdb(lines) + pdb(moved(lines, (1, 2, 3))))).positions
+    np.testing.assert_allclose(positions[1] - positions[0], np.tile([1, 2, 3], (6, 1)), atol=2e-3)
+
+
+def test_chain_ids_of_two_letters_in_pdb(rng, keep) -> None:
+    lines = draw(rng, 6)
+    text = "\n".join(
+        f"{line[:20]}Q{line[21:]}" if line.startswith("ATOM") else line for line in pdb(lines).splitlines()
+    )
+    expect(keep(text), moved(lines, (0, 0, 0), chain="QA"), [6])
+
+
+def gro(lines: list[Line], box: str) -> str:
+    rows = [
+        f"{a.number % 100_000:5d}{a.residue:<5}{a.name:>5}{k % 100_000:5d}" + "".join(f"{x / 10:8.3f}" for x in a.xyz)
+        for k, a in enumerate(lines, start=1)
+    ]
+    return "\n".join(["drawn", f"{len(rows):5d}", *rows, box, ""])
+
+
+def test_gro_with_two_chains_split_by_the_box(rng, keep) -> None:
+    """GRO has no chain ids: numbers that start again tell chains apart."""
+    one, other = (draw(rng, n, first=1, chain=c) for n, c in ((9, "A"), (7, "B")))
+    lines = [*one, *moved(other, (14.0, 3.0, 5.0), chain="B")]
+    wrapped = [replace(a, xyz=tuple(np.mod(a.xyz, 50.0))) for a in lines]
+    system, positions, notes = map_structure(keep(gro(wrapped, "   5.00000   5.00000   5.00000"), "drawn.gro"))
+    assert system.chain_ids == ("A",) * 9 + ("B",) * 7 and system.residue_ids == (*range(1, 10), *range(1, 8))
+    ca = np.array([a.xyz for a in lines if a.name == "CA"])
+    pairs = np.triu_indices(16, 1)
+    found, wanted = (np.linalg.norm(x[pairs[0]] - x[pairs[1]], axis=1) for x in (positions[0], ca))
+    np.testing.assert_allclose(found, wanted, atol=0.03)
+    assert any("made whole" in note for note in notes)
+
+
+def test_a_psf_is_told_what_to_do(keep) -> None:
+    with pytest.raises(InputError, match="a topology has no positions"):
+        map_structure(keep("PSF", "drawn.psf"))
 
 
 def test_residues_written_twice_are_refused(rng, save) -> None:
@@ -335,7 +409,7 @@ def test_residues_written_twice_are_refused(rng, save) -> None:
         [*lines, *again],
         [*[a for a in lines if a.number <= 5], *again, *[a for a in lines if a.number > 5]],
     ):
-        with pytest.raises(InputError, match=" 5 of chain A and .* 5 of chain A lie in one place"):
+        with pytest.raises(InputError, match=r" 5 of chain A and .* 5 of chain A lie in one place"):
             map_structure(save(where))
     with pytest.raises(InputError, match="lie in one place"):
         map_structure(save([*lines, *moved(lines, (0, 0, 0), chain="B")]))

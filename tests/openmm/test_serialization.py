@@ -6,7 +6,6 @@ import copy
 import os
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from mdflash.errors import ForceFieldError, InputError, UnsafePickleError
 from mdflash.forcefields.forcefield import ForceField, save_forcefield
 from mdflash.openmm import create_system, load_system, make_topology
 from tests.openmm.contexts import context, energy_forces
+from tests.processes import ROOT, python
 
 IN_ANOTHER_PROCESS = """
 import sys, numpy, openmm
@@ -42,13 +42,7 @@ def pickled(xml: str) -> bytes:
 def elsewhere(file: Path, x: np.ndarray) -> subprocess.CompletedProcess[str]:
     """Read a System with OpenMM's own function in a fresh process and write its forces to forces.npy."""
     np.save(file.parent / "x.npy", x)
-    return subprocess.run(
-        [sys.executable, "-c", IN_ANOTHER_PROCESS, file, file.parent / "x.npy", file.parent / "forces.npy"],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-    )
+    return python("-c", IN_ANOTHER_PROCESS, file, file.parent / "x.npy", file.parent / "forces.npy", cwd=ROOT)
 
 
 def test_xml_holds_a_reference_and_works_in_another_process(

@@ -15,8 +15,9 @@ from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.schnet.arrays import RANGES
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.potentials.schnet.tables import RANGES, force_error, random_sample, tabulate
+from mdflash.potentials.schnet.tables import force_error, random_sample, tabulate
 from mdflash.potentials.schnet.tabulated import FORCE_ERROR, FlashSchNet
 from mdflash.testing import BUDGETS, check_potential
 from tests.helpers import same_bits

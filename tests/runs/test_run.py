@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import mdtraj
@@ -15,7 +13,9 @@ from mdflash.config.load import load_run, locate
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, StorageError, UnstableError
 from mdflash.io.log import COLUMNS
+from mdflash.runs import session
 from mdflash.runs.execute import Plan, Watch, execute
+from tests.processes import python
 
 QUICK = (
     "replicas.count=3",
@@ -62,6 +62,21 @@ def test_longer_goes_on_and_equals_a_long_run(tmp_path: Path) -> None:
     assert (tmp_path / "a/log.csv").read_bytes() == (tmp_path / "b/log.csv").read_bytes()
     last = "checkpoint/step_000000000001000.npz"
     assert (tmp_path / "a" / last).read_bytes() == (tmp_path / "b" / last).read_bytes()
+
+
+def test_steps_with_tables_of_another_grid_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = locate("chignolin-schnet")
+    given = ["replicas.count=1", "dynamics.seed=1", f"output.folder={tmp_path / 'run'}"]
+
+    def steps(count: int) -> Plan:
+        return execute(load_run(source, [*given, f"dynamics.steps={count}"]), source)
+
+    with monkeypatch.context() as before:
+        before.setattr(session, "SIZED_BY", 1)
+        steps(4)
+    (note,) = [note for note in steps(8).notes if "grid of filter tables" in note]
+    assert note.startswith("the steps up to 4 were made by mdflash") and "last bits" in note
+    assert not [note for note in steps(12).notes if "grid of filter tables" in note]
 
 
 def test_finished_runs_are_left_alone(tmp_path: Path) -> None:
@@ -155,12 +170,7 @@ def test_a_start_without_finite_energy_writes_nothing(tmp_path: Path) -> None:
 
 def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
     def second(plan: Plan) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "mdflash", "run", "chignolin", "--set", f"output.folder={tmp_path / 'run'}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = python("-m", "mdflash", "run", "chignolin", "--set", f"output.folder={tmp_path / 'run'}")
         assert done.returncode == 2
         assert "is in use by process" in done.stderr
         assert "Traceback" not in done.stderr

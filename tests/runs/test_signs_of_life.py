@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import math
@@ -9,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,13 +31,14 @@ from mdflash.io.read import read_times
 from mdflash.io.table import last_row
 from mdflash.runs import session, writers
 from mdflash.runs.execute import Watch, execute
+from tests.processes import Process, python
 
 QUICK = ("replicas.count=2", "dynamics.seed=11", "output.log.interval=1 ps")
 ENV = {**os.environ, "PYTHONPATH": str(Path(mdflash.__file__).parents[1])}
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "mdflash", *arguments]
+    return ["-m", "mdflash", *arguments]
 
 
 def chignolin(folder: Path, *more: str, steps: int = 10**8) -> list[str]:
@@ -45,17 +48,15 @@ def chignolin(folder: Path, *more: str, steps: int = 10**8) -> list[str]:
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    child = subprocess.Popen(arguments, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def started(*arguments: str) -> Iterator[Process]:
+    child = Process(*arguments)
     try:
         yield child
     finally:
-        if child.poll() is None:
-            child.kill()
-        child.communicate()
+        child.kill()
 
 
-def wait_for_steps(folder: Path, child: subprocess.Popen[str], step: int = 1) -> None:
+def wait_for_steps(folder: Path, child: Process, step: int = 1) -> None:
     """Until log.csv has a row of this step or a later one."""
     end = time.monotonic() + 300  # kernels may have to be compiled
     while time.monotonic() < end and child.poll() is None:
@@ -63,7 +64,7 @@ def wait_for_steps(folder: Path, child: subprocess.Popen[str], step: int = 1) ->
         if row is not None and int(row.split(",")[0]) >= step:
             return
         time.sleep(0.05)
-    raise AssertionError(child.stderr.read() if child.poll() is not None and child.stderr else "no steps")
+    raise AssertionError(child.said())
 
 
 def test_tables_and_manifest_follow_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,21 +150,19 @@ def test_a_word_while_kernels_compile_and_none_while_steps_are_done() -> None:
 
 def test_paths_and_commands_are_whole_and_the_end_says_what_it_took(tmp_path: Path) -> None:
     folder = tmp_path / ("long " * 20) / "[bold]run"
-    done = subprocess.run(
-        chignolin(folder, steps=500), env={**ENV, "COLUMNS": "60"}, capture_output=True, text=True, check=True
-    )
+    done = python(*chignolin(folder, steps=500), env={**os.environ, "COLUMNS": "60"}, check=True)
     lines = done.stdout.splitlines()
     assert any(line.startswith("step 500 of 500, ") and ", took " in line for line in lines), done.stdout
     assert "left" not in lines[-9:]
     assert any(line.split("  ")[1:2] and str(folder / "log.csv") in line for line in lines)
     assert f"  mdflash info '{folder}'" in lines
     assert any(line.startswith(f"  mdflash export '{folder}' --replica 0 --format ") for line in lines)
-    told = subprocess.run(command("info", str(folder)), env=ENV, capture_output=True, text=True, check=True).stdout
+    told = python(*command("info", str(folder)), check=True).stdout
     facts = dict(line.split("  ", 1) for line in told.splitlines() if "  " in line)
     assert facts["temperature"].strip() == "340 K"
     assert facts["log.csv"].strip() == "to step 500"
     assert facts["trajectory/chignolin.h5"].strip().endswith("frames, to step 500")
-    again = subprocess.run(command("run", str(folder), "--steps", "400"), env=ENV, capture_output=True, text=True)
+    again = python(*command("run", str(folder), "--steps", "400"))
     assert again.returncode == 0
     assert "the run stands at step 500, beyond --steps 400" in again.stdout
     assert "finished: 400" not in again.stdout
@@ -184,13 +183,19 @@ def test_signals_end_a_run_with_a_checkpoint_and_75(tmp_path: Path, number: sign
     assert max(int(p.stem.removeprefix("step_")) for p in (folder / "checkpoint").iterdir()) > 0
 
 
+def take_terminal() -> None:
+    """In the new process; a test under nohup ignores SIGHUP, and so would what it starts."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def test_a_closed_terminal_ends_a_run_with_a_checkpoint_and_75(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     master, terminal = os.openpty()
     child = subprocess.Popen(
-        chignolin(folder, "output.trajectory.format=none"),
+        [sys.executable, *chignolin(folder, "output.trajectory.format=none")],
         env={**ENV, "TERM": "xterm"}, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(terminal)
     try:
@@ -216,7 +221,10 @@ def test_a_closed_terminal_ends_a_run_with_a_checkpoint_and_75(tmp_path: Path) -
 def test_a_reader_that_left_ends_no_run(tmp_path: Path) -> None:
     """`mdflash run ... | head -3`."""
     child = subprocess.Popen(
-        chignolin(tmp_path / "run", steps=20_000), env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, *chignolin(tmp_path / "run", steps=20_000)],
+        env=ENV,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert child.stdout is not None and child.stderr is not None
     child.stdout.readline()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from mdflash.core.system import System
 from mdflash.errors import InputError, StorageError
 from mdflash.sampling.dataset import create_dataset, load_dataset
 from mdflash.sampling.trajectory import BLOCK, TrajectoryWriter, open_trajectory
+from tests.processes import python
 
 N = 4
 ENV = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -108,7 +107,7 @@ def test_a_killed_writer_goes_on(tmp_path: Path) -> None:
             writer.append(x[k], f[k], 300.0, 0.5 * (k + 1))
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    died = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=ENV)
+    died = python("-c", textwrap.dedent(script), env=ENV)
     assert died.returncode == -signal.SIGKILL
     assert open_trajectory(file, "x").n_frames == 2 * BLOCK  # the third block was not full
     fill(file, 900, seed=8, first=2 * BLOCK)
@@ -137,7 +136,7 @@ def test_a_file_that_may_not_grow_is_named_and_the_process_ends_in_order(tmp_pat
         except StorageError as error:
             sys.exit(str(error))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=ENV, capture_output=True, text=True)
+    done = python("-c", textwrap.dedent(script), env=ENV)
     assert (done.returncode, done.stderr) == (1, f"{file}: File too large\n")
     if file.exists():
         kept = open_trajectory(file, "x")
@@ -176,9 +175,7 @@ def test_a_file_that_is_being_written_can_be_read(tmp_path: Path) -> None:
             from mdflash.sampling.trajectory import open_trajectory
             print(len(open_trajectory(Path({str(file)!r}), "x").read().time))
         """
-        shown = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script)], env=ENV, capture_output=True, text=True, check=True
-        )
+        shown = python("-c", textwrap.dedent(script), env=ENV, check=True)
         assert int(shown.stdout) == BLOCK
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from mdflash.errors import InputError, MdflashError
 from mdflash.sampling.dataset import load_dataset
 from mdflash.sampling.recipe import load_recipe
 from mdflash.sampling.sample import sample, walkers
+from tests.processes import Process, python
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """\
@@ -110,9 +108,8 @@ def test_stopped_and_gone_on_with_is_the_same_as_in_one_go(tmp_path: Path, text:
     text = text.replace("12 ps", "40 ps")
     whole = load_dataset(run(write(tmp_path, text)))
     file = write(tmp_path, text, "killed")
-    command = [sys.executable, "-m", "mdflash", "sample", str(file)]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+    command = ["-m", "mdflash", "sample", str(file)]
+    process = Process(*command, cwd=ROOT)
     checkpoint = tmp_path / "killed" / "sampling" / "ala2" / "000.checkpoint"
     end = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < end and process.poll() is None:
@@ -120,7 +117,7 @@ def test_stopped_and_gone_on_with_is_the_same_as_in_one_go(tmp_path: Path, text:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert checkpoint.exists()
-    while (again := subprocess.run(command, env=env, capture_output=True, text=True)).returncode == 2:
+    while (again := python(*command, cwd=ROOT)).returncode == 2:
         assert "is in use by process" in again.stderr  # the walker's process notices at its next frame
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -132,16 +129,9 @@ def test_stopped_and_gone_on_with_is_the_same_as_in_one_go(tmp_path: Path, text:
 
 def test_sigterm_stops_with_75(tmp_path: Path) -> None:
     file = write(tmp_path, RECIPE.replace("12 ps", "100 ns"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mdflash", "sample", str(file)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    while "frames;" not in process.stdout.readline():
-        pass
+    process = Process("-m", "mdflash", "sample", file, cwd=ROOT)
+    while "frames;" not in process.said()[0] and process.poll() is None:
+        time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75 and "Run the same command to resume" in errors

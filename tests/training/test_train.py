@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from mdflash.training.frames import prior_forces
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import PreparedTraining, make_trainer, prepare_training, train, write_head
 from mdflash.training.trainer import Trainer
+from tests.processes import Process, python
 from tests.training.datasets import write_dataset, write_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -243,7 +242,7 @@ def _alone():  # type: ignore[no-untyped-def]
 
 
 def _command(recipe: Path, *before: str) -> list[str]:
-    return [sys.executable, *before, "-m", "mdflash", "train", str(recipe), "--threads", "1"]
+    return [*before, "-m", "mdflash", "train", str(recipe), "--threads", "1"]
 
 
 def test_two_ranks_make_the_steps_of_one(dataset: Path, tmp_path: Path) -> None:
@@ -253,7 +252,7 @@ def test_two_ranks_make_the_steps_of_one(dataset: Path, tmp_path: Path) -> None:
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     for name, before in (("one", ()), ("two", torchrun)):
         command = _command(tmp_path / name / "recipe.yaml", *before)
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        done = python(*command, cwd=ROOT, timeout=300)
         assert done.returncode == 0, done.stderr
     one, two = (_log(tmp_path / name) for name in ("one", "two"))
     for key in ("training_loss", "validation_loss"):
@@ -266,16 +265,16 @@ def test_a_killed_training_goes_on_to_the_same_bits(dataset: Path, tmp_path: Pat
         (tmp_path / name).mkdir()
         recipe = write_recipe(tmp_path / name / "recipe.yaml", dataset, training={"epochs": 40})
         if name == "whole":
-            subprocess.run(_command(recipe), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            python(*_command(recipe), cwd=ROOT, check=True)
     log = tmp_path / "killed/out/log.csv"
     for rows in (3, 11):
-        process = subprocess.Popen(_command(recipe), cwd=ROOT, stdout=subprocess.DEVNULL)
+        process = Process(*_command(recipe), cwd=ROOT)
         while not (log.exists() and log.read_text().count("\n") > rows):
             time.sleep(0.05)
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run(_command(recipe), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    python(*_command(recipe), cwd=ROOT, check=True)
     for file in ("log.csv", "forcefield/weights.safetensors"):
         assert (tmp_path / "killed/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
 

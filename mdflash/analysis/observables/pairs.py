@@ -74,7 +74,7 @@ PAIRS = Profile(
     _result,
     lambda m: len(rows(m)) ** 2 // 2,
     source=(
-        f"contacts: pairs nearer than {CONTACT:g} Å; nu and R0: least squares of R0 |i-j|^nu to sqrt(<R_ij²>) for |i-j| > "
-        f"{SCALING_RANGE}; Rh: Kirkwood's 1/[(1-1/N) <1/r_ij>]"
+        f"contacts: pairs nearer than {CONTACT:g} Å; nu and R0: least squares of R0 |i-j|^nu to sqrt(<R_ij²>) for "
+        f"|i-j| > {SCALING_RANGE}; Rh: Kirkwood's 1/[(1-1/N) <1/r_ij>]"
     ),
 )

@@ -15,7 +15,8 @@ _VIRIDIS = (
     "20a386", "29af7f", "3cbc75", "56c667", "74d055", "94d840", "b8de29", "dce319", "fde725",
 )  # fmt: skip
 _BALANCE = ("2166ac", "4393c3", "92c5de", "d1e5f0", "f7f7f7", "fddbc7", "f4a582", "d6604d", "b2182b")
-_STOPS = {"heat": _VIRIDIS, "dark-high": _VIRIDIS[::-1], "balance": _BALANCE}
+_BLUES = ("ffffff", "e3eef8", "c6dcef", "9dc9e2", "68acd5", "3f8cc4", "1f6cb1", "0a4d94", "08306b")
+_STOPS = {"heat": _VIRIDIS, "blues": _BLUES, "balance": _BALANCE}
 
 
 def shade(share: float) -> str:

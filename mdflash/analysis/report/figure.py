@@ -91,7 +91,7 @@ class Map:
         z: [Y, X]; NaN is left blank.
         z_label: with its unit.
         z_range: of the colors; None: from the data.
-        palette: "heat" (viridis, dark is low), "dark-high" (the same, turned), "balance" (blue, white, red).
+        palette: "heat" (viridis, dark is low), "blues" (from white), "balance" (blue, white, red).
         square: whether both axes have the same length.
         link, names: as of a plot; "value" with both names, or "replica" for rows that are replicas over time.
         rows: names of the cells along y, where they are no numbers.

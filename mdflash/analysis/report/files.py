@@ -55,7 +55,8 @@ def png(f: Figure) -> bytes:
     axis = canvas.subplots()
     if isinstance(f, Plot):
         for line in f.lines:
-            _line(axis, line)
+            if len(line.x):
+                _line(axis, line)
         for at, label in f.marks:
             axis.axvline(at, color="#6b7280", ls="--", lw=1)
             axis.annotate(label, (at, 0.97), xycoords=("data", "axes fraction"), va="top", fontsize=8)

@@ -9,7 +9,6 @@ import html
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -95,10 +94,10 @@ def page(analysis: Analysis) -> str:
     body.append(_provenance(analysis))
     body.append("</main>")
     body.append(
-        f'<footer><div class="in">Made by mdflash {_e(facts(analysis)["mdflash"])}. This page is complete in itself and '
-        'asks nothing of the network.</div></footer><div id="tip" hidden style="position:fixed;left:50%;bottom:24px;'
-        'transform:translateX(-50%);background:#1f2733;color:#fff;padding:8px 14px;border-radius:6px;font-size:14px">'
-        "</div>"
+        f'<footer><div class="in">Made by mdflash {_e(facts(analysis)["mdflash"])}. This page is complete '
+        "in itself and asks nothing of the network.</div></footer>"
+        '<div id="tip" hidden style="position:fixed;left:50%;bottom:24px;transform:translateX(-50%);background:#1f2733;'
+        'color:#fff;padding:8px 14px;border-radius:6px;font-size:14px"></div>'
     )
     data = json.dumps([v or {} for v in views])
     data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -198,8 +197,8 @@ def _numbers(m: MoleculeAnalysis, k: int) -> str:
     ]  # fmt: skip
     notes = "".join(f"<li>{_e(n[:1].upper() + n[1:])}</li>" for n in m.notes)
     return (
-        f'<h2 id="numbers{k or ""}">Numbers</h2><p class="want">Means over frames after the start, with standard errors '
-        "over replicas (or stretches of few replicas).</p>"
+        f'<h2 id="numbers{k or ""}">Numbers</h2><p class="want">Means over frames after the start, with standard '
+        "errors over replicas (or stretches of few replicas).</p>"
         + _table(head + [title for _, title in extra], rows)
         + '<h3 style="margin-top:18px">How much they are worth</h3>'
         + _table(["observable", "independent samples", "frames for one", "R-hat"], quality)
@@ -219,9 +218,17 @@ def _events(analysis: Analysis) -> str:
     rows = []
     for e in shown:
         rest = {k: v for k, v in e.items() if k not in ("time", "step", "event")}
-        text = "; ".join(f"{k}: {', '.join(map(str, v)) if isinstance(v, list) else v}" for k, v in rest.items() if v != [])
-        rows.append([str(e.get("time", ""))[:19].replace("T", " "), f"{e.get('step', 0):,}", str(e.get("event", "")), text])
-    more = f"<p>{len(events) - len(shown):,} events in between are in events.jsonl.</p>" if len(shown) < len(events) else ""
+        text = "; ".join(
+            f"{k}: {', '.join(map(str, v)) if isinstance(v, list) else v}" for k, v in rest.items() if v != []
+        )
+        rows.append(
+            [str(e.get("time", ""))[:19].replace("T", " "), f"{e.get('step', 0):,}", str(e.get("event", "")), text]
+        )
+    more = (
+        f"<p>{len(events) - len(shown):,} events in between are in events.jsonl.</p>"
+        if len(shown) < len(events)
+        else ""
+    )
     return (
         '<h2 id="events">Events and warnings</h2><p class="want">What you want to see: a start, and an end.</p>'
         + _table(["time (UTC)", "step", "event", ""], rows, ' class="facts"') + more

@@ -24,15 +24,17 @@ def facts(analysis: Analysis) -> dict[str, str]:
     m = analysis.manifest
     timing = m.get("timing") or {}
     versions = m.get("versions") or {}
+    fields = m.get("forcefields", [])
+    device = m.get("device_name", m.get("device", "unknown"))
     found = {
         "run": str(analysis.run.folder.absolute()),
         "mdflash": str(versions.get("mdflash", "unknown")),
         "other versions": ", ".join(f"{k} {v}" for k, v in versions.items() if k != "mdflash"),
         "molecules": ", ".join(f"{s['replicas']} x {s['name']} ({s['beads']} beads, sha256 {s.get('sha256', '?')[:16]})"
                                for s in m["systems"]),
-        "force fields": ", ".join(f"{f['name']} (sha256 {f.get('sha256', '?')[:16]})" for f in m.get("forcefields", [])),
+        "force fields": ", ".join(f"{f['name']} (sha256 {f.get('sha256', '?')[:16]})" for f in fields),
         "seed": str(m.get("seed", "unknown")),
-        "device": f"{m.get('device_name', m.get('device', 'unknown'))}, {m.get('precision', '')}, {m.get('kernels', '')}",
+        "device": f"{device}, {m.get('precision', '')}, {m.get('kernels', '')}",
         "steps": f"{m.get('step', 0):,} of {m.get('total_steps', 0):,} ({m.get('status', 'unknown')})",
     }  # fmt: skip
     if timing.get("aggregate_ns_per_day"):
@@ -84,8 +86,8 @@ def methods(analysis: Analysis) -> str:
         parts.append("Observables: " + "; ".join(dict.fromkeys(used)) + ".")
         if first.melting is not None:
             parts.append(
-                "Averages over temperature were reweighted with MBAR; errors are standard deviations of a bootstrap over "
-                "replicas."
+                "Averages over temperature were reweighted with MBAR; errors are standard deviations of a "
+                "bootstrap over replicas."
             )
         if first.windows:
             parts.append("Free energies along biased variables were computed with MBAR.")

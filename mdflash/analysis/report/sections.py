@@ -14,9 +14,9 @@ from mdflash.analysis.analyze import ENERGY, MoleculeAnalysis
 from mdflash.analysis.free_energy import bin_edges
 from mdflash.analysis.measures import CONTACT
 from mdflash.analysis.observables.base import Observable
-from mdflash.analysis.reweight import Curve
 from mdflash.analysis.report.colors import shade
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot
+from mdflash.analysis.reweight import Curve
 from mdflash.analysis.verdict import measured, time_text
 from mdflash.core.geometry import distances
 from mdflash.core.types import FloatArray
@@ -56,6 +56,11 @@ def _label(m: MoleculeAnalysis, state: int) -> str:
     return kelvin if (t == t[state]).sum() == 1 else f"{kelvin}, state {state}"
 
 
+def _cells(n: int, first: float = -0.5) -> FloatArray:
+    """[n + 1] edges of cells of length 1."""
+    return np.asarray(first + np.arange(n + 1.0), np.float64)
+
+
 def _cap(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -87,11 +92,14 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
         band = (low, high) if len(tracks) > 1 else (None, None)
         every = np.concatenate([t.values[o.name] for t in tracks])
         a, b = o.span or np.nanquantile(every, [0.001, 0.999]).tolist()
+        lines = [Line(name, middle, mean, *band)]
+        if o.name != ENERGY and len(tracks) > 1:
+            lines.append(Line("the chosen replica", np.zeros(0), np.zeros(0), color=1))
         limits = (a - 0.03 * (b - a), b + 0.03 * (b - a)) if b > a else None
         found.append(
             Plot(
                 f"series-{o.name}", f"{_cap(o.title)} over time", "No drift after the start; replicas that cross.",
-                f"time / {unit}", o.label, [Line(name, middle, mean, *band)], y_range=limits, marks=start,
+                f"time / {unit}", o.label, lines, y_range=limits, marks=start,
                 link="time", names=(o.name,),
             )
         )  # fmt: skip
@@ -179,7 +187,8 @@ def _by_state(m: MoleculeAnalysis, known: dict[str, Observable]) -> list[Figure]
     if not values:
         return []
     every = np.concatenate(list(values.values()))
-    edges = np.linspace(*np.quantile(every, [0.001, 0.999]), 41)
+    low, high = np.quantile(every, [0.001, 0.999]).tolist()
+    edges = np.linspace(low, high, 41)
     lines = [
         Line(
             _label(m, s), 0.5 * (edges[1:] + edges[:-1]), np.histogram(v, edges)[0] / len(v) / np.diff(edges),
@@ -202,9 +211,9 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
     molecule = m.sample.molecule
     for s, p in m.sample.profiles.get("pairs", {}).items():
         n = len(p.values["residues"])
-        edges = np.arange(n + 1) + 0.5
+        edges = _cells(n, 0.5)
         kept = p.values["contact_map"].copy()
-        np.fill_diagonal(kept, np.nan)
+        near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 3
         title = f"Contacts at {_label(m, s)}"
         want = f"Pairs nearer than {CONTACT:g} Å, as a share of the frames."
         if molecule.reference is not None:
@@ -212,22 +221,23 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
             i, j = np.triu_indices(n, 1)
             kept[i, j] = (distances(native, np.stack([i, j], axis=1)) < CONTACT).astype(float)
             title += ": frames above the diagonal, reference below"
+        kept[near] = np.nan
         found.append(
             Map(
                 f"contacts-{s}", title, want, "residue", "residue", edges, edges, kept, "share of frames", (0.0, 1.0),
-                "dark-high", square=True, whole=True,
+                "blues", square=True, whole=True,
             )
         )  # fmt: skip
     pairs = m.sample.profiles.get("pairs", {})
     if m.focus in pairs:
         p = pairs[m.focus]
         n = len(p.values["residues"])
-        edges = np.arange(n + 1) + 0.5
+        edges = _cells(n, 0.5)
         far = p.values["distance_map"].copy()
         np.fill_diagonal(far, np.nan)
         found.append(
             Map(
-                f"distances-{m.focus}", f"Mean distances at {_label(m, m.focus)}", "Near pairs are what holds together.",
+                f"distances-{m.focus}", f"Mean distances at {_label(m, m.focus)}", "Near pairs hold it together.",
                 "residue", "residue", edges, edges, far, "distance / Å", square=True, whole=True,
             )
         )  # fmt: skip
@@ -249,8 +259,8 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
     for k, (s, p) in enumerate(m.sample.profiles.get("fluctuation", {}).items()):
         y, x = p.values["rmsf"], np.arange(1, len(p.values["rmsf"]) + 1.0)
         e = p.errors.get("rmsf")
-        band = (None, None) if e is None else (y - e, y + e)
-        lines.append(Line(_label(m, s), x, y, *band, color=k))
+        low, high = (None, None) if e is None else (y - e, y + e)
+        lines.append(Line(_label(m, s), x, y, low, high, color=k))
     if lines:
         top = max(float(np.nanmax(line.y)) for line in lines)
         found.append(
@@ -290,8 +300,8 @@ def chain(m: MoleculeAnalysis) -> list[Figure]:
         if "nu" not in p.values:
             continue
         x, y, e = p.values["separation"], p.values["scaling"], p.errors.get("scaling")
-        band = (None, None) if e is None else (y - e, y + e)
-        lines.append(Line(_label(m, s), x, y, *band, style="points", color=k))
+        low, high = (None, None) if e is None else (y - e, y + e)
+        lines.append(Line(_label(m, s), x, y, low, high, style="points", color=k))
         fit = p.values["r0"] * x ** p.values["nu"]
         lines.append(Line("", x[x > 5], fit[x > 5], style="line", color=k))
         words.append(f"{measured(p.values['nu'], p.errors.get('nu', np.nan))} at {_label(m, s)}")
@@ -323,7 +333,7 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
             Plot(
                 "acceptance", f"Swaps are accepted {np.nanmin(y):.0%} to {np.nanmax(y):.0%} of the time",
                 "All above 0.1, and about the same.", "pair of states", "acceptance",
-                [Line("", np.arange(len(y)) + 0.5, y, style="points")], y_range=(0.0, 1.05),
+                [Line("", _cells(len(y) - 1, 0.5), y, style="points")], y_range=(0.0, 1.05),
                 x_range=(0.0, float(len(y))), whole=True,
             )
         )  # fmt: skip
@@ -340,7 +350,7 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
         z = kelvin[w.labels[pick]].T if several else w.labels[pick].T.astype(float)
         found.append(
             Map(
-                "walk", f"Replicas visit all states: {trips:,} round trips" if trips else "No replica has made a round trip",
+                "walk", f"Replicas visit all states: {trips:,} round trips" if trips else "There is no round trip yet",
                 "Every row shows all colors, again and again.", f"time / {unit}", "replica", edges,
                 np.arange(z.shape[0] + 1.0), z, "temperature / K" if several else "state", link="replica",
                 rows=[str(t.replica) for t in m.sample.tracks],
@@ -352,7 +362,8 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
                 "trips", f"Round trips of each replica: {w.round_trips.min()} to {w.round_trips.max()}",
                 "No replica far below the others.", "replica", "round trips",
                 [Line("", x, w.round_trips.astype(float), style="points")],
-                y_range=(0.0, 1.1 * float(max(w.round_trips.max(), 1))), x_range=(float(x.min()) - 0.5, float(x.max()) + 0.5),
+                y_range=(0.0, 1.1 * float(max(w.round_trips.max(), 1))),
+                x_range=(float(x.min()) - 0.5, float(x.max()) + 0.5),
                 whole=True,
             )
         )  # fmt: skip
@@ -360,8 +371,8 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
             Map(
                 "transitions", f"States mix in {time_text(w.mixing_attempts * m.exchange_ps)}: second eigenvalue "
                 f"{w.eigenvalue:.4f}", "A broad diagonal without gaps.", "to state", "from state",
-                np.arange(w.states + 1) - 0.5, np.arange(w.states + 1) - 0.5, w.transition, "probability",
-                (0.0, 1.0), "dark-high", square=True, whole=True,
+                _cells(w.states), _cells(w.states), w.transition, "probability",
+                (0.0, 1.0), "blues", square=True, whole=True,
             )
         )  # fmt: skip
     return found
@@ -387,7 +398,9 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
         )
     ]  # fmt: skip
     if k.folded is not None:
-        title = f"It melts at {measured(*k.melting, 'K')}" if k.melting is not None else "It does not melt in this range"
+        title = (
+            f"It melts at {measured(*k.melting, 'K')}" if k.melting is not None else "It does not melt in this range"
+        )
         points = _points(m, "q", lambda v: (v > 0.5).astype(float))
         marks = [(k.melting.value, f"{k.melting.value:.1f} K")] if k.melting is not None else []
         found.append(
@@ -411,11 +424,12 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
                     [line("MBAR over all temperatures", k.quantities[name]), points],
                 )
             )  # fmt: skip
-    n = len(kelvin)
+    n, least = len(kelvin), float(np.diagonal(k.overlap, 1).min())
     found.append(
         Map(
-            "overlap", "Overlap of the states", "Neighbors share 0.03 or more.", "state", "state",
-            np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, k.overlap, "overlap", None, "dark-high", square=True, whole=True,
+            "overlap", f"Neighboring states overlap by {least:.2f} at least", "Neighbors share 0.03 or more.", "state",
+            "state", _cells(n), _cells(n), k.overlap, "overlap", None, "blues",
+            square=True, whole=True,
         )
     )  # fmt: skip
     return found
@@ -452,7 +466,9 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
             v = w.values[w.states == k]
             if len(v):
                 y = np.histogram(v, edges)[0] / len(v) / np.diff(edges)
-                lines.append(Line(f"{c:.4g}" if len(w.centers) <= 12 else "", 0.5 * (edges[1:] + edges[:-1]), y, color=k))
+                lines.append(
+                    Line(f"{c:.4g}" if len(w.centers) <= 12 else "", 0.5 * (edges[1:] + edges[:-1]), y, color=k)
+                )
         found.append(
             Plot(
                 f"windows-{w.name}", f"What the {len(w.centers)} windows of {w.name} saw",
@@ -463,18 +479,47 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
         found.append(
             Map(
                 f"window-overlap-{w.name}", f"Overlap of the windows: {w.weakest:.2f} between neighbors at least",
-                "Neighbors share 0.03 or more.", "state", "state", np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5,
-                w.overlap, "overlap", None, "dark-high", square=True, whole=True,
+                "Neighbors share 0.03 or more.", "state", "state", _cells(n), _cells(n),
+                w.overlap, "overlap", None, "blues", square=True, whole=True,
             )
         )  # fmt: skip
     return found
 
 
+def slow(m: MoleculeAnalysis) -> list[Figure]:
+    """The slowest motions and how slow they are."""
+    k = m.kinetics
+    if k is None:
+        return []
+    lines = []
+    for c in range(k.timescales.shape[1]):
+        y, e = k.timescales[:, c], k.errors[:, c]
+        lines.append(Line(f"component {c + 1}", k.lags, y, y - e, y + e, style="points", color=c))
+    lines.append(Line("lag", k.lags, k.lags, style="dashed", color=7))
+    last = measured(float(k.timescales[-1, 0]), float(k.errors[-1, 0]), "ps")
+    top = float(np.nanquantile(k.map.energy, 0.98)) if np.isfinite(k.map.energy).any() else 1.0
+    return [
+        Plot(
+            "timescales", f"The slowest motion takes {last} at a lag of {time_text(float(k.lags[-1]))}",
+            "Points that no longer rise with the lag, and stay above the dashed line.", "lag / ps", "timescale / ps",
+            lines,
+            y_range=(0.0, 1.15 * float(np.nanmax([np.nanmax(line.y) for line in lines if np.isfinite(line.y).any()]))),
+        ),
+        Map(
+            "free-tics", f"Free energy over the two slowest components at {k.map.kelvin:g} K (lag {time_text(k.lag)})",
+            "Basins that are connected. A click shows the nearest frame.", "first component", "second component",
+            k.map.edges[0], k.map.edges[1], np.minimum(k.map.energy, top).T, "kcal/mol", (0.0, max(top, 0.1)),
+            link="value", names=("tic1", "tic2"),
+        ),
+    ]  # fmt: skip
+
+
 SECTIONS: Sequence[Section] = (
     Section("series", "Over time", "Replicas that cross each other, and no drift after the start.", time_series),
     Section("distributions", "Distributions and free energies", "Halves of the run that agree.", distributions),
-    Section("exchange", "Ladder of temperatures", "Replicas that walk up and down, and a smooth curve.", exchange),
+    Section("exchange", "Exchange and temperature", "Replicas that walk up and down, and a smooth curve.", exchange),
     Section("biases", "Umbrella windows", "Windows that overlap.", biases),
     Section("structure", "Structure", "Contacts that belong to the fold, and those that do not.", structure),
+    Section("slow", "Slow motions", "Timescales well below the length of the run.", slow),
     Section("chain", "Size of the chain", "Whether it behaves as a globule or as a coil.", chain),
 )

@@ -19,7 +19,7 @@ from mdflash.core.types import FloatArray
 
 WIDTH, HEIGHT = 520.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 46.0
-BAR = 74.0
+BAR = 84.0
 """Width of a color bar with its labels."""
 STYLE = (
     "text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#3b4252}"
@@ -36,9 +36,7 @@ def draw(figure: Figure, alone: bool = False) -> str:
     xmlns = ' xmlns="http://www.w3.org/2000/svg"' if alone else ""
     style = f"<style>{STYLE}</style>" if alone else ""
     label = html.escape(figure.title, quote=True)
-    return (
-        f'<svg{xmlns} viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}"{data}>{style}{body}</svg>'
-    )
+    return f'<svg{xmlns} viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}"{data}>{style}{body}</svg>'
 
 
 def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[float]:
@@ -103,14 +101,13 @@ class _Frame:
                 parts.append(
                     f'<line class="rule" x1="{self.left:g}" x2="{self.left + self.width:g}" y1="{p:.1f}" y2="{p:.1f}"/>'
                 )
-            parts.append(
-                f'<text x="{self.left - 7:g}" y="{p + 4:.1f}" text-anchor="end">{html.escape(text)}</text>'
-            )
+            parts.append(f'<text x="{self.left - 7:g}" y="{p + 4:.1f}" text-anchor="end">{html.escape(text)}</text>')
         middle = self.top + self.height / 2
         parts.append(
             f'<text x="{self.left + self.width / 2:g}" y="{bottom + 37:g}" text-anchor="middle">'
             f"{html.escape(f.x_label)}</text>"
-            f'<text transform="translate(14 {middle:g}) rotate(-90)" text-anchor="middle">{html.escape(f.y_label)}</text>'
+            f'<text transform="translate(14 {middle:g}) rotate(-90)" text-anchor="middle">'
+            f"{html.escape(f.y_label)}</text>"
         )
         return "".join(parts)
 
@@ -121,7 +118,7 @@ class _Frame:
 
 
 def _range(values: Sequence[FloatArray], given: tuple[float, float] | None, margin: float) -> tuple[float, float]:
-    if given is not None:
+    if given is not None and given[1] > given[0]:
         return given
     every = np.concatenate([np.asarray(v, np.float64).ravel() for v in values] or [np.zeros(0)])
     every = every[np.isfinite(every)]
@@ -189,7 +186,8 @@ def _legend(rows: Sequence[Sequence[Line]]) -> str:
             mark = (
                 f'<circle cx="{x + 9:g}" cy="{y:g}" r="3.2" fill="{color}"/>'
                 if line.style == "points"
-                else f'<line x1="{x:g}" x2="{x + 18:g}" y1="{y:g}" y2="{y:g}" stroke="{color}" stroke-width="2.4"{dash}/>'
+                else f'<line x1="{x:g}" x2="{x + 18:g}" y1="{y:g}" y2="{y:g}" stroke="{color}" '
+                f'stroke-width="2.4"{dash}/>'
             )
             parts.append(f'{mark}<text x="{x + 23:g}" y="{y + 4:g}">{html.escape(line.name)}</text>')
             x += 30.0 + 6.6 * len(line.name)
@@ -239,9 +237,8 @@ def _curve(frame: _Frame, line: Line) -> str:
     if line.style == "steps":
         x, y = np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
     dash = ' stroke-dasharray="5 3"' if line.style == "dashed" else ""
-    return (
-        f'<path d="{_path(frame, x, y)}" fill="none" stroke="{color}" stroke-width="1.8" stroke-linejoin="round"{dash}/>'
-    )
+    look = f'fill="none" stroke="{color}" stroke-width="1.8" stroke-linejoin="round"{dash}'
+    return f'<path d="{_path(frame, x, y)}" {look}/>'
 
 
 def _map(f: Map) -> tuple[str, float, float]:
@@ -254,14 +251,15 @@ def _map(f: Map) -> tuple[str, float, float]:
     x = (float(f.x_edges[0]), float(f.x_edges[-1]))
     y = (0.0, float(len(f.rows))) if f.rows else (float(f.y_edges[0]), float(f.y_edges[-1]))
     frame = _Frame((LEFT, TOP, width, height), x, y)
-    low, high = f.z_range or _range([f.z], None, 0.0)
+    low, high = _range([f.z], f.z_range, 0.0)
     scaled = (f.z - low) / (high - low)
     image = png(paint(scaled[::-1], f.palette))
     ramp = png(paint(np.linspace(1.0, 0.0, 128)[:, None], f.palette))
     bar = frame.left + frame.width + 16.0
     parts = [
         frame.axes(f, f.rows),
-        f'<g class="frame" data-frame="{frame.attributes()}">',
+        f'<g class="frame" data-frame="{frame.attributes()}"><rect x="{frame.left:g}" y="{frame.top:g}" '
+        f'width="{frame.width:g}" height="{frame.height:g}" fill="#e9ecf0"/>'
         f'<image x="{frame.left:g}" y="{frame.top:g}" width="{frame.width:g}" height="{frame.height:g}" '
         f'preserveAspectRatio="none" style="image-rendering:pixelated" href="{image}"/></g>',
         frame.border(),
@@ -273,7 +271,7 @@ def _map(f: Map) -> tuple[str, float, float]:
         parts.append(f'<text x="{bar + 17:g}" y="{p + 4:.1f}">{number(t)}</text>')
     middle = frame.top + frame.height / 2
     parts.append(
-        f'<text transform="translate({bar + 54:g} {middle:g}) rotate(-90)" text-anchor="middle">'
+        f'<text transform="translate({bar + 63:g} {middle:g}) rotate(-90)" text-anchor="middle">'
         f"{html.escape(f.z_label)}</text>"
     )
     return "".join(parts), frame.left + frame.width + BAR + RIGHT, frame.top + frame.height + BOTTOM

@@ -22,15 +22,18 @@ def view(m: MoleculeAnalysis) -> dict[str, Any] | None:
         return None
     target = next((x for x in (molecule.reference, molecule.start) if x is not None), tracks[0].positions[0])
     center = target.mean(axis=0)
-    turned = [
-        (superpose(t.positions, target) if molecule.system.n_beads > 2 else t.positions) - center for t in tracks
-    ]
+    turned = [(superpose(t.positions, target) if molecule.system.n_beads > 2 else t.positions) - center for t in tracks]
     largest = max(float(np.abs(x).max()) for x in (*turned, target - center)) or 1.0
     kelvin = m.sample.temperatures
     bonds = molecule.system.bonds
     if not len(bonds):
-        bonds = np.array([[a, b] for _, rows in molecule.chains
-                          for a, b in zip(molecule.trace[rows[:-1]], molecule.trace[rows[1:]], strict=True)])
+        bonds = np.array(
+            [
+                [a, b]
+                for _, rows in molecule.chains
+                for a, b in zip(molecule.trace[rows[:-1]], molecule.trace[rows[1:]], strict=True)
+            ]
+        )
     chains = [k for k, (_, rows) in enumerate(molecule.chains) for _ in rows]
     return {
         "name": molecule.name,
@@ -42,20 +45,27 @@ def view(m: MoleculeAnalysis) -> dict[str, Any] | None:
         "labels": [molecule.label(r) for r in range(molecule.system.n_residues)],
         "rmsf": _fluctuation(m),
         "reference": None if molecule.reference is None else _pack(molecule.reference - center, largest),
-        "observables": [
-            {"name": o.name, "title": o.title, "unit": o.unit} for o in m.sample.observables
-        ],
+        "observables": [{"name": o.name, "title": o.title, "unit": o.unit} for o in m.sample.observables],
         "replicas": [
             {
                 "id": t.replica,
                 "time": np.round(t.times[t.view], 4).tolist(),
                 "kelvin": [None if not np.isfinite(k) else float(k) for k in kelvin[t.states[t.view]]],
-                "values": {o.name: np.round(t.values[o.name][t.view], 4).tolist() for o in m.sample.observables},
+                "values": {o.name: np.round(t.values[o.name][t.view], 4).tolist() for o in m.sample.observables}
+                | _components(m, t.positions),
                 "positions": _pack(x, largest),
             }
             for t, x in zip(tracks, turned, strict=True)
         ],
     }
+
+
+def _components(m: MoleculeAnalysis, positions: FloatArray) -> dict[str, list[float]]:
+    """The slow components of the shown frames."""
+    if m.kinetics is None:
+        return {}
+    first, second = np.round(m.kinetics.project(positions), 4).T.tolist()
+    return {"tic1": first, "tic2": second}
 
 
 def _fluctuation(m: MoleculeAnalysis) -> list[float] | None:

@@ -49,7 +49,10 @@ FORMATS = (
     StructureFormat("GRO", r"\.gro", gro.read),
 )
 _HINTS = {
-    ".psf": "a PSF holds no coordinates: write a PDB of one frame (VMD: animate write pdb; MDAnalysis: u.atoms.write)",
+    **dict.fromkeys(
+        (".psf", ".prmtop", ".parm7", ".top", ".tpr"),
+        "a topology has no positions: write a PDB file of a frame; VMD: animate write pdb, MDAnalysis: u.atoms.write",
+    ),
     ".bcif": "binary CIF: download the mmCIF (.cif.gz) instead",
     ".pdbqt": "PDBQT: convert it to PDB",
 }
@@ -64,6 +67,11 @@ def plain_suffix(file: Path) -> str:
 def is_structure(file: Path) -> bool:
     """Whether the name is that of a structure file."""
     return any(re.fullmatch(known.suffix, plain_suffix(file)) for known in FORMATS)
+
+
+def is_assembly(file: Path) -> bool:
+    """Whether the file is a biological assembly (.pdb1), whose models are the parts of one complex."""
+    return re.fullmatch(r"\.pdb\d+", plain_suffix(file)) is not None
 
 
 def bare_name(file: Path) -> str:
@@ -85,14 +93,18 @@ def read_content(file: Path) -> Content:
     suffix = plain_suffix(file)
     for known in FORMATS:
         if re.fullmatch(known.suffix, suffix):
-            return known.read(_bytes(file), file)
+            return known.read(read_bytes(file), file)
     expected = "expected .pdb, .ent, .cif, .mmcif or .gro, also compressed (.gz, .bz2, .xz)"
     hint = f" ({_HINTS[suffix]})" if suffix in _HINTS else ""
     raise InputError(f"'{suffix or file.name}' is not a structure format{hint}; {expected}", file=file)
 
 
-def _bytes(file: Path) -> bytes:
-    """What the file holds, unpacked: by its first bytes, for suffixes get lost in downloads."""
+def read_bytes(file: Path) -> bytes:
+    """What the file holds, unpacked: by its first bytes, for suffixes get lost in downloads.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         data = file.read_bytes()
         if data[:2] == b"\x1f\x8b":

@@ -1,4 +1,4 @@
-"""mmCIF files: the atom table with the author's chain ids and residue numbers, which are those of papers and of PDB files.
+"""mmCIF files: the atom table with the author's chain ids and residue numbers, as papers and PDB files have them.
 
 gemmi reads the CIF syntax (M. Wojdyr, J. Open Source Softw. 7, 4200 (2022)).
 """
@@ -95,7 +95,7 @@ def _models(block: Any, file: Path) -> tuple[Model, ...]:
 def _parents(block: Any) -> dict[str, str]:
     from gemmi import cif
 
-    found = {}
+    found: dict[str, str] = {}
     for key in ("auth_comp_id", "label_comp_id"):
         table = block.find("_pdbx_struct_mod_residue.", [key, "parent_comp_id"])
         found |= {cif.as_string(row[0]).upper(): cif.as_string(row[1]).upper() for row in table}

@@ -9,7 +9,6 @@ Numbers beyond four columns: hybrid-36 (R. W. Grosse-Kunstleve), or a fifth digi
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.mapping.atoms import Atom, Content, Model, box_vectors, from_nanometers
+from mdflash.mapping.residues import RESIDUE_MASS, amino_acid
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -107,22 +107,25 @@ def show_residue_number(number: int) -> str | None:
 def _atom(line: str, part: int, file: Path, k: int) -> Atom:
     code = line[26].strip()
     number = residue_number(line[22:26])
-    if code.isdigit() and _whole(line[22:27]) is not None:
+    if code.isdecimal():  # a fifth digit
         number, code = _whole(line[22:27]), ""
     if number is None:
         raise InputError(
             f"columns 23 to 26 of an ATOM line must hold a residue number, found '{line[22:26]}'", file=file, line=k
         )
+    residue, chain = line[17:21].strip().upper(), line[21].strip()
+    if len(residue) == 4 and line[17:20] in RESIDUE_MASS and amino_acid(residue) == residue:
+        residue, chain = residue[:3], line[20:22]  # a chain id of two letters
     try:
         occupancy = float(line[54:60])
     except ValueError:
         occupancy = 1.0
     return Atom(
         name=line[12:16].strip(),
-        residue=line[17:21].strip().upper(),
+        residue=residue,
         number=number,
         code=code,
-        chain=line[21].strip(),
+        chain=chain.strip(),
         segment=line[72:76].strip(),
         part=part,
         alternate=line[16].strip(),
@@ -142,7 +145,8 @@ def _place(line: str, file: Path, k: int) -> tuple[float, float, float]:
 def _whole(text: str) -> int | None:
     """The number that `text` is, as plain digits; None if it is not."""
     text = text.strip()
-    return int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else None
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    return int(text) if digits.isdecimal() and digits.isascii() else None
 
 
 def _box(text: str) -> FloatArray | None:

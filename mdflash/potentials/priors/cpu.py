@@ -254,7 +254,7 @@ def _finder(all_threads: bool) -> Find:
             reach = nonbonded.pair_cutoff[system] + skin
             old = (nonbonded.exclusion_start[row : row + n + 1], nonbonded.exclusion, start[: n + 1], neighbor)
             neighbor = rebuild_together(x, reach, box, *old) if all_threads else rebuild(x, reach, box, *old)
-        pairs = start[n]
+        pairs = int(start[n])
         needed = find_eights(nonbonded.eights, system, skin, box, x, start[n + 1 :], neighbor, pairs)
         if needed > neighbor.shape[0]:
             larger = room_for(needed)

@@ -17,10 +17,10 @@ from mdflash.compiled.jit import njit
 from mdflash.compiled.lanes import any_lane, first_bits, fma, where
 from mdflash.compiled.simd import load, splat, store, total
 from mdflash.core.types import FloatArray, Int32Array, IntArray
-from mdflash.neighbors.eights import EIGHT, build_eights, nearest_images
+from mdflash.neighbors.eights import EIGHT, aligned, build_eights, columns_of, nearest_images
 from mdflash.potentials import forms
 
-COLUMNS: Final = 5
+COLUMNS: Final = 6
 """Most numbers of a pair that a form reads."""
 
 
@@ -85,13 +85,10 @@ def find_eights(
     row = 0
     for k in range(eights.search[system], eights.search[system + 1]):
         begin, end = eights.first[k], eights.first[k + 1]
-        y = np.empty((end - begin, 3))
-        for m in range(begin, end):
-            for c in range(3):
-                y[m - begin, c] = x[eights.member[m], c]
         rows = start[row : row + end - begin + 1]
         found = build_eights(
-            y, eights.cutoff[k] + skin, box, eights.exclusion_start[begin + k : end + k + 1], eights.exclusion,
+            x, eights.member[begin:end], eights.cutoff[k] + skin, box,
+            eights.exclusion_start[begin + k : end + k + 1], eights.exclusion,
             rows, neighbor[min(count, neighbor.shape[0]) :],
         )  # fmt: skip
         for m in range(rows.shape[0]):
@@ -103,37 +100,37 @@ def find_eights(
 
 @njit(cache=True, error_model="numpy")
 def _add_term(
-    code: int,
-    cutoff: float,
-    numbers: FloatArray,  # flat, from the term's first
-    width: int,
-    kinds: int,
-    type_: Int32Array,  # [M]
-    eight: Int32Array,  # [eights]
+    eights: Eights,
+    k: int,
+    t: int,
     box: FloatArray,  # [3] edges in Å, 0 for no box
     start: IntArray,  # [M + 1]
     neighbor: IntArray,  # [P]
-    x: FloatArray,  # [whole eights] Å
-    y: FloatArray,  # [whole eights] Å
-    z: FloatArray,  # [whole eights] Å
-    fx: FloatArray,  # [whole eights] kcal/mol/Å
-    fy: FloatArray,  # [whole eights] kcal/mol/Å
-    fz: FloatArray,  # [whole eights] kcal/mol/Å
+    y: FloatArray,  # [3, whole eights] Å, flat
+    g: FloatArray,  # [2, 3, whole eights] kcal/mol/Å, flat
 ) -> float:
-    nothing = splat(load(x, 0), 0.0)
+    """Add the forces of term t of search k to g, on second beads and on first ones; returns its energy.
+
+    The two are kept apart: a lane that was just written cannot be read as part of a vector without waiting for it.
+    """
+    code, n = eights.code[t], y.shape[0] // 3
+    cutoff2 = eights.cutoff[k] * eights.cutoff[k]
+    edge_x, edge_y, edge_z = box[0], box[1], box[2]
+    numbers, size = eights.numbers[eights.table[t] :], eights.width[t] * EIGHT
+    type_, eight = eights.type[eights.first[k] :], eights.eight[eights.eight_first[k] :]
+    nothing = splat(load(y, 0), 0.0)
     energy = nothing
-    cutoff2 = cutoff * cutoff
-    size = width * EIGHT
     for i in range(start.shape[0] - 1):
-        row = type_[i] * kinds * size
+        row = type_[i] * eights.kinds[k] * size
+        xi, yi, zi = y[i], y[n + i], y[2 * n + i]
         own_x, own_y, own_z = nothing, nothing, nothing
         for q in range(start[i], start[i + 1]):
             entry = neighbor[q]
             b = entry >> 8
             j = b * EIGHT
-            dx = nearest_images(load(x, j) - x[i], box[0])
-            dy = nearest_images(load(y, j) - y[i], box[1])
-            dz = nearest_images(load(z, j) - z[i], box[2])
+            dx = nearest_images(load(y, j) - xi, edge_x)
+            dy = nearest_images(load(y, n + j) - yi, edge_y)
+            dz = nearest_images(load(y, 2 * n + j) - zi, edge_z)
             r2 = fma(dx, dx, fma(dy, dy, dz * dz))
             near = (r2 < cutoff2) & first_bits(r2, entry)
             if not any_lane(near):
@@ -145,18 +142,19 @@ def _add_term(
                 load(numbers, at + 2 * EIGHT),
                 load(numbers, at + 3 * EIGHT),
                 load(numbers, at + 4 * EIGHT),
-            )  # those that the form does not read are not loaded
-            u, pull = forms.pair(code, r2, p, cutoff)
+                load(numbers, at + 5 * EIGHT),
+            )  # what the form does not read costs nothing
+            u, pull = forms.pair(code, r2, p, eights.cutoff[k])
             energy = energy + where(near, u, 0.0)  # (vectors know no +=)
             pull = where(near, pull, 0.0)
-            pull_x, pull_y, pull_z = pull * dx, pull * dy, pull * dz
-            own_x, own_y, own_z = own_x + pull_x, own_y + pull_y, own_z + pull_z
-            store(fx, j, load(fx, j) - pull_x)
-            store(fy, j, load(fy, j) - pull_y)
-            store(fz, j, load(fz, j) - pull_z)
-        fx[i] += total(own_x)
-        fy[i] += total(own_y)
-        fz[i] += total(own_z)
+            dx, dy, dz = pull * dx, pull * dy, pull * dz
+            own_x, own_y, own_z = own_x + dx, own_y + dy, own_z + dz
+            store(g, j, load(g, j) - dx)
+            store(g, n + j, load(g, n + j) - dy)
+            store(g, 2 * n + j, load(g, 2 * n + j) - dz)
+        g[3 * n + i] += total(own_x)
+        g[4 * n + i] += total(own_y)
+        g[5 * n + i] += total(own_z)
     return total(energy)
 
 
@@ -175,19 +173,14 @@ def add_eights(
     row = 0
     for k in range(eights.search[system], eights.search[system + 1]):
         begin, end = eights.first[k], eights.first[k + 1]
-        size = (end - begin + EIGHT - 1) // EIGHT * EIGHT
-        y, g = np.zeros((3, size)), np.zeros((3, size))
-        for c in range(3):
-            for m in range(begin, end):
-                y[c, m - begin] = x[eights.member[m], c]
+        y = columns_of(x, eights.member[begin:end])
+        size = y.shape[0] // 3
+        g = aligned(6 * size)
+        rows = start[row : row + end - begin + 1]
         for t in range(eights.term[k], eights.term[k + 1]):
-            energy += _add_term(
-                eights.code[t], eights.cutoff[k], eights.numbers[eights.table[t] :], eights.width[t],
-                eights.kinds[k], eights.type[begin:end], eights.eight[eights.eight_first[k] :], box,
-                start[row : row + end - begin + 1], neighbor, y[0], y[1], y[2], g[0], g[1], g[2],
-            )  # fmt: skip
+            energy += _add_term(eights, k, t, box, rows, neighbor, y, g)
         for m in range(begin, end):
             for c in range(3):
-                f[eights.member[m], c] += g[c, m - begin]
+                f[eights.member[m], c] += g[c * size + m - begin] + g[(3 + c) * size + m - begin]
         row += end - begin + 1
     return energy

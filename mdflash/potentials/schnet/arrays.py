@@ -18,6 +18,8 @@ CHUNK: Final = 512
 stay in a core's own cache."""
 WHOLE: Final = 1024
 """Beads up to which a molecule is one chunk."""
+RANGES: Final = 32
+"""Ranges of distance with scales of their own in tables of 16 bits; a table has at least so many intervals."""
 
 
 class Networks(NamedTuple):

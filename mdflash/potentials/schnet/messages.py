@@ -17,8 +17,7 @@ from mdflash.compiled.panels import panel_width
 from mdflash.compiled.simd import Vector, fma, lane, load, load_scaled, splat, store, total
 from mdflash.core.types import FloatArray, IntArray, Reals
 from mdflash.neighbors.cpu import nearest_image
-from mdflash.potentials.schnet.arrays import CHUNK, Networks, PairWork, Shape, Work, shape_of
-from mdflash.potentials.schnet.tables import RANGES
+from mdflash.potentials.schnet.arrays import CHUNK, RANGES, Networks, PairWork, Shape, Work, shape_of
 
 
 @njit(cache=True, error_model="numpy")

@@ -13,6 +13,7 @@ from mdflash.core.state import Layout
 from mdflash.core.types import IntArray
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.schnet.network import SchNet
+from mdflash.potentials.schnet.tables import Distances
 
 
 class SchNetPotential(Potential):
@@ -29,6 +30,7 @@ class SchNetPotential(Potential):
         networks: Sequence[SchNet | None],
         types: Sequence[IntArray],
         excluded: Sequence[IntArray],
+        distances: Sequence[Distances | None] = (),
     ) -> None:
         """
         Args:
@@ -36,11 +38,13 @@ class SchNetPotential(Potential):
             networks: for each system of the layout its network, or None where it has none.
             types: for each system, [N] embedding row of each bead.
             excluded: for each system, [E, 2] pairs i < j without messages.
+            distances: for each system, how near its force field lets beads come; None or no list: not known.
         """
         self.name = name
         self.networks = tuple(networks)
         self.types = tuple(torch.from_numpy(np.array(t)) for t in types)
         self.excluded = tuple(excluded)
+        self.distances = tuple(distances) or (None,) * len(self.networks)
         self.cutoff = max(n.hyper.cutoff for n in self.networks if n is not None)
         self._cast: dict[tuple[int, torch.dtype, torch.device], SchNet] = {}
 

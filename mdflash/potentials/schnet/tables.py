@@ -10,7 +10,10 @@ which is the Hermite cubic. The table holds v, s and c of every knot. c is compu
 difference of two values that were rounded to float32 would cost 1e-5 of the forces.
 
 The error falls as h^3 in the forces. K is the first power of two that keeps it below a tolerance, measured against the
-exact filters, both in float64, on a conformation.
+exact filters, both in float64, on a conformation. That is a random chain with the distances that the force field's
+priors allow (`Distances`): below them filters were never trained, and are often a hundred times steeper. Beads that
+come nearer nevertheless are covered, too: on a chain with the shortest distances of any protein model the error is at
+most `BEYOND` times the tolerance.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +31,18 @@ from torch import Tensor
 
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
+from mdflash.potentials.schnet.arrays import RANGES
 from mdflash.potentials.schnet.network import SchNet
 
 FEWEST, MOST = 256, 65536
 """Intervals that are tried."""
-RANGES: Final = 32
-"""Ranges of distance with scales of their own in tables of 16 bits; a table has at least so many intervals."""
 SAMPLE_BEADS: Final = 64
 """The error is measured on at most so many beads around the middle of a molecule."""
+BEYOND: Final = 100.0
+"""How many times the tolerance the error may be where beads are nearer than the priors let them come."""
+
+SIZED_BY: Final = 2
+"""The rule that K follows, for checkpoints: another one gives other last bits. 1, in 0.1: the error on `SHORTEST`."""
 
 Filters = Callable[[int, Tensor], Tensor]
 """(block, distances [P]) -> [P, F]."""
@@ -68,19 +75,33 @@ class Sample:
         return Sample(x[keep], self.types[keep], excluded[(excluded >= 0).all(axis=1)])
 
 
-def random_sample(network: SchNet, seed: int = 0, beads: int = 64) -> Sample:
-    """A random compact chain of random bead types: neighbors 1.45 Å apart, others at least 2.2 Å where it can.
+class Distances(NamedTuple):
+    """How near to each other the beads of a force field come.
 
-    As dense as a five-bead protein, whose short distances are the hardest for a table.
+    Attributes:
+        bonds: [M, 2] Å; the shortest and the longest that each kind of bond gets.
+        contact: Å; beads without a bond are at least so far apart.
     """
-    rng = np.random.default_rng(seed)
+
+    bonds: FloatArray
+    contact: float
+
+
+SHORTEST: Final = Distances(np.array([[1.45, 1.45]]), 2.2)
+"""Of any protein model: with them a chain is as dense as a protein in five beads a residue."""
+
+
+def random_sample(network: SchNet, distances: Distances = SHORTEST, seed: int = 0, beads: int = 64) -> Sample:
+    """A random compact chain of random bead types; beads without a bond are `contact` apart where there is room."""
+    rng, lengths = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     x = np.zeros((1, 3))
     while len(x) < beads:
+        length = lengths.uniform(*distances.bonds[lengths.integers(len(distances.bonds))])
         step = rng.normal(size=(64, 3)) - 0.3 * (x[-1] - x.mean(axis=0))
-        tries = x[-1] + 1.45 * step / np.linalg.norm(step, axis=1, keepdims=True)
+        tries = x[-1] + length * step / np.linalg.norm(step, axis=1, keepdims=True)
         room = np.linalg.norm(tries[:, None] - x[:-1], axis=2).min(axis=1, initial=np.inf)
-        best = np.argmax(room > 2.2) if (room > 2.2).any() else room.argmax()
-        x = np.concatenate([x, tries[[best]]])
+        free = room > distances.contact
+        x = np.concatenate([x, tries[[np.argmax(free) if free.any() else room.argmax()]]])
     return Sample(x, rng.integers(network.hyper.types, size=beads), np.zeros((0, 2), np.int64))
 
 
@@ -183,31 +204,36 @@ def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = Non
 
     Args:
         network: in any precision; evaluated in float64.
-        tolerance: of the forces, relative to their rms.
-        sample: a conformation; None: `random_sample`, so that the tables, and with them every bit of a run, depend on
-            nothing but the network.
+        tolerance: of the forces, relative to their rms; `BEYOND` times as much on `random_sample(network)`.
+        sample: a conformation; None: `random_sample(network)`. Made from the force field alone, so that every bit of a
+            run depends on nothing else.
 
     Raises:
         ForceFieldError: no grid up to `MOST` intervals is fine enough; the message states what was reached.
     """
     network = _double(network)
-    sample = (random_sample(network) if sample is None else sample).core()
-    exact = sample_forces(network, exact_filters(network), sample)
+    nearest = random_sample(network)
+    limits = [(nearest, tolerance)] if sample is None else [(sample.core(), tolerance), (nearest, BEYOND * tolerance)]
+    exact = [sample_forces(network, exact_filters(network), s) for s, _ in limits]
     intervals = FEWEST
     while True:
         tables = tabulate(network, intervals)
-        error = _relative_error(sample_forces(network, tables.filters, sample), exact)
-        if error <= tolerance:
-            return FilterTables(tables.rows, tables.cutoff, error)
+        errors = [
+            _relative_error(sample_forces(network, tables.filters, s), f)
+            for (s, _), f in zip(limits, exact, strict=True)
+        ]
+        excess = max(error / limit for error, (_, limit) in zip(errors, limits, strict=True))
+        if excess <= 1.0:
+            return FilterTables(tables.rows, tables.cutoff, errors[0])
         # h^3, and for the last step what was hoped for is tried before it is refused
-        wanted = intervals * 2 ** max(1, math.ceil(math.log2(error / tolerance) / 3.0 - 0.2))
-        if not math.isfinite(error) or intervals == MOST:
+        wanted = intervals * 2 ** max(1, math.ceil(math.log2(excess) / 3.0 - 0.2))
+        if not all(map(math.isfinite, errors)) or intervals == MOST:
             kinks = network.hyper.activation == "relu"
             why = "; their slopes jump wherever relu sets in, and a cubic is off there on any grid" if kinks else ""
             raise ForceFieldError(
                 f"the filters of this SchNet cannot be tabulated: with {intervals} intervals over "
-                f"{tables.cutoff:g} Å the forces are still off by {error:.1e} of their rms, and {tolerance:.1e} is "
-                f"asked for (activation '{network.hyper.activation}', filter_envelope "
+                f"{tables.cutoff:g} Å the forces are still off by {max(errors):.1e} of their rms, and {tolerance:.1e} "
+                f"is asked for (activation '{network.hyper.activation}', filter_envelope "
                 f"'{network.hyper.filter_envelope}'{why}); write `filters: exact` for its own filters, in plain torch"
             )
         intervals = min(wanted, MOST)

@@ -21,6 +21,7 @@ from mdflash.potentials.backbones.passes import MOST_STREAMS
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import TOGETHER_FROM, evaluate_alone, evaluate_together
+from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.pack import pack_networks
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables, Sample, filter_tables, force_error, random_sample
@@ -29,24 +30,38 @@ FORCE_ERROR: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 1e-6, 
 """What the forces may be off, relative to their rms."""
 TABLE_ERROR: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 5e-7, "fp32": 5e-6, "mixed16": 2e-4})
 """How much of it is for the tables, before they are rounded."""
+BEYOND_16: Final = 20.0
+"""As `tables.BEYOND`, for tables in 16 bits: forces off by 2 %, where they are many times larger than anywhere else."""
 
 
 class Taken(NamedTuple):
-    """What `take_networks` found: networks for the kernels, terms that are left, and messages for the user."""
+    """What `take_networks` found: networks for the kernels, terms that are left, and messages for the user.
+
+    `wide` are those whose tables need 32 bits in a batch where others have 16.
+    """
 
     networks: Networks | None
     rest: tuple[Potential, ...]
     notes: tuple[str, ...]
+    wide: Networks | None = None
 
 
 def tables_for(potential: SchNetPotential, tolerance: float) -> dict[int, FilterTables]:
-    """Filter tables of every network of a potential, by its `id`.
+    """Filter tables of every network of a potential, by its `id`; as fine as the distances of its force field ask for.
 
     Raises:
         ForceFieldError: the tolerance of the forces (relative to their rms) cannot be met.
     """
-    networks = {id(network): network for network in potential.networks if network is not None}
-    return {key: filter_tables(network, tolerance) for key, network in networks.items()}
+    return {key: filter_tables(network, tolerance, sample) for key, network, sample in _samples(potential)}
+
+
+def _samples(potential: SchNetPotential) -> list[tuple[int, SchNet, Sample | None]]:
+    """Every network of a potential once, its `id` and the conformation that its tables are made for."""
+    found = {}
+    for network, distances in zip(potential.networks, potential.distances, strict=True):
+        if network is not None:
+            found[id(network)] = network, None if distances is None else random_sample(network, distances)
+    return [(key, *pair) for key, pair in found.items()]
 
 
 def take_networks(
@@ -70,6 +85,7 @@ def take_networks(
         ForceFieldError: filters is "table", and a network does not fit; the message states why and what to do.
     """
     taken: list[SchNetPotential] = []
+    wide: list[SchNetPotential] = []
     tables: dict[int, FilterTables] = {}
     notes: list[str] = []
     for term in terms:
@@ -81,19 +97,31 @@ def take_networks(
         try:
             _refuse_second_network(term, taken, layout)
             _refuse_backbone(term)
-            new = tables_for(term, TABLE_ERROR[precision])
-            if precision == "mixed16":
-                _refuse_16_bits(term, new)
+            own = precision
+            new = tables_for(term, TABLE_ERROR[own])
+            if precision == "mixed16" and (why := _too_coarse_in_16_bits(term, new)):
+                own = "fp32"
+                new = tables_for(term, TABLE_ERROR[own])
+                wide.append(term)
+                notes.append(f"'{term.name}' has tables in 32 bits, as with `precision: fp32`: {why}")
         except ForceFieldError as error:
             if filters == "table":
                 raise
             notes.append(f"'{term.name}' runs in plain torch, which is much slower: {error}")
             continue
-        notes += _table_notes(term, new, layout, positions, precision)
+        notes += _table_notes(term, new, layout, positions, own)
         tables |= new
         taken.append(term)
     rest = tuple(t for t in terms if t not in taken)
-    return Taken(pack_networks(taken, tables, layout, precision) if taken else None, rest, tuple(notes))
+    if wide and len(wide) == len(taken):
+        wide, precision = [], "fp32"
+    narrow = [t for t in taken if t not in wide]
+    return Taken(
+        pack_networks(narrow, tables, layout, precision) if narrow else None,
+        rest,
+        tuple(notes),
+        pack_networks(wide, tables, layout, "fp32") if wide else None,
+    )
 
 
 def _refuse_second_network(term: SchNetPotential, taken: Sequence[SchNetPotential], layout: Layout) -> None:
@@ -115,16 +143,17 @@ def _refuse_backbone(term: SchNetPotential) -> None:
             raise ForceFieldError(f"its residual rule '{backbone.rule}' has no compiled twin")
 
 
-def _refuse_16_bits(term: SchNetPotential, tables: Mapping[int, FilterTables]) -> None:
-    for network in term.networks:
-        if network is None:
-            continue
-        error = force_error(network, tables[id(network)].rounded(), random_sample(network))
-        if not error <= FORCE_ERROR["mixed16"] / 2:
-            raise ForceFieldError(
-                f"16 bits put its forces off by {error:.1e} of their rms, more than "
-                f"{FORCE_ERROR['mixed16'] / 2:.0e}; write `precision: fp32`"
-            )
+def _too_coarse_in_16_bits(term: SchNetPotential, tables: Mapping[int, FilterTables]) -> str:
+    """Why the tables of a potential are not rounded to 16 bits; empty where they can be."""
+    for key, network, sample in _samples(term):
+        rounded, limit = tables[key].rounded(), FORCE_ERROR["mixed16"] / 2
+        nearest = random_sample(network)
+        checks = [(nearest, limit)] if sample is None else [(sample, limit), (nearest, BEYOND_16 * limit)]
+        for conformation, most in checks:
+            error = force_error(network, rounded, conformation)
+            if not error <= most:
+                return f"16 bits put its forces off by {error:.1e} of their rms, more than {most:.0e}"
+    return ""
 
 
 class TableError(NamedTuple):

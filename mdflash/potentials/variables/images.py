@@ -39,8 +39,7 @@ def check_images(variable: Variable, system: System, box: Box | None) -> None:
     if variable.box is not None and variable.box != box:
         raise InputError(
             f"the variable {variable.name} is made for a periodic box of {variable.box} Å, found {box or 'no box'}; "
-            "write "
-            + ("the variable without .in_box(...)" if box is None else f"variable.in_box({box})")
+            "write " + ("the variable without .in_box(...)" if box is None else f"variable.in_box({box})")
         )
     if box is None or variable.between_molecules:
         return

@@ -1,0 +1,46 @@
+"""The commands that show what a run has sampled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mdflash.cli.app import app
+from mdflash.config.load import load_run
+from mdflash.runs.execute import execute
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    small = [f"output.folder={folder}", "replicas.count=2", "dynamics.steps=4000", "output.log.interval=1 ps"]
+    small += ["output.trajectory.interval=1 ps"]
+    execute(load_run("chignolin", small), Path(__file__).parents[2] / "systems" / "chignolin.yaml")
+    return folder
+
+
+def test_analyze(run: Path) -> None:
+    done = CliRunner().invoke(app, ["analyze", str(run), "--svg"])
+    assert done.exit_code == 0, done.output
+    assert "Sampled enough:" in done.output and str(run / "analysis" / "report.html") in done.output
+    assert {"report.html", "properties.csv", "analysis.json", "svg"} == {p.name for p in (run / "analysis").iterdir()}
+
+
+def test_one_folder_for_one_run(run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["analyze", str(run), str(run), "--out", str(tmp_path)])
+    assert done.exit_code != 0 and "--out names one folder" in str(done.exception)
+
+
+def test_watch(run: Path) -> None:
+    done = CliRunner().invoke(app, ["watch", str(run)])
+    assert done.exit_code == 0, done.output
+    assert "step 4,000 of 4,000 (100.0 %)" in done.output and "finished" in done.output
+
+
+def test_report_at_the_end(tmp_path: Path) -> None:
+    arguments = ["run", "chignolin", "--report", "--steps", "500", "--set", f"output.folder={tmp_path / 'run'}"]
+    done = CliRunner().invoke(app, [*arguments, "--set", "replicas.count=2"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "run" / "analysis" / "report.html").is_file()
