@@ -20,6 +20,7 @@ from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.potentials.schnet.tables import Distances
 
 
 def bind_term(ff: ForceField, term: Term, system: System) -> tuple[IntArray, dict[str, FloatArray]]:
@@ -271,7 +272,8 @@ def _schnet(
     layout: Layout,
     modules: dict[int, SchNet],
 ) -> SchNetPotential:
-    types, excluded, distances = [], [], []
+    types, excluded = [], []
+    distances: list[Distances | None] = []
     loaded: list[SchNet | None] = []
     for ff, network, system in zip(forcefields, networks, layout.systems, strict=True):
         if network is None:
