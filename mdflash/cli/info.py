@@ -140,23 +140,23 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
     from mdflash.forcefields.build import network_exclusions, network_types
     from mdflash.forcefields.distances import distances_of
     from mdflash.forcefields.networks import load_schnet
-    from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample
+    from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample, samples_of
     from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 
-    model, distances = load_schnet(network), distances_of(ff)
-    chain = None if distances is None else random_sample(model, distances)
+    model = load_schnet(network)
+    chains = samples_of(model, distances_of(ff))
     samples = {
         f"{system.name}, start frame": Sample(
             start[0], network_types(ff, network, system), network_exclusions(network, system)
         )
         for system, start in ff.systems
         if start is not None
-    } or {"a random chain": chain or random_sample(model)}
+    } or {"a random chain": (*chains, random_sample(model))[0]}
     table = Table("precision", "grid points", "size (MB)", *samples, title="Filter tables: force error / rms force")
     sizes: tuple[tuple[Precision, int], ...] = (("fp64", 8), ("fp32", 4), ("mixed16", 2))
     for precision, size in sizes:
         try:
-            tables = filter_tables(model, TABLE_ERROR[precision], chain)
+            tables = filter_tables(model, TABLE_ERROR[precision], chains)
         except ForceFieldError as error:
             console.print(f"{precision}: {error}")
             continue

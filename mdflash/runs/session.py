@@ -144,7 +144,7 @@ class RunSession:
         manifest = _Manifest(folder.manifest, prepared, engine, self._ranks.size, source.file)
         try:
             if checkpoint is None:
-                outputs = self._start(engine, source.text)
+                outputs = self._start(engine, source.text, identity)
                 log.write(0, "start", version=__version__)
             else:
                 outputs = Outputs.resume(folder, prepared, identity, checkpoint)
@@ -179,7 +179,7 @@ class RunSession:
         finally:
             log.close()
 
-    def _start(self, engine: Engine, source: bytes) -> Outputs:
+    def _start(self, engine: Engine, source: bytes, identity: dict[str, Any]) -> Outputs:
         """Bring step 0 to the disk."""
         prepared, folder = self.prepared, self.folder
         config, layout = prepared.config, prepared.layout
@@ -189,7 +189,7 @@ class RunSession:
         for s, system in enumerate(layout.systems):
             x = layout.view(engine.state.positions, s)[0].numpy()
             write_topology(folder.topology(system.name, names), system, x, config.box)
-        outputs = Outputs.create(folder, prepared, _identity(prepared))
+        outputs = Outputs.create(folder, prepared, identity)
         try:
             outputs.report(engine)
             outputs.checkpoint(engine)

@@ -82,7 +82,7 @@ def test_beads_without_neighbors_need_no_fine_table() -> None:
     network = random_schnet(7)
     x = np.arange(4)[:, None] * np.array([[50.0, 0.0, 0.0]])
     far = Sample(x, np.zeros(4, np.int64), np.zeros((0, 2), np.int64))
-    assert filter_tables(network, 1e-6, far).force_error == 0.0
+    assert filter_tables(network, 1e-6, [far]).force_error == 0.0
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ which is the Hermite cubic. The table holds v, s and c of every knot. c is compu
 difference of two values that were rounded to float32 would cost 1e-5 of the forces.
 
 The error falls as h^3 in the forces. K is the first power of two that keeps it below a tolerance, measured against the
-exact filters, both in float64, on a conformation. That is a random chain with the distances that the force field's
-priors allow (`Distances`): below them filters were never trained, and are often a hundred times steeper. Beads that
-come nearer nevertheless are covered, too: on a chain with the shortest distances of any protein model the error is at
-most `BEYOND` times the tolerance.
+exact filters, both in float64, on conformations. These are random chains with the distances that the force field's
+priors allow (`Distances`), a compact one and a coil, whose smaller forces show errors more: below these distances
+filters were never trained, and are often a hundred times steeper. Beads that come nearer nevertheless are covered, too:
+on a chain with the shortest distances of any protein model the error is at most `BEYOND` times the tolerance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -34,8 +34,8 @@ from mdflash.errors import ForceFieldError
 from mdflash.potentials.schnet.arrays import RANGES
 from mdflash.potentials.schnet.network import SchNet
 
-FEWEST, MOST = 256, 65536
-"""Intervals that are tried."""
+FEWEST, MOST = 512, 65536
+"""Intervals that are tried; fewer gain no speed, and would leave no margin for frames whose forces nearly cancel."""
 SAMPLE_BEADS: Final = 64
 """The error is measured on at most so many beads around the middle of a molecule."""
 BEYOND: Final = 100.0
@@ -91,18 +91,29 @@ SHORTEST: Final = Distances(np.array([[1.45, 1.45]]), 2.2)
 """Of any protein model: with them a chain is as dense as a protein in five beads a residue."""
 
 
-def random_sample(network: SchNet, distances: Distances = SHORTEST, seed: int = 0, beads: int = 64) -> Sample:
-    """A random compact chain of random bead types; beads without a bond are `contact` apart where there is room."""
+PULL: Final = 0.3
+"""Toward the middle of a chain, for each Å from there, beside a normal deviate: as compact as a protein."""
+
+
+def random_sample(
+    network: SchNet, distances: Distances = SHORTEST, seed: int = 0, beads: int = 64, pull: float = PULL
+) -> Sample:
+    """A random chain of random bead types; beads without a bond are `contact` apart where there is room."""
     rng, lengths = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     x = np.zeros((1, 3))
     while len(x) < beads:
         length = lengths.uniform(*distances.bonds[lengths.integers(len(distances.bonds))])
-        step = rng.normal(size=(64, 3)) - 0.3 * (x[-1] - x.mean(axis=0))
+        step = rng.normal(size=(64, 3)) - pull * (x[-1] - x.mean(axis=0))
         tries = x[-1] + length * step / np.linalg.norm(step, axis=1, keepdims=True)
         room = np.linalg.norm(tries[:, None] - x[:-1], axis=2).min(axis=1, initial=np.inf)
         free = room > distances.contact
         x = np.concatenate([x, tries[[np.argmax(free) if free.any() else room.argmax()]]])
     return Sample(x, rng.integers(network.hyper.types, size=beads), np.zeros((0, 2), np.int64))
+
+
+def samples_of(network: SchNet, distances: Distances | None) -> tuple[Sample, ...]:
+    """What the tables of a network are made for: a compact chain and a coil; nothing where distances are not known."""
+    return () if distances is None else tuple(random_sample(network, distances, pull=pull) for pull in (PULL, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,21 +210,21 @@ def _one_thread() -> Iterator[None]:
 
 
 @_one_thread()
-def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = None) -> FilterTables:
-    """The smallest tables whose force error on `sample` is at most `tolerance`.
+def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] = ()) -> FilterTables:
+    """The smallest tables whose force error on every one of `samples` is at most `tolerance`.
 
     Args:
         network: in any precision; evaluated in float64.
         tolerance: of the forces, relative to their rms; `BEYOND` times as much on `random_sample(network)`.
-        sample: a conformation; None: `random_sample(network)`. Made from the force field alone, so that every bit of a
-            run depends on nothing else.
+        samples: from `samples_of`, or nothing: `random_sample(network)` alone. Made from the force field alone, so that
+            every bit of a run depends on nothing else.
 
     Raises:
         ForceFieldError: no grid up to `MOST` intervals is fine enough; the message states what was reached.
     """
     network = _double(network)
     nearest = random_sample(network)
-    limits = [(nearest, tolerance)] if sample is None else [(sample.core(), tolerance), (nearest, BEYOND * tolerance)]
+    limits = [(s.core(), tolerance) for s in samples] + [(nearest, BEYOND * tolerance if samples else tolerance)]
     exact = [sample_forces(network, exact_filters(network), s) for s, _ in limits]
     intervals = FEWEST
     while True:
@@ -224,7 +235,7 @@ def filter_tables(network: SchNet, tolerance: float, sample: Sample | None = Non
         ]
         excess = max(error / limit for error, (_, limit) in zip(errors, limits, strict=True))
         if excess <= 1.0:
-            return FilterTables(tables.rows, tables.cutoff, errors[0])
+            return FilterTables(tables.rows, tables.cutoff, max(errors[: len(samples)] or errors))
         # h^3, and for the last step what was hoped for is tried before it is refused
         wanted = intervals * 2 ** max(1, math.ceil(math.log2(excess) / 3.0 - 0.2))
         if not all(map(math.isfinite, errors)) or intervals == MOST:

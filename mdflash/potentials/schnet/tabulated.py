@@ -24,7 +24,14 @@ from mdflash.potentials.schnet.cpu import TOGETHER_FROM, evaluate_alone, evaluat
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.pack import pack_networks
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.potentials.schnet.tables import FilterTables, Sample, filter_tables, force_error, random_sample
+from mdflash.potentials.schnet.tables import (
+    FilterTables,
+    Sample,
+    filter_tables,
+    force_error,
+    random_sample,
+    samples_of,
+)
 
 FORCE_ERROR: Final[Mapping[Precision, float]] = MappingProxyType({"fp64": 1e-6, "fp32": 1e-5, "mixed16": 2e-3})
 """What the forces may be off, relative to their rms."""
@@ -52,15 +59,15 @@ def tables_for(potential: SchNetPotential, tolerance: float) -> dict[int, Filter
     Raises:
         ForceFieldError: the tolerance of the forces (relative to their rms) cannot be met.
     """
-    return {key: filter_tables(network, tolerance, sample) for key, network, sample in _samples(potential)}
+    return {key: filter_tables(network, tolerance, samples) for key, network, samples in _samples(potential)}
 
 
-def _samples(potential: SchNetPotential) -> list[tuple[int, SchNet, Sample | None]]:
-    """Every network of a potential once, its `id` and the conformation that its tables are made for."""
+def _samples(potential: SchNetPotential) -> list[tuple[int, SchNet, tuple[Sample, ...]]]:
+    """Every network of a potential once, its `id` and the conformations that its tables are made for."""
     found = {}
     for network, distances in zip(potential.networks, potential.distances, strict=True):
         if network is not None:
-            found[id(network)] = network, None if distances is None else random_sample(network, distances)
+            found[id(network)] = network, samples_of(network, distances)
     return [(key, *pair) for key, pair in found.items()]
 
 
@@ -145,10 +152,9 @@ def _refuse_backbone(term: SchNetPotential) -> None:
 
 def _too_coarse_in_16_bits(term: SchNetPotential, tables: Mapping[int, FilterTables]) -> str:
     """Why the tables of a potential are not rounded to 16 bits; empty where they can be."""
-    for key, network, sample in _samples(term):
+    for key, network, samples in _samples(term):
         rounded, limit = tables[key].rounded(), FORCE_ERROR["mixed16"] / 2
-        nearest = random_sample(network)
-        checks = [(nearest, limit)] if sample is None else [(sample, limit), (nearest, BEYOND_16 * limit)]
+        checks = [(s, limit) for s in samples] + [(random_sample(network), BEYOND_16 * limit if samples else limit)]
         for conformation, most in checks:
             error = force_error(network, rounded, conformation)
             if not error <= most:
