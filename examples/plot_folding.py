@@ -2,7 +2,9 @@
 
 mdflash run chignolin-schnet --set output.trajectory.interval="2 ps"
 mdflash run chignolin        # the Gō model that taught the SchNet: the known truth
-python examples/plot_folding.py runs/chignolin-schnet --truth runs/chignolin --out folding.png
+python examples/plot_folding.py runs/chignolin-schnet --truth runs/chignolin --teacher go-chignolin --out folding.png
+
+Native contacts are those of the run's Gō force field; of another, pairs of beads within 8 Å in the first frame.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -20,7 +22,10 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 import mdflash
-from mdflash.units import BOLTZMANN, parse
+from mdflash.analysis.measures import fraction_of_contacts
+from mdflash.config.load import load_run
+from mdflash.io.read import read_times
+from mdflash.units import BOLTZMANN
 
 INK, TRUTH = "#16324f", "#d1495b"
 FOLDING = LinearSegmentedColormap.from_list("folding", ["#f6efe0", "#f2b05e", "#c8553d", "#16324f"])
@@ -29,14 +34,46 @@ SNAPSHOTS, CELL = 5, 27.0
 """Structures in a row, and the width of each, Å."""
 
 
-def contacts_over_time(run: Path, teacher: str = "go-chignolin") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times [F] in ns, positions [R, F, N, 3] in Å, and the fraction of native contacts [R, F] of a run folder."""
-    forcefield = mdflash.load_forcefield(teacher)
-    (system, native), contacts = forcefield.system(), next(t for t in forcefield.terms if t.name == "contacts")
-    frames = mdflash.open_run(run).xarray().positions  # [replica, time, bead, xyz], read when asked for
-    positions = frames.values
-    q = np.array([mdflash.native_contacts(x, system, native[0], contacts=contacts.keys) for x in positions])
-    return frames.time.values / 1000, positions, q
+class Folding(NamedTuple):
+    """What is drawn of a run.
+
+    Attributes:
+        times: [F] ns.
+        positions: [R, F, N, 3] Å of the replicas of the first molecule.
+        q: [R, F] fraction of native contacts.
+        kelvin: [R, F] the temperature that each frame was held at.
+    """
+
+    times: np.ndarray
+    positions: np.ndarray
+    q: np.ndarray
+    kelvin: np.ndarray
+
+
+def native_contacts(forcefield: str, native: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs [C, 2] and their distances [C]: of a Gō force field its own, else pairs within 8 Å in `native` [N, 3]."""
+    for term in mdflash.load_forcefield(forcefield).terms:
+        if term.name == "contacts":
+            return term.keys, term.parameters["r0"]
+    pairs = np.stack(np.triu_indices(len(native), k=4), axis=1)
+    r0 = np.linalg.norm(native[pairs[:, 1]] - native[pairs[:, 0]], axis=1)
+    return pairs[r0 < 8.0], r0[r0 < 8.0]
+
+
+def folding(folder: Path, teacher: str | None = None) -> Folding:
+    """What is drawn of a run folder; `teacher` is the Gō force field whose contacts count, if not the run's own."""
+    run, config = mdflash.open_run(folder), load_run(folder / "resolved.yaml")
+    sources = [s for s in run.sources() if s.system == config.system[0].name]
+    steps, times = read_times(sources[0].path)
+    positions = np.array([run.positions[s.replica][:] for s in sources])
+    pairs, r0 = native_contacts(teacher or str(config.forcefields[0]), positions[0, 0])
+    q = np.array([fraction_of_contacts(x, pairs, r0) for x in positions])
+    if config.exchange is None:
+        kelvin = np.array([[config.temperatures[s.replica]] * len(steps) for s in sources])
+    else:
+        held = run.states(steps)
+        kelvin = np.array(config.exchange_states)[held[[s.replica for s in sources]].to_numpy().T]
+    return Folding(np.asarray(times) / 1000, positions, q, kelvin)
 
 
 def free_energy(q: np.ndarray, kelvin: float, bins: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -78,10 +115,18 @@ def smooth(q: np.ndarray, width: int) -> np.ndarray:
     return np.array([np.convolve(row, window, mode="same") for row in q]) / np.convolve(q[0] * 0 + 1, window, "same")
 
 
-def plot(run: Path, out: Path, truth: Path | None = None, replica: int = 0) -> np.ndarray:
-    """Writes the picture; returns Q [R, F]."""
-    times, positions, q = contacts_over_time(run)
-    kelvin = parse(mdflash.open_run(run).config["dynamics"]["temperature"], "temperature")  # one for all replicas
+def plot(
+    run: Path,
+    out: Path,
+    truth: Path | None = None,
+    replica: int = 0,
+    teacher: str | None = None,
+    temperature: float | None = None,
+) -> np.ndarray:
+    """Writes the picture; returns Q [R, F]. The free energy is that at `temperature` (K; default: the lowest)."""
+    times, positions, q, held = folding(run, teacher)
+    known = np.unique(held)
+    kelvin = float(known[0] if temperature is None else known[np.abs(known - temperature).argmin()])
     native = flat(positions[0, 0])
 
     figure = plt.figure(figsize=(9.6, 4.6))
@@ -110,11 +155,15 @@ def plot(run: Path, out: Path, truth: Path | None = None, replica: int = 0) -> n
     figure.colorbar(image, ax=left, pad=0.015, label="native contacts Q")
 
     right = figure.add_subplot(below[1])
-    right.plot(*free_energy(q, kelvin), color=INK, lw=2.2, label="SchNet" if truth else None)
+    right.plot(*free_energy(q[held == kelvin], kelvin), color=INK, lw=2.2, label=run.name if truth else None)
     if truth is not None:
-        right.plot(*free_energy(contacts_over_time(truth)[2], kelvin), "--", color=TRUTH, lw=1.8, label="Gō (truth)")
+        other = folding(truth, teacher)
+        near = np.abs(other.kelvin - kelvin) < 0.5
+        right.plot(*free_energy(other.q[near], kelvin), "--", color=TRUTH, lw=1.8, label=truth.name)
         right.legend(frameon=False, fontsize=9)
-    right.set(xlabel="native contacts Q", ylabel="free energy / kcal/mol", xlim=(0, 1), ylim=(-0.05, None))
+    right.set(
+        xlabel="native contacts Q", ylabel=f"free energy at {kelvin:.0f} K / kcal/mol", xlim=(0, 1), ylim=(-0.05, None)
+    )
     right.set_xticks((0, 0.5, 1))
     right.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=150)
@@ -127,6 +176,10 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("--truth", type=Path, help="run folder of a force field to compare the free energy with")
     parser.add_argument("--replica", type=int, default=0, help="whose structures are shown")
+    parser.add_argument("--teacher", help="Gō force field whose native contacts count; default: the run's own")
+    parser.add_argument("--temperature", type=float, help="K, of the free energy; default: the lowest of the run")
     parser.add_argument("--out", type=Path, default=Path("folding.png"))
     arguments = parser.parse_args()
-    plot(arguments.run, arguments.out, arguments.truth, arguments.replica)
+    plot(
+        arguments.run, arguments.out, arguments.truth, arguments.replica, arguments.teacher, arguments.temperature
+    )  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mdflash import open_run
 from mdflash.config.load import load_run, locate
 from mdflash.io.read import read_frames
 from mdflash.runs.execute import execute
@@ -77,12 +78,27 @@ def test_umbrella() -> None:
     assert 1.0 < np.nanmax(free) < 10.0
 
 
-def test_plot_folding(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["replicas.count=2"],
+        ["replicas.count=2", "dynamics.temperature=none", "exchange={temperatures: [320 K, 340 K], interval: 2 ps}"],
+        ["replicas.count=2", "dynamics.temperature=[350 K, 330 K]"],
+    ],
+)
+def test_plot_folding(more: list[str], tmp_path: Path) -> None:
     source = locate("chignolin")
-    overrides = [f"output.folder={tmp_path / 'run'}", "replicas.count=2", "dynamics.steps=3000"]
+    overrides = [f"output.folder={tmp_path / 'run'}", "dynamics.steps=3000", *more]
     overrides += ["output.trajectory.interval=1 ps", "output.log.interval=1 ps", "dynamics.timestep=10 fs"]
     execute(load_run(source, overrides), source)
-    q = runpy.run_path(str(EXAMPLES / "plot_folding.py"))["plot"](tmp_path / "run", tmp_path / "q.png")
+    script = runpy.run_path(str(EXAMPLES / "plot_folding.py"))
+    q = script["plot"](tmp_path / "run", tmp_path / "q.png")
     assert q.shape == (2, 31)
     assert np.isfinite(q).all()
     assert (tmp_path / "q.png").read_bytes().startswith(b"\x89PNG")
+    held = script["folding"](tmp_path / "run").kelvin
+    assert held.shape == q.shape
+    rows = open_run(tmp_path / "run").log.pivot(index="step", columns="replica", values="target_K")
+    assert held.T.tolist() == rows.to_numpy().tolist()
+    pairs, r0 = script["native_contacts"]("ala2", open_run(tmp_path / "run").positions[0][0])
+    assert len(pairs) == len(r0) > 10 and r0.max() < 8.0  # of a force field without contacts

@@ -85,7 +85,23 @@ def init(
         raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
     text = commented_run(Path(structure), forcefield, out, as_reading(model, chain, keep, modified, gaps))
     atomic_write(out, text)
-    typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
+    if refused := _refusal(out):
+        typer.echo(f"wrote {out}, but it cannot run yet: {refused}", err=True)
+    else:
+        typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
+
+
+def _refusal(file: Path) -> str:
+    """Why the force field does not fit the molecule, as a run would say it; empty where it does."""
+    from mdflash.config.load import load_run
+    from mdflash.errors import MdflashError
+    from mdflash.runs.prepare import prepare
+
+    try:
+        prepare(load_run(file))
+    except MdflashError as error:
+        return str(error)
+    return ""
 
 
 def commented_run(structure: Path, forcefield: str, out: Path, reading: Reading = AS_IT_IS) -> str:

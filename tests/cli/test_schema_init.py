@@ -93,3 +93,12 @@ def test_init_refuses(words: list[str], says: str, tmp_path: Path, monkeypatch: 
     assert isinstance(error, InputError)
     assert says in str(error)
     assert not list(tmp_path.iterdir())
+
+
+def test_init_says_when_the_force_field_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    structure = str(REPO / "systems" / "chignolin.pdb")
+    done = CliRunner().invoke(app, ["init", structure, "--forcefield", "ala2"])
+    assert done.exit_code == 0
+    assert "wrote system.yaml, but it cannot run yet: " in done.stderr
+    assert "next: mdflash check" in out("init", structure, "--forcefield", "go-chignolin", "--out", "fits.yaml")
