@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import typer
 
-REQUIRED = ("torch", "numba", "numpy", "h5py", "mdtraj", "pydantic", "safetensors")
+REQUIRED = ("torch", "numba", "numpy", "h5py", "mdtraj", "gemmi", "pydantic", "safetensors")
 OPTIONAL = {"openmm": "openmm", "triton": "gpu"}
 """Package -> the extra that installs it."""
 

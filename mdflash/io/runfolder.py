@@ -16,12 +16,12 @@ from typing import Any
 from mdflash.core.files import free_bytes, size_text, storage_errors
 from mdflash.errors import InputError, StorageError
 from mdflash.io.formats import written_formats
+from mdflash.io.topology import is_own_cif
 
 _OWN_FILES = (
     "input.yaml",
     "resolved.yaml",
     "topology.pdb",
-    "topology.cif",
     "log.csv",
     "exchange.csv",
     "colvars.csv",
@@ -254,7 +254,7 @@ def _own_files(path: Path) -> Iterator[Path]:
     for name in _OWN_FILES:
         yield from (file for file in (path / name, path / f"{name}.tmp") if file.is_file())
     yield from path.glob("topology_*.pdb")
-    yield from path.glob("topology_*.cif")
+    yield from (file for file in path.glob("topology*.cif") if is_own_cif(file))
     for file in (path / "checkpoint").glob("step_*"):
         if _OWN_CHECKPOINT.fullmatch(file.name):
             yield file

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mdtraj import Topology
 
 CHAIN_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+CIF_HEAD = "# beads, written by mdflash"
 _MAX_CONECT_SERIAL = 99_999  # five columns
 
 
@@ -247,7 +248,7 @@ def cif_text(system: System, positions: npt.NDArray[np.floating[Any]], box: Box 
     """One frame [N, 3] Å of a system as mmCIF: chain ids of any length, numbers of any size."""
     from gemmi.cif import quote
 
-    lines = [f"data_{system.name}"]
+    lines = [CIF_HEAD, f"data_{system.name}"]
     if box is not None:
         lines += [f"_cell.length_{axis} {edge:.3f}" for axis, edge in zip("abc", box, strict=True)]
         lines += [f"_cell.angle_{angle} 90.00" for angle in ("alpha", "beta", "gamma")]
@@ -271,6 +272,12 @@ _CIF_COLUMNS = (
     "label_entity_id", "label_seq_id", "pdbx_PDB_ins_code", "Cartn_x", "Cartn_y", "Cartn_z", "occupancy",
     "B_iso_or_equiv", "auth_seq_id", "auth_comp_id", "auth_asym_id", "auth_atom_id", "pdbx_PDB_model_num",
 )  # fmt: skip
+
+
+def is_own_cif(file: Path) -> bool:
+    """Whether mdflash wrote this mmCIF file: users keep files of this name too."""
+    with file.open("rb") as f:
+        return f.read(len(CIF_HEAD)) == CIF_HEAD.encode()
 
 
 def chain_name(index: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mdflash.core.files import replacing
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap
 
@@ -15,7 +16,7 @@ _CHUNK = 500  # frames
 
 
 def map_trajectory(trajectory: Path, beads: BeadMap, out: Path) -> int:
-    """Write the bead positions of an all-atom trajectory as XTC.
+    """Write the bead positions of an all-atom trajectory as XTC; molecules that its boxes split are made whole.
 
     Args:
         trajectory: anything that MDTraj reads (XTC, DCD, TRR, HDF5, ...), with the atoms of the structure.
@@ -58,9 +59,26 @@ def map_trajectory(trajectory: Path, beads: BeadMap, out: Path) -> int:
                 )
             steps = np.arange(frames, frames + len(positions), dtype=np.int32)
             box = chunk.unitcell_vectors
+            if box is not None and beads.atoms is not None:
+                _join(positions, beads.system.bonds, np.asarray(box, np.float64))
             file.write(positions.astype(np.float32), time=chunk.time, step=steps, box=box)
             frames += len(positions)
     return frames
+
+
+def _join(x: FloatArray, bonds: IntArray, boxes: FloatArray) -> None:
+    """Put bonded beads x [F, N, 3] that the box [F, 3, 3] of a frame split next to each other, in place."""
+    i, j = bonds.T
+    half = np.linalg.norm(boxes, axis=2).min(axis=1) / 2
+    torn = np.flatnonzero((np.linalg.norm(x[:, j] - x[:, i], axis=2) > half[:, None]).any(axis=1) & (half > 0))
+    if not len(torn):
+        return
+    own, box = x[torn], boxes[torn]
+    inverse = np.linalg.inv(box)
+    for a, b in bonds[np.argsort(bonds[:, 1], kind="stable")].tolist():  # each bead after those it is bonded to
+        d = own[:, b] - own[:, a]
+        own[:, b] -= np.einsum("fk,fkx->fx", np.round(np.einsum("fx,fxk->fk", d, inverse)), box)
+    x[torn] = own
 
 
 def _atoms(count: int) -> Any:

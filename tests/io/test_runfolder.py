@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mdflash.core.files import atomic_write, atomic_write_json, free_bytes
@@ -17,6 +19,7 @@ from mdflash.io.events import EventLog
 from mdflash.io.formats.base import Target
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
+from mdflash.io.topology import write_topology
 
 from .conftest import build_system, fill, new_writer, run_and_kill
 
@@ -29,6 +32,8 @@ def populate(run: RunFolder, format: str) -> None:
     names = ("pep", "other")
     for name in names:
         atomic_write(run.topology(name, names), "END\n")
+        far = replace(build_system(name=name), chain_ids=("AA",) * 10)
+        write_topology(run.topology(name, names), far, np.zeros((10, 3)))
         writer = new_writer(format, Target(run.trajectory, build_system(name=name), (0, 12345)))
         fill(writer, 0, 3)
         writer.close()
@@ -45,6 +50,7 @@ def test_fresh_deletes_what_mdflash_wrote_and_nothing_else(tmp_path, format):
         mine = [
             "notes.txt",
             "topology.cif",
+            "topology_mine.cif",
             "trajectory/ref.xtc",
             "trajectory/mine.h5",
             "checkpoint/step_1.npz",

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from mdflash.errors import InputError
+from mdflash.io.topology import mdtraj_topology
 from mdflash.mapping.choices import Reading
-from mdflash.mapping.structure import map_structure
+from mdflash.mapping.read import read_structure
+from mdflash.mapping.structure import bead_map, map_structure
+from mdflash.mapping.trajectory import map_trajectory
 
 from .drawn import Line, cif, draw, moved, pdb, pdb_line, renumbered, residues
 
@@ -450,3 +453,21 @@ def test_a_system_without_codes_is_what_it_was(rng, keep) -> None:
     """Digests of systems, which runs of earlier versions hold, do not change."""
     system = map_structure(keep(pdb(draw(rng, 6)))).system
     assert system.insertion_codes == () and "insertion_codes" not in system._header()
+
+
+def test_a_trajectory_split_by_its_boxes_is_made_whole(rng, keep, tmp_path: Path) -> None:
+    import mdtraj
+
+    lines = draw(rng, 12, first=1)
+    file = keep(pdb(lines))
+    x = np.array([a.xyz for a in lines]) / 10 + rng.uniform(0, 5, (6, 1, 3))
+    all_atoms = mdtraj.Trajectory(np.mod(x, 5.0), mdtraj.load_topology(str(file)))
+    all_atoms.unitcell_lengths, all_atoms.unitcell_angles = np.full((6, 3), 5.0), np.full((6, 3), 90.0)
+    all_atoms.save_xtc(str(tmp_path / "all.xtc"))
+    beads = bead_map(read_structure(file), "ca")
+    assert map_trajectory(tmp_path / "all.xtc", beads, tmp_path / "ca.xtc") == 6
+    found = mdtraj.load(str(tmp_path / "ca.xtc"), top=mdtraj_topology(beads.system)).xyz
+    wanted = x[:, [k for k, a in enumerate(lines) if a.name == "CA"]]
+    pairs = np.triu_indices(12, 1)
+    distances = [np.linalg.norm(p[:, pairs[0]] - p[:, pairs[1]], axis=2) for p in (found, wanted)]
+    np.testing.assert_allclose(*distances, atol=0.004)
