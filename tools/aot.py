@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton
-from gpu_systems import PUBLISHED, excluded_volume, synthetic
+from gpu_systems import PUBLISHED, excluded_volume, near_forms, synthetic
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
@@ -107,6 +107,19 @@ def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | 
         )  # fmt: skip
         state = State.at(layout, positions, 300.0)
         propagator.advance(state, 1)
+    return list(launches)
+
+
+def record_near_pairs() -> list[Launch]:
+    """The kernels of a step of a force field without a network, with every form of near pairs."""
+    layout, _, _, positions = synthetic(269, PUBLISHED, replicas=2)
+    terms = build_potential([near_forms()], layout).terms
+    with recorded() as launches:
+        propagator = CudaPropagator(
+            layout, terms, Dynamics(LangevinBAOAB(0.004, 1.0), 1), None,
+            tables={}, precision="fp32", device="cpu", tiles=Tiles(),
+        )  # fmt: skip
+        propagator.advance(State.at(layout, positions, 300.0), 1)
     return list(launches)
 
 
@@ -220,7 +233,9 @@ def main() -> None:
     options = parser.parse_args()
     np.random.seed(0)
     rows, done = [], set()
-    recordings: list[tuple[str, str, list[Launch]]] = [("training", "table", record_training())]
+    recordings: list[tuple[str, str, list[Launch]]] = [
+        ("training", "table", record_training()), ("near pairs", "none", record_near_pairs()),
+    ]  # fmt: skip
     for precision, exact, backbones in RECORDED:
         launches = record(precision, exact, True, None)
         for backbone in backbones:

@@ -11,6 +11,7 @@ from mdflash.core.types import FloatArray
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term
 from mdflash.potentials.base import Potential
+from mdflash.potentials.forms import FORMS
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 
@@ -71,6 +72,17 @@ def excluded_volume() -> ForceField:
     volume = Term("volume", "excluded_volume", "neighbors", np.zeros((1, 2), np.int64),
                   {"epsilon": np.ones(1), "sigma": np.full(1, 2.8)}, cutoff=6.0, exclude_bonds=3)  # fmt: skip
     return ForceField("volume", (BeadType("A", 0, 12.0),), terms=(volume,))
+
+
+def near_forms() -> ForceField:
+    """A term of every form of near pairs."""
+    terms = []
+    for name, form in FORMS.items():
+        if form.on == "pair":
+            columns = {p: np.full(1, {"Å": 2.0, "1/Å": 0.1}.get(unit, 1.0)) for p, unit in form.scalars.items()}
+            keys = np.zeros((1, 2), np.int64)
+            terms.append(Term(name, name, "neighbors", keys, columns, cutoff=20.0, exclude_bonds=1))
+    return ForceField("near", (BeadType("A", 0, 12.0),), terms=tuple(terms))
 
 
 def random_network(hyper: Hyperparameters, seed: int = 0) -> SchNet:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numba
 import numpy as np
@@ -20,13 +20,12 @@ from mdflash.compiled.jit import njit
 from mdflash.core.state import Layout, State
 from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
-from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch
+from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch, update_priors
 from mdflash.engine.blocks.network import run_by_all_threads, run_by_one_thread, run_each_by_one_thread
 from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.engine.blocks.threads import over_ranges
 from mdflash.engine.settings import Block, Dynamics
 from mdflash.integrators.cpu import Scheme, after_force, before_force, scheme
-from mdflash.neighbors.cpu import moved_too_far, remember
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.bias.cpu import Biases
@@ -34,9 +33,12 @@ from mdflash.potentials.pack import Packed
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, find_by_one_thread
 from mdflash.potentials.schnet.tabulated import together
 
+KEPT: Final = 256
+"""Replicas up to which priors without a network keep their lists from block to block; each is launched from Python."""
 
-@njit(cache=True, error_model="numpy")
-def _run_steps(
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def run_with_lists(
     s: Scheme,
     listed: Listed,
     nonbonded: Nonbonded,
@@ -45,22 +47,16 @@ def _run_steps(
     block: Block,
     arrays: Arrays,
     r: int,
+    lists: Lists,
 ) -> None:
     """Replica r through a block of steps, in place."""
     a, b, system = batch.bead_offset[r], batch.bead_offset[r + 1], batch.system[r]
     x, v, f, mass = arrays.x[a:b], arrays.v[a:b], arrays.f[a:b], batch.mass[a:b]
-    n = x.shape[0]
-    with_list = nonbonded.cutoff[system] > 0.0
-    start = np.zeros(nonbonded.rows[system], np.int64)
-    neighbor = np.empty(0, np.int64)
-    built_at = np.full((n if with_list else 0, 3), np.nan)
     energy = np.nan
     for step in range(block.first_step, block.first_step + block.steps):
         before_force(s, x, v, f, mass, block.kT[r], block.seed, batch.replica_id[r], step)
-        if with_list and moved_too_far(x, built_at, block.skin):
-            neighbor = find_by_one_thread(nonbonded, system, block.skin, block.box, x, start, neighbor)
-            remember(x, built_at)
-        energy = prior_forces(listed, nonbonded, biases, system, r, block.box, start, neighbor, x, f)
+        update_priors(lists, nonbonded, system, block.skin, block.box, x)
+        energy = prior_forces(listed, nonbonded, biases, system, r, block.box, lists.start, lists.neighbor, x, f)
         if not np.isfinite(energy):
             arrays.failed[r] = step
             break
@@ -82,7 +78,8 @@ def run_each(
 ) -> None:
     """A block of steps of the replicas first:last."""
     for r in range(first, last):
-        _run_steps(s, listed, nonbonded, biases, batch, block, arrays, r)
+        lists = make_lists(batch.bead_offset[r + 1] - batch.bead_offset[r], nonbonded.rows[batch.system[r]])
+        run_with_lists(s, listed, nonbonded, biases, batch, block, arrays, r, lists)
 
 
 @njit(cache=True, nogil=True)
@@ -225,6 +222,7 @@ class CompiledPropagator:
 
     def _run(self, state: State, steps: int) -> IntArray:
         networks = self.packed.networks
+        few = self.layout.n_replicas <= KEPT
         changing = arrays(state)
         arguments = (
             self._scheme,
@@ -237,7 +235,7 @@ class CompiledPropagator:
             changing,
         )
         if networks is None:
-            over_ranges(run_each, arguments, self.layout.n_replicas)
+            over_ranges(self._each_with_its_lists if few else run_each, arguments, self.layout.n_replicas)
         elif together(self.layout):
             self._crew.time(self._one_by_one, steps)(arguments)
         elif self.layout.n_replicas == 1:
@@ -246,16 +244,29 @@ class CompiledPropagator:
             over_ranges(run_each_by_one_thread, arguments, self.layout.n_replicas)
         return changing.failed
 
+    def _keep_lists(self) -> None:
+        """Make the lists of each replica, if there are none yet."""
+        if not self._lists:
+            sizes = [system.n_beads for system in self.layout.systems]
+            rows = self.packed.nonbonded.rows.tolist()
+            self._lists = [make_lists(sizes[s], rows[s]) for s in self._batch.system.tolist()]
+
+    def _each_with_its_lists(self, *arguments: Any) -> None:
+        """As `run_each`, with lists that stay; the first call is by one thread, and makes them."""
+        *shared, first, last = arguments
+        self._keep_lists()
+        run_one: Callable[..., None] = run_with_lists
+        for r in range(first, last):
+            run_one(*shared, r, self._lists[r])
+
     def _one_by_one(self, arguments: tuple[object, ...]) -> None:
         """One replica after the other, with lists that stay; each by all threads, where there is more than one."""
         run_steps: Callable[..., None] = run_by_all_threads if together(self.layout) else run_by_one_thread
-        if not self._lists:
+        self._keep_lists()
+        if not self._scratch:
             networks = self.packed.networks
-            assert networks is not None  # else there is no need to keep lists
-            sizes = [system.n_beads for system in self.layout.systems]
-            self._scratch = [make_scratch(networks, s, n) for s, n in enumerate(sizes)]
-            rows = self.packed.nonbonded.rows.tolist()
-            self._lists = [make_lists(sizes[s], rows[s]) for s in self._batch.system.tolist()]
+            assert networks is not None
+            self._scratch = [make_scratch(networks, s, system.n_beads) for s, system in enumerate(self.layout.systems)]
         for r, (system, lists) in enumerate(zip(self._batch.system.tolist(), self._lists, strict=True)):
             run_steps(*arguments, r, lists, self._scratch[system])
 
