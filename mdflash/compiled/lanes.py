@@ -132,6 +132,14 @@ def any_lane(typing_context: Any, mask: Any) -> tuple[Any, Callable[..., bool]]:
     return types.boolean(mask), generate
 
 
+@intrinsic
+def bits_of(typing_context: Any, mask: Any) -> tuple[Any, Callable[..., int]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(builder.bitcast(args[0], ir.IntType(args[0].type.count)), ir.IntType(64))
+
+    return types.int64(mask), generate
+
+
 def _called(builder: Any, name: str, kind: Any, args: Any) -> Any:
     suffix = f"v{kind.count}f64" if isinstance(kind, ir.VectorType) else "f64"
     function = ir.FunctionType(kind, [kind] * len(args))

@@ -12,11 +12,15 @@ from typing import Final
 import numpy as np
 
 from mdflash.compiled.jit import njit
-from mdflash.compiled.lanes import Real, floor
-from mdflash.core.types import FloatArray, IntArray
+from mdflash.compiled.lanes import Real, bits_of, floor, fma
+from mdflash.compiled.simd import load
+from mdflash.core.types import FloatArray, Int32Array, IntArray
 from mdflash.neighbors.cpu import build_half_list
 
 EIGHT: Final = 8
+
+CELLS_FROM: Final = 1000
+"""Beads from which cells pay."""
 
 
 @njit(cache=True)
@@ -42,8 +46,79 @@ def _gather(
 
 
 @njit(cache=True, error_model="numpy")
+def nearest_images(d: Real, edge: float) -> Real:
+    """`neighbors.cpu.nearest_image` of a number or a vector."""
+    if edge > 0.0:
+        return d - edge * floor(d * (1.0 / edge) + 0.5)
+    return d
+
+
+@njit(cache=True)
+def aligned(count: int) -> FloatArray:
+    """[count] zeros that begin where a line of the cache does, so that no vector lies in two."""
+    array = np.zeros(count + EIGHT)
+    first = -(array.ctypes.data // 8) % EIGHT
+    return array[first : first + count]
+
+
+@njit(cache=True, error_model="numpy")
+def columns_of(
+    x: FloatArray,  # [N, 3] Å
+    member: Int32Array,  # [M] beads
+) -> FloatArray:
+    """[3, whole eights] flat: the coordinates of some beads."""
+    m = member.shape[0]
+    size = (m + EIGHT - 1) // EIGHT * EIGHT
+    y = aligned(3 * size)
+    for k in range(m):
+        for c in range(3):
+            y[c * size + k] = x[member[k], c]
+    return y
+
+
+@njit(cache=True, error_model="numpy")
+def _by_all_pairs(
+    y: FloatArray,  # [3, whole eights] Å, flat
+    reach: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    exclusion_start: IntArray,  # [M + 1]
+    exclusion: IntArray,  # [E]
+    start: IntArray,  # [M + 1] out
+    neighbor: IntArray,  # [capacity] out
+) -> int:
+    m, n = start.shape[0] - 1, y.shape[0] // 3
+    edge_x, edge_y, edge_z = box[0], box[1], box[2]
+    reach2 = reach * reach
+    count = 0
+    for i in range(m):
+        start[i] = count
+        xi, yi, zi = y[i], y[n + i], y[2 * n + i]
+        later = -(np.int64(2) << (i & 7))  # the lanes of i's own eight that are behind it
+        for b in range(i >> 3, n >> 3):
+            dx = nearest_images(load(y, b * EIGHT) - xi, edge_x)
+            dy = nearest_images(load(y, n + b * EIGHT) - yi, edge_y)
+            dz = nearest_images(load(y, 2 * n + b * EIGHT) - zi, edge_z)
+            bits = bits_of(fma(dx, dx, fma(dy, dy, dz * dz)) < reach2) & later
+            later = np.int64(-1)
+            if bits == 0:
+                continue
+            if (b + 1) * EIGHT > m:
+                bits &= (np.int64(1) << (m & 7)) - 1
+            for e in range(exclusion_start[i], exclusion_start[i + 1]):
+                if exclusion[e] >> 3 == b:
+                    bits &= ~(np.int64(1) << (exclusion[e] & 7))
+            if bits != 0:
+                if count < neighbor.shape[0]:
+                    neighbor[count] = (b << 8) | bits
+                count += 1
+    start[m] = count
+    return count
+
+
+@njit(cache=True, error_model="numpy")
 def build_eights(
-    y: FloatArray,
+    x: FloatArray,
+    member: Int32Array,
     reach: float,
     box: FloatArray,
     exclusion_start: IntArray,
@@ -56,18 +131,18 @@ def build_eights(
     More than capacity: that much room is needed to build the list, and nothing of it is of use.
 
     Args:
-        y: [M, 3] Å.
+        x: [N, 3] Å.
+        member: [M] the beads to search among; they are numbered anew.
         reach: cutoff + skin, Å.
         box: [3] edges in Å, 0 for no box.
         exclusion_start, exclusion: CSR of pairs (i, j > i) to leave out.
     """
+    reach *= 1.0 + 1e-12  # a square that is rounded otherwise must not lose a pair
+    if member.shape[0] < CELLS_FROM:
+        return _by_all_pairs(columns_of(x, member), reach, box, exclusion_start, exclusion, start, neighbor)
+    y = np.empty((member.shape[0], 3))
+    for m in range(member.shape[0]):
+        for c in range(3):
+            y[m, c] = x[member[m], c]
     count = build_half_list(y, reach, box, exclusion_start, exclusion, start, neighbor)
     return count if count > neighbor.shape[0] else _gather(start, neighbor)
-
-
-@njit(cache=True, error_model="numpy")
-def nearest_images(d: Real, edge: float) -> Real:
-    """`neighbors.cpu.nearest_image` of a number or a vector."""
-    if edge > 0.0:
-        return d - edge * floor(d * (1.0 / edge) + 0.5)
-    return d

@@ -16,8 +16,8 @@ energy is continuous at rc, the force is not. lambda may be negative, and greate
 | lambda  | lambda     | 1        |
 | rc      | the term's cutoff, or `own_cutoff`: that of each pair (HPS: 4 sigma) | Å |
 
-The compiled twins read sigma^6, 4 epsilon, 4 epsilon lambda, lambda LJ(rc) and rc^2. They tell the two branches by
-(sigma/r)^6 = 1/2, and need no root.
+The compiled twins read sigma^6, 4 epsilon, 4 epsilon lambda, what is added to the two branches, and rc^2. They tell the
+branches by (sigma/r)^6 = 1/2, and need no root.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mdflash.compiled.jit import njit
-from mdflash.compiled.lanes import Real, where
+from mdflash.compiled.lanes import Real, fma, where
 from mdflash.compiled.optional_triton import tl, triton_jit
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
@@ -58,7 +58,8 @@ def columns(parameters: Mapping[str, FloatArray], cutoff: float) -> tuple[FloatA
     epsilon, sigma, scale = (parameters[p] for p in ("epsilon", "sigma", "lambda"))
     end = parameters.get("own_cutoff", np.full_like(sigma, cutoff))
     x = (sigma / end) ** 6
-    return sigma**6, 4.0 * epsilon, scale * 4.0 * epsilon, scale * 4.0 * epsilon * (x * x - x), end**2
+    shift = scale * 4.0 * epsilon * (x * x - x)
+    return sigma**6, 4.0 * epsilon, 4.0 * epsilon * scale, epsilon * (1.0 - scale) - shift, -shift, end**2
 
 
 def minimum(parameters: Mapping[str, FloatArray]) -> FloatArray:
@@ -71,12 +72,11 @@ def value_pull(r2: Real, p: Sequence[Real], cutoff: float) -> tuple[Real, Real]:
     """u and (du/dr) / r from r^2; p = `columns`."""
     w = 1.0 / r2
     x = p[0] * w * w * w
-    well = x * (x - 1.0)
     near = x >= 0.5
-    scale = where(near, p[1], p[2])
-    u = scale * well - p[3] + where(near, 0.25 * (p[1] - p[2]), 0.0)
-    inside = r2 < p[4]
-    return where(inside, u, 0.0), where(inside, scale * w * (-6.0 * (well + x * x)), 0.0)
+    scaled = where(near, p[1], p[2]) * x
+    u = fma(scaled, x - 1.0, where(near, p[3], p[4]))
+    inside = r2 < p[5]
+    return where(inside, u, 0.0), where(inside, scaled * w * fma(-12.0, x, 6.0), 0.0)
 
 
 @triton_jit
@@ -86,10 +86,10 @@ def gpu_value_slope(r: tl.tensor, p: tl.tuple, cutoff: tl.tensor) -> tuple[tl.te
     w2 = w * w
     x = p[0] * w2 * w2 * w2
     near = x >= 0.5
-    scale = tl.where(near, p[1], p[2])
-    u = scale * (x * x - x) - p[3] + tl.where(near, 0.25 * (p[1] - p[2]), 0.0)
-    inside = r * r < p[4]
-    return tl.where(inside, u, 0.0), tl.where(inside, scale * 6.0 * w * (x - 2.0 * x * x), 0.0)
+    scaled = tl.where(near, p[1], p[2]) * x
+    u = scaled * (x - 1.0) + tl.where(near, p[3], p[4])
+    inside = r * r < p[5]
+    return tl.where(inside, u, 0.0), tl.where(inside, scaled * w * (6.0 - 12.0 * x), 0.0)
 
 
 _SOURCE = "Ashbaugh & Hatch, J. Am. Chem. Soc. 130, 9536 (2008), eqs. 1 and 2"

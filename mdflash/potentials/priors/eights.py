@@ -17,10 +17,10 @@ from mdflash.compiled.jit import njit
 from mdflash.compiled.lanes import any_lane, first_bits, fma, where
 from mdflash.compiled.simd import load, splat, store, total
 from mdflash.core.types import FloatArray, Int32Array, IntArray
-from mdflash.neighbors.eights import EIGHT, build_eights, nearest_images
+from mdflash.neighbors.eights import EIGHT, aligned, build_eights, columns_of, nearest_images
 from mdflash.potentials import forms
 
-COLUMNS: Final = 5
+COLUMNS: Final = 6
 """Most numbers of a pair that a form reads."""
 
 
@@ -85,13 +85,10 @@ def find_eights(
     row = 0
     for k in range(eights.search[system], eights.search[system + 1]):
         begin, end = eights.first[k], eights.first[k + 1]
-        y = np.empty((end - begin, 3))
-        for m in range(begin, end):
-            for c in range(3):
-                y[m - begin, c] = x[eights.member[m], c]
         rows = start[row : row + end - begin + 1]
         found = build_eights(
-            y, eights.cutoff[k] + skin, box, eights.exclusion_start[begin + k : end + k + 1], eights.exclusion,
+            x, eights.member[begin:end], eights.cutoff[k] + skin, box,
+            eights.exclusion_start[begin + k : end + k + 1], eights.exclusion,
             rows, neighbor[min(count, neighbor.shape[0]) :],
         )  # fmt: skip
         for m in range(rows.shape[0]):
@@ -110,26 +107,32 @@ def _add_term(
     start: IntArray,  # [M + 1]
     neighbor: IntArray,  # [P]
     y: FloatArray,  # [3, whole eights] Å, flat
-    g: FloatArray,  # [3, whole eights] kcal/mol/Å, flat
+    g: FloatArray,  # [2, 3, whole eights] kcal/mol/Å, flat
 ) -> float:
-    """Add the forces of term t of search k to g; returns its energy."""
-    code, cutoff, n = eights.code[t], eights.cutoff[k], y.shape[0] // 3
+    """Add the forces of term t of search k to g, on second beads and on first ones; returns its energy.
+
+    The two are kept apart: a lane that was just written cannot be read as part of a vector without waiting for it.
+    """
+    code, n = eights.code[t], y.shape[0] // 3
+    cutoff2 = eights.cutoff[k] * eights.cutoff[k]
+    edge_x, edge_y, edge_z = box[0], box[1], box[2]
     numbers, size = eights.numbers[eights.table[t] :], eights.width[t] * EIGHT
     type_, eight = eights.type[eights.first[k] :], eights.eight[eights.eight_first[k] :]
     nothing = splat(load(y, 0), 0.0)
     energy = nothing
     for i in range(start.shape[0] - 1):
         row = type_[i] * eights.kinds[k] * size
+        xi, yi, zi = y[i], y[n + i], y[2 * n + i]
         own_x, own_y, own_z = nothing, nothing, nothing
         for q in range(start[i], start[i + 1]):
             entry = neighbor[q]
             b = entry >> 8
             j = b * EIGHT
-            dx = nearest_images(load(y, j) - y[i], box[0])
-            dy = nearest_images(load(y, n + j) - y[n + i], box[1])
-            dz = nearest_images(load(y, 2 * n + j) - y[2 * n + i], box[2])
+            dx = nearest_images(load(y, j) - xi, edge_x)
+            dy = nearest_images(load(y, n + j) - yi, edge_y)
+            dz = nearest_images(load(y, 2 * n + j) - zi, edge_z)
             r2 = fma(dx, dx, fma(dy, dy, dz * dz))
-            near = (r2 < cutoff * cutoff) & first_bits(r2, entry)
+            near = (r2 < cutoff2) & first_bits(r2, entry)
             if not any_lane(near):
                 continue
             at = row + eight[b] * size
@@ -139,8 +142,9 @@ def _add_term(
                 load(numbers, at + 2 * EIGHT),
                 load(numbers, at + 3 * EIGHT),
                 load(numbers, at + 4 * EIGHT),
+                load(numbers, at + 5 * EIGHT),
             )  # what the form does not read costs nothing
-            u, pull = forms.pair(code, r2, p, cutoff)
+            u, pull = forms.pair(code, r2, p, eights.cutoff[k])
             energy = energy + where(near, u, 0.0)  # (vectors know no +=)
             pull = where(near, pull, 0.0)
             dx, dy, dz = pull * dx, pull * dy, pull * dz
@@ -148,9 +152,9 @@ def _add_term(
             store(g, j, load(g, j) - dx)
             store(g, n + j, load(g, n + j) - dy)
             store(g, 2 * n + j, load(g, 2 * n + j) - dz)
-        g[i] += total(own_x)
-        g[n + i] += total(own_y)
-        g[2 * n + i] += total(own_z)
+        g[3 * n + i] += total(own_x)
+        g[4 * n + i] += total(own_y)
+        g[5 * n + i] += total(own_z)
     return total(energy)
 
 
@@ -169,16 +173,14 @@ def add_eights(
     row = 0
     for k in range(eights.search[system], eights.search[system + 1]):
         begin, end = eights.first[k], eights.first[k + 1]
-        size = (end - begin + EIGHT - 1) // EIGHT * EIGHT
-        y, g = np.zeros(3 * size), np.zeros(3 * size)
-        for m in range(begin, end):
-            for c in range(3):
-                y[c * size + m - begin] = x[eights.member[m], c]
+        y = columns_of(x, eights.member[begin:end])
+        size = y.shape[0] // 3
+        g = aligned(6 * size)
         rows = start[row : row + end - begin + 1]
         for t in range(eights.term[k], eights.term[k + 1]):
             energy += _add_term(eights, k, t, box, rows, neighbor, y, g)
         for m in range(begin, end):
             for c in range(3):
-                f[eights.member[m], c] += g[c * size + m - begin]
+                f[eights.member[m], c] += g[c * size + m - begin] + g[(3 + c) * size + m - begin]
         row += end - begin + 1
     return energy

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.types import FloatArray, IntArray
-from mdflash.neighbors.eights import EIGHT
+from mdflash.neighbors.eights import EIGHT, aligned
 from mdflash.potentials.forms import CODES
 from mdflash.potentials.priors.eights import COLUMNS, Eights
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm
@@ -91,9 +91,16 @@ def pack_eights(terms: Sequence[Sequence[NeighborTerm]]) -> tuple[Eights, IntArr
         code=np.array([CODES[term.form.name] for _, _, term in pairs], np.int8),
         width=np.array([n.shape[2] for n in numbers], np.int64),
         table=_offsets(n.size for n in numbers),
-        numbers=np.concatenate([*(n.ravel() for n in numbers), np.zeros(COLUMNS * EIGHT)]),  # read, and not used
+        numbers=_aligned(numbers),
     )
     return eights, np.array([sum(len(s.members) + 1 for s in mine) for mine in each], np.int64)
+
+
+def _aligned(numbers: Sequence[FloatArray]) -> FloatArray:
+    """All behind each other, and after them what is read and not used where a form has fewer columns than others."""
+    out = aligned(sum(n.size for n in numbers) + COLUMNS * EIGHT)
+    out[: -COLUMNS * EIGHT] = np.concatenate([np.zeros(0), *(n.ravel() for n in numbers)])
+    return out
 
 
 def _offsets(sizes: Iterable[int]) -> IntArray:
