@@ -26,6 +26,8 @@ from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.io.frames import load_frames
 from mdflash.mapping.read import FORMATS
 from mdflash.potentials.base import Potential, SumPotential
+from mdflash.potentials.bias.bias import biases_of
+from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.runs.prepare import assemble, read_molecule
 from mdflash.units import parse
 
@@ -65,6 +67,8 @@ class Simulation(Engine):
         biases: restraints and umbrella windows, each as an entry of the `biases` section of a system.yaml, with its
             quantities as text: `{"name": "pull", "variable": "distance", "beads": [0, 9], "center": "8 angstrom",
             "force_constant": "2 kcal/mol/angstrom^2"}`; or any Potential, such as a FunctionBias.
+        monitor: collective variables without a bias, for `variables`, each as an entry of the `monitor` section of a
+            system.yaml: `{"name": "q", "variable": "native_contacts"}`.
         network_every: steps between forces of networks; priors and biases act at every step.
         precision: arithmetic of networks, "fp32", "fp64" or "mixed16" (filter tables in 16 bits); positions are always
             float64.
@@ -103,6 +107,7 @@ class Simulation(Engine):
         guard: str | Mapping[str, Any] = "stop",
         box: Any = None,
         biases: Sequence[Mapping[str, Any] | Potential] = (),
+        monitor: Sequence[Mapping[str, Any]] = (),
         network_every: int = 1,
         precision: str = "fp32",
         kernels: str = "auto",
@@ -140,6 +145,7 @@ class Simulation(Engine):
                     "network_every": network_every,
                 },
                 "biases": described,
+                "monitor": list(monitor),
                 "exchange": exchange,
                 "environment": environment or {},
                 "guards": {"nonfinite": guard} if isinstance(guard, str) else guard,
@@ -163,6 +169,7 @@ class Simulation(Engine):
         except InputError as error:
             raise as_argument(error) from None
         self.notes = (*prepared.notes, *self.notes)
+        self._monitored = prepared.monitored
         if self.integrator.has_velocities:
             self.draw_velocities()
 
@@ -178,6 +185,15 @@ class Simulation(Engine):
     def positions(self, system: int = 0) -> FloatArray:
         """[replicas, N, 3] Å of one molecule, a live view that cannot be written to; `copy()` it to keep a frame."""
         return _read_only(self.layout.view(self.state.positions, system))
+
+    def variables(self) -> dict[str, FloatArray]:
+        """The variables of `biases` and `monitor` now, by name: [R] each, NaN for replicas of another molecule.
+
+        Å, radians, or plain numbers, as in colvars.csv.
+        """
+        packed = PackedBiases([*biases_of(self.potential), *self._monitored], self.layout)
+        values = packed.measure(self.state.positions.numpy())[0]
+        return {bias.name: values[:, b].copy() for b, bias in enumerate(packed.biases)}
 
     def steps_in(self, time: Any) -> int:
         """The number of steps in a time such as "10 ps".

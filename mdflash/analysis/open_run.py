@@ -111,7 +111,7 @@ class Run:
     @property
     def colvars(self) -> pandas.DataFrame:
         """colvars.csv: collective variables and bias energies of each replica, with state and target_K as in `log`."""
-        return self._with_states(self._csv("colvars.csv", "this run has no biases"))
+        return self._with_states(self._csv("colvars.csv", "this run has no biases and no `monitor:`"))
 
     def states(self, steps: npt.ArrayLike) -> pandas.DataFrame:
         """The state of what each replica reported at `steps`: a row for each step, a column for each replica.

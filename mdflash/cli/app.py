@@ -44,7 +44,6 @@ app = typer.Typer(
     help="Molecular dynamics of coarse-grained proteins with neural potentials.",
     epilog="Start with: mdflash run chignolin",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

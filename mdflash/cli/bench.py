@@ -32,7 +32,13 @@ def bench(
 
     console = Console()
     with console.status("starting") as status:
-        report = measure(locate(file), set_ or [], seconds, message=lambda what: status.update(f"measuring: {what}"))
+
+        def tell(what: str) -> None:
+            status.update(f"measuring: {what}")
+            if not console.is_terminal:
+                typer.echo(f"measuring: {what}", err=True)
+
+        report = measure(locate(file), set_ or [], seconds, message=tell)
     table = Table.grid(padding=(0, 2))
     for name, value in rows(report):
         table.add_row(f"[bold]{name}[/]", value)

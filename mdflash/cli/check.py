@@ -40,10 +40,12 @@ def check(
 
     import resource
     import time
+    from functools import partial
 
     from rich.console import Console
     from rich.table import Table
 
+    from mdflash.cli.progress import OFTEN, Waiting
     from mdflash.cli.terminal import show_plan
     from mdflash.core.files import free_bytes, size_text
     from mdflash.core.gpu import gpu_bytes
@@ -51,16 +53,20 @@ def check(
     from mdflash.runs.prepare import prepare
     from mdflash.runs.writers import bytes_to_come
 
-    prepared = prepare(config)
-    engine = prepared.engine()
     console = Console()
-    show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)
-    begun = time.perf_counter()
-    engine.evaluate()
-    force = engine.state.forces.norm(dim=1).max()
-    energy = engine.state.energy.clone()
-    done = engine.run(1)
-    first = time.perf_counter() - begun
+    waiting = Waiting(partial(typer.echo, err=True), OFTEN)
+    try:
+        prepared = prepare(config)
+        begun = time.perf_counter()
+        engine = prepared.engine()
+        show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)
+        engine.evaluate()
+        force = engine.state.forces.norm(dim=1).max()
+        energy = engine.state.energy.clone()
+        done = engine.run(1)
+        first = time.perf_counter() - begun
+    finally:
+        waiting.stop()
     begun = time.perf_counter()
     while time.perf_counter() - begun < 1.0:
         done = engine.run(max(10, done))

@@ -14,7 +14,7 @@ def go(
     ],
     out: Annotated[Path, typer.Option(help="The force field folder to write.", show_default=False)],
     epsilon: Annotated[
-        str, typer.Option(help="Depth of a native contact; the folding temperature grows with it.")
+        str, typer.Option(help="Depth of a native contact; the folding temperature is proportional to it.")
     ] = "1 kcal/mol",
     contact_distance: Annotated[
         str, typer.Option(help="Residues with heavy atoms at most this far apart are in contact.")

@@ -82,10 +82,14 @@ def write_folder(out: Path, ff: ForceField) -> None:
 
 def summary(out: Path, ff: ForceField) -> str:
     """What was written, and what to type next."""
-    lines = [f"wrote {out}: {len(ff.bead_types)} bead types, {len(ff.terms)} priors, {len(ff.networks)} networks"]
+    from mdflash.cli.lines import plural
+
+    counts = ((ff.bead_types, "bead type"), (ff.terms, "prior"), (ff.networks, "network"))
+    lines = [f"wrote {out}: {', '.join(plural(len(items), word) for items, word in counts)}"]
     for system, start in ff.systems:
         frames = 0 if start is None else len(start)
-        lines.append(f"  {system.name}: {system.n_beads} beads, {system.n_residues} residues, {frames} start frames")
+        sizes = ((system.n_beads, "bead"), (system.n_residues, "residue"), (frames, "start frame"))
+        lines.append(f"  {system.name}: {', '.join(plural(count, word) for count, word in sizes)}")
     lines.append(f"next: mdflash info {out}")
     if ff.systems:
         lines.append(f"      mdflash run {out / 'system.yaml'} --set replicas.count=8 --steps 1000")

@@ -13,15 +13,26 @@ def rebuild(
         Path, typer.Argument(help="PDB of CA beads, or of N, CA, CB, C, O; models are frames.", show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="The all-atom PDB file to write, one model per frame.", show_default=False)],
+    processes: Annotated[
+        int | None, typer.Option("--processes", "-j", min=1, help="Frames at a time.", show_default="one a core")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
     """Rebuild all atoms of coarse-grained frames, relax them, and report clashes.
 
-    Frames of a run: mdflash export RUN --out beads.pdb --stride 1000
+    Frames are written as they are done; Ctrl-C keeps them. Frames of a run: mdflash export RUN --out beads.pdb --stride
+    1000
     """
-    from mdflash.errors import InputError
+    import time
+    from contextlib import ExitStack
+
+    from mdflash.cli.doctor import usable_cores
+    from mdflash.cli.lines import plural
+    from mdflash.cli.options import duration
+    from mdflash.errors import InputError, Interrupted
     from mdflash.mapping.allatom import openmm_version
-    from mdflash.mapping.peptide import write_pdb
+    from mdflash.mapping.peptide import PdbModels
+    from mdflash.mapping.rebuild import read_beads
     from mdflash.mapping.rebuild import rebuild as rebuild_frames
 
     if out.suffix.lower() != ".pdb":
@@ -31,14 +42,33 @@ def rebuild(
     if not out.absolute().parent.is_dir():
         raise InputError("no such folder; make it first, or give another --out", file=out.absolute().parent)
     openmm_version()
-    frames, clashes = [], 0
-    for number, frame in enumerate(rebuild_frames(beads)):
-        frames.append(frame)
-        clashes += len(frame.clashes)
-        typer.echo(f"frame {number}: {len(frame.clashes)} clashes, beads moved by {frame.moved:.2f} Å")
-        for a, b, distance in frame.clashes[:10]:
-            typer.echo(f"  {a} and {b} are {distance:.2f} Å apart")
-        for residue in frame.wrong_hands:
-            typer.echo(f"  {residue} has the chirality of a D amino acid")
-    write_pdb(out, frames[0].topology, *(frame.positions for frame in frames))
-    typer.echo(f"wrote {out}: {len(frames)} frames of {len(frames[0].positions)} atoms, {clashes} clashes")
+    structure = read_beads(beads)
+    total = len(structure.positions)
+    processes = min(processes or usable_cores(), total)
+    typer.echo(
+        f"rebuilding {plural(total, 'frame')} of {plural(len(structure.residues), 'residue')}"
+        + (f", {processes} at a time" if processes > 1 else "")
+    )
+    clashes, atoms, began = 0, 0, time.monotonic()
+    written: PdbModels | None = None
+    with ExitStack() as files:
+        try:
+            for number, frame in enumerate(rebuild_frames(structure, processes)):
+                if written is None:
+                    written = files.enter_context(PdbModels(out, frame.topology, numbered=total > 1))
+                written.add(frame.positions)
+                atoms, clashes = len(frame.positions), clashes + len(frame.clashes)
+                left = (time.monotonic() - began) / (number + 1) * (total - number - 1)
+                typer.echo(
+                    f"frame {number}: {plural(len(frame.clashes), 'clash')}, beads moved by {frame.moved:.2f} Å"
+                    + (f"; about {duration(left)} left" if number + 1 < total else "")
+                )
+                for a, b, distance in frame.clashes[:10]:
+                    typer.echo(f"  {a} and {b} are {distance:.2f} Å apart")
+                for residue in frame.wrong_hands:
+                    typer.echo(f"  {residue} has the chirality of a D amino acid")
+        except KeyboardInterrupt:
+            kept = 0 if written is None else written.models
+            what = f"{out} holds the first {kept} of them" if kept else "nothing was written"
+            raise Interrupted(f"stopped after {kept} of {plural(total, 'frame')}; {what}") from None
+    typer.echo(f"wrote {out}: {plural(total, 'frame')} of {atoms} atoms, {plural(clashes, 'clash')}")

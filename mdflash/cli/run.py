@@ -63,8 +63,15 @@ def _run(
     from mdflash.cli.terminal import Follower, show_plan
     from mdflash.compiled.jit import compilation
     from mdflash.runs.execute import Plan, execute
+    from mdflash.runs.place import at_its_folder
     from mdflash.runs.prepare import prepare
 
+    found = config if fresh else at_its_folder(config, path, overrides)
+    if found.folder != config.folder and ranks.rank == 0:
+        typer.echo(
+            f"note: {file} was run from another folder before; going on in {found.folder} (or --fresh)", err=True
+        )
+    config = found
     compilation.quiet = ranks.rank > 0
     if dry_run:
         prepared = prepare(config.with_seed())

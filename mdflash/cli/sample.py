@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.lines import plural
 from mdflash.cli.options import duration
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def sample(
     folder = run_sampling(plan, typer.echo, _show_progress)
     found = load_dataset(folder)
     size = sum(t.file.stat().st_size for m in found.molecules for t in m.trajectories)
-    typer.echo(f"{folder}: {found.n_frames} frames, {size / 1e6:.1f} MB")
+    typer.echo(f"{folder}: {plural(found.n_frames, 'frame')}, {size / 1e6:.1f} MB")
 
 
 def _show_plan(plan: SampleRecipe) -> None:
@@ -49,13 +50,14 @@ def _show_plan(plan: SampleRecipe) -> None:
         rate = speed(molecule, plan)
         hours += count * plan.length / rate / 3600 / plan.processes
         typer.echo(
-            f"{molecule.name}: {len(molecule.groups)} atoms, {system.n_beads} beads ({plan.mapping}); "
-            f"{count} replicas of {plan.frames} frames, {rate * 86.4:.0f} ns/day each"
+            f"{molecule.name}: {len(molecule.groups)} atoms, {plural(system.n_beads, 'bead')} ({plan.mapping}); "
+            f"{plural(count, 'replica')} of {plural(plan.frames, 'frame')}, {rate * 86.4:.0f} ns/day each"
         )
         for name, rows in system.interactions.items():
             typer.echo(f"  {len(rows)} {name}")
     typer.echo(
-        f"about {duration(hours * 3600)} with {plan.processes} processes on as many idle cores, into {plan.folder}\n"
+        f"about {duration(hours * 3600)} with {plural(plan.processes, 'process')} on as many idle cores, "
+        f"into {plan.folder}\n"
         "Dry run: nothing was written."
     )
 

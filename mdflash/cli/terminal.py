@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mdflash import __version__
-from mdflash.cli.lines import show_line, show_rows
+from mdflash.cli.lines import plural, show_line, show_rows
 from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, lasting_console
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
@@ -43,8 +43,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     rows = {
         "system": layout.describe(),
         "force field": ", ".join(
-            f"{f.name} ({len(f.terms)} terms{', ' + ', '.join(n.kind for n in f.networks) if f.networks else ''})"
-            for f in fields
+            f"{f.name} ({', '.join([plural(len(f.terms), 'term'), *(n.kind for n in f.networks)])})" for f in fields
         ),
         "replicas": str(layout.n_replicas),
         "temperature": _span(engine.state.temperature.numpy(), "K"),
@@ -95,9 +94,9 @@ def _sampling(plan: Plan) -> dict[str, str]:
         )
     if guard.nonfinite != "stop":
         rows["unstable replicas"] = guard.nonfinite
-    biases = plan.prepared.biases
-    if biases:
-        rows["biases"] = ", ".join(f"{bias.name} ({bias.variable.name.replace('_', ' ')})" for bias in biases)
+    for word, entries in (("biases", plan.prepared.biases), ("monitor", plan.prepared.monitored)):
+        if entries:
+            rows[word] = ", ".join(f"{entry.name} ({entry.variable.name.replace('_', ' ')})" for entry in entries)
     return rows
 
 

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.lines import plural, show_line
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from mdflash.engine.distributed import Ranks
@@ -18,8 +22,14 @@ if TYPE_CHECKING:
 RecipeFile = Annotated[Path, typer.Argument(help="What to train: a recipe.yaml.", metavar="RECIPE", show_default=False)]
 
 
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set training.epochs=100.")
+]
+
+
 def train(
     recipe: RecipeFile,
+    set_: SetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and check everything, time one step, and write nothing.")
     ] = False,
@@ -28,19 +38,20 @@ def train(
         typer.Option(min=1, help="CPU threads; the same number gives the same bits.", show_default="all cores"),
     ] = None,
 ) -> None:
-    """Train a SchNet on the forces of a dataset; rerun the same command to resume.
+    """Train a SchNet on the forces of a dataset; rerun the same command to resume, with more epochs to go on.
 
     With many processes: torchrun --nproc-per-node N -m mdflash train RECIPE.
     """
     from mdflash.engine.distributed import join
 
     with join() as ranks:
-        _train(recipe, dry_run, threads, ranks)
+        _train(recipe, set_ or [], dry_run, threads, ranks)
 
 
 def fit(
     recipe: RecipeFile,
     out: Annotated[Path, typer.Option(help="The force field folder to write.", show_default=False)],
+    set_: SetOption = None,
 ) -> None:
     """Fit the priors of RECIPE by Boltzmann inversion, with a picture of each fit; no training."""
     from mdflash.core.files import storage_errors
@@ -49,7 +60,7 @@ def fit(
     from mdflash.training.recipe import load_recipe
     from mdflash.training.run import read_priors
 
-    _, priors, fits = read_priors(load_recipe(recipe))
+    _, priors, fits = read_priors(load_recipe(recipe, set_ or []))
     with storage_errors(out):
         save_forcefield(out, priors)
         pictures = plot_priors(out / "pictures", fits, priors)
@@ -58,10 +69,10 @@ def fit(
         typer.echo(f"  {picture}")
 
 
-def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None:
+def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | None, ranks: Ranks) -> None:
     from mdflash.training.recipe import load_recipe
 
-    plan = load_recipe(file)
+    plan = load_recipe(file, overrides)
 
     # heavy, and useless for a recipe that is not valid
     import torch
@@ -89,15 +100,18 @@ def _train(file: Path, dry_run: bool, threads: int | None, ranks: Ranks) -> None
             folder, trainer = train(prepared, ranks, bar.show, lambda: bool(received))
     p = trainer.progress
     console.print(
-        f"{p.epoch} epochs, {p.step:,} steps; lowest validation loss {p.best:.5g}, after epoch {p.best_epoch}\n"
+        f"{plural(p.epoch, 'epoch')}, {plural(p.step, 'step')}; "
+        f"lowest validation loss {p.best:.5g}, after epoch {p.best_epoch}\n"
         f"wrote {folder}\nnext: mdflash validate {folder} --against {plan.data.dataset[0]}"
     )
 
 
 def _show_plan(prepared: PreparedTraining, console: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from mdflash.potentials.schnet.network import Hyperparameters
+    from mdflash.training.run import remarks
 
     recipe, data = prepared.recipe, prepared.data
     n = Hyperparameters.from_dict(prepared.network.hyperparameters)
@@ -105,7 +119,7 @@ def _show_plan(prepared: PreparedTraining, console: Console) -> None:
         "molecules": ", ".join(f"{m.system.name} ({m.system.n_beads} beads)" for m in data.molecules),
         "frames": f"{data.count(False):,} for training, {data.count(True):,} held out",
         "priors": ", ".join(f"{len(t.keys)} {t.name}" for t in prepared.priors.terms) or "none",
-        "network": f"SchNet, {n.features} features, {n.blocks} blocks, cutoff {n.cutoff:g} Å",
+        "network": f"SchNet, {n.features} features, {plural(n.blocks, 'block')}, cutoff {n.cutoff:g} Å",
         **({} if n.backbone is None else {"backbone": _said(n.backbone.to_dict())}),
         "loss of the priors alone": f"{prepared.loss_without_network():.5g} (kcal/mol/Å)², on the frames held out",
         "folder": str(recipe.output),
@@ -114,8 +128,8 @@ def _show_plan(prepared: PreparedTraining, console: Console) -> None:
     for name, value in rows.items():
         table.add_row(f"[bold]{name}[/]", value)
     console.print(table)
-    for note in data.notes:
-        console.print(f"[yellow]note[/] {note}")
+    for note in remarks(prepared):
+        console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
 
 
 def _said(choices: dict[str, object]) -> str:
@@ -123,11 +137,12 @@ def _said(choices: dict[str, object]) -> str:
 
 
 class _Bar:
-    """The progress bar: epoch, losses, time left."""
+    """The progress: a bar with epoch, losses and time left; outside a terminal a line for each epoch."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        self._console = console
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -135,8 +150,10 @@ class _Bar:
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             refresh_per_second=2,
+            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("compiling the kernels", total=None)
+        self._epoch: tuple[int, str] | None = None
 
     def __enter__(self) -> _Bar:
         self._bar.start()
@@ -144,13 +161,18 @@ class _Bar:
 
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
+        self._line()
 
     def show(self, trainer: Trainer) -> None:
+        """After a step."""
         p, epochs = trainer.progress, trainer.settings.epochs
-        best = f", best {p.best:.5g}" if p.best_epoch else ""
-        self._bar.update(
-            self._task,
-            total=epochs * trainer.steps_per_epoch,
-            completed=p.step,
-            description=f"epoch {p.epoch + 1} of {epochs}: loss {p.squares / p.components:.5g}{best}",
-        )
+        best = f", lowest validation loss so far {p.best:.5g}" if p.best_epoch else ""
+        text = f"epoch {p.epoch + 1} of {epochs}: training loss {p.squares / p.components:.5g}{best}"
+        if self._epoch is not None and self._epoch[0] != p.epoch:
+            self._line()
+        self._epoch = (p.epoch, text)
+        self._bar.update(self._task, total=epochs * trainer.steps_per_epoch, completed=p.step, description=text)
+
+    def _line(self) -> None:
+        if self._epoch is not None and not self._console.is_terminal:
+            show_line(self._console, self._epoch[1])

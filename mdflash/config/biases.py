@@ -1,4 +1,4 @@
-"""The `biases:` section of system.yaml: restraints and umbrella windows on collective variables.
+"""The `monitor:` and `biases:` sections of system.yaml: collective variables, and energies on them.
 
 What a number means depends on the variable: a center is a length, an angle, or a plain number (native contacts), and a
 force constant belongs to its square. So the field `variable` comes before those that are read by it. What there is to
@@ -209,14 +209,11 @@ def _read_options(owner: type[Variable], options: Options, value: object, info: 
     return None
 
 
-class BiasEntry(Section):
-    """An energy on one collective variable of every replica of a system."""
+class VariableEntry(Section):
+    """A collective variable of every replica of a system."""
 
-    name: Word = Field(description="names its columns in colvars.csv", examples=["pull"])
+    name: Word = Field(description="names its columns in colvars.csv", examples=["ends"])
     variable: VariableName = Field(description=" | ".join(VARIABLES), examples=["distance"])
-    form: BiasForm = Field(
-        default="harmonic", description=" | ".join(f"{form} ({equation})" for form, equation in EQUATIONS.items())
-    )
     beads: Annotated[
         tuple[Group, ...],
         BeforeValidator(_read_beads, json_schema_input_type=str | list[int | str | list[int]] | None),
@@ -226,28 +223,8 @@ class BiasEntry(Section):
         description="numbers from 0, groups [[0, 1], [8, 9]] (centers of mass), or MDTraj selections; all",
         examples=["[0, 9]"],
     )
-    force_constant: Annotated[
-        tuple[float, ...], BeforeValidator(_read_parameter, json_schema_input_type=str | float | list[str | float])
-    ] = Field(
-        default=cast(Any, None),
-        validate_default=True,
-        description="k; one value, or a list that replicas take in turn",
-        examples=["2 kcal/mol/angstrom^2"],
-    )
-    center: Annotated[
-        tuple[float, ...],
-        BeforeValidator(_read_parameter, json_schema_input_type=str | float | list[str | float] | dict[str, Any]),
-    ] = Field(
-        default=cast(Any, None),
-        validate_default=True,
-        description="one value, a list that replicas take in turn, or windows {min, max, count}",
-        examples=["{min: 4 angstrom, max: 20 angstrom, count: 16}"],
-    )
-    width: Annotated[float, BeforeValidator(_read_width, json_schema_input_type=str | float)] = Field(
-        default=cast(Any, None), validate_default=True, description="of a flat bottom: none within center +- width"
-    )
     system: Annotated[Word | None, NoneWord] = Field(
-        default=None, description="name of the system it acts on; needed where there are several"
+        default=None, description="name of the system it belongs to; needed where there are several"
     )
     reference: Annotated[
         Path | Literal["start"] | None, BeforeValidator(_read_reference, json_schema_input_type=str)
@@ -259,30 +236,10 @@ class BiasEntry(Section):
     )
 
     @property
-    def windows(self) -> int:
-        """Different centers or force constants."""
-        return max(len(self.center), len(self.force_constant))
-
-    @property
     def options(self) -> Section | None:
         """The keys that its variable has of its own."""
         options = VARIABLES[self.variable].options
         return None if options is None else cast(Section, getattr(self, options.key))
-
-    @field_serializer("force_constant")
-    def _force_constant(self, values: tuple[float, ...]) -> Any:
-        dimension = _force_dimension(VARIABLES[self.variable], self.form)
-        found = [show_quantity(v, dimension, (INTERNAL[dimension],)) for v in values]
-        return found[0] if len(found) == 1 else found
-
-    @field_serializer("center")
-    def _center(self, values: tuple[float, ...]) -> Any:
-        found = [_text(v, VARIABLES[self.variable].dimension) for v in values]
-        return found[0] if len(found) == 1 else found
-
-    @field_serializer("width")
-    def _width(self, value: float) -> Any:
-        return _text(value, VARIABLES[self.variable].dimension)
 
     @field_serializer("reference")
     def _reference(self, value: Path | str | None) -> str:
@@ -310,4 +267,54 @@ def _option_fields() -> dict[str, Any]:
 
 
 if not TYPE_CHECKING:  # fields that no type checker can know; `options` reads them
-    BiasEntry = create_model("BiasEntry", __base__=BiasEntry, __doc__=BiasEntry.__doc__, **_option_fields())
+    VariableEntry = create_model(
+        "VariableEntry", __base__=VariableEntry, __doc__=VariableEntry.__doc__, **_option_fields()
+    )
+
+
+class BiasEntry(VariableEntry):
+    """An energy on one collective variable of every replica of a system."""
+
+    form: BiasForm = Field(
+        default="harmonic", description=" | ".join(f"{form} ({equation})" for form, equation in EQUATIONS.items())
+    )
+    force_constant: Annotated[
+        tuple[float, ...], BeforeValidator(_read_parameter, json_schema_input_type=str | float | list[str | float])
+    ] = Field(
+        default=cast(Any, None),
+        validate_default=True,
+        description="k; one value, or a list that replicas take in turn",
+        examples=["2 kcal/mol/angstrom^2"],
+    )
+    center: Annotated[
+        tuple[float, ...],
+        BeforeValidator(_read_parameter, json_schema_input_type=str | float | list[str | float] | dict[str, Any]),
+    ] = Field(
+        default=cast(Any, None),
+        validate_default=True,
+        description="one value, a list that replicas take in turn, or windows {min, max, count}",
+        examples=["{min: 4 angstrom, max: 20 angstrom, count: 16}"],
+    )
+    width: Annotated[float, BeforeValidator(_read_width, json_schema_input_type=str | float)] = Field(
+        default=cast(Any, None), validate_default=True, description="of a flat bottom: none within center +- width"
+    )
+
+    @property
+    def windows(self) -> int:
+        """Different centers or force constants."""
+        return max(len(self.center), len(self.force_constant))
+
+    @field_serializer("force_constant")
+    def _force_constant(self, values: tuple[float, ...]) -> Any:
+        dimension = _force_dimension(VARIABLES[self.variable], self.form)
+        found = [show_quantity(v, dimension, (INTERNAL[dimension],)) for v in values]
+        return found[0] if len(found) == 1 else found
+
+    @field_serializer("center")
+    def _center(self, values: tuple[float, ...]) -> Any:
+        found = [_text(v, VARIABLES[self.variable].dimension) for v in values]
+        return found[0] if len(found) == 1 else found
+
+    @field_serializer("width")
+    def _width(self, value: float) -> Any:
+        return _text(value, VARIABLES[self.variable].dimension)

@@ -76,7 +76,7 @@ def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
     found = [*problems(config), *_idle_overrides(config, given)]
     if found:
         # a system (or bias) given as one mapping stands in the file without its index
-        single = {key for key in ("system", "biases") if not isinstance(data.get(key), list)}
+        single = {key for key in ("system", "biases", "monitor") if not isinstance(data.get(key), list)}
         plain = [Problem(p.path[:1] + p.path[2:] if p.path[0] in single else p.path, p.message) for p in found]
         raise input_error(plain, document, given)
     return config

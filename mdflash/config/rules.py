@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from mdflash.config.biases import VariableEntry
 from mdflash.config.exchange import Exchange, scale_name
 from mdflash.config.schema import RunConfig
 from mdflash.config.section import MAX_REPLICAS
@@ -31,6 +32,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from _device(config)
     yield from _temperatures(config)
     yield from _exchange(config)
+    yield from _variables(config)
     yield from _biases(config)
     yield from _durations(config)
 
@@ -181,24 +183,38 @@ def _traded(config: RunConfig, exchange: Exchange) -> Iterator[Problem]:
             )
 
 
-def _biases(config: RunConfig) -> Iterator[Problem]:
-    names = Counter(bias.name for bias in config.biases)
+def _system_is_known(entry: VariableEntry, systems: Sequence[str]) -> bool:
+    return entry.system in systems or (entry.system is None and len(systems) == 1)
+
+
+def _variables(config: RunConfig) -> Iterator[Problem]:
+    """What biases and monitored variables have in common: names of columns, and a system."""
+    names = Counter(entry.name for entry in (*config.biases, *config.monitor))
     names.update(scale_name(term) for term in (config.exchange.scale if config.exchange is not None else ()))
+    systems = [entry.name for entry in config.system]
+    lists: dict[str, Sequence[VariableEntry]] = {"biases": config.biases, "monitor": config.monitor}
+    for section, entries in lists.items():
+        for i, entry in enumerate(entries):
+            if names[entry.name] > 1:
+                what = "biases and monitored variables" if config.monitor else "biases"
+                message = f"'{entry.name}' is the name of {names[entry.name]} {what}; give each its own"
+                yield Problem((section, i, "name"), f"{message}, for example `name: {entry.name}-{i + 1}`")
+            if not _system_is_known(entry, systems):
+                what = "is missing" if entry.system is None else f"there is no system '{entry.system}'"
+                example = f"one of {', '.join(systems)}: write for example `system: {systems[0]}`"
+                yield Problem((section, i, "system"), f"{what}; name {example}")
+
+
+def _biases(config: RunConfig) -> Iterator[Problem]:
     systems = [entry.name for entry in config.system]
     for i, bias in enumerate(config.biases):
         here = ("biases", i)
-        if names[bias.name] > 1:
-            message = f"'{bias.name}' is the name of {names[bias.name]} biases; give each its own"
-            yield Problem((*here, "name"), f"{message}, for example `name: {bias.name}-{i + 1}`")
         if bias.form == "linear" and VARIABLES[bias.variable].periodic:
             yield Problem(
                 (*here, "form"),
                 f"a linear bias on a {bias.variable} would jump at 180 degrees; write `form: harmonic`",
             )
-        if bias.system not in systems and (bias.system is not None or len(systems) > 1):
-            what = "is missing" if bias.system is None else f"there is no system '{bias.system}'"
-            example = f"one of {', '.join(systems)}: write for example `system: {systems[0]}`"
-            yield Problem((*here, "system"), f"{what}; name {example}")
+        if not _system_is_known(bias, systems):
             continue
         count = config.counts[systems.index(bias.system or systems[0])]
         for key, values in (("center", bias.center), ("force_constant", bias.force_constant)):
@@ -231,7 +247,7 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
     if output.trajectory.format != "none":
         spans.append((("output", "trajectory", "interval"), output.trajectory.interval))
     spans.append((("output", "log", "interval"), output.log.interval))
-    if config.n_biases:
+    if config.colvars_every is not None:
         spans.append((("output", "colvars", "interval"), output.colvars.interval))
     if config.exchange is not None:
         cycle = dynamics.timestep * dynamics.network_every  # labels are exchanged between whole cycles of impulses

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, StrictBool
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from mdflash.config.biases import BiasEntry
+from mdflash.config.biases import BiasEntry, VariableEntry
 from mdflash.config.exchange import Exchange
 from mdflash.config.section import (
     MAX_REPLICAS,
@@ -52,6 +52,11 @@ from mdflash.mapping.sequence import read_sequence
 def _read_temperatures(value: object) -> object:
     if value == []:
         raise ValueError("the list is empty; write `temperature: 300 K`, or one temperature for each replica")
+    if isinstance(value, dict):
+        raise ValueError(
+            "a mapping is the form of a ladder, whose temperatures replicas exchange: write it as `temperatures:` "
+            "under `exchange:`; without exchange, list a temperature for each replica: `temperature: [300 K, 320 K]`"
+        )
     return None if value is None or value == "none" else as_list(value)
 
 
@@ -61,7 +66,7 @@ def _read_systems(value: object) -> object:
     return as_list(value)
 
 
-def _read_biases(value: object) -> object:
+def _read_entries(value: object) -> object:
     return () if value is None or value == "none" else as_list(value)
 
 
@@ -273,7 +278,7 @@ class Log(Section):
 
 
 class Colvars(Section):
-    """Collective variables; only of runs with biases."""
+    """Collective variables; only of runs with biases or `monitor:`."""
 
     interval: Duration = Field(default=10.0, description="time between rows of colvars.csv", examples=["1 ps"])
 
@@ -294,7 +299,8 @@ class Output(Section):
 
     folder: Folder | None = Field(
         default=None,
-        description="default: runs/<name>, relative to where the command is given",
+        description="default: runs/<name>, relative to where the command is given; a run that this file has beside it "
+        "or above is resumed there",
         examples=["runs/protein"],
     )
     trajectory: Trajectory = Trajectory()
@@ -339,11 +345,19 @@ class RunConfig(Section):
     )
     biases: Annotated[
         tuple[BiasEntry, ...],
-        BeforeValidator(_read_biases, json_schema_input_type=BiasEntry | list[BiasEntry] | Literal["none"]),
+        BeforeValidator(_read_entries, json_schema_input_type=BiasEntry | list[BiasEntry] | Literal["none"]),
     ] = Field(
         default=(),
         description="none, or a list of restraints and umbrella windows on collective variables",
         examples=["[{name: pull, variable: distance, beads: [0, 9], force_constant: 2 kcal/mol/angstrom^2}]"],
+    )
+    monitor: Annotated[
+        tuple[VariableEntry, ...],
+        BeforeValidator(_read_entries, json_schema_input_type=VariableEntry | list[VariableEntry] | Literal["none"]),
+    ] = Field(
+        default=(),
+        description="none, or a list of collective variables to record in colvars.csv, without a bias",
+        examples=["[{name: q, variable: native_contacts}]"],
     )
     guards: Guards = Guards()
     neighbors: Neighbors = Neighbors()
@@ -402,8 +416,8 @@ class RunConfig(Section):
 
     @property
     def colvars_every(self) -> int | None:
-        """Steps between rows of colvars.csv; None: no biases, no such file."""
-        return self.steps_in(self.output.colvars.interval) if self.n_biases else None
+        """Steps between rows of colvars.csv; None: no variables, no such file."""
+        return self.steps_in(self.output.colvars.interval) if self.n_biases or self.monitor else None
 
     @property
     def n_biases(self) -> int:

@@ -21,6 +21,9 @@ The paper writes the torsion as 1 + cos[n (phi - phi0)], with phi0 where each te
 native torsion, where it vanishes. Pairs at most three bonds apart feel the bonded terms only; of the others,
 native contacts attract and the rest repel.
 
+Every term is proportional to epsilon, so at a temperature T and epsilon the model is that at s T and s epsilon: its
+folding temperature is proportional to epsilon.
+
 Native contacts. The paper takes them from the CSU analysis of atomic surfaces. Here two residues touch if any of
 their heavy atoms are within `contact_distance` (4.5 Å); in a structure of CA atoms alone, if their CA atoms are
 within `ca_contact_distance` (8 Å). Residues of one chain must be at least 4 apart in sequence (the paper's

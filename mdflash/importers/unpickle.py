@@ -251,7 +251,9 @@ def _guarded(unpickler: _Unpickler, file: Path) -> Any:
     except UnsafePickleError:
         raise
     except pickle.UnpicklingError as error:
-        raise InputError(f"cannot be read: it {error}", file=file) from None
+        raise InputError(
+            f"is not a PyTorch checkpoint, or it is damaged ({str(error).rstrip('.')})", file=file
+        ) from None
     except (
         EOFError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError, RecursionError,
         zipfile.BadZipFile,
@@ -320,7 +322,9 @@ def load_torch(file: Path) -> Any:
                 checkpoint = _Archive(archive, file)
                 data = checkpoint.read(checkpoint.root + "data.pkl")
             except pickle.UnpicklingError as error:
-                raise InputError(f"cannot be read: it {error}", file=file) from None
+                raise InputError(
+                    f"is not a PyTorch checkpoint, or it is damaged ({str(error).rstrip('.')})", file=file
+                ) from None
             return _guarded(_Unpickler(data, file, checkpoint.storage), file)
     except FileNotFoundError:
         raise InputError("no such file", file=file) from None

@@ -1,10 +1,11 @@
 """colvars.csv: collective variables and bias energies of every replica, one row per report and replica.
 
-    step,time_ps,replica,system,state,target_K,pull_A,pull_kcal_mol,q,q_kcal_mol
-    250,1.0,0,chignolin,0,340.0,7.31,0.2,0.81,0.0
+    step,time_ps,replica,system,state,target_K,pull_A,pull_kcal_mol,q
+    250,1.0,0,chignolin,0,340.0,7.31,0.2,0.81
 
-Two columns for each bias: its variable (in Å, radians, or without unit) and its energy. A bias on another system leaves
-them empty. The energy is that of the window which the row's `state` had; see `replica_table`.
+Two columns for each bias: its variable (in Å, radians, or without unit) and its energy; then one for each variable that
+is only monitored. One of another system leaves them empty. The energy is that of the window which the row's `state`
+had; see `replica_table`.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ class ColvarsLog(ReplicaTable):
     older = (",".join(PLACE),)
 
     @classmethod
-    def create(cls, path: Path, biases: Sequence[tuple[str, str]]) -> ColvarsLog:
-        """Start a new file for biases, each by its name and the unit of its variable ("A", "rad" or "").
+    def create(
+        cls, path: Path, biases: Sequence[tuple[str, str]], monitored: Sequence[tuple[str, str]] = ()
+    ) -> ColvarsLog:
+        """Start a new file for biases and monitored variables, by name and unit of the variable ("A", "rad" or "").
 
         Raises:
             StorageError: it already exists, or cannot be written.
         """
-        columns = [
-            column for name, unit in biases for column in (f"{name}_{unit}" if unit else name, f"{name}_kcal_mol")
-        ]
+        columns = [column for name, unit in biases for column in (_column(name, unit), f"{name}_kcal_mol")]
+        columns += [_column(name, unit) for name, unit in monitored]
         return cls.start(path, ",".join([cls.header, *columns]) + "\n")
 
     def append(
@@ -47,10 +49,15 @@ class ColvarsLog(ReplicaTable):
         values: FloatArray,
         energies: FloatArray,
     ) -> None:
-        """Take one report: [R] as in log.csv; values and energies [R, biases], where NaN leaves a field empty."""
-        fields = np.stack([values, energies], axis=2).reshape(len(values), -1).tolist()
-        rest = [",".join(_texts(row)) for row in fields]
+        """Take one report: [R] as in log.csv; values [R, biases and monitored], energies [R, biases]; NaN: empty."""
+        biases = energies.shape[1]
+        pairs = np.stack([values[:, :biases], energies], axis=2).reshape(len(values), -1)
+        rest = [",".join(_texts(row)) for row in np.concatenate([pairs, values[:, biases:]], axis=1).tolist()]
         self.add_report(step, time_ps, replica_ids, systems, states, targets, rest)
+
+
+def _column(name: str, unit: str) -> str:
+    return f"{name}_{unit}" if unit else name
 
 
 def _texts(row: Sequence[float]) -> Iterator[str]:

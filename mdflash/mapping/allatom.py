@@ -99,20 +99,45 @@ def relax(system: mm.System, positions: FloatArray, hold: IntArray | None = None
         positions: where to start.
         hold: [M] atoms that stay in place, within about 0.1 Å.
     """
+    return _minimize(system if hold is None else _holding(system, positions, hold), positions, 1.0, 2000)
+
+
+def relax_quickly(system: mm.System, positions: FloatArray, hold: IntArray) -> FloatArray:
+    """As `relax`, several times as fast and not as far: first without solvent, whose forces cost the most.
+
+    For 35 residues: 2.9 s of CPU time instead of 16, and 31 kJ/mol above the energy that `relax` reaches
+    (2026-11-30, all-atom frame of 1ENH's first 35 CA).
+    """
     import openmm as mm
 
-    if hold is not None:
-        system = copy.deepcopy(system)
-        springs = mm.CustomExternalForce("0.5*k*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
-        springs.addGlobalParameter("k", 1e5)  # kJ/mol/nm^2
-        for name in ("x0", "y0", "z0"):
-            springs.addPerParticleParameter(name)
-        for atom in hold.tolist():
-            springs.addParticle(atom, positions[atom] / 10.0)
-        system.addForce(springs)
+    held = _holding(system, positions, hold)
+    dry = copy.deepcopy(held)
+    dry.removeForce(next(k for k, f in enumerate(dry.getForces()) if isinstance(f, mm.GBSAOBCForce)))
+    return _minimize(held, _minimize(dry, positions, 10.0, 1000), 30.0, 500)
+
+
+def _holding(system: mm.System, positions: FloatArray, atoms: IntArray) -> mm.System:
+    """The system with springs from atoms to where they are."""
+    import openmm as mm
+
+    system = copy.deepcopy(system)
+    springs = mm.CustomExternalForce("0.5*k*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
+    springs.addGlobalParameter("k", 1e5)  # kJ/mol/nm^2
+    for name in ("x0", "y0", "z0"):
+        springs.addPerParticleParameter(name)
+    for atom in atoms.tolist():
+        springs.addParticle(atom, positions[atom] / 10.0)
+    system.addForce(springs)
+    return system
+
+
+def _minimize(system: mm.System, positions: FloatArray, tolerance: float, most: int) -> FloatArray:
+    """Minimized to a root mean square force below `tolerance` (kJ/mol/nm), in at most `most` iterations."""
+    import openmm as mm
+
     context = create_context(system, 300.0, 0.001, 1.0, 1)
     context.setPositions(positions / 10.0)
-    mm.LocalEnergyMinimizer.minimize(context, 1.0, 2000)
+    mm.LocalEnergyMinimizer.minimize(context, tolerance, most)
     found: FloatArray = context.getState(positions=True).getPositions(asNumpy=True)._value * 10.0
     return found
 

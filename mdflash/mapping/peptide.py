@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mdflash.core.files import atomic_write
+from mdflash.core.files import atomic_write, storage_errors
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.mapping.geometry import C_N, C_N_CA, C_O, CA_C, CA_C_N, CA_C_O, N_CA, N_CA_C, beta_carbon, place
@@ -178,22 +178,77 @@ def _plain_platform() -> Any:
     return mm.Platform.getPlatformByName("Reference")
 
 
-def write_pdb(file: Path, topology: Any, *frames: FloatArray) -> None:
-    """Write an OpenMM Topology with frames of positions [atoms, 3] in Å; several frames become several models.
+def write_pdb(file: Path, topology: Any, positions: FloatArray) -> None:
+    """Write an OpenMM Topology with positions [atoms, 3] in Å.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    from openmm import app, unit
+    atomic_write(file, _header(topology) + _model(topology, positions) + _footer(topology))
+
+
+class PdbModels:
+    """A PDB file that grows by a model at a time, and is whole once it is closed; a context manager.
+
+    Args:
+        file: replaced if it exists.
+        topology: OpenMM's.
+        numbered: whether models have numbers, as where there are several.
+
+    Raises:
+        StorageError: the file cannot be written; so does `add`.
+    """
+
+    def __init__(self, file: Path, topology: Any, numbered: bool) -> None:
+        self._path, self._topology, self._numbered = file, topology, numbered
+        self.models = 0
+        with storage_errors(file):
+            self._file = file.open("w", encoding="ascii")
+        self._write(_header(topology))
+
+    def add(self, positions: FloatArray) -> None:
+        """Write a model, [atoms, 3] in Å; others can read it at once."""
+        self.models += 1
+        self._write(_model(self._topology, positions, self.models if self._numbered else None))
+
+    def __enter__(self) -> PdbModels:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._write(_footer(self._topology))
+        finally:
+            self._file.close()
+
+    def _write(self, text: str) -> None:
+        with storage_errors(self._path):
+            self._file.write(text)
+            self._file.flush()
+
+
+def _header(topology: Any) -> str:
+    from openmm import app
 
     text = io.StringIO()
     app.PDBFile.writeHeader(topology, text)
-    for model, positions in enumerate(frames, start=1):
-        number = model if len(frames) > 1 else None
-        app.PDBFile.writeModel(topology, positions * unit.angstrom, text, number, keepIds=True)
+    lines = text.getvalue().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("REMARK"))  # it holds the date
+
+
+def _model(topology: Any, positions: FloatArray, number: int | None = None) -> str:
+    from openmm import app, unit
+
+    text = io.StringIO()
+    app.PDBFile.writeModel(topology, positions * unit.angstrom, text, number, keepIds=True)
+    return text.getvalue()
+
+
+def _footer(topology: Any) -> str:
+    from openmm import app
+
+    text = io.StringIO()
     app.PDBFile.writeFooter(topology, text)
-    lines = [line for line in text.getvalue().splitlines() if not line.startswith("REMARK")]  # it holds the date
-    atomic_write(file, "\n".join(lines) + "\n")
+    return text.getvalue()
 
 
 def _pdb(residues: Sequence[tuple[str, int, str, Mapping[str, FloatArray]]]) -> str:

@@ -20,6 +20,8 @@ from mdflash.errors import InputError
 from mdflash.mapping.residues import CAPS, IONS, PARENT_RESIDUE, RESIDUE_MASS, SAME_RESIDUE, WATERS
 
 FORMATS = (".pdb", ".ent", ".cif", ".mmcif", ".gro")
+_TOPOLOGIES = (".psf", ".prmtop", ".parm7", ".top", ".tpr")
+"""Of CHARMM, NAMD, Amber, GROMACS: without positions."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,9 @@ def _load(file: Path) -> Any:
         raise InputError("is not a file; expected a structure (PDB, mmCIF, GRO)", file=file)
     kind = file.suffix.lower()
     if kind not in FORMATS:
+        hint = "; a topology has no positions: write a PDB file of a frame" if kind in _TOPOLOGIES else ""
         raise InputError(
-            f"'{file.suffix}' is not a structure format; expected one of {', '.join(FORMATS)}",
+            f"'{file.suffix}' is not a structure format; expected one of {', '.join(FORMATS)}{hint}",
             file=file,
         )
     import mdtraj

@@ -5,9 +5,12 @@ Beads that are atoms (CA, or N, CA, CB, C, O) are held within about 0.1 Å while
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import numpy as np
 
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
-from mdflash.mapping.allatom import create_system, relax
+from mdflash.mapping.allatom import create_system, relax_quickly
 from mdflash.mapping.backbone import backbone_from_ca
 from mdflash.mapping.geometry import beta_carbon
 from mdflash.mapping.peptide import complete
@@ -45,14 +48,14 @@ class Rebuilt:
     moved: float
 
 
-def rebuild(file: Path) -> Iterator[Rebuilt]:
-    """Every frame of a PDB file of beads with all its atoms.
+def read_beads(file: Path) -> Structure:
+    """The frames of a PDB file of beads.
 
     Args:
         file: one CA for each residue, or N, CA, C, O and maybe CB; several models are several frames.
 
     Raises:
-        InputError: not such a file; openmm or pdbfixer is not installed.
+        InputError: not such a file.
     """
     structure = read_structure(file)
     for residue in structure.residues:
@@ -63,8 +66,26 @@ def rebuild(file: Path) -> Iterator[Rebuilt]:
                 "every residue can be rebuilt",
                 file=file,
             )
-    for frame in range(len(structure.positions)):
-        yield _rebuild_frame(structure, frame)
+    return structure
+
+
+def rebuild(beads: Structure, processes: int = 0) -> Iterator[Rebuilt]:
+    """Every frame with all its atoms, in order, as soon as it is done.
+
+    Args:
+        beads: from `read_beads`.
+        processes: frames at a time, each in a process of its own, which Ctrl-C ends at once; 0: in this process. The
+            atoms do not depend on it.
+
+    Raises:
+        InputError: openmm or pdbfixer is not installed.
+    """
+    frames = range(len(beads.positions))
+    if processes == 0:
+        yield from map(partial(_rebuild_frame, beads), frames)
+        return
+    with get_context("spawn").Pool(min(processes, len(frames)), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        yield from pool.imap(partial(_rebuild_frame, beads), frames)
 
 
 def _rebuild_frame(structure: Structure, frame: int) -> Rebuilt:
@@ -86,7 +107,7 @@ def _rebuild_frame(structure: Structure, frame: int) -> Rebuilt:
     row = {(a.residue.index, a.name): a.index for a in topology.atoms()}
     held = [(row[k, atom], x[r.atoms[atom]]) for k, r in enumerate(structure.residues) for atom in r.atoms]
     beads = np.array([atom for atom, _ in held])
-    positions = relax(create_system(topology), start, hold=beads)
+    positions = relax_quickly(create_system(topology), start, beads)
     off = positions[beads] - np.array([place for _, place in held])
     return Rebuilt(
         topology=topology,

@@ -1,13 +1,14 @@
-"""From the `biases:` section of a run to biases on its batch: selections, reference structures, windows."""
+"""From the `biases:` and `monitor:` sections of a run to biases on its batch: selections, references, windows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mdflash.config.biases import BiasEntry, Group
+from mdflash.config.biases import Group, VariableEntry
 from mdflash.config.exchange import scale_name
 from mdflash.config.schema import RunConfig
 from mdflash.core.state import Layout
@@ -23,7 +24,7 @@ from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.variables import VARIABLES
-from mdflash.potentials.variables.base import Selected
+from mdflash.potentials.variables.base import Selected, Variable
 from mdflash.potentials.variables.images import check_images
 
 
@@ -42,31 +43,49 @@ def build_biases(
         InputError: beads the molecule does not have, a selection that means nothing, a reference of another molecule.
     """
     found = []
+    variables = _variables("biases", config.biases, config, layout, starts, forcefields)
+    for entry, (s, variable) in zip(config.biases, variables, strict=True):
+        n = layout.counts[s]
+        constants, centers = _spread(entry.force_constant, n), _spread(entry.center, n)
+        found.append(Bias(entry.name, variable, layout, constants, centers, entry.width, entry.form, s))
+    return tuple(found)
+
+
+def build_monitored(
+    config: RunConfig, layout: Layout, starts: Sequence[FloatArray], forcefields: Sequence[ForceField]
+) -> tuple[Bias, ...]:
+    """The variables that a run only records, each as a bias without force. Arguments, errors: as `build_biases`."""
+    variables = _variables("monitor", config.monitor, config, layout, starts, forcefields)
+    return tuple(
+        Bias(entry.name, variable, layout, 0.0, system=s)
+        for entry, (s, variable) in zip(config.monitor, variables, strict=True)
+    )
+
+
+def _variables(
+    section: str,
+    entries: Sequence[VariableEntry],
+    config: RunConfig,
+    layout: Layout,
+    starts: Sequence[FloatArray],
+    forcefields: Sequence[ForceField],
+) -> Iterator[tuple[int, Variable]]:
+    """Of each entry of a section, the number of its system, and its variable."""
     names = [system.name for system in layout.systems]
-    for i, entry in enumerate(config.biases):
+    for i, entry in enumerate(entries):
         s = 0 if entry.system is None else names.index(entry.system)
-        reference = _reference(i, entry, config.system[s].mapping, layout.systems[s], starts[s], forcefields[s])
+        try:
+            reference = _reference(entry, config.system[s].mapping, layout.systems[s], starts[s], forcefields[s])
+        except InputError as error:
+            raise InputError(error.message, file=error.file, key=f"{section}.{i}.reference") from None
         try:
             groups = [_beads(group, layout.systems[s]) for group in entry.beads]
             variable = VARIABLES[entry.variable].select(layout.systems[s], Selected(groups, reference, entry.options))
             if config.box is not None:
                 check_images(variable, layout.systems[s])
         except InputError as error:
-            raise InputError(error.message, key=error.key or f"biases.{i}.beads") from None
-        n = layout.counts[s]
-        found.append(
-            Bias(
-                entry.name,
-                variable,
-                layout,
-                _spread(entry.force_constant, n),
-                _spread(entry.center, n),
-                entry.width,
-                entry.form,
-                s,
-            )
-        )
-    return tuple(found)
+            raise InputError(error.message, key=error.key or f"{section}.{i}.beads") from None
+        yield s, variable
 
 
 def build_scales(config: RunConfig, layout: Layout, terms: Sequence[Potential]) -> tuple[Bias, ...]:
@@ -106,16 +125,32 @@ def _beads(group: Group, system: System) -> list[int]:
         return [group]
     if isinstance(group, tuple):
         return list(group)
+    topology = mdtraj_topology(system)
+    letters = [chain.chain_id for chain in topology.chains]
+    numbered = _by_number(group, letters)
     try:
-        found = mdtraj_topology(system).select(group)
+        found = topology.select(numbered)
     except Exception as error:  # MDTraj raises whatever its parser meets
+        example = f"chain {group}" if group in letters else "resSeq 3 to 7 and name CA"
         raise InputError(
             f"'{group}' is not a selection that MDTraj understands ({str(error).splitlines()[0]}); "
-            "write for example 'resSeq 3 to 7 and name CA', or bead numbers from 0"
+            f"write for example '{example}', or bead numbers from 0"
         ) from None
     if not len(found):
         raise InputError(f"'{group}' selects no bead of system '{system.name}', which has {_range(system)}")
     return [int(bead) for bead in found]
+
+
+def _by_number(selection: str, letters: Sequence[str]) -> str:
+    """A selection with chains by their numbers, as MDTraj knows them, in place of `chain A`."""
+
+    def numbers(match: re.Match[str]) -> str:
+        found = [f"chainid {k}" for k, letter in enumerate(letters) if letter == match[1]]
+        if not found:
+            raise InputError(f"'{selection}': there is no chain {match[1]}; the chains are {', '.join(letters)}")
+        return f"({' or '.join(found)})"
+
+    return re.sub(r"\bchain\s+(\w+)", numbers, selection)
 
 
 def _range(system: System) -> str:
@@ -124,7 +159,7 @@ def _range(system: System) -> str:
 
 
 def _reference(
-    i: int, entry: BiasEntry, mapping: str, system: System, start: FloatArray, forcefield: ForceField
+    entry: VariableEntry, mapping: str, system: System, start: FloatArray, forcefield: ForceField
 ) -> FloatArray | None:
     """[N, 3] Å the structure that an entry refers to; None where it refers to none."""
     if entry.reference is None or entry.reference == "start":
@@ -141,6 +176,5 @@ def _reference(
         raise InputError(
             f"has {_range(other)}, system '{system.name}' has {_range(system)}; a reference is the same molecule",
             file=file,
-            key=f"biases.{i}.reference",
         )
     return np.asarray(frames[0])

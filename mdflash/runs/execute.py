@@ -23,7 +23,7 @@ from mdflash.engine.engine import Engine
 from mdflash.errors import Interrupted
 from mdflash.io.checkpoint import Checkpoint
 from mdflash.runs.prepare import Prepared, prepare
-from mdflash.runs.session import Saves, open_session, with_recorded_seed
+from mdflash.runs.session import Saves, Source, open_session, with_recorded_seed
 from mdflash.runs.writers import restore
 
 
@@ -80,7 +80,7 @@ def execute(
         Interrupted: stopped on request; a checkpoint was written.
     """
     watch, ranks = watch or Watch(), ranks or Ranks()
-    text = source.read_bytes()  # now: it may be a file of the folder that is started over
+    read = Source(source, source.read_bytes())  # now: it may be a file of the folder that is started over
     same_run(ranks, resolved_yaml(config), str(source))
     given = config
     config = ranks.from_first(lambda: with_recorded_seed(given, fresh).with_seed())
@@ -106,7 +106,7 @@ def execute(
                 session.discard()
                 raise
         if plan.start != "finished":
-            with session.keep(engine, checkpoint, text) as saves:
+            with session.keep(engine, checkpoint, read) as saves:
                 _loop(engine, saves, config, watch, ranks)
     return plan
 

@@ -43,7 +43,7 @@ from mdflash.mapping.chain import chain_of
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
-from mdflash.runs.biases import build_biases, build_scales
+from mdflash.runs.biases import build_biases, build_monitored, build_scales
 from mdflash.runs.environment import surround
 
 
@@ -58,6 +58,7 @@ class Prepared:
         potential: the sum of their terms and of the biases.
         start: [B, 3] Å, before minimization.
         notes: messages for the user (what was skipped, cycled, assumed).
+        monitored: variables that are recorded only, each as a bias without force that is no term of the potential.
     """
 
     config: RunConfig
@@ -66,6 +67,7 @@ class Prepared:
     potential: SumPotential
     start: torch.Tensor
     notes: tuple[str, ...]
+    monitored: tuple[Bias, ...] = ()
 
     @property
     def biases(self) -> tuple[Bias, ...]:
@@ -202,13 +204,15 @@ def assemble(
     start = torch.from_numpy(np.concatenate(starts))
     State.at(layout, start, config.temperatures)  # refuses a NaN, naming replica and bead
     terms = build_potential(forcefields, layout).terms
-    biases = build_biases(config, layout, [frames[0] for _, frames in molecules], forcefields)
+    first = [frames[0] for _, frames in molecules]
+    biases = build_biases(config, layout, first, forcefields)
+    monitored = build_monitored(config, layout, first, forcefields)
     potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms)])
     notes.extend(_impulses(config.dynamics, potential, layout, forcefields))
     coarse = coarse_step(potential.terms, layout, config.dynamics.timestep)
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
-    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes))
+    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored)
 
 
 def _impulses(

@@ -6,6 +6,7 @@ Of many ranks, the first keeps the folder; the sessions of the others are silent
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numba
 import numpy as np
@@ -57,6 +58,13 @@ None of them changes a bit of what was written. Files may have moved: what is in
 
 MANIFEST_SECONDS = 5.0
 """How old manifest.json may be during a run, give or take a block of steps."""
+
+
+class Source(NamedTuple):
+    """The YAML file of a run, and what it held when the run was started or resumed."""
+
+    file: Path
+    text: bytes
 
 
 class Saves(Protocol):
@@ -117,13 +125,13 @@ class RunSession:
         self.folder.discard()
 
     @contextmanager
-    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: bytes) -> Iterator[Saves]:
+    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: Source) -> Iterator[Saves]:
         """Write while the block lasts, and note how it ends.
 
         Args:
             engine: at step 0, or at `checkpoint`.
             checkpoint: from `find`.
-            source: what the YAML file holds; copied to input.yaml.
+            source: the YAML file; copied to input.yaml.
 
         Raises:
             StorageError: the folder cannot be written, or its files do not fit the checkpoint.
@@ -131,10 +139,10 @@ class RunSession:
         prepared, folder = self.prepared, self.folder
         identity = _identity(prepared)
         log = EventLog(folder.events)
-        manifest = _Manifest(folder.manifest, prepared, engine, self._ranks.size)
+        manifest = _Manifest(folder.manifest, prepared, engine, self._ranks.size, source.file)
         try:
             if checkpoint is None:
-                outputs = self._start(engine, source)
+                outputs = self._start(engine, source.text)
                 log.write(0, "start", version=__version__)
             else:
                 outputs = Outputs.resume(folder, prepared, identity, checkpoint)
@@ -211,7 +219,7 @@ class SilentSession:
         """Nothing."""
 
     @contextmanager
-    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: bytes) -> Iterator[Saves]:
+    def keep(self, engine: Engine, checkpoint: Checkpoint | None, source: Source) -> Iterator[Saves]:
         """Stop where the first rank reports."""
         intervals = self._ranks.from_first(list[int])
         engine.reporters += [Silence(every) for every in intervals]
@@ -253,12 +261,18 @@ def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:
 
 
 def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
-    for key, old, new in _differences(load_yaml(folder.resolved).data, to_data(config)):
+    for key, old, new in changed(folder.path, config):
         raise InputError(
             f"the run in {folder.path} was made with {key}: {old}, now it is {new}; "
             f"choose another output.folder, put the value back, or start over with --fresh",
             key=key,
         )
+
+
+def changed(folder: Path, config: RunConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Every setting of the run in a folder that `config` has otherwise, and that may not change: key, then, now."""
+    before = {"monitor": "none", **load_yaml(folder / "resolved.yaml").data}  # runs of 0.1 had none
+    yield from _differences(before, to_data(config))
 
 
 def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -277,10 +291,12 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, An
 
 def _identity(prepared: Prepared) -> dict[str, Any]:
     """What a checkpoint must agree with."""
+    monitored = {entry.name: entry.variable.digest for entry in prepared.monitored}
     return {
         "forcefields": {f.name: f.digest for f in prepared.forcefields},
         "systems": {s.name: s.digest for s in prepared.layout.systems},
         "bias variables": {bias.name: bias.variable.digest for bias in prepared.biases},
+        **({"monitored variables": monitored} if monitored else {}),
     }
 
 
@@ -306,18 +322,23 @@ def _gpu_versions() -> dict[str, str | None]:
 class _Manifest:
     """manifest.json: what ran where, with what, and how fast."""
 
-    def __init__(self, path: Path, prepared: Prepared, engine: Engine, ranks: int) -> None:
+    def __init__(self, path: Path, prepared: Prepared, engine: Engine, ranks: int, source: Path) -> None:
         self.path, self.engine = path, engine
+        made_from: str | None = os.path.relpath(source, path.parent)  # so that both may move together
         self._begun = time.monotonic()
         self._first_step = engine.state.step
         self._seconds_before = 0.0
         if path.is_file():
             with suppress(InputError, KeyError, TypeError, ValueError):  # damaged: it knows nothing else that matters
-                self._seconds_before = float(load_manifest(path.parent)["timing"]["wall_seconds"])
+                before = load_manifest(path.parent)
+                if source.parent.samefile(path.parent):  # a file of the folder itself
+                    made_from = before.get("source")
+                self._seconds_before = float(before["timing"]["wall_seconds"])
         config, layout = prepared.config, prepared.layout
         self._fixed = {
             "mdflash_run": 1,
             "name": config.name,
+            "source": made_from,
             "versions": {
                 "mdflash": __version__,
                 "python": platform.python_version(),

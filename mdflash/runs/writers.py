@@ -30,7 +30,7 @@ from mdflash.io.formats.base import FrameWriter, Target
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import Table
-from mdflash.potentials.bias.bias import Bias, biases_of
+from mdflash.potentials.bias.bias import biases_of
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
@@ -86,12 +86,12 @@ class LogReporter(Periodic):
 class ColvarsReporter(Periodic):
     """Hands collective variables and bias energies to colvars.csv."""
 
-    def __init__(
-        self, every: int, log: ColvarsLog, biases: Sequence[Bias], layout: Layout, background: BackgroundWriter
-    ) -> None:
+    def __init__(self, every: int, log: ColvarsLog, prepared: Prepared, background: BackgroundWriter) -> None:
         super().__init__(every)
+        layout = prepared.layout
         self.log, self.background = log, background
-        self._columns = [bias.name for bias in biases]
+        self._monitored = prepared.monitored
+        self._columns = [entry.name for entry in (*prepared.biases, *self._monitored)]
         self._packed: PackedBiases | None = None
         self._ids = layout.replica_ids
         self._names = [layout.systems[s].name for s in layout.system_of_replica]
@@ -99,7 +99,7 @@ class ColvarsReporter(Periodic):
     def report(self, engine: Engine) -> None:
         """Measure; rows are written while the engine continues."""
         if self._packed is None:
-            self._packed = PackedBiases(biases_of(engine.potential), engine.layout)
+            self._packed = PackedBiases([*biases_of(engine.potential), *self._monitored], engine.layout)
         values, energies = self._packed.measure(engine.state.positions.numpy())
         names = [bias.name for bias in self._packed.biases]
         order = [names.index(name) for name in self._columns]
@@ -111,7 +111,7 @@ class ColvarsReporter(Periodic):
             held_states(engine),
             engine.state.temperature.numpy().copy(),
             values[:, order],
-            energies[:, order],
+            energies[:, order[: len(order) - len(self._monitored)]],
         )
         self.background.submit(partial(self.log.append, *row))
 
@@ -153,10 +153,14 @@ class Outputs:
                 else ExchangeLog.resume(path, before["exchange_size"])
             )
         self.colvars: ColvarsLog | None = None
-        if prepared.biases:
+        if config.colvars_every is not None:
             path = folder.path / ColvarsLog.name
+            biases, monitored = (
+                [(entry.name, entry.variable.unit) for entry in entries]
+                for entries in (prepared.biases, prepared.monitored)
+            )
             self.colvars = (
-                ColvarsLog.create(path, [(bias.name, bias.variable.unit) for bias in prepared.biases])
+                ColvarsLog.create(path, biases, monitored)
                 if before is None
                 else ColvarsLog.resume(path, before["colvars_size"])
             )
@@ -172,9 +176,7 @@ class Outputs:
         self._background = BackgroundWriter(idle=self._flush_tables, every=FLUSH_SECONDS)
         self.reporters: list[Reporter] = [LogReporter(config.log_every, self.log, layout, self._background)]
         if self.colvars is not None and config.colvars_every is not None:
-            self.reporters.append(
-                ColvarsReporter(config.colvars_every, self.colvars, prepared.biases, layout, self._background)
-            )
+            self.reporters.append(ColvarsReporter(config.colvars_every, self.colvars, prepared, self._background))
         if config.trajectory_every is not None:
             self.reporters.append(FrameReporter(config.trajectory_every, self.writers, self._background))
 
@@ -309,7 +311,8 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
     total = 3 * layout.n_beads * 8 * 3 * config.output.checkpoint.keep
     total += 130 * layout.n_replicas * (steps // config.log_every + 1)
     if config.colvars_every is not None:
-        total += (60 + 38 * config.n_biases) * layout.n_replicas * (steps // config.colvars_every + 1)
+        per_row = 60 + 38 * config.n_biases + 19 * len(config.monitor)
+        total += per_row * layout.n_replicas * (steps // config.colvars_every + 1)
     if config.exchange_every is not None:
         total += (24 + 3 * layout.n_replicas) * (steps // config.exchange_every + 1)
     if config.trajectory_every is not None:

@@ -167,6 +167,11 @@ def _load_molecule(
         held[np.flatnonzero(source == k)[-max(1, round(share * counts[k])) :]] = True
     if len(parts) == 1 and not any(biased):
         notes.append(f"molecule '{name}' has one trajectory: its last {share:.0%} are held out for validation")
+    elif len(free) > 1:
+        notes.append(
+            f"molecule '{name}': {len(whole)} of {len(free)} trajectories are held out for validation, each as a "
+            f"whole: {held.sum() / len(held):.0%} of the frames, where `validation: {share:g}` asks for {share:.0%}"
+        )
     if held.all():
         raise InputError(f"molecule '{name}': {len(source)} frames are too few to train on", file=mine[0][0].folder)
     return MoleculeFrames(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, Field, StrictBool, ValidationError, Valida
 
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
+from mdflash.config.overrides import apply_overrides
 from mdflash.config.rules import Problem
 from mdflash.config.section import Folder, ForceFieldFolder, SchemaVersion, Section, as_list
 from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
@@ -248,24 +250,28 @@ class Recipe(Section):
         return said
 
 
-def load_recipe(file: Path) -> Recipe:
+def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
+    Args:
+        file: the recipe.
+        overrides: "training.epochs=100", each replaces what the file has.
+
     Raises:
-        InputError: anything wrong, with file, line and key.
+        InputError: anything wrong, with file, line and key (or the override as given).
     """
     document = load_yaml(file)
-    data: Any = {} if document.data is None else document.data
+    data, given = apply_overrides({} if document.data is None else document.data, overrides)
     try:
         recipe = Recipe.model_validate(data, context={"folder": file.parent.absolute(), "cwd": Path.cwd()})
     except ValidationError as error:
-        raise input_error(explain(error, data, Recipe), document, ()) from None
+        raise input_error(explain(error, data, Recipe), document, given) from None
     if recipe.start is not None and (said := recipe.model_fields_set & {"priors", "network", "backbone"}):
         message = f"{recipe.start} has priors and a network, from which `start` continues; leave this section out"
-        raise input_error([Problem((key,), message) for key in sorted(said)], document, ())
+        raise input_error([Problem((key,), message) for key in sorted(said)], document, given)
     for key, part in (("network", recipe.network), ("backbone", recipe)):
         try:
             part.hyperparameters(1)
         except InputError as error:
-            raise input_error([Problem((key,), error.message)], document, ()) from None
+            raise input_error([Problem((key,), error.message)], document, given) from None
     return recipe if recipe.name else recipe.model_copy(update={"name": plain_word(file.stem)})

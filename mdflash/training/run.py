@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from mdflash.training.learned_torsions import LearnedTorsions, with_coefficients
 from mdflash.training.plots import plot_priors
 from mdflash.training.priors import Samples, fit_priors
 from mdflash.training.recipe import Optimization, Recipe
+from mdflash.training.state import read_identity
 from mdflash.training.torsions import TorsionWeight
 from mdflash.training.trainer import FrameSet, Trainer
 
@@ -202,7 +204,7 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
         reach = _distance_range((training, held_out), topologies)
         forces = FlashForces(model, topologies, *reach, _convolution(gpu))
         forces = GraphedForces(forces) if device.type == "cuda" else forces
-    said = identity(prepared)
+    said = own_identity(prepared)
     parameters = dict(model.named_parameters())
     if torsions is not None:
         parameters[TORSIONS] = torsions.coefficients
@@ -261,6 +263,48 @@ def identity(prepared: PreparedTraining) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
+def own_identity(prepared: PreparedTraining) -> str:
+    """As `identity`; or that of the training in the folder, if it is the same but for fewer epochs.
+
+    Raises:
+        InputError: the folder's state is damaged.
+    """
+    now, state = identity(prepared), prepared.recipe.output / "state.safetensors"
+    if not state.is_file():
+        return now
+    before, done = read_identity(state)
+    training = prepared.recipe.training
+    for epochs in range(training.epochs, 0, -1) if done <= training.epochs else ():
+        fewer = prepared.recipe.model_copy(update={"training": training.model_copy(update={"epochs": epochs})})
+        if identity(replace(prepared, recipe=fewer)) == before:
+            return before
+    return now
+
+
+def remarks(prepared: PreparedTraining) -> list[str]:
+    """What of the recipe may surprise, for people."""
+    training, decoys = prepared.recipe.training, prepared.recipe.data.decoys
+    frames = prepared.data.count(False) * (1.0 if decoys is None else 1.0 + decoys.share)
+    steps = training.epochs * math.ceil(frames / training.batch)
+    found = [*prepared.data.notes]
+    if training.warmup >= steps:
+        found.append(
+            f"training.warmup is {training.warmup} steps and the whole training about {steps}: the learning rate never "
+            f"reaches {training.learning_rate:g}; write for example `warmup: {steps // 10}`"
+        )
+    if own_identity(prepared) != identity(prepared):
+        found.append(
+            "the training in the folder goes on, for more epochs than it was started with. "
+            + (
+                "`schedule: cosine` depends on their number, so the learning rate rises to where the longer schedule "
+                "has it, and the result is not that of a training which had so many epochs from the start"
+                if training.schedule == "cosine"
+                else "The result is that of a training which had so many epochs from the start"
+            )
+        )
+    return found
+
+
 def _distance_range(sets: Sequence[FrameSet], topologies: Sequence[Topology]) -> tuple[float, float]:
     nearest, farthest = np.inf, 0.0
     for positions, topology in ((x, t) for own in sets for x, t in zip(own.positions, topologies, strict=True)):
@@ -298,6 +342,9 @@ def trained_forcefield(prepared: PreparedTraining, trainer: Trainer) -> ForceFie
         "steps": p.step,
         "recipe": recipe.essence(),
         **({"start": prepared.start} if prepared.start else {}),
+        **(
+            {"epochs_raised": True} if p.identity != identity(prepared) and recipe.training.schedule == "cosine" else {}
+        ),
     }
     return replace(priors, networks=(network,), provenance={**priors.provenance, **provenance})
 

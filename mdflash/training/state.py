@@ -56,6 +56,26 @@ def save_progress(path: Path, progress: Progress) -> None:
     atomic_write(path, save(tensors, metadata={"progress": json.dumps(numbers)}))
 
 
+def read_identity(path: Path) -> tuple[str, int]:
+    """The identity of a state, and how many epochs it has done.
+
+    Raises:
+        InputError: not such a file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as f:
+            numbers = json.loads((f.metadata() or {})["progress"])
+        return str(numbers["identity"]), int(numbers["epoch"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"cannot be read as the state of a training: {error}", file=path)
+
+
 def load_progress(path: Path, identity: str) -> Progress:
     """Read what `save_progress` wrote.
 
@@ -69,7 +89,7 @@ def load_progress(path: Path, identity: str) -> Progress:
             numbers = json.loads((f.metadata() or {})["progress"])
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"cannot be read as the state of a training: {error}", file=path) from None
+        raise _unreadable(path, error) from None
     if numbers["identity"] != identity:
         raise InputError(
             "belongs to another recipe or other data than this training; give another `folder:`, or remove that "

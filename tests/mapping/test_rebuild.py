@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import mdtraj
@@ -12,10 +16,10 @@ from typer.testing import CliRunner
 from mdflash.cli.app import app
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
-from mdflash.io.topology import write_pdb
+from mdflash.io.topology import pdb_text, write_pdb
 from mdflash.mapping.backbone import backbone_from_ca
 from mdflash.mapping.read import read_structure
-from mdflash.mapping.rebuild import rebuild
+from mdflash.mapping.rebuild import read_beads, rebuild
 from mdflash.mapping.structure import map_structure
 
 CHIGNOLIN = Path(__file__).parents[2] / "systems" / "chignolin.pdb"
@@ -65,7 +69,7 @@ def test_all_atoms_of_beads(tmp_path: Path, mapping: str, most: float) -> None:
     result = CliRunner().invoke(
         app, ["rebuild", str(tmp_path / "beads.pdb"), "--out", str(tmp_path / "all.pdb")], catch_exceptions=False
     )
-    assert "1 frames of 166 atoms, 0 clashes" in result.output
+    assert "1 frame of 166 atoms, 0 clashes" in result.output
     found, native = mdtraj.load(str(tmp_path / "all.pdb")), mdtraj.load(str(CHIGNOLIN))
     assert [(a.residue.name, a.element.symbol) for a in found.topology.atoms if a.name == "CA"] == [
         (a.residue.name, a.element.symbol) for a in native.topology.atoms if a.name == "CA"
@@ -83,10 +87,10 @@ def test_clashes_and_wrong_hands_are_reported(tmp_path: Path) -> None:
     crushed = positions[0].copy()
     crushed[beads] += crushed[np.flatnonzero(np.array(system.residue_index) == 7)[1]] - crushed[beads[1]] + 0.3
     write_pdb(tmp_path / "crushed.pdb", system, crushed)
-    (frame,) = rebuild(tmp_path / "crushed.pdb")
+    (frame,) = rebuild(read_beads(tmp_path / "crushed.pdb"))
     assert any(a.startswith("TYR 2 ") and b.startswith("THR 8 ") for a, b, _ in frame.clashes)
     write_pdb(tmp_path / "mirror.pdb", system, positions[0] * (-1, 1, 1))
-    (frame,) = rebuild(tmp_path / "mirror.pdb")
+    (frame,) = rebuild(read_beads(tmp_path / "mirror.pdb"))
     assert len(frame.wrong_hands) == 9  # all but glycine
 
 
@@ -94,4 +98,27 @@ def test_beads_that_are_no_backbone(tmp_path: Path) -> None:
     lines = [line for line in CHIGNOLIN.read_text().splitlines() if line[12:16].strip() in ("CA", "CB")]
     (tmp_path / "ca-cb.pdb").write_text("\n".join(lines) + "\nEND\n")
     with pytest.raises(InputError, match="residue TYR 1 of chain A has no N"):
-        list(rebuild(tmp_path / "ca-cb.pdb"))
+        read_beads(tmp_path / "ca-cb.pdb")
+
+
+def test_frames_are_written_as_they_come_and_kept_on_ctrl_c(tmp_path: Path) -> None:
+    """The second frame is far from done when the user stops; the first is there, and others can read it."""
+    system, positions, _ = map_structure(CHIGNOLIN, "five-bead")
+    model = pdb_text(system, positions[:1]).replace("END\n", "")
+    (tmp_path / "beads.pdb").write_text("".join(f"MODEL {k}\n{model}ENDMDL\n" for k in range(1, 31)) + "END\n")
+    words = ["rebuild", str(tmp_path / "beads.pdb"), "--out", str(tmp_path / "all.pdb"), "-j", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "mdflash", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    shown = [process.stdout.readline() for _ in range(2)]
+    assert shown[0] == "rebuilding 30 frames of 10 residues, 2 at a time\n"
+    assert re.fullmatch(r"frame 0: 0 clashes, beads moved by 0\.\d\d Å; about .* left\n", shown[1])
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 75
+    found = re.fullmatch(r".*stopped after (\d+) of 30 frames; .*all.pdb holds the first \d+ of them\n", error)
+    assert found is not None, error
+    frames = mdtraj.load(str(tmp_path / "all.pdb"))
+    assert len(frames) == int(found[1]) < 30
+    assert abs(frames.xyz[0] - frames.xyz[-1]).max() == 0  # each frame by itself, in whichever process

@@ -1,0 +1,59 @@
+"""Where a run is that was started from another folder.
+
+A relative `output.folder` starts where the command is given. Where no run is there, the same command may have been
+given elsewhere before: beside the YAML file, or in a folder above it. A run that this file made, with the same
+settings, is resumed in its place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mdflash.config.overrides import apply_overrides
+from mdflash.config.schema import RunConfig
+from mdflash.core.yamlfile import load_yaml
+from mdflash.errors import InputError
+from mdflash.io.runfolder import is_run_folder, load_manifest
+from mdflash.runs.session import changed, with_recorded_seed
+
+
+def at_its_folder(config: RunConfig, source: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """`config`, or the same with the folder in which an earlier command put this run.
+
+    Args:
+        config: the run, as loaded.
+        source: its YAML file.
+        overrides: what replaced values of the file.
+    """
+    here, place = Path.cwd(), _place(config, source, overrides)
+    if is_run_folder(config.folder) or place.is_absolute():
+        return config
+    for above in Path(os.path.abspath(source)).parents:
+        output = config.output.model_copy(update={"folder": Path(os.path.abspath(above / place))})
+        moved = config.model_copy(update={"output": output})
+        if above != here and _is_this_run(moved, source):
+            return moved
+    return config
+
+
+def _place(config: RunConfig, source: Path, overrides: Sequence[str]) -> Path:
+    """`output.folder` as it was given."""
+    data, _ = apply_overrides(load_yaml(source).data, overrides)
+    given = (data.get("output") or {}).get("folder")
+    return Path("runs", config.name) if given is None else Path(given).expanduser()
+
+
+def _is_this_run(config: RunConfig, source: Path) -> bool:
+    """Whether the run in the folder of `config` was made from the file `source`, with these settings."""
+    folder = config.folder
+    if not (is_run_folder(folder) and (folder / "resolved.yaml").is_file()):
+        return False
+    with suppress(InputError, OSError):
+        named = load_manifest(folder).get("source")
+        same = named is not None and (folder / named).is_file() and source.samefile(folder / named)
+        if same or (folder / "input.yaml").read_bytes() == source.read_bytes():
+            return next(changed(folder, with_recorded_seed(config, fresh=False)), None) is None
+    return False

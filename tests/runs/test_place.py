@@ -1,0 +1,82 @@
+"""The same command from another folder resumes the run where it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mdflash.cli.app import app
+from mdflash.io.runfolder import load_manifest
+
+STRUCTURE = Path(__file__).parents[2] / "systems" / "chignolin.pdb"
+TEXT = f"""\
+mdflash: 1
+name: a
+system: {{structure: {STRUCTURE}}}
+model: {{forcefield: go-chignolin}}
+dynamics: {{temperature: 340 K, steps: 100, timestep: 10 fs}}
+output: {{trajectory: {{format: none}}, log: {{interval: 0.5 ps}}}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with its YAML file in a folder, and a run started from the top."""
+    for name in ("configs", "elsewhere/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "configs" / "a.yaml").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    run("configs/a.yaml")
+    return tmp_path
+
+
+def run(file: str, *more: str) -> tuple[str, str]:
+    done = CliRunner().invoke(app, ["run", file, *more])
+    assert done.exit_code == 0, done.output or done.exception
+    return done.stdout, done.stderr
+
+
+def steps(folder: Path) -> int:
+    return int(load_manifest(folder)["step"])
+
+
+@pytest.mark.parametrize("here", ["configs", "elsewhere", "elsewhere/deep"])
+def test_from_any_folder(project: Path, here: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project / here)
+    out, err = run(os.path.relpath(project / "configs" / "a.yaml"), "--steps", "200")
+    assert "resuming" in out
+    assert f"going on in {project / 'runs' / 'a'}" in err
+    assert steps(project / "runs" / "a") == 200
+    assert not Path("runs").exists()
+
+
+def test_also_once_the_file_was_changed_and_the_project_moved(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest names the file; where that name is old, the copy of the file in the run folder tells."""
+    file = project / "configs" / "a.yaml"
+    monkeypatch.chdir(project / "configs")
+    run("../runs/a", "--steps", "150")  # which does not forget where it came from
+    file.write_text(file.read_text().replace("steps: 100", "steps: 200"))
+    assert "going on in" in run("a.yaml")[1]
+    moved = project.with_name("moved")
+    project.rename(moved)
+    monkeypatch.chdir(moved / "elsewhere")
+    assert "going on in" in run("../configs/a.yaml", "--steps", "250")[1]
+    assert steps(moved / "runs" / "a") == 250
+
+
+@pytest.mark.parametrize("more", [["--fresh"], ["--set", "dynamics.seed=5"], ["--set", "output.folder={here}/runs/a"]])
+def test_another_run_starts_here(project: Path, more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh one, one with other settings, one with a folder in full; the first stays as it is."""
+    here = project / "elsewhere"
+    monkeypatch.chdir(here)
+    before = (project / "runs" / "a" / "log.csv").read_bytes()
+    _, err = run("../configs/a.yaml", *(word.format(here=here) for word in more))
+    assert "going on" not in err
+    assert steps(here / "runs" / "a") == 100
+    assert (project / "runs" / "a" / "log.csv").read_bytes() == before
+    assert (
+        "going on" not in run("../configs/a.yaml", *(word.format(here=here) for word in more if word != "--fresh"))[1]
+    )
