@@ -82,7 +82,7 @@ def init(
 
 
 def commented_run(structure: Path, forcefield: str, out: Path) -> str:
-    """The text of a system.yaml at `out` that runs `structure` with `forcefield`, for 100 ns at 300 K or as it suggests.
+    """The text of a system.yaml at `out` that runs `structure` with `forcefield`: 100 ns at 300 K, or as it suggests.
 
     Raises:
         InputError: no such force field.
