@@ -110,8 +110,8 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
             "mixing_ps": m.walk.mixing_attempts * m.exchange_ps,
         }
     if m.kinetics is not None:
-        k = m.kinetics
-        found["slow_motions"] = {"lags_ps": k.lags, "timescales_ps": k.timescales, "errors_ps": k.errors}
+        slow = m.kinetics
+        found["slow_motions"] = {"lags_ps": slow.lags, "timescales_ps": slow.timescales, "errors_ps": slow.errors}
     found["free_energies"] = [
         {"variables": s.names, "temperature_K": s.kelvin, "edges": s.edges, "kcal_mol": s.energy, "errors": s.errors}
         for s in (*m.surfaces, *(w.profile for w in m.windows))

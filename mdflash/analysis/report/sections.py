@@ -496,11 +496,16 @@ def slow(m: MoleculeAnalysis) -> list[Figure]:
         y, e = k.timescales[:, c], k.errors[:, c]
         lines.append(Line(f"component {c + 1}", k.lags, y, y - e, y + e, style="points", color=c))
     lines.append(Line("lag", k.lags, k.lags, style="dashed", color=7))
-    last = measured(float(k.timescales[-1, 0]), float(k.errors[-1, 0]), "ps")
+    seen = np.flatnonzero(k.timescales[:, 0] >= k.lags)  # a motion that is over within the lag is not seen at that lag
+    title = "Every motion is faster than the frames show"
+    if len(seen):
+        at = int(seen[-1])
+        slowest = measured(float(k.timescales[at, 0]), float(k.errors[at, 0]), "ps")
+        title = f"The slowest motion takes {slowest} at a lag of {time_text(float(k.lags[at]))}"
     top = float(np.nanquantile(k.map.energy, 0.98)) if np.isfinite(k.map.energy).any() else 1.0
     return [
         Plot(
-            "timescales", f"The slowest motion takes {last} at a lag of {time_text(float(k.lags[-1]))}",
+            "timescales", title,
             "Points that no longer rise with the lag, and stay above the dashed line.", "lag / ps", "timescale / ps",
             lines,
             y_range=(0.0, 1.15 * float(np.nanmax([np.nanmax(line.y) for line in lines if np.isfinite(line.y).any()]))),

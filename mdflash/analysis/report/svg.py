@@ -245,7 +245,7 @@ def _map(f: Map) -> tuple[str, float, float]:
     width = WIDTH - LEFT - RIGHT - BAR
     height = width if f.square else HEIGHT - TOP - BOTTOM
     if f.rows:
-        height = min(max(120.0, 15.0 * len(f.rows)), 330.0)
+        height = min(max(190.0, 15.0 * len(f.rows)), 330.0)
     if f.square:
         height = width = min(width, 340.0)
     x = (float(f.x_edges[0]), float(f.x_edges[-1]))
