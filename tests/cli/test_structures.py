@@ -21,7 +21,7 @@ from mdflash.mapping.structure import map_structure
 from mdflash.runs.prepare import prepare
 from tests.mapping.drawn import Line, draw, moved, pdb
 
-SHARED = Path("/work/shared/cases")
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases"
 
 
 def mdflash(*args: object, rc: int = 0) -> str:
@@ -116,7 +116,7 @@ def test_map_says_what_pdb_cannot_hold(tmp_path: Path) -> None:
     assert system.residue_ids[0] == 20_000
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared cases are not on this machine")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the cases are not beside the repository")
 def test_shared_cases(tmp_path: Path) -> None:
     script = tmp_path / "mdflash"
     root = Path(__file__).parents[2]
