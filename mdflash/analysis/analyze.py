@@ -13,12 +13,12 @@ import pandas
 
 from mdflash.analysis import ladder, reweight
 from mdflash.analysis.free_energy import Surface, surface
+from mdflash.analysis.kinetics import Kinetics, kinetics
 from mdflash.analysis.molecule import load_molecules
 from mdflash.analysis.numbers import Measured, block_ids, equilibration, measure
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.statistics import Equilibration
-from mdflash.analysis.tica import Kinetics, kinetics
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 from mdflash.analysis.windows import Windows, find_windows
 from mdflash.core.types import FloatArray, IntArray
@@ -375,7 +375,7 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
         Light(
             "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
             "at most 25 % of the run before it (care: 50 %)",
-            _left_out(found)[:1].upper() + _left_out(found)[1:] + f" ({time_text(found.length)} in all).",
+            f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
         )
     )  # fmt: skip
     lights.append(
@@ -540,5 +540,5 @@ def _enough(found: MoleculeAnalysis) -> str:
         return f"Sampled enough: yes, with {n:,.0f} independent samples{trips}" + (
             f", and replicas that agree ({agree[0]})." if agree else "."
         )
-    why = "; ".join(f"{light.name.lower()}: {light.value}, wanted: {light.rule}" for light in reasons[:3])
-    return f"Sampled enough: {'no' if color == 'bad' else 'not surely'}, because of {why}."
+    why = "; ".join(f"{light.name.lower()} ({light.value}; wanted: {light.rule})" for light in reasons[:3])
+    return f"Sampled enough: {'no' if color == 'bad' else 'not surely'}. Not met: {why}."

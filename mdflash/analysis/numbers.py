@@ -15,6 +15,7 @@ from mdflash.analysis.statistics import (
     detect_equilibration,
     gelman_rubin,
     ratio_mean,
+    reaches_plateau,
     statistical_inefficiency,
 )
 from mdflash.core.types import FloatArray, IntArray
@@ -67,12 +68,17 @@ class Measured:
 def equilibration(sample: Sample, names: list[str]) -> tuple[Equilibration, int]:
     """The common start of a molecule's equilibrium, in frames and as a step: the latest over observables.
 
-    A relaxation from the start shows best in the mean over replicas, so that is the series looked at.
+    A relaxation from the start shows best in the mean over replicas, so that is the series looked at. Of its start by
+    correlation and the frame at which it reaches the plateau, the later one counts.
     """
     n = min((len(t) for t in sample.tracks if len(t)), default=0)
     if n < 20:
         return Equilibration(0, 1.0, float(n)), 0
-    found = [detect_equilibration(np.mean([s[:n] for s in sample.series(name) if len(s)], axis=0)) for name in names]
+    found = []
+    for name in names:
+        table = np.array([values[:n] for values in sample.series(name) if len(values)])
+        e = detect_equilibration(table.mean(axis=0))
+        found.append(e._replace(start=max(e.start, reaches_plateau(table))))
     last = max(found, key=lambda e: e.start)
     track = next(t for t in sample.tracks if len(t))
     return last, int(track.steps[min(last.start, n - 1)])

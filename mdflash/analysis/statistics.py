@@ -75,6 +75,21 @@ def detect_equilibration(series: FloatArray) -> Equilibration:
     return best
 
 
+def reaches_plateau(series: FloatArray) -> int:
+    """The first frame at which the mean over replicas is within two standard errors of that of the second half.
+
+    Replicas that start from one structure leave it together; a detection by correlation alone can miss that where the
+    motion at equilibrium is as slow. `series` is [R, F]; 0 with fewer than four replicas.
+    """
+    r, n = series.shape
+    if r < 4 or n < 4:
+        return 0
+    plateau = series[:, n // 2 :].mean()
+    error = series.std(axis=0, ddof=1) / np.sqrt(r)
+    inside = np.abs(series.mean(axis=0) - plateau) <= 2.0 * error
+    return int(np.argmax(inside)) if inside.any() else n // 2
+
+
 class Mean(NamedTuple):
     """A mean with its standard error; NaN where it is not known."""
 

@@ -11,6 +11,7 @@ from mdflash.analysis.statistics import (
     detect_equilibration,
     gelman_rubin,
     ratio_mean,
+    reaches_plateau,
     resample,
     statistical_inefficiency,
 )
@@ -45,6 +46,14 @@ def test_a_relaxation_is_left_out() -> None:
     assert 200 < found.start < 1600
     assert detect_equilibration(correlated(4000, 5.0, rng)).start < 1200
     assert detect_equilibration(np.zeros(0)).effective == 0
+
+
+def test_replicas_that_leave_one_structure_together() -> None:
+    rng = np.random.default_rng()
+    series = np.array([correlated(3000, 50.0, rng) for _ in range(16)]) + 6.0 * np.exp(-np.arange(3000) / 40.0)
+    assert 50 < reaches_plateau(series) < 400
+    assert reaches_plateau(np.array([correlated(3000, 5.0, rng) for _ in range(16)])) < 30
+    assert reaches_plateau(series[:2]) == 0
 
 
 def test_the_error_is_that_of_repeated_runs() -> None:
