@@ -19,12 +19,12 @@ from mdflash.neighbors.cpu import build_half_list
 
 EIGHT: Final = 8
 
-CELLS_FROM: Final = 1000
-"""Beads from which cells pay."""
+CELLS_FROM: Final = 50_000
+"""Beads from which cells pay, which are searched bead by bead: far more than for `neighbors.cpu`."""
 
 
 @njit(cache=True)
-def _gather(
+def gather(
     start: IntArray,  # [M + 1] in and out
     neighbor: IntArray,  # [P] in and out
 ) -> int:
@@ -77,6 +77,39 @@ def columns_of(
 
 
 @njit(cache=True, error_model="numpy")
+def _boxes(
+    y: FloatArray,  # [3, whole eights] Å, flat
+    m: int,
+) -> FloatArray:
+    """[eights, 6] the middle of the box around each eight, and half of its edges, Å."""
+    n = y.shape[0] // 3
+    boxes = np.empty((n >> 3, 6))
+    for b in range(n >> 3):
+        for c in range(3):
+            low = high = y[c * n + b * EIGHT]
+            for k in range(b * EIGHT + 1, min((b + 1) * EIGHT, m)):
+                low, high = min(low, y[c * n + k]), max(high, y[c * n + k])
+            boxes[b, c], boxes[b, 3 + c] = 0.5 * (low + high), 0.5 * (high - low)
+    return boxes
+
+
+@njit(cache=True, error_model="numpy")
+def _are_near(
+    boxes: FloatArray,  # [eights, 6]
+    a: int,
+    b: int,
+    reach2: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+) -> bool:
+    """Whether beads of two eights can be within reach of each other."""
+    gap2 = 0.0
+    for c in range(3):
+        gap = abs(nearest_images(boxes[b, c] - boxes[a, c], box[c])) - boxes[a, 3 + c] - boxes[b, 3 + c]
+        gap2 += max(gap, 0.0) * max(gap, 0.0)
+    return gap2 < reach2
+
+
+@njit(cache=True, error_model="numpy")
 def _by_all_pairs(
     y: FloatArray,  # [3, whole eights] Å, flat
     reach: float,
@@ -89,12 +122,19 @@ def _by_all_pairs(
     m, n = start.shape[0] - 1, y.shape[0] // 3
     edge_x, edge_y, edge_z = box[0], box[1], box[2]
     reach2 = reach * reach
-    count = 0
+    count = found = 0
+    boxes, near = _boxes(y, m), np.empty(n >> 3, np.int64)
     for i in range(m):
+        if i & 7 == 0:  # the eights that are near to this one
+            found = 0
+            for b in range(i >> 3, n >> 3):
+                near[found] = b
+                found += _are_near(boxes, i >> 3, b, reach2, box)  # a branch could not be predicted
         start[i] = count
         xi, yi, zi = y[i], y[n + i], y[2 * n + i]
         later = -(np.int64(2) << (i & 7))  # the lanes of i's own eight that are behind it
-        for b in range(i >> 3, n >> 3):
+        for k in range(found):
+            b = near[k]
             dx = nearest_images(load(y, b * EIGHT) - xi, edge_x)
             dy = nearest_images(load(y, n + b * EIGHT) - yi, edge_y)
             dz = nearest_images(load(y, 2 * n + b * EIGHT) - zi, edge_z)
@@ -145,4 +185,4 @@ def build_eights(
         for c in range(3):
             y[m, c] = x[member[m], c]
     count = build_half_list(y, reach, box, exclusion_start, exclusion, start, neighbor)
-    return count if count > neighbor.shape[0] else _gather(start, neighbor)
+    return count if count > neighbor.shape[0] else gather(start, neighbor)

@@ -14,6 +14,7 @@ import torch
 
 from mdflash.core.state import Layout
 from mdflash.engine.blocks.compiled import CompiledPriors
+from mdflash.errors import ForceFieldError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.neighbors.reference import all_pairs
@@ -192,3 +193,22 @@ def test_every_parameter_has_a_unit_and_every_form_a_source() -> None:
 
 def test_the_documents_table_is_that_of_the_list() -> None:
     assert (ROOT / "docs" / "forms.md").read_text(encoding="utf-8") == forms_table()
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form.ends is not None])
+def test_a_pair_that_ends_beyond_the_cutoff_is_refused(name: str) -> None:
+    term = random_term(name, 12, np.random.default_rng())
+    longest = float(FORMS[name].ends(term.parameters).max())  # type: ignore[misc]
+    shorter = replace(term, cutoff=0.9 * longest)
+    with pytest.raises(ForceFieldError, match=rf"'term' .* ends at .* Å; set the cutoff to {longest:g} angstrom"):
+        build_potential([toy(shorter, types="AB")], Layout((beads("m", 12, types="AB"),), (1,)))
+
+
+@pytest.mark.parametrize(("name", "whole"), [(name, p) for name, form in FORMS.items() for p in form.whole])
+def test_a_whole_number_is_one(name: str, whole: str, tmp_path: Path) -> None:
+    term = random_term(name, 12, np.random.default_rng())
+    term.parameters[whole][1] = 2.5
+    save_forcefield(tmp_path, toy(term, types="AB"))
+    with pytest.raises(ForceFieldError, match=rf"'{whole}' must be a whole number from \d+ to \d+, not 2.5") as error:
+        load_forcefield(tmp_path)
+    assert error.value.key == "terms.0.rows.1"
