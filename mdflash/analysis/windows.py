@@ -169,10 +169,10 @@ def _windows(
         with np.errstate(divide="ignore"):
             e = -BOLTZMANN * kelvin * np.log(p)
         drawn.append(e)
-    if drawn:
-        profile = Surface(
-            profile.names, profile.edges, profile.energy, _spread(np.array(drawn), profile.energy), kelvin
-        )
+    if drawn:  # a bin that not every bootstrap sample has is a guess
+        errors = _spread(np.array(drawn), profile.energy)
+        energy = np.where(np.isfinite(errors), profile.energy, np.nan)
+        profile = Surface(profile.names, profile.edges, energy - np.nanmin(energy, initial=np.inf), errors, kelvin)
     return Windows(
         entry.name, entry.variable.replace("_", " "), {"length": "Å", "angle": "rad", None: ""}[dimension],
         np.array([entry.center[r % len(entry.center)] for r in order]),

@@ -29,6 +29,7 @@ from mdflash.cli.import_ import app as import_app
 from mdflash.cli.info import info
 from mdflash.cli.init import init
 from mdflash.cli.map import map_
+from mdflash.cli.melt import melt
 from mdflash.cli.rebuild import rebuild
 from mdflash.cli.repair import repair
 from mdflash.cli.run import run
@@ -54,6 +55,7 @@ app.command()(check)
 app.command("compile")(compile_)
 app.command()(init)
 app.command()(info)
+app.command()(melt)
 app.command()(watch)
 app.command()(analyze)
 app.command()(energy)

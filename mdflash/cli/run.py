@@ -49,7 +49,7 @@ def run(
     overrides = [*(set_ or []), *([] if steps is None else [f"dynamics.steps={steps}"])]
     with join() as ranks:
         length = "its length" if steps is None else f"--steps {steps}"
-        folder = _run(file, overrides, length, until, fresh, dry_run, ranks)
+        folder = follow(file, overrides, length, until, fresh, dry_run, ranks)
     if report and folder is not None and ranks.rank == 0:
         from rich.console import Console
 
@@ -58,10 +58,19 @@ def run(
         make_report(folder, Console())
 
 
-def _run(
+def follow(
     file: str, overrides: list[str], length: str, until: str | None, fresh: bool, dry_run: bool, ranks: Ranks
 ) -> Path | None:
-    """The run folder; None where nothing was written."""
+    """Run what a file says, show how far it is, and return the run folder; None where nothing was written.
+
+    Args:
+        file: a system.yaml, a shipped system or a run folder.
+        overrides: as of `--set`.
+        length: what asked for the number of steps, in words.
+        until: wall time after which it stops, or None.
+        fresh, dry_run: as the options.
+        ranks: who runs it together.
+    """
     from mdflash.cli.options import quantity
     from mdflash.config.load import load_run, locate
 

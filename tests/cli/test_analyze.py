@@ -39,6 +39,25 @@ def test_watch(run: Path) -> None:
     assert "step 4,000 of 4,000 (100.0 %)" in done.output and "finished" in done.output
 
 
+def test_melt(tmp_path: Path) -> None:
+    arguments = [
+        "melt",
+        "chignolin",
+        "--from",
+        "300 K",
+        "--to",
+        "420 K",
+        "--count",
+        "4",
+        "--out",
+        str(tmp_path / "melt"),
+    ]
+    done = CliRunner().invoke(app, [*arguments, "--set", "dynamics.length=40 ps", "--set", "exchange.interval=200 fs"])
+    assert done.exit_code == 0, done.output
+    assert "4 temperatures from 300 to 420 K" in done.output
+    assert (tmp_path / "melt" / "analysis" / "report.html").is_file()
+
+
 def test_report_at_the_end(tmp_path: Path) -> None:
     arguments = ["run", "chignolin", "--report", "--steps", "500", "--set", f"output.folder={tmp_path / 'run'}"]
     done = CliRunner().invoke(app, [*arguments, "--set", "replicas.count=2"])

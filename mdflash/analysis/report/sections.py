@@ -125,7 +125,8 @@ def distributions(m: MoleculeAnalysis) -> list[Figure]:
         title = f"Free energy over {' and '.join(known[n].title for n in s.names)} at {s.kelvin:g} K, {how}"
         if len(s.names) == 1:
             x = 0.5 * (s.edges[0][1:] + s.edges[0][:-1])
-            line = Line("", x, s.energy, s.energy - s.errors, s.energy + s.errors)
+            y = np.where(np.isfinite(s.errors), s.energy, np.nan) if np.isfinite(s.errors).any() else s.energy
+            line = Line("", x, y, s.energy - s.errors, s.energy + s.errors)
             found.append(
                 Plot(
                     f"free-{s.names[0]}", title, "Error bands much thinner than the barriers.", labels[0],
