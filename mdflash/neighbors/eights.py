@@ -61,34 +61,41 @@ def aligned(count: int) -> FloatArray:
     return array[first : first + count]
 
 
+@njit(cache=True)
+def place(k: int) -> int:
+    """Where the x of bead k is in arrays [eights, 3, 8], flat."""
+    return (k >> 3) * 3 * EIGHT + (k & 7)
+
+
 @njit(cache=True, error_model="numpy")
 def columns_of(
     x: FloatArray,  # [N, 3] Å
     member: Int32Array,  # [M] beads
 ) -> FloatArray:
-    """[3, whole eights] flat: the coordinates of some beads."""
+    """[eights, 3, 8] flat: the coordinates of some beads, those of an eight together."""
     m = member.shape[0]
     size = (m + EIGHT - 1) // EIGHT * EIGHT
     y = aligned(3 * size)
     for k in range(m):
         for c in range(3):
-            y[c * size + k] = x[member[k], c]
+            y[place(k) + c * EIGHT] = x[member[k], c]
     return y
 
 
 @njit(cache=True, error_model="numpy")
 def _boxes(
-    y: FloatArray,  # [3, whole eights] Å, flat
+    y: FloatArray,  # [eights, 3, 8] Å, flat
     m: int,
 ) -> FloatArray:
     """[eights, 6] the middle of the box around each eight, and half of its edges, Å."""
-    n = y.shape[0] // 3
-    boxes = np.empty((n >> 3, 6))
-    for b in range(n >> 3):
+    eights = y.shape[0] // (3 * EIGHT)
+    boxes = np.empty((eights, 6))
+    for b in range(eights):
         for c in range(3):
-            low = high = y[c * n + b * EIGHT]
+            low = high = y[place(b * EIGHT) + c * EIGHT]
             for k in range(b * EIGHT + 1, min((b + 1) * EIGHT, m)):
-                low, high = min(low, y[c * n + k]), max(high, y[c * n + k])
+                value = y[place(k) + c * EIGHT]
+                low, high = min(low, value), max(high, value)
             boxes[b, c], boxes[b, 3 + c] = 0.5 * (low + high), 0.5 * (high - low)
     return boxes
 
@@ -111,7 +118,7 @@ def _are_near(
 
 @njit(cache=True, error_model="numpy")
 def _by_all_pairs(
-    y: FloatArray,  # [3, whole eights] Å, flat
+    y: FloatArray,  # [eights, 3, 8] Å, flat
     reach: float,
     box: FloatArray,  # [3] edges in Å, 0 for no box
     exclusion_start: IntArray,  # [M + 1]
@@ -119,25 +126,26 @@ def _by_all_pairs(
     start: IntArray,  # [M + 1] out
     neighbor: IntArray,  # [capacity] out
 ) -> int:
-    m, n = start.shape[0] - 1, y.shape[0] // 3
+    m, eights = start.shape[0] - 1, y.shape[0] // (3 * EIGHT)
     edge_x, edge_y, edge_z = box[0], box[1], box[2]
     reach2 = reach * reach
     count = found = 0
-    boxes, near = _boxes(y, m), np.empty(n >> 3, np.int64)
+    boxes, near = _boxes(y, m), np.empty(eights, np.int64)
     for i in range(m):
         if i & 7 == 0:  # the eights that are near to this one
             found = 0
-            for b in range(i >> 3, n >> 3):
+            for b in range(i >> 3, eights):
                 near[found] = b
                 found += _are_near(boxes, i >> 3, b, reach2, box)  # a branch could not be predicted
         start[i] = count
-        xi, yi, zi = y[i], y[n + i], y[2 * n + i]
+        at = place(i)
+        xi, yi, zi = y[at], y[at + EIGHT], y[at + 2 * EIGHT]
         later = -(np.int64(2) << (i & 7))  # the lanes of i's own eight that are behind it
         for k in range(found):
             b = near[k]
-            dx = nearest_images(load(y, b * EIGHT) - xi, edge_x)
-            dy = nearest_images(load(y, n + b * EIGHT) - yi, edge_y)
-            dz = nearest_images(load(y, 2 * n + b * EIGHT) - zi, edge_z)
+            dx = nearest_images(load(y, 3 * b * EIGHT) - xi, edge_x)
+            dy = nearest_images(load(y, (3 * b + 1) * EIGHT) - yi, edge_y)
+            dz = nearest_images(load(y, (3 * b + 2) * EIGHT) - zi, edge_z)
             bits = bits_of(fma(dx, dx, fma(dy, dy, dz * dz)) < reach2) & later
             later = np.int64(-1)
             if bits == 0:

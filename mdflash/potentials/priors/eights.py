@@ -17,7 +17,7 @@ from mdflash.compiled.jit import njit
 from mdflash.compiled.lanes import any_lane, first_bits, fma, where
 from mdflash.compiled.simd import load, splat, store, total
 from mdflash.core.types import FloatArray, Int32Array, IntArray
-from mdflash.neighbors.eights import EIGHT, aligned, build_eights, columns_of, nearest_images
+from mdflash.neighbors.eights import EIGHT, aligned, build_eights, columns_of, nearest_images, place
 from mdflash.potentials import forms
 
 COLUMNS: Final = 6
@@ -106,14 +106,14 @@ def _add_term(
     box: FloatArray,  # [3] edges in Å, 0 for no box
     start: IntArray,  # [M + 1]
     neighbor: IntArray,  # [P]
-    y: FloatArray,  # [3, whole eights] Å, flat
-    g: FloatArray,  # [2, 3, whole eights] kcal/mol/Å, flat
+    y: FloatArray,  # [eights, 3, 8] Å, flat
+    g: FloatArray,  # [2, eights, 3, 8] kcal/mol/Å, flat
 ) -> float:
     """Add the forces of term t of search k to g, on second beads and on first ones; returns its energy.
 
     The two are kept apart: a lane that was just written cannot be read as part of a vector without waiting for it.
     """
-    code, n = eights.code[t], y.shape[0] // 3
+    code, n = eights.code[t], y.shape[0]
     cutoff2 = eights.cutoff[k] * eights.cutoff[k]
     edge_x, edge_y, edge_z = box[0], box[1], box[2]
     numbers, size = eights.numbers[eights.table[t] :], eights.width[t] * EIGHT
@@ -122,15 +122,16 @@ def _add_term(
     energy = nothing
     for i in range(start.shape[0] - 1):
         row = type_[i] * eights.kinds[k] * size
-        xi, yi, zi = y[i], y[n + i], y[2 * n + i]
+        own = place(i)
+        xi, yi, zi = y[own], y[own + EIGHT], y[own + 2 * EIGHT]
         own_x, own_y, own_z = nothing, nothing, nothing
         for q in range(start[i], start[i + 1]):
             entry = neighbor[q]
             b = entry >> 8
-            j = b * EIGHT
+            j = 3 * b * EIGHT
             dx = nearest_images(load(y, j) - xi, edge_x)
-            dy = nearest_images(load(y, n + j) - yi, edge_y)
-            dz = nearest_images(load(y, 2 * n + j) - zi, edge_z)
+            dy = nearest_images(load(y, j + EIGHT) - yi, edge_y)
+            dz = nearest_images(load(y, j + 2 * EIGHT) - zi, edge_z)
             r2 = fma(dx, dx, fma(dy, dy, dz * dz))
             near = (r2 < cutoff2) & first_bits(r2, entry)
             if not any_lane(near):
@@ -150,11 +151,11 @@ def _add_term(
             dx, dy, dz = pull * dx, pull * dy, pull * dz
             own_x, own_y, own_z = own_x + dx, own_y + dy, own_z + dz
             store(g, j, load(g, j) - dx)
-            store(g, n + j, load(g, n + j) - dy)
-            store(g, 2 * n + j, load(g, 2 * n + j) - dz)
-        g[3 * n + i] += total(own_x)
-        g[4 * n + i] += total(own_y)
-        g[5 * n + i] += total(own_z)
+            store(g, j + EIGHT, load(g, j + EIGHT) - dy)
+            store(g, j + 2 * EIGHT, load(g, j + 2 * EIGHT) - dz)
+        g[n + own] += total(own_x)
+        g[n + own + EIGHT] += total(own_y)
+        g[n + own + 2 * EIGHT] += total(own_z)
     return total(energy)
 
 
@@ -174,13 +175,14 @@ def add_eights(
     for k in range(eights.search[system], eights.search[system + 1]):
         begin, end = eights.first[k], eights.first[k + 1]
         y = columns_of(x, eights.member[begin:end])
-        size = y.shape[0] // 3
-        g = aligned(6 * size)
+        size = y.shape[0]
+        g = aligned(2 * size)
         rows = start[row : row + end - begin + 1]
         for t in range(eights.term[k], eights.term[k + 1]):
             energy += _add_term(eights, k, t, box, rows, neighbor, y, g)
         for m in range(begin, end):
             for c in range(3):
-                f[eights.member[m], c] += g[c * size + m - begin] + g[(3 + c) * size + m - begin]
+                at = place(m - begin) + c * EIGHT
+                f[eights.member[m], c] += g[at] + g[size + at]
         row += end - begin + 1
     return energy
