@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 .PHONY: run test kernels lint types wheel physics bench faults gpu-check gpu-wheels aot clean example-ala2 example-teacher
 
 run: $(READY)
-	$(BIN)/mdflash run systems/chignolin-schnet.yaml
+	$(BIN)/mdflash run systems/chignolin-schnet.yaml --report
 
 # Each process of pytest begins with a half of its own, and then takes from the other's: they rarely need the same
 # kernel at the same time, which both would compile.
