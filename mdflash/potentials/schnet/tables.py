@@ -34,8 +34,8 @@ from mdflash.errors import ForceFieldError
 from mdflash.potentials.schnet.arrays import RANGES
 from mdflash.potentials.schnet.network import SchNet
 
-FEWEST, MOST = 512, 65536
-"""Intervals that are tried; fewer gain no speed, and would leave no margin for frames whose forces nearly cancel."""
+FEWEST, MOST = 256, 65536
+"""Intervals that are tried."""
 SAMPLE_BEADS: Final = 64
 """The error is measured on at most so many beads around the middle of a molecule."""
 BEYOND: Final = 100.0
@@ -226,7 +226,8 @@ def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] =
     nearest = random_sample(network)
     limits = [(s.core(), tolerance) for s in samples] + [(nearest, BEYOND * tolerance if samples else tolerance)]
     exact = [sample_forces(network, exact_filters(network), s) for s, _ in limits]
-    intervals = FEWEST
+    # on milder samples 256 would leave no margin for frames whose forces nearly cancel, and gain no speed
+    intervals = 2 * FEWEST if samples else FEWEST
     while True:
         tables = tabulate(network, intervals)
         errors = [
