@@ -93,6 +93,11 @@ class RunSession:
     def __init__(self, prepared: Prepared, folder: RunFolder, ranks: Ranks, fresh: bool) -> None:
         self.prepared, self.folder, self._ranks, self._fresh = prepared, folder, ranks, fresh
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user, about the folder."""
+        return self.folder.notes
+
     def find(self) -> Checkpoint | None:
         """The checkpoint to resume from, or None for a fresh start.
 
@@ -207,6 +212,11 @@ class SilentSession:
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: the first rank has them."""
+        return ()
 
     def find(self) -> None:
         """Nothing: the first rank looks."""
