@@ -32,7 +32,7 @@ def rebuild(
     from mdflash.errors import InputError, Interrupted
     from mdflash.mapping.allatom import openmm_version
     from mdflash.mapping.peptide import PdbModels
-    from mdflash.mapping.rebuild import read_beads
+    from mdflash.mapping.rebuild import in_one_place, read_beads
     from mdflash.mapping.rebuild import rebuild as rebuild_frames
 
     if out.suffix.lower() != ".pdb":
@@ -44,24 +44,30 @@ def rebuild(
     openmm_version()
     structure = read_beads(beads)
     total = len(structure.positions)
-    processes = min(processes or usable_cores(), total)
+    bad = in_one_place(structure)
+    if len(bad) == total:
+        raise InputError(f"no frame can be rebuilt: in frame 0, {bad[0]}", file=beads)
+    for number, why in bad.items():
+        typer.echo(f"frame {number} is left out: {why}")
+    frames = [number for number in range(total) if number not in bad]
+    processes = min(processes or usable_cores(), len(frames))
     typer.echo(
-        f"rebuilding {plural(total, 'frame')} of {plural(len(structure.residues), 'residue')}"
+        f"rebuilding {plural(len(frames), 'frame')} of {plural(len(structure.residues), 'residue')}"
         + (f", {processes} at a time" if processes > 1 else "")
     )
     clashes, atoms, began = 0, 0, time.monotonic()
     written: PdbModels | None = None
     with ExitStack() as files:
         try:
-            for number, frame in enumerate(rebuild_frames(structure, processes)):
+            for number, frame in zip(frames, rebuild_frames(structure, frames, processes), strict=True):
                 if written is None:
                     written = files.enter_context(PdbModels(out, frame.topology, numbered=total > 1))
-                written.add(frame.positions)
+                written.add(frame.positions, number + 1)
                 atoms, clashes = len(frame.positions), clashes + len(frame.clashes)
-                left = (time.monotonic() - began) / (number + 1) * (total - number - 1)
+                left = (time.monotonic() - began) / written.models * (len(frames) - written.models)
                 typer.echo(
                     f"frame {number}: {plural(len(frame.clashes), 'clash')}, beads moved by {frame.moved:.2f} Å"
-                    + (f"; about {duration(left)} left" if number + 1 < total else "")
+                    + (f"; about {duration(left)} left" if written.models < len(frames) else "")
                 )
                 for a, b, distance in frame.clashes[:10]:
                     typer.echo(f"  {a} and {b} are {distance:.2f} Å apart")
@@ -70,5 +76,11 @@ def rebuild(
         except KeyboardInterrupt:
             kept = 0 if written is None else written.models
             what = f"{out} holds the first {kept} of them" if kept else "nothing was written"
-            raise Interrupted(f"stopped after {kept} of {plural(total, 'frame')}; {what}") from None
-    typer.echo(f"wrote {out}: {plural(total, 'frame')} of {atoms} atoms, {plural(clashes, 'clash')}")
+            raise Interrupted(f"stopped after {kept} of {plural(len(frames), 'frame')}; {what}") from None
+    typer.echo(f"wrote {out}: {plural(len(frames), 'frame')} of {atoms} atoms, {plural(clashes, 'clash')}")
+    if bad:
+        raise InputError(
+            f"{len(bad)} of {plural(total, 'frame')} left out, where beads lie in one place; {out} holds the others, "
+            "each under its own model number",
+            file=beads,
+        )

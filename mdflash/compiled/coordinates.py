@@ -8,6 +8,8 @@ array [N, 3]:
   dc/dx0 = (b - c a)/|x0 - x1|, dc/dx2 = (a - c b)/|x2 - x1|
 * theta:  d(theta) = -d(cos)/sin
 * phi:    Blondel & Karplus, J. Comput. Chem. 17, 1132 (1996), without singularities but at a straight angle
+
+At a straight angle, theta and phi have no direction to pull in, and pull nowhere, as in the torch reference.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from typing import NamedTuple
 
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray
+
+STRAIGHT = 1e-12
+"""An angle of a smaller sine is straight: what is left of its plane is rounding."""
 
 
 class Separation(NamedTuple):
@@ -157,6 +162,8 @@ def torsion(x: FloatArray, i: int, j: int, k: int, l: int) -> Torsion:  # noqa: 
 @njit(inline="always")
 def add_twist(f: FloatArray, i: int, j: int, k: int, l: int, t: Torsion, slope: float) -> None:  # noqa: E741
     """Forces of u on the four beads of t; slope = du/d(phi)."""
+    if t.m2 <= STRAIGHT * STRAIGHT or t.n2 <= STRAIGHT * STRAIGHT:
+        return
     # dphi/dx_i = -|b2| m/m^2, dphi/dx_l = |b2| n/n^2
     gi = -slope * t.axis / t.m2
     gl = slope * t.axis / t.n2

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mdflash.core.scale import other_unit
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
@@ -20,8 +21,8 @@ def load_frames(file: Path, system: System) -> FloatArray:
     """[F, N, 3] in Å from a .npy file (Å) or anything MDTraj reads (XTC, DCD, PDB, HDF5, ...).
 
     Raises:
-        InputError: not readable, another number of beads, no frames, several replicas, or a coordinate that is not
-            finite.
+        InputError: not readable, another number of beads, no frames, several replicas, a coordinate that is not
+            finite, or bonds that show another unit than Å.
     """
     if not file.is_file():
         raise InputError("no such file", file=file)
@@ -37,7 +38,10 @@ def load_frames(file: Path, system: System) -> FloatArray:
         frames = read_frames(file).positions
     else:
         frames = _from_trajectory(file, system)
-    return check_frames(frames, system, file)
+    frames = check_frames(frames, system, file)
+    if (what := other_unit(system, frames)) is not None:
+        raise InputError(what, file=file)
+    return frames
 
 
 def own_replicas(file: Path) -> list[Source]:

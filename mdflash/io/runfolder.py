@@ -16,6 +16,7 @@ from typing import Any
 from mdflash.core.files import free_bytes, size_text, storage_errors
 from mdflash.errors import InputError, StorageError
 from mdflash.io.formats import written_formats
+from mdflash.io.lockfile import NO_LOCKS, claim
 from mdflash.io.topology import is_own_cif
 
 _OWN_FILES = (
@@ -32,7 +33,14 @@ _OWN_CHECKPOINT = re.compile(r"step_\d{15,}\.npz(\.tmp)?")
 
 
 class FolderLock:
-    """The right to write a run folder; the system takes it back when the process ends, however it ends."""
+    """The right to write a run folder; the system takes it back when the process ends, however it ends.
+
+    Where the file system has no locks, a second file stands for it; see `lockfile`.
+
+    Attributes:
+        path: the lock file.
+        note: for the user, where the file system has no locks.
+    """
 
     def __init__(self, path: Path) -> None:
         """Take the lock.
@@ -43,7 +51,8 @@ class FolderLock:
         Raises:
             StorageError: a live process holds it, or the folder cannot be written.
         """
-        self.path = path
+        self.path, self.note = path, ""
+        self._claimed: Path | None = None
         with storage_errors(path):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -60,8 +69,21 @@ class FolderLock:
                 raise StorageError(
                     f"{self.path.parent} is in use by {self._owner()}; wait for it, stop it, or choose another folder"
                 ) from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                self._claim(error.strerror or "no locks")
             os.ftruncate(self._fd, 0)
             os.write(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+
+    def _claim(self, why: str) -> None:
+        held = self.path.with_name(f"{self.path.name}.held")
+        claim(held)
+        self._claimed = held
+        self.note = (
+            f"the file system of {self.path.parent} has no locks ({why}); {held.name} stands for one. If this process "
+            "is killed, runs on other hosts ask to delete that file"
+        )
 
     def _owner(self) -> str:
         try:
@@ -77,6 +99,8 @@ class FolderLock:
                 os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
+            if self._claimed is not None:
+                self._claimed.unlink(missing_ok=True)
 
 
 class RunFolder:
@@ -128,6 +152,11 @@ class RunFolder:
                     folder.rmdir()
             raise
         return cls(path, lock)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For the user: how it is locked, where that is out of the ordinary."""
+        return (self._lock.note,) if self._lock.note else ()
 
     @property
     def input(self) -> Path:
@@ -185,13 +214,14 @@ class RunFolder:
         return files
 
     def discard(self) -> None:
-        """Remove the folder again if nothing was written into it."""
+        """Remove the folder again if nothing was written into it; that gives the lock back."""
         if self.own_files():
             return
         with suppress(OSError):
             self.trajectory.rmdir()
             self.checkpoint.rmdir()
             (self.path / "lock").unlink()
+            self.close()
             self.path.rmdir()
 
     def close(self) -> None:

@@ -207,10 +207,10 @@ class PdbModels:
             self._file = file.open("w", encoding="ascii")
         self._write(_header(topology))
 
-    def add(self, positions: FloatArray) -> None:
-        """Write a model, [atoms, 3] in Å; others can read it at once."""
+    def add(self, positions: FloatArray, number: int) -> None:
+        """Write a model, [atoms, 3] in Å, with its number; others can read it at once."""
         self.models += 1
-        self._write(_model(self._topology, positions, self.models if self._numbered else None))
+        self._write(_model(self._topology, positions, number if self._numbered else None))
 
     def __enter__(self) -> PdbModels:
         return self

@@ -89,7 +89,7 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset(), reading
     if reading.chains and not found.by_id:
         with_caps = _only(with_caps, reading.chains, file)
     residues = tuple(r for r in with_caps if "CA" in r.atoms)
-    _refuse_twice(residues, chains.positions[0], file)
+    _refuse_twice(residues, chains.positions, file)
     conect = [(row[i], row[j]) for i, j in content.bonds if first is content.models[0] and row[i] >= 0 <= row[j]]
     return Structure(
         file=file,
@@ -199,13 +199,13 @@ def _check_finite(found: Found, models: Sequence[Model], file: Path) -> None:
 
 
 def _refuse_twice(residues: Sequence[Residue], x: FloatArray, file: Path) -> None:
-    """Residues that stand in the file twice would be beads in one place."""
+    """Residues that stand in the file twice, in all its models, would be beads in one place."""
     from scipy.spatial import cKDTree
 
-    ca = x[[r.ca for r in residues]]
-    for i, j in sorted(cKDTree(ca).query_pairs(SAME_RESIDUE_TWICE)):
+    ca = x[:, [r.ca for r in residues]]
+    for i, j in sorted(cKDTree(ca[0]).query_pairs(SAME_RESIDUE_TWICE)):
         one, other = residues[i], residues[j]
-        apart = float(np.linalg.norm(ca[i] - ca[j]))
+        apart = float(np.linalg.norm(ca[:, i] - ca[:, j], axis=1).max())
         same = (one.name, one.number, one.code) == (other.name, other.number, other.code)
         if same or apart < SAME_PLACE:
             raise InputError(

@@ -27,6 +27,8 @@ from mdflash.mapping.read import Residue, Structure, read_structure
 
 CLASH = 2.5
 """Å; heavy atoms nearer than this and more than three bonds apart clash (a short hydrogen bond is 2.6 Å)."""
+ONE_PLACE = 0.2
+"""Å; beads nearer than this have no direction between them."""
 _BACKBONE = ("N", "CA", "C", "O")
 
 
@@ -70,18 +72,32 @@ def read_beads(file: Path) -> Structure:
     return structure
 
 
-def rebuild(beads: Structure, processes: int = 0) -> Iterator[Rebuilt]:
-    """Every frame with all its atoms, in order, as soon as it is done.
+def in_one_place(beads: Structure) -> dict[int, str]:
+    """Frames that cannot be rebuilt, each with the two beads that lie in one place there."""
+    from scipy.spatial import cKDTree
+
+    names = {row: f"{atom} of {r.place}" for r in beads.residues for atom, row in r.atoms.items()}
+    rows = np.array(sorted(names))
+    found: dict[int, str] = {}
+    for frame, x in enumerate(beads.positions):
+        for i, j in sorted(cKDTree(x[rows]).query_pairs(ONE_PLACE))[:1]:
+            apart = float(np.linalg.norm(x[rows[i]] - x[rows[j]]))
+            found[frame] = f"{names[rows[i]]} and {names[rows[j]]} lie in one place ({apart:.2f} Å apart)"
+    return found
+
+
+def rebuild(beads: Structure, frames: Sequence[int], processes: int = 0) -> Iterator[Rebuilt]:
+    """Frames with all their atoms, in order, each as soon as it is done.
 
     Args:
         beads: from `read_beads`.
+        frames: which; those of `in_one_place` cannot be rebuilt.
         processes: frames at a time, each in a process of its own, which Ctrl-C ends at once; 0: in this process. The
             atoms do not depend on it.
 
     Raises:
-        InputError: openmm or pdbfixer is not installed.
+        InputError: openmm or pdbfixer is not installed, or a frame cannot be rebuilt; names it.
     """
-    frames = range(len(beads.positions))
     if processes == 0:
         yield from map(partial(_rebuild_frame, beads), frames)
         return
@@ -90,6 +106,15 @@ def rebuild(beads: Structure, processes: int = 0) -> Iterator[Rebuilt]:
 
 
 def _rebuild_frame(structure: Structure, frame: int) -> Rebuilt:
+    from openmm import OpenMMException
+
+    try:
+        return _rebuilt(structure, frame)
+    except (np.linalg.LinAlgError, OpenMMException) as error:
+        raise InputError(f"frame {frame} cannot be rebuilt, its beads are too far from a protein: {error}") from None
+
+
+def _rebuilt(structure: Structure, frame: int) -> Rebuilt:
     x = structure.positions[frame]
     atoms: list[dict[str, FloatArray]] = []
     for _, group in groupby(structure.residues, key=lambda r: r.chain_index):

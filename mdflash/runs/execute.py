@@ -91,11 +91,11 @@ def execute(
         engine = prepared.engine(ranks)
         where = () if ranks.size == 1 else places(ranks, [part.replicas for part in parts], engine.device)
         if checkpoint is None:
-            plan = Plan(prepared, engine, "fresh", prepared.notes, where)
+            plan = Plan(prepared, engine, "fresh", (*prepared.notes, *session.notes), where)
         else:
             restore(engine, checkpoint)
             finished = engine.state.step >= config.total_steps
-            notes = (*prepared.notes, *checkpoint.notes, *_moved(checkpoint, engine, prepared))
+            notes = (*prepared.notes, *session.notes, *checkpoint.notes, *_moved(checkpoint, engine, prepared))
             plan = Plan(prepared, engine, "finished" if finished else "resume", notes, where)
         watch.planned(plan)
         if plan.start == "fresh":

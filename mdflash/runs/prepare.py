@@ -18,6 +18,7 @@ from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
 from mdflash.core.gpu import find_gpu, gpu_is_there
 from mdflash.core.partition import by_rank
+from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System, load_system
 from mdflash.core.types import FloatArray
@@ -191,7 +192,7 @@ def assemble(
         notes: about how the molecules were read.
 
     Raises:
-        InputError: a start position that is not finite, or a force field that does not fit.
+        InputError: a start position that is not finite or in another unit than Å, or a force field that does not fit.
     """
     notes = [*warnings(config), *notes]
     config, forcefields = surround(config, forcefields, notes)
@@ -205,6 +206,8 @@ def assemble(
             notes.append(
                 f"{system.name}: PDB files have no columns for {what}; topology.cif beside topology.pdb has it in full"
             )
+        if (what := other_unit(system, frames)) is not None:
+            raise InputError(f"the start frames of {system.name}, {what}", key="system.start")
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
     layout = Layout(tuple(system for system, _ in molecules), config.counts)
     start = torch.from_numpy(np.concatenate(starts))

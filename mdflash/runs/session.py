@@ -6,6 +6,8 @@ Of many ranks, the first keeps the folder; the sessions of the others are silent
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 import platform
 import time
@@ -91,6 +93,11 @@ class RunSession:
     def __init__(self, prepared: Prepared, folder: RunFolder, ranks: Ranks, fresh: bool) -> None:
         self.prepared, self.folder, self._ranks, self._fresh = prepared, folder, ranks, fresh
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user, about the folder."""
+        return self.folder.notes
+
     def find(self) -> Checkpoint | None:
         """The checkpoint to resume from, or None for a fresh start.
 
@@ -111,7 +118,8 @@ class RunSession:
         if self.folder.resolved.is_file():
             _check_same_run(self.folder, self.prepared.config)
         _check_identity(self.folder, checkpoint, self.prepared)
-        return checkpoint
+        notes = (*checkpoint.notes, *_other_starts(self.folder, self.prepared))
+        return dataclasses.replace(checkpoint, notes=notes)
 
     def clear(self) -> None:
         """Delete what an earlier run, or a start that failed, left here: the new one is known to start.
@@ -204,6 +212,11 @@ class SilentSession:
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: the first rank has them."""
+        return ()
 
     def find(self) -> None:
         """Nothing: the first rank looks."""
@@ -322,6 +335,36 @@ def _check_identity(folder: RunFolder, checkpoint: Checkpoint, prepared: Prepare
                 )
 
 
+def _start_digests(prepared: Prepared) -> list[str]:
+    """SHA-256 of the start frames of each system, to 0.001 Å: what a structure file tells, on whatever machine."""
+    layout = prepared.layout
+    frames = (layout.view(prepared.start, s).numpy() for s in range(len(layout.systems)))
+    return [hashlib.sha256(np.rint(x * 1000).astype("<i8").tobytes()).hexdigest() for x in frames]
+
+
+def _other_starts(folder: RunFolder, prepared: Prepared) -> Iterator[str]:
+    """Notes on systems whose start frames are others now; of runs before 0.2 they are not known."""
+    known = _recorded_starts(folder.path)
+    for entry, system, digest in zip(
+        prepared.config.system, prepared.layout.systems, _start_digests(prepared), strict=True
+    ):
+        if known.get(system.name, digest) != digest:
+            file = entry.start or entry.structure
+            yield (
+                f"{system.name}: the start frames{f' of {file}' if file else ''} are others than those that this run "
+                "started from; it goes on from its checkpoint and does not use them (to start from them, choose "
+                "another output.folder, or start over with --fresh)"
+            )
+
+
+def _recorded_starts(folder: Path) -> dict[str, str]:
+    """By system, the digest of the start frames in the manifest; nothing where it is damaged or does not tell."""
+    try:
+        return {s["name"]: s["start_sha256"] for s in load_manifest(folder)["systems"] if "start_sha256" in s}
+    except (OSError, InputError, KeyError, TypeError):
+        return {}
+
+
 def _gpu_versions() -> dict[str, str | None]:
     import triton
 
@@ -344,6 +387,11 @@ class _Manifest:
                     made_from = before.get("source")
                 self._seconds_before = float(before["timing"]["wall_seconds"])
         config, layout = prepared.config, prepared.layout
+        if engine.state.step == 0 and not path.is_file():
+            starts = dict(zip((s.name for s in layout.systems), _start_digests(prepared), strict=True))
+        else:
+            starts = _recorded_starts(path.parent)
+        started = {name: {"start_sha256": digest} for name, digest in starts.items()}
         self._fixed = {
             "mdflash_run": 1,
             "name": config.name,
@@ -365,7 +413,7 @@ class _Manifest:
             "precision": config.model.precision,
             "seed": engine.seed,
             "systems": [
-                {"name": s.name, "beads": s.n_beads, "replicas": n, "sha256": s.digest}
+                {"name": s.name, "beads": s.n_beads, "replicas": n, "sha256": s.digest} | started.get(s.name, {})
                 for s, n in zip(layout.systems, layout.counts, strict=True)
             ],
             "forcefields": [{"name": f.name, "sha256": f.digest} for f in dict.fromkeys(prepared.forcefields)],

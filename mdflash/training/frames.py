@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
@@ -22,6 +23,7 @@ from mdflash.forcefields.forcefield import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.sampling.dataset import Dataset, load_dataset
 from mdflash.sampling.trajectory import Trajectory
+from mdflash.training.units import other_force_unit
 
 Float32 = npt.NDArray[np.float32]
 
@@ -95,7 +97,8 @@ def load_frames(
         temperature: K; only frames within `SAME_TEMPERATURE` of it; None: all.
 
     Raises:
-        InputError: datasets that do not fit each other or the arguments, no frames left, a damaged file.
+        InputError: datasets that do not fit each other or the arguments, no frames left, a damaged file, positions or
+            forces in another unit.
     """
     datasets = [load_dataset(folder) for folder in folders]
     mappings = {d.mapping: d.folder for d in datasets}
@@ -137,6 +140,8 @@ def _load_molecule(
     parts, energies, files, biased, seen = [], [], [], [], set()
     for trajectory in trajectories:
         frames = trajectory.read()
+        if (what := other_unit(system, frames.positions)) is not None:
+            raise InputError(f"{what}; make the dataset again", file=trajectory.file)
         seen |= {round(float(t)) for t in np.unique(frames.temperature)}
         keep = np.ones(len(frames.time), bool)
         if temperature is not None:
@@ -155,6 +160,8 @@ def _load_molecule(
     counts = np.array([len(p[0]) for p in parts])
     source = np.repeat(np.arange(len(parts)), counts)
     positions, forces, kelvin = (np.concatenate([p[k] for p in parts]) for k in range(3))
+    if (what := other_force_unit(system, positions, forces, kelvin)) is not None:
+        raise InputError(f"molecule '{name}': {what}; make the dataset again", file=mine[0][0].folder)
     digest.update(b"".join([system.digest.encode(), positions.tobytes(), forces.tobytes(), kelvin.tobytes()]))
     known = [e for e in energies if e is not None]
     energy = np.concatenate(known) if len(known) == len(parts) else None

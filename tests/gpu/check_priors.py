@@ -76,3 +76,14 @@ def test_tables_of_any_size_are_of_one_kind_to_triton(n: int) -> None:
     for t in tables:
         assert t.stride > 1 and t.stride % 16 == 0
         assert t.beads.shape[1] == t.role.shape[0] == t.parameters.shape[1] == t.stride
+
+
+@pytest.mark.parametrize("form", ["harmonic_angle", "fourier_dihedral"])
+def test_straight_angles_pull_nowhere(form: str) -> None:
+    layout = layout_of((6,), (1,))
+    potential = build_potential([toy(random_term(form, 6, np.random.default_rng(3)), types="AB")], layout)
+    x = torch.zeros(6, 3, dtype=torch.float64)
+    x[:, 0] = 3.8 * torch.arange(6)
+    found, expected = on_device(layout, potential.terms, x, None), reference(layout, potential, x)
+    torch.testing.assert_close(found.energy, expected.energy, rtol=1e-12, atol=1e-12)
+    assert not found.forces.any() and not expected.forces.any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -159,3 +161,42 @@ def test_an_unwritable_folder(tmp_path):
             RunFolder.open(tmp_path / "run")
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def no_locks(request, monkeypatch):
+    def refuse(fd, operation):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_without_locks_of_the_file_system_one_process_writes(tmp_path, no_locks):
+    with RunFolder.open(tmp_path / "run") as run:
+        assert "has no locks" in run.notes[0] and "lock.held" in run.notes[0]
+        with pytest.raises(StorageError, match=f"in use by process {os.getpid()} on host"):
+            RunFolder.open(tmp_path / "run")
+        assert (tmp_path / "run/lock.held").is_file()
+    assert not (tmp_path / "run/lock.held").exists()
+    run = RunFolder.open(tmp_path / "run")
+    run.discard()
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_locks_a_killed_owner_is_told_from_one_on_another_host(tmp_path, no_locks):
+    def work(report):
+        RunFolder.open(tmp_path / "run")
+        report(1)
+        signal.pause()
+
+    run_and_kill(work, 0.0)
+    held = tmp_path / "run/lock.held"
+    owner = json.loads(held.read_text())
+    for left in ({**owner, "host": "elsewhere"}, None):
+        held.write_text("" if left is None else json.dumps(left))
+        with pytest.raises(StorageError, match=rf"delete {held}"):
+            RunFolder.open(tmp_path / "run")
+    for left in (owner, {**owner, "pid": os.getpid(), "started": "1"}):  # and a later process of the same number
+        held.write_text(json.dumps(left))
+        RunFolder.open(tmp_path / "run").close()
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint", "lock", "trajectory"]

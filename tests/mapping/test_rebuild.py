@@ -87,10 +87,10 @@ def test_clashes_and_wrong_hands_are_reported(tmp_path: Path) -> None:
     crushed = positions[0].copy()
     crushed[beads] += crushed[np.flatnonzero(np.array(system.residue_index) == 7)[1]] - crushed[beads[1]] + 0.3
     write_pdb(tmp_path / "crushed.pdb", system, crushed)
-    (frame,) = rebuild(read_beads(tmp_path / "crushed.pdb"))
+    (frame,) = rebuild(read_beads(tmp_path / "crushed.pdb"), [0])
     assert any(a.startswith("TYR 2 ") and b.startswith("THR 8 ") for a, b, _ in frame.clashes)
     write_pdb(tmp_path / "mirror.pdb", system, positions[0] * (-1, 1, 1))
-    (frame,) = rebuild(read_beads(tmp_path / "mirror.pdb"))
+    (frame,) = rebuild(read_beads(tmp_path / "mirror.pdb"), [0])
     assert len(frame.wrong_hands) == 9  # all but glycine
 
 
@@ -99,6 +99,23 @@ def test_beads_that_are_no_backbone(tmp_path: Path) -> None:
     (tmp_path / "ca-cb.pdb").write_text("\n".join(lines) + "\nEND\n")
     with pytest.raises(InputError, match="residue TYR 1 of chain A has no N"):
         read_beads(tmp_path / "ca-cb.pdb")
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_frame_with_beads_in_one_place_is_named_and_left_out(tmp_path: Path, bad: int) -> None:
+    system, positions, _ = map_structure(CHIGNOLIN, "ca")
+    frames = np.repeat(positions, 2, axis=0)
+    frames[bad, 6] = frames[bad, 5]
+    models = [pdb_text(system, x[None]).replace("END\n", "") for x in frames]
+    text = "".join(f"MODEL {k}\n{model}ENDMDL\n" for k, model in enumerate(models, 1))
+    (tmp_path / "beads.pdb").write_text(text + "END\n")
+    words = ["rebuild", str(tmp_path / "beads.pdb"), "--out", str(tmp_path / "all.pdb"), "-j", "1"]
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, InputError) and "1 of 2 frames left out" in str(result.exception)
+    assert f"frame {bad} is left out: CA of THR 6 of chain A and CA of GLY 7 of chain A lie in one" in result.output
+    assert [line.split()[1] for line in (tmp_path / "all.pdb").read_text().splitlines() if line[:5] == "MODEL"] == [
+        str(2 - bad)
+    ]
 
 
 def test_frames_are_written_as_they_come_and_kept_on_ctrl_c(tmp_path: Path) -> None:

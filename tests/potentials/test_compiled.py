@@ -177,3 +177,19 @@ def test_a_periodic_image_is_the_same_fluid() -> None:
     a, b = twin.energy_and_forces(x, layout, None), twin.energy_and_forces(moved, layout, None)
     assert float(a.energy[0]) == pytest.approx(float(b.energy[0]), rel=1e-11)
     assert float((a.forces - b.forces).abs().max()) < 1e-11 * float(a.forces.abs().max())
+
+
+@pytest.mark.parametrize("form", ["harmonic_angle", "fourier_dihedral", "harmonic_improper"])
+@pytest.mark.parametrize("direction", [(1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.3, -0.7, 0.2)])
+def test_straight_angles_pull_nowhere(form: str, direction: tuple[float, float, float]) -> None:
+    """Along an axis and, but for rounding, along any line; angles and torsions beside the straight ones still pull."""
+    layout = Layout((beads("m", 8),), (1,))
+    potential = build_potential([toy(random_term(form, 8, np.random.default_rng(4)))], layout)
+    twin = compiled(potential, layout)
+    line = np.arange(8)[:, None] * 3.8 * np.array(direction)
+    bent = line + np.r_[np.zeros((5, 3)), [[0.5, 2.0, 0.1], [2.0, 1.0, 3.0], [0.1, 4.0, 2.0]]]
+    for place, pulled in ((line, False), (bent, True)):
+        x = torch.from_numpy(place)
+        expected, found = potential.energy_and_forces(x, layout, None), twin.energy_and_forces(x, layout, None)
+        assert bool(expected.forces.any()) == pulled
+        assert float((found.forces - expected.forces).abs().max()) <= 1e-11 * float(expected.forces.abs().max())

@@ -12,6 +12,7 @@ import pytest
 from mdflash.config.load import load_run, locate
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, StorageError, UnstableError
+from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.io.log import COLUMNS
 from mdflash.runs import session
 from mdflash.runs.execute import Plan, Watch, execute
@@ -92,6 +93,27 @@ def test_a_changed_input_is_refused_by_key(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dynamics\.friction.*--fresh"):
         run(tmp_path / "run", "dynamics.friction=2 /ps")
     assert run(tmp_path / "run", "neighbors.skin=3 angstrom", "hardware.threads=1").start == "resume"
+
+
+def test_another_structure_under_the_same_name_is_noticed(tmp_path: Path) -> None:
+    frames = np.load(write_frames(tmp_path / "x.npy"))
+    started = (f"system.start={tmp_path / 'x.npy'}",)
+    run(tmp_path / "run", *started, steps=500)
+    assert not any("start frames" in note for note in run(tmp_path / "run", *started, steps=600).notes)
+    np.save(tmp_path / "x.npy", frames * (-1, 1, 1))
+    for steps in (600, 700, 800):  # finished, and going on twice
+        (note,) = (note for note in run(tmp_path / "run", *started, steps=steps).notes if "start frames" in note)
+        assert "chignolin" in note and "x.npy" in note and "--fresh" in note
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text())
+    del manifest["systems"][0]["start_sha256"]  # as older runs have it
+    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
+    assert not any("start frames" in note for note in run(tmp_path / "run", *started, steps=900).notes)
+
+
+def write_frames(file: Path) -> Path:
+    """The start frames that the shipped chignolin has."""
+    np.save(file, load_forcefield("go-chignolin").system()[1])
+    return file
 
 
 def test_fresh_starts_over_and_keeps_what_is_not_ours(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import triton.language as tl
 from mdflash.compiled.triton.vectors import cross, dot, length, minus, over
 
 _PI = tl.constexpr(3.141592653589793)
+STRAIGHT = tl.constexpr(1e-12)
 
 
 @triton.jit
@@ -99,8 +100,9 @@ def torsion(
     along = tl.where(inside, dot(p, q), 1.0)
     across = axis * dot(a, q)
     radius = tl.sqrt(along * along + across * across)
+    plane = radius > 0.0  # none where three beads lie in a line: phi is 0 there
     return (
-        atan2(across, along), along / radius, across / radius,
+        atan2(across, along), tl.where(plane, along / radius, 1.0), tl.where(plane, across / radius, 0.0),
         axis, b2, dot(a, b), dot(c, b), p, p2, q, q2,
     )  # fmt: skip
 
@@ -123,6 +125,7 @@ def twist(
     # dphi/dx_i = -|b| p/p^2, dphi/dx_l = |b| q/q^2; the middle beads share the rest (Blondel & Karplus)
     gi = -slope * axis / p2
     gl = slope * axis / q2
+    inside = inside & (p2 > STRAIGHT * STRAIGHT) & (q2 > STRAIGHT * STRAIGHT)
     s12 = ab / b2
     s32 = cb / b2
     wi = tl.where(who == 0, -1.0, tl.where(who == 1, 1.0 + s12, tl.where(who == 2, -s12, 0.0)))

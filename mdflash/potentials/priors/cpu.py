@@ -12,7 +12,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.compiled.coordinates import Separation, add_bend, add_pull, add_twist, angle, arms, separation, torsion
+from mdflash.compiled.coordinates import (
+    STRAIGHT,
+    Separation,
+    add_bend,
+    add_pull,
+    add_twist,
+    angle,
+    arms,
+    separation,
+    torsion,
+)
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray, Int32Array, IntArray
 from mdflash.neighbors.cpu import build_half_list, nearest_image, rebuild, rebuild_together, room_for
@@ -121,7 +131,7 @@ def _angles(
         else:
             theta, sine = angle(a)
             u, du = forms.angle(table.code[m], theta, table.parameters[m])
-            slope = -du / sine
+            slope = -du / sine if sine > STRAIGHT else 0.0
         energy += u
         add_bend(f, i, j, k, a, slope)
     return energy

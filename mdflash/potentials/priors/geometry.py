@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from mdflash.compiled.coordinates import STRAIGHT
 from mdflash.potentials.forms.form import Coordinate
 
 
@@ -42,7 +43,9 @@ def angle_cosine(x: Tensor, index: Tensor) -> Tensor:
 def angle(x: Tensor, index: Tensor) -> Tensor:
     """theta = atan2(|a x b|, a.b) at the middle bead j of (i, j, k), rad in [0, pi]."""
     a, b = _arms(x, index)
-    return torch.atan2(_norm(torch.linalg.cross(a, b)), (a * b).sum(-1))
+    sine, cosine = _norm(torch.linalg.cross(a, b)), (a * b).sum(-1)
+    straight = sine <= STRAIGHT * _norm(a) * _norm(b)
+    return torch.atan2(_held(sine, straight), _held(cosine, straight))
 
 
 def dihedral(x: Tensor, index: Tensor) -> Tensor:
@@ -54,7 +57,14 @@ def dihedral(x: Tensor, index: Tensor) -> Tensor:
     xi, xj, xk, xl = (x[:, index[:, m]] for m in range(4))
     a, b, c = xj - xi, xk - xj, xl - xk
     m, n = torch.linalg.cross(a, b), torch.linalg.cross(b, c)
-    return torch.atan2(_norm(b) * (a * n).sum(-1), (m * n).sum(-1))
+    sine, cosine = _norm(b) * (a * n).sum(-1), (m * n).sum(-1)
+    straight = ((m * m).sum(-1) <= STRAIGHT**2) | ((n * n).sum(-1) <= STRAIGHT**2)
+    return torch.atan2(_held(sine, straight), _held(cosine, straight))
+
+
+def _held(value: Tensor, where: Tensor) -> Tensor:
+    """`value`, without a slope where a straight angle leaves it none."""
+    return torch.where(where, value.detach(), value)
 
 
 COORDINATES: Final[Mapping[Coordinate, Callable[[Tensor, Tensor], Tensor]]] = MappingProxyType(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mdflash.compiled.triton.coordinates import angle, arms, bend, torsion, twist
+from mdflash.compiled.triton.coordinates import STRAIGHT, angle, arms, bend, torsion, twist
 from mdflash.compiled.triton.vectors import length, load_row, load_vector, minus
 from mdflash.neighbors.triton import nearest_image
 from mdflash.potentials.forms import gpu_angle, gpu_dihedral, gpu_distance, gpu_pair
@@ -103,7 +103,7 @@ def _angles(
         else:
             theta, sine = angle(cosine, a, b, inside)
             u, du = gpu_angle(theta, cosine, sine, code, p, OCCUR)
-            slope = -du / sine
+            slope = tl.where(sine > STRAIGHT, -du / sine, 0.0)
         f = bend(who, slope, cosine, la, lb, a, b, inside)
         e += tl.where(inside & (who == 0), u, 0.0)
         fx += f[0]
