@@ -95,7 +95,7 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
         return
     with training_folder(plan.output) if ranks.rank == 0 else nullcontext():
         if ranks.rank == 0:
-            write_head(prepared)
+            write_head(prepared, file)
         with stop_signals() as received, _Bar(console) as bar:
             folder, trainer = train(prepared, ranks, bar.show, lambda: bool(received))
     p = trainer.progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -72,17 +73,30 @@ def _fsync(path: Path) -> None:
         os.close(fd)
 
 
+TEMPORARY = r"\.mdflash-[0-9a-f]{16}\.tmp"
+"""The names of files that are being written, as a regular expression; nobody else's file has such a name."""
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that nobody can have prepared."""
+    return path.with_name(f".mdflash-{secrets.token_hex(8)}.tmp")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write a file to, which takes the place of `path` at the end; after an error `path` stays.
 
     Raises:
-        StorageError: disk full, no permission, no such folder; nothing is left behind.
+        StorageError: disk full, no permission, no such folder, or `path` is a folder or a device; nothing is left
+            behind.
     """
     if not path.parent.is_dir():
         raise StorageError(f"{path} cannot be written: {path.parent}: {os.strerror(errno.ENOENT)}")
-    partial = path.with_name(path.name + ".tmp")
+    if path.exists() and not path.is_file():
+        raise StorageError(f"{path} is no ordinary file, so it is not replaced; choose another name")
+    partial = _temporary(path)
     with storage_errors(path):
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             yield partial
             _fsync(partial)
@@ -101,11 +115,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: disk full, no permission, `path` is a file or a folder that is not empty; nothing is left behind.
     """
-    partial = path.with_name(path.name + ".tmp")
+    partial = _temporary(path)
     with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
             yield partial
             os.replace(partial, path)
         finally:

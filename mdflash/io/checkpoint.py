@@ -115,3 +115,12 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             "or start over with --fresh"
         )
     return None
+
+
+def checkpoint_systems(folder: Path) -> frozenset[str] | None:
+    """The names of the systems of a run, by its newest checkpoint; None where none can be read."""
+    with suppress(StorageError):
+        found = load_checkpoint(folder)
+        if found is not None:
+            return frozenset(map(str, found.header.get("systems", ())))
+    return None

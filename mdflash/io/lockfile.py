@@ -21,7 +21,7 @@ NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSU
 """Errors of `flock` where the file system, or its server, has no locks."""
 
 
-def claim(path: Path) -> None:
+def hold(path: Path) -> None:
     """Create the file, or take over that of a process of this host that has ended.
 
     Raises:

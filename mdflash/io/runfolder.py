@@ -7,7 +7,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,21 +15,22 @@ from typing import Any
 
 from mdflash.core.files import free_bytes, size_text, storage_errors
 from mdflash.errors import InputError, StorageError
+from mdflash.io.checkpoint import checkpoint_systems
+from mdflash.io.claims import MARK, claim, claimed, is_lock, refuse_in_the_way, unfinished
 from mdflash.io.formats import written_formats
-from mdflash.io.lockfile import NO_LOCKS, claim
+from mdflash.io.lockfile import NO_LOCKS, hold
 from mdflash.io.topology import is_own_cif
 
 _OWN_FILES = (
     "input.yaml",
     "resolved.yaml",
-    "topology.pdb",
     "log.csv",
     "exchange.csv",
     "colvars.csv",
     "events.jsonl",
     "manifest.json",
 )
-_OWN_CHECKPOINT = re.compile(r"step_\d{15,}\.npz(\.tmp)?")
+_OWN_CHECKPOINT = re.compile(r"step_\d{15,}\.npz")
 
 
 class FolderLock:
@@ -78,7 +79,7 @@ class FolderLock:
 
     def _claim(self, why: str) -> None:
         held = self.path.with_name(f"{self.path.name}.held")
-        claim(held)
+        hold(held)
         self._claimed = held
         self.note = (
             f"the file system of {self.path.parent} has no locks ({why}); {held.name} stands for one. If this process "
@@ -110,20 +111,22 @@ class RunFolder:
         path: the folder.
     """
 
-    def __init__(self, path: Path, lock: FolderLock) -> None:
-        self.path, self._lock = path, lock
+    def __init__(self, path: Path, lock: FolderLock, made: Sequence[Path] = ()) -> None:
+        self.path, self._lock, self._made = path, lock, made
 
     @classmethod
-    def open(cls, path: Path, need_bytes: int = 0) -> RunFolder:
+    def open(cls, path: Path, need_bytes: int = 0, systems: Sequence[str] = ()) -> RunFolder:
         """Create the folder, or open the one that is there, and lock it.
 
         Args:
             path: the run folder.
             need_bytes: an estimate of what the run is going to write.
+            systems: of the run.
 
         Raises:
-            StorageError: it is a file, cannot be written, is in use, or the disk has less than `need_bytes`
-                free. What had been created until then is removed again.
+            StorageError: it is a file, cannot be written, is in use, holds files that the run would replace and that no
+                earlier run wrote, or the disk has less than `need_bytes` free. What had been created until then is
+                removed again.
         """
         with storage_errors(path):  # a name can be too long to ask
             there = path.exists()
@@ -131,6 +134,7 @@ class RunFolder:
             raise StorageError(f"{path} is a file; choose another name with output.folder")
         if is_training_folder(path):
             raise StorageError(f"{path} holds a training; choose another folder with output.folder")
+        _refuse_foreign(path, systems)
         free = free_bytes(path)
         if free < need_bytes:
             raise StorageError(
@@ -151,7 +155,7 @@ class RunFolder:
                 with suppress(OSError):
                     folder.rmdir()
             raise
-        return cls(path, lock)
+        return cls(path, lock, made)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -199,23 +203,31 @@ class RunFolder:
 
     def own_files(self) -> list[Path]:
         """The files here that mdflash wrote; whatever else a user put into the folder is not among them."""
-        return sorted(_own_files(self.path))
+        systems = own_systems(self.path)
+        return [] if systems is None else sorted(_own_files(self.path, systems))
 
-    def fresh(self) -> list[Path]:
-        """Delete the files that mdflash wrote, and only those; returns them.
+    def fresh(self, systems: Sequence[str]) -> list[Path]:
+        """Delete the files that an earlier run wrote, and only those; returns them. The folder is this run's then.
+
+        Args:
+            systems: of the run that starts.
 
         Raises:
-            StorageError: one cannot be deleted.
+            StorageError: one cannot be deleted, or would be replaced and is of no run.
         """
-        files = self.own_files()
+        before = own_systems(self.path)
+        if before is None:
+            _refuse_foreign(self.path, systems)
+        claim(self.path, "run", {*systems, *(before or ())})  # first: what a kill leaves undeleted stays known
+        files = [] if before is None else [file for file in self.own_files() if file.name != MARK]
         for file in files:
             with storage_errors(file):
                 file.unlink()
         return files
 
     def discard(self) -> None:
-        """Remove the folder again if nothing was written into it; that gives the lock back."""
-        if self.own_files():
+        """Remove again what `open` created, if nothing was written into it; that gives the lock back."""
+        if self.own_files() or self.path not in self._made:
             return
         with suppress(OSError):
             self.trajectory.rmdir()
@@ -279,15 +291,47 @@ def _make_folder(path: Path, made: list[Path]) -> None:
                 made.append(folder)
 
 
-def _own_files(path: Path) -> Iterator[Path]:
+def own_systems(path: Path) -> Collection[str] | None:
+    """The systems of the run that mdflash began in a folder, as far as known; None where it began none there."""
+    found = claimed(path, "run")
+    if found is not None or not is_lock(path / "lock"):
+        return found
+    with suppress(InputError, OSError, KeyError, TypeError):  # damaged or of another program
+        manifest = load_manifest(path)
+        if "mdflash_run" in manifest:
+            return {str(system["name"]) for system in manifest["systems"]}
+    return checkpoint_systems(path / "checkpoint")
+
+
+def _refuse_foreign(path: Path, systems: Sequence[str]) -> None:
+    """Raise StorageError where a run of these systems would replace what no run wrote."""
+    if own_systems(path) is None:
+        lock = path / "lock"
+        foreign = [] if is_lock(lock) else [lock]
+        foreign += [path / name for name in ("trajectory", "checkpoint") if not (path / name).is_dir()]
+        names = [topology_path(path, system, systems) for system in systems]
+        names += [name.with_suffix(".cif") for name in names]
+        refuse_in_the_way(path, [*foreign, *names, *_named_files(path, systems)], "run", "output.folder")
+
+
+def _named_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
+    """What is here under a name that a run of these systems gives to a file, but for the topology's."""
+    yield from (file for name in _OWN_FILES if (file := path / name).exists() or file.is_symlink())
+    yield from (file for file in (path / "checkpoint").glob("step_*") if _OWN_CHECKPOINT.fullmatch(file.name))
     formats = written_formats()
-    for name in _OWN_FILES:
-        yield from (file for file in (path / name, path / f"{name}.tmp") if file.is_file())
-    yield from path.glob("topology_*.pdb")
-    yield from (file for file in path.glob("topology*.cif") if is_own_cif(file))
-    for file in (path / "checkpoint").glob("step_*"):
-        if _OWN_CHECKPOINT.fullmatch(file.name):
-            yield file
     for file in (path / "trajectory").glob("*"):
-        if any(format.owns(file) for format in formats):
+        if any(format.owns(file, systems) for format in formats):
             yield file
+
+
+def _own_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
+    """What is here of a run of these systems."""
+    yield from (file for file in _named_files(path, systems) if file.is_file() or file.is_symlink())
+    topologies = {path / "topology.pdb", *(path / f"topology_{system}.pdb" for system in systems)}
+    yield from (file for file in topologies if file.is_file())
+    cifs = (file.with_suffix(".cif") for file in topologies)
+    yield from (file for file in cifs if file.is_file() and is_own_cif(file))
+    for folder in (path, path / "trajectory", path / "checkpoint"):
+        yield from unfinished(folder)
+    if (path / MARK).is_file():
+        yield path / MARK

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 import numba
 import numpy as np
 import torch
+from pydantic import BaseModel
 
 from mdflash import __version__
 from mdflash.config.schema import RunConfig
@@ -125,9 +126,18 @@ class RunSession:
         """Delete what an earlier run, or a start that failed, left here: the new one is known to start.
 
         Raises:
+            InputError: one of them is an input of the new run.
             StorageError: a file cannot be deleted.
         """
-        self.folder.fresh()
+        inputs = {file.resolve() for file in _input_files(self.prepared.config)}
+        for file in self.folder.own_files():
+            if file.resolve() in inputs:
+                raise InputError(
+                    f"is an input of this run and a file of the run in {self.folder.path}, which it would replace; "
+                    "copy it to another place, or choose another output.folder",
+                    file=file,
+                )
+        self.folder.fresh([system.name for system in self.prepared.layout.systems])
 
     def discard(self) -> None:
         """Remove the folder again if nothing was written into it."""
@@ -257,8 +267,21 @@ def open_session(prepared: Prepared, ranks: Ranks, fresh: bool) -> Iterator[RunS
         yield SilentSession(ranks)
         return
     config = prepared.config
-    with RunFolder.open(config.folder, bytes_to_come(config, prepared.layout, config.total_steps)) as folder:
+    need = bytes_to_come(config, prepared.layout, config.total_steps)
+    with RunFolder.open(config.folder, need, [system.name for system in prepared.layout.systems]) as folder:
         yield RunSession(prepared, folder, ranks, fresh)
+
+
+def _input_files(value: Any) -> Iterator[Path]:
+    """Every path in a run's settings but its own folder."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from (file for key, part in value if key != "folder" for file in _input_files(part))
+    elif isinstance(value, (list, tuple)):
+        yield from (file for part in value for file in _input_files(part))
+    elif isinstance(value, dict):
+        yield from (file for part in value.values() for file in _input_files(part))
 
 
 def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:

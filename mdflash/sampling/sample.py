@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import yaml
 
 from mdflash import __version__
-from mdflash.core.files import atomic_write
+from mdflash.core.files import atomic_write, storage_errors
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
+from mdflash.io.claims import claim, claimed, is_lock, refuse_in_the_way
 from mdflash.io.runfolder import FolderLock
 from mdflash.mapping import allatom
 from mdflash.mapping.peptide import write_pdb
@@ -95,18 +97,36 @@ def sample(recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[P
 
     Raises:
         InputError: the recipe does not fit its molecules, or the folder holds samples of another recipe.
+        StorageError: the folder holds files that no sampling wrote and that this one would replace.
         Interrupted: stopped by a signal; the same command resumes.
     """
     folder = recipe.folder
     assert folder is not None  # load_recipe fills it in
-    folder.mkdir(parents=True, exist_ok=True)
+    if not (owned := _is_sampling(folder)):
+        foreign = [] if is_lock(folder / "lock") else ["lock"]
+        names = (*foreign, HEAD, "sampling", *(entry.name for entry in recipe.molecule))
+        refuse_in_the_way(folder, [folder / name for name in names], "sampling", "folder")
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(folder / "lock")
     try:
+        if not owned:
+            claim(folder, "sampling")
         _set_up(recipe, folder, tell)
         carry_out(walkers(recipe, folder), recipe.frames_of_a_walker, recipe.processes, watch)
     finally:
         lock.release()
     return folder
+
+
+def _is_sampling(folder: Path) -> bool:
+    """Whether a sampling of mdflash began here: its mark, or the head of its dataset."""
+    if claimed(folder, "sampling") is not None:
+        return True
+    with suppress(InputError, OSError):
+        head = load_yaml(folder / HEAD).data
+        return isinstance(head, dict) and "mdflash_dataset" in head and is_lock(folder / "lock")
+    return False
 
 
 def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None]) -> None:
@@ -164,7 +184,10 @@ def _describe(recipe: SampleRecipe) -> dict[str, Any]:
 def _check_same(described: dict[str, Any], folder: Path) -> None:
     """Refuse to resume with another recipe."""
     head = load_yaml(folder / HEAD).data
-    before = head["provenance"]["recipe"] if isinstance(head, dict) else {}
+    provenance = head.get("provenance") if isinstance(head, dict) else None
+    before = provenance.get("recipe") if isinstance(provenance, dict) else None
+    if not isinstance(before, dict):
+        raise InputError("is the head of a dataset that no recipe made; choose another `folder`", file=folder / HEAD)
     for key, value in described.items():
         if key not in _MAY_CHANGE and before.get(key) != value:
             old, new = (

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +26,7 @@ from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.build import build_potential, network_exclusions, network_types
 from mdflash.forcefields.forcefield import ForceField, Network, load_forcefield, save_forcefield
 from mdflash.forcefields.networks import load_schnet, schnet_weights
+from mdflash.io.claims import claim, claimed, is_lock, refuse_in_the_way
 from mdflash.io.runfolder import FolderLock, is_run_folder
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.schnet.network import SchNet
@@ -40,7 +41,7 @@ from mdflash.training.learned_torsions import LearnedTorsions, with_coefficients
 from mdflash.training.plots import plot_priors
 from mdflash.training.priors import Samples, fit_priors
 from mdflash.training.recipe import Optimization, Recipe
-from mdflash.training.state import read_identity
+from mdflash.training.state import load_progress, read_identity
 from mdflash.training.torsions import TorsionWeight
 from mdflash.training.trainer import FrameSet, Trainer
 
@@ -386,28 +387,63 @@ def training_folder(folder: Path) -> Iterator[None]:
 
     Raises:
         InputError: it holds a run.
-        StorageError: another process trains there; it cannot be written.
+        StorageError: another process trains there; it cannot be written; it holds files that no training wrote and that
+            this one would replace.
     """
     if is_run_folder(folder):
         raise InputError("holds a run; choose another folder", file=folder, key="folder")
+    owned = _is_training(folder)
+    if not owned:
+        foreign = [] if is_lock(folder / "lock") else ["lock"]
+        names = (*foreign, "recipe.yaml", "log.csv", "state.safetensors", "priors", "forcefield")
+        refuse_in_the_way(folder, [folder / name for name in names], "training", "folder")
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(folder / "lock")
     try:
+        if not owned:
+            claim(folder, "training")
         yield
     finally:
         lock.release()
 
 
-def write_head(prepared: PreparedTraining) -> None:
+def _is_training(folder: Path) -> bool:
+    """Whether a training of mdflash began here: its mark, or its state."""
+    if claimed(folder, "training") is not None:
+        return True
+    with suppress(InputError):
+        read_identity(folder / "state.safetensors")
+        return is_lock(folder / "lock")
+    return False
+
+
+def write_head(prepared: PreparedTraining, source: Path | None = None) -> None:
     """Write what is known before training: the recipe with every default, and pictures of the fits.
 
+    Args:
+        prepared: from `prepare_training`.
+        source: the file of the recipe; stays as it is where it is the one in the folder.
+
     Raises:
+        InputError: the folder holds another training, or the force field that this one begins from.
         StorageError: the folder cannot be written.
     """
-    folder = prepared.recipe.output
+    recipe = prepared.recipe
+    folder, state = recipe.output, recipe.output / "state.safetensors"
+    for key, begun in (("start", recipe.start), ("priors.forcefield", recipe.priors.forcefield)):
+        if begun is not None and begun.resolve() == (folder / "forcefield").resolve():
+            raise InputError(
+                "is where this training writes its result, so its own input would be lost; give another `folder:`",
+                file=begun,
+                key=key,
+            )
+    if state.is_file():
+        load_progress(state, own_identity(prepared))  # before anything of another training is replaced
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(folder / "recipe.yaml", yaml.safe_dump(prepared.recipe.model_dump(mode="json"), sort_keys=False))
+        target = folder / "recipe.yaml"
+        if source is None or not (target.exists() and source.samefile(target)):
+            atomic_write(target, yaml.safe_dump(prepared.recipe.model_dump(mode="json"), sort_keys=False))
         if prepared.fits:
             plot_priors(folder / "priors", prepared.fits, prepared.priors)

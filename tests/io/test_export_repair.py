@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from mdflash.cli.export import export
 from mdflash.cli.repair import repair
 from mdflash.errors import InputError, MdflashError, StorageError
+from mdflash.io.claims import claim
 from mdflash.io.events import EventLog
 from mdflash.io.export import find_replica
 from mdflash.io.formats import written_format
@@ -198,6 +199,7 @@ def test_a_torn_run_is_mended(run, format):
 def test_a_run_in_use_is_refused(run, format):
     folder, _ = run
     file = next((folder / "trajectory").iterdir())
+    claim(folder, "run")
     with RunFolder.open(folder):
         for target in (folder, file, folder / "log.csv"):
             with pytest.raises(StorageError, match="is in use by process"):

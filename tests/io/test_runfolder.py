@@ -43,26 +43,32 @@ def populate(run: RunFolder, format: str) -> None:
     EventLog(run.events).close()
     (run.path / "exchange.csv").write_text("step\n")
     save_checkpoint(run.checkpoint, {}, {"step": 4})
-    (run.checkpoint / "step_000000000000005.npz.tmp").write_bytes(b"half")
+    (run.checkpoint / f".mdflash-{16 * 'a'}.tmp").write_bytes(b"half")
 
 
 def test_fresh_deletes_what_mdflash_wrote_and_nothing_else(tmp_path, format):
     with RunFolder.open(tmp_path / "a" / "run") as run:
+        assert run.fresh(("pep", "other")) == []
         populate(run, format)
         mine = [
             "notes.txt",
             "topology.cif",
             "topology_mine.cif",
+            "topology_mine.pdb",
+            "manifest.json.tmp",
             "trajectory/ref.xtc",
+            "trajectory/ref_0001.xtc",
+            "trajectory/old_0001.dcd",
             "trajectory/mine.h5",
             "checkpoint/step_1.npz",
+            "checkpoint/step_000000000000005.npz.tmp",
         ]
         for name in mine:
             (run.path / name).write_text("mine")
-        deleted = run.fresh()
+        deleted = run.fresh(("pep", "other"))
         left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
-        assert left == {*mine, "lock"}
-        assert run.log in deleted and run.fresh() == []
+        assert left == {*mine, "lock", ".mdflash"}
+        assert run.log in deleted and run.fresh(("pep",)) == []
         populate(run, format)  # and a new run can start
 
 
@@ -200,3 +206,36 @@ def test_without_locks_a_killed_owner_is_told_from_one_on_another_host(tmp_path,
         held.write_text(json.dumps(left))
         RunFolder.open(tmp_path / "run").close()
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint", "lock", "trajectory"]
+
+
+def names_of_a_run(draw: np.random.Generator) -> list[str]:
+    """Some of the names that a run of `pep` and `other` gives to its files."""
+    names = [
+        "input.yaml", "resolved.yaml", "log.csv", "colvars.csv", "exchange.csv", "events.jsonl", "manifest.json",
+        "topology_pep.pdb", "topology_other.cif", "trajectory/pep.h5", "trajectory/other_0003.xtc",
+        "trajectory/pep_0012.dcd", "checkpoint/step_000000000000400.npz", "lock",
+    ]  # fmt: skip
+    return sorted(draw.choice(names, size=int(draw.integers(1, 6)), replace=False).tolist())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_files_that_no_run_wrote_are_in_the_way(tmp_path, seed):
+    draw = np.random.default_rng(seed)
+    taken, others = names_of_a_run(draw), ["notes.txt", "topology_mine.pdb", "trajectory/old_0001.dcd"]
+    for name in (*taken, *others):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"mine, {name}")
+    before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(StorageError, match="no run was started here before") as refused:
+        RunFolder.open(tmp_path, systems=("pep", "other"))
+    assert all(name in str(refused.value) for name in taken)
+    assert not any(name in str(refused.value) for name in others)
+    assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_start_that_was_killed_is_known_again(tmp_path):
+    with RunFolder.open(tmp_path, systems=("pep",)) as run:
+        run.fresh(("pep",))
+        atomic_write(run.input, "a: 1\n")
+    with RunFolder.open(tmp_path, systems=("pep",)) as run:
+        assert run.fresh(("pep",)) == [run.input]

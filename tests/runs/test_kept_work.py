@@ -11,6 +11,7 @@ import pytest
 
 from mdflash.analysis.open_run import open_run
 from mdflash.cli.rebuild import rebuild
+from mdflash.core.files import atomic_write
 from mdflash.errors import InputError, StorageError
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.io.formats.hdf5 import reading
@@ -104,10 +105,38 @@ def test_frames_are_not_rebuilt_for_a_folder_that_is_not_there(tmp_path: Path) -
 def test_a_force_field_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
     ff = load_forcefield("go-chignolin")
     save_forcefield(tmp_path / "ff", ff)
-    (tmp_path / "ff" / "forcefield.yaml.tmp").mkdir()  # whatever keeps it from being written
+    (tmp_path / "ff" / "forcefield.yaml").rename(tmp_path / "kept.yaml")
+    (tmp_path / "ff" / "forcefield.yaml").mkdir()  # whatever keeps it from being written
     with pytest.raises(StorageError, match=r"forcefield\.yaml"):
         save_forcefield(tmp_path / "ff", ff)
+    (tmp_path / "ff" / "forcefield.yaml").rmdir()
+    (tmp_path / "kept.yaml").rename(tmp_path / "ff" / "forcefield.yaml")
     assert load_forcefield(tmp_path / "ff").digest == ff.digest
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="file"):
         save_forcefield(tmp_path / "file", ff)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_files_that_no_training_wrote_are_in_the_way(tmp_path: Path, seed: int) -> None:
+    names = ["recipe.yaml", "log.csv", "state.safetensors", "forcefield", "priors", "lock"]
+    draw = np.random.default_rng(seed)
+    taken = draw.choice(names, size=int(draw.integers(1, 4)), replace=False).tolist()
+    for name in (*taken, "notes.txt"):
+        (tmp_path / name).write_text(name)
+    with pytest.raises(StorageError, match="no training was started here before") as refused:
+        training_folder(tmp_path).__enter__()
+    assert all(name in str(refused.value) for name in taken) and "notes.txt" not in str(refused.value)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {n: n for n in (*taken, "notes.txt")}
+    for name in taken:
+        (tmp_path / name).unlink()
+    with training_folder(tmp_path):
+        (tmp_path / "log.csv").write_text("epoch\n")  # and is killed
+    with training_folder(tmp_path):
+        pass
+
+
+def test_a_temporary_name_of_the_user_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.tmp").write_text("mine")
+    atomic_write(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt.tmp").read_text() == "mine" and len(list(tmp_path.iterdir())) == 2

@@ -13,6 +13,7 @@ from mdflash.config.load import load_run, locate
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, StorageError, UnstableError
 from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.io.claims import claim
 from mdflash.io.log import COLUMNS
 from mdflash.runs import session
 from mdflash.runs.execute import Plan, Watch, execute
@@ -148,6 +149,9 @@ def test_a_start_that_never_finished_is_cleaned_up(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", watch=Watch(planned=killed))
     (tmp_path / "run/log.csv").write_text("half a li")
+    with pytest.raises(StorageError, match=r"would replace log\.csv"):
+        run(tmp_path / "run")
+    claim(tmp_path / "run", "run", ["chignolin"])  # what a start writes first
     assert run(tmp_path / "run").start == "fresh"
     assert len(rows(tmp_path / "run")) == 33
 

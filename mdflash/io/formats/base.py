@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeAlias
@@ -245,11 +245,12 @@ class TrajectoryFormat:
         named = self._named(path)
         return [Source(path, named[1], int(named[2]))] if named else []
 
-    def owns(self, path: Path) -> bool:
-        """Whether mdflash wrote this file in the trajectory folder of a run, also one that was not completed."""
-        if self.many is None:
-            return self._named(path) is not None
-        return path.name.endswith(f"{self.suffix}.tmp") or (path.suffix == self.suffix and self.many.is_ours(path))
+    def owns(self, path: Path, systems: Collection[str]) -> bool:
+        """Whether a run of these systems gives this name to a file in its trajectory folder."""
+        if self.many is not None:
+            return path.suffix == self.suffix and path.stem in systems
+        named = self._named(path)
+        return named is not None and named[1] in systems
 
     def _named(self, path: Path) -> re.Match[str] | None:
         return re.fullmatch(rf"(.+)_(\d{{4,}}){re.escape(self.suffix)}", path.name)

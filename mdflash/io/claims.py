@@ -1,0 +1,80 @@
+"""Whose files are in a folder: the mark by which mdflash knows what an earlier start put there.
+
+A file is not mdflash's because it has a name that mdflash uses. A run, a training or a sampling writes only into a
+folder where none of its names is taken, or that an earlier one has claimed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from mdflash.core.files import TEMPORARY, atomic_write_json
+from mdflash.errors import StorageError
+
+MARK = ".mdflash"
+"""The file that marks a folder; written before anything else."""
+
+Kind = Literal["run", "training", "sampling"]
+
+_SHOWN = 8
+
+
+def claim(folder: Path, kind: Kind, names: Iterable[str] = ()) -> None:
+    """Mark the folder as one that mdflash fills, before anything else is written or deleted there.
+
+    Args:
+        folder: exists.
+        kind: what fills it.
+        names: what is part of file names there, such as the systems of a run.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    atomic_write_json(folder / MARK, {"mdflash": kind, "names": sorted(set(names))})
+
+
+def claimed(folder: Path, kind: Kind) -> frozenset[str] | None:
+    """The names of a claim; None where mdflash did not claim the folder for this kind of work."""
+    try:
+        found = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        return frozenset(map(str, found["names"])) if found["mdflash"] == kind else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def refuse_in_the_way(folder: Path, files: Iterable[Path], kind: Kind, key: str) -> None:
+    """Raise StorageError where one of these exists, and list them.
+
+    Args:
+        folder: not claimed.
+        files: what would be replaced.
+        kind: what would do so.
+        key: the setting that names another folder.
+    """
+    found = sorted({str(file.relative_to(folder)) for file in files if file.exists() or file.is_symlink()})
+    if found:
+        listed = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+        raise StorageError(
+            f"{folder}: no {kind} was started here before, and this one would replace {listed}; "
+            f"choose another folder with {key}, or move them away. Nothing was written"
+        )
+
+
+def unfinished(folder: Path) -> Iterator[Path]:
+    """What atomic writes left behind in a folder when they were killed; for whoever holds its lock."""
+    yield from (file for file in folder.glob(".*") if re.fullmatch(TEMPORARY, file.name) and file.is_file())
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file can be a lock of mdflash: empty, or with a process id."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return False
+        text = path.read_bytes()[:1000]
+        return not text or "pid" in json.loads(text)
+    except (OSError, ValueError, TypeError):
+        return False
