@@ -78,7 +78,7 @@ def sort_out(
     if reading.chains:
         groups, found.by_id = _of_chains(groups, reading.chains, file)
     kinds = [_kind(g, parents, also_known) for g in groups]
-    kinds = _bonded_only(groups, kinds, positions)
+    kinds = _bonded_only(groups, kinds, parents, positions)
     _refuse(groups, kinds, parents, reading, file)
     parent_of: dict[str, list[str]] = {}
     for g, kind in zip(groups, kinds, strict=True):
@@ -183,8 +183,11 @@ def _parent(g: Group, parents: Mapping[str, str]) -> str | None:
     return parent if parent in RESIDUE_MASS else None
 
 
-def _bonded_only(groups: Sequence[Group], kinds: Sequence[Kind], x: FloatArray) -> list[Kind]:
-    """Modified and unknown amino acids that no peptide bond holds are ligands; standard ones if they are HETATM."""
+def _bonded_only(
+    groups: Sequence[Group], kinds: Sequence[Kind], parents: Mapping[str, str], x: FloatArray
+) -> list[Kind]:
+    """Modified and unknown amino acids that no peptide bond holds are ligands, unless the file names a parent; standard
+    ones if they are HETATM."""
     chain = [
         g.chosen() for g, kind in zip(groups, kinds, strict=True) if kind in ("protein", "cap", "modified", "unknown")
     ]
@@ -203,7 +206,9 @@ def _bonded_only(groups: Sequence[Group], kinds: Sequence[Kind], x: FloatArray) 
 
     return [
         "ligand"
-        if (kind in ("modified", "unknown") or (kind == "protein" and g.first.hetero)) and not held(g)
+        if (kind in ("modified", "unknown") or (kind == "protein" and g.first.hetero))
+        and g.first.residue not in parents
+        and not held(g)
         else kind
         for g, kind in zip(groups, kinds, strict=True)
     ]

@@ -564,3 +564,10 @@ def test_the_same_molecule_far_away_under_higher_numbers(rng, save) -> None:
     other = moved(renumbered(one, lambda k: (k + 100, "")), rng.uniform(40, 60, 3))
     system, _, notes = map_structure(save([*one, *other]))
     assert system.chain_index.tolist() == [0] * 7 + [1] * 7 and any("the same molecule" in note for note in notes)
+
+
+def test_a_modified_residue_between_two_gaps(rng, keep) -> None:
+    lines = [a for a in draw(rng, 9, first=1) if a.number not in (4, 6)]
+    text = pdb([replace(a, residue="MSE") if a.number == 5 else a for a in lines], head="MODRES 1ABC MSE A    5  MET")
+    as_met = [replace(a, residue="MET") if a.number == 5 else a for a in lines]
+    expect(keep(text), as_met, [3, 1, 3], modified="parent", gaps="break", keep="protein")

@@ -50,7 +50,7 @@ def _column(block: Any, key: str) -> list[str]:
 
 
 def _check_columns(block: Any, file: Path) -> None:
-    needed = [(f"Cartn_{axis}",) for axis in "xyz"]
+    needed: list[tuple[str, ...]] = [(f"Cartn_{axis}",) for axis in "xyz"]
     needed += [(f"auth_{what}", f"label_{what}") for what in ("atom_id", "comp_id", "seq_id")]
     for keys in needed:
         if not any(len(_column(block, key)) for key in keys):
