@@ -25,6 +25,7 @@ class Atom(NamedTuple):
         alternate: letter of the alternate location, or "".
         occupancy: of that location.
         sequence: the residue's place in the full sequence (mmCIF's label_seq_id), or None.
+        hetero: whether the file says HETATM.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Atom(NamedTuple):
     alternate: str = ""
     occupancy: float = 1.0
     sequence: int | None = None
+    hetero: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ class Model:
         atoms: in the file's order.
         positions: [atoms, 3] Å.
         box: [3, 3] Å, the edges of the periodic box, or None.
+        by_end: whether only an END line sets it apart from the one before.
     """
 
     number: int
     atoms: tuple[Atom, ...]
     positions: FloatArray
     box: FloatArray | None
+    by_end: bool = False
 
 
 @dataclass(frozen=True)

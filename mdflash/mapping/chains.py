@@ -281,18 +281,18 @@ class Chains:
         names = f"{r.label} and {s.label}" + (f" of chain {s.chain}" if s.chain else "")
         choices = f"{advice('gaps', 'break')} leaves the two sides unbonded, {advice('gaps', 'bond')} bonds across"
         spanned = step > 1 and np.linalg.norm(self._nearest(jump)) <= STEP * step + CHAIN_BREAK - STEP
-        if not spanned and gaps == "refuse":
+        if (not spanned or apart > FAR) and gaps == "refuse":
             if self._names(before) == self._names(after):
                 self.notes.append(f"{names} are {apart:.1f} Å apart: the same molecule again, a chain of its own")
                 return False
-            if self._is_split(a, b, jump):
+            if not spanned and self._is_split(a, b, jump):
                 raise InputError(
                     f"{names} follow each other but lie {apart:.1f} Å apart along one axis: a periodic box seems to "
                     "have split the protein, and the file does not say which box. Make it whole (gmx trjconv -pbc "
                     f"whole; MDAnalysis: unwrap), or write the box into the file (CRYST1). {choices}",
                     file=self.file,
                 )
-            if apart > FAR:
+            if not spanned and apart > FAR:
                 self.notes.append(
                     f"{names} lie {apart:.1f} Å apart, too far for missing residues: a new chain begins at {s.label}"
                 )

@@ -30,6 +30,7 @@ from mdflash.mapping.residues import (
 Kind = Literal["protein", "cap", "modified", "unknown", "water", "ion", "DNA", "RNA", "ligand"]
 SHOWN = 8
 """So many residues of a kind are named in a message."""
+_HALOGENS_AND_NOBLE_GASES = (2, 9, 10, 17, 18, 35, 36, 53, 54, 86)
 
 
 @dataclass
@@ -77,7 +78,7 @@ def sort_out(
     if reading.chains:
         groups, found.by_id = _of_chains(groups, reading.chains, file)
     kinds = [_kind(g, parents, also_known) for g in groups]
-    kinds = _bonded_only(groups, kinds, positions)
+    kinds = _bonded_only(groups, kinds, parents, positions)
     _refuse(groups, kinds, parents, reading, file)
     parent_of: dict[str, list[str]] = {}
     for g, kind in zip(groups, kinds, strict=True):
@@ -135,9 +136,9 @@ def _kind(g: Group, parents: Mapping[str, str], also_known: frozenset[str]) -> K
     atoms = {atom for atom, _ in g.places}
     if name in also_known or amino_acid(name) in RESIDUE_MASS:
         return "protein"
-    if name in WATERS:
+    if name in WATERS or (atoms & {"OW", "OH2"} and len(atoms) <= 3):  # beside oxygen: sites without mass
         return "water"
-    if name in IONS and g.rows == 1:
+    if _is_ion(name, atoms | {atom for atom, _, _ in g.hydrogens}):  # hydrogen by its name: HG
         return "ion"
     if amino_acid(name) in CAPS and len(atoms) <= 3:
         return "cap"
@@ -150,6 +151,19 @@ def _kind(g: Group, parents: Mapping[str, str], also_known: frozenset[str]) -> K
     if table == ResidueKind.HOH:
         return "water"
     return "unknown" if {"N", "CA", "C"} <= atoms or atoms == {"CA"} else "ligand"
+
+
+def _is_ion(name: str, atoms: set[str]) -> bool:
+    """Whether a residue is one ion or noble gas: by its name, or where name and atom are an element's (YB, 3CO)."""
+    from gemmi import Element
+
+    if len(atoms) != 1:
+        return False
+    symbol = name.strip("0123456789+-")
+    element = Element(symbol)
+    single = element.is_metal or element.atomic_number in _HALOGENS_AND_NOBLE_GASES
+    own = next(iter(atoms)).strip("0123456789+-") == symbol == element.name.upper()
+    return name in IONS or (own and single)
 
 
 def _parent(g: Group, parents: Mapping[str, str]) -> str | None:
@@ -169,8 +183,11 @@ def _parent(g: Group, parents: Mapping[str, str]) -> str | None:
     return parent if parent in RESIDUE_MASS else None
 
 
-def _bonded_only(groups: Sequence[Group], kinds: Sequence[Kind], x: FloatArray) -> list[Kind]:
-    """Modified and unknown amino acids that no peptide bond holds are ligands."""
+def _bonded_only(
+    groups: Sequence[Group], kinds: Sequence[Kind], parents: Mapping[str, str], x: FloatArray
+) -> list[Kind]:
+    """Modified and unknown amino acids that no peptide bond holds are ligands, unless the file names a parent; standard
+    ones if they are HETATM."""
     chain = [
         g.chosen() for g, kind in zip(groups, kinds, strict=True) if kind in ("protein", "cap", "modified", "unknown")
     ]
@@ -188,7 +205,11 @@ def _bonded_only(groups: Sequence[Group], kinds: Sequence[Kind], x: FloatArray) 
         )
 
     return [
-        "ligand" if kind in ("modified", "unknown") and not held(g) else kind
+        "ligand"
+        if (kind in ("modified", "unknown") or (kind == "protein" and g.first.hetero))
+        and g.first.residue not in parents
+        and not held(g)
+        else kind
         for g, kind in zip(groups, kinds, strict=True)
     ]
 

@@ -16,6 +16,8 @@ from mdflash.core.types import FloatArray
 from mdflash.mapping.atoms import Atom
 from mdflash.mapping.residues import standard_atom
 
+BONDED = 3.0
+"""Å; an atom farther from all others of its residue may be of another residue under the same number."""
 _AMINO_H = frozenset({"H3", "HT3", "3H", "3HT", "HN3"})  # the third hydrogen on a first residue's N
 
 
@@ -115,7 +117,8 @@ def group(atoms: Sequence[Atom], positions: FloatArray) -> list[Group]:
         place = None if is_hydrogen(name) else (name, atom.alternate)
         if at is not None and own == key and place in at.places:
             place = _unlabeled(at, place, atom)
-        if at is None or own != key or place in at.places:
+        strays = own == key and len(known[own]) > 1 and at is not None and _distance(at, row, positions) > BONDED
+        if at is None or own != key or place in at.places or strays:
             same = known.setdefault(own, [])
             free = [g for g in same if place not in g.places]
             at = min(free, key=lambda g: _distance(g, row, positions)) if len(free) > 1 else free[0] if free else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,7 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset(), reading
     _check_finite(found, models, file)
     positions, row = _frames(found, groups, gone, models, file)
     links = [replace(link, residue=_moved(link.residue, row)) for link in found.links]
+    _check_unit([link.residue for link in links], positions[0], file)
     chains = Chains(links, positions, [m.box for m in models], file)
     with_caps = chains.residues(reading.gaps)
     if reading.chains and not found.by_id:
@@ -156,7 +158,7 @@ def _matched(found: Found, first: Model, model: Model, file: Path) -> FloatArray
         if missing:
             raise InputError(
                 f"model {model.number} is another molecule than model {first.number}: it has no atom {missing[0]} of "
-                f"{link.residue.place}. Read one with {advice('model', str(first.number))}",
+                f"{link.residue.place}. {_instead(first, model)}",
                 file=file,
             )
         x[list(link.residue.atoms.values())] = model.positions[[own[name] for name in link.residue.atoms]]
@@ -166,10 +168,15 @@ def _matched(found: Found, first: Model, model: Model, file: Path) -> FloatArray
         name, chain, _, number, code = sorted(protein)[0]
         raise InputError(
             f"model {model.number} is another molecule than model {first.number}: only it has {name} {number}{code}"
-            f"{f' of chain {chain}' if chain else ''}. Read one with {advice('model', str(first.number))}",
+            f"{f' of chain {chain}' if chain else ''}. {_instead(first, model)}",
             file=file,
         )
     return x
+
+
+def _instead(first: Model, model: Model) -> str:
+    one = f"Read one with {advice('model', str(first.number))}"
+    return f"{one}, or remove the line END before it to read both as one structure" if model.by_end else one
 
 
 def _key(first: Model, link: Link) -> tuple[str, str, str, int, str]:
@@ -196,6 +203,27 @@ def _check_finite(found: Found, models: Sequence[Model], file: Path) -> None:
                         f"{model.positions[row].tolist()}; every coordinate must be a finite number",
                         file=file,
                     )
+
+
+def _check_unit(residues: Sequence[Residue], x: FloatArray, file: Path) -> None:
+    """Refuse nanometers for Å and the reverse: by N and CA, 1.46 Å apart, or by consecutive CA, 3.8 Å apart."""
+    backbone = [r for r in residues if "N" in r.atoms and "CA" in r.atoms]
+    trace = [(a, b) for a, b in pairwise(residues) if "CA" in a.atoms and "CA" in b.atoms and a.chain == b.chain]
+    if backbone:
+        what, usual = "N and CA of a residue", 1.46
+        d = x[[r.atoms["N"] for r in backbone]] - x[[r.ca for r in backbone]]
+    elif trace:
+        what, usual = "CA of consecutive residues", 3.8
+        d = x[[a.ca for a, _ in trace]] - x[[b.ca for _, b in trace]]
+    else:
+        return
+    apart = float(np.median(np.linalg.norm(d, axis=1)))
+    if np.isclose(apart, usual / 10, rtol=0.3) or np.isclose(apart, usual * 10, rtol=0.3):
+        raise InputError(
+            f"{what} are {apart:.2f} Å apart, where they should be {usual} Å: the coordinates are in another unit; "
+            "write PDB and mmCIF in Å, GRO in nm",
+            file=file,
+        )
 
 
 def _refuse_twice(residues: Sequence[Residue], x: FloatArray, file: Path) -> None:

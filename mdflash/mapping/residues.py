@@ -26,7 +26,7 @@ SAME_RESIDUE: Final[Mapping[str, str]] = MappingProxyType(
         "HIH": "HIS", "HISA": "HIS", "HISB": "HIS", "HISD": "HIS", "HISE": "HIS", "HISH": "HIS", "HIS1": "HIS",
         "HIS2": "HIS", "CYX": "CYS", "CYM": "CYS", "CYS1": "CYS", "CYS2": "CYS", "CYSH": "CYS", "CYN": "CYS",
         "ASH": "ASP", "ASPH": "ASP", "ASPP": "ASP", "GLH": "GLU", "GLUH": "GLU", "GLUP": "GLU", "LYN": "LYS",
-        "LYP": "LYS", "LSN": "LYS", "LYSH": "LYS", "ARGN": "ARG", "ARN": "ARG",
+        "LYP": "LYS", "LSN": "LYS", "LYSH": "LYS", "ARGN": "ARG", "ARN": "ARG", "TYM": "TYR",
     }
 )  # fmt: skip
 """Protonation states and disulfides, as Amber, CHARMM and GROMACS call them; one bead does not distinguish them."""
@@ -52,7 +52,7 @@ RNA: Final = frozenset(
 CAPS: Final = frozenset({"ACE", "NME", "NMA", "NH2", "NHE", "FOR", "CT3", "CT2"})
 IONS: Final = frozenset(
     "NA NA+ SOD CL CL- CLA K K+ POT MG MG2 MG+ CA CAL CA2 CA+ ZN ZN2 MN FE FE2 CU CU1 NI CO CD HG LI LIT RB RUB CS CES "
-    "BR IOD F BA BAR SR CD2 NA1 CIO CIM CIP".split()
+    "BR IB IOD F BA BAR SR CD2 NA1 CIO CIM CIP".split()
 )
 WATERS: Final = frozenset("HOH WAT SOL H2O TIP3 TIP TP3 TIP4 TP4 TIP5 TP5 T3P T4P T5P SPC SPCE OPC DOD W WF".split())
 
@@ -89,6 +89,7 @@ def amino_acid(name: str) -> str:
 
     Protonation states are their parent's; NALA and CALA are the first and last residue of a chain (Amber).
     """
+    name = name if len(name) < 4 else name.rstrip("+-")  # LYS+, GLU-: charged
     if len(name) == 4 and name[0] in "NC" and SAME_RESIDUE.get(name[1:], name[1:]) in RESIDUE_MASS:
         name = name[1:]
     if name == "NMA":

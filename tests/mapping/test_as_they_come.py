@@ -471,3 +471,103 @@ def test_a_trajectory_split_by_its_boxes_is_made_whole(rng, keep, tmp_path: Path
     pairs = np.triu_indices(12, 1)
     distances = [np.linalg.norm(p[:, pairs[0]] - p[:, pairs[1]], axis=2) for p in (found, wanted)]
     np.testing.assert_allclose(*distances, atol=0.004)
+
+
+def test_two_chains_woven_atom_by_atom(rng, save) -> None:
+    one = draw(rng, 6, chain="", first=3)
+    other = moved(one, rng.uniform(20, 40, 3))
+    read = read_structure(save([a for pair in zip(one, other, strict=True) for a in pair]))
+    assert len(read.residues) == 12
+    for r in read.residues:
+        assert np.ptp(read.positions[0][r.heavy], axis=0).max() < 6.0
+
+
+def test_an_amino_acid_that_is_a_ligand(rng, keep) -> None:
+    lines = draw(rng, 9, first=1)
+    free = moved([replace(a, number=301) for a in lines if a.number == 4], (20, 30, 10))
+    for text, name in ((pdb([*lines, *free]), "drawn.pdb"), (cif([*lines, *free]), "drawn.cif")):
+        rows = text.splitlines()
+        text = "\n".join(f"HETATM{row[6 if 'pdb' in name else 4 :]}" if " 301 " in row else row for row in rows)
+        with pytest.raises(InputError, match=r"ligands \w\w\w 301 of chain A.*--keep protein"):
+            map_structure(keep(text, name))
+        assert any("left out ligands" in note for note in expect(keep(text, name), lines, [9], keep="protein"))
+
+
+@pytest.mark.parametrize(("name", "atom", "kind"), [("YB", "YB", "ion"), ("AG", "AG", "ion"), ("3CO", "CO", "ion"),
+                                                    ("XE", "XE", "ion"), ("HG", "HG", "ion"), ("QQW", "OW", "water"),
+                                                    ("TPX", "OH2", "water")])  # fmt: skip
+def test_ions_and_waters_by_their_atoms(save, name: str, atom: str, kind: str) -> None:
+    lines = draw(np.random.default_rng(sum(map(ord, name))), 8)
+    rest = [Line(atom, name, 900 + k, (30.0, 4.0 * k, 9.0), "A") for k in range(3)]
+    assert any(f"skipped 3 {kind}s" in note for note in expect(save([*lines, *rest]), lines, [8]))
+
+
+def test_atom_names_in_small_letters(rng, save) -> None:
+    lines = draw(rng, 7)
+    expect(save([replace(a, name=a.name.lower(), residue=a.residue.lower()) for a in lines]), lines, [7])
+
+
+def test_serials_that_push_a_line_to_the_right(rng, keep) -> None:
+    lines = draw(rng, 9)
+    first = int(rng.integers(99_960, 99_999))
+    rows = [pdb_line(a, str(first + k)) for k, a in enumerate(lines)]
+    assert len(rows[-1]) == len(rows[0]) + 1
+    expect(keep("\n".join(rows)), lines, [9])
+
+
+def test_utf_16(rng, keep) -> None:
+    lines = draw(rng, 6)
+    expect(keep(("REMARK Å\n" + pdb(lines)).encode("utf-16")), lines, [6])
+    expect(keep(cif(lines).encode("utf-16"), "drawn.cif"), lines, [6])
+
+
+@pytest.mark.parametrize("charged", ["LYS+", "GLU-", "HIS+"])
+def test_names_with_a_charge(rng, keep, charged: str) -> None:
+    lines = [replace(a, residue="QQQ") if a.number == 4 else a for a in draw(rng, 7, first=1)]
+    text = pdb(lines).replace("QQQ A", f"{charged}A")
+    expect(keep(text), [replace(a, residue=charged[:3]) if a.number == 4 else a for a in lines], [7])
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+@pytest.mark.parametrize("atoms", ["all", "CA"])
+def test_another_unit_is_refused(rng, save, factor: float, atoms: str) -> None:
+    lines = [a for a in draw(rng, 9) if atoms == "all" or a.name == "CA"]
+    with pytest.raises(InputError, match="another unit"):
+        map_structure(save([replace(a, xyz=tuple(np.round(np.multiply(a.xyz, factor), 3))) for a in lines]))
+
+
+def test_a_wrong_suffix_is_named(rng, keep) -> None:
+    lines = draw(rng, 4)
+    with pytest.raises(InputError, match=r"is mmCIF, by its first line.*drawn\.cif"):
+        map_structure(keep(cif(lines)))
+    with pytest.raises(InputError, match=r"is PDB, by its first line.*drawn\.pdb"):
+        map_structure(keep(pdb(lines), "drawn.cif"))
+
+
+def test_mmcif_that_lacks_columns_or_has_two_structures(rng, keep) -> None:
+    text = cif(draw(rng, 4))
+    for key in ("Cartn_x", "Cartn_z"):
+        with pytest.raises(InputError, match=f"no column {key}"):
+            map_structure(keep(text.replace(f"_atom_site.{key}", "_atom_site.other"), "drawn.cif"))
+    with pytest.raises(InputError, match=r"2 structures .*data_drawn, data_more"):
+        map_structure(keep(text + text.replace("data_drawn", "data_more"), "drawn.cif"))
+
+
+def test_two_files_in_one_are_no_frames(rng, keep) -> None:
+    one, other = draw(rng, 5, chain="A"), moved(draw(rng, 6, chain="B"), (20, 9, 30))
+    with pytest.raises(InputError, match="remove the line END"):
+        map_structure(keep(pdb(one) + pdb(other)))
+
+
+def test_the_same_molecule_far_away_under_higher_numbers(rng, save) -> None:
+    one = draw(rng, 7, first=1, chain="")
+    other = moved(renumbered(one, lambda k: (k + 100, "")), rng.uniform(40, 60, 3))
+    system, _, notes = map_structure(save([*one, *other]))
+    assert system.chain_index.tolist() == [0] * 7 + [1] * 7 and any("the same molecule" in note for note in notes)
+
+
+def test_a_modified_residue_between_two_gaps(rng, keep) -> None:
+    lines = [a for a in draw(rng, 9, first=1) if a.number not in (4, 6)]
+    text = pdb([replace(a, residue="MSE") if a.number == 5 else a for a in lines], head="MODRES 1ABC MSE A    5  MET")
+    as_met = [replace(a, residue="MET") if a.number == 5 else a for a in lines]
+    expect(keep(text), as_met, [3, 1, 3], modified="parent", gaps="break", keep="protein")

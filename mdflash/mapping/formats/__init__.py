@@ -36,16 +36,18 @@ class StructureFormat(NamedTuple):
         name: for people.
         suffix: a regular expression of its suffixes.
         read: from the file's bytes and its name (for messages).
+        begins: a regular expression of first lines that no other format has; empty where there is none.
     """
 
     name: str
     suffix: str
     read: Callable[[bytes, Path], Content]
+    begins: bytes = b""
 
 
 FORMATS = (
-    StructureFormat("PDB", r"\.(pdb\d*|ent)", pdb.read),
-    StructureFormat("mmCIF", r"\.(cif|mmcif|pdbx)", mmcif.read),
+    StructureFormat("PDB", r"\.(pdb\d*|ent)", pdb.read, rb"(HEADER|REMARK|CRYST1|ATOM  |HETATM|MODEL )\s"),
+    StructureFormat("mmCIF", r"\.(cif|mmcif|pdbx)", mmcif.read, rb"(?i)data_\w*\s*$"),
     StructureFormat("GRO", r"\.gro", gro.read),
 )
 _HINTS = {
@@ -93,10 +95,25 @@ def read_content(file: Path) -> Content:
     suffix = plain_suffix(file)
     for known in FORMATS:
         if re.fullmatch(known.suffix, suffix):
-            return known.read(read_bytes(file), file)
+            data = read_bytes(file)
+            if known.begins:
+                _check_kind(data, known, file)
+            return known.read(data, file)
     expected = "expected .pdb, .ent, .cif, .mmcif or .gro, also compressed (.gz, .bz2, .xz)"
     hint = f" ({_HINTS[suffix]})" if suffix in _HINTS else ""
     raise InputError(f"'{suffix or file.name}' is not a structure format{hint}; {expected}", file=file)
+
+
+def _check_kind(data: bytes, named: StructureFormat, file: Path) -> None:
+    """Refuse what its suffix calls otherwise than it begins."""
+    first = next((line for line in data.splitlines() if line.strip() and not line.startswith(b"#")), b"")
+    begins = next((known for known in FORMATS if known.begins and re.match(known.begins, first)), named)
+    if begins is not named:
+        raise InputError(
+            f"is {begins.name}, by its first line, under the name of {named.name}: rename it, as in "
+            f"{bare_name(file)}.{'pdb' if begins.name == 'PDB' else 'cif'}",
+            file=file,
+        )
 
 
 def read_bytes(file: Path) -> bytes:
@@ -113,6 +130,8 @@ def read_bytes(file: Path) -> bytes:
             return bz2.decompress(data)
         if data[:6] == b"\xfd7zXZ\x00":
             return lzma.decompress(data)
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # PowerShell's > writes UTF-16
+            return data.decode("utf-16").encode()
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise InputError(f"cannot be read: {error}", file=file) from None
     return data

@@ -65,7 +65,7 @@ def _atom(line: str, file: Path, k: int) -> Atom:
         raise InputError(
             f"cannot be read as GRO: columns 1 to 5 must hold a residue number, found '{line[:5]}'", file=file, line=k
         ) from None
-    return Atom(line[10:15].strip(), line[5:10].strip().upper(), number)
+    return Atom(line[10:15].strip().upper(), line[5:10].strip().upper(), number)
 
 
 def _place(line: str, width: int, file: Path, k: int) -> tuple[float, float, float]:

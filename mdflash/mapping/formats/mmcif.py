@@ -30,10 +30,16 @@ def read(data: bytes, file: Path) -> Content:
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"cannot be read as mmCIF: {reason}", file=file) from None
-    block = next((b for b in document if len(_column(b, "id")) or len(_column(b, "Cartn_x"))), None)
-    if block is None:
+    blocks = [b for b in document if len(_column(b, "id")) or len(_column(b, "Cartn_x"))]
+    if not blocks:
         raise InputError("cannot be read as mmCIF: it has no _atom_site table", file=file)
-    return Content(_models(block, file), _parents(block))
+    if len(blocks) > 1:
+        names = ", ".join(f"data_{b.name}" for b in blocks)
+        raise InputError(
+            f"has {len(blocks)} structures ({names}); write each data block into a file of its own", file=file
+        )
+    _check_columns(blocks[0], file)
+    return Content(_models(blocks[0], file), _parents(blocks[0]))
 
 
 def _column(block: Any, key: str) -> list[str]:
@@ -41,6 +47,16 @@ def _column(block: Any, key: str) -> list[str]:
     from gemmi import cif
 
     return [cif.as_string(value) for value in block.find_values(f"_atom_site.{key}")]
+
+
+def _check_columns(block: Any, file: Path) -> None:
+    needed: list[tuple[str, ...]] = [(f"Cartn_{axis}",) for axis in "xyz"]
+    needed += [(f"auth_{what}", f"label_{what}") for what in ("atom_id", "comp_id", "seq_id")]
+    for keys in needed:
+        if not any(len(_column(block, key)) for key in keys):
+            raise InputError(
+                f"cannot be read as mmCIF: its _atom_site table has no column {' or '.join(keys)}", file=file
+            )
 
 
 def _models(block: Any, file: Path) -> tuple[Model, ...]:
@@ -64,18 +80,20 @@ def _models(block: Any, file: Path) -> tuple[Model, ...]:
             column("occupancy", other="1"),
             column("label_seq_id"),
             column("pdbx_PDB_model_num", other="1"),
+            column("group_PDB"),
             strict=True,
         )
     )
     atoms: dict[str, list[Atom]] = {}
     xyz: dict[str, list[tuple[float, float, float]]] = {}
     for k, (row, place) in enumerate(zip(table, places, strict=True), start=1):
-        name, residue, number, code, chain, label, alternate, occupancy, sequence, model = row
+        name, residue, number, code, chain, label, alternate, occupancy, sequence, model, record = row
         try:
-            x, y, z = map(float, place)
+            x, y, z = (float(word.split("(")[0]) for word in place)
             atom = Atom(
-                name, residue.upper(), int(number), code, chain, label, 0, alternate,
+                name.upper(), residue.upper(), int(number), code, chain, label, 0, alternate,
                 _number(occupancy, 1.0), int(sequence) if sequence.lstrip("-").isdigit() else None,
+                record.upper() == "HETATM",
             )  # fmt: skip
         except ValueError:
             raise InputError(

@@ -38,18 +38,19 @@ def read(data: bytes, file: Path) -> Content:
     conect: list[str] = []
     parents: dict[str, str] = {}
     box: FloatArray | None = None
-    part, number = 0, 1
+    part, number, numbered = 0, 1, False
 
     def finish() -> None:
         nonlocal atoms, places, part
         if atoms:
-            models.append(Model(number, tuple(atoms), from_nanometers(np.array(places) * 0.1), box))
+            by_end = bool(models) and not numbered
+            models.append(Model(number, tuple(atoms), from_nanometers(np.array(places) * 0.1), box, by_end))
         atoms, places, part = [], [], 0
 
     for k, text in enumerate(lines, start=1):
         record = text[:6].upper().rstrip()
-        if record in ("ATOM", "HETATM") or text[:4].upper() == "ATOM":
-            line = f"{text:<80}"
+        if record == "HETATM" or (record[:4] == "ATOM" and not record[4:].strip(" 0123456789")):
+            line = f"{_unshifted(text):<80}"
             places.append(_place(line, file, k))
             atoms.append(_atom(line, part, file, k))
             if not models:
@@ -58,7 +59,7 @@ def read(data: bytes, file: Path) -> Content:
             part += 1
         elif record == "MODEL":
             finish()
-            number = _whole(text[6:].strip()) or len(models) + 1
+            number, numbered = _whole(text[6:].strip()) or len(models) + 1, True
         elif record in ("ENDMDL", "END"):
             finish()
             number = len(models) + 1
@@ -104,6 +105,14 @@ def show_residue_number(number: int) -> str | None:
     return text.lower() if lower else text
 
 
+def _unshifted(text: str) -> str:
+    """The line as it would be without the digits by which a serial number above 99,999 pushed it to the right."""
+    for more in (1, 2):
+        if text[6 : 11 + more].isdigit() and text[34 + more : 35 + more] == text[42 + more : 43 + more] == ".":
+            return text[:6] + text[6 + more :]
+    return text
+
+
 def _atom(line: str, part: int, file: Path, k: int) -> Atom:
     code = line[26].strip()
     number = residue_number(line[22:26])
@@ -114,14 +123,14 @@ def _atom(line: str, part: int, file: Path, k: int) -> Atom:
             f"columns 23 to 26 of an ATOM line must hold a residue number, found '{line[22:26]}'", file=file, line=k
         )
     residue, chain = line[17:21].strip().upper(), line[21].strip()
-    if len(residue) == 4 and line[17:20] in RESIDUE_MASS and amino_acid(residue) == residue:
+    if len(residue) == 4 and residue.isalnum() and line[17:20] in RESIDUE_MASS and amino_acid(residue) == residue:
         residue, chain = residue[:3], line[20:22]  # a chain id of two letters
     try:
         occupancy = float(line[54:60])
     except ValueError:
         occupancy = 1.0
     return Atom(
-        name=line[12:16].strip(),
+        name=line[12:16].strip().upper(),
         residue=residue,
         number=number,
         code=code,
@@ -130,6 +139,7 @@ def _atom(line: str, part: int, file: Path, k: int) -> Atom:
         part=part,
         alternate=line[16].strip(),
         occupancy=occupancy,
+        hetero=line[:6].upper() == "HETATM",
     )
 
 
