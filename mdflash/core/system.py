@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import atomic_write
+from mdflash.core.tensors import read_tensors
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 
@@ -199,13 +200,9 @@ def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
     Raises:
         InputError: not such a file.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="np") as f:
-            metadata = f.metadata() or {}
-            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
+        tensors, metadata = read_tensors(path)
+    except (ValueError, OSError) as error:
         raise InputError(f"cannot be read as an mdflash system: {error}", file=path) from None
     header = json.loads(metadata.get("header", "{}"))
     if header.pop("mdflash_system", None) not in (1, 2):

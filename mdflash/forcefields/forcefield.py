@@ -23,6 +23,7 @@ import yaml
 from mdflash import units
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.core.system import System, load_system, save_system
+from mdflash.core.tensors import read_tensors
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.core.yamlfile import Document, load_yaml
 from mdflash.errors import ForceFieldError
@@ -547,12 +548,9 @@ class _Reader:
         entries = self.get(("networks",), list) if "networks" in self.document.data else []
         if not entries:
             return ()
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         try:
-            weights = load_file(file)
-        except (OSError, SafetensorError) as error:
+            weights, _ = read_tensors(file)
+        except (OSError, ValueError) as error:
             raise ForceFieldError(f"the network's weights cannot be read: {error}", file=file) from None
         found = []
         for i, entry in enumerate(entries):

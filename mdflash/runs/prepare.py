@@ -39,6 +39,7 @@ from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.respa import resonance
 from mdflash.integrators.timestep_check import coarse_step
+from mdflash.io.formats import written_format
 from mdflash.io.frames import load_frames
 from mdflash.io.topology import beyond_pdb
 from mdflash.mapping.chain import chain_of
@@ -194,7 +195,7 @@ def assemble(
     Raises:
         InputError: a start position that is not finite or in another unit than Å, or a force field that does not fit.
     """
-    notes = [*warnings(config), *notes]
+    notes = [*warnings(config), *_equal_times(config), *notes]
     config, forcefields = surround(config, forcefields, notes)
     starts: list[FloatArray] = []
     for (system, frames), count in zip(molecules, config.counts, strict=True):
@@ -222,6 +223,22 @@ def assemble(
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
     return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored)
+
+
+def _equal_times(config: RunConfig) -> list[str]:
+    """A note where the trajectory's format cannot tell the times of its last frames."""
+    trajectory, every = config.output.trajectory, config.trajectory_every
+    if every is None or not written_format(trajectory.format).float32_times:
+        return []
+    apart, end = every * config.dynamics.timestep, config.total_steps * config.dynamics.timestep
+    if np.spacing(np.float32(end)) <= apart / 2:
+        return []
+    lost = apart * 2.0**22  # ps; from the power of two at or below it on
+    return [
+        f"output.trajectory.format: {trajectory.format} keeps times as float32: beyond {lost * 1e-6:.2g} µs, frames "
+        f"{apart:g} ps apart have rounded or equal times there (the frames and their order are right); write "
+        "`format: hdf5`, or count frames"
+    ]
 
 
 def _impulses(

@@ -15,7 +15,7 @@ import pytest
 from mdflash.errors import InputError, StorageError
 from mdflash.io.formats import written_format
 from mdflash.io.formats.base import Target
-from mdflash.io.read import iter_frames, read_frames
+from mdflash.io.read import iter_frames, read_frames, read_times
 from mdflash.io.topology import mdtraj_topology, write_pdb
 
 from .conftest import DT_PS, INTERVAL, TOLERANCE, build_system, expected, files_of, fill, frame, new_writer
@@ -235,6 +235,19 @@ def test_steps_beyond_32_bits(format, target):
     np.testing.assert_array_equal(frames.steps, stored + np.arange(5) * 1000)
     if format != "dcd":
         np.testing.assert_allclose(frames.times, (step + np.arange(5) * 1000) * DT_PS, rtol=1e-7)
+
+
+def test_steps_of_an_xtc_that_passes_32_bits_are_those_of_the_run(target):
+    writer = new_writer("xtc", target)
+    steps = np.r_[np.arange(4) * 7, 2**31 - 500 + np.arange(6) * 300, np.arange(5, 11) * 2**29]
+    for i, step in enumerate(steps.tolist()):
+        writer.append(frame(i, 3, 10), step, step * DT_PS)
+    writer.close()
+    path = files_of("xtc", target)[4]
+    np.testing.assert_array_equal(read_frames(path).steps, steps)
+    np.testing.assert_array_equal(read_times(path)[0], steps)
+    parts = list(iter_frames(path, chunk=2, first=5))
+    np.testing.assert_array_equal(np.concatenate([p.steps for p in parts]), steps[5:])
 
 
 def test_the_number_of_frames_in_a_dcd_header_is_kept_up_to_date(target):

@@ -210,6 +210,7 @@ class TrajectoryFormat:
         read, times, repair: see `Reader`, `Times` and `Repair`.
         bytes_per_bead: about how much a frame takes on the disk.
         exact_to: Å by which a coordinate of up to 100 Å may change when it is stored.
+        float32_times: whether times are so stored, and equal for near frames of a long run.
         many: given where a file NAME<suffix> holds all replicas of a system; None: a file NAME_0000<suffix> for each.
     """
 
@@ -221,6 +222,7 @@ class TrajectoryFormat:
     repair: Repair
     bytes_per_bead: float
     exact_to: float
+    float32_times: bool = False
     many: ManyReplicas | None = None
 
     @property

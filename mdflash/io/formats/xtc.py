@@ -82,7 +82,13 @@ def xtc_times(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64
         for k, start in enumerate(starts.tolist()):
             file.seek(start + 8)  # behind the magic number and the number of beads
             heads[k] = np.frombuffer(file.read(8), heads.dtype)[0]
-    return heads["step"].astype(np.int64), heads["time"].astype(np.float64)
+    return _unwrapped(heads["step"].astype(np.int64)), heads["time"].astype(np.float64)
+
+
+def _unwrapped(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Steps [F] of consecutive frames, the first below 2^31, as they were before the file took them modulo 2^31."""
+    wraps = np.diff(steps, prepend=steps[:1]) < -STEP_MODULUS // 2
+    return steps + STEP_MODULUS * np.cumsum(wraps)
 
 
 def encode_xtc(
@@ -93,8 +99,8 @@ def encode_xtc(
 ) -> bytes:
     """Frames as the bytes of an XTC file.
 
-    XTC holds 32-bit steps and float32 times: steps from 2^31 on are stored modulo 2^31, while the time stays
-    right to float32.
+    XTC holds 32-bit steps and float32 times: steps from 2^31 on are stored modulo 2^31, and found again from those of
+    the frames before, while the time stays right to float32.
 
     Args:
         positions: [F, N, 3] nm.
@@ -133,7 +139,8 @@ def read_xtc(path: Path, replica: int | None, chunk: int, first: int, last: int 
     """The frames of the file; see `mdflash.io.formats.base.Reader`."""
     from mdtraj.formats import XTCTrajectoryFile
 
-    total = scan_xtc(path).frames
+    real = xtc_times(path)[0]
+    total = len(real)
     end = total if last is None else min(last, total)
     if first >= end:
         return
@@ -141,14 +148,14 @@ def read_xtc(path: Path, replica: int | None, chunk: int, first: int, last: int 
         if first:
             file.seek(first)
         for start in range(first, end, chunk):
-            positions, times, steps, vectors = file.read(n_frames=min(chunk, end - start))
+            positions, times, _, vectors = file.read(n_frames=min(chunk, end - start))
             box: Box | None = None
             if vectors is not None:
                 a, b, c = (np.diag(vectors[0]).astype(np.float64) / NM_PER_ANGSTROM).tolist()
                 box = (a, b, c)
             yield Frames(
                 positions.astype(np.float64) / NM_PER_ANGSTROM,
-                steps.astype(np.int64),
+                real[start : start + len(positions)],
                 times.astype(np.float64),
                 box,
             )
@@ -163,5 +170,6 @@ FORMAT = TrajectoryFormat(
     repair=XtcWriter.repair,
     bytes_per_bead=5,
     exact_to=0.0051,
+    float32_times=True,
 )
 EXPORT: Export = XtcWriter.export
