@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, may_write
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,6 +29,7 @@ def analyze(
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="Write every figure as PNG too.")] = False,
     svg: Annotated[bool, typer.Option("--svg", help="Write every figure as SVG too.")] = False,
+    force: Force = False,
 ) -> None:
     """Analyze runs: report.html (one file, works offline), properties.csv and analysis.json for each.
 
@@ -38,6 +41,8 @@ def analyze(
 
     if out is not None and len(runs) > 1:
         raise InputError(f"--out names one folder, but {len(runs)} runs are given; leave it out")
+    if out is not None:
+        may_write([out / name for name in ("report.html", "properties.csv", "analysis.json")], force)
     kinds = [kind for kind, wanted in (("png", png), ("svg", svg)) if wanted]
     for folder in runs:
         report(folder, Console(), reference, out, kinds)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, may_write
+
 
 def bench(
     file: Annotated[
@@ -20,6 +22,7 @@ def bench(
     json_: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="also write all numbers there", show_default=False)
     ] = None,
+    force: Force = False,
 ) -> None:
     """Measure speed, time by term, memory and the best batch size of a run; nothing else is written."""
     from rich.console import Console
@@ -30,6 +33,8 @@ def bench(
     from mdflash.config.load import locate
     from mdflash.core.files import atomic_write_json
 
+    if json_ is not None:
+        may_write([json_], force, option="--json")
     console = Console()
     with console.status("starting") as status:
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, may_write
+
 
 def build(
     sequence: Annotated[
@@ -16,7 +18,7 @@ def build(
     conformation: Annotated[
         str, typer.Option(help="extended | helix | phi,psi in degrees | one phi,psi per residue, with semicolons.")
     ] = "extended",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+    force: Force = False,
 ) -> None:
     """Build a peptide with all its atoms from its sequence, and relax it (ff14SB, implicit solvent)."""
     import numpy as np
@@ -30,8 +32,7 @@ def build(
     dihedrals = parse_conformations(conformation, residues)
     if out.suffix.lower() != ".pdb":
         raise InputError(f"--out {out}: a PDB file is written; call it {out.with_suffix('.pdb')}")
-    if out.exists() and not force:
-        raise InputError("already exists; give another --out, or --force to overwrite it", file=out)
+    may_write([out], force)
     openmm_version()
     topology, positions = build_peptide(residues, dihedrals)
     backbone = [a.index for a in topology.atoms() if a.name in ("N", "CA", "C")]

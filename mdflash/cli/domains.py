@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, forcefield_files, may_write
+
 
 def domains(
     structure: Annotated[Path, typer.Argument(help="PDB, mmCIF or GRO; of a prediction or not.", show_default=False)],
@@ -27,7 +29,7 @@ def domains(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Write another value: --set environment.pH=6")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is in the folder.")] = False,
+    force: Force = False,
 ) -> None:
     """Show the folded domains of STRUCTURE; with --out, write a run that holds them and lets the rest move freely."""
     from mdflash.cli.options import forcefield_folder
@@ -42,8 +44,8 @@ def domains(
         raise InputError(
             "give the domains, `--domains '11-89, 105-179'`, or the errors to find them by, `--pae x.json`"
         )
-    if out is not None and (out / "system.yaml").exists() and not force:
-        raise InputError("already holds a run; give another --out, or --force to overwrite it", file=out)
+    if out is not None:
+        may_write([out / "system.yaml", *forcefield_files(out / "forcefield")], force, [structure])
     ff = load_forcefield(forcefield_folder(forcefield))
     read = read_structure(structure, frozenset(t.name for t in ff.bead_types))
     system, positions, notes = map_to_ca(read, ff)

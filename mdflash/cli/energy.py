@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mdflash.cli.outputs import Force, may_write
 from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def energy(
     keep: KeepOption = "all",
     modified: ModifiedOption = "refuse",
     gaps: GapsOption = "refuse",
+    force: Force = False,
 ) -> None:
     """Energy, forces and each term's energy of given frames, by the reference kernels (mixed16: the compiled ones).
 
@@ -92,6 +94,7 @@ def energy(
     is_run = (run / "manifest.json").is_file()
     if frames is None and not is_run:
         raise InputError("which frames? Give --frames FILE, or a run folder in the place of the force field")
+    may_write([out], force, [] if frames is None else [frames])
     source = _one_replica(frames or run, replica)
     if is_run:
         ff, molecule = _of_run(run, system or (source.system if source else None))

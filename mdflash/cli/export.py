@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, may_write
 from mdflash.io.formats import EXPORTED
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def export(
     ladder: Annotated[
         int | None, typer.Option(help="With --by temperature: which ladder, where a system has several.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Copy one replica, or one temperature, of a run to a file for other programs; the run may be in progress."""
     from mdflash.errors import InputError
@@ -55,6 +57,12 @@ def export(
     kind = format.value if format is not None else out.suffix.removeprefix(".")
     if kind not in EXPORTED:
         raise InputError(f"cannot tell the format from '{out.name}'; add --format with one of {', '.join(EXPORTED)}")
+    named = out.suffix.removeprefix(".").lower()
+    if named in EXPORTED and named != kind:
+        raise InputError(
+            f"is called as if it were {named}, but --format is {kind}; call it {out.with_suffix(f'.{kind}')}", file=out
+        )
+    may_write([out], force)
     if by is By.temperature:
         found = _find_state(run, temperature, state, system, ladder)
         frames = write_frames(found.frames(stride), found.sources[0], kind, out)

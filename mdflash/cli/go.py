@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, forcefield_files, may_write
 from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
 
 
@@ -27,11 +28,11 @@ def go(
     keep: KeepOption = "all",
     modified: ModifiedOption = "refuse",
     gaps: GapsOption = "refuse",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the force field if it exists.")] = False,
+    force: Force = False,
 ) -> None:
     """Build a structure-based (Gō) CA force field whose energy minimum is STRUCTURE."""
     from mdflash.cli.options import quantity
-    from mdflash.errors import InputError, StorageError
+    from mdflash.errors import StorageError
     from mdflash.forcefields.forcefield import save_forcefield
     from mdflash.importers.go_model import GoParameters, go_from_structure
 
@@ -40,8 +41,7 @@ def go(
         contact_distance=quantity("--contact-distance", contact_distance, "length"),
         between_chains=between_chains,
     )
-    if (out / "forcefield.yaml").exists() and not force:
-        raise InputError("already holds a force field; give another --out, or --force to overwrite it", file=out)
+    may_write(forcefield_files(out), force, [structure])
     forcefield, notes = go_from_structure(structure, parameters, reading=as_reading(model, chain, keep, modified, gaps))
     try:
         save_forcefield(out, forcefield)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, may_write
+
 if TYPE_CHECKING:
     from mdflash.forcefields.forcefield import ForceField
 
@@ -34,6 +36,7 @@ def mlcg(
         typer.Option(help="A file with a list of AtomicData: molecules and start frames.", show_default=False),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Default: the name of --out.", show_default=False)] = None,
+    force: Force = False,
 ) -> None:
     """Turn mlcg / CGSchNet checkpoints into a force field folder, with systems and a ready system.yaml.
 
@@ -49,15 +52,14 @@ def mlcg(
 
         if len(files) > 1 or structures is not None:
             raise InputError("translate a simulation input by itself: mdflash import mlcg input.yaml --out system.yaml")
-        if out.exists():
-            raise StorageError(f"{out} already exists; give another name with --out")
+        may_write([out], force, files)
         atomic_write(out, translate(files[0]))
         typer.echo(f"wrote {out}: its first lines show how to make the force field it names")
         return
 
     from mdflash.importers.mlcg import import_mlcg
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):  # a folder is not mixed with another, --force or not
         raise StorageError(f"{out} already exists; give another name with --out, or remove it first")
     ff = import_mlcg(files, structures, name or plain_word(out.resolve().name))
     write_folder(out, ff)

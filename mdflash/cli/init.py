@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from mdflash.cli.init_recipe import recipe_text
+from mdflash.cli.outputs import Force, may_write
 from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
 from mdflash.core.files import atomic_write
 from mdflash.errors import InputError
@@ -52,7 +53,7 @@ def init(
     keep: KeepOption = "all",
     modified: ModifiedOption = "refuse",
     gaps: GapsOption = "refuse",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+    force: Force = False,
 ) -> None:
     """Write a system.yaml (or a recipe) with every key, its default and meaning.
 
@@ -65,8 +66,8 @@ def init(
     transferable = sequence is not None or fasta is not None
     if transferable and out.suffix not in (".yaml", ".yml"):
         out = out / "system.yaml"
-    if out.exists() and not force:
-        raise InputError("already exists; give another name with --out, or --force to overwrite it", file=out)
+    inputs = [*([] if structure is None else [Path(structure)]), *([] if fasta is None else [fasta])]
+    may_write([out], force, inputs if verb is None else [])
     if verb is not None:
         atomic_write(out, recipe_text(verb, structure, out))
         typer.echo(f"wrote {out}\nnext: mdflash {verb} {out} --dry-run, then mdflash {verb} {out}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, may_write
 from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
 
 
@@ -26,7 +27,7 @@ def map_(
     keep: KeepOption = "all",
     modified: ModifiedOption = "refuse",
     gaps: GapsOption = "refuse",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
+    force: Force = False,
 ) -> None:
     """Map an all-atom structure to beads: NAME.safetensors to run, NAME-beads.pdb to look at."""
     from mdflash.cli.init import commented_run
@@ -46,16 +47,28 @@ def map_(
     system = beads.system
     run_file, molecule, picture = (out / f"{system.name}{end}" for end in (".yaml", ".safetensors", "-beads.pdb"))
     mapped = [(path, out / f"{path.stem}-{system.name}.xtc") for path in trajectory or ()]
-    for file in (molecule, picture, *([run_file] if forcefield else []), *(target for _, target in mapped)):
-        if file.exists() and not force:
-            raise InputError("already exists; give another --out or --name, or --force to overwrite it", file=file)
+    whole = picture.with_suffix(".cif")
+    what = beyond_pdb(system)
+    targets = [molecule, picture, *([run_file] if forcefield else []), *([whole] if what else [])]
+    may_write([*targets, *(target for _, target in mapped)], force, [structure, *(path for path, _ in mapped)])
+    if len({target for _, target in mapped}) < len(mapped):
+        raise InputError("two trajectories have one name, so their beads would; rename one", key="--trajectory")
+    text = pdb_text(system, positions[:1])  # refuses what PDB cannot hold, before anything is written
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
+    frames: dict[Path, int] = {}
+    try:
+        for source, target in mapped:
+            frames[target] = map_trajectory(source, beads, target)
+    except BaseException:
+        for target in frames:
+            target.unlink()
+        raise
+    with storage_errors(out):
         save_system(molecule, system, positions)
-    atomic_write(picture, pdb_text(system, positions[:1]))
+    atomic_write(picture, text)
     notes = list(beads.notes)
-    if (what := beyond_pdb(system)) is not None:
-        whole = picture.with_suffix(".cif")
+    if what is not None:
         atomic_write(whole, cif_text(system, positions[0]))
         notes.append(f"PDB files have no columns for {what}; {whole} has it in full")
     for note in notes:
@@ -64,8 +77,8 @@ def map_(
         f"wrote {molecule}, {picture}: {system.n_beads} beads of {len(set(system.types))} types, "
         f"{len(positions)} frames"
     )
-    for source, target in mapped:
-        typer.echo(f"wrote {target}: {map_trajectory(source, beads, target)} frames")
+    for target, count in frames.items():
+        typer.echo(f"wrote {target}: {count} frames")
     if forcefield is not None:
         atomic_write(run_file, commented_run(molecule, forcefield, run_file))
         typer.echo(f"wrote {run_file}\nnext: mdflash check {run_file}, then mdflash run {run_file}")

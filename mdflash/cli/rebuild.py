@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, may_write
+
 
 def rebuild(
     beads: Annotated[
@@ -16,7 +18,7 @@ def rebuild(
     processes: Annotated[
         int | None, typer.Option("--processes", "-j", min=1, help="Frames at a time.", show_default="one a core")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+    force: Force = False,
 ) -> None:
     """Rebuild all atoms of coarse-grained frames, relax them, and report clashes.
 
@@ -37,8 +39,7 @@ def rebuild(
 
     if out.suffix.lower() != ".pdb":
         raise InputError(f"--out {out}: a PDB file is written; call it {out.with_suffix('.pdb')}")
-    if out.exists() and not force:
-        raise InputError("already exists; give another --out, or --force to overwrite it", file=out)
+    may_write([out], force, [beads])
     if not out.absolute().parent.is_dir():
         raise InputError("no such folder; make it first, or give another --out", file=out.absolute().parent)
     openmm_version()

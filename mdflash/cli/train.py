@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mdflash.cli.lines import plural, show_line
+from mdflash.cli.outputs import Force, forcefield_files, may_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ def fit(
     recipe: RecipeFile,
     out: Annotated[Path, typer.Option(help="The force field folder to write.", show_default=False)],
     set_: SetOption = None,
+    force: Force = False,
 ) -> None:
     """Fit the priors of RECIPE by Boltzmann inversion, with a picture of each fit; no training."""
     from mdflash.core.files import storage_errors
@@ -60,6 +62,7 @@ def fit(
     from mdflash.training.recipe import load_recipe
     from mdflash.training.run import read_priors
 
+    may_write(forcefield_files(out), force, [recipe])
     _, priors, fits = read_priors(load_recipe(recipe, set_ or []))
     with storage_errors(out):
         save_forcefield(out, priors)

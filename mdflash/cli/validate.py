@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.outputs import Force, may_write
+
 
 def validate(
     forcefield: Annotated[str, typer.Argument(help="Force field folder, or the name of a shipped one.")],
@@ -31,6 +33,7 @@ def validate(
     out: Annotated[
         Path | None, typer.Option(help="Folder of report.html and report.json.", show_default="runs/validate-NAME")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Simulate with FORCEFIELD and compare free energies, structure and fluctuations with a dataset."""
     from mdflash import __version__
@@ -57,6 +60,8 @@ def validate(
         raise InputError(f"--length {length} holds less than 10 frames, one every {interval}; simulate longer")
     ff = load_forcefield(forcefield_folder(forcefield))
     dataset = load_dataset(against)
+    if out is not None:
+        may_write([out / "report.html", out / "report.json"], force)
     folder = out or Path.cwd() / "runs" / f"validate-{ff.name}"
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

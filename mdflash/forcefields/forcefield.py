@@ -287,6 +287,9 @@ def save_forcefield(folder: Path | str, ff: ForceField) -> None:
     for system, start in ff.systems:
         save_system(folder / "systems" / f"{system.name}.safetensors", system, start)
     atomic_write(folder / "forcefield.yaml", _dump(_describe(ff)))
+    if not weights:
+        with storage_errors(folder):
+            (folder / "weights.safetensors").unlink(missing_ok=True)  # of networks that are no longer described
 
 
 def load_forcefield(folder: Path | str) -> ForceField:

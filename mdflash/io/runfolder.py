@@ -277,6 +277,15 @@ def is_run_folder(path: Path) -> bool:
     return (path / "lock").is_file() and (path / "trajectory").is_dir()
 
 
+def run_around(file: Path) -> Path | None:
+    """The run folder that `file` is or would be a file of, by its name; what users keep there is none of it."""
+    file = file.resolve()
+    if file.parent.name in ("trajectory", "checkpoint") and is_run_folder(file.parent.parent):
+        return file.parent.parent
+    own = file.name in (*_OWN_FILES, "lock", MARK) or re.fullmatch(r"topology(_.+)?\.(pdb|cif)", file.name)
+    return file.parent if own and is_run_folder(file.parent) else None
+
+
 def is_training_folder(path: Path) -> bool:
     """Whether mdflash has a training here."""
     return (path / "recipe.yaml").is_file() and (path / "log.csv").is_file() and not is_run_folder(path)

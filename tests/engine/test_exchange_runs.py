@@ -109,7 +109,7 @@ def test_export_by_temperature(toy_yaml: Path, tmp_path: Path, form: str) -> Non
         done = CliRunner().invoke(
             app,
             ["export", str(folder), "--by", "temperature", "--temperature", text, "--ladder", str(ladder),
-             "--out", str(out)],
+             "--out", str(out), "--force"],
         )  # fmt: skip
         assert done.exit_code == 0, done.output
         frames = read_frames(out)

@@ -112,7 +112,7 @@ def test_a_box_is_exported(format, tmp_path):
         writer.close()
     for kind in ("xtc", "dcd", "pdb"):
         out = tmp_path / f"out.{kind}"
-        command(export, tmp_path / "run", "--out", out)
+        command(export, tmp_path / "run", "--out", out, "--force")
         top = {} if kind == "pdb" else {"top": mdtraj_topology(target.system)}
         traj = mdtraj.load(str(out), **top)
         np.testing.assert_allclose(traj.unitcell_lengths[0] * 10, [50, 60, 70], rtol=1e-5)
@@ -146,7 +146,7 @@ def test_an_empty_trajectory_exports_nothing(format, tmp_path):
     out = tmp_path / "o.dcd"
     out.write_text("old")
     with pytest.raises(InputError, match="no complete frame"):
-        command(export, tmp_path / "run", "--out", out)
+        command(export, tmp_path / "run", "--out", out, "--force")
     assert out.read_text() == "old"
 
 
