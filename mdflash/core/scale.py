@@ -24,7 +24,7 @@ _SCALES = (
 )
 
 
-def other_unit(system: System, positions: npt.NDArray[np.floating]) -> str | None:
+def other_unit(system: System, positions: FloatArray) -> str | None:
     """What is wrong with the unit of positions [F, N, 3], as a sentence with the cure; None where they may be in Å.
 
     It is judged by the median bond of each frame, so that some stretched bonds do not matter.
