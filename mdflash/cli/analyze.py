@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.lines import PlainConsole
 from mdflash.cli.outputs import Force, may_write
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ def analyze(
 
     Shape, contacts, free energies, exchange, melting and umbrella windows, with errors, and whether it is enough.
     """
-    from rich.console import Console
 
     from mdflash.errors import InputError
 
@@ -45,22 +45,20 @@ def analyze(
         may_write([out / name for name in ("report.html", "properties.csv", "analysis.json")], force)
     kinds = [kind for kind, wanted in (("png", png), ("svg", svg)) if wanted]
     for folder in runs:
-        report(folder, Console(), reference, out, kinds)
+        report(folder, PlainConsole(), reference, out, kinds)
 
 
 def report(
     folder: Path, console: Console, reference: Path | None = None, out: Path | None = None, kinds: Sequence[str] = ()
 ) -> None:
     """Analyze a run, write its page (and its figures in files of these kinds), and print the verdict."""
-    from rich.console import Console as Other
-
     from mdflash.analysis.analyze import analyze as examine
     from mdflash.analysis.open_run import open_run
     from mdflash.analysis.report.files import write_figures
     from mdflash.cli.lines import show_line
 
     run = open_run(folder)
-    with _Shown(Other(stderr=True)) as progress:
+    with _Shown(PlainConsole(stderr=True)) as progress:
         found = examine(run, reference, progress)
         page = found.write(out, progress)
         drawn = [write_figures(found, page.parent / kind, kind, progress) for kind in kinds]
@@ -85,7 +83,11 @@ class _Shown:
         self._console, self._clock = console, time.monotonic
         self._begun = self._last = time.monotonic()
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
         )
         self._task = self._bar.add_task("starting", total=1)
 

@@ -28,6 +28,7 @@ from mdflash.cli.go import go
 from mdflash.cli.import_ import app as import_app
 from mdflash.cli.info import info
 from mdflash.cli.init import init
+from mdflash.cli.lines import visible
 from mdflash.cli.map import map_
 from mdflash.cli.melt import melt
 from mdflash.cli.rebuild import rebuild
@@ -112,7 +113,7 @@ def _show(error: MdflashError) -> None:
     """Print to stderr, where there still is one: a run also ends because its terminal was closed."""
     with suppress(OSError):
         typer.secho(error.label, fg=typer.colors.RED, bold=True, nl=False, err=True)
-        typer.echo(str(error), err=True)
+        typer.echo(visible(str(error)), err=True)
 
 
 def _end(code: str | int | None) -> NoReturn:

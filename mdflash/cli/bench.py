@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.lines import PlainConsole, styled
 from mdflash.cli.outputs import Force, may_write
 
 
@@ -25,7 +26,6 @@ def bench(
     force: Force = False,
 ) -> None:
     """Measure speed, time by term, memory and the best batch size of a run; nothing else is written."""
-    from rich.console import Console
     from rich.table import Table
 
     from mdflash.bench.report import bench as measure
@@ -35,7 +35,7 @@ def bench(
 
     if json_ is not None:
         may_write([json_], force, option="--json")
-    console = Console()
+    console = PlainConsole()
     with console.status("starting") as status:
 
         def tell(what: str) -> None:
@@ -46,8 +46,8 @@ def bench(
         report = measure(locate(file), set_ or [], seconds, message=tell)
     table = Table.grid(padding=(0, 2))
     for name, value in rows(report):
-        table.add_row(f"[bold]{name}[/]", value)
-    console.rule(f"[bold]mdflash {report.version}[/]  {report.name}")
+        table.add_row(styled((name, "bold")), value)
+    console.rule(styled((f"mdflash {report.version}", "bold"), f"  {report.name}"))
     console.print(table)
     if json_ is not None:
         atomic_write_json(json_, report.as_data())

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.lines import PlainConsole, styled
+
 if TYPE_CHECKING:
     from mdflash.config.schema import RunConfig
 
@@ -42,7 +44,6 @@ def check(
     import time
     from functools import partial
 
-    from rich.console import Console
     from rich.table import Table
 
     from mdflash.cli.progress import OFTEN, Waiting
@@ -53,7 +54,7 @@ def check(
     from mdflash.runs.prepare import prepare
     from mdflash.runs.writers import bytes_to_come
 
-    console = Console()
+    console = PlainConsole()
     waiting = Waiting(partial(typer.echo, err=True), OFTEN)
     try:
         prepared = prepare(config)
@@ -89,9 +90,9 @@ def check(
         + (f", {size_text(gpu_bytes(engine.gpu))} on the GPU" if engine.gpu is not None else ""),
         "disk": f"about {size_text(to_write)}, {size_text(free_bytes(config.folder))} free",
     }.items():
-        table.add_row(f"[bold]{name}[/]", value)
+        table.add_row(styled((name, "bold")), value)
     console.print(table)
-    console.print("[green bold]ok[/]: nothing was written")
+    console.print(styled(("ok", "green bold"), ": nothing was written"))
 
 
 def _suggest(config: RunConfig, low: str | None, high: str | None, acceptance: float, steps: int) -> None:

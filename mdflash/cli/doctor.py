@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import typer
 
+from mdflash.cli.lines import PlainConsole, styled
+
 REQUIRED = ("torch", "numba", "numpy", "h5py", "mdtraj", "gemmi", "pydantic", "safetensors")
 OPTIONAL = {"openmm": "openmm", "triton": "gpu"}
 """Package -> the extra that installs it."""
@@ -26,15 +28,14 @@ class Finding(NamedTuple):
 
 def doctor() -> None:
     """Show versions, hardware, and what is missing; exit code 2 if a required package is."""
-    from rich.console import Console
     from rich.table import Table
 
     findings = [*packages(), *hardware()]
     table = Table(title="mdflash doctor", show_header=False)
     for finding in findings:
         color = "green" if finding.good else "red" if finding.required else "yellow"
-        table.add_row(f"[{color}]{'ok' if finding.good else '--'}[/]", finding.what, finding.found)
-    Console().print(table)
+        table.add_row(styled(("ok" if finding.good else "--", color)), finding.what, finding.found)
+    PlainConsole().print(table)
     if any(finding.required and not finding.good for finding in findings):
         raise typer.Exit(2)
 

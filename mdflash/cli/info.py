@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mdflash.cli.lines import PlainConsole
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,13 +27,12 @@ def info(
     ],
 ) -> None:
     """Print a force field's types, terms and networks, or where a run stands and what made it."""
-    from rich.console import Console
 
     from mdflash.cli.options import forcefield_folder
     from mdflash.forcefields.forcefield import load_forcefield
     from mdflash.io.runfolder import is_run_folder
 
-    console = Console()
+    console = PlainConsole()
     if is_run_folder(Path(what)):
         _show_run(Path(what), console)
     else:

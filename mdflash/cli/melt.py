@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.lines import PlainConsole
+
 
 def melt(
     file: Annotated[
@@ -25,7 +27,6 @@ def melt(
 
     The same command goes on where it was stopped. `mdflash check --suggest-ladder` says how many temperatures it takes.
     """
-    from rich.console import Console
 
     from mdflash.cli.analyze import report
     from mdflash.cli.run import follow
@@ -44,4 +45,4 @@ def melt(
         *(set_ or []),
     ]
     follow(file, overrides, "its length", None, False, False, Ranks())
-    report(folder, Console())
+    report(folder, PlainConsole())

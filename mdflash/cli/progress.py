@@ -19,7 +19,7 @@ from numba.core import event
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from mdflash.cli.lines import show_line
+from mdflash.cli.lines import PlainConsole, show_line
 from mdflash.cli.options import duration
 
 EARLY, OFTEN, LATER = 300.0, 10.0, 60.0
@@ -67,11 +67,11 @@ class Bar:
 
     def __init__(self, console: Console, step: int, total: int) -> None:
         self._bar = Progress(
-            TextColumn("{task.fields[step]}"),
+            TextColumn("{task.fields[step]}", markup=False),
             BarColumn(bar_width=None),
-            TextColumn("{task.fields[speed]}"),
-            TextColumn("{task.fields[temperature]}"),
-            TextColumn("{task.fields[clock]}"),
+            TextColumn("{task.fields[speed]}", markup=False),
+            TextColumn("{task.fields[temperature]}", markup=False),
+            TextColumn("{task.fields[clock]}", markup=False),
             console=console,
             refresh_per_second=4,
         )
@@ -240,7 +240,7 @@ class LastingOutput:
 
 def lasting_console(quiet: bool) -> Console:
     """On standard output; see `LastingOutput`."""
-    return Console(file=cast(IO[str], LastingOutput(sys.stdout)), quiet=quiet)
+    return PlainConsole(file=cast(IO[str], LastingOutput(sys.stdout)), quiet=quiet)
 
 
 def _clock(seconds: float) -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.lines import PlainConsole
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -51,11 +53,9 @@ def run(
         length = "its length" if steps is None else f"--steps {steps}"
         folder = follow(file, overrides, length, until, fresh, dry_run, ranks)
     if report and folder is not None and ranks.rank == 0:
-        from rich.console import Console
-
         from mdflash.cli.analyze import report as make_report
 
-        make_report(folder, Console())
+        make_report(folder, PlainConsole())
 
 
 def follow(
@@ -79,7 +79,6 @@ def follow(
     limit = None if until is None else quantity("--until", until, "wall")
 
     # heavy, and useless for a run that is not valid
-    from rich.console import Console
 
     from mdflash.cli.terminal import Follower, show_plan
     from mdflash.compiled.jit import compilation
@@ -96,7 +95,7 @@ def follow(
     compilation.quiet = ranks.rank > 0
     if dry_run:
         prepared = prepare(config.with_seed())
-        console = Console(quiet=ranks.rank > 0)
+        console = PlainConsole(quiet=ranks.rank > 0)
         show_plan(Plan(prepared, prepared.engine(ranks), "fresh", prepared.notes), console)
         console.print("Dry run: nothing was written.")
         return None

@@ -10,10 +10,9 @@ from types import TracebackType
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 
 from mdflash import __version__
-from mdflash.cli.lines import plural, show_line, show_rows
+from mdflash.cli.lines import PlainConsole, plural, show_line, show_rows, styled
 from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, lasting_console
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
@@ -30,7 +29,7 @@ def _span(values: np.ndarray, unit: str, digits: int = 4) -> str:
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
     """The start-up banner: what runs, under what, with which numbers."""
-    console = console or Console()
+    console = console or PlainConsole()
     config, layout, engine = plan.prepared.config, plan.prepared.layout, plan.engine
     dt, every = config.dynamics.timestep, config.dynamics.network_every
     fields = dict.fromkeys(plan.prepared.forcefields)
@@ -60,12 +59,12 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         "seed": str(engine.seed),
         "run folder": str(config.folder),
     }
-    console.rule(f"[bold]mdflash {__version__}[/]  {config.name}")
+    console.rule(styled((f"mdflash {__version__}", "bold"), f"  {config.name}"))
     show_rows(console, rows)
     for note in (*plan.notes, *engine.notes):
-        console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
+        console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
     if plan.start == "resume":
-        console.print(f"[green]resuming[/] at step {engine.state.step:,} ({_time(engine.time)})")
+        console.print(styled(("resuming", "green"), f" at step {engine.state.step:,} ({_time(engine.time)})"))
 
 
 def _environment(forcefields: Iterable[ForceField]) -> dict[str, str]:
@@ -193,7 +192,7 @@ class Follower:
         else:
             verb = "was already finished" if plan.start == "finished" else "finished"
             state = f"{verb}: {config.total_steps:,} steps. Results:"
-        self._console.print(f"[green bold]{escape(config.name)}[/] {escape(state)}", soft_wrap=True)
+        self._console.print(styled((config.name, "green bold"), f" {state}"), soft_wrap=True)
         results = {
             "trajectory/": "frames of every replica",
             "log.csv": "energies and temperatures",
@@ -224,13 +223,14 @@ class Follower:
         exchange, guard = plan.engine.exchange, plan.engine.guard
         for replica, since in zip(plan.prepared.layout.replica_ids, guard.frozen_since.tolist(), strict=True):
             if since >= 0:
-                note = f"[yellow]note[/] replica {replica} is frozen since step {since:,}; see events.jsonl"
-                self._console.print(note, soft_wrap=True)
+                note = f" replica {replica} is frozen since step {since:,}; see events.jsonl"
+                self._console.print(styled(("note", "yellow"), note), soft_wrap=True)
         if exchange is None:
             return
         for system, shares in exchange.acceptance().items():
             shown = " ".join("-" if share is None else f"{share:.2f}" for share in shares)
-            line = f"[bold]exchange[/] {system}: accepted between neighboring {_states(exchange)}: {shown}"
-            self._console.print(line, soft_wrap=True)
+            line = f" {system}: accepted between neighboring {_states(exchange)}: {shown}"
+            self._console.print(styled(("exchange", "bold"), line), soft_wrap=True)
         trips = exchange.round_trips
-        self._console.print(f"[bold]exchange[/] {trips.sum()} round trips, {trips.min()} to {trips.max()} a replica")
+        rounds = f" {trips.sum()} round trips, {trips.min()} to {trips.max()} a replica"
+        self._console.print(styled(("exchange", "bold"), rounds))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdflash.cli.lines import plural, show_line
+from mdflash.cli.lines import PlainConsole, plural, show_line, styled
 from mdflash.cli.outputs import Force, forcefield_files, may_write
 
 if TYPE_CHECKING:
@@ -79,14 +79,13 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
 
     # heavy, and useless for a recipe that is not valid
     import torch
-    from rich.console import Console
 
     from mdflash.core.signals import stop_signals
     from mdflash.engine.blocks.compiled import set_threads
     from mdflash.training.run import make_trainer, prepare_training, train, training_folder, write_head
 
     torch.set_num_threads(set_threads(threads or ranks.threads))
-    console = Console(quiet=ranks.rank > 0)
+    console = PlainConsole(quiet=ranks.rank > 0)
     prepared = prepare_training(plan)
     _show_plan(prepared, console)
     if dry_run:
@@ -110,7 +109,6 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
 
 
 def _show_plan(prepared: PreparedTraining, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from mdflash.potentials.schnet.network import Hyperparameters
@@ -129,10 +127,10 @@ def _show_plan(prepared: PreparedTraining, console: Console) -> None:
     }
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", value)
+        table.add_row(styled((name, "bold")), value)
     console.print(table)
     for note in remarks(prepared):
-        console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
+        console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
 
 
 def _said(choices: dict[str, object]) -> str:
@@ -147,9 +145,9 @@ class _Bar:
 
         self._console = console
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
-            TextColumn("at most"),
+            TextColumn("at most", markup=False),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             refresh_per_second=2,

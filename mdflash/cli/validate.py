@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mdflash.cli.lines import visible
 from mdflash.cli.outputs import Force, may_write
 
 
@@ -76,11 +77,19 @@ def validate(
     with storage_errors(folder):  # before hours are spent
         folder.mkdir(parents=True, exist_ok=True)
     plan = SimulationPlan(replicas=replicas, ladder=rungs, seed=seed, **given)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("left"), TimeRemainingColumn(compact=True))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(compact=True),
+    )
     with Progress(*columns) as bar:
         task = bar.add_task("simulating", total=plan.steps)
         found = run_validation(
-            ff, dataset, plan, lambda name, step: bar.update(task, completed=step, description=f"simulating {name}")
+            ff,
+            dataset,
+            plan,
+            lambda name, step: bar.update(task, completed=step, description=f"simulating {visible(name)}"),
         )
     about = {
         "force field": f"{ff.name} ({ff.digest[:16]})",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdflash.cli.lines import PlainConsole
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -26,12 +28,11 @@ def watch(
     """
     import time
 
-    from rich.console import Console
     from rich.live import Live
 
     from mdflash.analysis.watching import look
 
-    console = Console()
+    console = PlainConsole()
     glance = look(run)
     if once or not console.is_terminal:
         console.print(_view(glance, console.width))

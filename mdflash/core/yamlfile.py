@@ -109,7 +109,23 @@ _SCALAR_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "flo
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
+_DEEPEST = 100
+"""Levels of nesting; no file of mdflash has ten."""
+
+_MOST = 200_000
+"""Values that any file may have; one without aliases may have as many as it has characters."""
+
+
 def _build(loader: Any, node: yaml.Node, path: Path_, lines: dict[Path_, int], file: Path) -> Any:
+    if len(path) > _DEEPEST:
+        raise RecursionError
+    if len(lines) > loader.most:
+        raise InputError(
+            f"has aliases (*name) that stand for more than {loader.most:,} values; write out what they stand for",
+            file=file,
+            line=node.start_mark.line + 1,
+            key=_dotted(path[:1]),
+        )
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         mapping: dict[Hashable, Any] = {}
@@ -143,7 +159,7 @@ def _build(loader: Any, node: yaml.Node, path: Path_, lines: dict[Path_, int], f
     else:
         try:
             return loader.construct_object(node, deep=True)
-        except ValueError:
+        except (ValueError, KeyError, IndexError):
             shown = str(node.value) if len(str(node.value)) <= 40 else f"{str(node.value)[:37]}..."
             problem = f"'{shown}' cannot be read as {node.tag.rsplit(':', 1)[1]}"
     raise InputError(problem, file=file, line=lines[path], key=_dotted(path))
@@ -153,7 +169,8 @@ def load_yaml(file: Path) -> Document:
     """Read one YAML document.
 
     Raises:
-        InputError: not readable, not YAML, a duplicate key, an alias that refers to itself.
+        InputError: not readable, not YAML, a duplicate key, an alias that refers to itself, aliases of aliases that
+            stand for more values than any file has, or more than 100 levels of nesting.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -172,6 +189,7 @@ def parse_yaml(text: str, file: Path) -> Document:
     lines: dict[Path_, int] = {}
     try:
         loader = _Loader(text)
+        loader.most = max(_MOST, len(text))
         try:
             node = loader.get_single_node()
             data = None if node is None else _build(loader, node, (), lines, file)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast
@@ -252,7 +252,7 @@ def _describe(ff: ForceField, provenance: bool = True) -> dict[str, Any]:
     data: dict[str, Any] = {
         "mdflash_forcefield": SCHEMA,
         "name": ff.name,
-        "units": {"length": "angstrom", "energy": "kcal/mol", "angle": "radian", "mass": "Da"},
+        "units": dict(_UNITS),
         "mapping": ff.mapping,
         "bead_types": {
             t.name: _FlowDict(index=t.index, mass=None if t.mass is None else f"{t.mass!r} Da", **t.properties)
@@ -316,6 +316,7 @@ def load_forcefield(folder: Path | str) -> ForceField:
     if not isinstance(data, dict) or data.get("mdflash_forcefield") != SCHEMA:
         raise ForceFieldError(f"expected 'mdflash_forcefield: {SCHEMA}' as the first line", file=file, line=1)
     reader = _Reader(document)
+    reader.head()
     types = reader.bead_types()
     terms = tuple(reader.term(i, types) for i in range(len(reader.get(("terms",), list))))
     names = [t.name for t in terms]
@@ -346,6 +347,27 @@ def suggested_dynamics(folder: Path) -> dict[str, Any]:
     return dict(found) if isinstance(found, dict) else {}
 
 
+_UNITS = {"length": "angstrom", "energy": "kcal/mol", "angle": "radian", "mass": "Da"}
+_KEYS = (
+    "mdflash_forcefield", "name", "units", "mapping", "bead_types", "environment", "termini", "dynamics", "terms",
+    "networks", "provenance",
+)  # fmt: skip
+_TERM_KEYS = (
+    "name",
+    "form",
+    "equation",
+    "keyed_by",
+    "columns",
+    "rows",
+    "rules",
+    "cutoff",
+    "exclude_bonds",
+    "exclude_terms",
+)
+_MOST_BONDS = 1000
+"""Far more than any force field excludes."""
+
+
 class _Reader:
     """Reads the parts of forcefield.yaml; every complaint names file, line and key."""
 
@@ -374,6 +396,24 @@ class _Reader:
         except ValueError as error:
             self.fail(str(error), path)
 
+    def known(self, path: tuple[str | int, ...], names: Collection[str]) -> None:
+        """Refuse a key that nothing reads: it would be taken for one that acts."""
+        for key in self.get(path, dict):
+            if key not in names:
+                self.fail(f"is not known here; known: {', '.join(names)}", (*path, key))
+
+    def head(self) -> None:
+        """The keys of the file, and that its units are those in which it is read."""
+        self.known((), _KEYS)
+        if "units" in self.document.data:
+            self.known(("units",), _UNITS)
+            for key, found in self.get(("units",), dict).items():
+                if found != _UNITS[key]:
+                    self.fail(
+                        f"must be {_UNITS[key]}, found {found!r}: numbers in tables have these units; convert them",
+                        ("units", key),
+                    )
+
     def bead_types(self) -> tuple[BeadType, ...]:
         found = []
         for name, entry in self.get(("bead_types",), dict).items():
@@ -381,6 +421,8 @@ class _Reader:
             mass = None
             if isinstance(entry, dict) and entry.get("mass") is not None:
                 mass = self.quantity((*path, "mass"), "mass")
+                if mass <= 0:
+                    self.fail(f"must be more than 0 Da, found {mass:g}", (*path, "mass"))
             properties = {k: self.number((*path, k)) for k in entry if k not in ("index", "mass")}
             found.append(BeadType(name, self.get((*path, "index"), int), mass, properties))
         return tuple(found)
@@ -473,6 +515,7 @@ class _Reader:
         if form_name not in FORMS:
             self.fail(f"unknown form '{form_name}'; known: {', '.join(FORMS)}", (*here, "form"))
         form = FORMS[form_name]
+        self.known(here, _TERM_KEYS)
         keyed_by = self.get((*here, "keyed_by"), str)
         keyings = ("neighbors",) if form.on == "pair" else ("types", "beads")
         if keyed_by not in keyings:
@@ -494,13 +537,15 @@ class _Reader:
                 self.fail(f"expected {len(expected)} columns, found {row!r}", path)
             for j, key in enumerate(row[: form.order]):
                 if keyed_by == "beads":
-                    if not isinstance(key, int) or isinstance(key, bool) or key < 0:
-                        self.fail(f"expected a bead number >= 0, found {key!r}", path)
+                    if not isinstance(key, int) or isinstance(key, bool) or not 0 <= key < 2**31:
+                        self.fail(f"expected a bead number >= 0 (and below 2^31), found {key!r}", path)
                     keys[k, j] = key
-                elif key not in index:
+                elif not isinstance(key, str) or key not in index:
                     self.fail(f"unknown bead type {key!r}; types are {', '.join(index)}", path)
                 else:
                     keys[k, j] = index[key]
+            if keyed_by == "beads" and len(set(keys[k].tolist())) < form.order:
+                self.fail(f"has a bead twice: {keys[k].tolist()}", path)
             for parameter, value in zip(listed, row[form.order :], strict=True):
                 columns[parameter].append(value)
         parameters = {}
@@ -539,9 +584,15 @@ class _Reader:
         )
 
     def _neighbor_options(self, here: tuple[str | int, ...]) -> dict[str, Any]:
+        cutoff = self.quantity((*here, "cutoff"), "length")
+        if cutoff <= 0:
+            self.fail(f"must be more than 0 angstrom, found {cutoff:g}", (*here, "cutoff"))
+        bonds = self.get((*here, "exclude_bonds"), int)
+        if isinstance(bonds, bool) or not 0 <= bonds <= _MOST_BONDS:
+            self.fail(f"must be from 0 to {_MOST_BONDS}, found {bonds!r}", (*here, "exclude_bonds"))
         return {
-            "cutoff": self.quantity((*here, "cutoff"), "length"),
-            "exclude_bonds": self.get((*here, "exclude_bonds"), int),
+            "cutoff": cutoff,
+            "exclude_bonds": bonds,
             "exclude_terms": tuple(map(str, self.get((*here, "exclude_terms"), list)))
             if "exclude_terms" in self.at(here)
             else (),

@@ -25,7 +25,7 @@ def toy(rng: np.random.Generator) -> ForceField:
         terms=(
             Term("bonds", "harmonic_bond", "types", np.array([[0, 1], [1, 0]]),
                  {"k": rng.normal(size=2), "x0": np.array([1e-7, 3e8])}),
-            Term("torsion", "fourier_dihedral", "beads", np.array([[0, 1, 2, 1]]),
+            Term("torsion", "fourier_dihedral", "beads", np.array([[0, 1, 2, 3]]),
                  {"v0": rng.normal(size=1), "k1": rng.normal(size=(1, 3)), "k2": rng.normal(size=(1, 3))}),
             Term("space", "excluded_volume", "neighbors", np.array([[0, 0], [0, 1], [1, 1]]),
                  {"epsilon": rng.uniform(size=3), "sigma": rng.uniform(3, 5, 3)},
