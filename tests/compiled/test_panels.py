@@ -1,4 +1,4 @@
-"""Dense layers: the product of any tile, and sums that stay in registers at every level of processors."""
+"""Dense layers: the product of any tile, and sums that stay in registers at every level of processors; activations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
-from mdflash.compiled.panels import ROW_STEP, multiply, tile_product
+from mdflash.compiled.activations import CODES, NAMES
+from mdflash.compiled.panels import ROW_STEP, activate, multiply, tile_product
 from mdflash.compiled.processor import shape_for
+from mdflash.potentials.schnet.network import ACTIVATIONS
 
 LINUX, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 LEVELS = [(LINUX, "x86-64-v4"), (LINUX, "x86-64-v3"), (ARM, "generic")]
@@ -85,15 +88,47 @@ def test_sums_stay_in_registers(triple: str, cpu: str, dtype: type) -> None:
     assert not [line for line in lines[sums[0] : sums[-1]] if re.search(stack, line)]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_activations_and_their_slopes(name: str, dtype: type[np.floating]) -> None:
+    """Against autograd in float64; where a unit is saturated, the slope is as exact as anywhere else."""
+    rng, rows, n = np.random.default_rng(), 8, 128
+    most = 20.0 if "softplus" in name else 60.0  # beyond 20 torch's own softplus(x) is x
+    x = np.concatenate([rng.normal(size=rows * n // 2), rng.uniform(-most, most, size=rows * n // 2)]).astype(dtype)
+    value, slope = x.copy(), np.zeros_like(x)
+    activate(CODES[name], value, 0, slope, 0, n, rows, 0, rows)
+    z = torch.from_numpy(x.astype(np.float64)).requires_grad_()
+    y = ACTIVATIONS[name](z)
+    (wanted,) = torch.autograd.grad(y.sum(), z)
+    fades = np.exp(-np.abs(x.astype(np.float64)))
+    last, least = (1e-6, 2e-12) if dtype is np.float32 else (1e-14, 1e-15)
+    for found, exact in ((value, y.detach().numpy()), (slope, wanted.numpy())):
+        assert (np.abs(found - exact) <= last * (np.abs(exact) + fades) + least).all()
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "silu"])
+def test_activations_of_what_is_no_number(name: str) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, 88.0, -88.0] * 4, np.float32)
+    slope = np.zeros_like(x)
+    value = x.copy()
+    activate(CODES[name], value, 0, slope, 0, 32, 1, 0, 1)
+    assert np.isnan(value[::8]).all() and np.isnan(slope[::8]).all()
+    if name != "silu":
+        wanted = [1.0, -1.0 if name == "tanh" else 0.0] * 2
+        assert np.allclose(value[1:5], wanted, rtol=0.0, atol=1e-12) and (slope[1:5] <= 1e-12).all()
+
+
 @pytest.mark.skipif(numba.config.CPU_NAME != "x86-64-v4", reason="a machine of level x86-64-v4 has two levels")
 def test_bits_do_not_depend_on_the_level() -> None:
     """Tiles differ, the order of every sum does not."""
     script = (
-        "import numpy as np, sys\nfrom mdflash.compiled.panels import TILE_ROWS, multiply\n"
+        "import numpy as np, sys\nfrom mdflash.compiled.panels import TILE_ROWS, activate, multiply\n"
         "rng = np.random.default_rng(3)\n"
         "a, w, c = (rng.normal(size=n).astype(np.float32) for n in (22 * 64, 64 * 96, 22 * 96))\n"
         "multiply(a, 0, 64, w, 0, -1, c, 0, 96, 22, 0, 22, True)\n"
-        "print(TILE_ROWS, c.tobytes().hex())"
+        "slopes = np.zeros_like(c)\n"
+        "activate(0, c, 0, slopes, 0, 96, 22, 0, 22)\n"
+        "print(TILE_ROWS, c.tobytes().hex() + slopes.tobytes().hex())"
     )
     found = []
     for level in ("x86-64-v4", "x86-64-v3"):

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+import mdflash
 from mdflash.core.state import Layout
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.distances import ALLOWED, distances_of
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term, load_forcefield
 from mdflash.forcefields.shipped import find_shipped, shipped_names
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.potentials.schnet.tables import BEYOND, SHORTEST, Sample, force_error, samples_of
-from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, tables_for, take_networks
+from mdflash.potentials.schnet.tables import BEYOND, SHORTEST, Sample, exact_forces, force_error, samples_of
+from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, FlashSchNet, tables_for, take_networks
 
 NETWORKS = [
     name for name in shipped_names("forcefields") if load_forcefield(find_shipped("forcefields", name)).networks
@@ -74,6 +75,23 @@ def test_tables_of_shipped_force_fields(name: str) -> None:
         assert taken.networks is not None and not taken.rest and taken.wide is None
         assert taken.networks.tables.dtype == {"fp64": np.float64, "fp32": np.float32, "mixed16": np.int16}[precision]
         assert not [note for note in taken.notes if "more than" in note or "32 bits" in note]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fp32_forces_in_a_simulation(name: str) -> None:
+    """The kernels as a whole, on frames that a run comes to; trained networks are saturated there."""
+    ff = load_forcefield(find_shipped("forcefields", name))
+    system, _ = ff.systems[0]
+    simulation = mdflash.Simulation(system, ff, replicas=2, temperatures="335 K", timestep="2 fs", seed=3, threads=1)
+    simulation.run(100)
+    x, layout = simulation.state.positions, Layout((system,), (2,))
+    term, _, _ = _schnet(name)
+    found = FlashSchNet.of(term, layout, "fp32").energy_and_forces(x, layout, None).forces.numpy().reshape(2, -1, 3)
+    assert term.networks[0] is not None
+    for f, frame in zip(found, x.numpy().reshape(found.shape), strict=True):
+        expected = exact_forces(term.networks[0], Sample(frame, term.types[0].numpy(), term.excluded[0]))
+        error = np.sqrt(((f - expected) ** 2).mean() / (expected**2).mean())
+        assert error <= FORCE_ERROR["fp32"]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from mdflash.compiled.exponential import LN2_HIGH, LN2_LOW
 from mdflash.compiled.jit import njit
 from mdflash.compiled.simd import (
     Vector,
@@ -39,10 +40,6 @@ _ORDERS = [np.array(list(permutations(range(n)))) for n in range(1, MOST_PERMUTE
 ORDER = np.concatenate([np.pad(o, ((0, 0), (0, MOST_PERMUTED - o.shape[1]))) for o in _ORDERS]).astype(np.int64)
 ORDER_START = np.concatenate(([0], np.cumsum([len(o) for o in _ORDERS]))).astype(np.int64)
 """Permutation p of n streams is ORDER[ORDER_START[n - 1] + p], in the order of `mixing.permutation_matrices`."""
-
-LN2_HIGH: Final = 0.693145751953125
-LN2_LOW: Final = 1.42860682030941723212e-6
-"""Their sum is log 2; whole multiples of the first are exact in float32 too."""
 
 
 @njit(cache=True)
