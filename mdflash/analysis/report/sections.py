@@ -24,6 +24,11 @@ from mdflash.units import BOLTZMANN
 
 COLUMNS = 300
 """Of a series over time, at most."""
+VOLUME = (
+    " It is -kT ln p(r), in which 2 kT ln r of the volume at a distance is not removed; add 2 kT ln r to compare with "
+    "a potential of mean force by the density, -kT ln g(r)."
+)
+"""What a free energy along a distance holds."""
 
 
 @dataclass(frozen=True)
@@ -457,8 +462,8 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
         found.append(
             Plot(
                 f"pmf-{w.name}", f"Free energy along {w.name} at {s.kelvin:g} K, without the bias",
-                "Error bands much thinner than the barriers.", label, "free energy / kcal/mol",
-                [Line("", x, s.energy, s.energy - s.errors, s.energy + s.errors)],
+                f"Error bands much thinner than the barriers.{VOLUME if w.variable == 'distance' else ''}", label,
+                "free energy / kcal/mol", [Line("", x, s.energy, s.energy - s.errors, s.energy + s.errors)],
             )
         )  # fmt: skip
         lines = []
