@@ -540,7 +540,7 @@ def _left_out(found: MoleculeAnalysis) -> str:
 def _state(found: MoleculeAnalysis, state: int) -> str:
     kelvin = found.sample.temperatures
     t = kelvin[state]
-    text = f"{t:g} K" if np.isfinite(t) else f"state {state}"
+    text = f"{t:.4g} K" if np.isfinite(t) else f"state {state}"
     return text if (kelvin == t).sum() == 1 or not np.isfinite(t) else f"{text}, state {state}"
 
 
@@ -548,9 +548,11 @@ def _what(found: MoleculeAnalysis) -> str:
     sample = found.sample
     kelvin = sample.temperatures[np.isfinite(sample.temperatures)]
     several = (
-        f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():g} to {kelvin.max():g} K" if len(kelvin) else ""
+        f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():.4g} to {kelvin.max():.4g} K"
+        if len(kelvin)
+        else ""
     )
-    at = several if len(set(kelvin.tolist())) > 1 else f"{kelvin[0]:g} K" if len(kelvin) else "unknown temperature"
+    at = several if len(set(kelvin.tolist())) > 1 else f"{kelvin[0]:.4g} K" if len(kelvin) else "unknown temperature"
     how = " that exchange" if sample.exchanged else ""
     if found.windows:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
@@ -567,13 +569,18 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
         parts.append(f"it melts at {measured(*found.melting.melting, 'K')} (half of the frames folded)")
     known = {o.name: o for o in found.sample.observables}
     means = []
-    for n in () if found.windows else dict.fromkeys([found.key, "rg"]):
+    unfolded = [] if "q" in found.measured else ["end_to_end"]
+    for n in () if found.windows else dict.fromkeys([found.key, "rg", *unfolded]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
             means.append(f"{name} is {measured(*found.measured[n].states[found.focus].mean, o.unit)}")
+    pairs = found.sample.profiles.get("pairs", {}).get(found.focus)
+    if means and unfolded and pairs is not None and "nu" in pairs.values:
+        means.append(f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan))}")
     if means:
-        parts.append(f"at {_state(found, found.focus)} {' and '.join(means)}")
+        text = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
+        parts.append(f"at {_state(found, found.focus)} {text}")
     if found.passages:
         parts.append(f"it folds or unfolds {found.passages:,} times")
     for w in found.windows:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas
 
-from mdflash.analysis.free_energy import Surface, surface
+from mdflash.analysis.free_energy import BINS, Surface, surface
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.reweight import RESAMPLES, log_mixture, mbar, overlap_matrix, weights
 from mdflash.analysis.sample import States
@@ -169,7 +169,7 @@ def _windows(
     zero = np.zeros(len(q))
     w = weights(zero, log_mixture(reduced, counts, free))
     dimension = VARIABLES[entry.variable].dimension
-    profile = surface((entry.name,), (q,), kelvin, w)
+    profile = surface((entry.name,), (q,), kelvin, w, most=BINS)
     blocks, strata = _blocks(replica, exchanged)
     drawn = []
     for often in resample(int(blocks.max(initial=0)) + 1, RESAMPLES, strata) if len(blocks) else []:
@@ -208,11 +208,12 @@ def _second_halves(state: IntArray) -> npt.NDArray[np.bool_]:
 def _profile(
     q: FloatArray, state: IntArray, reduced: FloatArray, guess: FloatArray, edges: FloatArray, kelvin: float
 ) -> FloatArray:
-    """[bins] kcal/mol from some of the samples; infinite in bins without any."""
+    """[bins] kcal/mol from some of the samples; NaN in bins without any."""
     counts = np.bincount(state, minlength=len(reduced)).astype(np.float64)
     w = weights(np.zeros(len(q)), log_mixture(reduced, counts, mbar(reduced, counts, guess)))
     with np.errstate(divide="ignore"):
-        return np.asarray(-BOLTZMANN * kelvin * np.log(np.histogram(q, edges, weights=w)[0]))
+        f = -BOLTZMANN * kelvin * np.log(np.histogram(q, edges, weights=w)[0])
+    return np.where(np.isfinite(f), f, np.nan)
 
 
 def _independent(q: FloatArray, state: IntArray, replica: IntArray, exchanged: bool, count: int) -> FloatArray:
