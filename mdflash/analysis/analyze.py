@@ -23,6 +23,7 @@ from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 from mdflash.analysis.windows import Windows, find_windows
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
+from mdflash.mapping.choices import Reading
 from mdflash.units import BOLTZMANN
 
 FOLDED = 0.5
@@ -32,6 +33,8 @@ PASSAGE = (0.8, 0.2)
 MOST_SAMPLES = 20_000
 """Samples that are reweighted."""
 ENERGY = "energy"
+FEWEST = 20
+"""Frames of a replica, below which an equilibrium cannot be told from a start."""
 
 
 @dataclass(eq=False)
@@ -56,6 +59,7 @@ class MoleculeAnalysis:
         lights: what must hold.
         sentences: the verdict.
         notes: what is missing, and why.
+        biased: what biases do to the means, in a sentence; empty without them.
     """
 
     sample: Sample
@@ -77,6 +81,7 @@ class MoleculeAnalysis:
     lights: list[Light] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    biased: str = ""
 
     @property
     def name(self) -> str:
@@ -115,6 +120,15 @@ class Analysis:
     events: list[dict[str, Any]]
     notes: list[str]
 
+    def __repr__(self) -> str:
+        """The verdict, and a table of means."""
+        from mdflash.analysis.report.results import table
+
+        parts = [f"<Analysis of {self.run.folder}>"]
+        for m in self.molecules.values():
+            parts += [*m.sentences, table(m)]
+        return "\n".join(part for part in parts if part)
+
     def numbers(self) -> dict[str, Any]:
         """For JSON; NaN is null."""
         from mdflash.analysis.report.results import as_json
@@ -132,13 +146,19 @@ class Analysis:
         return write_page(self, folder or self.run.folder / "analysis", progress)
 
 
-def analyze(run: Run, reference: Path | None = None, progress: Progress = lambda what, done, total: None) -> Analysis:
+def analyze(
+    run: Run,
+    reference: Path | None = None,
+    progress: Progress = lambda what, done, total: None,
+    reading: Reading | None = None,
+) -> Analysis:
     """Analyze what is complete of a run: finished, running, killed or torn.
 
     Args:
         run: from `mdflash.open_run`.
         reference: a structure file to compare with; default: the native structure of a Gō force field.
         progress: called with what is done, how much of it, of how much.
+        reading: how the reference is to be read; choices that are not made are those of the run.
 
     Raises:
         InputError: the run writes no trajectory, or the reference is of another molecule.
@@ -146,7 +166,7 @@ def analyze(run: Run, reference: Path | None = None, progress: Progress = lambda
     """
     notes: list[str] = []
     manifest = run.manifest
-    molecules = load_molecules(run, reference)
+    molecules = load_molecules(run, reference, reading)
     log = _log(run, notes)
     states = read_states(run, log)
     samples = collect(run, molecules, states, progress=progress)
@@ -180,11 +200,13 @@ def _molecule(
     key = next((n for n in ("q", "rmsd", "rg") if n in names), names[0] if names else "")
     watched = [n for n in names if n in (key, "rg")]
     settled, first = equilibration(sample, watched)
+    if _minimized(run) and any((t.steps > 0).any() for t in sample.tracks):
+        first = max(first, 1)  # the frame at step 0 is a minimum, and no sample
     found = MoleculeAnalysis(sample, settled, first, {}, None, key, 0, notes=list(sample.notes))
     if not sample.frames:
         found.notes.append("there is no complete frame yet")
         return found
-    if sample.frames < 20 * len(sample.tracks):
+    if sample.frames < FEWEST * len(sample.tracks):
         found.notes.append(
             f"only {sample.frames} frames of {len(sample.tracks)} replicas: too few to tell an equilibrium from a start"
         )
@@ -202,9 +224,9 @@ def _molecule(
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
     biased = bool(found.windows) or (run.folder / "colvars.csv").is_file()
     if biased:
-        found.notes.append(
-            "biases act in this run, so means and distributions of frames are those of the biased ensembles; only the "
-            "free energies along biased variables are freed of them"
+        found.biased = (
+            "Biases act in this run, so means and distributions of frames are those of the biased ensembles; only the "
+            "free energies along biased variables are freed of them."
         )
     else:
         _melting(found)
@@ -219,6 +241,14 @@ def _molecule(
         else:
             found.kinetics = slow
     return found
+
+
+def _minimized(run: Run) -> bool:
+    """Whether frames at step 0 were minimized; False where the settings are gone."""
+    try:
+        return bool(run.config.get("dynamics", {}).get("minimize"))
+    except (MdflashError, OSError):
+        return False
 
 
 def _attach_energy(run: Run, found: MoleculeAnalysis, log: pandas.DataFrame | None) -> None:
@@ -368,16 +398,53 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
         found.sentences = [f"{found.name}: there is no complete frame yet."]
         return
     lights = found.lights
-    key = found.measured[found.key]
     title = {o.name: o.title for o in sample.observables}[found.key]
     share = found.left_out / found.length if found.length else 0.0
+    few = sample.frames < FEWEST * len(sample.tracks)
     lights.append(
-        Light(
+        Light("Equilibrium", "unknown", "not judged", f"at least {FEWEST} frames of each replica",
+              f"{sample.frames:,} frames of {len(sample.tracks)} replicas are too few to tell it from a start.")
+        if few
+        else Light(
             "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
             "at most 25 % of the run before it (care: 50 %)",
             f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
         )
     )  # fmt: skip
+    if found.windows:
+        _judge_windows(found, lights)
+    else:
+        _judge_means(found, lights, title)
+    if found.walk is not None:
+        _judge_walk(found, lights)
+    frozen = [t.replica for t in sample.tracks if t.frozen is not None]
+    broken = [e for e in events if e.get("event") in ("failure", "unstable")]
+    spikes = [e for e in events if "spike" in str(e.get("event"))]
+    lights.append(
+        Light(
+            "Stable", "bad" if broken or frozen else "care" if spikes else "good",
+            f"{len(frozen)} frozen, {len(spikes)} spikes",
+            "no replica frozen, no spike of energy or force",
+            f"Frozen: replica {', '.join(map(str, frozen))}." if frozen
+            else "The run ended because it became unstable." if broken else "Nothing out of order is in events.jsonl."
+            if not spikes else "See the events below.",
+        )
+    )  # fmt: skip
+    status, step, total = manifest.get("status"), manifest.get("step", 0), manifest.get("total_steps", 0)
+    lights.append(
+        Light(
+            "Complete", "good" if status == "finished" else "care",
+            f"{100 * step / total:.0f} %" if total else str(status), "finished",
+            f"The run is at step {step:,} of {total:,} ({status})." if status != "finished"
+            else f"All {total:,} steps are done.",
+        )
+    )  # fmt: skip
+    biased = [found.biased] if found.biased else []
+    found.sentences = [_what(found), *biased, _numbers(found, title), _enough(found)]
+
+
+def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> None:
+    key = found.measured[found.key]
     lights.append(
         Light(
             "Independent samples", grade(key.effective, 100, 20, more=True), f"{key.effective:,.0f}",
@@ -404,9 +471,27 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
             + " then ".join(measured(*half) for half in halves),
         )
     )  # fmt: skip
-    if found.walk is not None:
-        _judge_walk(found, lights)
+
+
+def _judge_windows(found: MoleculeAnalysis, lights: list[Light]) -> None:
+    """Umbrella sampling stands on its free energies; a mean of one window says little of them."""
     for w in found.windows:
+        lights.append(
+            Light(
+                "Independent samples", grade(float(w.effective.min()), 50, 10, more=True), f"{w.effective.min():,.0f}",
+                f"50 of {w.name} or more in every window (care: 10)",
+                f"The fewest of a window: state {int(w.effective.argmin())}, centered at "
+                f"{w.centers[int(w.effective.argmin())]:.4g}{f' {w.unit}' if w.unit else ''}.",
+            )
+        )  # fmt: skip
+        lights.append(
+            Light(
+                f"Halves of the free energy along {w.name} agree", grade(w.difference, 0.5, 1.0, more=False),
+                "-" if math.isnan(w.difference) else f"{w.difference:.2f} kT",
+                "curves of both halves within 0.5 kT, root mean square (care: 1 kT)",
+                "The free energies from the first and the second half of every window, less a constant.",
+            )
+        )  # fmt: skip
         lights.append(
             Light(
                 f"Windows of {w.name} overlap", grade(w.weakest, 0.03, 0.01, more=True), f"{w.weakest:.2f}",
@@ -414,29 +499,6 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
                 "The least overlap of two neighboring windows; below, the free energy between them is a guess.",
             )
         )  # fmt: skip
-    frozen = [t.replica for t in sample.tracks if t.frozen is not None]
-    broken = [e for e in events if e.get("event") in ("failure", "unstable")]
-    spikes = [e for e in events if "spike" in str(e.get("event"))]
-    lights.append(
-        Light(
-            "Stable", "bad" if broken or frozen else "care" if spikes else "good",
-            f"{len(frozen)} frozen, {len(spikes)} spikes",
-            "no replica frozen, no spike of energy or force",
-            f"Frozen: replica {', '.join(map(str, frozen))}." if frozen
-            else "The run ended because it became unstable." if broken else "Nothing out of order is in events.jsonl."
-            if not spikes else "See the events below.",
-        )
-    )  # fmt: skip
-    status, step, total = manifest.get("status"), manifest.get("step", 0), manifest.get("total_steps", 0)
-    lights.append(
-        Light(
-            "Complete", "good" if status == "finished" else "care",
-            f"{100 * step / total:.0f} %" if total else str(status), "finished",
-            f"The run is at step {step:,} of {total:,} ({status})." if status != "finished"
-            else f"All {total:,} steps are done.",
-        )
-    )  # fmt: skip
-    found.sentences = [_what(found), _numbers(found, title), _enough(found)]
 
 
 def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
@@ -478,7 +540,7 @@ def _left_out(found: MoleculeAnalysis) -> str:
 def _state(found: MoleculeAnalysis, state: int) -> str:
     kelvin = found.sample.temperatures
     t = kelvin[state]
-    text = f"{t:g} K" if np.isfinite(t) else f"state {state}"
+    text = f"{t:.4g} K" if np.isfinite(t) else f"state {state}"
     return text if (kelvin == t).sum() == 1 or not np.isfinite(t) else f"{text}, state {state}"
 
 
@@ -486,9 +548,11 @@ def _what(found: MoleculeAnalysis) -> str:
     sample = found.sample
     kelvin = sample.temperatures[np.isfinite(sample.temperatures)]
     several = (
-        f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():g} to {kelvin.max():g} K" if len(kelvin) else ""
+        f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():.4g} to {kelvin.max():.4g} K"
+        if len(kelvin)
+        else ""
     )
-    at = several if len(set(kelvin.tolist())) > 1 else f"{kelvin[0]:g} K" if len(kelvin) else "unknown temperature"
+    at = several if len(set(kelvin.tolist())) > 1 else f"{kelvin[0]:.4g} K" if len(kelvin) else "unknown temperature"
     how = " that exchange" if sample.exchanged else ""
     if found.windows:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
@@ -505,13 +569,18 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
         parts.append(f"it melts at {measured(*found.melting.melting, 'K')} (half of the frames folded)")
     known = {o.name: o for o in found.sample.observables}
     means = []
-    for n in () if found.windows else dict.fromkeys([found.key, "rg"]):
+    unfolded = [] if "q" in found.measured else ["end_to_end"]
+    for n in () if found.windows else dict.fromkeys([found.key, "rg", *unfolded]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
             means.append(f"{name} is {measured(*found.measured[n].states[found.focus].mean, o.unit)}")
+    pairs = found.sample.profiles.get("pairs", {}).get(found.focus)
+    if means and unfolded and pairs is not None and "nu" in pairs.values:
+        means.append(f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan))}")
     if means:
-        parts.append(f"at {_state(found, found.focus)} {' and '.join(means)}")
+        text = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
+        parts.append(f"at {_state(found, found.focus)} {text}")
     if found.passages:
         parts.append(f"it folds or unfolds {found.passages:,} times")
     for w in found.windows:
@@ -534,11 +603,12 @@ def _enough(found: MoleculeAnalysis) -> str:
     color = worst(found.lights)
     reasons = [light for light in found.lights if light.color == color and color in ("care", "bad")]
     if color == "good":
-        n = found.measured[found.key].effective
+        n = f"{found.measured[found.key].effective:,.0f} independent samples"
+        if found.windows:
+            fewest = min(float(w.effective.min()) for w in found.windows)
+            n = f"{fewest:,.0f} independent samples or more in each window"
         trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""
         agree = [light.value for light in found.lights if light.name == "Replicas agree" and light.value != "-"]
-        return f"Sampled enough: yes, with {n:,.0f} independent samples{trips}" + (
-            f", and replicas that agree ({agree[0]})." if agree else "."
-        )
+        return f"Sampled enough: yes, with {n}{trips}" + (f", and replicas that agree ({agree[0]})." if agree else ".")
     why = "; ".join(f"{light.name.lower()} ({light.value}; wanted: {light.rule})" for light in reasons[:3])
     return f"Sampled enough: {'no' if color == 'bad' else 'not surely'}. Not met: {why}."

@@ -53,6 +53,11 @@ def bin_edges(values: FloatArray, bins: int, span: tuple[float, float] | None = 
     return np.linspace(low - margin, high + margin, bins + 1)
 
 
+def bins_for(frames: int, most: int) -> int:
+    """Rice's rule, 2 n^(1/3), so that a histogram of few frames does not fall into pieces; 8 to `most`."""
+    return min(most, max(8, round(2.0 * frames ** (1.0 / 3.0))))
+
+
 def surface(
     names: Sequence[str],
     values: Sequence[FloatArray],
@@ -60,6 +65,7 @@ def surface(
     weight: FloatArray | None = None,
     blocks: IntArray | None = None,
     spans: Sequence[tuple[float, float] | None] = (),
+    most: int | None = None,
 ) -> Surface:
     """The free energy over one or two variables.
 
@@ -70,8 +76,9 @@ def surface(
         weight: [N] of the frames; default: all alike.
         blocks: [N] the independent block of each frame, for bootstrap errors.
         spans: of each axis, or None.
+        most: bins of each axis; default: as many as the frames fill.
     """
-    bins = BINS if len(values) == 1 else BINS_2D
+    bins = most or bins_for(len(values[0]), BINS if len(values) == 1 else BINS_2D)
     limits = list(spans) or [None] * len(values)
     edges = tuple(bin_edges(v, bins, span) for v, span in zip(values, limits, strict=True))
     shape = tuple(len(e) - 1 for e in edges)

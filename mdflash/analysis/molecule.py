@@ -19,7 +19,9 @@ from mdflash.mapping.residues import RESIDUE_MASS
 
 if TYPE_CHECKING:
     from mdflash.analysis.open_run import Run
+    from mdflash.config.schema import SystemEntry
     from mdflash.forcefields.forcefield import ForceField
+    from mdflash.mapping.choices import Reading
 
 FEWEST_CONTACTS = 3
 """Fewer native contacts are no fold to measure a distance from."""
@@ -77,7 +79,7 @@ class Molecule:
         return f"{chain}{s.residue_names[residue]} {s.residue_ids[residue]}"
 
 
-def load_molecules(run: Run, reference: Path | None = None) -> dict[str, Molecule]:
+def load_molecules(run: Run, reference: Path | None = None, reading: Reading | None = None) -> dict[str, Molecule]:
     """The molecules of a run by name, as complete as its files allow.
 
     Structure and force field are read from where the run had them. Where they are gone, topology.pdb of the run folder
@@ -86,6 +88,7 @@ def load_molecules(run: Run, reference: Path | None = None) -> dict[str, Molecul
     Args:
         run: the run.
         reference: a structure file to compare with; default: what a Gō force field calls native.
+        reading: how that file is to be read; default, and for choices that are not made: as the run read its own.
 
     Raises:
         InputError: the reference is of another molecule, or there is no topology either.
@@ -93,10 +96,10 @@ def load_molecules(run: Run, reference: Path | None = None) -> dict[str, Molecul
     given = _from_input(run)
     found, why = (_from_topology(run), given) if isinstance(given, str) else (given, "")
     molecules = {}
-    for name, (system, start, ff) in found.items():
+    for name, (system, start, ff, own) in found.items():
         native, title = _native(system, ff)
         if reference is not None:
-            native, title = _read_reference(reference, system, ff), reference.name
+            native, title = _read_reference(reference, system, ff, own, reading), reference.name
         pairs, lengths = _contacts(system, native, ff if reference is None else None)
         molecule = Molecule(system, start, native, title, pairs, lengths, (why,) if why else ())
         if native is not None and not len(pairs):
@@ -117,7 +120,7 @@ def _along_chains(molecule: Molecule) -> IntArray:
     return numbers
 
 
-Found = dict[str, tuple[System, "FloatArray | None", "ForceField | None"]]
+Found = dict[str, tuple[System, "FloatArray | None", "ForceField | None", "SystemEntry | None"]]
 
 
 def _from_input(run: Run) -> Found | str:
@@ -135,7 +138,7 @@ def _from_input(run: Run) -> Found | str:
             system, frames = read_entry(entry, ff, 1, [])
             if system.n_beads != run.systems.get(entry.name):
                 return "the structure file has changed since the run was made, so it was not used"
-            found[entry.name] = (system, frames[0], ff)
+            found[entry.name] = (system, frames[0], ff, entry)
     except MdflashError as error:
         return f"structure or force field could not be read again, so only the run folder was used ({error})"
     return found
@@ -164,7 +167,7 @@ def _from_topology(run: Run) -> Found:
             tuple(r.resSeq for r in residues), tuple(r.chain.chain_id or "A" for r in residues), np.array(masses),
             np.array(rows, np.int64).reshape(-1, 2),
         )  # fmt: skip
-        found[name] = (system, None, None)
+        found[name] = (system, None, None, None)
     return found
 
 
@@ -187,14 +190,17 @@ def _contacts(system: System, native: FloatArray | None, ff: ForceField | None) 
     return np.zeros((0, 2), np.int64), np.zeros(0)
 
 
-def _read_reference(file: Path, system: System, ff: ForceField | None) -> FloatArray:
-    from mdflash.core.system import load_system
-    from mdflash.mapping.structure import map_structure
+def _read_reference(
+    file: Path, system: System, ff: ForceField | None, own: SystemEntry | None, reading: Reading | None
+) -> FloatArray:
+    from mdflash.mapping.choices import AS_IT_IS
+    from mdflash.runs.prepare import read_molecule
 
-    if file.suffix == ".safetensors":
-        other, frames = load_system(file)
-    else:
-        other, frames, _ = map_structure(file, ff.mapping if ff is not None else "ca", ff, system.name)
+    chosen = (reading or AS_IT_IS).over(AS_IT_IS if own is None else own.reading)
+    mapping = ff.mapping if ff is not None else "ca"
+    if own is not None and own.mapping != "from-forcefield":
+        mapping = own.mapping
+    other, frames = read_molecule(file, mapping, ff, system.name, [], chosen)
     if frames is None or other.n_beads != system.n_beads or other.residue_names != system.residue_names:
         raise InputError(
             f"holds {other.n_beads} beads ({_sequence(other.residue_names)}), but '{system.name}' has "

@@ -30,6 +30,7 @@ class AtState:
         frames: how many.
         effective: independent ones among them.
         halves: means of the first and the second half of the run.
+        freedom: degrees of freedom of the error of their difference: blocks of both halves less two.
     """
 
     mean: Mean
@@ -37,13 +38,23 @@ class AtState:
     frames: int
     effective: float
     halves: tuple[Mean, Mean]
+    freedom: int
 
     @property
     def drift(self) -> float:
-        """Difference of the halves in standard errors; NaN where it is not known."""
+        """Difference of the halves in standard errors; NaN where it is not known.
+
+        An error from few blocks is itself uncertain, so the difference is judged by Student's t: the number is that of
+        the normal distribution with the same probability.
+        """
         (a, da), (b, db) = self.halves
         error = float(np.hypot(da, db))
-        return abs(b - a) / error if error > 0 else float("nan")
+        if not error > 0:
+            return float("nan")
+        from scipy.stats import norm, t
+
+        plain = abs(b - a) / error
+        return min(plain, float(norm.isf(t.sf(plain, max(self.freedom, 1)))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +103,15 @@ def block_ids(
     Replicas that exchange walk all states, so any block may stand for any other. Others stand for their own state.
     """
     lengths = [int((t.steps >= first_step).sum()) for t in sample.tracks]
-    least = 1 if inefficiency is None else max(1, round(2.0 * float(np.max(inefficiency, initial=1.0))))
-    cuts = cut_blocks(lengths, least)
-    if not sample.exchanged:  # every state has blocks of its own
-        own = [[k for k, t in enumerate(sample.tracks) if len(t) and t.states[0] == s] for s in _states(sample)]
-        parts = [[(rows[k], a, b) for k, a, b in cut_blocks([lengths[r] for r in rows], least)] for rows in own]
-        cuts = np.array([cut for part in parts for cut in part], np.int64).reshape(-1, 3)
+    slow = np.ones(len(lengths)) if inefficiency is None else inefficiency
+    groups = [list(range(len(lengths)))]
+    if not sample.exchanged:  # every state has blocks of its own, as long as it takes to forget there
+        groups = [[k for k, t in enumerate(sample.tracks) if len(t) and t.states[0] == s] for s in _states(sample)]
+    found = []
+    for rows in groups:
+        least = 1 if inefficiency is None else max(1, round(2.0 * float(np.max(slow[rows], initial=1.0))))
+        found += [(rows[k], a, b) for k, a, b in cut_blocks([lengths[r] for r in rows], least)]
+    cuts = np.array(found, np.int64).reshape(-1, 3)
     ids = [np.zeros(n, np.int64) for n in lengths]
     for number, (k, a, b) in enumerate(cuts):
         ids[k][a:b] = number
@@ -136,7 +150,13 @@ def measure(sample: Sample, name: str, first_step: int) -> Measured:
         variance = max(float(squares[:, s].sum() / n - mean.value**2), 0.0)
         effective = float(np.minimum(visits[:, s], independent).sum())
         a, b = (ratio_mean(sums[:, s, h], counts[:, s, h]) for h in (0, 1))
-        found[s] = AtState(mean, float(np.sqrt(variance)), int(n), effective, (a, b))
+        deviation = float(np.sqrt(variance))
+        if not sample.exchanged:  # with exchange, a replica's correlation is that of its walk over states
+            mean, a, b = (
+                _at_least(x, deviation, n) for x, n in ((mean, effective), *((h, effective / 2) for h in (a, b)))
+            )
+        freedom = int((counts[:, s] > 0).sum()) - 2
+        found[s] = AtState(mean, deviation, int(n), effective, (a, b), freedom)
     groups: dict[int, list[FloatArray]] = {}
     for x, t in zip(series, sample.tracks, strict=True):
         if len(x):
@@ -145,6 +165,13 @@ def measure(sample: Sample, name: str, first_step: int) -> Measured:
     total = float(independent.sum())
     frames = sum(map(len, series))
     return Measured(name, found, frames / total if total else 1.0, total, max(known, default=float("nan")))
+
+
+def _at_least(mean: Mean, deviation: float, effective: float) -> Mean:
+    """No error is smaller than that of so many independent samples; few blocks may agree by chance."""
+    if effective <= 0 or deviation == 0.0:
+        return mean
+    return mean._replace(error=float(np.fmax(mean.error, deviation / np.sqrt(effective))))
 
 
 __all__ = ["BLOCKS", "AtState", "Measured", "block_ids", "equilibration", "measure"]

@@ -50,7 +50,9 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     if not path.is_dir():
         raise InputError("no such run folder", file=path)
     if not (path / "manifest.json").is_file():
-        raise InputError("holds no run: manifest.json, written with the first checkpoint, is missing", file=path)
+        below = sorted(found.parent for found in (*path.glob("*/manifest.json"), *path.glob("*/*/manifest.json")))
+        mean = f"; did you mean {' or '.join(str(b) for b in below[:3])}?" if below else ""
+        raise InputError(f"holds no run: manifest.json, written with the first checkpoint, is missing{mean}", file=path)
     return Run(path)
 
 

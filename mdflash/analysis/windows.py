@@ -6,13 +6,14 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas
 
-from mdflash.analysis.free_energy import Surface, surface
+from mdflash.analysis.free_energy import BINS, Surface, surface
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.reweight import RESAMPLES, log_mixture, mbar, overlap_matrix, weights
 from mdflash.analysis.sample import States
-from mdflash.analysis.statistics import resample
+from mdflash.analysis.statistics import resample, statistical_inefficiency
 from mdflash.config.biases import BiasEntry
 from mdflash.config.load import load_run
 from mdflash.core.types import FloatArray, IntArray
@@ -40,6 +41,8 @@ class Windows:
         profile: the free energy along the variable without the bias.
         overlap: [K, K].
         free: [K] kT, of the windows.
+        halves: [2, bins] kcal/mol, the free energy from the first and the second half of the samples of each window.
+        effective: [K] independent samples of the variable in each window.
     """
 
     name: str
@@ -53,6 +56,15 @@ class Windows:
     profile: Surface
     overlap: FloatArray
     free: FloatArray
+    halves: FloatArray
+    effective: FloatArray
+
+    @property
+    def difference(self) -> float:
+        """kT, root mean square difference of the free energies of both halves; NaN where they share no bins."""
+        d = (self.halves[1] - self.halves[0])[np.isfinite(self.profile.energy)]
+        d = d[np.isfinite(d)]
+        return float(d.std()) / (BOLTZMANN * self.profile.kelvin) if len(d) > 1 else float("nan")
 
     @property
     def weakest(self) -> float:
@@ -157,7 +169,7 @@ def _windows(
     zero = np.zeros(len(q))
     w = weights(zero, log_mixture(reduced, counts, free))
     dimension = VARIABLES[entry.variable].dimension
-    profile = surface((entry.name,), (q,), kelvin, w)
+    profile = surface((entry.name,), (q,), kelvin, w, most=BINS)
     blocks, strata = _blocks(replica, exchanged)
     drawn = []
     for often in resample(int(blocks.max(initial=0)) + 1, RESAMPLES, strata) if len(blocks) else []:
@@ -173,12 +185,45 @@ def _windows(
         errors = _spread(np.array(drawn), profile.energy)
         energy = np.where(np.isfinite(errors), profile.energy, np.nan)
         profile = Surface(profile.names, profile.edges, energy - np.nanmin(energy, initial=np.inf), errors, kelvin)
+    second = _second_halves(state)
+    parts = [_profile(q[at], state[at], reduced[:, at], free, profile.edges[0], kelvin) for at in (~second, second)]
     return Windows(
         entry.name, entry.variable.replace("_", " "), {"length": "Å", "angle": "rad", None: ""}[dimension],
         np.array([entry.center[r % len(entry.center)] for r in order]),
         np.array([entry.force_constant[r % len(entry.force_constant)] for r in order]),
         entry.form, q, state, profile, overlap_matrix(reduced, counts, free), free,
+        np.array(parts), _independent(q, state, replica, exchanged, len(reduced)),
     )  # fmt: skip
+
+
+def _second_halves(state: IntArray) -> npt.NDArray[np.bool_]:
+    """[N] whether a sample is in the later half of its window's; samples are in the order of time."""
+    second = np.zeros(len(state), bool)
+    for k in np.unique(state):
+        rows = np.flatnonzero(state == k)
+        second[rows[len(rows) // 2 :]] = True
+    return second
+
+
+def _profile(
+    q: FloatArray, state: IntArray, reduced: FloatArray, guess: FloatArray, edges: FloatArray, kelvin: float
+) -> FloatArray:
+    """[bins] kcal/mol from some of the samples; NaN in bins without any."""
+    counts = np.bincount(state, minlength=len(reduced)).astype(np.float64)
+    w = weights(np.zeros(len(q)), log_mixture(reduced, counts, mbar(reduced, counts, guess)))
+    with np.errstate(divide="ignore"):
+        f = -BOLTZMANN * kelvin * np.log(np.histogram(q, edges, weights=w)[0])
+    return np.where(np.isfinite(f), f, np.nan)
+
+
+def _independent(q: FloatArray, state: IntArray, replica: IntArray, exchanged: bool, count: int) -> FloatArray:
+    """[K] n / g of the series of each window, or of each replica that keeps its window."""
+    found = np.zeros(count)
+    groups = state if exchanged else replica
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        found[state[rows[0]]] += len(rows) / statistical_inefficiency(q[rows])
+    return found
 
 
 def _blocks(replica: IntArray, exchanged: bool) -> tuple[IntArray, IntArray | None]:

@@ -15,7 +15,7 @@ from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.integrators.cpu import Scheme, after_force, before_force
 from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together
 from mdflash.potentials.bias.cpu import Biases
-from mdflash.potentials.priors.cpu import Listed, Nonbonded, Table
+from mdflash.potentials.priors.cpu import Listed, Nonbonded, find_by_all_threads, find_by_one_thread
 from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 
@@ -58,74 +58,95 @@ def chains(data: Reals, threads: int, rounds: int) -> None:
         _chain(data, int64(thread) * CHAINS * lanes(data), rounds)
 
 
-def _list_kernel(all_threads: bool) -> Callable[[Nonbonded | Networks, int, float, FloatArray, FloatArray, int], None]:
-    """Compile the repeated build of one replica's list for the pairs of `table` (`Nonbonded` or `Networks`)."""
-
-    @njit(cache=True)
-    def repeat(
-        table: Nonbonded | Networks,
-        system: int,
-        skin: float,
-        box: FloatArray,  # [3] edges in Å, 0 for no box
-        x: FloatArray,  # [N, 3] Å
-        times: int,
-    ) -> None:
-        n = x.shape[0]
-        row = table.first[system] + system
-        exclusion_start = table.exclusion_start[row : row + n + 1]
-        reach = table.cutoff[system] + skin
-        start, neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
-        for _ in range(times):
-            if all_threads:
-                neighbor = rebuild_together(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
-            else:
-                neighbor = rebuild(x, reach, box, exclusion_start, table.exclusion, start, neighbor)
-
-    return repeat
-
-
-_list_by_one_thread = _list_kernel(all_threads=False)
-_list_by_all_threads = _list_kernel(all_threads=True)
-
-
-@njit(cache=True, parallel=True)
-def lists_of_each(
-    table: Nonbonded | Networks,
+@njit(cache=True, nogil=True)
+def prior_lists_of_each(
+    nonbonded: Nonbonded,
     layout: Batch,  # of R replicas
     skin: float,
     box: FloatArray,  # [3] edges in Å, 0 for no box
     x: FloatArray,  # [B, 3] Å
     times: int,
+    first: int,
+    last: int,
 ) -> None:
-    """Build every replica's list, `times` times, each by one thread."""
-    for r in prange(layout.system.shape[0]):
-        if table.cutoff[layout.system[r]] > 0.0:
-            a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _list_by_one_thread(table, layout.system[r], skin, box, x[a:b], times)
+    """Build the lists of priors of the replicas first:last, `times` times, each by one thread."""
+    for r in range(first, last):
+        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
+        if nonbonded.cutoff[system] > 0.0:
+            start, neighbor = np.zeros(nonbonded.rows[system], np.int64), np.empty(0, np.int64)
+            for _ in range(times):
+                neighbor = find_by_one_thread(nonbonded, system, skin, box, x[a:b], start, neighbor)
 
 
-@njit(cache=True)
-def lists_together(
-    table: Nonbonded | Networks,
+@njit(cache=True, nogil=True)
+def prior_lists_together(
+    nonbonded: Nonbonded,
     layout: Batch,  # of R replicas
     skin: float,
     box: FloatArray,  # [3] edges in Å, 0 for no box
     x: FloatArray,  # [B, 3] Å
     times: int,
+    first: int,
+    last: int,
 ) -> None:
-    """As `lists_of_each`, every replica by all threads."""
-    for r in range(layout.system.shape[0]):
-        if table.cutoff[layout.system[r]] > 0.0:
-            a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _list_by_all_threads(table, layout.system[r], skin, box, x[a:b], times)
+    """As `prior_lists_of_each`, every replica by all threads."""
+    for r in range(first, last):
+        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
+        if nonbonded.cutoff[system] > 0.0:
+            start, neighbor = np.zeros(nonbonded.rows[system], np.int64), np.empty(0, np.int64)
+            for _ in range(times):
+                neighbor = find_by_all_threads(nonbonded, system, skin, box, x[a:b], start, neighbor)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
+def network_lists_of_each(
+    networks: Networks,
+    layout: Batch,  # of R replicas
+    skin: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    x: FloatArray,  # [B, 3] Å
+    times: int,
+    first: int,
+    last: int,
+) -> None:
+    """Build the lists of networks of the replicas first:last, `times` times, each by one thread."""
+    for r in range(first, last):
+        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
+        if networks.cutoff[system] > 0.0:
+            row = networks.first[system] + system
+            exclusion_start = networks.exclusion_start[row : row + b - a + 1]
+            reach = networks.cutoff[system] + skin
+            start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
+            for _ in range(times):
+                neighbor = rebuild(x[a:b], reach, box, exclusion_start, networks.exclusion, start, neighbor)
+
+
+@njit(cache=True, nogil=True)
+def network_lists_together(
+    networks: Networks,
+    layout: Batch,  # of R replicas
+    skin: float,
+    box: FloatArray,  # [3] edges in Å, 0 for no box
+    x: FloatArray,  # [B, 3] Å
+    times: int,
+    first: int,
+    last: int,
+) -> None:
+    """As `network_lists_of_each`, every replica by all threads."""
+    for r in range(first, last):
+        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
+        if networks.cutoff[system] > 0.0:
+            row = networks.first[system] + system
+            exclusion_start = networks.exclusion_start[row : row + b - a + 1]
+            reach = networks.cutoff[system] + skin
+            start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
+            for _ in range(times):
+                neighbor = rebuild_together(x[a:b], reach, box, exclusion_start, networks.exclusion, start, neighbor)
+
+
+@njit(cache=True, nogil=True)
 def priors(
-    distance: Table,
-    angle_cosine: Table,
-    angle: Table,
-    dihedral: Table,
+    listed: Listed,
     nonbonded: Nonbonded,
     biases: Biases,
     layout: Batch,  # of R replicas
@@ -133,18 +154,15 @@ def priors(
     box: FloatArray,  # [3] edges in Å, 0 for no box
     x: FloatArray,  # [B, 3] Å
     times: int,
+    first: int,
+    last: int,
 ) -> None:
-    """Evaluate every replica's priors and biases, `times` times."""
-    for r in prange(layout.system.shape[0]):
-        listed = Listed(distance, angle_cosine, angle, dihedral)
+    """Evaluate priors and biases of the replicas first:last, `times` times."""
+    for r in range(first, last):
         a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
-        row = nonbonded.first[system] + system
-        start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
+        start, neighbor = np.zeros(nonbonded.rows[system], np.int64), np.empty(0, np.int64)
         if nonbonded.cutoff[system] > 0.0:
-            neighbor = rebuild(
-                x[a:b], nonbonded.cutoff[system] + skin, box, nonbonded.exclusion_start[row : row + b - a + 1],
-                nonbonded.exclusion, start, neighbor,
-            )  # fmt: skip
+            neighbor = find_by_one_thread(nonbonded, system, skin, box, x[a:b], start, neighbor)
         f = np.empty((b - a, 3))
         for _ in range(times):
             prior_forces(listed, nonbonded, biases, system, r, box, start, neighbor, x[a:b], f)

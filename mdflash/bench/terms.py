@@ -18,10 +18,12 @@ import torch
 from mdflash.bench.kernels import (
     dense,
     integrator,
-    lists_of_each,
-    lists_together,
+    network_lists_of_each,
+    network_lists_together,
     network_of_each,
     network_together,
+    prior_lists_of_each,
+    prior_lists_together,
     priors,
 )
 from mdflash.bench.work import dense_layers, shape_of
@@ -29,6 +31,7 @@ from mdflash.compiled.panels import ROW_STEP
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.arguments import batch
 from mdflash.engine.blocks.compiled import CompiledPropagator
+from mdflash.engine.blocks.threads import over_ranges
 from mdflash.engine.engine import Engine
 from mdflash.integrators.cpu import scheme
 from mdflash.neighbors.cpu import moved_too_far
@@ -81,16 +84,31 @@ def measure_terms(engine: Engine, seconds: float) -> Terms:
     def repeat(kernel: Callable[..., None], *arguments: Any) -> float:
         return _time_once(lambda times: kernel(*arguments, times), seconds)
 
+    def alone(kernel: Callable[..., None], *arguments: Any) -> float:
+        return _time_once(lambda times: kernel(*arguments, times, 0, layout.n_replicas), seconds)
+
+    def shared(kernel: Callable[..., None], *arguments: Any) -> float:
+        return _time_once(lambda times: over_ranges(kernel, (*arguments, times), layout.n_replicas), seconds)
+
     found = dict.fromkeys(TERMS, 0.0)
-    found["priors"] = repeat(priors, *packed.listed, packed.nonbonded, packed.biases.arrays(), each, skin, box, x)
+    found["priors"] = shared(priors, packed.listed, packed.nonbonded, packed.biases.arrays(), each, skin, box, x)
     found["integrator"] = repeat(integrator, step, each, kT, skin, x, v, f)
     every = math.inf
     all_threads = networks is not None and together(layout)
-    tables = [table for table in (packed.nonbonded, networks) if table is not None and table.cutoff.any()]
-    if tables:
+    lists: list[float] = []
+    if packed.nonbonded.cutoff.any():
+        of_priors = (packed.nonbonded, each, skin, box, x)
+        lists.append(
+            alone(prior_lists_together, *of_priors) if all_threads else shared(prior_lists_of_each, *of_priors)
+        )
+    if networks is not None and networks.cutoff.any():
+        of_networks = (networks, each, skin, box, x)
+        lists.append(
+            alone(network_lists_together, *of_networks) if all_threads else shared(network_lists_of_each, *of_networks)
+        )
+    if lists:
         every = _steps_per_rebuild(engine, propagator)
-        build = lists_together if all_threads else lists_of_each
-        found["neighbors"] = sum(repeat(build, table, each, skin, box, x) for table in tables) / every
+        found["neighbors"] = sum(lists) / every
     if networks is not None:
         whole = repeat(network_together if all_threads else network_of_each, networks, each, skin, box, x)
         found["dense layers"] = sum(

@@ -10,15 +10,20 @@ import typer
 
 from mdflash.cli.lines import PlainConsole
 from mdflash.cli.outputs import Force, may_write
+from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from mdflash.analysis.sample import Progress
+    from mdflash.mapping.choices import Reading
 
 
 def analyze(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders: finished, running or killed.", metavar="RUN...")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, or their system.yaml: finished, running or killed.", metavar="RUN..."),
+    ],
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -30,11 +35,17 @@ def analyze(
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="Write every figure as PNG too.")] = False,
     svg: Annotated[bool, typer.Option("--svg", help="Write every figure as SVG too.")] = False,
+    model: Model = None,
+    chain: Chain = None,
+    keep: KeepOption = "all",
+    modified: ModifiedOption = "refuse",
+    gaps: GapsOption = "refuse",
     force: Force = False,
 ) -> None:
     """Analyze runs: report.html (one file, works offline), properties.csv and analysis.json for each.
 
     Shape, contacts, free energies, exchange, melting and umbrella windows, with errors, and whether it is enough.
+    A reference is read as the run read its structure; --model, --chain, --keep, --modified, --gaps choose otherwise.
     """
 
     from mdflash.errors import InputError
@@ -44,12 +55,28 @@ def analyze(
     if out is not None:
         may_write([out / name for name in ("report.html", "properties.csv", "analysis.json")], force)
     kinds = [kind for kind, wanted in (("png", png), ("svg", svg)) if wanted]
-    for folder in runs:
-        report(folder, PlainConsole(), reference, out, kinds)
+    reading = as_reading(model, chain, keep, modified, gaps)
+    for run in runs:
+        report(_folder(run), PlainConsole(), reference, out, kinds, reading)
+
+
+def _folder(run: Path) -> Path:
+    """The run folder; of a file, that which its run writes."""
+    if not run.is_file():
+        return run
+    from mdflash.config.load import load_run
+    from mdflash.runs.place import at_its_folder
+
+    return at_its_folder(load_run(str(run)), run).folder
 
 
 def report(
-    folder: Path, console: Console, reference: Path | None = None, out: Path | None = None, kinds: Sequence[str] = ()
+    folder: Path,
+    console: Console,
+    reference: Path | None = None,
+    out: Path | None = None,
+    kinds: Sequence[str] = (),
+    reading: Reading | None = None,
 ) -> None:
     """Analyze a run, write its page (and its figures in files of these kinds), and print the verdict."""
     from mdflash.analysis.analyze import analyze as examine
@@ -59,7 +86,7 @@ def report(
 
     run = open_run(folder)
     with _Shown(PlainConsole(stderr=True)) as progress:
-        found = examine(run, reference, progress)
+        found = examine(run, reference, progress, reading)
         page = found.write(out, progress)
         drawn = [write_figures(found, page.parent / kind, kind, progress) for kind in kinds]
     for molecule in found.molecules.values():

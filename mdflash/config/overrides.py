@@ -53,10 +53,11 @@ def _parse(text: str, data: Any) -> Override:
             continue  # system.0.replicas, where one system stands without a list
         if isinstance(data, list):
             if not word.isdigit() or int(word) >= len(data):
+                expected = f"expected a number from 0 to {len(data) - 1}, found '{word}'"
+                if not data:
+                    expected = f"set the whole list, for example --set '{'.'.join(map(str, path))}=[{{...}}]'"
                 raise InputError(
-                    f"'{'.'.join(map(str, path))}' is a list of {len(data)}; "
-                    f"expected a number from 0 to {len(data) - 1}, found '{word}'",
-                    file=f"--set {text}",
+                    f"'{'.'.join(map(str, path))}' is a list of {len(data)}; {expected}", file=f"--set {text}"
                 )
             path.append(int(word))
             data = data[int(word)]
@@ -74,7 +75,9 @@ def _put(data: Any, override: Override) -> None:
     *above, last = override.path
     for depth, part in enumerate(above, start=1):
         if isinstance(data, dict):
-            data = data.setdefault(part, {})
+            if data.get(part) in (None, "none"):  # `exchange: none` has no keys yet, and may get some
+                data[part] = {}
+            data = data[part]
         elif isinstance(data, list):
             data = data[int(part)]
         if not isinstance(data, (dict, list)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 Keep = Literal["all", "protein"]
@@ -36,6 +36,10 @@ class Reading:
             made["chain"] = self.chains[0] if len(self.chains) == 1 else list(self.chains)
         words = {"keep": self.keep, "modified": self.modified, "gaps": self.gaps}
         return made | {key: word for key, word in words.items() if word != getattr(AS_IT_IS, key)}
+
+    def over(self, other: Reading) -> Reading:
+        """These choices; those that were not made are of `other`."""
+        return replace(other, **{f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default})
 
 
 AS_IT_IS = Reading()

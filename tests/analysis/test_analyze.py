@@ -19,6 +19,7 @@ from mdflash.analysis.report.files import png, write_figures
 from mdflash.analysis.report.page import figures, page
 from mdflash.config.load import load_run
 from mdflash.errors import InputError
+from mdflash.mapping.choices import Reading
 from mdflash.runs.execute import execute
 
 CHIGNOLIN = Path(mdflash.__file__).parents[1] / "systems" / "chignolin.pdb"
@@ -172,6 +173,8 @@ def test_one_frame(tmp_path: Path) -> None:
     found = analyze(mdflash.open_run(folder))
     assert found.molecules["chignolin"].sample.frames == 2
     assert "too few" in " ".join(found.molecules["chignolin"].notes)
+    equilibrium = found.molecules["chignolin"].lights[0]
+    assert (equilibrium.color, equilibrium.value) == ("unknown", "not judged")
     assert found.write(tmp_path / "out").is_file()
 
 
@@ -252,6 +255,30 @@ def test_a_reference_of_another_molecule(ladder: Path, tmp_path: Path) -> None:
         analyze(mdflash.open_run(ladder), reference=short)
 
 
+def test_a_reference_is_read_as_it_is_chosen(ladder: Path, tmp_path: Path) -> None:
+    """A modified residue is refused with an option that analyze has, and read with it."""
+    file = tmp_path / "modified.pdb"
+    text = CHIGNOLIN.read_text()
+    name = next(line[17:20] for line in text.splitlines() if line.startswith("ATOM"))
+    assert name == "TYR"
+    file.write_text("MODRES 1UAO PTR A    1  TYR\n" + text.replace("TYR A   1", "PTR A   1"))
+    run = mdflash.open_run(ladder)
+    with pytest.raises(InputError, match="--modified parent"):
+        analyze(run, reference=file)
+    assert analyze(run, reference=file, reading=Reading(modified="parent")).molecules["chignolin"].key == "q"
+
+
+def test_the_text_of_an_analysis(analyzed: Analysis) -> None:
+    text = repr(analyzed)
+    assert len(text) < 3000 and "array" not in text and "Sampled enough" in text
+    assert len(text.splitlines()) == 1 + 3 + 1 + 4
+
+
+def test_a_folder_above_a_run(ladder: Path) -> None:
+    with pytest.raises(InputError, match=f"did you mean {ladder}"):
+        mdflash.open_run(ladder.parent)
+
+
 @pytest.mark.parametrize("exchange", ["", "exchange: {biases: [pull], interval: 1 ps}"])
 def test_windows(tmp_path: Path, exchange: str) -> None:
     folder = make(tmp_path, WINDOWS, exchange=exchange)
@@ -262,7 +289,10 @@ def test_windows(tmp_path: Path, exchange: str) -> None:
     table = mdflash.open_run(folder).colvars
     np.testing.assert_allclose(table.pull_kcal_mol, 0.25 * (table.pull_A - w.centers[table.state]) ** 2, atol=1e-6)
     assert w.weakest > 0.03 and np.isfinite(w.profile.energy).sum() > 20
-    assert any(light.name == "Windows of pull overlap" for light in m.lights)
+    names = {light.name for light in m.lights}
+    assert {"Windows of pull overlap", "Halves of the free energy along pull agree"} <= names
+    assert "Halves agree" not in names and m.sentences[1].startswith("Biases act in this run")
+    assert w.effective.shape == (6,) and (w.effective >= 1).all() and w.difference > 0
     keys = {f.key for _, _, parts in figures(found) for f in parts}
     assert {"pmf-pull", "windows-pull", "window-overlap-pull"} <= keys
 

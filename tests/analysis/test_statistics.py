@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from pymbar import timeseries
 
+from mdflash.analysis.numbers import measure
+from mdflash.analysis.sample import Sample, Track
 from mdflash.analysis.statistics import (
     cut_blocks,
     detect_equilibration,
@@ -70,6 +72,26 @@ def test_the_error_is_that_of_repeated_runs() -> None:
     assert np.mean(errors) == pytest.approx(np.std(means), rel=0.35)
     assert np.isnan(ratio_mean(np.zeros(3), np.zeros(3)).value)
     assert np.isnan(ratio_mean(np.ones(1), np.ones(1)).error)
+
+
+def test_a_slow_state_does_not_spoil_the_errors_of_others() -> None:
+    """Means of single replicas, each at a state of its own, miss the true mean by their errors."""
+    rng = np.random.default_rng()
+    frames, quick = 400, 40
+    off, drifts = [], []
+    for _ in range(5):
+        tracks = []
+        for r in range(quick + 1):
+            x = correlated(frames, 100.0 if r == 0 else 2.0, rng)
+            steps = np.arange(frames)
+            tracks.append(Track(r, steps, steps * 1.0, np.full(frames, r), {"x": x}))
+        kelvin = np.full(quick + 1, 300.0)
+        found = measure(Sample(None, kelvin, False, (), tracks), "x", 0)  # type: ignore[arg-type]
+        off += [found.states[r].mean.value / found.states[r].mean.error for r in range(1, quick + 1)]
+        drifts += [found.states[r].drift for r in range(1, quick + 1)]
+        assert all(s.mean.error >= 0.99 * s.deviation / np.sqrt(s.effective) for s in found.states.values())
+    assert np.std(off) < 1.4
+    assert np.mean(np.array(drifts) > 3.0) < 0.03
 
 
 def test_blocks_cover_every_frame_once() -> None:

@@ -28,6 +28,13 @@ def test_analyze(run: Path) -> None:
     assert {"report.html", "properties.csv", "analysis.json", "svg"} == {p.name for p in (run / "analysis").iterdir()}
 
 
+def test_analyze_the_file_of_a_run(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "system.yaml"
+    file.write_text((run / "resolved.yaml").read_text())
+    done = CliRunner().invoke(app, ["analyze", str(file), "--out", str(tmp_path)])
+    assert done.exit_code == 0 and (tmp_path / "report.html").is_file(), done.output
+
+
 def test_one_folder_for_one_run(run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["analyze", str(run), str(run), "--out", str(tmp_path)])
     assert done.exit_code != 0 and "--out names one folder" in str(done.exception)

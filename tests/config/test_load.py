@@ -197,6 +197,19 @@ def test_overrides(folder: Path) -> None:
     assert parse_run(MIXED, folder / "mixed.yaml", ["system.1.replicas=7"]).counts == (2, 7)
 
 
+@pytest.mark.parametrize("empty", ["none", "null", ""])
+def test_a_key_may_be_set_below_none(folder: Path, empty: str) -> None:
+    """`mdflash init` writes `exchange: none`."""
+    ladder = ["exchange.temperatures=[300 K, 310 K]", "dynamics.temperature=none", "replicas.count=2"]
+    run = parse_run(f"{SMALL}\nexchange: {empty}\n", folder / "x.yaml", ladder)
+    assert run.exchange is not None and run.temperatures == (300, 310)
+
+
+def test_a_key_below_an_empty_list(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"'biases' is a list of 0; set the whole list"):
+        parse_run(f"{SMALL}\nbiases: []\n", folder / "x.yaml", ["biases.0.center=4 angstrom"])
+
+
 def test_steps_take_the_place_of_length(folder: Path) -> None:
     assert load_run(folder / "small.yaml", ["dynamics.steps=1000"]).total_steps == 1000
     run = parse_run(SMALL.replace("length: 1 ns", "steps: 10"), folder / "x.yaml", ["dynamics.length=40 fs"])

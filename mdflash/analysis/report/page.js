@@ -119,10 +119,14 @@
       for (const p of plots) {
         if (p.link === "value") {
           if (!p.known) continue;
-          if (p.dot) { p.dot.setAttribute("cx", p.px(r.values[p.names[0]][f])); p.dot.setAttribute("cy", p.py(r.values[p.names[1]][f])); }
-          else { const x = p.px(r.values[p.names[0]][f]); p.cursor.setAttribute("x1", x); p.cursor.setAttribute("x2", x); }
+          if (p.dot) {
+            const x = p.px(r.values[p.names[0]][f]), y = p.py(r.values[p.names[1]][f]);
+            p.dot.setAttribute("cx", x); p.dot.setAttribute("cy", y);
+            p.dot.style.visibility = x < p.left || x > p.left + p.width || y < p.top || y > p.top + p.height ? "hidden" : "";
+          }
+          else { const x = p.px(r.values[p.names[0]][f]); p.cursor.style.visibility = x < p.left || x > p.left + p.width ? "hidden" : ""; p.cursor.setAttribute("x1", x); p.cursor.setAttribute("x2", x); }
         } else {
-          const x = p.px(r.time[f] / p.size);
+          const x = Math.min(Math.max(p.px(r.time[f] / p.size), p.left), p.left + p.width);
           p.cursor.setAttribute("x1", x); p.cursor.setAttribute("x2", x);
           if (p.trace && traced !== state.replica) p.trace.setAttribute("d",
             r.time.map((t, k) => (k ? "L" : "M") + p.px(t / p.size).toFixed(1) + " " + p.py(r.values[p.names[0]][k]).toFixed(1)).join(""));

@@ -14,7 +14,7 @@ import numpy as np
 
 from mdflash.analysis.analyze import Analysis, MoleculeAnalysis
 from mdflash.analysis.report.figure import Figure
-from mdflash.analysis.report.provenance import facts, methods, references
+from mdflash.analysis.report.provenance import changes_of, facts, methods, references
 from mdflash.analysis.report.results import as_json, properties_csv
 from mdflash.analysis.report.sections import SECTIONS, Section
 from mdflash.analysis.report.svg import draw
@@ -74,16 +74,17 @@ def page(analysis: Analysis) -> str:
     views = [view(m) for m in analysis.molecules.values()]
     body = [
         f'<header><div class="in"><h1>{_e(name)}</h1><p class="path">{_e(analysis.run.folder.absolute())}</p>',
-        *(_verdict(m, several) for m in analysis.molecules.values()),
+        _all_molecules(analysis) if several else "",
+        *(_verdict(m, k, several) for k, m in enumerate(analysis.molecules.values())),
         *(f'<p class="sub">{_e(note)}</p>' for note in analysis.notes),
         "</div></header>",
-        _navigation(shown, any(views)),
+        _navigation(shown, any(views), list(analysis.molecules) if several else []),
         "<main>",
     ]
     for k, molecule in enumerate(analysis.molecules.values()):
         body.append(f'<div data-molecule="{k}">')
         if several:
-            body.append(f'<h2 class="molecule">{_e(molecule.name)}</h2>')
+            body.append(f'<h2 class="molecule" id="molecule{k}">{_e(molecule.name)}</h2>')
         if views[k] is not None:
             body.append(_viewer(k))
         for section, found in by_molecule.get(k, []):
@@ -113,8 +114,27 @@ def _e(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
-def _verdict(m: MoleculeAnalysis, several: bool) -> str:
-    title = f'<h3 style="margin-top:18px">{_e(m.name)}</h3>' if several else ""
+def _all_molecules(analysis: Analysis) -> str:
+    """The size of every molecule, at the state its pictures are of."""
+    rows = []
+    for m in analysis.molecules.values():
+        means = [
+            measured(*m.measured[n].states[m.focus].mean)
+            if n in m.measured and m.focus in m.measured[n].states
+            else "-"
+            for n in ("rg", "end_to_end")
+        ]
+        pairs = m.sample.profiles.get("pairs", {}).get(m.focus)
+        known = pairs is not None and "nu" in pairs.values
+        nu = measured(pairs.values["nu"], pairs.errors.get("nu", np.nan)) if pairs is not None and known else "-"
+        kelvin = m.sample.temperatures[m.focus] if m.sample.frames else np.nan
+        rows.append([m.name, str(len(m.sample.tracks)), f"{kelvin:.4g} K" if np.isfinite(kelvin) else "-", *means, nu])
+    head = ["molecule", "replicas", "temperature", "radius of gyration / Å", "end-to-end distance / Å", "nu"]
+    return _table(head, rows)
+
+
+def _verdict(m: MoleculeAnalysis, k: int, several: bool) -> str:
+    title = f'<h3 style="margin-top:18px"><a href="#molecule{k}">{_e(m.name)}</a></h3>' if several else ""
     parts = [f"<p>{_e(s)}</p>" for s in m.sentences[:-1]]
     parts += [f'<p class="last">{_e(s)}</p>' for s in m.sentences[-1:]]
     lights = "".join(map(_light, m.lights))
@@ -129,9 +149,11 @@ def _light(light: Light) -> str:
     )
 
 
-def _navigation(shown: dict[str, str], moving: bool) -> str:
-    links = [("view", "Molecule")] if moving else []
-    links += [*shown.items(), ("numbers", "Numbers"), ("events", "Events"), ("provenance", "Provenance")]
+def _navigation(shown: dict[str, str], moving: bool, molecules: Sequence[str]) -> str:
+    links = [(f"molecule{k}", name) for k, name in enumerate(molecules)]
+    if not links:  # sections of several molecules are reached from their headings
+        links = ([("view", "Molecule")] if moving else []) + [*shown.items()]
+    links += [("numbers", "Numbers"), ("events", "Events"), ("provenance", "Provenance")]
     return (
         '<nav><div class="in">' + "".join(f'<a href="#{_e(k)}">{_e(title)}</a>' for k, title in links) + "</div></nav>"
     )
@@ -184,7 +206,7 @@ def _numbers(m: MoleculeAnalysis, k: int) -> str:
              if any(key in p.values for p in pairs.values())]  # fmt: skip
     for s in states:
         any_one = next(x.states[s] for x in m.measured.values() if s in x.states)
-        row = [str(s), f"{kelvin[s]:g} K" if np.isfinite(kelvin[s]) else "-", f"{any_one.frames:,}"]
+        row = [str(s), f"{kelvin[s]:.4g} K" if np.isfinite(kelvin[s]) else "-", f"{any_one.frames:,}"]
         row += [measured(*m.measured[o.name].states[s].mean) if s in m.measured[o.name].states else "-" for o in known]
         for key, _ in extra:
             p = pairs.get(s)
@@ -200,6 +222,12 @@ def _numbers(m: MoleculeAnalysis, k: int) -> str:
         f'<h2 id="numbers{k or ""}">Numbers</h2><p class="want">Means over frames after the start, with standard '
         "errors over replicas (or stretches of few replicas).</p>"
         + _table(head + [title for _, title in extra], rows)
+        + (
+            f'<p class="want">{_e(", ".join(title.split(" /")[0] for _, title in extra))}: of the states that maps are '
+            f"drawn of ({', '.join(map(str, sorted(pairs)))}); every frame of a state is read for them.</p>"
+            if extra and len(pairs) < len(states)
+            else ""
+        )
         + '<h3 style="margin-top:18px">How much they are worth</h3>'
         + _table(["observable", "independent samples", "frames for one", "R-hat"], quality)
         + (f'<h3 style="margin-top:18px">What is missing</h3><ul class="notes">{notes}</ul>' if notes else "")
@@ -240,10 +268,15 @@ def _provenance(analysis: Analysis) -> str:
     cited = "".join(f"<li>{_e(r)}</li>" for r in references(analysis))
     path = analysis.run.folder / "input.yaml"
     given = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "input.yaml is missing"
+    path = analysis.run.folder / "resolved.yaml"
+    settings = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "resolved.yaml is missing"
+    told = changes_of(analysis)
+    changes = f'<p class="want">Changed on the command line: {_e("; ".join(told))}.</p>' if told else ""
     return (
         '<h2 id="provenance">Provenance</h2><p class="want">What it takes to do this again, and to write it up.</p>'
         f'<div class="wide"><table class="facts"><tbody>{rows}</tbody></table></div>'
         f'<h3 style="margin-top:18px">A methods paragraph to paste</h3><p class="paste">{_e(methods(analysis))}</p>'
         f'<h3>What to cite</h3><ul class="notes">{cited}</ul>'
-        f'<h3 style="margin-top:18px">The run file as it was given</h3><pre>{_e(given)}</pre>'
+        f'<h3 style="margin-top:18px">The run file as it was given</h3>{changes}<pre>{_e(given)}</pre>'
+        f"<details><summary>Every setting of the run, as resolved</summary><pre>{_e(settings)}</pre></details>"
     )

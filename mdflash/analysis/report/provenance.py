@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,6 +20,11 @@ INTEGRATOR_PAPERS: Final[Mapping[str, str]] = MappingProxyType(
         "velocity-verlet": "Swope, Andersen, Berens & Wilson, J. Chem. Phys. 76, 637 (1982)",
     }
 )
+
+PLACES: Final = frozenset({"folder", "structure", "start", "forcefield", "reference", "name"})
+"""Settings that say where files are, which does not change what is run."""
+SHORT: Final = 160
+"""Characters of a value that are shown."""
 
 
 def facts(analysis: Analysis) -> dict[str, str]:
@@ -66,12 +74,13 @@ def methods(analysis: Analysis) -> str:
             f"Equations of motion were integrated with the {d.get('integrator')} scheme, a time step of "
             f"{d.get('timestep')}{friction}; the seed was {m.get('seed')}."
         )
+    parts += _conditions(c)
     exchange = m.get("exchange")
     if exchange is not None:
         kelvin = exchange["temperatures_K"]
         what = (
-            f"{len(kelvin)} temperatures from {min(kelvin):g} to {max(kelvin):g} K" if len(set(kelvin)) > 1
-            else f"{len(kelvin)} states at {kelvin[0]:g} K"
+            f"{len(kelvin)} temperatures from {min(kelvin):.4g} to {max(kelvin):.4g} K" if len(set(kelvin)) > 1
+            else f"{len(kelvin)} states at {kelvin[0]:.4g} K"
         )  # fmt: skip
         every = c.get("exchange", {}).get("interval", f"{exchange['every_steps']} steps")
         scheme = "Gibbs sampling" if exchange.get("scheme") == "gibbs" else "neighboring pairs in turn"
@@ -93,6 +102,77 @@ def methods(analysis: Analysis) -> str:
             parts.append("Free energies along biased variables were computed with MBAR.")
         parts.append("Errors of means are standard errors over replicas or over uncorrelated stretches of them.")
     return " ".join(parts)
+
+
+def _conditions(c: dict[str, Any]) -> list[str]:
+    """Temperature, solvent, biases and where replicas start, in sentences."""
+    d, parts = c.get("dynamics") or {}, []
+    kelvin = d.get("temperature")
+    if _given(kelvin):
+        several = isinstance(kelvin, list) and len(set(kelvin)) > 1
+        text = ", ".join(dict.fromkeys(kelvin)) if isinstance(kelvin, list) else kelvin
+        parts.append(f"The temperature{'s were' if several else ' was'} {text}.")
+    names = (("temperature", "a temperature of"), ("ionic_strength", "an ionic strength of"), ("pH", "a pH of"))
+    solvent = c.get("environment") or {}
+    given = [f"{word} {solvent[key]}" for key, word in names if _given(solvent.get(key))]
+    if given:
+        parts.append(f"The solvent had {', '.join(given)}.")
+    for bias in _listed(c.get("biases")):
+        centers, constants = (_listed(bias.get(key)) for key in ("center", "force_constant"))
+        where = f"{len(centers)} windows from {centers[0]} to {centers[-1]}" if len(centers) > 1 else f"{centers[0]}"
+        parts.append(
+            f"A {bias.get('form', 'harmonic')} bias '{bias.get('name')}' acted on the "
+            f"{str(bias.get('variable')).replace('_', ' ')}, at {where}, with a force constant of "
+            f"{' to '.join(dict.fromkeys([str(constants[0]), str(constants[-1])]))}."
+        )
+    if d.get("minimize"):
+        parts.append(f"Start frames were minimized in at most {d['minimize']} steps.")
+    for entry in _listed(c.get("system")):
+        origin = entry.get("start") if _given(entry.get("start")) else entry.get("structure")
+        start = (
+            f"frames of {Path(str(origin)).name}" if _given(origin) else "random coils of the sequence, each another"
+        )
+        parts.append(f"Replicas of {entry.get('name')} started from {start}.")
+    return parts
+
+
+def _given(value: Any) -> bool:
+    return value not in (None, "none")
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if _given(value) else []
+
+
+def changes_of(analysis: Analysis) -> list[str]:
+    """Settings of the run that its file has otherwise, as 'dynamics.length: 1 ns (in the file: 10 ns)'."""
+    from mdflash.config.load import parse_run
+    from mdflash.config.write import to_data
+
+    folder = analysis.run.folder
+    source = folder / str(analysis.manifest.get("source") or "input.yaml")
+    try:
+        text = (folder / "input.yaml").read_text(encoding="utf-8", errors="replace")
+        given = to_data(parse_run(text, Path(os.path.abspath(source))))
+    except (MdflashError, OSError):
+        return []
+    return list(_differences(given, _settings(analysis)))
+
+
+def _differences(given: Any, used: Any, key: str = "") -> Iterator[str]:
+    filled_in = key == "dynamics.seed" or key.startswith("environment.")
+    if key.rpartition(".")[2] in PLACES or (filled_in and not _given(given)):
+        return
+    if isinstance(given, dict) and isinstance(used, dict):
+        for word in [w for w in given if w in used]:
+            yield from _differences(given[word], used[word], f"{key}.{word}" if key else word)
+    elif given != used:
+        yield f"{key}: {_short(used)} (in the file: {_short(given)})"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value) if isinstance(value, (dict, list)) else "none" if value is None else str(value)
+    return text if len(text) <= SHORT else f"{text[:SHORT]} ..."
 
 
 def references(analysis: Analysis) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mdflash.analysis.analyze import ENERGY, Analysis, MoleculeAnalysis
+from mdflash.analysis.verdict import measured
 
 SCALARS = (("rh", "rh_A"), ("nu", "nu"), ("r0", "r0_A"))
 """Numbers of profiles, and the columns they have."""
@@ -50,6 +51,21 @@ def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
                 row |= {column: _text(pairs[s].values[key]), f"{column}_error": _text(pairs[s].errors.get(key, np.nan))}
         found.append(row)
     return found
+
+
+def table(m: MoleculeAnalysis) -> str:
+    """Means with standard errors by state, as text; empty without frames."""
+    known = {o.name: f"{o.name} / {o.unit}" if o.unit else o.name for o in m.sample.observables if o.name in m.measured}
+    kelvin = m.sample.temperatures
+    rows = [["state", "T / K", "frames", *known.values()]]
+    for s in sorted({s for x in m.measured.values() for s in x.states}):
+        frames = next(x.states[s].frames for x in m.measured.values() if s in x.states)
+        means = [measured(*m.measured[n].states[s].mean) if s in m.measured[n].states else "-" for n in known]
+        rows.append([str(s), _text(kelvin[s]) or "-", f"{frames:,}", *means])
+    if len(rows) == 1:
+        return ""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
 
 
 def _text(value: float) -> str:
@@ -117,7 +133,15 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
         for s in (*m.surfaces, *(w.profile for w in m.windows))
     ]
     found["windows"] = [
-        {"name": w.name, "variable": w.variable, "centers": w.centers, "overlap": w.overlap, "least_overlap": w.weakest}
+        {
+            "name": w.name,
+            "variable": w.variable,
+            "centers": w.centers,
+            "overlap": w.overlap,
+            "least_overlap": w.weakest,
+            "independent": w.effective,
+            "halves_differ_kT": w.difference,
+        }
         for w in m.windows
     ]
     return found

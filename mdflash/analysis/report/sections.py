@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mdflash.analysis.analyze import ENERGY, MoleculeAnalysis
-from mdflash.analysis.free_energy import bin_edges
+from mdflash.analysis.free_energy import bin_edges, bins_for
 from mdflash.analysis.measures import CONTACT
 from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.report.colors import shade
@@ -24,6 +24,11 @@ from mdflash.units import BOLTZMANN
 
 COLUMNS = 300
 """Of a series over time, at most."""
+VOLUME = (
+    " It is -kT ln p(r), in which 2 kT ln r of the volume at a distance is not removed; add 2 kT ln r to compare with "
+    "a potential of mean force by the density, -kT ln g(r)."
+)
+"""What a free energy along a distance holds."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def _observables(m: MoleculeAnalysis) -> list[Observable]:
 
 def _label(m: MoleculeAnalysis, state: int) -> str:
     t = m.sample.temperatures
-    kelvin = f"{t[state]:g} K" if np.isfinite(t[state]) else f"state {state}"
+    kelvin = f"{t[state]:.4g} K" if np.isfinite(t[state]) else f"state {state}"
     return kelvin if (t == t[state]).sum() == 1 else f"{kelvin}, state {state}"
 
 
@@ -122,7 +127,7 @@ def distributions(m: MoleculeAnalysis) -> list[Figure]:
     how = "reweighted from all temperatures" if m.melting is not None else "from the frames of this state"
     for s in m.surfaces:
         labels = [known[n].label for n in s.names]
-        title = f"Free energy over {' and '.join(known[n].title for n in s.names)} at {s.kelvin:g} K, {how}"
+        title = f"Free energy over {' and '.join(known[n].title for n in s.names)} at {s.kelvin:.4g} K, {how}"
         if len(s.names) == 1:
             x = 0.5 * (s.edges[0][1:] + s.edges[0][:-1])
             y = np.where(np.isfinite(s.errors), s.energy, np.nan) if np.isfinite(s.errors).any() else s.energy
@@ -160,7 +165,7 @@ def _halves(m: MoleculeAnalysis, known: dict[str, Observable]) -> list[Figure]:
     values = [np.concatenate(h) for h in halves]
     if min(map(len, values)) < 50:
         return []
-    edges = bin_edges(np.concatenate(values), 40, o.span)
+    edges = bin_edges(np.concatenate(values), bins_for(min(map(len, values)), 40), o.span)
     lines = [
         Line(name, 0.5 * (edges[1:] + edges[:-1]), np.histogram(v, edges)[0] / len(v) / np.diff(edges), color=k)
         for k, (name, v) in enumerate(zip(("first half", "second half"), values, strict=True))
@@ -456,9 +461,9 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
         x = 0.5 * (s.edges[0][1:] + s.edges[0][:-1])
         found.append(
             Plot(
-                f"pmf-{w.name}", f"Free energy along {w.name} at {s.kelvin:g} K, without the bias",
-                "Error bands much thinner than the barriers.", label, "free energy / kcal/mol",
-                [Line("", x, s.energy, s.energy - s.errors, s.energy + s.errors)],
+                f"pmf-{w.name}", f"Free energy along {w.name} at {s.kelvin:.4g} K, without the bias",
+                f"Error bands much thinner than the barriers.{VOLUME if w.variable == 'distance' else ''}", label,
+                "free energy / kcal/mol", [Line("", x, s.energy, s.energy - s.errors, s.energy + s.errors)],
             )
         )  # fmt: skip
         lines = []
@@ -512,7 +517,8 @@ def slow(m: MoleculeAnalysis) -> list[Figure]:
             y_range=(0.0, 1.15 * float(np.nanmax([np.nanmax(line.y) for line in lines if np.isfinite(line.y).any()]))),
         ),
         Map(
-            "free-tics", f"Free energy over the two slowest components at {k.map.kelvin:g} K (lag {time_text(k.lag)})",
+            "free-tics",
+            f"Free energy over the two slowest components at {k.map.kelvin:.4g} K (lag {time_text(k.lag)})",
             "Basins that are connected. A click shows the nearest frame.", "first component", "second component",
             k.map.edges[0], k.map.edges[1], np.minimum(k.map.energy, top).T, "kcal/mol", (0.0, max(top, 0.1)),
             link="value", names=("tic1", "tic2"),
