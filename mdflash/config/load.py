@@ -11,6 +11,7 @@ from mdflash.config.explain import explain
 from mdflash.config.overrides import Override, apply_overrides
 from mdflash.config.rules import Problem, problems
 from mdflash.config.schema import RunConfig
+from mdflash.config.section import BESIDE
 from mdflash.core.quantity import plain_word
 from mdflash.core.yamlfile import Document, load_yaml, parse_yaml
 from mdflash.errors import InputError
@@ -68,7 +69,9 @@ def parse_run(text: str, file: Path, overrides: Sequence[str] = ()) -> RunConfig
 def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
     data = {} if document.data is None else document.data
     data, given = apply_overrides(data, overrides)
-    context = {"folder": document.file.parent.absolute(), "cwd": Path.cwd()}
+    beside, here = document.file.parent.absolute(), Path.cwd()
+    typed = any(override.path == ("output", "folder") for override in given)  # in a shell, `./` is the shell's folder
+    context = {"folder": beside, "cwd": here, BESIDE: here if typed else beside}
     try:
         config = RunConfig.model_validate(data, context=context)
     except ValidationError as error:
