@@ -17,17 +17,23 @@ from mdflash.core.yamlfile import Document, load_yaml, parse_yaml
 from mdflash.errors import InputError
 from mdflash.forcefields.shipped import find_shipped, list_shipped
 from mdflash.io.runfolder import is_run_folder
-from mdflash.mapping.formats import bare_name
+from mdflash.mapping.formats import bare_name, is_structure
 
 
 def locate(file: Path | str) -> Path:
     """The system.yaml meant by `file`: a path, the bare name of a shipped system, or the resolved.yaml of a run folder.
 
     Raises:
-        InputError: there is no such file; the message lists the shipped systems.
+        InputError: there is no such file (the message lists the shipped systems), or it is a structure.
     """
     path = Path(file)
     if path.is_file():
+        if is_structure(path):
+            raise InputError(
+                f"is a structure, expected a system.yaml; make one with: mdflash init {path} --forcefield FORCEFIELD "
+                "(mdflash go makes a force field of a structure)",
+                file=path,
+            )
         return path
     if is_run_folder(path):
         if not (path / "resolved.yaml").is_file():
