@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,7 @@ def go(
 ) -> None:
     """Build a structure-based (Gō) CA force field whose energy minimum is STRUCTURE."""
     from mdflash.cli.options import quantity
+    from mdflash.core.quantity import plain_word
     from mdflash.errors import InputError, StorageError
     from mdflash.forcefields.forcefield import save_forcefield
     from mdflash.importers.go_model import GoParameters, go_from_structure
@@ -42,7 +44,8 @@ def go(
     )
     if (out / "forcefield.yaml").exists() and not force:
         raise InputError("already holds a force field; give another --out, or --force to overwrite it", file=out)
-    forcefield, notes = go_from_structure(structure, parameters, reading=as_reading(model, chain, keep, modified, gaps))
+    made, notes = go_from_structure(structure, parameters, reading=as_reading(model, chain, keep, modified, gaps))
+    forcefield = replace(made, name=plain_word(out.absolute().name))
     try:
         save_forcefield(out, forcefield)
     except OSError as error:
