@@ -66,10 +66,12 @@ def test_recipes_are_accepted_as_they_were_written(tmp_path: Path, monkeypatch: 
     (tmp_path / "my-data" / "dataset.yaml").write_text("")
     assert "next: mdflash sample sample.yaml" in out("init", "--sample")
     assert load_sampling(Path("sample.yaml")).molecule[0].sequence == "ACE-ALA-NME"
+    assert load_sampling(Path("sample.yaml")).mapping == "heavy"  # one CA would be no model
     out("init", str(REPO / "systems" / "chignolin.pdb"), "--sample", "--out", "of-structure.yaml")
     assert load_sampling(Path("of-structure.yaml")).molecule[0].starts == ("structure",)
     out("init", "YYDPETGTWY", "--sample", "--out", "of-sequence.yaml")
     assert load_sampling(Path("of-sequence.yaml")).molecule[0].sequence == "YYDPETGTWY"
+    assert load_sampling(Path("of-sequence.yaml")).mapping == "ca"
 
     out("init", "my-data", "--train")
     recipe = load_training(Path("train.yaml"))
