@@ -115,16 +115,17 @@ def _suggest(config: RunConfig, low: str | None, high: str | None, acceptance: f
 
     from itertools import pairwise
 
-    from mdflash.runs.ladder import POINTS, REPLICAS, pilot, suggest
+    from mdflash.runs.ladder import FEWEST, POINTS, REPLICAS, pilot, suggest
 
     typer.echo(f"pilot: {REPLICAS} replicas at each of {POINTS} temperatures, {first:g} to {last:g} K", err=True)
     curves, done = pilot(config, first, last, steps, seconds=60.0)
-    ladder = suggest(curves, first, last, acceptance)
+    ladder = suggest(curves, first, last, acceptance, FEWEST)
     rounded = [f"{t:.2f}".rstrip("0").rstrip(".") for t in ladder]
     expected = [min(c.acceptance(a, b) for c in curves) for a, b in pairwise(ladder)]
+    few = f"A melting curve needs at least {FEWEST}. " if len(ladder) == FEWEST else ""
     typer.echo(
         f"{len(ladder)} temperatures, expected acceptance {min(expected):.2f} to {max(expected):.2f}, from {done:,} "
-        "steps of pilot. Near folding, energies are not normally distributed: compare with manifest.json "
+        f"steps of pilot. {few}Near folding, energies are not normally distributed: compare with manifest.json "
         "after a first run.",
         err=True,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +86,6 @@ def domains(
     save_forcefield(out / "forcefield", held)
     atomic_write(file, compose(
         plain_word(out.absolute().name), [entry], system.n_beads, held, file, model="forcefield",
-        folder=os.path.join(os.path.relpath(out), "run"), overrides=set_ or [],
+        folder="./run", overrides=set_ or [],
     ))  # fmt: skip
     typer.echo(f"wrote {out}: {held.provenance['restraints']}\nnext: mdflash check {file}, then mdflash run {file}")

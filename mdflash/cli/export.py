@@ -33,7 +33,9 @@ class By(str, Enum):
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
     out: Annotated[Path, typer.Option(help="File to write.")],
-    replica: Annotated[int, typer.Option(help="Number of the replica.")] = 0,
+    replica: Annotated[
+        int | None, typer.Option(help="Number of the replica; default: the first of the system.", show_default=False)
+    ] = None,
     format: Annotated[OutFormat | None, typer.Option(help="Default: from the suffix of --out.")] = None,
     stride: Annotated[int, typer.Option(help="Take every K-th frame.", metavar="K")] = 1,
     system: Annotated[str | None, typer.Option(help="Name of the system, if the run has several.")] = None,

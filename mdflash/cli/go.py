@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ def go(
 ) -> None:
     """Build a structure-based (Gō) CA force field whose energy minimum is STRUCTURE."""
     from mdflash.cli.options import quantity
+    from mdflash.core.quantity import plain_word
     from mdflash.errors import StorageError
     from mdflash.forcefields.forcefield import save_forcefield
     from mdflash.importers.go_model import GoParameters, go_from_structure
@@ -42,7 +44,8 @@ def go(
         between_chains=between_chains,
     )
     may_write(forcefield_files(out), force, [structure])
-    forcefield, notes = go_from_structure(structure, parameters, reading=as_reading(model, chain, keep, modified, gaps))
+    made, notes = go_from_structure(structure, parameters, reading=as_reading(model, chain, keep, modified, gaps))
+    forcefield = replace(made, name=plain_word(out.absolute().name))
     try:
         save_forcefield(out, forcefield)
     except OSError as error:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from mdflash.cli.init_recipe import recipe_text
 from mdflash.cli.outputs import Force, may_write
 from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
-from mdflash.core.files import atomic_write
+from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import InputError
 from mdflash.mapping.choices import AS_IT_IS, Reading
 
@@ -33,7 +34,7 @@ def init(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The file to write, or with --sequence and --fasta a folder for it.",
+            help="The file to write, or a folder for it and its run (a name without .yaml).",
             show_default="system.yaml, sample.yaml or train.yaml",
         ),
     ] = None,
@@ -64,7 +65,8 @@ def init(
     verb: Literal["sample", "train"] | None = "sample" if sample else "train" if train else None
     out = out or Path(f"{verb or 'system'}.yaml")
     transferable = sequence is not None or fasta is not None
-    if transferable and out.suffix not in (".yaml", ".yml"):
+    own_folder = verb is None and out.suffix not in (".yaml", ".yml")
+    if own_folder:
         out = out / "system.yaml"
     inputs = [*([] if structure is None else [Path(structure)]), *([] if fasta is None else [fasta])]
     may_write([out], force, inputs if verb is None else [])
@@ -84,54 +86,79 @@ def init(
         )
     if not Path(structure).is_file():
         raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
-    text = commented_run(Path(structure), forcefield, out, as_reading(model, chain, keep, modified, gaps))
+    reading = as_reading(model, chain, keep, modified, gaps)
+    text = commented_run(Path(structure), forcefield, out, reading, "./run" if own_folder else None, set_ or [])
+    _check_run(text, out)
+    if own_folder:
+        with storage_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(out, text)
-    if refused := _refusal(out):
-        typer.echo(f"wrote {out}, but it cannot run yet: {refused}", err=True)
-    else:
-        typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
+    typer.echo(f"wrote {out}\nnext: mdflash check {out}, then mdflash run {out}")
 
 
-def _refusal(file: Path) -> str:
-    """Why the force field does not fit the molecule, as a run would say it; empty where it does."""
-    from mdflash.config.load import load_run
-    from mdflash.errors import MdflashError
+def _check_run(text: str, out: Path) -> None:
+    """Refuse what could not start: a force field that does not fit the molecule, a structure with open questions.
+
+    Args:
+        text: of a system.yaml.
+        out: where it will be.
+
+    Raises:
+        MdflashError: as a run would say it.
+    """
+    from mdflash.config.load import parse_run
     from mdflash.runs.prepare import prepare
 
-    try:
-        prepare(load_run(file))
-    except MdflashError as error:
-        return str(error)
-    return ""
+    prepare(parse_run(text, out).with_seed())
 
 
-def commented_run(structure: Path, forcefield: str, out: Path, reading: Reading = AS_IT_IS) -> str:
+def commented_run(
+    structure: Path,
+    forcefield: str,
+    out: Path,
+    reading: Reading = AS_IT_IS,
+    folder: str | None = None,
+    overrides: Sequence[str] = (),
+) -> str:
     """The text of a system.yaml at `out` that runs `structure` with `forcefield`, at 300 K for 100 ns or as suggested.
+
+    Args:
+        structure: a structure file, or an mdflash system.
+        forcefield: a folder or a shipped name.
+        out: the file that will hold the text; names the run, a system.yaml by its structure.
+        reading: of the structure.
+        folder: of the run; None: below runs/.
+        overrides: "KEY=VALUE", what to write instead.
 
     Raises:
         InputError: no such force field.
     """
     from mdflash.cli.options import forcefield_folder
     from mdflash.config.load import parse_run
+    from mdflash.config.overrides import apply_overrides
     from mdflash.config.write import commented_yaml, to_data
     from mdflash.core.quantity import plain_word
     from mdflash.forcefields.forcefield import suggested_dynamics
     from mdflash.mapping.formats import bare_name
 
     model = named_model(forcefield, out)
-    name = plain_word(bare_name(structure))
+    name = plain_word(out.parent.absolute().name if folder else out.stem)
+    if out.name == "system.yaml" and folder is None:
+        name = plain_word(bare_name(structure))
     dynamics = {"temperature": "300 K", "length": "100 ns"}
-    given = {
+    given: dict[str, Any] = {
         "mdflash": 1,
         "name": name,
         "system": {"structure": os.path.relpath(structure, out.parent), **reading.as_keys()},
         "model": {"forcefield": model},
         "dynamics": {**dynamics, **suggested_dynamics(forcefield_folder(forcefield))},
     }
-    data = to_data(parse_run(json.dumps(given), out))
+    data = to_data(parse_run(json.dumps(given), out, overrides))
+    given, changes = apply_overrides(given, overrides)
     data["system"] |= given["system"]
     data["model"] |= given["model"]
-    data["output"]["folder"] = f"runs/{name}"
+    if ("output", "folder") not in {change.path for change in changes}:
+        data["output"]["folder"] = folder or f"runs/{data['name']}"
     return commented_yaml(data)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mdflash.errors import InputError
+
+CAPS: Final = ("ACE", "NME")
+FEWEST: Final = 5
+"""Residues: a shorter chain has too few CA beads for a model of one bead each."""
 
 
 def recipe_text(verb: Literal["sample", "train"], what: str | None, out: Path) -> str:
@@ -25,7 +29,7 @@ def recipe_text(verb: Literal["sample", "train"], what: str | None, out: Path) -
 
     given: dict[str, Any] = {} if what is None else (_molecule if verb == "sample" else _dataset)(what, out)
     if verb == "sample" and not given:
-        given = {"molecule.sequence": "ACE-ALA-NME"}
+        given = _molecule("ACE-ALA-NME", out)
     return template(file_model(verb), given)
 
 
@@ -35,10 +39,11 @@ def _molecule(what: str, out: Path) -> dict[str, str]:
     if Path(what).is_file():
         return {"molecule.structure": os.path.relpath(what, out.parent)}
     try:
-        parse_sequence(what)
+        residues = parse_sequence(what)
     except InputError as error:
         raise InputError(f"is no structure file, and as a sequence: {error.message}", file=what) from None
-    return {"molecule.sequence": what}
+    short = sum(residue not in CAPS for residue in residues) < FEWEST
+    return {"molecule.sequence": what} | ({"mapping": "heavy"} if short else {})
 
 
 def _dataset(what: str, out: Path) -> dict[str, str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from mdflash.core.files import atomic_write, storage_errors
-from mdflash.errors import InputError
+from mdflash.errors import ForceFieldError, InputError
+
+if TYPE_CHECKING:
+    from mdflash.forcefields.forcefield import ForceField
 
 
 def from_sequences(
@@ -32,6 +35,7 @@ def from_sequences(
 
     Raises:
         InputError: a sequence, the force field or an override is wrong; says what and where.
+        ForceFieldError: the force field belongs to another molecule.
     """
     from mdflash.cli.init import named_model
     from mdflash.cli.options import forcefield_folder
@@ -52,11 +56,14 @@ def from_sequences(
     model, ff = named_model(forcefield, out), load_forcefield(forcefield_folder(forcefield))
     for own, letters in found:
         try:
-            linear_system(read_sequence(letters), ff, own)
+            residues = read_sequence(letters)
         except ValueError as error:
             raise InputError(f"--sequence: {error}") from None
+        if ff.mapping == "ca" and ff.systems and any(term.keyed_by == "beads" for term in ff.terms):
+            _check_molecule(ff, residues, own)
+        linear_system(residues, ff, own)
     longest = max(len(letters) for _, letters in found)
-    folder = os.path.join(os.path.relpath(out.parent), "run") if out.name == "system.yaml" else f"runs/{name}"
+    folder = "./run" if out.name == "system.yaml" else f"runs/{name}"
     text = compose(
         name, [{"name": own, "sequence": letters} for own, letters in found], longest, ff, out,
         model=model, folder=folder, overrides=overrides,
@@ -66,3 +73,13 @@ def from_sequences(
     atomic_write(out, text)
     many = f"{len(found)} sequences, the longest of {longest} residues" if len(found) > 1 else f"{longest} residues"
     typer.echo(f"wrote {out}: {many}\nnext: mdflash check {out}, then mdflash run {out}")
+
+
+def _check_molecule(ff: ForceField, residues: Sequence[str], name: str) -> None:
+    """Refuse a sequence for which a force field that lists its beads one by one was not made."""
+    if all(own.types != tuple(residues) for own, _ in ff.systems):
+        made_for = ", ".join(f"{own.name}, {own.n_beads} residues" for own, _ in ff.systems)
+        raise ForceFieldError(
+            f"force field '{ff.name}' belongs to another molecule ({made_for}), not to '{name}', {len(residues)} "
+            "residues; for any sequence: --forcefield calvados3"
+        )

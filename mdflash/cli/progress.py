@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from mdflash.cli.lines import PlainConsole, show_line
 from mdflash.cli.options import duration
+from mdflash.compiled.progress import MOMENT, compilation
 
 EARLY, OFTEN, LATER = 300.0, 10.0, 60.0
 """Seconds: until `EARLY` after the first step a line comes every `OFTEN`, then every `LATER`."""
@@ -152,6 +153,7 @@ class Waiting:
         self._stepping = False
         self._over = threading.Event()
         self._compilations = _Compilations()
+        self._quiet, compilation.quiet = compilation.quiet, True  # one writer
         self._thread = threading.Thread(target=self._work, name="mdflash-waiting", daemon=True)
         event.register("numba:compile", self._compilations)
         self._thread.start()
@@ -165,14 +167,17 @@ class Waiting:
         self._over.set()
         self._thread.join()
         event.unregister("numba:compile", self._compilations)
+        compilation.quiet = self._quiet
 
     def _work(self) -> None:
-        last = self._begun
+        last, told = self._begun, False
         while not self._over.wait(min(1.0, self._every)):
             now = time.monotonic()
-            if now - last < self._every:
-                continue
             compiling = self._compilations.seconds(now)
+            first = compiling is not None and compiling > MOMENT and not told
+            if now - last < self._every and not first:
+                continue
+            told = compiling is not None
             if compiling is not None:
                 self._say(f"compiling kernels (once for this version; {compiling:.0f} s so far)")
             elif not self._stepping:

@@ -17,6 +17,7 @@ from mdflash import units
 from mdflash.config.explain import explain
 from mdflash.config.rules import Problem, problems, whole_steps
 from mdflash.config.schema import Colvars, Log, Replicas, RunConfig, SystemEntry
+from mdflash.config.section import BESIDE
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
@@ -169,7 +170,7 @@ def steps_in(time: Any, timestep: float) -> int:
 def _validated(data: dict[str, Any]) -> RunConfig:
     try:
         here = Path.cwd()  # where relative paths start
-        return RunConfig.model_validate(data, context={"folder": here, "cwd": here})
+        return RunConfig.model_validate(data, context={"folder": here, "cwd": here, BESIDE: here})
     except ValidationError as error:
         raise _error(explain(error, data)) from None
 

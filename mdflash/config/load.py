@@ -11,22 +11,29 @@ from mdflash.config.explain import explain
 from mdflash.config.overrides import Override, apply_overrides
 from mdflash.config.rules import Problem, problems
 from mdflash.config.schema import RunConfig
+from mdflash.config.section import BESIDE
 from mdflash.core.quantity import plain_word
 from mdflash.core.yamlfile import Document, load_yaml, parse_yaml
 from mdflash.errors import InputError
 from mdflash.forcefields.shipped import find_shipped, list_shipped
 from mdflash.io.runfolder import is_run_folder
-from mdflash.mapping.formats import bare_name
+from mdflash.mapping.formats import bare_name, is_structure
 
 
 def locate(file: Path | str) -> Path:
     """The system.yaml meant by `file`: a path, the bare name of a shipped system, or the resolved.yaml of a run folder.
 
     Raises:
-        InputError: there is no such file; the message lists the shipped systems.
+        InputError: there is no such file (the message lists the shipped systems), or it is a structure.
     """
     path = Path(file)
     if path.is_file():
+        if is_structure(path):
+            raise InputError(
+                f"is a structure, expected a system.yaml; make one with: mdflash init {path} --forcefield FORCEFIELD "
+                "(mdflash go makes a force field of a structure)",
+                file=path,
+            )
         return path
     if is_run_folder(path):
         if not (path / "resolved.yaml").is_file():
@@ -68,7 +75,9 @@ def parse_run(text: str, file: Path, overrides: Sequence[str] = ()) -> RunConfig
 def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
     data = {} if document.data is None else document.data
     data, given = apply_overrides(data, overrides)
-    context = {"folder": document.file.parent.absolute(), "cwd": Path.cwd()}
+    beside, here = document.file.parent.absolute(), Path.cwd()
+    typed = any(override.path == ("output", "folder") for override in given)  # in a shell, `./` is the shell's folder
+    context = {"folder": beside, "cwd": here, BESIDE: here if typed else beside}
     try:
         config = RunConfig.model_validate(data, context=context)
     except ValidationError as error:

@@ -13,6 +13,8 @@ from mdflash.core.section import Section as Section
 from mdflash.forcefields.shipped import find_shipped, list_shipped
 
 MAX_REPLICAS: Final = 1_000_000
+BESIDE: Final = "./"
+"""How a run folder begins that lies beside its YAML file, wherever the command is given."""
 
 
 def as_list(value: object) -> object:
@@ -27,7 +29,10 @@ def _read_version(value: object) -> object:
 
 
 def _text_path(value: object, info: ValidationInfo, example: str) -> Path:
-    """`value` as an absolute path; relative ones start at the folder of the YAML file."""
+    """`value` as an absolute path; relative ones start at the folder of the YAML file.
+
+    Only a run folder starts where the command is given, unless it is written as `./run`.
+    """
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value.strip() or "\0" in value:
@@ -36,6 +41,8 @@ def _text_path(value: object, info: ValidationInfo, example: str) -> Path:
         raise ValueError(f"is too long for a path ({len(value)} characters): {describe(value)}")
     folders: dict[str, Path] = info.context or {}
     base = folders["cwd" if info.field_name == "folder" else "folder"]
+    if info.field_name == "folder" and value.startswith(BESIDE):
+        base = folders.get(BESIDE, base)
     return Path(os.path.abspath(base / os.path.expanduser(value)))
 
 

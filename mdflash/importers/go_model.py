@@ -105,7 +105,8 @@ def go_from_structure(
     system, positions, notes = map_to_ca(structure, name=name)
     heavy = None if structure.ca_only else structure.heavy_atoms()
     if len(models) > 1:
-        notes = (*notes, f"model {native.model} of {len(models)} is the native structure (--model chooses another)")
+        other = " (--model chooses another)" if reading.model is None else ""
+        notes = (*notes, f"model {native.model} of {len(models)} is the native structure{other}")
     chains = np.array([r.molecule for r in structure.residues])
     forcefield = build_go(system, positions[0], heavy, parameters, {"structure": file.name}, chains)
     if chains[-1] > 0:

@@ -25,8 +25,8 @@ def trajectories(run: Path) -> list[Source]:
     return found
 
 
-def find_replica(run: Path, replica: int, system: str | None = None) -> Source:
-    """The file to read a replica from.
+def find_replica(run: Path, replica: int | None, system: str | None = None) -> Source:
+    """The file to read a replica from; None: the first of the system, or of all.
 
     Raises:
         InputError: no run folder, no trajectory, no such system or replica; the message lists what there is.
@@ -41,7 +41,7 @@ def find_replica(run: Path, replica: int, system: str | None = None) -> Source:
         raise InputError(f"has no system '{system}'; its systems are {', '.join(systems)}", file=run)
     sources = [s for s in sources if system in (None, s.system)]
     for source in sources:
-        if source.replica == replica:
+        if replica in (None, source.replica):
             return source
     numbers = sorted({s.replica for s in sources})
     of = f" of system '{system}'" if system else ""

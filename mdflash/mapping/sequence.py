@@ -56,6 +56,8 @@ def _short(text: str) -> str:
 def read_fasta(file: Path) -> list[tuple[str, str]]:
     """Name and sequence of every entry of a FASTA file. A name is the first word behind '>'.
 
+    A stop `*` may end a sequence. A sequence before the first '>' has the file's name.
+
     Raises:
         InputError: no such file, no entry, an entry without name or sequence, a name given twice, or a letter that is
             no amino acid; names file and line.
@@ -72,7 +74,8 @@ def read_fasta(file: Path) -> list[tuple[str, str]]:
     def fail(message: str, line: int) -> InputError:
         return InputError(message, file=file, line=line)
 
-    start = 0
+    start = ended = 0
+    bare = plain_word(file.stem)
     for number, line in enumerate(lines, start=1):
         text = line.rstrip()
         if text.startswith(">"):
@@ -88,12 +91,19 @@ def read_fasta(file: Path) -> list[tuple[str, str]]:
                     number,
                 )
             seen[words[0]] = start = number
+            ended = 0
             found.append((words[0], ""))
         elif text and not text.startswith(";"):
-            if not found:
-                raise fail("expected a line such as `>DSS1` before the first sequence", number)
+            if not found:  # one sequence alone needs no name
+                start = number
+                found.append((bare, ""))
+            if ended:
+                raise fail(f"'{found[-1][0]}' goes on behind the stop '*' of line {ended}; remove what follows", number)
+            if text.endswith("*"):
+                text, ended = text[:-1], number
             try:
-                read_sequence(text)
+                if text:
+                    read_sequence(text)
             except ValueError as error:
                 raise fail(f"'{found[-1][0]}': {error}", number) from None
             found[-1] = (found[-1][0], found[-1][1] + text)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mdflash.config.rules import warnings
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import resolved_yaml
 from mdflash.core.partition import by_rank
@@ -95,7 +96,9 @@ def execute(
         else:
             restore(engine, checkpoint)
             finished = engine.state.step >= config.total_steps
-            notes = (*prepared.notes, *session.notes, *checkpoint.notes, *_moved(checkpoint, engine, prepared))
+            advice = warnings(config) if finished else ()  # on steps that nobody makes
+            own = (note for note in prepared.notes if note not in advice)
+            notes = (*own, *session.notes, *checkpoint.notes, *_moved(checkpoint, engine, prepared))
             plan = Plan(prepared, engine, "finished" if finished else "resume", notes, where)
         watch.planned(plan)
         if plan.start == "fresh":

@@ -30,6 +30,8 @@ POINTS = 6
 """Temperatures of the pilot."""
 REPLICAS = 4
 """Replicas of the pilot at each temperature."""
+FEWEST = 6
+"""Temperatures of a ladder that shows a melting curve, also where two would exchange well: of a small molecule."""
 MOST = 1000
 """Temperatures of a suggested ladder at most."""
 
@@ -58,10 +60,10 @@ class EnergyCurve:
         return min(1.0, math.exp(log_ndtr(m / s)) + math.exp(m + 0.5 * s * s + log_ndtr(-s - m / s)))
 
 
-def suggest(curves: Sequence[EnergyCurve], low: float, high: float, acceptance: float) -> FloatArray:
+def suggest(curves: Sequence[EnergyCurve], low: float, high: float, acceptance: float, fewest: int = 2) -> FloatArray:
     """[K] temperatures from `low` to `high` K, with about equal acceptance of at least `acceptance`.
 
-    Of several systems the one with the lowest acceptance decides.
+    Of several systems the one with the lowest acceptance decides. There are at least `fewest`.
 
     Raises:
         InputError: it would take more than `MOST` temperatures.
@@ -73,7 +75,7 @@ def suggest(curves: Sequence[EnergyCurve], low: float, high: float, acceptance: 
             ladder.append(_next_rung(curves, ladder[-1], high, wanted))
         return ladder
 
-    rungs = len(climb(acceptance))
+    rungs = max(len(climb(acceptance)), fewest)
     if rungs == MOST:
         raise InputError(f"acceptance {acceptance:g} from {low:g} K to {high:g} K takes more than {MOST} temperatures")
     least, most = acceptance, 1.0  # the highest acceptance that needs no more rungs

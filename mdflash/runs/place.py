@@ -29,7 +29,7 @@ def at_its_folder(config: RunConfig, source: Path, overrides: Sequence[str] = ()
         overrides: what replaced values of the file.
     """
     here, place = Path.cwd(), _place(config, source, overrides)
-    if is_run_folder(config.folder) or place.is_absolute():
+    if is_run_folder(config.folder) or place is None:
         return config
     for above in Path(os.path.abspath(source)).parents:
         output = config.output.model_copy(update={"folder": Path(os.path.abspath(above / place))})
@@ -39,11 +39,12 @@ def at_its_folder(config: RunConfig, source: Path, overrides: Sequence[str] = ()
     return config
 
 
-def _place(config: RunConfig, source: Path, overrides: Sequence[str]) -> Path:
-    """`output.folder` as it was given."""
+def _place(config: RunConfig, source: Path, overrides: Sequence[str]) -> Path | None:
+    """`output.folder` as it was given; None where it is the same from every folder."""
     data, _ = apply_overrides(load_yaml(source).data, overrides)
     given = (data.get("output") or {}).get("folder")
-    return Path("runs", config.name) if given is None else Path(given).expanduser()
+    place = Path("runs", config.name) if given is None else Path(given).expanduser()
+    return place if config.folder == Path(os.path.abspath(place)) and not place.is_absolute() else None
 
 
 def _is_this_run(config: RunConfig, source: Path) -> bool:

@@ -302,7 +302,8 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
     for key, old, new in changed(folder.path, config):
         raise InputError(
             f"the run in {folder.path} was made with {key}: {old}, now it is {new}; "
-            f"choose another output.folder, put the value back, or start over with --fresh",
+            f"`mdflash run {folder.path}` resumes it as it was made. Or put the value back, choose another "
+            "output.folder, or start over with --fresh",
             key=key,
         )
 

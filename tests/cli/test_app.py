@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,10 +31,10 @@ def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a structure and a force field folder, as far as reading a system.yaml looks at them."""
-    (tmp_path / "protein.pdb").touch()
-    (tmp_path / "my ff").mkdir()
-    (tmp_path / "my ff" / "forcefield.yaml").touch()
+    """A folder with a structure and a force field folder."""
+    top = Path(__file__).parents[2]
+    shutil.copy(top / "systems" / "chignolin.pdb", tmp_path / "protein.pdb")
+    shutil.copytree(top / "forcefields" / "go-chignolin", tmp_path / "my ff")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -185,7 +186,7 @@ def test_init_writes_every_key_with_a_comment(project: Path) -> None:
     run = load_run(out)
     assert run.system[0].structure == project / "protein.pdb"
     assert run.forcefields == (project / "my ff",)
-    assert run.folder == project / "runs" / "protein"
+    assert run.folder == project / "runs" / "fold-it"
     assert all("#" in line for line in out.read_text().splitlines() if line)
     assert str(project) not in out.read_text()
 

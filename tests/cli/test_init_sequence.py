@@ -14,7 +14,7 @@ from mdflash.cli.app import app
 from mdflash.config.compose import sampling_rule
 from mdflash.config.load import load_run
 from mdflash.core.quantity import show_quantity
-from mdflash.errors import InputError
+from mdflash.errors import MdflashError
 from mdflash.runs.execute import execute
 from mdflash.runs.prepare import prepare
 
@@ -83,13 +83,14 @@ def test_a_fasta_becomes_one_batch(tmp_path: Path) -> None:
         (["--sequence", "MSR"], "needs a structure and a force field"),
         (["protein.pdb", "--sequence", "MSR", "--forcefield", "calvados2"], "give one of"),
         (["--sequence", "MSR", "--forcefield", "ala2"], "one bead for each residue"),
+        (["--sequence", "MSR", "--forcefield", "go-chignolin"], "belongs to another molecule (chignolin, 10 residues)"),
         (["--fasta", "absent.fasta", "--forcefield", "calvados2"], "absent.fasta: cannot be read"),
         (["--sequence", "MSR", "--forcefield", "calvados2", "--set", "environment.pH=acid"], "pH: 7.5"),
     ],
 )
 def test_refused(words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError) as error:
+    with pytest.raises(MdflashError) as error:
         call("init", *words, "--out", "here")
     assert says in str(error.value)
     assert not Path("here/system.yaml").exists()

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from mdflash.cli.app import app
 from mdflash.cli.schema import FILES, _sections, file_model
+from mdflash.config.load import load_run
 from mdflash.core.yamlfile import parse_yaml
-from mdflash.errors import InputError
+from mdflash.errors import InputError, MdflashError
 from mdflash.sampling.recipe import load_recipe as load_sampling
 from mdflash.training.recipe import load_recipe as load_training
 
@@ -65,10 +66,12 @@ def test_recipes_are_accepted_as_they_were_written(tmp_path: Path, monkeypatch: 
     (tmp_path / "my-data" / "dataset.yaml").write_text("")
     assert "next: mdflash sample sample.yaml" in out("init", "--sample")
     assert load_sampling(Path("sample.yaml")).molecule[0].sequence == "ACE-ALA-NME"
+    assert load_sampling(Path("sample.yaml")).mapping == "heavy"  # one CA would be no model
     out("init", str(REPO / "systems" / "chignolin.pdb"), "--sample", "--out", "of-structure.yaml")
     assert load_sampling(Path("of-structure.yaml")).molecule[0].starts == ("structure",)
     out("init", "YYDPETGTWY", "--sample", "--out", "of-sequence.yaml")
     assert load_sampling(Path("of-sequence.yaml")).molecule[0].sequence == "YYDPETGTWY"
+    assert load_sampling(Path("of-sequence.yaml")).mapping == "ca"
 
     out("init", "my-data", "--train")
     recipe = load_training(Path("train.yaml"))
@@ -98,7 +101,26 @@ def test_init_refuses(words: list[str], says: str, tmp_path: Path, monkeypatch: 
 def test_init_says_when_the_force_field_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     structure = str(REPO / "systems" / "chignolin.pdb")
-    done = CliRunner().invoke(app, ["init", structure, "--forcefield", "ala2"])
-    assert done.exit_code == 0
-    assert "wrote system.yaml, but it cannot run yet: " in done.stderr
+    error = CliRunner().invoke(app, ["init", structure, "--forcefield", "ala2"]).exception
+    assert isinstance(error, MdflashError)
+    assert error.exit_code == 2
+    assert not list(tmp_path.iterdir())
     assert "next: mdflash check" in out("init", structure, "--forcefield", "go-chignolin", "--out", "fits.yaml")
+
+
+def test_init_names_the_run_after_its_file_and_a_folder_holds_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["init", str(REPO / "systems" / "chignolin.pdb"), "--forcefield", "go-chignolin"]
+    out(*words, "--out", "mine.yaml", "--set", "dynamics.temperature=310 K")
+    config = load_run("mine.yaml")
+    assert (config.name, config.folder) == ("mine", tmp_path / "runs" / "mine")
+    assert config.dynamics.temperature == (310.0,)
+    out(*words, "--out", "sub/own")
+    for here in (tmp_path, tmp_path / "sub", tmp_path / "sub" / "own"):
+        monkeypatch.chdir(here)
+        config = load_run(tmp_path / "sub" / "own" / "system.yaml")
+        assert (config.name, config.folder) == ("own", tmp_path / "sub" / "own" / "run")
+        typed = load_run(tmp_path / "sub" / "own" / "system.yaml", ["output.folder=./x"])
+        assert typed.folder == here / "x"  # typed in a shell, it is the shell's folder

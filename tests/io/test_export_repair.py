@@ -157,6 +157,7 @@ def test_the_most_exact_format_is_taken(tmp_path):
             fill(writer, 0, 2)
             writer.close()
     assert find_replica(tmp_path / "run", 0).path.suffix == ".h5"
+    assert find_replica(tmp_path / "run", None).replica == 0
 
 
 def test_a_healthy_run_is_left_untouched(run, format):

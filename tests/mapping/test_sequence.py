@@ -48,11 +48,19 @@ def test_fasta(tmp_path: Path) -> None:
     assert named_sequences(file) == [("SEM1_HUMAN", "MSRAALPS"), ("DSS", "GGG")]
 
 
+def test_a_stop_at_the_end_and_a_sequence_without_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "my idr.fasta"
+    file.write_text("MSRA\nALPS*\n")
+    assert [sequence for _, sequence in read_fasta(file)] == ["MSRAALPS"]
+    assert " " not in named_sequences(file)[0][0]
+    file.write_text(">a\nGGG*\n>b\nMSR\n*\n")
+    assert read_fasta(file) == [("a", "GGG"), ("b", "MSR")]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
         ("", None, "holds no sequence"),
-        ("MSRA\n", 1, "before the first sequence"),
         (">a\nMSRA\n>a\nGGG\n", 3, "'a' is the name of two sequences, the other at line 1"),
         (">a\n>b\nGGG\n", 1, "'a' has no sequence"),
         (">a\nGGG\n>b\n", 3, "'b' has no sequence"),
@@ -60,7 +68,9 @@ def test_fasta(tmp_path: Path) -> None:
         (">a\nGGG\nGXG\n", 3, "'a': the sequence has 'X'"),
         (">a\nGG G\n", 2, "a space"),
         (">a\nggg\n", 2, "lower case"),
-        (">a\nGGG*\n", 2, "a stop"),
+        (">a\nGG*G\n", 2, "a stop"),
+        (">a\nGGG*\nMSR\n", 3, "behind the stop '*' of line 2"),
+        (">a\n*\n", 1, "has no sequence"),
     ],
 )
 def test_a_wrong_fasta_is_refused_with_its_line(text: str, line: int | None, says: str, tmp_path: Path) -> None:

@@ -80,3 +80,13 @@ def test_another_run_starts_here(project: Path, more: list[str], monkeypatch: py
     assert (
         "going on" not in run("../configs/a.yaml", *(word.format(here=here) for word in more if word != "--fresh"))[1]
     )
+
+
+def test_advice_where_something_else_was_meant(project: Path) -> None:
+    error = CliRunner().invoke(app, ["run", "configs/a.yaml", "--set", "dynamics.timestep=5 fs"]).exception
+    assert f"`mdflash run {project / 'runs' / 'a'}` resumes it as it was made" in str(error)
+    error = CliRunner().invoke(app, ["run", str(STRUCTURE)]).exception
+    assert f"make one with: mdflash init {STRUCTURE} --forcefield" in str(error)
+    out, _ = run("runs/a", "--steps", "10")  # fewer than there are: nothing is left to warn about
+    assert "stands at step 100" in " ".join(out.split())
+    assert "longer than the run" not in out
