@@ -16,6 +16,7 @@ import torch
 
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
+from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, gpu_is_there
 from mdflash.core.partition import by_rank
 from mdflash.core.scale import other_unit
@@ -209,6 +210,9 @@ def assemble(
             )
         if (what := other_unit(system, frames)) is not None:
             raise InputError(f"the start frames of {system.name}, {what}", key="system.start")
+        if config.box is not None and (joined := whole(frames, system.bonds, config.box)) is not frames:
+            frames = joined
+            notes.append(f"{system.name}: molecules that the box had split in start frames were made whole")
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
     layout = Layout(tuple(system for system, _ in molecules), config.counts)
     start = torch.from_numpy(np.concatenate(starts))
