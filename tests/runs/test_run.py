@@ -234,3 +234,16 @@ output: {{folder: {tmp_path / "run"}, log: {{interval: 0.4 ps}}, trajectory: {{i
     mixed = mixed[mixed["replica"] < 2]
     assert (mixed["potential_kcal_mol"] == alone["potential_kcal_mol"]).all()
     assert {p.name for p in (tmp_path / "run/trajectory").iterdir()} == {"chignolin.h5", "helix.h5"}
+
+
+def test_start_frames_in_nm_are_refused_and_wrapped_ones_made_whole(tmp_path: Path) -> None:
+    file = write_frames(tmp_path / "x.npy")
+    frames, box, started = np.load(file), "box=[60 angstrom,60 angstrom,60 angstrom]", f"system.start={file}"
+    np.save(file, frames / 10)
+    with pytest.raises(InputError, match=r"x\.npy: start frames .*nm; multiply them by 10"):
+        run(tmp_path / "nm", started)
+    placed = frames + 61.0 - frames.max(axis=(0, 1))
+    np.save(file, placed - 60.0 * np.floor(placed / 60.0))
+    plan = run(tmp_path / "box", started, box, steps=100)
+    assert any("made whole" in note for note in plan.notes)
+    assert np.abs(rows(tmp_path / "box")["potential_kcal_mol"]).max() < 100.0
