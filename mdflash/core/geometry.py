@@ -45,7 +45,7 @@ def whole(positions: FloatArray, bonds: IntArray, box: Box) -> FloatArray:
     x = positions[replicas]
     for bead, anchor in _tree(positions.shape[1], bonds):
         x[:, bead] -= edges * np.round((x[:, bead] - x[:, anchor]) / edges)
-    found = positions.copy()
+    found: FloatArray = positions.copy()
     found[replicas] = x
     return found
 

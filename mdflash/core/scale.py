@@ -31,7 +31,9 @@ def other_unit(system: System, positions: npt.NDArray[np.floating]) -> str | Non
     """
     for name, usual, bonds in _bonds(system):
         for begin in range(0, len(positions), 1000):
-            lengths: FloatArray = np.median(distances(positions[begin : begin + 1000], bonds), axis=1)
+            lengths: FloatArray = np.median(
+                distances(positions[begin : begin + 1000].astype(np.float64), bonds), axis=1
+            )
             for factor, what in _SCALES:
                 if usual is None and factor > 1:
                     continue

@@ -11,8 +11,8 @@ import numpy as np
 from mdflash.config.biases import BiasEntry, Group, VariableEntry
 from mdflash.config.exchange import scale_name
 from mdflash.config.schema import RunConfig, SystemEntry
-from mdflash.core.state import Layout
 from mdflash.core.scale import other_unit
+from mdflash.core.state import Layout
 from mdflash.core.system import System, load_system
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError

@@ -205,6 +205,11 @@ def assemble(
             notes.append(
                 f"{system.name}: {len(frames)} start frames for {count} replicas; replica i starts from frame i, cycled"
             )
+        if len(frames) > count and entry.start is not None:
+            notes.append(
+                f"{system.name}: {entry.start.name} holds {len(frames):,} frames; replica i starts from frame i (from "
+                f"0), and those after the first {count:,} are not used"
+            )
         if (what := beyond_pdb(system)) is not None:
             notes.append(
                 f"{system.name}: PDB files have no columns for {what}; topology.cif beside topology.pdb has it in full"
