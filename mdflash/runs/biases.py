@@ -181,10 +181,10 @@ def _reference(
         return None if entry.reference is None else start
     file = Path(entry.reference)
     if file.suffix == ".npy":
-        frames = load_frames(file, system)[:1]
-        if (what := other_unit(system, frames)) is not None:
+        given = load_frames(file, system)[:1]
+        if (what := other_unit(system, given)) is not None:
             raise InputError(what, file=file)
-        return np.asarray(frames[0])
+        return np.asarray(given[0])
     if file.suffix == ".safetensors":
         other, frames = load_system(file)
     else:
