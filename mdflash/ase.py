@@ -45,6 +45,9 @@ def make_atoms(system: System, positions: FloatArray) -> Any:
 class MdflashCalculator(Calculator):
     """Energy (eV) and forces (eV/Å) of one molecule; its atoms are the beads, in their order.
 
+    In a periodic cell, beads may be wrapped: what bonds join is made whole. Chains that no bond joins are taken where
+    they are, so let them run free where terms list beads of both.
+
     Args:
         forcefield: a folder, the name of a shipped one, or a ForceField.
         system: the molecule, or its name where it came with the force field; None: the only one that did.

@@ -50,8 +50,8 @@ CARBON = 6
 class MdflashModel(ModelInterface):  # type: ignore[misc]
     """Energies (eV) and forces (eV/Å) of a batch of molecules; there is no stress.
 
-    Beads are taken where they are: bonds across the walls of a periodic cell are not repaired, so let positions of
-    molecules run free. Cells must be rectangular.
+    In a periodic cell, beads may be wrapped: what bonds join is made whole. Chains that no bond joins are taken where
+    they are, so let them run free where terms list beads of both. Cells must be rectangular.
 
     Args:
         forcefield: a folder, the name of a shipped one, or a ForceField.

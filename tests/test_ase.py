@@ -74,6 +74,18 @@ def test_a_periodic_box() -> None:
         atoms.get_forces()
 
 
+def test_wrapped_atoms_are_made_whole(chignolin: tuple[MdflashCalculator, np.ndarray]) -> None:
+    calculator, positions = chignolin
+    atoms = make_atoms(calculator.system, positions)
+    atoms.cell, atoms.pbc, atoms.calc = [60.0, 50.0, 55.0], True, calculator
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    for seed in range(3):
+        atoms.positions += np.random.default_rng(seed).uniform(-60, 60, 3)
+        atoms.wrap()
+        assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-6)
+        np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-6)
+
+
 def test_errors(chignolin: tuple[MdflashCalculator, np.ndarray]) -> None:
     calculator, x = chignolin
     atoms = make_atoms(calculator.system, x)

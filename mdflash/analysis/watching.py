@@ -34,7 +34,8 @@ class Glance:
         nanoseconds_per_day: all replicas together, as the manifest has it.
         replicas: their numbers.
         targets: K, of the state each holds.
-        temperatures, energies: [R, T] of the last rows of log.csv; K and kcal/mol.
+        temperatures, energies: [R, T] of the last rows of log.csv; K and kcal/mol. Temperatures are NaN where the
+            integrator has no velocities.
         steps: [T] of those rows.
         acceptance: by molecule, between neighboring states.
         round_trips: of all replicas, or None.
@@ -126,7 +127,7 @@ def _rows(log: Path) -> list[tuple[float, ...]]:
     for line in lines:
         words = line.rstrip("\n").split(",")
         if len(words) == len(head):
-            found.append(tuple(float(words[at[name]]) for name in wanted))
+            found.append(tuple(float(words[at[name]] or "nan") for name in wanted))
     return found
 
 

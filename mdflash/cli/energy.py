@@ -85,6 +85,7 @@ def energy(
 
     from mdflash.cli.options import forcefield_folder, forcefield_system
     from mdflash.core.files import atomic_write
+    from mdflash.core.scale import other_unit
     from mdflash.errors import InputError
     from mdflash.forcefields.forcefield import load_forcefield
     from mdflash.io.frames import check_frames, load_frames
@@ -108,6 +109,8 @@ def energy(
         arrays = {"step": read.steps, "time_ps": read.times}
     else:
         x = load_frames(frames or run, molecule)
+        if (what := other_unit(molecule, x)) is not None:
+            raise InputError(what, file=frames)
     points = single_points if device is Device.cpu else gpu_points
     arrays |= points(ff, molecule, x, precision.value)
     buffer = BytesIO()

@@ -34,20 +34,25 @@ class Where:
     Attributes:
         step, total: steps.
         speed: ns/day of all replicas together; None: not known yet.
-        temperature: mean over the replicas, K.
+        temperature: mean over the replicas, K; None: the integrator has no velocities.
         left: seconds; None: not known yet.
     """
 
     step: int
     total: int
     speed: float | None
-    temperature: float
+    temperature: float | None
     left: float | None
 
     @property
     def speed_text(self) -> str:
         """With its unit."""
         return "" if self.speed is None else f"{self.speed:,.0f} ns/day"
+
+    @property
+    def temperature_text(self) -> str:
+        """With its unit."""
+        return "" if self.temperature is None else f"{self.temperature:.0f} K"
 
 
 class Display(Protocol):
@@ -100,7 +105,7 @@ class Bar:
             self._task,
             completed=where.step,
             step=f"step {where.step:,}",
-            temperature=f"{where.temperature:.0f} K",
+            temperature=where.temperature_text,
             clock=clock,
             speed=where.speed_text,
         )
@@ -135,7 +140,7 @@ class Lines:
             self._line(where, f"took {duration(seconds)}")
 
     def _line(self, where: Where, clock: str) -> None:
-        parts = (f"step {where.step:,} of {where.total:,}", where.speed_text, f"{where.temperature:.0f} K", clock)
+        parts = (f"step {where.step:,} of {where.total:,}", where.speed_text, where.temperature_text, clock)
         show_line(self._console, ", ".join(part for part in parts if part))
 
 

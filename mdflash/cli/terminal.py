@@ -173,7 +173,8 @@ class Follower:
             rate = (step - first) / (now - began)
             speed = rate * engine.integrator.timestep * 1e-3 * engine.layout.n_replicas * 86400
             left = (self._total - step) / rate
-        temperature = float(engine.instantaneous_temperature().mean())
+        moving = engine.integrator.has_velocities
+        temperature = float(engine.instantaneous_temperature().mean()) if moving else None
         self._where = Where(step, self._total, speed, temperature, left)
         self._display.show(self._where)
 

@@ -53,6 +53,7 @@ def watch(
 
 
 def _view(g: Glance, width: int) -> RenderableType:
+    import numpy as np
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -86,9 +87,10 @@ def _view(g: Glance, width: int) -> RenderableType:
         table.add_column("potential energy")
         shown = range(len(g.replicas)) if len(g.replicas) <= MOST_REPLICAS else range(MOST_REPLICAS)
         for r in shown:
+            moving = not np.isnan(g.temperatures[r]).all()
             table.add_row(
-                str(g.replicas[r]), f"{g.targets[r]:.0f}", f"{g.temperatures[r].mean():.0f}",
-                Text(sparkline(g.temperatures[r], room), style="yellow"),
+                str(g.replicas[r]), f"{g.targets[r]:.0f}", f"{g.temperatures[r].mean():.0f}" if moving else "",
+                Text(sparkline(g.temperatures[r], room) if moving else "", style="yellow"),
                 Text(sparkline(g.energies[r], room), style="cyan"),
             )  # fmt: skip
         parts.append(table)

@@ -297,6 +297,11 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
     if max(config.temperatures) > 1000.0:
         key = "exchange.temperatures" if config.dynamics.temperature is None else "dynamics.temperature"
         found.append(f"{key} reaches {max(config.temperatures):g} K")
+    if not INTEGRATORS[dynamics.integrator].has_velocities:
+        found.append(
+            f"dynamics.integrator is {dynamics.integrator}, which has no velocities: kinetic energy and temperature "
+            "are empty in log.csv"
+        )
     if not INTEGRATORS[dynamics.integrator].takes_noise and len(set(config.temperatures)) > 1:
         found.append(f"dynamics.integrator is {dynamics.integrator}: temperatures only set the first velocities")
     for key, every in (

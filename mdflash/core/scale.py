@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ _SCALES = (
 )
 
 
-def other_unit(system: System, positions: npt.NDArray[np.floating[Any]]) -> str | None:
+def other_unit(system: System, positions: npt.NDArray[np.floating]) -> str | None:
     """What is wrong with the unit of positions [F, N, 3], as a sentence with the cure; None where they may be in Å.
 
     It is judged by the median bond of each frame, so that some stretched bonds do not matter.
@@ -33,7 +32,7 @@ def other_unit(system: System, positions: npt.NDArray[np.floating[Any]]) -> str 
     for name, usual, bonds in _bonds(system):
         for begin in range(0, len(positions), 1000):
             lengths: FloatArray = np.median(
-                distances(np.asarray(positions[begin : begin + 1000], np.float64), bonds), axis=1
+                distances(positions[begin : begin + 1000].astype(np.float64), bonds), axis=1
             )
             for factor, what in _SCALES:
                 if usual is None and factor > 1:

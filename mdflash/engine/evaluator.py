@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mdflash.compiled.held_arguments import Kept, keep
+from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, why_no_gpu
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
@@ -79,6 +80,8 @@ class Evaluator:
     def __call__(self, positions: FloatArray, box: Box | None = None) -> tuple[FloatArray, FloatArray]:
         """Evaluate at `positions` [R * N, 3] in Å, float64; `box` holds the edges of a periodic box in Å.
 
+        In a box, what its walls split is made whole first: bonded beads are nearer than half an edge.
+
         Returns:
             energies [R] in kcal/mol and forces [R * N, 3] in kcal/mol/Å.
 
@@ -91,6 +94,9 @@ class Evaluator:
                 f"{self.layout.describe()} need positions [{self.layout.n_beads}, 3], found {list(positions.shape)}"
             )
         x = np.ascontiguousarray(positions, np.float64)
+        if box is not None:
+            system = self.layout.systems[0]
+            x = whole(x.reshape(-1, system.n_beads, 3), system.bonds, box).reshape(-1, 3)
         backend = self._backend or self._set_up(x, box)
         energy, forces = np.empty(self.layout.n_replicas), np.empty_like(x)
         backend(x, box, energy, forces)

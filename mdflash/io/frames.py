@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.core.scale import other_unit
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
@@ -21,8 +20,8 @@ def load_frames(file: Path, system: System) -> FloatArray:
     """[F, N, 3] in Å from a .npy file (Å) or anything MDTraj reads (XTC, DCD, PDB, HDF5, ...).
 
     Raises:
-        InputError: not readable, another number of beads, no frames, several replicas, a coordinate that is not
-            finite, or bonds that show another unit than Å.
+        InputError: not readable, another number of beads, no frames, several replicas, or a coordinate that is not
+            finite.
     """
     if not file.is_file():
         raise InputError("no such file", file=file)
@@ -38,10 +37,7 @@ def load_frames(file: Path, system: System) -> FloatArray:
         frames = read_frames(file).positions
     else:
         frames = _from_trajectory(file, system)
-    frames = check_frames(frames, system, file)
-    if (what := other_unit(system, frames)) is not None:
-        raise InputError(what, file=file)
-    return frames
+    return check_frames(frames, system, file)
 
 
 def own_replicas(file: Path) -> list[Source]:

@@ -2,13 +2,15 @@
 
     step,time_ps,replica,system,state,target_K,potential_kcal_mol,kinetic_kcal_mol,temperature_K
 
-`temperature_K` is what the velocities have at that step, `target_K` that of the row's state; see `replica_table`.
+`temperature_K` is what the velocities have at that step (both it and the kinetic energy are empty where the integrator
+has no velocities), `target_K` that of the row's state; see `replica_table`.
 The text depends on the simulation alone (no wall-clock time): the same run gives the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 
 from mdflash.core.types import FloatArray, IntArray
@@ -43,10 +45,14 @@ class LogWriter(ReplicaTable):
         states: IntArray,
         targets: FloatArray,
         potential: FloatArray,
-        kinetic: FloatArray,
-        temperature: FloatArray,
+        kinetic: FloatArray | None,
+        temperature: FloatArray | None,
     ) -> None:
-        """Take one report: [R] replica ids, system names, states, energies in kcal/mol, temperatures in K."""
-        values = zip(potential.tolist(), kinetic.tolist(), temperature.tolist(), strict=True)
-        rest = [f"{u!r},{k!r},{t!r}" for u, k, t in values]
+        """Take one report: [R] replica ids, system names, states, energies in kcal/mol, temperatures in K.
+
+        What the velocities have is None where there are none.
+        """
+        columns: list[Iterable[str]] = [map(repr, potential.tolist())]
+        columns += [repeat("") if column is None else map(repr, column.tolist()) for column in (kinetic, temperature)]
+        rest = [",".join(row) for row in zip(*columns, strict=False)]
         self.add_report(step, time_ps, replica_ids, systems, states, targets, rest)

@@ -11,6 +11,7 @@ import numpy as np
 from mdflash.config.biases import BiasEntry, Group, VariableEntry
 from mdflash.config.exchange import scale_name
 from mdflash.config.schema import RunConfig, SystemEntry
+from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout
 from mdflash.core.system import System, load_system
 from mdflash.core.types import FloatArray
@@ -180,7 +181,10 @@ def _reference(
         return None if entry.reference is None else start
     file = Path(entry.reference)
     if file.suffix == ".npy":
-        return np.asarray(load_frames(file, system)[0])
+        given = load_frames(file, system)[:1]
+        if (what := other_unit(system, given)) is not None:
+            raise InputError(what, file=file)
+        return np.asarray(given[0])
     if file.suffix == ".safetensors":
         other, frames = load_system(file)
     else:

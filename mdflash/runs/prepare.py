@@ -16,6 +16,7 @@ import torch
 
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
+from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, gpu_is_there
 from mdflash.core.partition import by_rank
 from mdflash.core.scale import other_unit
@@ -198,23 +199,32 @@ def assemble(
     notes = [*warnings(config), *_equal_times(config), *notes]
     config, forcefields = surround(config, forcefields, notes)
     starts: list[FloatArray] = []
-    for (system, frames), count in zip(molecules, config.counts, strict=True):
+    first: list[FloatArray] = []
+    for entry, (system, frames), count in zip(config.system, molecules, config.counts, strict=True):
         if len(frames) < count and len(frames) > 1:
             notes.append(
                 f"{system.name}: {len(frames)} start frames for {count} replicas; replica i starts from frame i, cycled"
+            )
+        if len(frames) > count and entry.start is not None:
+            notes.append(
+                f"{system.name}: {entry.start.name} holds {len(frames):,} frames; replica i starts from frame i (from "
+                f"0), and those after the first {count:,} are not used"
             )
         if (what := beyond_pdb(system)) is not None:
             notes.append(
                 f"{system.name}: PDB files have no columns for {what}; topology.cif beside topology.pdb has it in full"
             )
+        if config.box is not None and (joined := whole(frames, system.bonds, config.box)) is not frames:
+            frames = joined
+            notes.append(f"{system.name}: molecules that the box had split in start frames were made whole")
         if (what := other_unit(system, frames)) is not None:
-            raise InputError(f"the start frames of {system.name}, {what}", key="system.start")
+            raise InputError(f"start frames of {system.name}: {what}", file=entry.start or entry.structure)
+        first.append(frames[0])
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
     layout = Layout(tuple(system for system, _ in molecules), config.counts)
     start = torch.from_numpy(np.concatenate(starts))
     State.at(layout, start, config.temperatures)  # refuses a NaN, naming replica and bead
     terms = build_potential(forcefields, layout).terms
-    first = [frames[0] for _, frames in molecules]
     biases = build_biases(config, layout, first, forcefields)
     monitored = build_monitored(config, layout, first, forcefields)
     potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms)])

@@ -77,8 +77,8 @@ class LogReporter(Periodic):
             held_states(engine),
             engine.state.temperature.numpy().copy(),
             engine.state.energy.numpy().copy(),
-            engine.kinetic_energy(),
-            engine.instantaneous_temperature(),
+            engine.kinetic_energy() if engine.integrator.has_velocities else None,
+            engine.instantaneous_temperature() if engine.integrator.has_velocities else None,
         )
         self.background.submit(partial(self.log.append, *row))
 

@@ -9,6 +9,7 @@ import mdtraj
 import numpy as np
 import pytest
 
+from mdflash.analysis.watching import look
 from mdflash.config.load import load_run, locate
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, StorageError, UnstableError
@@ -238,3 +239,27 @@ output: {{folder: {tmp_path / "run"}, log: {{interval: 0.4 ps}}, trajectory: {{i
     mixed = mixed[mixed["replica"] < 2]
     assert (mixed["potential_kcal_mol"] == alone["potential_kcal_mol"]).all()
     assert {p.name for p in (tmp_path / "run/trajectory").iterdir()} == {"chignolin.h5", "helix.h5"}
+
+
+def test_start_frames_in_nm_are_refused_and_wrapped_ones_made_whole(tmp_path: Path) -> None:
+    file = write_frames(tmp_path / "x.npy")
+    frames, box, started = np.load(file), "box=[60 angstrom,60 angstrom,60 angstrom]", f"system.start={file}"
+    np.save(file, frames / 10)
+    with pytest.raises(InputError, match=r"x\.npy: start frames .*nm; multiply them by 10"):
+        run(tmp_path / "nm", started)
+    placed = frames + 61.0 - frames.max(axis=(0, 1))
+    np.save(file, placed - 60.0 * np.floor(placed / 60.0))
+    plan = run(tmp_path / "box", started, box, steps=100)
+    assert any("made whole" in note for note in plan.notes)
+    assert np.abs(rows(tmp_path / "box")["potential_kcal_mol"]).max() < 100.0
+
+
+def test_what_brownian_motion_has_not_is_left_empty(tmp_path: Path) -> None:
+    plan = run(tmp_path / "run", "dynamics.integrator=brownian", "dynamics.friction=50 /ps", steps=500)
+    assert sum("no velocities" in note for note in plan.notes) == 1
+    table = [line.split(",") for line in (tmp_path / "run/log.csv").read_text().splitlines()]
+    assert all(row[-2:] == ["", ""] and np.isfinite(float(row[-3])) for row in table[1:])
+    longer = run(tmp_path / "run", "dynamics.integrator=brownian", "dynamics.friction=50 /ps", steps=700)
+    assert longer.start == "resume"
+    followed = look(tmp_path / "run")
+    assert followed.temperatures.size and np.isnan(followed.temperatures).all()
