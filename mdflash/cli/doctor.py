@@ -52,7 +52,7 @@ def packages() -> Iterator[Finding]:
             import_module(name)
             yield Finding(name, metadata.version(name), required=required)
         except ModuleNotFoundError as error:
-            cure = "pip install mdflash" if required else f"pip install 'mdflash\\[{OPTIONAL[name]}]'"
+            cure = "pip install mdflash" if required else f"pip install 'mdflash[{OPTIONAL[name]}]'"
             missing = "not installed" if error.name == name else f"needs {error.name}, which is not installed"
             yield Finding(name, f"{missing}: {cure}", good=False, required=required)
         except (ImportError, OSError) as error:
@@ -74,7 +74,7 @@ def hardware() -> Iterator[Finding]:
 
     reason = why_no_gpu()
     if reason is not None:
-        yield Finding("GPU", f"none usable: {reason}".replace("[", "\\["))
+        yield Finding("GPU", f"none usable: {reason}")
         return
     for k in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(k)
