@@ -55,7 +55,7 @@ def bin_edges(values: FloatArray, bins: int, span: tuple[float, float] | None = 
 
 def bins_for(frames: int, most: int) -> int:
     """Rice's rule, 2 n^(1/3), so that a histogram of few frames does not fall into pieces; 8 to `most`."""
-    return min(most, max(8, round(2.0 * frames ** (1.0 / 3.0))))
+    return min(most, max(8, round(2.0 * float(np.cbrt(frames)))))
 
 
 def surface(
