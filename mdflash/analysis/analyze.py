@@ -486,10 +486,10 @@ def _judge_windows(found: MoleculeAnalysis, lights: list[Light]) -> None:
         )  # fmt: skip
         lights.append(
             Light(
-                f"Halves of the free energy along {w.name} agree", grade(w.difference, 0.5, 1.0, more=False),
+                f"Halves of {w.name} agree", grade(w.difference, 0.5, 1.0, more=False),
                 "-" if math.isnan(w.difference) else f"{w.difference:.2f} kT",
                 "curves of both halves within 0.5 kT, root mean square (care: 1 kT)",
-                "The free energies from the first and the second half of every window, less a constant.",
+                f"The free energies along {w.name} from both halves of every window, less a constant.",
             )
         )  # fmt: skip
         lights.append(
@@ -581,7 +581,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     if means:
         text = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
         parts.append(f"at {_state(found, found.focus)} {text}")
-    if found.passages:
+    if found.passages and not found.biased:
         parts.append(f"it folds or unfolds {found.passages:,} times")
     for w in found.windows:
         x = 0.5 * (w.profile.edges[0][1:] + w.profile.edges[0][:-1])

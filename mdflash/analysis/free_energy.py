@@ -53,9 +53,16 @@ def bin_edges(values: FloatArray, bins: int, span: tuple[float, float] | None = 
     return np.linspace(low - margin, high + margin, bins + 1)
 
 
-def bins_for(frames: int, most: int) -> int:
-    """Rice's rule, 2 n^(1/3), so that a histogram of few frames does not fall into pieces; 8 to `most`."""
-    return min(most, max(8, round(2.0 * frames ** (1.0 / 3.0))))
+def bins_for(values: FloatArray, most: int, span: tuple[float, float] | None = None) -> int:
+    """Rice's rule, 2 n^(1/3) bins over the values, so that a histogram of few frames does not fall into pieces.
+
+    At least 8 and at most `most`; an axis `span` that is wider than the values has more bins in proportion.
+    """
+    bins = max(8.0, 2.0 * float(np.cbrt(len(values))))
+    low, high = np.quantile(values, [0.01, 0.99]).tolist()
+    if span is not None:
+        bins *= (span[1] - span[0]) / max(high - low, 1e-9)
+    return round(min(bins, float(most)))
 
 
 def surface(
@@ -78,9 +85,9 @@ def surface(
         spans: of each axis, or None.
         most: bins of each axis; default: as many as the frames fill.
     """
-    bins = most or bins_for(len(values[0]), BINS if len(values) == 1 else BINS_2D)
     limits = list(spans) or [None] * len(values)
-    edges = tuple(bin_edges(v, bins, span) for v, span in zip(values, limits, strict=True))
+    many = BINS if len(values) == 1 else BINS_2D
+    edges = tuple(bin_edges(v, most or bins_for(v, many, span), span) for v, span in zip(values, limits, strict=True))
     shape = tuple(len(e) - 1 for e in edges)
     places = [np.searchsorted(e, v, "right") - 1 for e, v in zip(edges, values, strict=True)]
     inside = np.all([(p >= 0) & (p < n) for p, n in zip(places, shape, strict=True)], axis=0)

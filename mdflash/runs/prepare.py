@@ -288,7 +288,7 @@ def read_entry(entry: SystemEntry, ff: ForceField, count: int, notes: list[str])
 
 
 def read_molecule(
-    structure: Path, mapping: str, ff: ForceField, name: str, notes: list[str], reading: Reading = AS_IT_IS
+    structure: Path, mapping: str, ff: ForceField | None, name: str, notes: list[str], reading: Reading = AS_IT_IS
 ) -> tuple[System, FloatArray | None]:
     """The molecule of a structure file under `name`, and its frames [F, N, 3] Å; what is odd goes to `notes`."""
     if structure.suffix == ".safetensors":

@@ -17,6 +17,7 @@ from mdflash.analysis.analyze import Analysis, analyze, passages
 from mdflash.analysis.observables import OBSERVABLES
 from mdflash.analysis.report.files import png, write_figures
 from mdflash.analysis.report.page import figures, page
+from mdflash.analysis.report.provenance import changes_of, methods
 from mdflash.config.load import load_run
 from mdflash.errors import InputError
 from mdflash.mapping.choices import Reading
@@ -168,6 +169,22 @@ def test_one_replica(tmp_path: Path, format: str) -> None:
     assert "chignolin" in m.sentences[0] and "340 K" in m.sentences[0]
 
 
+def test_what_the_command_line_changed(tmp_path: Path) -> None:
+    """The page tells it, and the paragraph says what was run; a minimized start is no sample."""
+    source = tmp_path / "run.yaml"
+    source.write_text(PLAIN.format(pdb=CHIGNOLIN, folder=tmp_path / "run", count=2, steps=10, format="hdf5"))
+    overrides = ["dynamics.steps=2000", "dynamics.minimize=20", "dynamics.temperature=310 K"]
+    execute(load_run(source, overrides), source)
+    found = mdflash.open_run(tmp_path / "run").analyze()
+    told = changes_of(found)
+    assert "dynamics.temperature: 310 K (in the file: 340 K)" in told
+    assert "dynamics.steps: 2000 (in the file: 10)" in told and len(told) == 3
+    text = methods(found)
+    assert "temperature was 310 K" in text and "minimized in at most 20 steps" in text and "chignolin.pdb" in text
+    m = found.molecules["chignolin"]
+    assert m.first_step >= 1 and "Changed on the command line" in page(found)
+
+
 def test_one_frame(tmp_path: Path) -> None:
     folder = make(tmp_path, PLAIN, count=2, steps=10, format="hdf5")
     found = analyze(mdflash.open_run(folder))
@@ -290,7 +307,7 @@ def test_windows(tmp_path: Path, exchange: str) -> None:
     np.testing.assert_allclose(table.pull_kcal_mol, 0.25 * (table.pull_A - w.centers[table.state]) ** 2, atol=1e-6)
     assert w.weakest > 0.03 and np.isfinite(w.profile.energy).sum() > 20
     names = {light.name for light in m.lights}
-    assert {"Windows of pull overlap", "Halves of the free energy along pull agree"} <= names
+    assert {"Windows of pull overlap", "Halves of pull agree"} <= names
     assert "Halves agree" not in names and m.sentences[1].startswith("Biases act in this run")
     assert w.effective.shape == (6,) and (w.effective >= 1).all() and w.difference > 0
     keys = {f.key for _, _, parts in figures(found) for f in parts}
@@ -306,6 +323,7 @@ def test_several_molecules(tmp_path: Path) -> None:
     assert [t.replica for t in found.molecules["two"].sample.tracks] == [4, 5, 6, 7]
     keys = [f.key for _, _, parts in figures(found) for f in parts]
     assert len(keys) == len(set(keys)) and "two-walk" in keys
+    assert all(link in page(found) for link in ('href="#molecule1"', 'id="molecule1"'))
     assert found.write().is_file()
 
 

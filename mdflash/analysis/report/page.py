@@ -134,7 +134,11 @@ def _all_molecules(analysis: Analysis) -> str:
 
 
 def _verdict(m: MoleculeAnalysis, k: int, several: bool) -> str:
-    title = f'<h3 style="margin-top:18px"><a href="#molecule{k}">{_e(m.name)}</a></h3>' if several else ""
+    title = (
+        f'<h3 style="margin-top:18px"><a style="color:inherit" href="#molecule{k}">{_e(m.name)}</a></h3>'
+        if several
+        else ""
+    )
     parts = [f"<p>{_e(s)}</p>" for s in m.sentences[:-1]]
     parts += [f'<p class="last">{_e(s)}</p>' for s in m.sentences[-1:]]
     lights = "".join(map(_light, m.lights))

@@ -165,7 +165,7 @@ def _halves(m: MoleculeAnalysis, known: dict[str, Observable]) -> list[Figure]:
     values = [np.concatenate(h) for h in halves]
     if min(map(len, values)) < 50:
         return []
-    edges = bin_edges(np.concatenate(values), bins_for(min(map(len, values)), 40), o.span)
+    edges = bin_edges(np.concatenate(values), bins_for(min(values, key=len), 40, o.span), o.span)
     lines = [
         Line(name, 0.5 * (edges[1:] + edges[:-1]), np.histogram(v, edges)[0] / len(v) / np.diff(edges), color=k)
         for k, (name, v) in enumerate(zip(("first half", "second half"), values, strict=True))
