@@ -33,7 +33,7 @@ def check(
     pilot_steps: Annotated[int, typer.Option(min=100, help="steps of the pilot, at most a minute of them")] = 20_000,
 ) -> None:
     """Validate a system.yaml, evaluate it once, and estimate speed, memory and disk."""
-    from mdflash.config.load import load_run
+    from mdflash.config.load import load_run, naming_lines
 
     config = load_run(file, set_ or []).with_seed()
     if suggest_ladder:
@@ -57,7 +57,8 @@ def check(
     console = PlainConsole()
     waiting = Waiting(partial(typer.echo, err=True), OFTEN)
     try:
-        prepared = prepare(config)
+        with naming_lines(file, set_ or []):
+            prepared = prepare(config)
         begun = time.perf_counter()
         engine = prepared.engine()
         show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)

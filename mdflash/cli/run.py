@@ -72,7 +72,7 @@ def follow(
         ranks: who runs it together.
     """
     from mdflash.cli.options import quantity
-    from mdflash.config.load import load_run, locate
+    from mdflash.config.load import load_run, locate, naming_lines
 
     path = locate(file)
     config = load_run(file, overrides)
@@ -94,12 +94,13 @@ def follow(
     config = found
     compilation.quiet = ranks.rank > 0
     if dry_run:
-        prepared = prepare(config.with_seed())
+        with naming_lines(file, overrides):
+            prepared = prepare(config.with_seed())
         console = PlainConsole(quiet=ranks.rank > 0)
         show_plan(Plan(prepared, prepared.engine(ranks), "fresh", prepared.notes), console)
         console.print("Dry run: nothing was written.")
         return None
-    with Follower(limit, quiet=ranks.rank > 0) as follower:
+    with naming_lines(file, overrides), Follower(limit, quiet=ranks.rank > 0) as follower:
         plan = execute(config, path, fresh=fresh, watch=follower.watch, ranks=ranks)
     follower.show_end(plan, length)
     return config.folder

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -85,11 +87,33 @@ def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
     config = _with_names(config, document.file)
     found = [*problems(config), *_idle_overrides(config, given)]
     if found:
-        # a system (or bias) given as one mapping stands in the file without its index
-        single = {key for key in ("system", "biases", "monitor") if not isinstance(data.get(key), list)}
-        plain = [Problem(p.path[:1] + p.path[2:] if p.path[0] in single else p.path, p.message) for p in found]
-        raise input_error(plain, document, given)
+        raise input_error(_as_written(found, data), document, given)
     return config
+
+
+def _as_written(found: Sequence[Problem], data: Any) -> list[Problem]:
+    """The same with paths of the file: a system (or bias) given as one mapping stands there without its index."""
+    single = {key for key in ("system", "biases", "monitor") if not isinstance(data.get(key), list)}
+    return [Problem(p.path[:1] + p.path[2:] if p.path[0] in single else p.path, p.message) for p in found]
+
+
+@contextmanager
+def naming_lines(file: Path | str, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Give errors about a key, found once the molecules are there, their file and line, as `load_run` does.
+
+    Args:
+        file: as of `load_run`.
+        overrides: as of `load_run`.
+    """
+    try:
+        yield
+    except InputError as error:
+        if error.key is None or error.file is not None:
+            raise
+        document = load_yaml(locate(file))
+        data, given = apply_overrides(document.data, overrides)
+        path = tuple(int(word) if word.isdigit() else word for word in error.key.split("."))
+        raise input_error(_as_written([Problem(path, error.message)], data), document, given) from None
 
 
 def _with_names(config: RunConfig, file: Path) -> RunConfig:

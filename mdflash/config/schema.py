@@ -332,7 +332,7 @@ class Output(Section):
     folder: Folder | None = Field(
         default=None,
         description="default: runs/<name>, relative to where the command is given (a run that this file has beside it "
-        "or above is resumed there); ./run is beside this file, wherever the command is given",
+        "or above is resumed there); ./run: beside this file",
         examples=["runs/protein"],
     )
     trajectory: Trajectory = Trajectory()

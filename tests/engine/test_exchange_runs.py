@@ -209,6 +209,7 @@ def test_a_suggested_ladder_has_the_acceptance_it_was_made_for() -> None:
         assert drawn == pytest.approx(curve.acceptance(low, high), abs=0.02)
         assert 0.29 < drawn < 0.42  # one rung less would be below 0.3 somewhere
     assert len(suggest([curve], 300.0, 450.0, 0.6)) > len(ladder)
+    assert len(suggest([curve], 300.0, 450.0, 0.3, fewest=len(ladder) + 2)) == len(ladder) + 2
 
 
 def test_check_suggests_a_ladder_to_paste(toy_yaml: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
+from mdflash.errors import InputError
 from mdflash.io.runfolder import load_manifest
 
 STRUCTURE = Path(__file__).parents[2] / "systems" / "chignolin.pdb"
@@ -90,3 +91,15 @@ def test_advice_where_something_else_was_meant(project: Path) -> None:
     out, _ = run("runs/a", "--steps", "10")  # fewer than there are: nothing is left to warn about
     assert "stands at step 100" in " ".join(out.split())
     assert "longer than the run" not in out
+
+
+def test_a_key_that_the_molecule_does_not_fit_has_its_line(project: Path) -> None:
+    file = project / "configs" / "b.yaml"
+    bias = "{name: pull, variable: distance, beads: [0, 99], center: 8 angstrom, force_constant: 1 kcal/mol/A^2}"
+    file.write_text(f"{TEXT}biases:\n  - {bias}\n")
+    for words in (["check"], ["run"], ["run", "--dry-run"]):
+        error = CliRunner().invoke(app, [*words, str(file)]).exception
+        assert isinstance(error, InputError), error
+        assert (error.file, error.line, error.key) == (file, 8, "biases.0.beads")
+    error = CliRunner().invoke(app, ["run", str(file), "--set", "biases.0.beads=[0, 77]"]).exception
+    assert str(error).startswith("--set biases.0.beads=[0, 77]")
