@@ -36,6 +36,7 @@ def may_write(targets: Iterable[Path], force: bool, inputs: Sequence[Path] = (),
                 f"belongs to the run in {run}, and only the run writes it; give another {option}", file=target
             )
         if not taken:
+            _refuse_below_a_file(target, option)
             continue
         if target.exists() and not target.is_file():
             what = "a folder" if target.is_dir() else "a device"
@@ -44,6 +45,14 @@ def may_write(targets: Iterable[Path], force: bool, inputs: Sequence[Path] = (),
             raise InputError(f"is read here, so it is not written; give another {option}", file=target)
         if not force:
             raise InputError(f"already exists; give another {option}, or --force to overwrite it", file=target)
+
+
+def _refuse_below_a_file(target: Path, option: str) -> None:
+    from mdflash.errors import InputError
+
+    nearest = next((folder for folder in target.parents if os.path.lexists(folder)), None)
+    if nearest is not None and not nearest.is_dir():
+        raise InputError(f"already exists and is no folder, so {target} cannot be; give another {option}", file=nearest)
 
 
 def forcefield_files(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from mdflash.core.state import Layout, State
 from mdflash.errors import UnstableError
 from mdflash.neighbors.verlet import VerletList
 from mdflash.potentials.base import Potential, SumPotential
+
+_TORN = 1e12
+"""kcal/mol; a term of a larger energy tore the molecule apart, and others are undefined (NaN) only because of that."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def _worst_term(layout: Layout, potential: Potential, state: State, replica: int
         if not bool(torch.isfinite(whole[layout.rows(r)]).all()):
             whole[layout.rows(r)] = 0.0
     terms = potential.terms if isinstance(potential, SumPotential) else (potential,)
-    worst, name, bead = -1.0, "", 0
+    worst, name, shown, bead = -1.0, "", 0.0, 0
     for term in terms:
         pairs = None
         if term.cutoff is not None:
@@ -82,8 +86,8 @@ def _worst_term(layout: Layout, potential: Potential, state: State, replica: int
         energy, forces = term.energy_and_forces(whole, layout, pairs)
         size = torch.nan_to_num(forces[layout.rows(replica)].norm(dim=1), nan=torch.inf)
         e = float(torch.nan_to_num(energy[replica].abs(), nan=torch.inf))
-        if bool(torch.isinf(size).any()):
-            e = torch.inf  # the energy may be finite where its slope is not, at a straight angle
-        if e > worst:
-            worst, name, bead = e, term.name, int(size.argmax())
-    return name, worst, bead
+        undefined = math.isnan(energy[replica]) or bool(torch.isinf(size).any())
+        found = max(_TORN, 0.0 if math.isinf(e) else e) if undefined else e
+        if found > worst:
+            worst, name, shown, bead = found, term.name, math.inf if undefined else e, int(size.argmax())
+    return name, shown, bead

@@ -96,8 +96,9 @@ def test_one_frame_and_trajectories_in_nanometres(chignolin, tmp_path: Path) -> 
     trajectory.save_dcd(str(tmp_path / "x.dcd"))
     found = {}
     for name in ("one.npy", "x.dcd"):
-        mdflash("energy", folder, "--frames", tmp_path / name, "--out", tmp_path / "e.npz", "--system", "cln")
-        with np.load(tmp_path / "e.npz") as data:
+        out = tmp_path / f"{name}.npz"
+        mdflash("energy", folder, "--frames", tmp_path / name, "--out", out, "--system", "cln")
+        with np.load(out) as data:
             found[name] = data["energy"]
     assert found["one.npy"] == pytest.approx(npz["E_total_f64"][[3]], rel=1e-9)
     assert found["x.dcd"] == pytest.approx(npz["E_total_f64"], rel=1e-4)  # DCD keeps float32

@@ -91,7 +91,7 @@ def test_a_simulation_input_becomes_a_system_yaml(reference_dir: Path, tmp_path:
     mdflash("import", "mlcg", model, "--out", tmp_path / "cln_model", "--name", "cln_model")
     run = load_run(out)
     assert run.total_steps == 500 and run.temperatures == (301.329,) and run.dynamics.seed == 103838
-    with pytest.raises(StorageError, match="already exists"):
+    with pytest.raises(InputError, match="already exists"):
         mdflash("import", "mlcg", reference_dir / "mlcg" / "langevin.yaml", "--out", out)
 
 

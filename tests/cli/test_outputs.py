@@ -24,7 +24,7 @@ VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "go": ((CHIGNOLIN,), ("forcefield.yaml", "weights.safetensors")),
     "build": (("--sequence", "GG"), ("",)),
     "rebuild": ((CHIGNOLIN,), ("",)),
-    "init": ((CHIGNOLIN, "--forcefield", "go-chignolin"), ("",)),
+    "init": ((CHIGNOLIN, "--forcefield", "go-chignolin"), ("", "system.yaml")),
     "map": ((CHIGNOLIN,), ("chignolin.safetensors", "chignolin-beads.pdb")),
     "energy": (("go-chignolin", "--frames", CHIGNOLIN), ("",)),
     "domains": ((CHIGNOLIN, "--domains", "2-9"), ("system.yaml", "forcefield/forcefield.yaml")),

@@ -233,7 +233,7 @@ def test_from_a_prediction_to_a_run(tmp_path: Path) -> None:
     assert run.forcefields[0].provenance["domains"] == "2-9"
     around = run.forcefields[0].environment
     assert around is not None and around.pH == 6.5
-    with pytest.raises(InputError, match="already holds a run"):
+    with pytest.raises(InputError, match="already exists"):
         call("--domains", "2-9", "--out", out)
     with pytest.raises(InputError, match="give the domains"):
         call()

@@ -132,7 +132,7 @@ def test_a_bias_that_tears_a_molecule_apart_is_named() -> None:
     layout = Layout((SYSTEM,), (1,))
     hard = Bias("pull", Distance(SYSTEM, 0, 9), layout, 1e9, 40.0)
     simulation = simulate(layout, [GO], START, extra=[hard])
-    with pytest.raises(UnstableError, match=r"term 'pull' has energy|no finite position"):
+    with pytest.raises(UnstableError, match="term 'pull' has energy"):
         simulation.run(2000)
 
 

@@ -48,7 +48,7 @@ def run(file: Path) -> Path:
 
 def test_a_dataset_of_the_dipeptide(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["sample", str(write(tmp_path))], catch_exceptions=False)
-    assert "1200 frames" in shown.output and "100.0 %" in shown.output
+    assert "1,200 frames" in shown.output and "100.0 %" in shown.output
     data = load_dataset(tmp_path / "data")
     (molecule,) = data.molecules
     assert data.mapping == "heavy" and data.n_frames == 4 * 300
