@@ -36,7 +36,7 @@ def frames() -> np.ndarray:
         turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
         turn *= np.sign(np.linalg.det(turn))
         out.append((chain + rng.normal(0, 1.0, chain.shape)) @ turn + rng.normal(0, 20.0, 3))
-    return np.array(out)
+    return np.array(out, np.float32).astype(np.float64)  # what MDTraj can hold
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,9 @@ def test_against_mdtraj(frames: np.ndarray, trajectory: mdtraj.Trajectory) -> No
     )
     index = np.array([[0, 1, 2, 3], [8, 9, 10, 11]])
     delta = torsions(frames, index) - mdtraj.compute_dihedrals(trajectory, index, periodic=False)
-    assert np.abs((delta + np.pi) % (2 * np.pi) - np.pi).max() < 1e-5
+    bends = np.stack([np.sin(mdtraj.compute_angles(trajectory, index[:, k : k + 3], periodic=False)) for k in (0, 1)])
+    # the torsion of nearly straight bends is as uncertain as their sines are small (MDTraj: single precision)
+    assert (np.abs((delta + np.pi) % (2 * np.pi) - np.pi) * bends.min(axis=0)).max() < 1e-5
     moments = gyration_moments(frames)
     assert np.abs(moments - 100 * mdtraj.principal_moments(trajectory)).max() < 1e-2
     assert np.abs(asphericity(moments) - mdtraj.relative_shape_antisotropy(trajectory)).max() < 1e-5
