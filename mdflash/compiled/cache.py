@@ -222,6 +222,10 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function for a signature; None if there is none that fits."""
         try:
-            return super().load_overload(sig, target_context)
+            result = super().load_overload(sig, target_context)
         except UnitChanged:
             return None
+        if result is not None:
+            # numba forgets, on the way from the disk, which units a library needs; callers compiled here inherit it
+            result.library._reload_init.update(result.reload_init or ())
+        return result

@@ -62,7 +62,7 @@ def bind_term(ff: ForceField, term: Term, system: System) -> tuple[IntArray, dic
     if not term.columns:
         return index, same
     row = _table_rows(ff, term, system, index)
-    return index, {p: same[p] if p in same else term.parameters[p][row] for p in FORMS[term.form].parameters}
+    return index, {p: values[row] for p, values in term.parameters.items()} | same
 
 
 def _table_rows(ff: ForceField, term: Term, system: System, index: IntArray) -> IntArray:

@@ -49,6 +49,24 @@ def test_callers_from_the_disk_bring_their_units(tmp_path: Path) -> None:
     assert run(tmp_path, cache, CALL) == ["1707", "0", "0", "0"]
 
 
+OUTER = """
+@njit(cache=True)
+def middle(x):
+    return f(x) - 7
+
+@njit(cache=True)
+def outer(x):
+    return middle(x) / 17
+"""
+
+
+def test_a_caller_compiled_on_others_from_the_disk_brings_their_units(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(UNIT + OUTER)
+    cache = tmp_path / "cache"
+    for function, result in (("f", "1707"), ("middle", "1700"), ("outer", "100.0"), ("outer", "100.0")):
+        assert run(tmp_path, cache, f"print(kernel.{function}(3))") == [result]
+
+
 def test_a_unit_that_was_compiled_again_serves_its_callers(tmp_path: Path) -> None:
     """Whatever else the process has compiled before it."""
     (tmp_path / "kernel.py").write_text(UNIT)

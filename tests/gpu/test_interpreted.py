@@ -27,5 +27,6 @@ def test_interpreted(file: str) -> None:
         *("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", FOLDER / file),
         cwd=ROOT,
         env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        bare=True,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

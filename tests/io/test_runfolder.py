@@ -184,9 +184,9 @@ def test_without_locks_of_the_file_system_one_process_writes(tmp_path, no_locks)
             RunFolder.open(tmp_path / "run")
         assert (tmp_path / "run/lock.held").is_file()
     assert not (tmp_path / "run/lock.held").exists()
-    run = RunFolder.open(tmp_path / "run")
+    run = RunFolder.open(tmp_path / "other")
     run.discard()
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "other").exists()
 
 
 def test_without_locks_a_killed_owner_is_told_from_one_on_another_host(tmp_path, no_locks):

@@ -48,6 +48,7 @@ def test_two_cutoffs_and_a_term_of_some_beads(box: tuple[float, float, float] | 
     packed = pack(potential.terms, layout)
     assert not packed.rest
     eights = packed.nonbonded.eights
+    assert eights is not None
     assert np.diff(eights.search).tolist() == [2, 2, 1]  # no charges in c
     assert np.diff(eights.first).tolist() == [18, 45, 20, 20, 13]  # those of types B and C, and all
     x = torch.from_numpy(np.concatenate([scattered(n, rng) for n in (45, 45, 20, 13, 13)]))

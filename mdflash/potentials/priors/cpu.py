@@ -89,7 +89,7 @@ class Nonbonded(NamedTuple):
     rows: IntArray
     exclusion_start: IntArray
     exclusion: IntArray
-    eights: Eights
+    eights: Eights | None
 
 
 Find = Callable[[Nonbonded, int, float, FloatArray, FloatArray, IntArray, IntArray], IntArray]

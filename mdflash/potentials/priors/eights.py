@@ -64,7 +64,7 @@ class Eights(NamedTuple):
 
 @njit(cache=True, error_model="numpy")
 def find_eights(
-    eights: Eights,
+    eights: Eights | None,
     system: int,
     skin: float,
     box: FloatArray,
@@ -82,6 +82,8 @@ def find_eights(
         start: [M + 1] rows for each search, one after the other; absolute.
         neighbor: [capacity].
     """
+    if eights is None:
+        return count
     row = 0
     for k in range(eights.search[system], eights.search[system + 1]):
         begin, end = eights.first[k], eights.first[k + 1]
@@ -161,7 +163,7 @@ def _add_term(
 
 @njit(cache=True, error_model="numpy")
 def add_eights(
-    eights: Eights,
+    eights: Eights | None,
     system: int,
     box: FloatArray,  # [3] edges in Å, 0 for no box
     start: IntArray,  # of `find_eights`
@@ -170,6 +172,8 @@ def add_eights(
     f: FloatArray,  # [N, 3] kcal/mol/Å
 ) -> float:
     """Add the forces of one replica's terms to f [N, 3]; returns their energy in kcal/mol."""
+    if eights is None:
+        return 0.0
     energy = 0.0
     row = 0
     for k in range(eights.search[system], eights.search[system + 1]):

@@ -65,9 +65,14 @@ def _searches(terms: Sequence[NeighborTerm], system: int) -> list[_Search]:
     return list(found.values())
 
 
-def pack_eights(terms: Sequence[Sequence[NeighborTerm]]) -> tuple[Eights, IntArray]:
-    """The searches for the terms of each system, and [systems] how many rows their lists have."""
+def pack_eights(terms: Sequence[Sequence[NeighborTerm]]) -> tuple[Eights | None, IntArray]:
+    """The searches for the terms of each system, and [systems] how many rows their lists have.
+
+    None without any search: then nothing of it is compiled.
+    """
     each = [_searches(mine, s) for s, mine in enumerate(terms)]
+    if not any(each):
+        return None, np.zeros(len(each), np.int64)
     searches = list(chain.from_iterable(each))
     pairs = [(s, search, term) for s, mine in enumerate(each) for search in mine for term in search.terms]
     numbers = [search.numbers(term, s) for s, search, term in pairs]
