@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.processes import ROOT, python
+from tests.processes import ROOT
 
 SCRIPT = """
 import hashlib, sys
@@ -30,9 +32,9 @@ def test_a_first_run_compiles_little_and_the_next_nothing(tmp_path: Path) -> Non
     """
 
     def run(precision: str) -> tuple[int, str, str]:
-        done = python(
-            "-c", SCRIPT, precision, cwd=ROOT, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}, check=True
-        )
+        command = [sys.executable, "-c", SCRIPT, precision]  # not forked: what is imported before counts here
+        env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
         count, digest = done.stdout.split()
         return int(count), digest, done.stderr
 
