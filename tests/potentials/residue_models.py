@@ -12,7 +12,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.forcefields.forcefield import BeadType, ForceField, Term
 
-NOTE = Path("/work/shared/research/cg-models.md")
+NOTE = Path(__file__).parents[2] / ".." / "shared" / "research" / "cg-models.md"
 SEQUENCES = {"FUSRGG3": "RRGGRGGYDRGGYRGRGGDRGGFRGGRGGGDRGC", "Hst5": "DSHAKRHHGYKRKFHEKHHSHRGY"}
 KJ = 4.184
 
