@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test kernels lint types wheel physics bench faults gpu-check gpu-wheels aot clean example-ala2 example-teacher
+.PHONY: run test kernels lint types wheel site physics bench faults gpu-check gpu-wheels aot clean example-ala2 example-teacher
 
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin-schnet.yaml --report
@@ -31,6 +31,10 @@ types: $(READY)
 
 wheel: $(READY)
 	bash .ci/wheel $(BIN)/python
+
+# The documentation as pages, in build/site; a link that leads nowhere is an error.
+site: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 physics: $(READY)
 	$(BIN)/python -m pytest tests/physics tests/gpu

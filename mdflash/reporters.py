@@ -55,8 +55,14 @@ class StateDataReporter(Periodic):
         file: a path (an existing file is replaced), or an open text file, such as `sys.stdout`.
         interval: steps between rows.
         replica: the number of the replica.
-        step, time, potential_energy, kinetic_energy, total_energy, temperature, speed, elapsed_time: whether to write
-            the column.
+        step: whether to write the step.
+        time: whether to write the time, in ps.
+        potential_energy: whether to write it, in kJ/mol.
+        kinetic_energy: whether to write it, in kJ/mol.
+        total_energy: whether to write it, in kJ/mol.
+        temperature: whether to write it, in K.
+        speed: whether to write the speed, in ns/day.
+        elapsed_time: whether to write the seconds since the first row.
         separator: text between columns.
 
     Raises:
