@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported: threads that wait use no core
+
+import numba
 import pytest
 import torch
 
-torch.set_num_threads(1)  # tests run in parallel; torch's threads would fight over the cores
+# Tests run in parallel, and torch's threads would fight over the cores. numba sets them too when it starts its own.
+numba.set_num_threads(numba.get_num_threads())
+torch.set_num_threads(1)
+
+# What starts the tests in the background, a shell or nohup, may have switched them off.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

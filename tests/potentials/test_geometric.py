@@ -176,15 +176,12 @@ def test_sinkhorn_mixing_converges() -> None:
 def _stiffest(network: SchNet) -> float:
     """The largest |dF/dr| of two beads while the one leaves the other's cutoff, per largest |F|."""
     hyper = network.hyper
-    types = torch.tensor([0, 1])
-    first, second = torch.tensor([0]), torch.tensor([1])
     r = torch.linspace(0.75, 1.0, 400, dtype=torch.float64) * hyper.cutoff
-    forces = []
-    for d in r:
-        x = torch.tensor([float(d), 0.0, 0.0], dtype=torch.float64, requires_grad=True)
-        energy = network(x[None], types, first, second).sum()
-        forces.append(float(torch.autograd.grad(energy, x)[0][0]))
-    f = np.array(forces)
+    types = torch.tensor([0, 1]).repeat(len(r))
+    first, second = torch.arange(2 * len(r)).view(-1, 2).T  # a pair at each distance
+    x = torch.nn.functional.pad(r[:, None], (0, 2)).requires_grad_()
+    energy = network(x, types, first, second).sum()
+    f = torch.autograd.grad(energy, x)[0][:, 0].numpy()
     return float(np.abs(np.diff(f) / np.diff(r.numpy())).max() / np.abs(f).max())
 
 
