@@ -42,12 +42,12 @@ def test_an_import_of_an_import_changes_the_digest(tmp_path: Path, monkeypatch: 
     (tmp_path / "inner" / "middle.py").write_text("from mdflash.leaf import (\n    a,\n    b,\n)\n")
     (tmp_path / "leaf.py").write_text("a = b = 1\n")
     (tmp_path / "other.py").write_text("c = 1\n")
-    monkeypatch.setattr(cache, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(cache, "_PACKAGE", str(tmp_path))
 
     def digest() -> str:
         cache._read.cache_clear()
         cache.source_digest.cache_clear()
-        return cache.source_digest(tmp_path / "kernel.py")
+        return cache.source_digest(str(tmp_path / "kernel.py"))
 
     before = digest()
     (tmp_path / "other.py").write_text("c = 2\n")
