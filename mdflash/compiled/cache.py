@@ -30,7 +30,7 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.serialize import dumps
 
-from mdflash.compiled.processor import processor
+from mdflash.compiled.processor import processor, target
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _IMPORT = re.compile(r"^from (mdflash[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
@@ -218,6 +218,10 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     def kept(self) -> bool:
         """Whether the folder has the function, compiled for this version and this processor."""
         return self._cache_file.any()
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        types, _, code = super()._index_key(sig, codegen)
+        return types, target(), code
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function for a signature; None if there is none that fits."""

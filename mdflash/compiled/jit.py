@@ -17,13 +17,14 @@ from numba.core.compiler import Compiler
 from mdflash.compiled.cache import KernelCache
 from mdflash.compiled.dispatcher import KernelDispatcher
 from mdflash.compiled.names import NamedByContent
-from mdflash.compiled.processor import use_level
+from mdflash.compiled.processor import target, use_level
 from mdflash.compiled.progress import compilation
 from mdflash.compiled.units import UnitDispatcher
 
 __all__ = ["compilation", "int64", "intrinsic", "make_ready", "njit", "prange"]
 
 use_level()
+target()
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Arguments = ParamSpec("Arguments")
@@ -38,9 +39,9 @@ def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, uni
 
     def compiled(function: Callable[..., Any]) -> Any:
         compiler = NamedByContent if cache else Compiler
-        target = {"nopython": True, "boundscheck": None, **options}
+        settings = {"nopython": True, "boundscheck": None, **options}
         dispatcher = (UnitDispatcher if unit else KernelDispatcher)(
-            function, targetoptions=target, pipeline_class=compiler
+            function, targetoptions=settings, pipeline_class=compiler
         )
         if cache:
             dispatcher._cache = KernelCache(function, repr(sorted(options.items())))
