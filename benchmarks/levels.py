@@ -169,7 +169,7 @@ def dense_layers_of(file: Path) -> Work:
     parts = np.array([ROWS] * (rows // ROWS) + [rows % ROWS] * (rows % ROWS > 0), np.int64)
     widest = shape_of(networks, 0).widest
     count = 2.0 * beads * sum(layer.n_in * layer.n_out for layer in layers)
-    return lambda n: kernels.dense(table, networks.data, 0, widest, parts, n), count
+    return lambda n: kernels.dense(table, networks.weights.data, 0, widest, parts, n), count
 
 
 def systems(reference: Path, place: Path) -> dict[str, tuple[str, list[str]]]:

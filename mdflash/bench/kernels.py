@@ -16,7 +16,7 @@ from mdflash.integrators.cpu import Scheme, after_force, before_force
 from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together
 from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, find_by_all_threads, find_by_one_thread
-from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
+from mdflash.potentials.schnet.arrays import Networks, Tables, Weights, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def prior_lists_together(
 
 @njit(cache=True, nogil=True)
 def network_lists_of_each(
-    networks: Networks,
+    weights: Weights,
     layout: Batch,  # of R replicas
     skin: float,
     box: FloatArray,  # [3] edges in Å, 0 for no box
@@ -112,18 +112,18 @@ def network_lists_of_each(
     """Build the lists of networks of the replicas first:last, `times` times, each by one thread."""
     for r in range(first, last):
         a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
-        if networks.cutoff[system] > 0.0:
-            row = networks.first[system] + system
-            exclusion_start = networks.exclusion_start[row : row + b - a + 1]
-            reach = networks.cutoff[system] + skin
+        if weights.cutoff[system] > 0.0:
+            row = weights.first[system] + system
+            exclusion_start = weights.exclusion_start[row : row + b - a + 1]
+            reach = weights.cutoff[system] + skin
             start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
             for _ in range(times):
-                neighbor = rebuild(x[a:b], reach, box, exclusion_start, networks.exclusion, start, neighbor)
+                neighbor = rebuild(x[a:b], reach, box, exclusion_start, weights.exclusion, start, neighbor)
 
 
 @njit(cache=True, nogil=True)
 def network_lists_together(
-    networks: Networks,
+    weights: Weights,
     layout: Batch,  # of R replicas
     skin: float,
     box: FloatArray,  # [3] edges in Å, 0 for no box
@@ -135,13 +135,13 @@ def network_lists_together(
     """As `network_lists_of_each`, every replica by all threads."""
     for r in range(first, last):
         a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
-        if networks.cutoff[system] > 0.0:
-            row = networks.first[system] + system
-            exclusion_start = networks.exclusion_start[row : row + b - a + 1]
-            reach = networks.cutoff[system] + skin
+        if weights.cutoff[system] > 0.0:
+            row = weights.first[system] + system
+            exclusion_start = weights.exclusion_start[row : row + b - a + 1]
+            reach = weights.cutoff[system] + skin
             start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
             for _ in range(times):
-                neighbor = rebuild_together(x[a:b], reach, box, exclusion_start, networks.exclusion, start, neighbor)
+                neighbor = rebuild_together(x[a:b], reach, box, exclusion_start, weights.exclusion, start, neighbor)
 
 
 @njit(cache=True, nogil=True)
@@ -190,12 +190,16 @@ def integrator(
                 y[:], u[:] = x[a:b], v[a:b]
 
 
-def _network_kernel(all_threads: bool) -> Callable[[Networks, int, float, FloatArray, FloatArray, int], None]:
+def _network_kernel(
+    all_threads: bool,
+) -> Callable[[Weights, Tables, IntArray | None, int, float, FloatArray, FloatArray, int], None]:
     """Compile the repeated evaluation of one replica's network, by one thread or by all."""
 
     @njit(cache=True)
     def repeat(
-        networks: Networks,
+        weights: Weights,
+        tables: Tables,
+        rules: IntArray | None,
         system: int,
         skin: float,
         box: FloatArray,  # [3] edges in Å, 0 for no box
@@ -203,18 +207,18 @@ def _network_kernel(all_threads: bool) -> Callable[[Networks, int, float, FloatA
         times: int,
     ) -> None:
         n = x.shape[0]
-        row = networks.first[system] + system
-        exclusion_start = networks.exclusion_start[row : row + n + 1]
+        row = weights.first[system] + system
+        exclusion_start = weights.exclusion_start[row : row + n + 1]
         start, neighbor = np.zeros(n + 1, np.int64), np.empty(0, np.int64)
-        reach = networks.cutoff[system] + skin
-        neighbor = rebuild(x, reach, box, exclusion_start, networks.exclusion, start, neighbor)
-        pairs, work = make_pairs(networks, system, neighbor.shape[0]), make_work(networks, system, n)
+        reach = weights.cutoff[system] + skin
+        neighbor = rebuild(x, reach, box, exclusion_start, weights.exclusion, start, neighbor)
+        pairs, work = make_pairs(weights, system, neighbor.shape[0]), make_work(weights, system, n)
         f = np.zeros((n, 3))
         for _ in range(times):
             if all_threads:
-                evaluate_together(networks, networks.rules, system, box, start, neighbor, x, pairs, work, f)
+                evaluate_together(weights, tables, rules, system, box, start, neighbor, x, pairs, work, f)
             else:
-                evaluate_alone(networks, networks.rules, system, box, start, neighbor, x, pairs, work, f)
+                evaluate_alone(weights, tables, rules, system, box, start, neighbor, x, pairs, work, f)
 
     return repeat
 
@@ -233,10 +237,11 @@ def network_of_each(
     times: int,
 ) -> None:
     """Evaluate every replica's network, `times` times, each replica by one thread."""
+    weights, tables, rules = networks  # (a parallel loop takes no nested tuples)
     for r in prange(layout.system.shape[0]):
-        if networks.cutoff[layout.system[r]] > 0.0:
+        if weights.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _network_by_one_thread(networks, layout.system[r], skin, box, x[a:b], times)
+            _network_by_one_thread(weights, tables, rules, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True)
@@ -249,10 +254,11 @@ def network_together(
     times: int,
 ) -> None:
     """As `network_of_each`, every replica by all threads."""
+    weights, tables, rules = networks
     for r in range(layout.system.shape[0]):
-        if networks.cutoff[layout.system[r]] > 0.0:
+        if weights.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
-            _network_by_all_threads(networks, layout.system[r], skin, box, x[a:b], times)
+            _network_by_all_threads(weights, tables, rules, layout.system[r], skin, box, x[a:b], times)
 
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})

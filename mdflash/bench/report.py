@@ -178,9 +178,9 @@ def measure_roofline(engine: Engine, speed: Speed, machine: Machine) -> Roofline
     networks, state = propagator.packed.networks, engine.state
     work, pairs, beads = Work(), 0, 0
     for s, system in enumerate(layout.systems):
-        if not networks.cutoff[s] > 0.0:
+        if not networks.weights.cutoff[s] > 0.0:
             continue
-        cutoff, intervals = float(networks.cutoff[s]), shape_of(networks, s).intervals
+        cutoff, intervals = float(networks.weights.cutoff[s]), shape_of(networks, s).intervals
         first, last = layout.replica_offset[s], layout.replica_offset[s + 1]
         around: list[Neighborhood] = neighborhood(
             layout, state.positions, cutoff, intervals, state.box, range(first, last)

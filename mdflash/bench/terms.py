@@ -101,8 +101,8 @@ def measure_terms(engine: Engine, seconds: float) -> Terms:
         lists.append(
             alone(prior_lists_together, *of_priors) if all_threads else shared(prior_lists_of_each, *of_priors)
         )
-    if networks is not None and networks.cutoff.any():
-        of_networks = (networks, each, skin, box, x)
+    if networks is not None and networks.weights.cutoff.any():
+        of_networks = (networks.weights, each, skin, box, x)
         lists.append(
             alone(network_lists_together, *of_networks) if all_threads else shared(network_lists_of_each, *of_networks)
         )
@@ -114,7 +114,7 @@ def measure_terms(engine: Engine, seconds: float) -> Terms:
         found["dense layers"] = sum(
             repeat(dense, *_dense_tasks(networks, layout, s, all_threads))
             for s in range(len(layout.systems))
-            if networks.cutoff[s] > 0.0
+            if networks.weights.cutoff[s] > 0.0
         )
         found["messages"] = max(0.0, whole - found["dense layers"])
         for name in ("messages", "dense layers"):
@@ -151,7 +151,7 @@ def _dense_tasks(networks: Networks, layout: Layout, system: int, all_threads: b
     parts = [most] * (rows // most) + [rows % most] * (rows % most > 0)
     table = np.array([(*layer, a) for layer, a in zip(layers, active, strict=True)], np.int64)
     tasks = np.array(parts * layout.counts[system], np.int64)
-    return table, networks.data, net.activation, net.widest, tasks
+    return table, networks.weights.data, net.activation, net.widest, tasks
 
 
 def _steps_per_rebuild(engine: Engine, propagator: CompiledPropagator) -> float:

@@ -62,13 +62,13 @@ class Work:
 
 def shape_of(networks: Networks, system: int) -> Shape:
     """The sizes of a system's network."""
-    return Shape(*networks.shape[networks.network[system]].tolist())
+    return Shape(*networks.weights.shape[networks.weights.network[system]].tolist())
 
 
 def dense_layers(networks: Networks, system: int) -> list[Layer]:
     """The layers that an evaluation multiplies by, each once forward and once backward."""
     net = shape_of(networks, system)
-    rows = networks.layers[net.layers : net.layers + 3 * net.blocks + net.hidden]
+    rows = networks.weights.layers[net.layers : net.layers + 3 * net.blocks + net.hidden]
     return [Layer(*row) for row in rows[1:].tolist()]  # the first block's y depend on nothing but the bead types
 
 
@@ -83,7 +83,7 @@ def schnet_work(networks: Networks, system: int, beads: int, pairs: int, interva
         intervals: K.
     """
     net = shape_of(networks, system)
-    s = networks.data.dtype.itemsize
+    s = networks.weights.data.dtype.itemsize
     width = PANEL_BYTES // s
     per_channel = float(pairs * net.filters)
     first, others = 1, net.blocks - 1

@@ -30,9 +30,9 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.serialize import dumps
 
-from mdflash.compiled.processor import processor
+from mdflash.compiled.processor import processor, target
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _IMPORT = re.compile(r"^from (mdflash[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 """Imports at the left margin: those inside functions and for type checkers compile nothing."""
 
@@ -70,34 +70,34 @@ def usage() -> Usage:
 
 
 @cache
-def _read(file: Path) -> tuple[str, frozenset[Path]]:
+def _read(file: str) -> tuple[str, frozenset[str]]:
     """The digest of a source file, and the files of the package that it imports."""
-    text = file.read_text(encoding="utf-8")
-    imported: set[Path] = set()
+    with open(file, encoding="utf-8") as source:
+        text = source.read()
+    imported: set[str] = set()
     for module, names in _IMPORT.findall(text):
-        place = _PACKAGE.joinpath(*module.split(".")[1:])
+        place = os.path.join(_PACKAGE, *module.split(".")[1:])
         for name in re.findall(r"\w+", names):
-            found = (
-                place / f"{name}.py",
-                place / name / "__init__.py",
-                place.with_suffix(".py"),
-                place / "__init__.py",
-            )
-            imported.update([path for path in found if path.is_file()][:1])
+            found = (f"{place}/{name}.py", f"{place}/{name}/__init__.py", f"{place}.py", f"{place}/__init__.py")
+            imported.update([path for path in found if _is_file(path)][:1])
     return hashlib.sha256(text.encode()).hexdigest(), frozenset(imported)
 
 
+_is_file = cache(os.path.isfile)
+
+
 @cache
-def source_digest(file: Path) -> str:
+def source_digest(file: str) -> str:
     """Of a module's source and of everything in the package that it imports, directly or not; hexadecimal."""
-    seen: set[Path] = set()
-    todo = [file]
+    seen: set[str] = set()
+    todo = [os.path.realpath(file)]
     while todo:
         here = todo.pop()
         if here not in seen:
             seen.add(here)
             todo.extend(_read(here)[1])
-    parts = sorted((str(f.relative_to(_PACKAGE)) if f.is_relative_to(_PACKAGE) else f.name, _read(f)[0]) for f in seen)
+    inside = f"{_PACKAGE}/"
+    parts = sorted((f.removeprefix(inside) if f.startswith(inside) else os.path.basename(f), _read(f)[0]) for f in seen)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -114,7 +114,7 @@ class _Locator(_CacheLocator):  # type: ignore[misc]
         """Nothing: the folder is made when the first function is stored; one that cannot be written can serve."""
 
     def get_source_stamp(self) -> str:
-        return source_digest(Path(self._py_file).resolve())
+        return source_digest(self._py_file)
 
     def get_disambiguator(self) -> str:
         return str(self._line)
@@ -218,6 +218,10 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     def kept(self) -> bool:
         """Whether the folder has the function, compiled for this version and this processor."""
         return self._cache_file.any()
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        types, _, code = super()._index_key(sig, codegen)
+        return types, target(), code
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function for a signature; None if there is none that fits."""

@@ -15,14 +15,16 @@ from numba import int64, prange
 from numba.core.compiler import Compiler
 
 from mdflash.compiled.cache import KernelCache
+from mdflash.compiled.dispatcher import KernelDispatcher
 from mdflash.compiled.names import NamedByContent
-from mdflash.compiled.processor import use_level
+from mdflash.compiled.processor import target, use_level
 from mdflash.compiled.progress import compilation
 from mdflash.compiled.units import UnitDispatcher
 
-__all__ = ["compilation", "int64", "intrinsic", "njit", "prange"]
+__all__ = ["compilation", "int64", "intrinsic", "make_ready", "njit", "prange"]
 
 use_level()
+target()
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Arguments = ParamSpec("Arguments")
@@ -37,16 +39,21 @@ def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, uni
 
     def compiled(function: Callable[..., Any]) -> Any:
         compiler = NamedByContent if cache else Compiler
-        if unit:
-            target = {"nopython": True, "boundscheck": None, **options}
-            dispatcher = UnitDispatcher(function, targetoptions=target, pipeline_class=compiler)
-        else:
-            dispatcher = numba.njit(pipeline_class=compiler, **options)(function)
+        settings = {"nopython": True, "boundscheck": None, **options}
+        dispatcher = (UnitDispatcher if unit else KernelDispatcher)(
+            function, targetoptions=settings, pipeline_class=compiler
+        )
         if cache:
             dispatcher._cache = KernelCache(function, repr(sorted(options.items())))
         return dispatcher
 
     return compiled if function is None else compiled(function)
+
+
+def make_ready(function: Callable[..., Any], *arguments: object) -> None:
+    """Compile a function, or load it from the disk, for arguments of these types; it is not called."""
+    dispatcher: Any = function
+    dispatcher.compile(tuple(numba.typeof(argument) for argument in arguments))
 
 
 Result = TypeVar("Result")

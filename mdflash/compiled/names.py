@@ -7,7 +7,6 @@ have one name for two functions, or two names for one. Here the number is a dige
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 from numba.core.compiler import Compiler
 
@@ -20,7 +19,7 @@ class NamedByContent(Compiler):  # type: ignore[misc]
     def _compile_bytecode(self) -> object:
         identity = self.state.func_id
         closed_over = [cell.cell_contents for cell in identity.func.__closure__ or ()]
-        source = source_digest(Path(identity.filename).resolve())
+        source = source_digest(identity.filename)
         made_from = repr((source, identity.modname, identity.func_qualname, identity.firstlineno, closed_over))
         identity.unique_id = int(hashlib.sha256(made_from.encode()).hexdigest()[:15], 16)
         identity.unique_name = f"{identity.func_qualname}${identity.unique_id}"

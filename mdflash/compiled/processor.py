@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import llvmlite.binding as llvm
 import numba
-from numba.core.codegen import get_host_cpu_features
 from numba.core.registry import cpu_target
 
 _V3 = frozenset({"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"})
@@ -44,9 +43,20 @@ def use_level() -> None:
         config.CPU_NAME, config.CPU_FEATURES = found, ""
 
 
+@cache
+def target() -> tuple[str, str, str]:
+    """What this process compiles for: triple, level or processor, and features, in LLVM's words.
+
+    Settled once. numba names it by its settings, which it reads again, and forgets ours, whenever an environment
+    variable NUMBA_... has changed; its code generator stays as it is.
+    """
+    triple, name, features = cpu_target.target_context.codegen().magic_tuple()
+    return triple, name, features
+
+
 def processor() -> str:
-    """What numba compiles for: the name of a level or of a processor."""
-    return str(numba.config.CPU_NAME or llvm.get_host_cpu_name())
+    """The name of the level or processor that this process compiles for."""
+    return target()[1]
 
 
 @lru_cache(maxsize=1)
@@ -56,8 +66,7 @@ def tile_shape() -> tuple[int, int]:
     Its sums stay in registers, beside a row of weights and an element of each row in turn; and they are enough for the
     time that a multiply-add takes (4 or 5 cycles, two begun in each).
     """
-    features = numba.config.CPU_FEATURES
-    return shape_for(llvm.get_process_triple(), processor(), get_host_cpu_features() if features is None else features)
+    return shape_for(*target())
 
 
 def shape_for(triple: str, cpu: str, features: str) -> tuple[int, int]:

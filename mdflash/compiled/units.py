@@ -13,9 +13,9 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from numba.core.dispatcher import Dispatcher
-from numba.core.registry import CPUDispatcher
 
 from mdflash.compiled.cache import UnitChanged
+from mdflash.compiled.dispatcher import KernelDispatcher
 
 
 class _Unit:
@@ -42,7 +42,7 @@ class _Unit:
         return hash(self._library)
 
 
-class UnitDispatcher(CPUDispatcher):  # type: ignore[misc]
+class UnitDispatcher(KernelDispatcher):
     """A compiled function that callers declare, and do not link."""
 
     def compile(self, signature: Any) -> Any:

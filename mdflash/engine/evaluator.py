@@ -210,7 +210,7 @@ class _Compiled:
         networks = self._packed.networks
         self._crew = Crew() if networks is not None and together(engine.layout) else None
         self._cutoff = max(
-            float(self._packed.nonbonded.cutoff[0]), 0.0 if networks is None else float(networks.cutoff[0])
+            float(self._packed.nonbonded.cutoff[0]), 0.0 if networks is None else float(networks.weights.cutoff[0])
         )
         self._idle: list[_Scratch] = []
 
@@ -261,7 +261,7 @@ class _Scratch:
         self._own_start = np.zeros((replicas, beads + 1), np.int64)  # of the network's
         self._built_at = np.full((replicas, beads, 3), np.nan)
         self._edges = np.zeros(3)
-        self._work = None if packed.networks is None else make_work(packed.networks, 0, beads)
+        self._work = None if packed.networks is None else make_work(packed.networks.weights, 0, beads)
         self.box: Box | None = None
         self.make_room(0)
 
@@ -269,7 +269,7 @@ class _Scratch:
         """Room for that many pairs in every list; what was listed is forgotten."""
         self._neighbor = np.zeros((2, len(self._built_at), pairs), np.int64)
         networks = self._packed.networks
-        self._pairs: PairWork | None = None if networks is None else make_pairs(networks, 0, pairs)
+        self._pairs: PairWork | None = None if networks is None else make_pairs(networks.weights, 0, pairs)
         self._built_at[:] = np.nan
         self._kept: list[Kept] = [keep(self._arguments(r)) for r in range(len(self._built_at))]
 

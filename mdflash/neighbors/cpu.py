@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from mdflash.compiled.arrays import integers, numbers, vectors
 from mdflash.compiled.jit import njit, prange
 from mdflash.core.types import FloatArray, IntArray
 
@@ -118,9 +119,7 @@ def _sort_into_cells(
     box: FloatArray,  # [3] edges in Å, 0 for no box
 ) -> _Cells:
     n = x.shape[0]
-    low = np.zeros(3)
-    width = np.empty(3)
-    cells = np.empty(3, np.int64)
+    low, width, cells = numbers(3), numbers(3), integers(3)
     # a bead that flew away must not ask for a universe of cells
     most = max(1, int(math.ceil((8.0 * n) ** (1.0 / 3.0))))
     for k in range(3):
@@ -136,15 +135,14 @@ def _sort_into_cells(
         cells[k] = min(max(int(extent / reach), 1), most)
         width[k] = extent / cells[k]
 
-    cell = np.empty(n, np.int64)
-    first = np.zeros(cells[0] * cells[1] * cells[2] + 1, np.int64)
+    cell, first = integers(n), integers(cells[0] * cells[1] * cells[2] + 1)
     for i in range(n):
         cell[i] = _cell_of(x, i, low, width, cells, box)
         first[cell[i] + 1] += 1
     for c in range(1, first.shape[0]):
         first[c] += first[c - 1]
     cursor = first[:-1].copy()
-    member, y = np.empty(n, np.int64), np.empty((n, 3))
+    member, y = integers(n), vectors(n)
     for i in range(n):  # ascending, so that each cell's members are sorted
         member[cursor[cell[i]]] = i
         for k in range(3):
@@ -342,15 +340,20 @@ def rebuild_together(
     if n < CELLS_FROM:
         return rebuild(x, reach, box, exclusion_start, exclusion, start, neighbor)
     cells = _sort_into_cells(x, reach, box)
-    at, count = np.zeros(SHARES + 1, np.int64), np.empty(SHARES, np.int64)
+    at, count = integers(SHARES + 1), integers(SHARES)
     for share in range(1, SHARES + 1):
         guess = start[n * share // SHARES] * neighbor.shape[0] // max(start[n], 1)
         at[share] = min(max(guess, at[share - 1]), neighbor.shape[0])
     _find_shares(cells, x, reach, box, exclusion_start, exclusion, start, neighbor, at, count)
-    if (count > at[1:] - at[:-1]).any():
-        if count.sum() > neighbor.shape[0]:
-            neighbor = room_for(count.sum())
-        at[1:] = np.cumsum(count)
+    needed, fits = 0, True
+    for share in range(SHARES):  # (number by number: what NumPy does with whole arrays takes longest to compile)
+        needed += count[share]
+        fits &= count[share] <= at[share + 1] - at[share]
+    if not fits:
+        if needed > neighbor.shape[0]:
+            neighbor = room_for(needed)
+        for share in range(SHARES):
+            at[share + 1] = at[share] + count[share]
         _find_shares(cells, x, reach, box, exclusion_start, exclusion, start, neighbor, at, count)
     total = 0
     for share in range(SHARES):
@@ -384,7 +387,7 @@ def moved_too_far(
 def remember(x: FloatArray, x_at_build: FloatArray) -> None:
     """Note in x_at_build [N, 3] the positions that a list was built from.
 
-    (`x_at_build[:] = x` would bring numba's formatting of error messages along: a tenth of a first run's compilation.)
+    (`x_at_build[:] = x` would bring along what numba words its error with: 36 functions.)
     """
     for i in range(x.shape[0]):
         for k in range(3):

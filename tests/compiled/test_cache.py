@@ -42,12 +42,12 @@ def test_an_import_of_an_import_changes_the_digest(tmp_path: Path, monkeypatch: 
     (tmp_path / "inner" / "middle.py").write_text("from mdflash.leaf import (\n    a,\n    b,\n)\n")
     (tmp_path / "leaf.py").write_text("a = b = 1\n")
     (tmp_path / "other.py").write_text("c = 1\n")
-    monkeypatch.setattr(cache, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(cache, "_PACKAGE", str(tmp_path))
 
     def digest() -> str:
         cache._read.cache_clear()
         cache.source_digest.cache_clear()
-        return cache.source_digest(tmp_path / "kernel.py")
+        return cache.source_digest(str(tmp_path / "kernel.py"))
 
     before = digest()
     (tmp_path / "other.py").write_text("c = 2\n")
@@ -158,3 +158,15 @@ def test_no_compiled_function_is_a_closure_over_another() -> None:
                     closed_over = [cell.cell_contents for cell in value.py_func.__closure__ or ()]
                     assert not any(isinstance(c, Dispatcher) for c in closed_over), f"{name}: {value}"
     assert found > 100
+
+
+def test_a_setting_of_numba_that_changes_later_is_no_reason_to_compile_again(tmp_path: Path) -> None:
+    """numba then forgets for which processor it compiles, between looking for a function and keeping it."""
+    (tmp_path / "kernel.py").write_text(CALLER.format(name="f", what="+ 1"))
+    script = (
+        f"import os, sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import kernel; os.environ['NUMBA_DUMP_TREE'] = '0'\n"
+        "print(kernel.f(1), sum(kernel.f.stats.cache_misses.values()))"
+    )
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    assert [python("-c", script, env=env, check=True).stdout for _ in range(2)] == ["2 1\n", "2 0\n"]

@@ -25,11 +25,7 @@ print(compilation.functions, hashlib.sha256(simulation.state.positions.numpy().t
 
 
 def test_a_first_run_compiles_little_and_the_next_nothing(tmp_path: Path) -> None:
-    """One empty folder for all of it, since it takes a minute.
-
-    The aim is fewer than 130 functions, as of 0.2's first kernels; tiles by level of processor, the slopes of saturated
-    units and near pairs eight at a time brought 163. This holds what there is, so that it does not grow unseen.
-    """
+    """One empty folder for all of it, since it takes a minute. A second precision needs what reads a table, no more."""
 
     def run(precision: str) -> tuple[int, str, str]:
         command = [sys.executable, "-c", SCRIPT, precision]  # not forked: what is imported before counts here
@@ -39,7 +35,7 @@ def test_a_first_run_compiles_little_and_the_next_nothing(tmp_path: Path) -> Non
         return int(count), digest, done.stderr
 
     first, digest, said = run("fp32")
-    assert 0 < first < 170
+    assert 0 < first < 130
     assert "mdflash: compiling kernels (once for this version)" in said
-    assert run("mixed16")[0] <= 60
+    assert 0 < run("mixed16")[0] < 15
     assert run("fp32") == (0, digest, "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import threading
+from typing import Any
 
 import numba
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from mdflash.core.state import Layout, State
+from mdflash.engine.blocks import compiled
 from mdflash.engine.blocks.compiled import Crew
 from mdflash.engine.engine import Engine
 from mdflash.engine.settings import Dynamics
@@ -346,3 +349,18 @@ def test_a_slow_first_block_does_not_decide_how_many_threads_share_a_replica(mon
     for _ in range(40):
         crew.time(kernel, 1)()
     assert blocks.count(most) >= 35
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_find_the_loop_of_steps_ready(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """One of them loads or compiles it, before the others begin."""
+    ready: list[tuple[Any, int]] = []
+    monkeypatch.setattr(compiled, "make_ready", lambda kernel, *_: ready.append((kernel, threading.get_ident())))
+    simulation, before = small(), numba.get_num_threads()
+    numba.set_num_threads(threads)
+    try:
+        for _ in range(2):
+            simulation.run(3)
+    finally:
+        numba.set_num_threads(before)
+    assert ready == [(compiled.run_with_lists, threading.get_ident())]

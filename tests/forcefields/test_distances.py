@@ -136,7 +136,8 @@ def test_tables_that_16_bits_spoil_keep_32(monkeypatch: pytest.MonkeyPatch) -> N
     taken = take_networks(terms, both, "mixed16", torch.cat([x, y]))
     assert taken.networks is not None and taken.networks.tables.dtype == np.int16
     assert taken.wide is not None and np.array_equal(taken.wide.tables, plain.tables)
-    assert not taken.rest and list(taken.networks.network) == [-1, 0] and list(taken.wide.network) == [0, -1]
+    assert not taken.rest
+    assert [list(n.weights.network) for n in (taken.networks, taken.wide)] == [[-1, 0], [0, -1]]
 
 
 def test_limits_of_tables_are_parts_of_those_of_forces() -> None:

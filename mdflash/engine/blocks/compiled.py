@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdflash.compiled.jit import njit
+from mdflash.compiled.jit import make_ready, njit
 from mdflash.core.state import Layout, State
 from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
@@ -189,7 +189,7 @@ class CompiledPropagator:
         assert not packed.rest
         cutoff = float(packed.nonbonded.cutoff.max())
         if packed.networks is not None:
-            cutoff = max(cutoff, float(packed.networks.cutoff.max()))
+            cutoff = max(cutoff, float(packed.networks.weights.cutoff.max()))
         check_box(box, cutoff + dynamics.skin if cutoff > 0.0 else 0.0)
         self.layout, self.packed = layout, packed
         self._scheme = scheme(dynamics.integrator, dynamics.remove_com_motion)
@@ -252,9 +252,11 @@ class CompiledPropagator:
             self._lists = [make_lists(sizes[s], rows[s]) for s in self._batch.system.tolist()]
 
     def _each_with_its_lists(self, *arguments: Any) -> None:
-        """As `run_each`, with lists that stay; the first call is by one thread, and makes them."""
+        """As `run_each`, with lists that stay; the first call is by one thread, and makes them and the code ready."""
         *shared, first, last = arguments
-        self._keep_lists()
+        if not self._lists:
+            self._keep_lists()
+            make_ready(run_with_lists, *shared, first, self._lists[0])
         run_one: Callable[..., None] = run_with_lists
         for r in range(first, last):
             run_one(*shared, r, self._lists[r])
@@ -266,7 +268,9 @@ class CompiledPropagator:
         if not self._scratch:
             networks = self.packed.networks
             assert networks is not None
-            self._scratch = [make_scratch(networks, s, system.n_beads) for s, system in enumerate(self.layout.systems)]
+            self._scratch = [
+                make_scratch(networks.weights, s, system.n_beads) for s, system in enumerate(self.layout.systems)
+            ]
         for r, (system, lists) in enumerate(zip(self._batch.system.tolist(), self._lists, strict=True)):
             run_steps(*arguments, r, lists, self._scratch[system])
 

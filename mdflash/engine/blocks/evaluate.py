@@ -68,10 +68,10 @@ def _evaluation(all_threads: bool) -> Evaluation:
             count = own_count = 0
             if nonbonded.cutoff[0] > 0.0:
                 count = find_near(nonbonded, 0, skin, box, x, start, neighbor)
-            if networks is not None and networks.cutoff[0] > 0.0:
+            if networks is not None and networks.weights.cutoff[0] > 0.0:
                 own_count = build_half_list(
-                    x, networks.cutoff[0] + skin, box, networks.exclusion_start[rows], networks.exclusion,
-                    own_start, own_neighbor,
+                    x, networks.weights.cutoff[0] + skin, box, networks.weights.exclusion_start[rows],
+                    networks.weights.exclusion, own_start, own_neighbor,
                 )  # fmt: skip
             if max(count, own_count) > neighbor.shape[0]:
                 return max(count, own_count)
@@ -80,12 +80,18 @@ def _evaluation(all_threads: bool) -> Evaluation:
         total = add_listed(listed, 0, x, f)
         if nonbonded.cutoff[0] > 0.0:
             total += add_nonbonded(nonbonded, 0, box, start, neighbor, x, f)
-        if networks is not None and pairs is not None and work is not None and networks.cutoff[0] > 0.0:
+        if networks is not None and pairs is not None and work is not None and networks.weights.cutoff[0] > 0.0:
             s = np.int64(0)  # a variable: the code of the network is then that of a run, and compiled once
             if all_threads:  # known when it is compiled
-                total += evaluate_together(networks, networks.rules, s, box, own_start, own_neighbor, x, pairs, work, f)
+                total += evaluate_together(
+                    networks.weights, networks.tables, networks.rules, s, box, own_start, own_neighbor, x, pairs, work,
+                    f,
+                )  # fmt: skip
             else:
-                total += evaluate_alone(networks, networks.rules, s, box, own_start, own_neighbor, x, pairs, work, f)
+                total += evaluate_alone(
+                    networks.weights, networks.tables, networks.rules, s, box, own_start, own_neighbor, x, pairs, work,
+                    f,
+                )  # fmt: skip
         for i in range(x.shape[0]):
             for k in range(3):
                 if not np.isfinite(x[i, k] + f[i, k]):
@@ -136,7 +142,8 @@ def _with_own_arrays(
 ) -> int:
     if networks is None:
         return _by_one_thread(listed, nonbonded, networks, lists, None, None, x, f, energy)
-    pairs, work = make_pairs(networks, 0, lists.own_neighbor.shape[0]), make_work(networks, 0, x.shape[0])
+    weights = networks.weights
+    pairs, work = make_pairs(weights, 0, lists.own_neighbor.shape[0]), make_work(weights, 0, x.shape[0])
     return _by_one_thread(listed, nonbonded, networks, lists, pairs, work, x, f, energy)
 
 

@@ -14,11 +14,12 @@ import numpy as np
 from numba import types
 from numba.experimental import structref
 
+from mdflash.compiled.arrays import integers, vectors
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray
 from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together, remember
 from mdflash.potentials.priors.cpu import Nonbonded, find_by_all_threads, find_by_one_thread
-from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
+from mdflash.potentials.schnet.arrays import Weights, make_pairs, make_work
 
 
 class _Fields(types.StructRef):  # type: ignore[misc]
@@ -55,16 +56,17 @@ structref.define_proxy(Scratch, _ScratchType, ["pairs", "work"])
 @njit(cache=True)
 def make_lists(n: int, rows: int) -> Lists:
     """Lists of a replica of n beads that are yet to be built; those of the priors have `rows` rows."""
-    nothing = np.empty(0, np.int64)
-    return Lists(np.zeros(rows, np.int64), nothing, np.zeros(n + 1, np.int64), nothing, np.full((n, 3), np.nan))
+    nothing, built_at = integers(0), vectors(n)
+    built_at[:] = np.nan
+    return Lists(integers(rows), nothing, integers(n + 1), nothing, built_at)
 
 
 @njit(cache=True)
-def make_scratch(networks: Networks, system: int, n: int) -> Scratch:
+def make_scratch(weights: Weights, system: int, n: int) -> Scratch:
     """Arrays for replicas of one system of n beads; room for pairs is made by `update`."""
     none = np.int64(0)  # (numba would compile `make_pairs` anew for a literal number)
     return Scratch(
-        make_pairs(networks, system, none), make_work(networks, system, n if networks.cutoff[system] > 0.0 else none)
+        make_pairs(weights, system, none), make_work(weights, system, n if weights.cutoff[system] > 0.0 else none)
     )
 
 
@@ -84,7 +86,7 @@ def update_priors(
         remember(x, lists.built_at)
 
 
-Update = Callable[[Lists, Scratch, Nonbonded, Networks, int, float, FloatArray, FloatArray], None]
+Update = Callable[[Lists, Scratch, Nonbonded, Weights, int, float, FloatArray, FloatArray], None]
 
 
 def _updater(all_threads: bool) -> Update:
@@ -95,7 +97,7 @@ def _updater(all_threads: bool) -> Update:
         lists: Lists,
         scratch: Scratch,
         nonbonded: Nonbonded,
-        networks: Networks,
+        weights: Weights,
         system: int,
         skin: float,
         box: FloatArray,  # [3] edges in Å, 0 for no box
@@ -112,12 +114,12 @@ def _updater(all_threads: bool) -> Update:
                 lists.neighbor = find_by_all_threads(nonbonded, system, skin, box, x, lists.start, lists.neighbor)
             else:
                 lists.neighbor = find_by_one_thread(nonbonded, system, skin, box, x, lists.start, lists.neighbor)
-        if networks.cutoff[system] > 0.0:
-            reach = networks.cutoff[system] + skin
-            old = (networks.exclusion_start[rows], networks.exclusion, lists.own_start, lists.own_neighbor)
+        if weights.cutoff[system] > 0.0:
+            reach = weights.cutoff[system] + skin
+            old = (weights.exclusion_start[rows], weights.exclusion, lists.own_start, lists.own_neighbor)
             lists.own_neighbor = rebuild_together(x, reach, box, *old) if all_threads else rebuild(x, reach, box, *old)
             if lists.own_neighbor.shape[0] > scratch.pairs.t.shape[0]:
-                scratch.pairs = make_pairs(networks, system, lists.own_neighbor.shape[0])
+                scratch.pairs = make_pairs(weights, system, lists.own_neighbor.shape[0])
         remember(x, lists.built_at)
 
     return update

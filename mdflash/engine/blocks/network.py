@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mdflash.compiled.arrays import vectors
 from mdflash.compiled.jit import njit
 from mdflash.engine.blocks.arguments import Arrays, Batch
 from mdflash.engine.blocks.list_cache import (
@@ -61,29 +62,31 @@ def _runner(all_threads: bool) -> RunSteps:
         every, first_step, skin, box = block.network_every, block.first_step, block.skin, block.box
         energy = np.nan
         # with network_every > 1, what moves the beads is not f but the impulses of integrators/respa.py
-        push = f if every == 1 else np.empty(x.shape)
-        slow = f if every == 1 else np.zeros(x.shape)
+        push = f if every == 1 else vectors(x.shape[0])
+        slow = f if every == 1 else vectors(x.shape[0])
         last = first_step + block.steps
         for now in range(first_step if every > 1 or block.steps == 0 else first_step + 1, last + 1):
             if now > first_step:
                 before_force(s, x, v, push, mass, block.kT[r], block.seed, batch.replica_id[r], now - 1)
             if all_threads:  # known when it is compiled
-                update_by_all_threads(lists, scratch, nonbonded, networks, system, skin, box, x)
+                update_by_all_threads(lists, scratch, nonbonded, networks.weights, system, skin, box, x)
             else:
-                update_by_one_thread(lists, scratch, nonbonded, networks, system, skin, box, x)
+                update_by_one_thread(lists, scratch, nonbonded, networks.weights, system, skin, box, x)
             energy = prior_forces(listed, nonbonded, biases, system, r, box, lists.start, lists.neighbor, x, push)
-            if networks.cutoff[system] > 0.0 and (now % every == 0 or now == last):
+            if networks.weights.cutoff[system] > 0.0 and (now % every == 0 or now == last):
                 if every > 1:
                     slow[:] = 0.0
                 own_start, own_neighbor, pairs, work = lists.own_start, lists.own_neighbor, scratch.pairs, scratch.work
                 if all_threads:
                     energy += evaluate_together(
-                        networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, slow
-                    )
+                        networks.weights, networks.tables, networks.rules, system, box, own_start, own_neighbor, x,
+                        pairs, work, slow,
+                    )  # fmt: skip
                 else:
                     energy += evaluate_alone(
-                        networks, networks.rules, system, box, own_start, own_neighbor, x, pairs, work, slow
-                    )
+                        networks.weights, networks.tables, networks.rules, system, box, own_start, own_neighbor, x,
+                        pairs, work, slow,
+                    )  # fmt: skip
             if every > 1:
                 add_impulse(push, slow, every, now, last, f)
             if not np.isfinite(energy):
@@ -116,5 +119,5 @@ def run_each_by_one_thread(
     """A block of steps of the replicas first:last."""
     for r in range(first, last):
         n, system = batch.bead_offset[r + 1] - batch.bead_offset[r], batch.system[r]
-        scratch, rows = make_scratch(networks, system, n), nonbonded.rows[system]
+        scratch, rows = make_scratch(networks.weights, system, n), nonbonded.rows[system]
         run_by_one_thread(s, listed, nonbonded, biases, networks, batch, block, arrays, r, make_lists(n, rows), scratch)

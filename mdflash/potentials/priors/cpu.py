@@ -268,7 +268,8 @@ def _finder(all_threads: bool) -> Find:
         needed = find_eights(nonbonded.eights, system, skin, box, x, start[n + 1 :], neighbor, pairs)
         if needed > neighbor.shape[0]:
             larger = room_for(needed)
-            larger[:pairs] = neighbor[:pairs]
+            for p in range(pairs):  # (a slice would bring what numba words its error with: 36 functions)
+                larger[p] = neighbor[p]
             neighbor = larger
             find_eights(nonbonded.eights, system, skin, box, x, start[n + 1 :], neighbor, pairs)
         return neighbor

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.compiled.arrays import integers
 from mdflash.compiled.jit import njit
 from mdflash.compiled.panels import ROW_STEP, panel_width
 from mdflash.core.types import FloatArray, Int32Array, IntArray, Reals
@@ -22,8 +23,12 @@ RANGES: Final = 32
 """Ranges of distance with scales of their own in tables of 16 bits; a table has at least so many intervals."""
 
 
-class Networks(NamedTuple):
-    """All networks of a run, and who uses them; made by `pack.pack_networks`.
+Tables: TypeAlias = npt.NDArray[Any]
+"""[n] of floats, or of int16."""
+
+
+class Weights(NamedTuple):
+    """All networks of a run but for what `Networks` adds, and who uses them.
 
     Attributes:
         network: [systems] which network a system has, or -1.
@@ -34,10 +39,8 @@ class Networks(NamedTuple):
         cutoff: [systems] Å; 0 where a system has no network.
         shape: [networks, fields of `Shape`].
         layers: [layers of all networks, fields of `Layer`].
-        rules: [blocks of all networks with a backbone, fields of `backbones.arrays.Rule`]; None where none has one.
         data: weights, in the layout of `dense`.
-        tables: [block][panel of F][knot][v, s, c][width]; numbers of the dtype of `data`, or int16.
-        scales: [block][panel of F][range][v, s, c][width] what an int16 counts; see `tables.FilterTables`.
+        scales: [block][panel of F][range][v, s, c][width] what an int16 of a table counts; see `tables.FilterTables`.
     """
 
     network: IntArray
@@ -48,10 +51,24 @@ class Networks(NamedTuple):
     cutoff: FloatArray
     shape: IntArray
     layers: IntArray
-    rules: IntArray | None
     data: Reals
-    tables: npt.NDArray[Any]
     scales: Reals
+
+
+class Networks(NamedTuple):
+    """All networks of a run; made by `pack.pack_networks`.
+
+    What is one type for some networks and another for others stands apart: what does not read it is compiled once.
+
+    Attributes:
+        weights: see there.
+        tables: [block][panel of F][knot][v, s, c][width]; numbers of the dtype of the weights, or int16.
+        rules: [blocks of all networks with a backbone, fields of `backbones.arrays.Rule`]; None where none has one.
+    """
+
+    weights: Weights
+    tables: Tables
+    rules: IntArray | None
 
 
 class Shape(NamedTuple):
@@ -138,10 +155,8 @@ class PairWork(NamedTuple):
 
 
 @njit(cache=True)
-def shape_of(networks: Networks, system: int) -> Shape:
-    s = networks.shape[
-        networks.network[system]
-    ]  # number by number: `to_fixed_tuple` reads all, a tenth of a small step
+def shape_of(weights: Weights, system: int) -> Shape:
+    s = weights.shape[weights.network[system]]  # number by number: `to_fixed_tuple` reads all, a tenth of a small step
     return Shape(
         s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15], s[16],
         s[17], s[18], s[19], s[20], s[21], s[22], s[23], s[24],
@@ -149,8 +164,8 @@ def shape_of(networks: Networks, system: int) -> Shape:
 
 
 @njit(cache=True)
-def layer_of(networks: Networks, index: int) -> Layer:
-    t = networks.layers[index]
+def layer_of(weights: Weights, index: int) -> Layer:
+    t = weights.layers[index]
     return Layer(t[0], t[1], t[2], t[3], t[4])
 
 
@@ -181,9 +196,9 @@ def _aligned(size: int, like: Reals) -> Reals:
 
 
 @njit(cache=True)
-def make_work(networks: Networks, system: int, n: int) -> Work:
+def make_work(weights: Weights, system: int, n: int) -> Work:
     """Arrays for a replica of n beads."""
-    net, like = shape_of(networks, system), networks.data
+    net, like = shape_of(weights, system), weights.data
     rows = (n + ROW_STEP - 1) // ROW_STEP * ROW_STEP
     parts = (rows + PART - 1) // PART
     streams = net.streams if net.rules >= 0 else 0
@@ -212,21 +227,21 @@ def make_work(networks: Networks, system: int, n: int) -> Work:
 
 
 @njit(cache=True)
-def make_pairs(networks: Networks, system: int, capacity: int) -> PairWork:
+def make_pairs(weights: Weights, system: int, capacity: int) -> PairWork:
     """Arrays for a neighbor list of at most `capacity` pairs."""
-    net, dtype = shape_of(networks, system), networks.data.dtype
-    n = networks.first[system + 1] - networks.first[system]
+    net, dtype = shape_of(weights, system), weights.data.dtype
+    n = weights.first[system + 1] - weights.first[system]
     chunks = 1 if n <= WHOLE else (n + CHUNK - 1) // CHUNK
     return PairWork(
         np.empty(capacity, np.int32),
         np.empty(capacity),
         np.empty((chunks, net.intervals + 2), np.int64),
-        np.zeros(chunks, np.int64),
+        integers(chunks),
         np.empty((chunks, net.intervals + 1), np.int64),
         np.empty((chunks, net.intervals), np.int64),
         np.empty(capacity, np.int32),
         np.empty(capacity, np.int32),
         np.empty(capacity, dtype),
         np.empty(capacity, dtype),
-        np.empty((net.filters // panel_width(networks.data), capacity), dtype),
+        np.empty((net.filters // panel_width(weights.data), capacity), dtype),
     )

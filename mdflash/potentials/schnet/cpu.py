@@ -31,7 +31,17 @@ from mdflash.compiled.simd import fma, load, splat, store, total
 from mdflash.core.types import FloatArray, Int32Array, IntArray, Reals
 from mdflash.potentials.backbones import cpu as backbone
 from mdflash.potentials.backbones.merge import merge, merge_gradient, share_gradient
-from mdflash.potentials.schnet.arrays import Networks, PairWork, Shape, Work, layer_of, rule_of, shape_of, streams_of
+from mdflash.potentials.schnet.arrays import (
+    PairWork,
+    Shape,
+    Tables,
+    Weights,
+    Work,
+    layer_of,
+    rule_of,
+    shape_of,
+    streams_of,
+)
 from mdflash.potentials.schnet.messages import (
     add_message_gradients,
     add_messages,
@@ -51,7 +61,8 @@ TOGETHER_FROM: Final = 64
 
 
 Evaluation = Callable[
-    [Networks, IntArray | None, int, FloatArray, IntArray, IntArray, FloatArray, PairWork, Work, FloatArray], float
+    [Weights, Tables, IntArray | None, int, FloatArray, IntArray, IntArray, FloatArray, PairWork, Work, FloatArray],
+    float,
 ]
 
 
@@ -85,36 +96,36 @@ def _gather(
 
 @njit(cache=True, error_model="numpy")
 def _begin_rows(
-    networks: Networks,
+    weights: Weights,
     rules: IntArray | None,
     system: int,
     work: Work,
     begin: int,
     end: int,
 ) -> None:
-    net = shape_of(networks, system)
-    type_ = networks.type[networks.first[system] : networks.first[system + 1]]
+    net = shape_of(weights, system)
+    type_ = weights.type[weights.first[system] : weights.first[system + 1]]
     plain = True
     if rules is not None:
         plain = net.rules < 0
         if not plain:
             channels = net.streams * net.features
-            _gather(networks.data, net.embedding, channels, net.types, type_, work.state, ZERO, work.rows, begin, end)
+            _gather(weights.data, net.embedding, channels, net.types, type_, work.state, ZERO, work.rows, begin, end)
             rule = rule_of(rules, net.rules)
-            backbone.start(rule, networks.data, net.start, net.types, type_, streams_of(work), work.rows, begin, end)
+            backbone.start(rule, weights.data, net.start, net.types, type_, streams_of(work), work.rows, begin, end)
     if plain:
-        _gather(networks.data, net.embedding, net.features, net.types, type_, work.x, ZERO, work.rows, begin, end)
-    _gather(networks.data, net.first_y, net.filters, net.types, type_, work.y, ZERO, work.rows, begin, end)
+        _gather(weights.data, net.embedding, net.features, net.types, type_, work.x, ZERO, work.rows, begin, end)
+    _gather(weights.data, net.first_y, net.filters, net.types, type_, work.y, ZERO, work.rows, begin, end)
 
 
 @njit(cache=True, error_model="numpy")
 def _update_rows(
-    networks: Networks, rules: IntArray | None, system: int, block: int, work: Work, begin: int, end: int
+    weights: Weights, rules: IntArray | None, system: int, block: int, work: Work, begin: int, end: int
 ) -> None:
     """x from the messages of a block, then the next block's y, or the output network and back to gm."""
-    net = shape_of(networks, system)
-    data, rows = networks.data, work.rows
-    u1, u2 = layer_of(networks, net.layers + 3 * block + 1), layer_of(networks, net.layers + 3 * block + 2)
+    net = shape_of(weights, system)
+    data, rows = weights.data, work.rows
+    u1, u2 = layer_of(weights, net.layers + 3 * block + 1), layer_of(weights, net.layers + 3 * block + 2)
     multiply(work.m, ZERO, u1.n_in, data, u1.forward, u1.bias, work.a, ZERO, u1.n_out, rows, begin, end, False)
     s = block * net.features * rows
     activate(net.activation, work.a, 0, work.slopes, s, u1.n_out, rows, begin, end)
@@ -126,24 +137,24 @@ def _update_rows(
             multiply(
                 work.a, ZERO, u2.n_in, data, u2.forward, u2.bias, work.message, o, u2.n_out, rows, begin, end, False
             )
-            _join_rows(net, networks, rules, block, work, begin, end)
+            _join_rows(net, weights, rules, block, work, begin, end)
     if plain:
         multiply(work.a, ZERO, u2.n_in, data, u2.forward, u2.bias, work.x, ZERO, u2.n_out, rows, begin, end, True)
     if block + 1 < net.blocks:
-        b = layer_of(networks, net.layers + 3 * (block + 1))
+        b = layer_of(weights, net.layers + 3 * (block + 1))
         y = (block + 1) * net.filters * rows
         multiply(work.x, ZERO, b.n_in, data, b.forward, NONE, work.y, y, b.n_out, rows, begin, end, False)
     else:
-        _output_rows(net, networks, work, begin, end)
+        _output_rows(net, weights, work, begin, end)
         if rules is not None and net.rules >= 0:
             merge_gradient(net, data, work, begin, end)
-        _update_gradient(net, networks, rules, block, work, begin, end)
+        _update_gradient(net, weights, rules, block, work, begin, end)
 
 
 @njit(cache=True, error_model="numpy")
-def _join_rows(net: Shape, networks: Networks, rules: IntArray, block: int, work: Work, begin: int, end: int) -> None:
+def _join_rows(net: Shape, weights: Weights, rules: IntArray, block: int, work: Work, begin: int, end: int) -> None:
     """The residual streams behind a block, then what the next block or the output reads of them."""
-    data, rows, streams = networks.data, work.rows, streams_of(work)
+    data, rows, streams = weights.data, work.rows, streams_of(work)
     size = net.streams * net.features * rows
     backbone.write(rule_of(rules, net.rules + block), data, streams, block * size, block, rows, begin, end)
     if block + 1 < net.blocks:
@@ -154,14 +165,14 @@ def _join_rows(net: Shape, networks: Networks, rules: IntArray, block: int, work
 
 
 @njit(cache=True, error_model="numpy")
-def _output_rows(net: Shape, networks: Networks, work: Work, begin: int, end: int) -> None:
+def _output_rows(net: Shape, weights: Weights, work: Work, begin: int, end: int) -> None:
     """Energy of each bead, and its gradient gx."""
-    data, rows = networks.data, work.rows
+    data, rows = weights.data, work.rows
     first = net.layers + 3 * net.blocks
     s = net.blocks * net.features * rows
     h, other, n = work.x, work.a, net.features
     for k in range(net.hidden):
-        o = layer_of(networks, first + k)
+        o = layer_of(weights, first + k)
         multiply(h, ZERO, o.n_in, data, o.forward, o.bias, other, ZERO, o.n_out, rows, begin, end, False)
         activate(net.activation, other, 0, work.slopes, s, o.n_out, rows, begin, end)
         h, other = other, (work.b if k % 2 == 0 else work.a)
@@ -174,7 +185,7 @@ def _output_rows(net: Shape, networks: Networks, work: Work, begin: int, end: in
         for e in range((p * rows + begin) * width, (p * rows + end) * width):
             g[e] = data[net.last + p * width + e % width]
     for k in range(net.hidden - 1, -1, -1):
-        o = layer_of(networks, first + k)
+        o = layer_of(weights, first + k)
         s -= o.n_out * rows
         _scale(g, work.slopes, s, o.n_out, rows, begin, end)
         to = work.gx if k == 0 else h
@@ -222,15 +233,15 @@ def _scale(
 
 @njit(cache=True, error_model="numpy")
 def _update_gradient(
-    net: Shape, networks: Networks, rules: IntArray | None, block: int, work: Work, begin: int, end: int
+    net: Shape, weights: Weights, rules: IntArray | None, block: int, work: Work, begin: int, end: int
 ) -> None:
     """gm of a block, from gx behind it; with a backbone, from the gradient of the streams."""
-    data, rows = networks.data, work.rows
+    data, rows = weights.data, work.rows
     if rules is not None and net.rules >= 0:
         size = net.streams * net.features * rows
         rule = rule_of(rules, net.rules + block)
         backbone.write_gradient(rule, data, streams_of(work), block * size, block, rows, begin, end, work.gx, ZERO)
-    u1, u2 = layer_of(networks, net.layers + 3 * block + 1), layer_of(networks, net.layers + 3 * block + 2)
+    u1, u2 = layer_of(weights, net.layers + 3 * block + 1), layer_of(weights, net.layers + 3 * block + 2)
     multiply(work.gx, ZERO, u2.n_out, data, u2.backward, NONE, work.a, ZERO, u2.n_in, rows, begin, end, False)
     _scale(work.a, work.slopes, block * net.features * rows, u2.n_in, rows, begin, end)
     multiply(work.a, ZERO, u1.n_out, data, u1.backward, NONE, work.gm, ZERO, u1.n_in, rows, begin, end, False)
@@ -238,12 +249,12 @@ def _update_gradient(
 
 @njit(cache=True, error_model="numpy")
 def _gradient_rows(
-    networks: Networks, rules: IntArray | None, system: int, block: int, work: Work, begin: int, end: int
+    weights: Weights, rules: IntArray | None, system: int, block: int, work: Work, begin: int, end: int
 ) -> None:
     """gx in front of a block, from its gy; then gm of the block before."""
-    net = shape_of(networks, system)
-    b = layer_of(networks, net.layers + 3 * block)
-    data, rows = networks.data, work.rows
+    net = shape_of(weights, system)
+    b = layer_of(weights, net.layers + 3 * block)
+    data, rows = weights.data, work.rows
     plain = True
     if rules is not None:
         plain = net.rules < 0
@@ -254,7 +265,7 @@ def _gradient_rows(
         rule = rule_of(rules, net.rules + block)
         backbone.read_gradient(rule, data, streams, block * size, block, rows, begin, end, work.gx, 0)
         share_gradient(net, block - 1, data, work, begin, end)
-    _update_gradient(net, networks, rules, block - 1, work, begin, end)
+    _update_gradient(net, weights, rules, block - 1, work, begin, end)
 
 
 @njit(cache=True, error_model="numpy")
@@ -278,8 +289,9 @@ def _evaluation(team: bool) -> Evaluation:
 
     @njit(cache=True, unit=True, parallel={"prange": True, "numpy": False} if team else False, error_model="numpy")
     def evaluate(
-        networks: Networks,
-        rules: IntArray | None,  # as `networks.rules`
+        weights: Weights,
+        tables: Tables,
+        rules: IntArray | None,
         system: int,
         box: FloatArray,  # [3] edges in Å, 0 for no box
         start: IntArray,  # [N + 1]
@@ -290,39 +302,39 @@ def _evaluation(team: bool) -> Evaluation:
         f: FloatArray,  # [N, 3] kcal/mol/Å
     ) -> float:
         # (a parallel loop takes no tuple of one kind of numbers: its body looks the shape up again)
-        net, cutoff = shape_of(networks, system), networks.cutoff[system]
+        net, cutoff = shape_of(weights, system), weights.cutoff[system]
         shares = TEAM_ROWS if team else 1
         for share in prange(shares):
             measure_pairs(
-                shape_of(networks, system), cutoff, box, start, neighbor, x, pairs, int64(share), shares
+                shape_of(weights, system), cutoff, box, start, neighbor, x, pairs, int64(share), shares
             )  # fmt: skip
         for chunk in prange(pairs.runs.shape[0]):
-            sort_pairs(shape_of(networks, system), cutoff, start, neighbor, x.shape[0], pairs, int64(chunk))
-        panels = net.filters // panel_width(networks.data)
+            sort_pairs(shape_of(weights, system), cutoff, start, neighbor, x.shape[0], pairs, int64(chunk))
+        panels = net.filters // panel_width(weights.data)
         each = TEAM_ROWS if team else ROWS
         parts = (work.rows + each - 1) // each
         for part in prange(parts):
             begin = int64(part) * each
-            _begin_rows(networks, rules, system, work, begin, min(begin + each, work.rows))
+            _begin_rows(weights, rules, system, work, begin, min(begin + each, work.rows))
         for block in range(net.blocks):
             for panel in prange(panels):
-                add_messages(networks, system, block, int64(panel), pairs, work)
+                add_messages(weights, tables, system, block, int64(panel), pairs, work)
             for part in prange(parts):
                 begin = int64(part) * each
-                _update_rows(networks, rules, system, block, work, begin, min(begin + each, work.rows))
+                _update_rows(weights, rules, system, block, work, begin, min(begin + each, work.rows))
         for back in range(net.blocks):
             block = net.blocks - 1 - back
             for panel in prange(panels):
-                add_message_gradients(networks, system, block, int64(panel), pairs, work)
+                add_message_gradients(weights, tables, system, block, int64(panel), pairs, work)
             if block > 0:
                 for part in prange(parts):
                     begin = int64(part) * each
-                    _gradient_rows(networks, rules, system, block, work, begin, min(begin + each, work.rows))
+                    _gradient_rows(weights, rules, system, block, work, begin, min(begin + each, work.rows))
         sides = 2 if team else 1
         for side in prange(sides):
             both = sides == 1
             pair_forces(
-                shape_of(networks, system), cutoff, box, x, pairs, work.force, both or side == 0, both or side == 1
+                shape_of(weights, system), cutoff, box, x, pairs, work.force, both or side == 0, both or side == 1
             )  # fmt: skip
         return _finish(x, work, f)
 

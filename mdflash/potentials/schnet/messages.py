@@ -17,7 +17,7 @@ from mdflash.compiled.panels import panel_width
 from mdflash.compiled.simd import Vector, fma, lane, load, load_scaled, splat, store, total
 from mdflash.core.types import FloatArray, IntArray, Reals
 from mdflash.neighbors.cpu import nearest_image
-from mdflash.potentials.schnet.arrays import CHUNK, RANGES, Networks, PairWork, Shape, Work, shape_of
+from mdflash.potentials.schnet.arrays import CHUNK, RANGES, PairWork, Shape, Tables, Weights, Work, shape_of
 
 
 @njit(cache=True, error_model="numpy")
@@ -87,7 +87,7 @@ def sort_pairs(
 
 @njit(cache=True, error_model="numpy")
 def _cubic(
-    table: Reals,  # flat
+    tables: Tables,  # flat
     row: int,
     scales: Reals,  # flat
     unit: int,
@@ -95,18 +95,20 @@ def _cubic(
     width: int,
 ) -> tuple[Vector, Vector, Vector, Vector]:
     """The polynomial of one interval, in half a panel: v + t (s + t (c + t e)); `unit`, `after`: scales of its ends."""
-    v = load_scaled(table, row, scales, unit)
-    s = load_scaled(table, row + width, scales, unit + width)
-    next_s = load_scaled(table, row + 4 * width, scales, after + width)
-    c = load_scaled(table, row + 2 * width, scales, unit + 2 * width)
+    v = load_scaled(tables, row, scales, unit)
+    s = load_scaled(tables, row + width, scales, unit + width)
+    next_s = load_scaled(tables, row + 4 * width, scales, after + width)
+    c = load_scaled(tables, row + 2 * width, scales, unit + 2 * width)
     return v, s, c, (next_s - s - splat(c, 2.0) * c) * splat(c, 1.0 / 3.0)
 
 
 @njit(cache=True, error_model="numpy")
-def add_messages(networks: Networks, system: int, block: int, panel: int, pairs: PairWork, work: Work) -> None:
+def add_messages(
+    weights: Weights, tables: Tables, system: int, block: int, panel: int, pairs: PairWork, work: Work
+) -> None:
     """m <- sum of messages, in one panel of channels."""
-    net = shape_of(networks, system)
-    y, m, table, scales = work.y, work.m, networks.tables, networks.scales
+    net = shape_of(weights, system)
+    y, m, scales = work.y, work.m, weights.scales
     width = panel_width(y)
     half = width // 2
     size = work.rows * width
@@ -120,8 +122,8 @@ def add_messages(networks: Networks, system: int, block: int, panel: int, pairs:
             knot = pairs.knot[chunk, r]
             row = base + knot * 3 * width
             unit, after = units + knot // knots * 3 * width, units + (knot + 1) // knots * 3 * width
-            v0, s0, c0, e0 = _cubic(table, row, scales, unit, after, width)
-            v1, s1, c1, e1 = _cubic(table, row + half, scales, unit + half, after + half, width)
+            v0, s0, c0, e0 = _cubic(tables, row, scales, unit, after, width)
+            v1, s1, c1, e1 = _cubic(tables, row + half, scales, unit + half, after + half, width)
             for p in range(pairs.run[chunk, r], pairs.run[chunk, r + 1]):
                 q = np.uint64(p)  # an index that cannot be negative saves its check
                 t = lane(pairs.t, p)
@@ -139,10 +141,12 @@ def add_messages(networks: Networks, system: int, block: int, panel: int, pairs:
 
 
 @njit(cache=True, error_model="numpy")
-def add_message_gradients(networks: Networks, system: int, block: int, panel: int, pairs: PairWork, work: Work) -> None:
+def add_message_gradients(
+    weights: Weights, tables: Tables, system: int, block: int, panel: int, pairs: PairWork, work: Work
+) -> None:
     """pairs.slope += dE/dt by this block, and (but in the first block) m <- gy, in one panel of channels."""
-    net = shape_of(networks, system)
-    y, g, gy, table, scales = work.y, work.gm, work.m, networks.tables, networks.scales
+    net = shape_of(weights, system)
+    y, g, gy, scales = work.y, work.gm, work.m, weights.scales
     width = panel_width(y)
     half = width // 2
     size = work.rows * width
@@ -161,8 +165,8 @@ def add_message_gradients(networks: Networks, system: int, block: int, panel: in
             knot = pairs.knot[chunk, r]
             row = base + knot * 3 * width
             unit, after = units + knot // knots * 3 * width, units + (knot + 1) // knots * 3 * width
-            v0, s0, c0, e0 = _cubic(table, row, scales, unit, after, width)
-            v1, s1, c1, e1 = _cubic(table, row + half, scales, unit + half, after + half, width)
+            v0, s0, c0, e0 = _cubic(tables, row, scales, unit, after, width)
+            v1, s1, c1, e1 = _cubic(tables, row + half, scales, unit + half, after + half, width)
             for p in range(pairs.run[chunk, r], pairs.run[chunk, r + 1]):
                 q = np.uint64(p)  # an index that cannot be negative saves its check
                 t = lane(pairs.t, p)

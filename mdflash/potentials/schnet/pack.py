@@ -19,7 +19,7 @@ from mdflash.potentials.backbones.backbone import ResidualStack
 from mdflash.potentials.backbones.cpu import fields
 from mdflash.potentials.backbones.pack import opened_at_start, pack_merge, pack_rule, start_state
 from mdflash.potentials.backbones.residual import Connection
-from mdflash.potentials.schnet.arrays import Layer, Networks, Shape
+from mdflash.potentials.schnet.arrays import Layer, Networks, Shape, Weights
 from mdflash.potentials.schnet.network import Block, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables
@@ -119,7 +119,7 @@ def pack_networks(
         starts.append(count + np.searchsorted(excluded[:, 0], np.arange(n + 1)))
         exclusion.append(excluded[:, 1])
         count += len(excluded)
-    return Networks(
+    weights = Weights(
         network,
         np.concatenate(types),
         np.concatenate(([0], np.cumsum(sizes))),
@@ -128,11 +128,11 @@ def pack_networks(
         cutoff,
         np.array(shapes, np.int64).reshape(-1, len(Shape._fields)),
         np.array(layers, np.int64).reshape(-1, len(Layer._fields)),
-        np.array(rules, np.int64).reshape(-1, len(Rule._fields)) if rules else None,
         parts.data.array(),
-        parts.tables.array(),
         parts.scales.array(),
     )
+    joined = np.array(rules, np.int64).reshape(-1, len(Rule._fields)) if rules else None
+    return Networks(weights, parts.tables.array(), joined)
 
 
 def _numpy(tensor: Tensor) -> FloatArray:

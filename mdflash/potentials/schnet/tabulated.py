@@ -230,26 +230,25 @@ def _over_replicas(
         f: FloatArray,  # [B, 3] kcal/mol/Å, out
         energy: FloatArray,  # [R] kcal/mol, out
     ) -> None:
+        weights, tables, rules = networks  # (a parallel loop takes no nested tuples)
         for r in prange(energy.shape[0]):
             s = system[r]
-            if networks.network[s] < 0:
+            if weights.network[s] < 0:
                 continue
             a, b = bead_offset[r], bead_offset[r + 1]
-            row = networks.first[s] + s
+            row = weights.first[s] + s
             start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
             neighbor = rebuild(
-                x[a:b], networks.cutoff[s], box, networks.exclusion_start[row : row + b - a + 1], networks.exclusion,
+                x[a:b], weights.cutoff[s], box, weights.exclusion_start[row : row + b - a + 1], weights.exclusion,
                 start, neighbor,
             )  # fmt: skip
-            pairs, work = make_pairs(networks, s, neighbor.shape[0]), make_work(networks, s, b - a)
+            pairs, work = make_pairs(weights, s, neighbor.shape[0]), make_work(weights, s, b - a)
             if team:
                 energy[r] = evaluate_together(
-                    networks, networks.rules, s, box, start, neighbor, x[a:b], pairs, work, f[a:b]
+                    weights, tables, rules, s, box, start, neighbor, x[a:b], pairs, work, f[a:b]
                 )
             else:
-                energy[r] = evaluate_alone(
-                    networks, networks.rules, s, box, start, neighbor, x[a:b], pairs, work, f[a:b]
-                )
+                energy[r] = evaluate_alone(weights, tables, rules, s, box, start, neighbor, x[a:b], pairs, work, f[a:b])
 
     return loop
 
@@ -282,7 +281,7 @@ class FlashSchNet(Potential):
     def __init__(self, networks: Networks, box: Box | None = None, name: str = "schnet") -> None:
         self.name = name
         self.networks = networks
-        check_box(box, float(networks.cutoff.max()))
+        check_box(box, float(networks.weights.cutoff.max()))
         self._box = np.zeros(3) if box is None else np.array(box, np.float64)
 
     @staticmethod
