@@ -1,7 +1,28 @@
-"""`python -m mdflash`: the command line."""
+"""The command `mdflash`, also as `python -m mdflash`.
+
+Signals are caught before anything that takes long is imported, so a start that is stopped ends in one sentence.
+"""
 
 from __future__ import annotations
 
-from mdflash.cli.app import main
+import sys
+from contextlib import suppress
 
-main()
+from mdflash.core.signals import Stopped, stoppable
+
+
+def main() -> None:
+    """Run the verb of the command line, and exit."""
+    try:
+        with stoppable():
+            from mdflash.cli.app import main as run_verb
+
+            run_verb()
+    except Stopped as stopped:
+        with suppress(OSError):
+            print(stopped.said, file=sys.stderr)
+        sys.exit(stopped.said.exit_code)
+
+
+if __name__ == "__main__":
+    main()

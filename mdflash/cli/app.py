@@ -40,7 +40,7 @@ from mdflash.cli.train import fit, train
 from mdflash.cli.validate import validate
 from mdflash.cli.watch import watch
 from mdflash.core.files import explain
-from mdflash.engine.distributed import find_job
+from mdflash.engine.job import find_job
 from mdflash.errors import MdflashError
 
 app = typer.Typer(
@@ -116,9 +116,17 @@ def _show(error: MdflashError) -> None:
         typer.echo(visible(str(error)), err=True)
 
 
+def _among_ranks() -> bool:
+    """Whether this process is one of many; variables that say nonsense were refused before it could be."""
+    try:
+        return find_job(os.environ).size > 1
+    except MdflashError:
+        return False
+
+
 def _end(code: str | int | None) -> NoReturn:
     """Exit. One of many ranks leaves without taking Python down, which now and then aborts in torch's threads."""
-    if isinstance(code, str) or find_job(os.environ).size == 1:
+    if isinstance(code, str) or not _among_ranks():
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from mdflash.core.regular import read_text
 from mdflash.errors import InputError
 
 Path_ = tuple[str | int, ...]
@@ -173,7 +174,7 @@ def load_yaml(file: Path) -> Document:
             stand for more values than any file has, or more than 100 levels of nesting.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
     except FileNotFoundError:
         raise InputError("no such file", file=file) from None
     except UnicodeDecodeError as error:

@@ -23,7 +23,8 @@ from mdflash.core.partition import by_rank
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
-from mdflash.engine.distributed import Ranks, find_job, first_host
+from mdflash.engine.distributed import Ranks
+from mdflash.engine.job import find_job, first_host
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
 from mdflash.runs.execute import execute
