@@ -5,8 +5,10 @@ Signals are caught before anything that takes long is imported, so a start that 
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from mdflash.core.signals import Stopped, stoppable
 
@@ -15,6 +17,7 @@ def main() -> None:
     """Run the verb of the command line, and exit."""
     try:
         with stoppable():
+            _settle_home()
             from mdflash.cli.app import main as run_verb
 
             run_verb()
@@ -22,6 +25,14 @@ def main() -> None:
         with suppress(OSError):
             print(stopped.said, file=sys.stderr)
         sys.exit(stopped.said.exit_code)
+
+
+def _settle_home() -> None:
+    """A user whom the system gives no home, as in many containers, keeps no caches."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ.setdefault("XDG_CACHE_HOME", os.devnull)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from mdflash.core.signals import Stopped
 from mdflash.engine.job import LAUNCHER, Job, find_job
 from mdflash.engine.messages import describe_error, pack, recall_error, unpack
-from mdflash.engine.secret import check_proofs, proof, shared_folders, shared_secret
+from mdflash.engine.secret import check_proofs, keys_of, proof, shared_folders, shared_secret
 from mdflash.errors import InputError, Interrupted, MdflashError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class ManyRanks(Ranks):
                 store = dist.TCPStore(host, port, is_master=job.rank == 0, timeout=STARTED_WITHIN)
             store = dist.PrefixStore(f"mdflash/{job.attempt}", store)
             with shared_secret(store, job.rank, shared_folders()) as secret:
-                self._store: Any = dist.PrefixStore(secret.hex(), store)
+                self._store: Any = dist.PrefixStore(keys_of(secret), store)
                 dist.init_process_group("gloo", store=self._store, rank=job.rank, world_size=job.size)
                 check_proofs(secret, self.all(proof(secret, job.rank)))
         except (RuntimeError, ValueError, OSError) as error:
@@ -136,7 +136,7 @@ class ManyRanks(Ranks):
     def from_first(self, make: Callable[[], T]) -> T:
         own = pack(make()) if self.rank == 0 else b""
         self._meet(0)
-        found: T = _understood(self._texts(own)[0], 0)
+        found: T = _understood(self._text_of_first(own), 0)
         return found
 
     def any(self, flag: bool) -> bool:
@@ -211,6 +211,20 @@ class ManyRanks(Ranks):
         everyone = [torch.empty_like(mine) for _ in range(self.size)]
         self._gather(mine, everyone)
         return [text.numpy().tobytes()[:size] for text, size in zip(everyone, sizes, strict=True)]
+
+    def _text_of_first(self, own: bytes) -> bytes:
+        import torch
+        import torch.distributed as dist
+
+        text = torch.zeros(self._numbers(len(own))[0][0], dtype=torch.uint8)
+        if self.rank == 0:
+            text[:] = torch.frombuffer(bytearray(own), dtype=torch.uint8)
+        try:
+            dist.broadcast(text, 0)
+        except RuntimeError:
+            self._end = _Lost(LOST)
+            raise self._end from None
+        return text.numpy().tobytes()
 
     def _meet(self, number: int) -> list[int]:
         """The `number` of every rank; where one has failed, its error is raised instead."""

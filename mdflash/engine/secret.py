@@ -66,6 +66,11 @@ def shared_secret(store: Any, rank: int, folders: Sequence[Path]) -> Iterator[by
             file.unlink(missing_ok=True)
 
 
+def keys_of(secret: bytes) -> str:
+    """Under which keys the ranks meet; who lists the keys of the store learns nothing of the secret."""
+    return hmac.new(secret, b"keys", "sha256").hexdigest()
+
+
 def proof(secret: bytes, rank: int) -> str:
     """What a rank shows the others: that it knows the secret."""
     return hmac.new(secret, b"rank %d" % rank, "sha256").hexdigest()

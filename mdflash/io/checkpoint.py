@@ -101,7 +101,8 @@ def _array(data: bytes) -> npt.NDArray[Any]:
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
         raise ValueError("an array has not the size that it states")
     order: Literal["C", "F"] = "F" if by_columns else "C"
-    return np.ndarray(shape, dtype, data, file.tell(), order=order).copy()
+    array: npt.NDArray[Any] = np.ndarray(shape, dtype, data, file.tell(), order=order).copy()
+    return array
 
 
 def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:

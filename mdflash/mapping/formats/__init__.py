@@ -135,10 +135,10 @@ def read_bytes(file: Path) -> bytes:
         for magic, module in _PACKED.items():
             if data.startswith(magic):
                 with module.open(io.BytesIO(data)) as packed:
-                    data = packed.read(MOST_BYTES + 1)
-                if len(data) > MOST_BYTES:
+                    unpacked: bytes = packed.read(MOST_BYTES + 1)
+                if len(unpacked) > MOST_BYTES:
                     raise InputError(f"unpacks to more than {MOST_BYTES:,} bytes, which no structure has", file=file)
-                return data
+                return unpacked
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # PowerShell's > writes UTF-16
             return data.decode("utf-16").encode()
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
