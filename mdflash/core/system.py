@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from mdflash.core.files import atomic_write
 from mdflash.core.tensors import read_tensors
 from mdflash.core.types import FloatArray, IntArray
+from mdflash.core.words import is_word, what_a_word_is
 from mdflash.errors import InputError
 
 
@@ -180,9 +181,15 @@ class System:
 
 
 def save_system(path: Path | str, system: System, start: npt.NDArray[np.floating[Any]] | None = None) -> None:
-    """Write a System, with optional start frames [F, N, 3] in Å, as one safetensors file."""
+    """Write a System, with optional start frames [F, N, 3] in Å, as one safetensors file.
+
+    Raises:
+        InputError: a name is no plain word.
+        StorageError: it cannot be written.
+    """
     from safetensors.numpy import save
 
+    _check_names(path, system.name, [f"interactions/{name}" for name in system.interactions])
     tensors: dict[str, npt.NDArray[Any]] = {
         "residue_index": system.residue_index,
         "masses": system.masses,
@@ -194,11 +201,21 @@ def save_system(path: Path | str, system: System, start: npt.NDArray[np.floating
     atomic_write(Path(path), save(tensors, metadata={"header": json.dumps(system._header())}))
 
 
+def _check_names(path: Path | str, name: object, tensors: Iterable[str]) -> None:
+    """Refuse names that may lead out of a folder: files are called after systems and terms."""
+    if not is_word(name):
+        raise InputError(f"its name {what_a_word_is(name)}", file=path)
+    for key in tensors:
+        term = key.removeprefix("interactions/")
+        if term != key and not is_word(term):
+            raise InputError(f"the name of the interactions '{key}' {what_a_word_is(term)}", file=path)
+
+
 def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
     """Read what `save_system` wrote: the System and its start frames [F, N, 3] in Å, or None.
 
     Raises:
-        InputError: not such a file.
+        InputError: not such a file, or a name that is no plain word.
     """
     try:
         tensors, metadata = read_tensors(path)
@@ -210,6 +227,7 @@ def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
             "is a safetensors file, but not an mdflash system of version 1 or 2 (weights belong in a force field)",
             file=path,
         )
+    _check_names(path, header.get("name"), tensors)
     interactions = {
         key.removeprefix("interactions/"): rows for key, rows in tensors.items() if key.startswith("interactions/")
     }

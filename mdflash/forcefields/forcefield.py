@@ -22,9 +22,11 @@ import yaml
 
 from mdflash import units
 from mdflash.core.files import atomic_write, storage_errors
+from mdflash.core.regular import own_folder
 from mdflash.core.system import System, load_system, save_system
 from mdflash.core.tensors import read_tensors
 from mdflash.core.types import FloatArray, IntArray
+from mdflash.core.words import is_word, what_a_word_is
 from mdflash.core.yamlfile import Document, load_yaml
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.environment import SOLVENTS, Environment
@@ -271,15 +273,23 @@ def save_forcefield(folder: Path | str, ff: ForceField) -> None:
     """Write a force field folder (created if needed; files of the same names are replaced, each at once).
 
     Raises:
+        ForceFieldError: a name is no plain word.
         StorageError: it cannot be written.
     """
     from safetensors.numpy import save
 
     folder = Path(folder)
+    for what, name in (
+        ("force field", ff.name),
+        *(("term", t.name) for t in ff.terms),
+        *(("network", n.name) for n in ff.networks),
+    ):
+        if not is_word(name):
+            raise ForceFieldError(f"the name of the {what} {what_a_word_is(name)}", file=folder)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if ff.systems:
-            (folder / "systems").mkdir(exist_ok=True)
+            own_folder(folder / "systems")
     # (np.ascontiguousarray would make a lone number an array of one)
     weights = {f"{n.name}/{key}": np.asarray(array, order="C") for n in ff.networks for key, array in n.weights.items()}
     if weights:
@@ -327,7 +337,7 @@ def load_forcefield(folder: Path | str) -> ForceField:
             if other not in names:
                 reader.fail(f"excludes '{other}', but the terms are {', '.join(names)}", ("terms", i, "exclude_terms"))
     return ForceField(
-        name=reader.get(("name",), str),
+        name=reader.word(("name",)),
         bead_types=types,
         mapping=reader.get(("mapping",), str),
         terms=terms,
@@ -389,6 +399,13 @@ class _Reader:
         if not isinstance(value, kind):
             self.fail(f"expected {kind.__name__}, found {value!r}", path)
         return value
+
+    def word(self, path: tuple[str | int, ...]) -> str:
+        """A name, of which names of files may be made."""
+        name = self.get(path, str)
+        if not is_word(name):
+            self.fail(what_a_word_is(name), path)
+        return name
 
     def quantity(self, path: tuple[str | int, ...], dimension: str) -> float:
         try:
@@ -574,7 +591,7 @@ class _Reader:
                     )
             parameters[parameter] = array.reshape(len(rows), -1) if series else array
         return Term(
-            self.get((*here, "name"), str),
+            self.word((*here, "name")),
             form_name,
             cast(Literal["types", "beads", "neighbors"], keyed_by),
             keys,
@@ -608,7 +625,7 @@ class _Reader:
             raise ForceFieldError(f"the network's weights cannot be read: {error}", file=file) from None
         found = []
         for i, entry in enumerate(entries):
-            name, kind = self.get(("networks", i, "name"), str), self.get(("networks", i, "kind"), str)
+            name, kind = self.word(("networks", i, "name")), self.get(("networks", i, "kind"), str)
             if kind != "schnet":
                 self.fail(f"unknown kind of network '{kind}'; known: schnet", ("networks", i, "kind"))
             hyper = {k: v for k, v in entry.items() if k not in ("name", "kind")}

@@ -10,6 +10,8 @@ from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import Network
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 
+MOST_BLOCKS = 1000
+
 
 def load_schnet(network: Network) -> SchNet:
     """The module that a force field's network describes, weights in their stored precision.
@@ -17,8 +19,8 @@ def load_schnet(network: Network) -> SchNet:
     Raises:
         ForceFieldError: a weight is missing, unknown, of another shape or not finite; the message names it.
     """
-    model = SchNet(Hyperparameters.from_dict(network.hyperparameters))
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    hyper = Hyperparameters.from_dict(network.hyperparameters)
+    expected = _shapes(network, hyper)
     for key, shape in expected.items():
         if key not in network.weights:
             raise ForceFieldError(f"network '{network.name}' lacks the weight '{key}' {list(shape)}")
@@ -33,9 +35,27 @@ def load_schnet(network: Network) -> SchNet:
     unknown = sorted(set(network.weights) - set(expected))
     if unknown:
         raise ForceFieldError(f"network '{network.name}' has the unknown weight '{unknown[0]}'")
+    model = SchNet(hyper)
     state = {key: torch.from_numpy(np.array(network.weights[key])) for key in expected}
     model.load_state_dict(state, assign=True)
     return model.requires_grad_(False)
+
+
+def _shapes(network: Network, hyper: Hyperparameters) -> dict[str, tuple[int, ...]]:
+    """What the weights of a network must be; found without making them, for what is said of sizes may be nonsense."""
+    blocks = len({key.split(".")[1] for key in network.weights if key.startswith("blocks.")})
+    tied = hyper.backbone is not None and hyper.backbone.tied
+    if hyper.blocks > MOST_BLOCKS or (hyper.blocks != blocks and not tied):
+        raise ForceFieldError(
+            f"network '{network.name}' has weights of {blocks} blocks, but `blocks: {hyper.blocks}`; its "
+            "hyper-parameters and weights do not belong together"
+        )
+    try:
+        with torch.device("meta"):
+            return {key: tuple(value.shape) for key, value in SchNet(hyper).state_dict().items()}
+    except (RuntimeError, TypeError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise ForceFieldError(f"network '{network.name}': its hyper-parameters make no network: {reason}") from None
 
 
 def schnet_weights(model: SchNet) -> dict[str, npt.NDArray[np.floating]]:

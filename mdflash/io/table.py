@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mdflash.core.files import append_at, create_files, storage_errors, sync_file, truncate
+from mdflash.core.regular import open_input
 from mdflash.errors import StorageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Table:
 
     def __init__(self, path: Path, size: int, rows: int = 0) -> None:
         self.path, self.size, self.rows = path, size, rows
-        with storage_errors(path), path.open("rb") as file:
+        with storage_errors(path), open_input(path) as file:
             self.columns = tuple(file.readline().decode(errors="replace").rstrip("\n").split(","))
         self._lines: list[str] = []
 
@@ -119,7 +120,7 @@ class Table:
     def _complete(cls, path: Path, rows: int | None = None) -> tuple[int, int]:
         """(rows, size in bytes of the header and them), complete lines only, stopping after `rows`."""
         found, size = -1, 0  # the header is a line too
-        with storage_errors(path), path.open("rb") as file:
+        with storage_errors(path), open_input(path) as file:
             first = file.readline()
             ours = any(first.startswith(header.encode()) for header in (cls.header, *cls.older))
             file.seek(0)
@@ -146,7 +147,7 @@ def last_row(path: Path) -> str | None:
     Raises:
         StorageError: not readable.
     """
-    with storage_errors(path), path.open("rb") as file:
+    with storage_errors(path), open_input(path) as file:
         size = file.seek(0, os.SEEK_END)
         back = 4096
         while True:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import atomic_write
+from mdflash.core.regular import open_input
 from mdflash.core.system import System
 from mdflash.core.types import Box
 from mdflash.errors import InputError
@@ -276,7 +277,7 @@ _CIF_COLUMNS = (
 
 def is_own_cif(file: Path) -> bool:
     """Whether mdflash wrote this mmCIF file: users keep files of this name too."""
-    with file.open("rb") as f:
+    with open_input(file) as f:
         return f.read(len(CIF_HEAD)) == CIF_HEAD.encode()
 
 
