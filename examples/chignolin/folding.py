@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import mdflash
-from mdflash.analysis.validate_coordinates import rmsd
+from mdflash.analysis.against.coordinates import rmsd
 from mdflash.units import kT
 
 FOLDED, UNFOLDED = 2.0, 4.0  # Å

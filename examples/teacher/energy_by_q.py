@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from mdflash import Dynamics, Engine, ForceField, LangevinMiddle, Layout, State, build_potential, load_forcefield
-from mdflash.analysis.validate_coordinates import coordinates
+from mdflash.analysis.against.coordinates import coordinates
 from mdflash.sampling.dataset import load_dataset
 from mdflash.units import kT
 

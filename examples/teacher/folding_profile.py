@@ -33,7 +33,7 @@ from mdflash import (
     build_potential,
     load_forcefield,
 )
-from mdflash.analysis.validate_coordinates import Coordinate, coordinates
+from mdflash.analysis.against.coordinates import Coordinate, coordinates
 from mdflash.units import kT
 
 CENTERS = np.linspace(0.05, 0.95, 16)

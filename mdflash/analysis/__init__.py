@@ -14,11 +14,18 @@ _HOME = {
         "asphericity", "end_to_end", "fraction_of_contacts", "gyration_moments", "hydrodynamic_radius",
         "native_contacts", "radius_of_gyration", "rmsd", "rmsf", "scaling_exponent", "superpose",
     ),
+    "secondary": ("p_sea",),
+    "markov": ("clusters", "count_matrix", "markov_model", "metastable", "reversible", "timescales"),
+    "experiment.bme": ("Points", "bme", "choose_theta", "scan_theta"),
+    "experiment.debye": ("debye",),
+    "experiment.file": ("load_experiment",),
+    "experiment.form_factors": ("form_factors",),
+    "against.compare": ("Axis", "compare"),
     "statistics": ("detect_equilibration", "gelman_rubin", "ratio_mean", "resample", "statistical_inefficiency"),
     "reweight": ("mbar", "melting", "overlap_matrix", "weights"),
     "free_energy": ("surface",),
     "ladder": ("round_trips", "second_eigenvalue", "walk"),
-    "tica": ("tica",),
+    "tics": ("tica",),
 }  # fmt: skip
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
 

@@ -2,151 +2,49 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
 
-from mdflash.analysis import ladder, reweight
-from mdflash.analysis.free_energy import Surface, surface
-from mdflash.analysis.kinetics import Kinetics, kinetics
+from mdflash.analysis import ladder
+from mdflash.analysis.against.ensemble import SAME_TEMPERATURE, nearest_state, of_sample, read_ensemble
+from mdflash.analysis.against.findings import compare_ensembles
+from mdflash.analysis.experiment.compare import compare, molecule_of
+from mdflash.analysis.experiment.file import Experimental
+from mdflash.analysis.judge import FEWEST, judge
+from mdflash.analysis.kinetics import kinetics
 from mdflash.analysis.molecule import load_molecules
-from mdflash.analysis.numbers import Measured, block_ids, equilibration, measure
+from mdflash.analysis.numbers import equilibration, measure
 from mdflash.analysis.open_run import Run
+from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
-from mdflash.analysis.statistics import Equilibration
-from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
-from mdflash.analysis.windows import Windows, find_windows
-from mdflash.core.types import FloatArray, IntArray
+from mdflash.analysis.thermodynamics import add_melting, add_surfaces, focus_state, map_states
+from mdflash.analysis.windows import find_windows
+from mdflash.core.types import FloatArray
 from mdflash.errors import MdflashError
-from mdflash.io.claims import refuse_links
 from mdflash.mapping.choices import Reading
-from mdflash.units import BOLTZMANN
 
-FOLDED = 0.5
-"""Q above which a frame counts as folded."""
+
+@dataclass(frozen=True)
+class Reference:
+    """An ensemble to compare with.
+
+    Attributes:
+        paths: a run folder, a dataset folder, or trajectories.
+        topology: the structure whose atoms the trajectories have; None: they are of beads.
+        kelvin: temperature of the frames to take; None: that of the pictures.
+    """
+
+    paths: tuple[Path, ...]
+    topology: Path | None = None
+    kelvin: float | None = None
+
+
 PASSAGE = (0.8, 0.2)
 """Q of a folded and of an unfolded frame, between which a passage is complete."""
-MOST_SAMPLES = 20_000
-"""Samples that are reweighted."""
-ENERGY = "energy"
-FEWEST = 20
-"""Frames of a replica, below which an equilibrium cannot be told from a start."""
-
-
-@dataclass(eq=False)
-class MoleculeAnalysis:
-    """What is known of one molecule.
-
-    Attributes:
-        sample: its frames.
-        equilibration: what is left out, and the step from which on frames count.
-        first_step: that step.
-        measured: by observable.
-        energy: of log.csv, likewise.
-        key: the observable that tells most: Q, RMSD from the reference, or Rg.
-        focus: the state that pictures are of.
-        walk: its exchange.
-        acceptance: [K - 1] between neighboring states, or empty.
-        melting: where states are temperatures.
-        surfaces: free energies.
-        windows: umbrella sampling.
-        kinetics: the slowest motions, of replicas that keep their state.
-        passages: of folding and unfolding, all replicas.
-        lights: what must hold.
-        sentences: the verdict.
-        notes: what is missing, and why.
-        biased: what biases do to the means, in a sentence; empty without them.
-    """
-
-    sample: Sample
-    equilibration: Equilibration
-    first_step: int
-    measured: dict[str, Measured]
-    energy: Measured | None
-    key: str
-    focus: int
-    walk: ladder.Walk | None = None
-    acceptance: list[float | None] = field(default_factory=list)
-    exchange_ps: float = 0.0
-    melting: reweight.Melting | None = None
-    surfaces: list[Surface] = field(default_factory=list)
-    surface_kelvin: float = math.nan
-    windows: list[Windows] = field(default_factory=list)
-    kinetics: Kinetics | None = None
-    passages: int | None = None
-    lights: list[Light] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    biased: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.sample.molecule.name
-
-    @property
-    def length(self) -> float:
-        """ps of the longest replica."""
-        return max((float(t.times[-1]) for t in self.sample.tracks if len(t)), default=0.0)
-
-    @property
-    def left_out(self) -> float:
-        """ps before equilibrium."""
-        for t in self.sample.tracks:
-            if len(t):
-                rows = np.flatnonzero(t.steps >= self.first_step)
-                return float(t.times[rows[0]]) if len(rows) else 0.0
-        return 0.0
-
-
-@dataclass(eq=False)
-class Analysis:
-    """What is known of a run.
-
-    Attributes:
-        run: where it is.
-        manifest: as it was when the analysis began.
-        molecules: by name.
-        events: of the run, in order.
-        notes: what is missing, of the run as a whole.
-    """
-
-    run: Run
-    manifest: dict[str, Any]
-    molecules: dict[str, MoleculeAnalysis]
-    events: list[dict[str, Any]]
-    notes: list[str]
-
-    def __repr__(self) -> str:
-        """The verdict, and a table of means."""
-        from mdflash.analysis.report.results import table
-
-        parts = [f"<Analysis of {self.run.folder}>"]
-        for m in self.molecules.values():
-            parts += [*m.sentences, table(m)]
-        return "\n".join(part for part in parts if part)
-
-    def numbers(self) -> dict[str, Any]:
-        """For JSON; NaN is null."""
-        from mdflash.analysis.report.results import as_json
-
-        return as_json(self)
-
-    def write(self, folder: Path | None = None, progress: Progress = lambda what, done, total: None) -> Path:
-        """Write report.html, properties.csv and analysis.json into `folder` (default: analysis/ in the run folder).
-
-        Returns:
-            The path of the page.
-        """
-        from mdflash.analysis.report.page import write_page
-
-        if folder is None:
-            refuse_links(self.run.folder, ["analysis"])
-        return write_page(self, folder or self.run.folder / "analysis", progress)
 
 
 def analyze(
@@ -154,6 +52,8 @@ def analyze(
     reference: Path | None = None,
     progress: Progress = lambda what, done, total: None,
     reading: Reading | None = None,
+    experiment: Experimental | None = None,
+    against: Reference | None = None,
 ) -> Analysis:
     """Analyze what is complete of a run: finished, running, killed or torn.
 
@@ -162,13 +62,16 @@ def analyze(
         reference: a structure file to compare with; default: the native structure of a Gō force field.
         progress: called with what is done, how much of it, of how much.
         reading: how the reference is to be read; choices that are not made are those of the run.
+        experiment: what was measured, from `load_experiment`.
+        against: an ensemble to compare with.
 
     Raises:
-        InputError: the run writes no trajectory, or the reference is of another molecule.
+        InputError: the run writes no trajectory, or the reference or the experiment is of another molecule.
         MissingExtraError: pandas is not installed.
     """
     notes: list[str] = []
     manifest = run.manifest
+    measured = None if experiment is None else molecule_of(experiment, list(run.systems))
     molecules = load_molecules(run, reference, reading)
     log = _log(run, notes)
     states = read_states(run, log)
@@ -183,7 +86,11 @@ def analyze(
     for name, sample in samples.items():
         progress(f"statistics of {name}", 0, 1)
         found[name] = _molecule(run, manifest, sample, states, log, progress)
-        _judge(found[name], manifest, events)
+        if name == measured:
+            _compare(run, found[name], experiment, progress)
+        if against is not None:
+            _against(run, found[name], against, reading, progress)
+        judge(found[name], manifest, events)
     return Analysis(run, manifest, found, events, notes)
 
 
@@ -232,18 +139,65 @@ def _molecule(
             "free energies along biased variables are freed of them."
         )
     else:
-        _melting(found)
-    found.focus = _focus(found)
-    ends = _map_states(found)
+        add_melting(found)
+    found.focus = focus_state(found)
+    ends = map_states(found)
     average_profiles(run, sample, ends, first, progress)
     if not biased:
-        _surfaces(found)
+        add_surfaces(found)
         slow = kinetics(run, sample, found.focus, first)
         if isinstance(slow, str):
             found.notes.append(slow)
         else:
             found.kinetics = slow
+            if isinstance(slow.states, str):
+                found.notes.append(slow.states)
     return found
+
+
+def _compare(run: Run, found: MoleculeAnalysis, experiment: Experimental | None, progress: Progress) -> None:
+    """Add the comparison with experiments, or a note why there is none."""
+    if experiment is None:
+        return
+    if found.biased:
+        found.notes.append("the frames are not compared with experiments: biases change the ensemble")
+        return
+    result = compare(run, found.sample, experiment, found.first_step, found.focus, progress)
+    if isinstance(result, str):
+        found.notes.append(result)
+    else:
+        found.experiment = result
+        found.notes += result.notes
+
+
+def _against(
+    run: Run, found: MoleculeAnalysis, against: Reference, reading: Reading | None, progress: Progress
+) -> None:
+    """Add the comparison with another ensemble, or a note why there is none."""
+    if found.biased:
+        found.notes.append("the frames are not compared with another ensemble: biases change their own")
+        return
+    sample = found.sample
+    progress(f"reading {against.paths[0].name}", 0, 1)
+    here = float(sample.temperatures[found.focus])
+    wanted = here if against.kelvin is None else against.kelvin
+    other = read_ensemble(against.paths, sample.molecule, wanted, against.topology, reading)
+    known = other.kelvin if np.isfinite(other.kelvin) else wanted
+    state = nearest_state(sample, known, found.focus)
+    mine = of_sample(run, sample, state, found.first_step)
+    if min(mine.frames, other.frames) < FEWEST:
+        found.notes.append(f"{mine.frames} and {other.frames} frames are too few to compare ensembles")
+        return
+    kelvin = mine.kelvin if np.isfinite(mine.kelvin) else known
+    if np.isfinite(other.kelvin) and abs(kelvin - other.kelvin) > SAME_TEMPERATURE:
+        found.notes.append(
+            f"{other.name} is at {other.kelvin:.4g} K, and the frames that it is compared with at {kelvin:.4g} K"
+        )
+    if not np.isfinite(other.kelvin):
+        found.notes.append(f"the temperature of {other.name} is not known and taken to be {kelvin:.4g} K")
+    progress(f"comparing with {other.name}", 0, 1)
+    found.against = compare_ensembles(sample.molecule.system, sample.molecule.reference, other, mine, kelvin)
+    found.notes += found.against.notes
 
 
 def _minimized(run: Run) -> bool:
@@ -301,317 +255,3 @@ def passages(q: FloatArray) -> int:
     side = np.where(q >= PASSAGE[0], 1, np.where(q <= PASSAGE[1], -1, 0))
     side = side[side != 0]
     return int((np.diff(side) != 0).sum())
-
-
-def _settled(found: MoleculeAnalysis, name: str) -> tuple[FloatArray, IntArray, IntArray, IntArray]:
-    """Of all tracks from the first step on: values, states and blocks [N]; and the strata of the blocks."""
-    sample = found.sample
-    ids, strata = block_ids(sample, found.first_step)
-    keep = [t.steps >= found.first_step for t in sample.tracks]
-    values = np.concatenate([t.values[name][k] for t, k in zip(sample.tracks, keep, strict=True)])
-    states = np.concatenate([t.states[k] for t, k in zip(sample.tracks, keep, strict=True)])
-    return values, states, np.concatenate(ids), strata
-
-
-def _melting(found: MoleculeAnalysis) -> None:
-    """Reweight over temperatures."""
-    sample = found.sample
-    kelvin = sample.temperatures
-    if len(kelvin) < 2 or not np.isfinite(kelvin).all() or np.ptp(kelvin) == 0 or ENERGY not in sample.tracks[0].values:
-        return
-    energy, states, blocks, strata = _settled(found, ENERGY)
-    known = np.isfinite(energy)
-    if known.sum() < 100:
-        found.notes.append("too few frames have an energy to reweight over temperatures")
-        return
-    columns = {n: _settled(found, n)[0] for n in found.measured}
-    stride = max(1, math.ceil(known.sum() / MOST_SAMPLES))
-    pick = np.flatnonzero(known)[::stride]
-    folded = (columns["q"][pick] > FOLDED).astype(np.float64) if "q" in columns else None
-    found.melting = reweight.melting(
-        energy[pick],
-        states[pick],
-        kelvin,
-        blocks[pick],
-        {n: v[pick] for n, v in columns.items()},
-        folded,
-        strata,
-        stride,
-    )
-
-
-def _focus(found: MoleculeAnalysis) -> int:
-    """The state nearest to the melting temperature, or the lowest temperature that has frames."""
-    kelvin = found.sample.temperatures
-    used = sorted({int(s) for t in found.sample.tracks for s in np.unique(t.states)})
-    melting = found.melting.melting if found.melting is not None else None
-    if melting is not None:
-        return min(used, key=lambda s: abs(kelvin[s] - melting.value))
-    return min(used, key=lambda s: (kelvin[s] if np.isfinite(kelvin[s]) else 0.0, s))
-
-
-def _map_states(found: MoleculeAnalysis) -> list[int]:
-    """Lowest and highest temperature, and where it melts."""
-    kelvin = found.sample.temperatures
-    used = sorted({int(s) for t in found.sample.tracks for s in np.unique(t.states)}, key=lambda s: (kelvin[s], s))
-    if np.ptp(kelvin[used]) == 0 if len(used) > 1 else True:
-        return used[:1] if len(used) < 2 else used[: 1 if found.windows else 2]
-    return list(dict.fromkeys([used[0], found.focus, used[-1]]))
-
-
-def _surfaces(found: MoleculeAnalysis) -> None:
-    """Free energies over the key observable, Rg, and both."""
-    sample = found.sample
-    known = {o.name: o for o in sample.observables}
-    kelvin = float(sample.temperatures[found.focus])
-    if not np.isfinite(kelvin):
-        found.notes.append("the temperature is not known, so there are no free energies")
-        return
-    names = [n for n in dict.fromkeys([found.key, "rg"]) if n in known]
-    pairs: list[tuple[str, ...]] = [(n,) for n in names]
-    for a, b in (("q", "rmsd"), ("rmsd_start", "rg"), ("rg", "end_to_end")):
-        if a in known and b in known and (a == "q" or "q" not in known):
-            pairs.append((a, b))
-            break
-    found.surface_kelvin = kelvin
-    weight = None
-    energy, states, blocks, _ = _settled(found, ENERGY) if found.melting is not None else _settled(found, names[0])
-    keep = states == found.focus
-    if found.melting is not None:
-        keep = np.isfinite(energy)
-        e = energy[keep] - energy[keep].mean()
-        beta = 1.0 / (BOLTZMANN * sample.temperatures)
-        counts = np.bincount(states[keep], minlength=len(beta)).astype(np.float64)
-        mixture = reweight.log_mixture(beta[:, None] * e, counts, found.melting.free)
-        weight = reweight.weights(beta[found.focus] * e, mixture)
-    if keep.sum() < 50:
-        found.notes.append("too few frames for free energies")
-        return
-    for group in pairs:
-        values = [_settled(found, n)[0][keep] for n in group]
-        if any(np.ptp(v) == 0 for v in values):
-            continue
-        found.surfaces.append(surface(group, values, kelvin, weight, blocks[keep], [known[n].span for n in group]))
-
-
-def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[dict[str, Any]]) -> None:
-    """Lights and sentences."""
-    sample = found.sample
-    if not sample.frames:
-        found.sentences = [f"{found.name}: there is no complete frame yet."]
-        return
-    lights = found.lights
-    title = {o.name: o.title for o in sample.observables}[found.key]
-    share = found.left_out / found.length if found.length else 0.0
-    few = sample.frames < FEWEST * len(sample.tracks)
-    lights.append(
-        Light("Equilibrium", "unknown", "not judged", f"at least {FEWEST} frames of each replica",
-              f"{sample.frames:,} frames of {len(sample.tracks)} replicas are too few to tell it from a start.")
-        if few
-        else Light(
-            "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
-            "at most 25 % of the run before it (care: 50 %)",
-            f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
-        )
-    )  # fmt: skip
-    if found.windows:
-        _judge_windows(found, lights)
-    else:
-        _judge_means(found, lights, title)
-    if found.walk is not None:
-        _judge_walk(found, lights)
-    frozen = [t.replica for t in sample.tracks if t.frozen is not None]
-    broken = [e for e in events if e.get("event") in ("failure", "unstable")]
-    spikes = [e for e in events if "spike" in str(e.get("event"))]
-    lights.append(
-        Light(
-            "Stable", "bad" if broken or frozen else "care" if spikes else "good",
-            f"{len(frozen)} frozen, {len(spikes)} spikes",
-            "no replica frozen, no spike of energy or force",
-            f"Frozen: replica {', '.join(map(str, frozen))}." if frozen
-            else "The run ended because it became unstable." if broken else "Nothing out of order is in events.jsonl."
-            if not spikes else "See the events below.",
-        )
-    )  # fmt: skip
-    status, step, total = manifest.get("status"), manifest.get("step", 0), manifest.get("total_steps", 0)
-    lights.append(
-        Light(
-            "Complete", "good" if status == "finished" else "care",
-            f"{100 * step / total:.0f} %" if total else str(status), "finished",
-            f"The run is at step {step:,} of {total:,} ({status})." if status != "finished"
-            else f"All {total:,} steps are done.",
-        )
-    )  # fmt: skip
-    biased = [found.biased] if found.biased else []
-    found.sentences = [_what(found), *biased, _numbers(found, title), _enough(found)]
-
-
-def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> None:
-    key = found.measured[found.key]
-    lights.append(
-        Light(
-            "Independent samples", grade(key.effective, 100, 20, more=True), f"{key.effective:,.0f}",
-            f"100 of the {title} or more (care: 20)",
-            f"One in {key.inefficiency:.1f} frames is independent, by the {title} of each replica.",
-        )
-    )  # fmt: skip
-    rhat = max((m.rhat for m in found.measured.values() if math.isfinite(m.rhat)), default=math.nan)
-    lights.append(
-        Light(
-            "Replicas agree", grade(rhat, 1.05, 1.2, more=False), "-" if math.isnan(rhat) else f"R-hat {rhat:.3f}",
-            "R-hat at most 1.05 (care: 1.2)",
-            "There are not two replicas that sample the same state." if math.isnan(rhat)
-            else "The largest R-hat over observables compares the spread between replicas with that within each.",
-        )
-    )  # fmt: skip
-    drift = key.states[found.focus].drift if found.focus in key.states else math.nan
-    halves = key.states[found.focus].halves if found.focus in key.states else ()
-    lights.append(
-        Light(
-            "Halves agree", grade(drift, 2.0, 3.0, more=False), "-" if math.isnan(drift) else f"{drift:.1f} σ",
-            "means of the first and second half within 2 standard errors (care: 3)",
-            f"The {title} at {_state(found, found.focus)}: "
-            + " then ".join(measured(*half) for half in halves),
-        )
-    )  # fmt: skip
-
-
-def _judge_windows(found: MoleculeAnalysis, lights: list[Light]) -> None:
-    """Umbrella sampling stands on its free energies; a mean of one window says little of them."""
-    for w in found.windows:
-        lights.append(
-            Light(
-                "Independent samples", grade(float(w.effective.min()), 50, 10, more=True), f"{w.effective.min():,.0f}",
-                f"50 of {w.name} or more in every window (care: 10)",
-                f"The fewest of a window: state {int(w.effective.argmin())}, centered at "
-                f"{w.centers[int(w.effective.argmin())]:.4g}{f' {w.unit}' if w.unit else ''}.",
-            )
-        )  # fmt: skip
-        lights.append(
-            Light(
-                f"Halves of {w.name} agree", grade(w.difference, 0.5, 1.0, more=False),
-                "-" if math.isnan(w.difference) else f"{w.difference:.2f} kT",
-                "curves of both halves within 0.5 kT, root mean square (care: 1 kT)",
-                f"The free energies along {w.name} from both halves of every window, less a constant.",
-            )
-        )  # fmt: skip
-        lights.append(
-            Light(
-                f"Windows of {w.name} overlap", grade(w.weakest, 0.03, 0.01, more=True), f"{w.weakest:.2f}",
-                "neighbors at least 0.03 (care: 0.01)",
-                "The least overlap of two neighboring windows; below, the free energy between them is a guess.",
-            )
-        )  # fmt: skip
-
-
-def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
-    walk = found.walk
-    assert walk is not None
-    accepted = [a for a in found.acceptance if a is not None]
-    least = min(accepted, default=math.nan)
-    lights.append(
-        Light(
-            "Exchange accepted", grade(least, 0.1, 0.03, more=True), "-" if not accepted else f"{least:.2f}",
-            "0.1 or more between all neighbors (care: 0.03)",
-            "The least share of accepted swaps between two neighboring states.",
-        )
-    )  # fmt: skip
-    trips = float(walk.round_trips.mean()) if len(walk.round_trips) else 0.0
-    lights.append(
-        Light(
-            "Round trips", grade(trips, 2.0, 0.5, more=True), f"{walk.round_trips.sum():,}",
-            "2 or more a replica on average (care: 0.5)",
-            f"From the lowest state to the highest and back: {trips:.1f} a replica.",
-        )
-    )  # fmt: skip
-    mixing = walk.mixing_attempts * found.exchange_ps
-    times = found.length / mixing if mixing > 0 else math.inf
-    lights.append(
-        Light(
-            "States mix", grade(times, 20.0, 5.0, more=True), f"λ = {walk.eigenvalue:.4f}",
-            "the run at least 20 times as long as mixing takes (care: 5)",
-            f"A replica forgets its state in {time_text(mixing)} (second eigenvalue of the transition matrix)."
-            if math.isfinite(mixing) else "Replicas do not leave their states.",
-        )
-    )  # fmt: skip
-
-
-def _left_out(found: MoleculeAnalysis) -> str:
-    return f"the first {time_text(found.left_out)} are left out" if found.left_out > 0 else "all of them count"
-
-
-def _state(found: MoleculeAnalysis, state: int) -> str:
-    kelvin = found.sample.temperatures
-    t = kelvin[state]
-    text = f"{t:.4g} K" if np.isfinite(t) else f"state {state}"
-    return text if (kelvin == t).sum() == 1 or not np.isfinite(t) else f"{text}, state {state}"
-
-
-def _what(found: MoleculeAnalysis) -> str:
-    sample = found.sample
-    kelvin = sample.temperatures[np.isfinite(sample.temperatures)]
-    several = (
-        f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():.4g} to {kelvin.max():.4g} K"
-        if len(kelvin)
-        else ""
-    )
-    at = several if len(set(kelvin.tolist())) > 1 else f"{kelvin[0]:.4g} K" if len(kelvin) else "unknown temperature"
-    how = " that exchange" if sample.exchanged else ""
-    if found.windows:
-        at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
-    many = len(sample.tracks)
-    return (
-        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
-        f"each at {at}: {sample.frames:,} frames; {_left_out(found)}."
-    )
-
-
-def _numbers(found: MoleculeAnalysis, title: str) -> str:
-    parts = []
-    if found.melting is not None and found.melting.melting is not None:
-        parts.append(f"it melts at {measured(*found.melting.melting, 'K')} (half of the frames folded)")
-    known = {o.name: o for o in found.sample.observables}
-    means = []
-    unfolded = [] if "q" in found.measured else ["end_to_end"]
-    for n in () if found.windows else dict.fromkeys([found.key, "rg", *unfolded]):
-        if n in found.measured and found.focus in found.measured[n].states:
-            o = known[n]
-            name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
-            means.append(f"{name} is {measured(*found.measured[n].states[found.focus].mean, o.unit)}")
-    pairs = found.sample.profiles.get("pairs", {}).get(found.focus)
-    if means and unfolded and pairs is not None and "nu" in pairs.values:
-        means.append(f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan))}")
-    if means:
-        text = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
-        parts.append(f"at {_state(found, found.focus)} {text}")
-    if found.passages and not found.biased:
-        parts.append(f"it folds or unfolds {found.passages:,} times")
-    for w in found.windows:
-        x = 0.5 * (w.profile.edges[0][1:] + w.profile.edges[0][:-1])
-        known_bins = np.isfinite(w.profile.energy)
-        if known_bins.any():
-            best = float(x[int(np.nanargmin(w.profile.energy))])
-            top = int(np.nanargmax(w.profile.energy))
-            height = measured(float(w.profile.energy[top]), float(w.profile.errors[top]), "kcal/mol")
-            unit = f" {w.unit}" if w.unit else ""
-            parts.append(
-                f"the free energy along {w.name} is lowest at {best:.4g}{unit} and rises by {height} "
-                f"to {x[top]:.4g}{unit}"
-            )
-    text = "; ".join(parts) or "there are no numbers yet"
-    return text[0].upper() + text[1:] + "."
-
-
-def _enough(found: MoleculeAnalysis) -> str:
-    color = worst(found.lights)
-    reasons = [light for light in found.lights if light.color == color and color in ("care", "bad")]
-    if color == "good":
-        n = f"{found.measured[found.key].effective:,.0f} independent samples"
-        if found.windows:
-            fewest = min(float(w.effective.min()) for w in found.windows)
-            n = f"{fewest:,.0f} independent samples or more in each window"
-        trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""
-        agree = [light.value for light in found.lights if light.name == "Replicas agree" and light.value != "-"]
-        return f"Sampled enough: yes, with {n}{trips}" + (f", and replicas that agree ({agree[0]})." if agree else ".")
-    why = "; ".join(f"{light.name.lower()} ({light.value}; wanted: {light.rule})" for light in reasons[:3])
-    return f"Sampled enough: {'no' if color == 'bad' else 'not surely'}. Not met: {why}."

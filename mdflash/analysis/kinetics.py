@@ -1,24 +1,55 @@
-"""The slow motions of a run's replicas: TICA on distances between residues, with errors and a free energy."""
+"""The slow motions of a run's replicas: TICA on distances between residues, and a Markov model on its components."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mdflash.analysis.free_energy import Surface, surface
+from mdflash.analysis.markov import (
+    Markov,
+    clusters,
+    count_matrix,
+    largest_connected,
+    markov_model,
+    reversible,
+    spectrum,
+    timescales,
+)
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.sample import Sample
 from mdflash.analysis.statistics import resample
-from mdflash.analysis.tica import Tics, covariances, solve, tica
+from mdflash.analysis.tics import Tics, covariances, solve, tica
 from mdflash.core.geometry import distances
 from mdflash.core.types import FloatArray, IntArray
+from mdflash.errors import InputError
 
 MOST_PAIRS = 150
 MOST_FRAMES = 20_000
 RESAMPLES = 20
+FEWEST_STATES, MOST_STATES = 5, 100
+"""Clusters of a Markov model."""
+MOST_SETS = 4
+"""Metastable sets."""
 LAGS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """A Markov model of clusters in the plane of the two components.
+
+    Attributes:
+        model: at the lag of the pictures.
+        timescales: [L, 2] ps, of models at every lag.
+        values: by observable its mean in each metastable set [M].
+    """
+
+    model: Markov
+    timescales: FloatArray
+    values: dict[str, FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +63,7 @@ class Kinetics:
         timescales, errors: [L, 2] ps.
         map: the free energy over the two components.
         lag: ps, of the model.
+        states: the Markov model at that lag, or a sentence why there is none.
     """
 
     model: Tics
@@ -41,6 +73,7 @@ class Kinetics:
     errors: FloatArray
     map: Surface
     lag: float
+    states: States | str
 
     def project(self, positions: FloatArray) -> FloatArray:
         """[F, 2] of positions [F, N, 3] Å."""
@@ -61,13 +94,14 @@ def kinetics(run: Run, sample: Sample, state: int, first_step: int) -> Kinetics 
     i, j = np.triu_indices(len(beads), 3)
     pick = np.unique(np.linspace(0, len(i) - 1, min(MOST_PAIRS, len(i))).astype(int))
     pairs = np.stack([beads[i[pick]], beads[j[pick]]], axis=1)
-    features = []
+    features, used = [], []
     for t in tracks:
         if t.lost:  # frames were left out: those before them are evenly spaced
             continue
         x = run.positions[t.replica]
         first = int(np.searchsorted(t.steps, first_step))
         features.append(distances(x[first : len(t) : stride], pairs))
+        used.append((t, first))
     if not features:
         return "slow motions (TICA) are not computed: every replica has frames that are left out"
     shortest = min(map(len, features))
@@ -92,4 +126,48 @@ def kinetics(run: Run, sample: Sample, state: int, first_step: int) -> Kinetics 
     values = np.concatenate([model(f) for f in features])
     blocks = np.repeat(np.arange(len(features)), [len(f) for f in features])
     picture = surface(("tic1", "tic2"), (values[:, 0], values[:, 1]), float(sample.temperatures[state]), None, blocks)
-    return Kinetics(model, pairs, ps * np.array(lags), np.array(found), np.array(errors), picture, ps * lag)
+    parts = np.split(values, np.cumsum([len(f) for f in features])[:-1])
+    kept_values = {
+        o.name: np.concatenate([t.values[o.name][first : len(t) : stride] for t, first in used])
+        for o in sample.observables
+    }
+    states = _states(parts, lags, lag, ps, kept_values)
+    return Kinetics(model, pairs, ps * np.array(lags), np.array(found), np.array(errors), picture, ps * lag, states)
+
+
+def _states(
+    parts: Sequence[FloatArray], lags: Sequence[int], lag: int, ps: float, values: dict[str, FloatArray]
+) -> States | str:
+    """A Markov model of the frames [F, 2] of each replica; a sentence where there is none."""
+    every = np.concatenate(parts)
+    number = int(np.clip(round(0.7 * len(every) ** 0.5), FEWEST_STATES, MOST_STATES))
+    if not (every.std(axis=0) > 0).all():
+        return "no Markov model: the components do not vary"
+    of_each = clusters(every, number)
+    labels = np.split(of_each, np.cumsum([len(p) for p in parts])[:-1])
+    counts = count_matrix(labels, lag, number).sum(axis=0)
+    keep = largest_connected(counts)
+    if len(keep) < FEWEST_STATES:
+        return "no Markov model: too few clusters are visited again and again"
+    slow = timescales(spectrum(*reversible(counts[np.ix_(keep, keep)]))[0], lag)
+    if not slow[0] > lag:
+        return f"no Markov model: the slowest motion is over within its lag of {ps * lag:.4g} ps"
+    known = slow[:MOST_SETS][np.isfinite(slow[:MOST_SETS])]
+    ratios = known[:-1] / known[1:]
+    sets = 2 + int(np.argmax(ratios)) if len(ratios) else 2
+    try:
+        model = markov_model(labels, lag, number, sets)
+    except (InputError, np.linalg.LinAlgError) as error:
+        return f"no Markov model: {error}"
+    found = []
+    for k in lags:
+        c = count_matrix(labels, k, number).sum(axis=0)
+        rows = largest_connected(c)
+        t = timescales(spectrum(*reversible(c[np.ix_(rows, rows)]))[0], k) * ps if len(rows) > 2 else np.full(2, np.nan)
+        found.append(t[:2])
+    of = np.full(number, -1)
+    of[keep] = model.sets
+    each = of[of_each]
+    means = {n: np.array([v[each == s].mean() if (each == s).any() else np.nan for s in range(sets)])
+             for n, v in values.items()}  # fmt: skip
+    return States(model, np.array(found), means)

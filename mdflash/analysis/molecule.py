@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,14 @@ FEWEST_CONTACTS = 3
 """Fewer native contacts are no fold to measure a distance from."""
 
 
+def trace_of(system: System) -> IntArray:
+    """[residues] the bead that stands for each residue: its CA, or its first bead."""
+    names, where = system.bead_names, system.residue_index
+    first = {int(r): b for b, r in reversed(list(enumerate(where)))}
+    first |= {int(r): b for b, r in reversed(list(enumerate(where))) if names[b] == "CA"}
+    return np.array([first[r] for r in range(system.n_residues)], np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Molecule:
     """One molecule of a run.
@@ -39,6 +47,8 @@ class Molecule:
         contacts: [C, 2] native contacts, empty where there is no reference.
         lengths: [C] Å their native lengths.
         notes: what is missing, in sentences.
+        forcefield: of the run, where it can be read.
+        entry: the run's own description of the molecule, likewise.
     """
 
     system: System
@@ -48,18 +58,30 @@ class Molecule:
     contacts: IntArray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     lengths: FloatArray = field(default_factory=lambda: np.zeros(0))
     notes: tuple[str, ...] = ()
+    forcefield: ForceField | None = None
+    entry: SystemEntry | None = None
 
     @property
     def name(self) -> str:
         return self.system.name
 
+    @property
+    def mapping(self) -> str:
+        """How atoms become its beads."""
+        if self.entry is not None and self.entry.mapping != "from-forcefield":
+            return self.entry.mapping
+        return "ca" if self.forcefield is None else self.forcefield.mapping
+
+    def reading(self, chosen: Reading | None) -> Reading:
+        """How a structure of it is read: as chosen, and otherwise as the run read its own."""
+        from mdflash.mapping.choices import AS_IT_IS
+
+        return (chosen or AS_IT_IS).over(AS_IT_IS if self.entry is None else self.entry.reading)
+
     @cached_property
     def trace(self) -> IntArray:
         """[residues] the bead that stands for each residue: its CA, or its first bead."""
-        names, where = self.system.bead_names, self.system.residue_index
-        first = {int(r): b for b, r in reversed(list(enumerate(where)))}
-        first |= {int(r): b for b, r in reversed(list(enumerate(where))) if names[b] == "CA"}
-        return np.array([first[r] for r in range(self.system.n_residues)], np.int64)
+        return trace_of(self.system)
 
     @cached_property
     def chains(self) -> tuple[tuple[str, IntArray], ...]:
@@ -97,17 +119,17 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
     found, why = (_from_topology(run), given) if isinstance(given, str) else (given, "")
     molecules = {}
     for name, (system, start, ff, own) in found.items():
+        molecule = Molecule(system, start, notes=(why,) if why else (), forcefield=ff, entry=own)
         native, title = _native(system, ff)
         if reference is not None:
-            native, title = _read_reference(reference, system, ff, own, reading), reference.name
+            native, title = _read_reference(reference, molecule, reading), reference.name
         pairs, lengths = _contacts(system, native, ff if reference is None else None)
-        molecule = Molecule(system, start, native, title, pairs, lengths, (why,) if why else ())
+        molecule = replace(molecule, reference=native, reference_name=title, contacts=pairs, lengths=lengths)
         if native is not None and not len(pairs):
             trace = molecule.trace
             pairs, lengths = native_contacts(native[trace], _along_chains(molecule))
             if len(pairs) >= FEWEST_CONTACTS:
-                notes = molecule.notes
-                molecule = Molecule(system, start, native, title, trace[pairs], lengths, notes)
+                molecule = replace(molecule, contacts=trace[pairs], lengths=lengths)
         molecules[name] = molecule
     return molecules
 
@@ -190,17 +212,13 @@ def _contacts(system: System, native: FloatArray | None, ff: ForceField | None) 
     return np.zeros((0, 2), np.int64), np.zeros(0)
 
 
-def _read_reference(
-    file: Path, system: System, ff: ForceField | None, own: SystemEntry | None, reading: Reading | None
-) -> FloatArray:
-    from mdflash.mapping.choices import AS_IT_IS
+def _read_reference(file: Path, molecule: Molecule, reading: Reading | None) -> FloatArray:
     from mdflash.runs.prepare import read_molecule
 
-    chosen = (reading or AS_IT_IS).over(AS_IT_IS if own is None else own.reading)
-    mapping = ff.mapping if ff is not None else "ca"
-    if own is not None and own.mapping != "from-forcefield":
-        mapping = own.mapping
-    other, frames = read_molecule(file, mapping, ff, system.name, [], chosen)
+    system = molecule.system
+    other, frames = read_molecule(
+        file, molecule.mapping, molecule.forcefield, system.name, [], molecule.reading(reading)
+    )
     if frames is None or other.n_beads != system.n_beads or other.residue_names != system.residue_names:
         raise InputError(
             f"holds {other.n_beads} beads ({_sequence(other.residue_names)}), but '{system.name}' has "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,21 +222,34 @@ class Run:
         )
         return dataset
 
-    def analyze(self, reference: str | os.PathLike[str] | None = None) -> Any:
+    def analyze(
+        self,
+        reference: str | os.PathLike[str] | None = None,
+        experiment: Any = None,
+        against: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        topology: str | os.PathLike[str] | None = None,
+    ) -> Any:
         """What the run has sampled so far, a `mdflash.analysis.analyze.Analysis`.
 
         `run.analyze().write()` makes the page of `mdflash analyze`.
 
         Args:
             reference: a structure file to compare with; default: the native structure of a Gō force field.
+            experiment: what was measured, from `mdflash.analysis.load_experiment`.
+            against: another ensemble: a run folder, a dataset folder, or trajectories.
+            topology: the structure whose atoms those trajectories have; None: they hold beads.
 
         Raises:
-            InputError: the run writes no trajectory, or the reference is of another molecule.
+            InputError: the run writes no trajectory, or what it is compared with is of another molecule.
             MissingExtraError: pandas is not installed.
         """
-        from mdflash.analysis.analyze import analyze
+        from mdflash.analysis.analyze import Reference, analyze
 
-        return analyze(self, None if reference is None else Path(reference))
+        other = None
+        if against is not None:
+            several = [against] if isinstance(against, str | os.PathLike) else against
+            other = Reference(tuple(map(Path, several)), None if topology is None else Path(topology))
+        return analyze(self, None if reference is None else Path(reference), experiment=experiment, against=other)
 
     def sources(self) -> list[Source]:
         """For each replica, the file that holds its positions.

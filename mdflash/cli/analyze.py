@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,8 +16,23 @@ from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, Modifie
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mdflash.analysis.analyze import Reference
+    from mdflash.analysis.experiment.file import Experimental
     from mdflash.analysis.sample import Progress
     from mdflash.mapping.choices import Reading
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is compared with: a structure and how it is read, experiments, another ensemble."""
+
+    reference: Path | None = None
+    reading: Reading | None = None
+    experiment: Experimental | None = None
+    against: Reference | None = None
+
+
+NOTHING: Final = Wanted()
 
 
 def analyze(
@@ -29,6 +45,20 @@ def analyze(
         typer.Option(
             help="Structure to compare with: RMSD, native contacts.", show_default="what a Gō force field calls native"
         ),
+    ] = None,
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|KEY=VALUE",
+            help="What was measured: a file, or as in rg='2.1 +- 0.1 nm', saxs=curve.dat; repeatable.",
+        ),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Ensemble to compare with: a run, a dataset, or a trajectory; repeatable for trajectories."),
+    ] = None,
+    topology: Annotated[
+        Path | None, typer.Option(help="Structure whose atoms the trajectories of --against have.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the files of one run.", show_default="RUN/analysis")
@@ -53,11 +83,24 @@ def analyze(
     if out is not None and len(runs) > 1:
         raise InputError(f"--out names one folder, but {len(runs)} runs are given; leave it out")
     if out is not None:
-        may_write([out / name for name in ("report.html", "properties.csv", "analysis.json")], force)
+        may_write([out / name for name in ("report.html", "properties.csv", "analysis.json", "weights.csv")], force)
     kinds = [kind for kind, wanted in (("png", png), ("svg", svg)) if wanted]
     reading = as_reading(model, chain, keep, modified, gaps)
+    measured = None
+    if experiment:
+        from mdflash.analysis.experiment.file import load_experiment
+
+        measured = load_experiment(experiment)
+    other = None
+    if against:
+        from mdflash.analysis.analyze import Reference
+
+        other = Reference(tuple(against), topology)
+    elif topology is not None:
+        raise InputError("is of the trajectories of --against, which is not given", key="--topology")
+    wanted = Wanted(reference, reading, measured, other)
     for run in runs:
-        report(_folder(run), PlainConsole(), reference, out, kinds, reading)
+        report(_folder(run), PlainConsole(), wanted, out, kinds)
 
 
 def _folder(run: Path) -> Path:
@@ -73,10 +116,9 @@ def _folder(run: Path) -> Path:
 def report(
     folder: Path,
     console: Console,
-    reference: Path | None = None,
+    wanted: Wanted = NOTHING,
     out: Path | None = None,
     kinds: Sequence[str] = (),
-    reading: Reading | None = None,
 ) -> None:
     """Analyze a run, write its page (and its figures in files of these kinds), and print the verdict."""
     from mdflash.analysis.analyze import analyze as examine
@@ -86,7 +128,7 @@ def report(
 
     run = open_run(folder)
     with _Shown(PlainConsole(stderr=True)) as progress:
-        found = examine(run, reference, progress, reading)
+        found = examine(run, wanted.reference, progress, wanted.reading, wanted.experiment, wanted.against)
         page = found.write(out, progress)
         drawn = [write_figures(found, page.parent / kind, kind, progress) for kind in kinds]
     for molecule in found.molecules.values():

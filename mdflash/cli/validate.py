@@ -67,9 +67,9 @@ def validate(
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mdflash.analysis.validate import validate as run_validation
-    from mdflash.analysis.validate_report import write_report
-    from mdflash.analysis.validate_simulate import SimulationPlan
+    from mdflash.analysis.against.simulate import SimulationPlan
+    from mdflash.analysis.against.validate import validate as run_validation
+    from mdflash.analysis.report.validation import write_validation
     from mdflash.core.files import storage_errors
     from mdflash.engine.blocks.compiled import set_threads
 
@@ -97,9 +97,9 @@ def validate(
         "temperature": f"{plan.temperature:g} K",
         "mdflash": __version__,
     }
-    page = write_report(folder, f"{ff.name} against {against.name}", about, found)
+    page = write_validation(folder, f"{ff.name} against {against.name}", about, found)
     for validation in found:
-        for f in validation.findings:
+        for f in validation.result.findings:
             if not f.coordinate.group:
                 typer.echo(
                     f"{validation.molecule}  {f.coordinate.name:20s} JSD {f.model.jsd:.4f}  free energy RMSE "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,58 @@ from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap
 
 _CHUNK = 500  # frames
+
+
+class MappedFrames(NamedTuple):
+    """Consecutive frames: bead positions [F, N, 3] nm, times [F] ps as the file has them, boxes [F, 3, 3] or None."""
+
+    positions: FloatArray
+    times: FloatArray
+    boxes: FloatArray | None
+
+
+def mapped_frames(trajectory: Path, beads: BeadMap, stride: int = 1) -> Iterator[MappedFrames]:
+    """The bead positions of an all-atom trajectory, part by part; molecules that its boxes split are made whole.
+
+    Args:
+        trajectory: anything that MDTraj reads (XTC, DCD, TRR, HDF5, ...), with the atoms of the structure.
+        beads: from `bead_map` of that structure.
+        stride: every how many frames.
+
+    Raises:
+        InputError: the trajectory cannot be read, has other atoms, or a coordinate that is not finite.
+    """
+    import mdtraj
+
+    if not trajectory.is_file():
+        raise InputError("no such file; expected an all-atom trajectory", file=trajectory)
+    with storage_errors(trajectory):
+        check_if_hdf5(trajectory)
+    frames = 0
+    topology = _atoms(beads.weights.shape[1])
+    chunks = mdtraj.iterload(str(trajectory), chunk=_CHUNK, top=topology, stride=stride)
+    while True:
+        try:
+            chunk = next(chunks, None)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(
+                f"cannot be read with the {topology.n_atoms} atoms of the structure: {reason}", file=trajectory
+            ) from None
+        if chunk is None:
+            return
+        positions = beads.positions(np.asarray(chunk.xyz, np.float64))
+        bad = np.argwhere(~np.isfinite(positions).all(axis=(1, 2)))
+        if len(bad):
+            raise InputError(
+                f"frame {stride * (frames + int(bad[0, 0]))} holds a coordinate that is not a finite number",
+                file=trajectory,
+            )
+        box = chunk.unitcell_vectors
+        if box is not None and beads.atoms is not None:
+            _join(positions, beads.system.bonds, np.asarray(box, np.float64))
+        yield MappedFrames(positions, np.asarray(chunk.time, np.float64), box)
+        frames += len(positions)
 
 
 def map_trajectory(trajectory: Path, beads: BeadMap, out: Path) -> int:
@@ -31,41 +85,16 @@ def map_trajectory(trajectory: Path, beads: BeadMap, out: Path) -> int:
         InputError: the trajectory cannot be read, has other atoms, or a coordinate that is not finite.
         StorageError: `out` cannot be written.
     """
-    import mdtraj
     from mdtraj.formats import XTCTrajectoryFile
 
-    if not trajectory.is_file():
-        raise InputError("no such file; expected an all-atom trajectory", file=trajectory)
-    with storage_errors(trajectory):
-        check_if_hdf5(trajectory)
+    parts = mapped_frames(trajectory, beads)
+    first = next(parts, None)  # a file that cannot be read is found before anything is written
     frames = 0
-    topology = _atoms(beads.weights.shape[1])
     with replacing(out) as partial, XTCTrajectoryFile(str(partial), "w") as file:
-        chunks = mdtraj.iterload(str(trajectory), chunk=_CHUNK, top=topology)
-        while True:
-            try:
-                chunk = next(chunks, None)
-            except (OSError, ValueError, TypeError, RuntimeError) as error:
-                reason = str(error).strip().split("\n")[0]
-                raise InputError(
-                    f"cannot be read with the {topology.n_atoms} atoms of the structure: {reason}",
-                    file=trajectory,
-                ) from None
-            if chunk is None:
-                break
-            positions = beads.positions(np.asarray(chunk.xyz, np.float64))
-            bad = np.argwhere(~np.isfinite(positions).all(axis=(1, 2)))
-            if len(bad):
-                raise InputError(
-                    f"frame {frames + int(bad[0, 0])} holds a coordinate that is not a finite number",
-                    file=trajectory,
-                )
-            steps = np.arange(frames, frames + len(positions), dtype=np.int32)
-            box = chunk.unitcell_vectors
-            if box is not None and beads.atoms is not None:
-                _join(positions, beads.system.bonds, np.asarray(box, np.float64))
-            file.write(positions.astype(np.float32), time=chunk.time, step=steps, box=box)
-            frames += len(positions)
+        for part in () if first is None else itertools.chain([first], parts):
+            steps = np.arange(frames, frames + len(part.positions), dtype=np.int32)
+            file.write(part.positions.astype(np.float32), time=part.times, step=steps, box=part.boxes)
+            frames += len(part.positions)
     return frames
 
 

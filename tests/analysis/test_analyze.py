@@ -13,11 +13,12 @@ import pandas
 import pytest
 
 import mdflash
-from mdflash.analysis.analyze import Analysis, analyze, passages
+from mdflash.analysis.analyze import analyze, passages
 from mdflash.analysis.observables import OBSERVABLES
 from mdflash.analysis.report.files import png, write_figures
 from mdflash.analysis.report.page import figures, page
 from mdflash.analysis.report.provenance import changes_of, methods
+from mdflash.analysis.result import Analysis
 from mdflash.config.load import load_run
 from mdflash.errors import InputError
 from mdflash.mapping.choices import Reading

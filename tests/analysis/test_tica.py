@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mdflash.analysis.tica import tica
+from mdflash.analysis.tics import tica
 from mdflash.errors import InputError
 
 

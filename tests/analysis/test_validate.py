@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mdflash.analysis.validate import validate
-from mdflash.analysis.validate_compare import Axis, compare
-from mdflash.analysis.validate_coordinates import Tica, coordinates, fraction_of_contacts, radius_of_gyration, rmsd
-from mdflash.analysis.validate_simulate import SimulationPlan, simulate
+from mdflash.analysis.against.compare import Axis, compare
+from mdflash.analysis.against.coordinates import Tica, coordinates, fraction_of_contacts, radius_of_gyration, rmsd
+from mdflash.analysis.against.simulate import SimulationPlan, simulate
+from mdflash.analysis.against.validate import validate
 from mdflash.cli.app import app
 from mdflash.core.system import System
 from mdflash.errors import InputError
@@ -194,7 +194,7 @@ def test_frames_of_windows_are_no_measure(tmp_path: Path) -> None:
     _, ff = write_dataset(tmp_path / "mixed", frames=40, biased=(0, 2))
     plan = SimulationPlan(temperature=300.0, replicas=2, length=20.0, settling=1.0, interval=0.4)
     (found,) = validate(ff, load_dataset(tmp_path / "mixed"), plan, lambda molecule, step: None)
-    assert (found.data_frames, found.data_trajectories) == (40, 1)
+    assert (found.result.reference_frames, found.data_trajectories) == (40, 1)
     assert found.coarse is None
     (long,) = validate(
         ff, load_dataset(tmp_path / "mixed"), dataclasses.replace(plan, timestep=0.02), lambda molecule, step: None
@@ -210,7 +210,7 @@ def test_frames_that_are_close_in_time_are_left_out(tmp_path: Path) -> None:
     _, ff = write_dataset(tmp_path / "close", trajectories=2, frames=5200, every=5)
     plan = SimulationPlan(temperature=300.0, replicas=2, length=20.0, settling=1.0, interval=0.4)
     (found,) = validate(ff, load_dataset(tmp_path / "close"), plan, lambda molecule, step: None)
-    assert (found.data_frames, found.tica_lag) == (2 * 208, 20)
+    assert (found.result.reference_frames, found.result.tica_lag) == (2 * 208, 20)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mdflash.analysis.validate_coordinates import rmsd
+from mdflash.analysis.against.coordinates import rmsd
 from mdflash.core.geometry import torsions
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError

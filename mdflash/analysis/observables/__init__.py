@@ -14,9 +14,10 @@ from mdflash.analysis.observables.native_contacts import NATIVE_CONTACTS
 from mdflash.analysis.observables.pairs import PAIRS
 from mdflash.analysis.observables.rg import RG
 from mdflash.analysis.observables.rmsd import RMSD, RMSD_START
+from mdflash.analysis.observables.secondary import SECONDARY
 
 OBSERVABLES: tuple[Observable, ...] = (NATIVE_CONTACTS, RMSD, RMSD_START, RG, END_TO_END, ASPHERICITY)
 """A number of each frame."""
 
-PROFILES: tuple[Profile, ...] = (PAIRS, FLUCTUATION, DIHEDRALS)
+PROFILES: tuple[Profile, ...] = (PAIRS, FLUCTUATION, SECONDARY, DIHEDRALS)
 """Arrays averaged over frames."""

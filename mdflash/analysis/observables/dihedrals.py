@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mdflash.analysis.against.coordinates import backbone_torsions
 from mdflash.analysis.molecule import Molecule
 from mdflash.analysis.observables.base import Profile
-from mdflash.analysis.validate_coordinates import backbone_torsions
 from mdflash.core.geometry import torsions
 from mdflash.core.types import FloatArray
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -125,7 +127,31 @@ class Map:
         return about + head + "\n" + "\n".join(body) + "\n"
 
 
-Figure = Plot | Map
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Numbers side by side.
+
+    Attributes:
+        key, title, want: as of a plot.
+        head: names of the columns.
+        rows: as text; the first column names the row.
+    """
+
+    key: str
+    title: str
+    want: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def csv(self) -> str:
+        """The rows."""
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([self.head, *self.rows])
+        return out.getvalue()
+
+
+Drawing = Plot | Map
+Figure = Drawing | Table
 
 
 def _number(value: float) -> str:

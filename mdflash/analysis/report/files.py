@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.analysis.analyze import Analysis
 from mdflash.analysis.report.colors import LINES, paint
-from mdflash.analysis.report.figure import Figure, Line, Plot
+from mdflash.analysis.report.figure import Drawing, Line, Plot, Table
 from mdflash.analysis.report.page import figures
 from mdflash.analysis.report.svg import draw
+from mdflash.analysis.result import Analysis
 from mdflash.analysis.sample import Progress
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.core.optional import require
@@ -39,14 +39,14 @@ def write_figures(
     with storage_errors(folder):
         refuse_link(folder)
         folder.mkdir(parents=True, exist_ok=True)
-    every = [f for _, _, found in figures(analysis) for f in found]
+    every = [f for _, _, found in figures(analysis) for f in found if not isinstance(f, Table)]
     for k, f in enumerate(every):
         progress(f"drawing {kind}", k, len(every))
         atomic_write(folder / f"{f.key}.{kind}", draw(f, alone=True) if kind == "svg" else png(f))
     return folder
 
 
-def png(f: Figure) -> bytes:
+def png(f: Drawing) -> bytes:
     """A figure as PNG, 200 dots an inch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from mdflash.analysis.analyze import Analysis
+from mdflash.analysis.observables import PROFILES
+from mdflash.analysis.result import Analysis
 from mdflash.analysis.verdict import time_text
 from mdflash.errors import MdflashError
 
@@ -92,6 +93,7 @@ def methods(analysis: Analysis) -> str:
             f"{time_text(first.sample.interval)}."
         )
         used = [o.source for o in first.sample.observables if o.source]
+        used += [p.source for p in PROFILES if p.name in first.sample.profiles and p.source]
         parts.append("Observables: " + "; ".join(dict.fromkeys(used)) + ".")
         if first.melting is not None:
             parts.append(
@@ -100,6 +102,14 @@ def methods(analysis: Analysis) -> str:
             )
         if first.windows:
             parts.append("Free energies along biased variables were computed with MBAR.")
+        if first.experiment is not None:
+            e = first.experiment
+            parts.append(
+                f"Experiments were compared with {len(e.steps):,} frames "
+                f"({'; '.join(a.data.source for a in e.kinds)}); "
+                f"frames were reweighted by Bayesian maximum entropy with theta = {e.used.theta:.3g}, which leaves an "
+                f"effective fraction of {e.used.fraction:.2f}."
+            )
         parts.append("Errors of means are standard errors over replicas or over uncorrelated stretches of them.")
     return " ".join(parts)
 
@@ -188,6 +198,15 @@ def references(analysis: Analysis) -> list[str]:
         found.append("Sugita & Okamoto, Chem. Phys. Lett. 314, 141 (1999) (replica exchange)")
     if any(x.melting is not None or x.windows for x in analysis.molecules.values()):
         found.append("Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008) (MBAR)")
+    measured = [x.experiment for x in analysis.molecules.values() if x.experiment is not None]
+    if measured:
+        found.append("Bottaro, Bengtsen & Lindorff-Larsen, Methods Mol. Biol. 2112, 219 (2020) (BME)")
+    if any(a.data.fitted for e in measured for a in e.kinds):
+        found.append("Ballabio et al., J. Chem. Theory Comput. 19, 8401 (2023) (form factors of residues)")
+        found.append("Pesce & Lindorff-Larsen, Biophys. J. 120, 5124 (2021) (BME with scale and background)")
+    if any(x.kinetics is not None for x in analysis.molecules.values()):
+        found.append("Pérez-Hernández et al., J. Chem. Phys. 139, 015102 (2013) (TICA)")
+        found.append("Prinz et al., J. Chem. Phys. 134, 174105 (2011) (Markov models)")
     found.append("Chodera, J. Chem. Theory Comput. 12, 1799 (2016) (detection of equilibration)")
     return found
 

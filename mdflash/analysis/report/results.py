@@ -9,11 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.analysis.analyze import ENERGY, Analysis, MoleculeAnalysis
+from mdflash.analysis.experiment.compare import ExperimentResult
+from mdflash.analysis.kinetics import States
+from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.verdict import measured
 
-SCALARS = (("rh", "rh_A"), ("nu", "nu"), ("r0", "r0_A"))
-"""Numbers of profiles, and the columns they have."""
+SCALARS = (
+    ("pairs", "rh", "rh_A", "hydrodynamic radius / Å"),
+    ("pairs", "nu", "nu", "nu"),
+    ("pairs", "r0", "r0_A", "R0 / Å"),
+    ("secondary", "helix_fraction", "helix", "in a helix"),
+    ("secondary", "strand_fraction", "strand", "in a strand"),
+)
+"""Numbers of profiles: the profile, the number, its column in properties.csv, and its title on the page."""
 _UNITS = {"Å": "_A", "": "", "kcal/mol": "_kcal_mol"}
 
 
@@ -31,7 +39,6 @@ def properties_csv(analysis: Analysis) -> str:
 def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
     kelvin = m.sample.temperatures
     known = {o.name: o for o in m.sample.observables}
-    pairs = m.sample.profiles.get("pairs", {})
     found = []
     for s in sorted({s for x in m.measured.values() for s in x.states}):
         row: dict[str, Any] = {"molecule": m.name, "state": s, "temperature_K": _text(kelvin[s])}
@@ -46,11 +53,30 @@ def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
         if m.energy is not None and s in m.energy.states:
             mean = m.energy.states[s].mean
             row |= {f"{ENERGY}_kcal_mol": _text(mean.value), f"{ENERGY}_kcal_mol_error": _text(mean.error)}
-        for key, column in SCALARS:
-            if s in pairs and key in pairs[s].values:
-                row |= {column: _text(pairs[s].values[key]), f"{column}_error": _text(pairs[s].errors.get(key, np.nan))}
+        for profile, key, column, _ in SCALARS:
+            p = m.sample.profiles.get(profile, {}).get(s)
+            if p is not None and key in p.values:
+                row |= {column: _text(p.values[key]), f"{column}_error": _text(p.errors.get(key, np.nan))}
+        if m.experiment is not None and m.experiment.state == s:
+            row |= _experiment_columns(m.experiment, {n: _UNITS[known[n].unit] for n in m.experiment.observables})
         found.append(row)
     return found
+
+
+def _experiment_columns(e: ExperimentResult, units: dict[str, str]) -> dict[str, str]:
+    """chi² of every kind of data, and observables of the reweighted frames."""
+    used = e.used
+    row = {"chi2": _text(e.chi2), "chi2_reweighted": _text(used.chi2)}
+    for a in e.kinds:
+        row |= {f"{a.data.name}_chi2": _text(a.before.chi2), f"{a.data.name}_chi2_reweighted": _text(a.after.chi2)}
+    row |= {"theta": _text(used.theta), "effective_fraction": _text(used.fraction)}
+    return row | {f"{n}{units[n]}_reweighted": _text(after) for n, (_, after) in e.observables.items()}
+
+
+def weights_csv(e: ExperimentResult) -> str:
+    """The weight of every frame that was compared."""
+    rows = (f"{r},{s},{w:.9g}" for r, s, w in zip(e.replicas, e.steps, e.used.weights, strict=True))
+    return "\n".join(["replica,step,weight", *rows, ""])
 
 
 def table(m: MoleculeAnalysis) -> str:
@@ -128,6 +154,19 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
     if m.kinetics is not None:
         slow = m.kinetics
         found["slow_motions"] = {"lags_ps": slow.lags, "timescales_ps": slow.timescales, "errors_ps": slow.errors}
+        if not isinstance(slow.states, str):
+            found["markov_model"] = _states(slow.states, slow.lag)
+    if m.experiment is not None:
+        found["experiment"] = _experiment(m.experiment)
+    if m.against is not None:
+        r = m.against
+        found["against"] = {
+            "reference": r.reference,
+            "reference_frames": r.reference_frames,
+            "frames": r.frames,
+            "temperature_K": r.kelvin,
+            "coordinates": r.numbers(),
+        }
     found["free_energies"] = [
         {"variables": s.names, "temperature_K": s.kelvin, "edges": s.edges, "kcal_mol": s.energy, "errors": s.errors}
         for s in (*m.surfaces, *(w.profile for w in m.windows))
@@ -145,6 +184,55 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
         for w in m.windows
     ]
     return found
+
+
+def _states(s: States, lag: float) -> dict[str, Any]:
+    model = s.model
+    ps = lag / model.lag
+    return {
+        "lag_ps": lag,
+        "states": len(model.stationary),
+        "timescales_ps": ps * model.timescales,
+        "populations": model.populations,
+        "population_errors": model.population_errors,
+        "mean_first_passage_ps": ps * model.passages,
+        "observables": s.values,
+        "chapman_kolmogorov": {
+            "times_ps": lag * model.multiples,
+            "predicted": model.predicted,
+            "observed": model.observed,
+            "errors": model.errors,
+        },
+    }
+
+
+def _experiment(e: ExperimentResult) -> dict[str, Any]:
+    return {
+        "state": e.state,
+        "frames": len(e.steps),
+        "chi2": e.chi2,
+        "theta": e.used.theta,
+        "chi2_reweighted": e.used.chi2,
+        "effective_fraction": e.used.fraction,
+        "scan": [{"theta": r.theta, "chi2": r.chi2, "effective_fraction": r.fraction} for r in e.found],
+        "data": {
+            a.data.name: {
+                "chi2": a.before.chi2,
+                "chi2_reweighted": a.after.chi2,
+                "labels": a.data.labels,
+                "x": a.data.x,
+                "measured": a.data.measured,
+                "errors": a.data.errors,
+                "simulated": a.data.shown(a.before.average),
+                "simulated_errors": a.errors,
+                "reweighted": a.data.shown(a.after.average),
+                "scale": a.before.scale if a.data.fitted else None,
+                "offset": a.before.offset if a.data.fitted else None,
+            }
+            for a in e.kinds
+        },
+        "observables": {n: {"simulated": a, "reweighted": b} for n, (a, b) in e.observables.items()},
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.analysis.report.colors import LINES, paint
-from mdflash.analysis.report.figure import Figure, Line, Map, Plot
+from mdflash.analysis.report.figure import Drawing, Line, Map, Plot
 from mdflash.core.types import FloatArray
 
 WIDTH, HEIGHT = 520.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 46.0
+LEFT, RIGHT, TOP, BOTTOM = 68.0, 14.0, 12.0, 46.0
 BAR = 84.0
 """Width of a color bar with its labels."""
 STYLE = (
@@ -27,7 +27,7 @@ STYLE = (
 )
 
 
-def draw(figure: Figure, alone: bool = False) -> str:
+def draw(figure: Drawing, alone: bool = False) -> str:
     """The SVG of a figure; `alone`: as a file of its own."""
     body, width, height = _plot(figure) if isinstance(figure, Plot) else _map(figure)
     data = ""
@@ -80,7 +80,7 @@ class _Frame:
         numbers = [self.left, self.top, self.width, self.height, *self.x, *self.y]
         return " ".join(f"{v:.6g}" for v in numbers)
 
-    def axes(self, f: Figure, rows: Sequence[str] = ()) -> str:
+    def axes(self, f: Drawing, rows: Sequence[str] = ()) -> str:
         """Ticks and labels, and for a plot thin lines behind it."""
         parts = []
         grid = isinstance(f, Plot)
@@ -106,7 +106,7 @@ class _Frame:
         parts.append(
             f'<text x="{self.left + self.width / 2:g}" y="{bottom + 37:g}" text-anchor="middle">'
             f"{html.escape(f.x_label)}</text>"
-            f'<text transform="translate(14 {middle:g}) rotate(-90)" text-anchor="middle">'
+            f'<text transform="translate(13 {middle:g}) rotate(-90)" text-anchor="middle">'
             f"{html.escape(f.y_label)}</text>"
         )
         return "".join(parts)
@@ -167,7 +167,7 @@ def _legend_rows(lines: Sequence[Line]) -> list[list[Line]]:
     rows: list[list[Line]] = []
     room = 0.0
     for line in lines:
-        need = 30.0 + 6.6 * len(line.name)
+        need = 38.0 + 6.8 * len(line.name)
         if need > room:
             rows.append([])
             room = WIDTH - LEFT - RIGHT
@@ -190,7 +190,7 @@ def _legend(rows: Sequence[Sequence[Line]]) -> str:
                 f'stroke-width="2.4"{dash}/>'
             )
             parts.append(f'{mark}<text x="{x + 23:g}" y="{y + 4:g}">{html.escape(line.name)}</text>')
-            x += 30.0 + 6.6 * len(line.name)
+            x += 38.0 + 6.8 * len(line.name)
     return "".join(parts)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.analysis.analyze import MoleculeAnalysis
 from mdflash.analysis.measures import superpose
+from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.core.types import FloatArray
 
 MOST_REPLICAS = 64

@@ -9,7 +9,8 @@ import numpy as np
 
 from mdflash.analysis.contacts import fraction as fraction_of_contacts
 from mdflash.analysis.measures import rmsd as rmsd
-from mdflash.analysis.tica import tica
+from mdflash.analysis.molecule import trace_of
+from mdflash.analysis.tics import tica
 from mdflash.core.geometry import bond_angles, distances, torsions
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
@@ -47,9 +48,8 @@ def coordinates(system: System, native: FloatArray | None) -> list[Coordinate]:
     """What can be looked at in this molecule; `native` [N, 3] is its folded structure, if there is one."""
     found = [Coordinate("Rg", ("radius of gyration / Å",), lambda x: radius_of_gyration(x, system.masses))]
     found += _backbone(system)
-    if native is not None and system.n_residues >= FEWEST_RESIDUES:
-        found += _fold(system, native)
-    return found + _internal(system)
+    folded = _fold(system, native) if native is not None and system.n_residues >= FEWEST_RESIDUES else []
+    return found + (folded or _ends(system)) + _internal(system)
 
 
 def radius_of_gyration(positions: FloatArray, masses: FloatArray) -> FloatArray:
@@ -58,6 +58,22 @@ def radius_of_gyration(positions: FloatArray, masses: FloatArray) -> FloatArray:
     centered = positions - np.einsum("n,fnx->fx", w, positions)[:, None]
     rg: FloatArray = np.sqrt(np.einsum("n,fnx->f", w, centered**2))[:, None]
     return rg
+
+
+def _ends(system: System) -> list[Coordinate]:
+    """How far a single chain is stretched, alone and with its size; where there is no fold to measure."""
+    if system.n_residues < FEWEST_RESIDUES or len(set(system.chain_ids)) > 1:
+        return []
+    ends = trace_of(system)[[0, -1]][None]
+
+    def both(x: FloatArray) -> FloatArray:
+        return np.concatenate([radius_of_gyration(x, system.masses), distances(x, ends)], axis=1)
+
+    label = "end-to-end distance / Å"
+    return [
+        Coordinate("Ree", (label,), lambda x: distances(x, ends)),
+        Coordinate("Rg, Ree", ("radius of gyration / Å", label), both),
+    ]
 
 
 def _fold(system: System, native: FloatArray) -> list[Coordinate]:
@@ -148,6 +164,11 @@ class Tica:
         self._dihedrals = rows.get("dihedrals", np.zeros((0, 4), np.int64))
         self._model = tica([self._features(x) for x in trajectories if len(x) > lag], lag)
         self.eigenvalues = self._model.eigenvalues
+
+    @property
+    def size(self) -> int:
+        """How many features there are."""
+        return len(self._model.mean)
 
     def __call__(self, positions: FloatArray) -> FloatArray:
         """[F, 2] of positions [F, N, 3]."""

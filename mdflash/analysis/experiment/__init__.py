@@ -1,0 +1,1 @@
+"""Experiments that a run is compared with: what was measured, what frames say, weights that bring both together."""

@@ -1,0 +1,277 @@
+"""What must hold before the numbers of a molecule are believed, and the verdict in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mdflash.analysis.result import MoleculeAnalysis
+from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
+
+FEWEST = 20
+"""Frames of a replica, below which an equilibrium cannot be told from a start."""
+
+
+def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[dict[str, Any]]) -> None:
+    """Lights and sentences."""
+    sample = found.sample
+    if not sample.frames:
+        found.sentences = [f"{found.name}: there is no complete frame yet."]
+        return
+    lights = found.lights
+    title = {o.name: o.title for o in sample.observables}[found.key]
+    share = found.left_out / found.length if found.length else 0.0
+    few = sample.frames < FEWEST * len(sample.tracks)
+    lights.append(
+        Light("Equilibrium", "unknown", "not judged", f"at least {FEWEST} frames of each replica",
+              f"{sample.frames:,} frames of {len(sample.tracks)} replicas are too few to tell it from a start.")
+        if few
+        else Light(
+            "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
+            "at most 25 % of the run before it (care: 50 %)",
+            f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
+        )
+    )  # fmt: skip
+    if found.windows:
+        _judge_windows(found, lights)
+    else:
+        _judge_means(found, lights, title)
+    if found.walk is not None:
+        _judge_walk(found, lights)
+    frozen = [t.replica for t in sample.tracks if t.frozen is not None]
+    broken = [e for e in events if e.get("event") in ("failure", "unstable")]
+    spikes = [e for e in events if "spike" in str(e.get("event"))]
+    lights.append(
+        Light(
+            "Stable", "bad" if broken or frozen else "care" if spikes else "good",
+            f"{len(frozen)} frozen, {len(spikes)} spikes",
+            "no replica frozen, no spike of energy or force",
+            f"Frozen: replica {', '.join(map(str, frozen))}." if frozen
+            else "The run ended because it became unstable." if broken else "Nothing out of order is in events.jsonl."
+            if not spikes else "See the events below.",
+        )
+    )  # fmt: skip
+    status, step, total = manifest.get("status"), manifest.get("step", 0), manifest.get("total_steps", 0)
+    lights.append(
+        Light(
+            "Complete", "good" if status == "finished" else "care",
+            f"{100 * step / total:.0f} %" if total else str(status), "finished",
+            f"The run is at step {step:,} of {total:,} ({status})." if status != "finished"
+            else f"All {total:,} steps are done.",
+        )
+    )  # fmt: skip
+    biased = [found.biased] if found.biased else []
+    found.sentences = [
+        _what(found),
+        *biased,
+        _numbers(found, title),
+        *_experiment(found),
+        *_against(found),
+        _enough(found),
+    ]
+
+
+def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> None:
+    key = found.measured[found.key]
+    lights.append(
+        Light(
+            "Independent samples", grade(key.effective, 100, 20, more=True), f"{key.effective:,.0f}",
+            f"100 of the {title} or more (care: 20)",
+            f"One in {key.inefficiency:.1f} frames is independent, by the {title} of each replica.",
+        )
+    )  # fmt: skip
+    rhat = max((m.rhat for m in found.measured.values() if math.isfinite(m.rhat)), default=math.nan)
+    lights.append(
+        Light(
+            "Replicas agree", grade(rhat, 1.05, 1.2, more=False), "-" if math.isnan(rhat) else f"R-hat {rhat:.3f}",
+            "R-hat at most 1.05 (care: 1.2)",
+            "There are not two replicas that sample the same state." if math.isnan(rhat)
+            else "The largest R-hat over observables compares the spread between replicas with that within each.",
+        )
+    )  # fmt: skip
+    drift = key.states[found.focus].drift if found.focus in key.states else math.nan
+    halves = key.states[found.focus].halves if found.focus in key.states else ()
+    lights.append(
+        Light(
+            "Halves agree", grade(drift, 2.0, 3.0, more=False), "-" if math.isnan(drift) else f"{drift:.1f} σ",
+            "means of the first and second half within 2 standard errors (care: 3)",
+            f"The {title} at {state_text(found, found.focus)}: "
+            + " then ".join(measured(*half) for half in halves),
+        )
+    )  # fmt: skip
+
+
+def _judge_windows(found: MoleculeAnalysis, lights: list[Light]) -> None:
+    """Umbrella sampling stands on its free energies; a mean of one window says little of them."""
+    for w in found.windows:
+        lights.append(
+            Light(
+                "Independent samples", grade(float(w.effective.min()), 50, 10, more=True), f"{w.effective.min():,.0f}",
+                f"50 of {w.name} or more in every window (care: 10)",
+                f"The fewest of a window: state {int(w.effective.argmin())}, centered at "
+                f"{w.centers[int(w.effective.argmin())]:.4g}{f' {w.unit}' if w.unit else ''}.",
+            )
+        )  # fmt: skip
+        lights.append(
+            Light(
+                f"Halves of {w.name} agree", grade(w.difference, 0.5, 1.0, more=False),
+                "-" if math.isnan(w.difference) else f"{w.difference:.2f} kT",
+                "curves of both halves within 0.5 kT, root mean square (care: 1 kT)",
+                f"The free energies along {w.name} from both halves of every window, less a constant.",
+            )
+        )  # fmt: skip
+        lights.append(
+            Light(
+                f"Windows of {w.name} overlap", grade(w.weakest, 0.03, 0.01, more=True), f"{w.weakest:.2f}",
+                "neighbors at least 0.03 (care: 0.01)",
+                "The least overlap of two neighboring windows; below, the free energy between them is a guess.",
+            )
+        )  # fmt: skip
+
+
+def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
+    walk = found.walk
+    assert walk is not None
+    accepted = [a for a in found.acceptance if a is not None]
+    least = min(accepted, default=math.nan)
+    lights.append(
+        Light(
+            "Exchange accepted", grade(least, 0.1, 0.03, more=True), "-" if not accepted else f"{least:.2f}",
+            "0.1 or more between all neighbors (care: 0.03)",
+            "The least share of accepted swaps between two neighboring states.",
+        )
+    )  # fmt: skip
+    trips = float(walk.round_trips.mean()) if len(walk.round_trips) else 0.0
+    lights.append(
+        Light(
+            "Round trips", grade(trips, 2.0, 0.5, more=True), f"{walk.round_trips.sum():,}",
+            "2 or more a replica on average (care: 0.5)",
+            f"From the lowest state to the highest and back: {trips:.1f} a replica.",
+        )
+    )  # fmt: skip
+    mixing = walk.mixing_attempts * found.exchange_ps
+    times = found.length / mixing if mixing > 0 else math.inf
+    lights.append(
+        Light(
+            "States mix", grade(times, 20.0, 5.0, more=True), f"λ = {walk.eigenvalue:.4f}",
+            "the run at least 20 times as long as mixing takes (care: 5)",
+            f"A replica forgets its state in {time_text(mixing)} (second eigenvalue of the transition matrix)."
+            if math.isfinite(mixing) else "Replicas do not leave their states.",
+        )
+    )  # fmt: skip
+
+
+def _left_out(found: MoleculeAnalysis) -> str:
+    return f"the first {time_text(found.left_out)} are left out" if found.left_out > 0 else "all of them count"
+
+
+def state_text(found: MoleculeAnalysis, state: int) -> str:
+    kelvin = found.sample.temperatures
+    t = kelvin[state]
+    text = f"{t:.4g} K" if np.isfinite(t) else f"state {state}"
+    return text if (kelvin == t).sum() == 1 or not np.isfinite(t) else f"{text}, state {state}"
+
+
+def _what(found: MoleculeAnalysis) -> str:
+    sample = found.sample
+    kelvin = sample.temperatures[np.isfinite(sample.temperatures)]
+    several = (
+        f"{len(set(kelvin.tolist()))} temperatures from {kelvin.min():.4g} to {kelvin.max():.4g} K"
+        if len(kelvin)
+        else ""
+    )
+    at = several if len(set(kelvin.tolist())) > 1 else f"{kelvin[0]:.4g} K" if len(kelvin) else "unknown temperature"
+    how = " that exchange" if sample.exchanged else ""
+    if found.windows:
+        at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
+    many = len(sample.tracks)
+    return (
+        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
+        f"each at {at}: {sample.frames:,} frames; {_left_out(found)}."
+    )
+
+
+def _numbers(found: MoleculeAnalysis, title: str) -> str:
+    parts = []
+    if found.melting is not None and found.melting.melting is not None:
+        parts.append(f"it melts at {measured(*found.melting.melting, 'K')} (half of the frames folded)")
+    known = {o.name: o for o in found.sample.observables}
+    means = []
+    unfolded = [] if "q" in found.measured else ["end_to_end"]
+    for n in () if found.windows else dict.fromkeys([found.key, "rg", *unfolded]):
+        if n in found.measured and found.focus in found.measured[n].states:
+            o = known[n]
+            name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
+            means.append(f"{name} is {measured(*found.measured[n].states[found.focus].mean, o.unit)}")
+    pairs = found.sample.profiles.get("pairs", {}).get(found.focus)
+    if means and unfolded and pairs is not None and "nu" in pairs.values:
+        means.append(f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan))}")
+    if means:
+        text = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
+        parts.append(f"at {state_text(found, found.focus)} {text}")
+    if found.passages and not found.biased:
+        parts.append(f"it folds or unfolds {found.passages:,} times")
+    for w in found.windows:
+        x = 0.5 * (w.profile.edges[0][1:] + w.profile.edges[0][:-1])
+        known_bins = np.isfinite(w.profile.energy)
+        if known_bins.any():
+            best = float(x[int(np.nanargmin(w.profile.energy))])
+            top = int(np.nanargmax(w.profile.energy))
+            height = measured(float(w.profile.energy[top]), float(w.profile.errors[top]), "kcal/mol")
+            unit = f" {w.unit}" if w.unit else ""
+            parts.append(
+                f"the free energy along {w.name} is lowest at {best:.4g}{unit} and rises by {height} "
+                f"to {x[top]:.4g}{unit}"
+            )
+    text = "; ".join(parts) or "there are no numbers yet"
+    return text[0].upper() + text[1:] + "."
+
+
+def _experiment(found: MoleculeAnalysis) -> list[str]:
+    """How far it is from what was measured, and what it takes to agree."""
+    e = found.experiment
+    if e is None:
+        return []
+    parts = ", ".join(f"{a.data.name} {a.before.chi2:.3g}" for a in e.kinds) if len(e.kinds) > 1 else ""
+    text = f"Against experiment chi² is {e.chi2:.3g}" + (f" ({parts})" if parts else "")
+    if not e.given and e.chi2 <= 1.0:
+        return [f"{text}: within the errors, without reweighting."]
+    used = e.used
+    return [
+        f"{text}; reweighted (theta {used.theta:.3g}) it is {used.chi2:.3g}, and {100 * used.fraction:.0f} % of the "
+        "frames still count."
+    ]
+
+
+def _against(found: MoleculeAnalysis) -> list[str]:
+    """How far it is from a reference ensemble, where that is most."""
+    r = found.against
+    if r is None:
+        return []
+    large = [f for f in r.findings if not f.coordinate.group]
+    worst = max(large, key=lambda f: f.model.rmse)
+    empty = (
+        f", and {worst.model.empty} of {worst.model.bins} populated bins are never visited" if worst.model.empty else ""
+    )
+    return [
+        f"Against {r.reference} free energies differ by up to {measured(worst.model.rmse, worst.model.rmse_error)} "
+        f"kcal/mol ({worst.coordinate.name}; the halves of {r.reference} by {worst.halves.rmse:.2g}){empty}."
+    ]
+
+
+def _enough(found: MoleculeAnalysis) -> str:
+    color = worst(found.lights)
+    reasons = [light for light in found.lights if light.color == color and color in ("care", "bad")]
+    if color == "good":
+        n = f"{found.measured[found.key].effective:,.0f} independent samples"
+        if found.windows:
+            fewest = min(float(w.effective.min()) for w in found.windows)
+            n = f"{fewest:,.0f} independent samples or more in each window"
+        trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""
+        agree = [light.value for light in found.lights if light.name == "Replicas agree" and light.value != "-"]
+        return f"Sampled enough: yes, with {n}{trips}" + (f", and replicas that agree ({agree[0]})." if agree else ".")
+    why = "; ".join(f"{light.name.lower()} ({light.value}; wanted: {light.rule})" for light in reasons[:3])
+    return f"Sampled enough: {'no' if color == 'bad' else 'not surely'}. Not met: {why}."

@@ -1,0 +1,62 @@
+"""Every observable over time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mdflash.analysis.report.figure import Figure, Line, Map, Plot
+from mdflash.analysis.report.sections.base import cap, observables
+from mdflash.analysis.result import ENERGY, MoleculeAnalysis
+
+COLUMNS = 300
+"""Of a series over time, at most."""
+
+
+def time_series(m: MoleculeAnalysis) -> list[Figure]:
+    """Mean and spread over replicas of every observable; the key one replica by replica."""
+    tracks = [t for t in m.sample.tracks if len(t) > 1]
+    if not tracks:
+        return []
+    end = max(float(t.times[-1]) for t in tracks)
+    unit, size = ("ns", 1e3) if end >= 2e3 else ("ps", 1.0)
+    bins = int(min(COLUMNS, max(len(t) for t in tracks)))
+    edges = np.linspace(min(float(t.times[0]) for t in tracks), end, bins + 1)
+    middle = 0.5 * (edges[1:] + edges[:-1]) / size
+    start = [(m.left_out / size, "equilibrium")] if m.left_out > 0 else []
+    found: list[Figure] = []
+    for o in observables(m):
+        table = np.full((len(tracks), bins), np.nan)
+        for row, t in zip(table, tracks, strict=True):
+            at = np.clip(np.searchsorted(edges, t.times, "right") - 1, 0, bins - 1)
+            n = np.bincount(at, minlength=bins)
+            total = np.bincount(at, weights=np.nan_to_num(t.values[o.name]), minlength=bins)
+            row[n > 0] = total[n > 0] / n[n > 0]
+        known = np.isfinite(table).any(axis=0)
+        mean, low, high = (np.full(bins, np.nan) for _ in range(3))
+        mean[known] = np.nanmean(table[:, known], axis=0)
+        low[known], high[known] = np.nanquantile(table[:, known], [0.1, 0.9], axis=0)
+        name = "mean of replicas, and 80 % of them" if len(tracks) > 1 else f"replica {tracks[0].replica}"
+        band = (low, high) if len(tracks) > 1 else (None, None)
+        every = np.concatenate([t.values[o.name] for t in tracks])
+        a, b = o.span or np.nanquantile(every, [0.001, 0.999]).tolist()
+        lines = [Line(name, middle, mean, *band)]
+        if o.name != ENERGY and len(tracks) > 1:
+            lines.append(Line("the chosen replica", np.zeros(0), np.zeros(0), color=1))
+        limits = (a - 0.03 * (b - a), b + 0.03 * (b - a)) if b > a else None
+        found.append(
+            Plot(
+                f"series-{o.name}", f"{cap(o.title)} over time", "No drift after the start; replicas that cross.",
+                f"time / {unit}", o.label, lines, y_range=limits, marks=start,
+                link="time", names=(o.name,),
+            )
+        )  # fmt: skip
+        if o.name == m.key and len(tracks) > 1:
+            found.append(
+                Map(
+                    f"replicas-{o.name}", f"{cap(o.title)} of every replica",
+                    "Every row changes its color many times; none keeps one.", f"time / {unit}", "replica",
+                    edges / size, np.arange(len(tracks) + 1.0), table, o.label, o.span, link="replica", names=(o.name,),
+                    rows=[str(t.replica) for t in tracks],
+                )
+            )  # fmt: skip
+    return found
