@@ -17,6 +17,7 @@ from mdflash.analysis.kinetics import Kinetics, kinetics
 from mdflash.analysis.molecule import load_molecules
 from mdflash.analysis.numbers import Measured, block_ids, equilibration, measure
 from mdflash.analysis.open_run import Run
+from mdflash.analysis.phases import Phases, measure_phases, phase_lights, phase_words
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.statistics import Equilibration
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
@@ -56,6 +57,7 @@ class MoleculeAnalysis:
         windows: umbrella sampling.
         kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
+        phases: of a box of many chains.
         lights: what must hold.
         sentences: the verdict.
         notes: what is missing, and why.
@@ -78,6 +80,7 @@ class MoleculeAnalysis:
     windows: list[Windows] = field(default_factory=list)
     kinetics: Kinetics | None = None
     passages: int | None = None
+    phases: Phases | None = None
     lights: list[Light] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -197,7 +200,7 @@ def _molecule(
     progress: Progress,
 ) -> MoleculeAnalysis:  # fmt: skip
     names = [o.name for o in sample.observables]
-    key = next((n for n in ("q", "rmsd", "rg") if n in names), names[0] if names else "")
+    key = next((n for n in ("q", "rmsd", "condensation", "rg") if n in names), names[0] if names else "")
     watched = [n for n in names if n in (key, "rg")]
     settled, first = equilibration(sample, watched)
     if _minimized(run) and any((t.steps > 0).any() for t in sample.tracks):
@@ -212,7 +215,7 @@ def _molecule(
         )
     found.measured = {n: measure(sample, n, first) for n in names}
     _attach_energy(run, found, log)
-    if sample.molecule.reference is None:
+    if sample.molecule.reference is None and not sample.molecule.many:
         found.notes.append(
             "no reference structure is known, so there are no native contacts and no RMSD from one: give one with "
             "--reference FILE"
@@ -233,7 +236,8 @@ def _molecule(
     found.focus = _focus(found)
     ends = _map_states(found)
     average_profiles(run, sample, ends, first, progress)
-    if not biased:
+    found.phases = measure_phases(run, sample, found.focus, first, progress)
+    if not biased and not sample.molecule.many:
         _surfaces(found)
         slow = kinetics(run, sample, found.focus, first)
         if isinstance(slow, str):
@@ -415,6 +419,8 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
         _judge_windows(found, lights)
     else:
         _judge_means(found, lights, title)
+    if found.phases is not None:
+        lights += phase_lights(found.phases, found.focus)
     if found.walk is not None:
         _judge_walk(found, lights)
     frozen = [t.replica for t in sample.tracks if t.frozen is not None]
@@ -569,18 +575,20 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
         parts.append(f"it melts at {measured(*found.melting.melting, 'K')} (half of the frames folded)")
     known = {o.name: o for o in found.sample.observables}
     means = []
-    unfolded = [] if "q" in found.measured else ["end_to_end"]
+    unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
     for n in () if found.windows else dict.fromkeys([found.key, "rg", *unfolded]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
             means.append(f"{name} is {measured(*found.measured[n].states[found.focus].mean, o.unit)}")
     pairs = found.sample.profiles.get("pairs", {}).get(found.focus)
-    if means and unfolded and pairs is not None and "nu" in pairs.values:
+    if means and (unfolded or found.sample.molecule.many) and pairs is not None and "nu" in pairs.values:
         means.append(f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan))}")
     if means:
         text = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
         parts.append(f"at {_state(found, found.focus)} {text}")
+    if found.phases is not None:
+        parts += phase_words(found.phases, found.focus, float(found.sample.temperatures[found.focus]))
     if found.passages and not found.biased:
         parts.append(f"it folds or unfolds {found.passages:,} times")
     for w in found.windows:

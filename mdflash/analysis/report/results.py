@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mdflash.analysis.analyze import ENERGY, Analysis, MoleculeAnalysis
+from mdflash.analysis.phases import Phases
 from mdflash.analysis.verdict import measured
 
 SCALARS = (("rh", "rh_A"), ("nu", "nu"), ("r0", "r0_A"))
@@ -46,10 +47,28 @@ def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
         if m.energy is not None and s in m.energy.states:
             mean = m.energy.states[s].mean
             row |= {f"{ENERGY}_kcal_mol": _text(mean.value), f"{ENERGY}_kcal_mol_error": _text(mean.error)}
+        if m.phases is not None:
+            row |= _concentrations(m.phases, s)
         for key, column in SCALARS:
             if s in pairs and key in pairs[s].values:
                 row |= {column: _text(pairs[s].values[key]), f"{column}_error": _text(pairs[s].errors.get(key, np.nan))}
         found.append(row)
+    return found
+
+
+def _concentrations(phases: Phases, state: int) -> dict[str, str]:
+    """Columns of the dense and the dilute phase: mM of each kind of molecule, mg/mL of all."""
+    found: dict[str, str] = {}
+    for phase, by_name, mass in (
+        ("dilute", phases.dilute, phases.dilute_mass), ("dense", phases.dense, phases.dense_mass),
+    ):  # fmt: skip
+        columns = {f"{phase}_{name}_mM": m for name, m in by_name.items()}
+        if mass is not None:
+            columns[f"{phase}_mg_mL"] = mass
+        for column, measured_ in columns.items():
+            if state in measured_.states:
+                mean = measured_.states[state].mean
+                found |= {column: _text(mean.value), f"{column}_error": _text(mean.error)}
     return found
 
 
@@ -117,6 +136,18 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
             "folded": None if k.folded is None else k.folded.values,
             "folded_errors": None if k.folded is None else k.folded.errors,
             "samples": k.samples,
+        }
+    if m.phases is not None:
+        p = m.phases
+        found["phases"] = {
+            "why_not": p.why or None,
+            "z_A": p.profiles.z,
+            "density_mg_mL": p.density,
+            "density_errors": p.error,
+            "species": dict(zip(p.profiles.names, p.by_species, strict=True)),
+            "interface_A": p.interface and p.interface.middle,
+            "interface_width_A": p.interface and p.interface.width,
+            **_concentrations(p, m.focus),
         }
     if m.walk is not None:
         found["exchange"] = {

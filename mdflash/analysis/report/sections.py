@@ -215,12 +215,13 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
     """Contact and distance maps, fluctuations, dihedrals."""
     found: list[Figure] = []
     molecule = m.sample.molecule
+    within = f" inside a chain of {molecule.species[0].name}" if molecule.many else ""
     for s, p in m.sample.profiles.get("pairs", {}).items():
         n = len(p.values["residues"])
         edges = _cells(n, 0.5)
         kept = p.values["contact_map"].copy()
         near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 3
-        title = f"Contacts at {_label(m, s)}"
+        title = f"Contacts{within} at {_label(m, s)}"
         want = f"Pairs nearer than {CONTACT:g} Å, as a share of the frames."
         if molecule.reference is not None:
             native = molecule.reference[molecule.trace[p.values["residues"]]]
@@ -243,8 +244,9 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         np.fill_diagonal(far, np.nan)
         found.append(
             Map(
-                f"distances-{m.focus}", f"Mean distances at {_label(m, m.focus)}", "Near pairs hold it together.",
-                "residue", "residue", edges, edges, far, "distance / Å", square=True, whole=True,
+                f"distances-{m.focus}", f"Mean distances{within} at {_label(m, m.focus)}",
+                "Near pairs hold it together.", "residue", "residue", edges, edges, far, "distance / Å",
+                square=True, whole=True,
             )
         )  # fmt: skip
         if molecule.reference is not None:
@@ -277,6 +279,67 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         )  # fmt: skip
     found += _dihedrals(m)
     return found
+
+
+def phases(m: MoleculeAnalysis) -> list[Figure]:
+    """The density along the longest edge, and the concentrations of both phases over time."""
+    p = m.phases
+    if p is None:
+        return []
+    z = p.profiles.z / 10
+    lines = [Line("all", z, p.density, p.density - p.error, p.density + p.error)]
+    if len(p.profiles.names) > 1:
+        lines += [
+            Line(name, z, row, color=k)
+            for k, (name, row) in enumerate(zip(p.profiles.names, p.by_species, strict=True), 1)
+        ]
+    marks: list[tuple[float, str]] = []
+    title = "Density along the longest edge: no slab stands out"
+    if p.interface is not None:
+        ends = p.interface.middle / 10
+        marks = [(-float(ends[0]), ""), (float(ends[1]), "interface")]
+        title = f"Density along the longest edge: a slab of {float(ends.sum()):.1f} nm"
+    where = _label(m, m.focus)
+    top = float(np.nanmax(p.density + np.nan_to_num(p.error)))
+    found: list[Figure] = [
+        Plot(
+            "density", f"{title}, at {where}", "A flat top and flat sides, the same on both.", "z / nm",
+            "density / mg/mL", lines, y_range=(0.0, 1.1 * top or 1.0), marks=marks,
+        )
+    ]  # fmt: skip
+    if p.dilute_mass is None or m.focus not in p.dilute_mass.states:
+        return found
+    low = p.dilute_mass.states[m.focus].mean.value
+    found.append(
+        Plot(
+            "density-dilute", "The same, near the density of the dilute phase", "Flat on both sides of the slab.",
+            "z / nm", "density / mg/mL", lines[:1], y_range=(0.0, max(6.0 * low, 0.02 * top)), marks=marks,
+        )
+    )  # fmt: skip
+    for phase in ("dilute", "dense"):
+        for name in p.profiles.names:
+            found += _over_time(m, f"{phase} {name}", f"{name} in the {phase} phase", "concentration / mM")
+    return found
+
+
+def _over_time(m: MoleculeAnalysis, name: str, title: str, label: str) -> list[Figure]:
+    """A series of every replica, in blocks."""
+    lines = []
+    for k, t in enumerate(m.sample.tracks[:8]):
+        if len(t) > 1:
+            parts = np.array_split(np.arange(len(t)), min(COLUMNS, len(t)))
+            x, y = (np.array([v[part].mean() for part in parts]) for v in (t.times, t.values[name]))
+            lines.append(Line(f"replica {t.replica}" if len(m.sample.tracks) > 1 else "", x / 1e3, y, color=k))
+    if not lines:
+        return []
+    start = [(m.left_out / 1e3, "equilibrium")] if m.left_out > 0 else []
+    top = max(float(line.y.max()) for line in lines)
+    return [
+        Plot(
+            f"series-{name.replace(' ', '-')}", f"{_cap(title)} over time", "No drift after the start.", "time / ns",
+            label, lines, y_range=(0.0, 1.1 * top or 1.0), marks=start,
+        )
+    ]  # fmt: skip
 
 
 def _dihedrals(m: MoleculeAnalysis) -> list[Figure]:
@@ -529,6 +592,9 @@ def slow(m: MoleculeAnalysis) -> list[Figure]:
 SECTIONS: Sequence[Section] = (
     Section("series", "Over time", "Replicas that cross each other, and no drift after the start.", time_series),
     Section("distributions", "Distributions and free energies", "Halves of the run that agree.", distributions),
+    Section(
+        "phases", "Dense and dilute phase", "A slab with flat sides, and concentrations that do not drift.", phases
+    ),
     Section("exchange", "Exchange and temperature", "Replicas that walk up and down, and a smooth curve.", exchange),
     Section("biases", "Umbrella windows", "Windows that overlap.", biases),
     Section("structure", "Structure", "Contacts that belong to the fold, and those that do not.", structure),
