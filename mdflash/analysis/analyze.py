@@ -19,6 +19,7 @@ from mdflash.analysis.kinetics import kinetics
 from mdflash.analysis.molecule import load_molecules
 from mdflash.analysis.numbers import equilibration, measure
 from mdflash.analysis.open_run import Run
+from mdflash.analysis.phases import measure_phases
 from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.thermodynamics import add_melting, add_surfaces, focus_state, map_states
@@ -107,7 +108,7 @@ def _molecule(
     progress: Progress,
 ) -> MoleculeAnalysis:  # fmt: skip
     names = [o.name for o in sample.observables]
-    key = next((n for n in ("q", "rmsd", "rg") if n in names), names[0] if names else "")
+    key = next((n for n in ("q", "rmsd", "condensation", "rg") if n in names), names[0] if names else "")
     watched = [n for n in names if n in (key, "rg")]
     settled, first = equilibration(sample, watched)
     if _minimized(run) and any((t.steps > 0).any() for t in sample.tracks):
@@ -122,7 +123,7 @@ def _molecule(
         )
     found.measured = {n: measure(sample, n, first) for n in names}
     _attach_energy(run, found, log)
-    if sample.molecule.reference is None:
+    if sample.molecule.reference is None and not sample.molecule.many:
         found.notes.append(
             "no reference structure is known, so there are no native contacts and no RMSD from one: give one with "
             "--reference FILE"
@@ -143,7 +144,8 @@ def _molecule(
     found.focus = focus_state(found)
     ends = map_states(found)
     average_profiles(run, sample, ends, first, progress)
-    if not biased:
+    found.phases = measure_phases(run, sample, found.focus, first, progress)
+    if not biased and not sample.molecule.many:
         add_surfaces(found)
         slow = kinetics(run, sample, found.focus, first)
         if isinstance(slow, str):

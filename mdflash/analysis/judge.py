@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mdflash.analysis.phases import phase_lights, phase_words
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 
@@ -39,6 +40,8 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
         _judge_windows(found, lights)
     else:
         _judge_means(found, lights, title)
+    if found.phases is not None:
+        lights += phase_lights(found.phases, found.focus)
     if found.walk is not None:
         _judge_walk(found, lights)
     frozen = [t.replica for t in sample.tracks if t.frozen is not None]
@@ -200,18 +203,20 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
         parts.append(f"it melts at {measured(*found.melting.melting, 'K')} (half of the frames folded)")
     known = {o.name: o for o in found.sample.observables}
     means = []
-    unfolded = [] if "q" in found.measured else ["end_to_end"]
+    unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
     for n in () if found.windows else dict.fromkeys([found.key, "rg", *unfolded]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
             means.append(f"{name} is {measured(*found.measured[n].states[found.focus].mean, o.unit)}")
     pairs = found.sample.profiles.get("pairs", {}).get(found.focus)
-    if means and unfolded and pairs is not None and "nu" in pairs.values:
+    if means and (unfolded or found.sample.molecule.many) and pairs is not None and "nu" in pairs.values:
         means.append(f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan))}")
     if means:
         text = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
         parts.append(f"at {state_text(found, found.focus)} {text}")
+    if found.phases is not None:
+        parts += phase_words(found.phases, found.focus, float(found.sample.temperatures[found.focus]))
     if found.passages and not found.biased:
         parts.append(f"it folds or unfolds {found.passages:,} times")
     for w in found.windows:

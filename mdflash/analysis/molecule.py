@@ -12,7 +12,7 @@ import numpy as np
 
 from mdflash.analysis.measures import native_contacts
 from mdflash.core.system import System
-from mdflash.core.types import FloatArray, IntArray
+from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.errors import InputError, MdflashError
 from mdflash.io.runfolder import topology_path
 from mdflash.mapping.residues import RESIDUE_MASS
@@ -36,6 +36,21 @@ def trace_of(system: System) -> IntArray:
 
 
 @dataclass(frozen=True, eq=False)
+class Species:
+    """Chains of one sequence.
+
+    Attributes:
+        name: of the molecule in the run file, or of the first chain.
+        beads: [C, n] of each chain.
+        mass: of one chain, Da.
+    """
+
+    name: str
+    beads: IntArray
+    mass: float
+
+
+@dataclass(frozen=True, eq=False)
 class Molecule:
     """One molecule of a run.
 
@@ -49,6 +64,8 @@ class Molecule:
         notes: what is missing, in sentences.
         forcefield: of the run, where it can be read.
         entry: the run's own description of the molecule, likewise.
+        box: edges of the periodic box, Å, or None.
+        names: of the kinds of molecules in a box of many, in order.
     """
 
     system: System
@@ -60,6 +77,8 @@ class Molecule:
     notes: tuple[str, ...] = ()
     forcefield: ForceField | None = None
     entry: SystemEntry | None = None
+    box: Box | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,6 +96,40 @@ class Molecule:
         from mdflash.mapping.choices import AS_IT_IS
 
         return (chosen or AS_IT_IS).over(AS_IT_IS if self.entry is None else self.entry.reading)
+
+    @property
+    def many(self) -> bool:
+        """Whether it is several molecules in a periodic box, which only their chains are the measure of."""
+        return self.box is not None and self.reference is None and len(self.chains) > 1
+
+    @cached_property
+    def species(self) -> tuple[Species, ...]:
+        """The chains by sequence, in the order in which the first of each stands."""
+        chain = self.system.chain_index[self.system.residue_index]
+        starts = np.flatnonzero(np.r_[True, np.diff(chain) > 0, True])
+        found: dict[tuple[str, ...], list[int]] = {}
+        for k in range(len(starts) - 1):
+            found.setdefault(self.system.types[starts[k] : starts[k + 1]], []).append(int(starts[k]))
+        names = self.names if len(self.names) == len(found) else ()
+        return tuple(
+            Species(
+                names[s] if names else f"chain {self.system.chain_ids[self.system.residue_index[first[0]]]}",
+                np.array(first)[:, None] + np.arange(len(types)),
+                float(self.system.masses[first[0] : first[0] + len(types)].sum()),
+            )
+            for s, (types, first) in enumerate(found.items())
+        )
+
+    def in_box(self, positions: FloatArray) -> FloatArray:
+        """Positions [F, N, 3] with every chain in the box, as a whole."""
+        if self.box is None:
+            return positions
+        x: FloatArray = positions.copy()
+        edges = np.array(self.box)
+        for species in self.species:
+            for beads in species.beads:
+                x[:, beads] -= edges * np.floor(x[:, beads].mean(axis=1, keepdims=True) / edges)
+        return x
 
     @cached_property
     def trace(self) -> IntArray:
@@ -119,12 +172,24 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
     found, why = (_from_topology(run), given) if isinstance(given, str) else (given, "")
     molecules = {}
     for name, (system, start, ff, own) in found.items():
-        molecule = Molecule(system, start, notes=(why,) if why else (), forcefield=ff, entry=own)
+        names = () if own is None else tuple(m.name for m in own.molecules)
+        molecule = Molecule(
+            system, start, notes=(why,) if why else (), forcefield=ff, entry=own, box=_box(run), names=names
+        )
         native, title = _native(system, ff)
         if reference is not None:
             native, title = _read_reference(reference, molecule, reading), reference.name
         pairs, lengths = _contacts(system, native, ff if reference is None else None)
-        molecule = replace(molecule, reference=native, reference_name=title, contacts=pairs, lengths=lengths)
+        names = () if own is None else tuple(m.name for m in own.molecules)
+        molecule = replace(
+            molecule,
+            reference=native,
+            reference_name=title,
+            contacts=pairs,
+            lengths=lengths,
+            box=_box(run),
+            names=names,
+        )
         if native is not None and not len(pairs):
             trace = molecule.trace
             pairs, lengths = native_contacts(native[trace], _along_chains(molecule))
@@ -132,6 +197,16 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
                 molecule = replace(molecule, contacts=trace[pairs], lengths=lengths)
         molecules[name] = molecule
     return molecules
+
+
+def _box(run: Run) -> Box | None:
+    """The periodic box of a run, as its settings have it."""
+    from mdflash.config.load import load_run
+
+    try:
+        return load_run(run.folder).box
+    except MdflashError:
+        return None
 
 
 def _along_chains(molecule: Molecule) -> IntArray:
@@ -148,16 +223,14 @@ Found = dict[str, tuple[System, "FloatArray | None", "ForceField | None", "Syste
 def _from_input(run: Run) -> Found | str:
     """From the files that the run was made of; a sentence where they cannot be read."""
     from mdflash.config.load import load_run
-    from mdflash.forcefields.forcefield import load_forcefield
     from mdflash.runs.prepare import read_entry
 
     try:
-        config = load_run(run.folder)
-        loaded = {folder: load_forcefield(folder) for folder in dict.fromkeys(config.forcefields)}
+        config = load_run(run.folder).with_seed()
+        loaded: dict[Path, ForceField] = {}
         found: Found = {}
-        for entry, folder in zip(config.system, config.forcefields, strict=True):
-            ff = loaded[folder]
-            system, frames = read_entry(entry, ff, 1, [])
+        for s, entry in enumerate(config.system):
+            system, frames, ff = read_entry(config, s, loaded, [], 1)
             if system.n_beads != run.systems.get(entry.name):
                 return "the structure file has changed since the run was made, so it was not used"
             found[entry.name] = (system, frames[0], ff, entry)

@@ -16,6 +16,7 @@ from mdflash.analysis.free_energy import Surface
 from mdflash.analysis.kinetics import Kinetics
 from mdflash.analysis.numbers import Measured
 from mdflash.analysis.open_run import Run
+from mdflash.analysis.phases import Phases
 from mdflash.analysis.sample import Progress, Sample
 from mdflash.analysis.statistics import Equilibration
 from mdflash.analysis.verdict import Light
@@ -45,6 +46,7 @@ class MoleculeAnalysis:
         windows: umbrella sampling.
         kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
+        phases: of a box of many chains.
         lights: what must hold.
         sentences: the verdict.
         notes: what is missing, and why.
@@ -69,6 +71,7 @@ class MoleculeAnalysis:
     windows: list[Windows] = field(default_factory=list)
     kinetics: Kinetics | None = None
     passages: int | None = None
+    phases: Phases | None = None
     lights: list[Light] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -237,7 +237,7 @@ def _track(source: Source, sample: Sample, states: States, frozen: int | None, m
         good = np.isfinite(x).all(axis=(1, 2)) & ((frozen is None) | (frames.steps <= (frozen or 0)))
         mine = np.isin(np.arange(at, at + len(x)), view) & good
         rows = np.cumsum(good) - 1 + kept
-        shown.append(x[mine])
+        shown.append(molecule.in_box(x[mine]) if molecule.many else x[mine])
         chosen.append(rows[mine])
         at += len(x)
         lost += int((~good).sum())

@@ -73,7 +73,7 @@ def domains(
         again = f"mdflash domains {structure} --domains '{text}' --forcefield {forcefield} --out {system.name}"
         typer.echo(f"next (change them as you like): {again}")
         return
-    from mdflash.config.compose import compose
+    from mdflash.config.compose import compose, of_chain
     from mdflash.core.files import atomic_write
     from mdflash.core.quantity import plain_word
     from mdflash.forcefields.forcefield import save_forcefield
@@ -85,7 +85,7 @@ def domains(
     file = out / "system.yaml"
     save_forcefield(out / "forcefield", held)
     atomic_write(file, compose(
-        plain_word(out.absolute().name), [entry], system.n_beads, held, file, model="forcefield",
+        plain_word(out.absolute().name), [entry], of_chain(system.n_beads), held, file, model="forcefield",
         folder="./run", overrides=set_ or [],
     ))  # fmt: skip
     typer.echo(f"wrote {out}: {held.provenance['restraints']}\nnext: mdflash check {file}, then mdflash run {file}")

@@ -11,13 +11,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mdflash.cli.init_recipe import recipe_text
+from mdflash.cli.init_sequence import Box, from_sequences
 from mdflash.cli.outputs import Force, may_write
-from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
+from mdflash.cli.structures import takes_reading
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import InputError
 from mdflash.mapping.choices import AS_IT_IS, Reading
 
 
+@takes_reading
 def init(
     structure: Annotated[
         str | None,
@@ -44,16 +46,22 @@ def init(
     fasta: Annotated[
         Path | None, typer.Option(help="Instead of a structure: many sequences, one batch.", show_default=False)
     ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Copies of each molecule, in a periodic box.", show_default=False)
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option(help="Edges of the box: '15 nm, 15 nm, 150 nm'.", show_default=False)
+    ] = None,
+    slab: Annotated[
+        bool,
+        typer.Option("--slab", help="A condensate beside its dilute phase: 100 copies in the middle of a long box."),
+    ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Write another value: --set environment.pH=6")
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Write a recipe of mdflash sample instead.")] = False,
     train: Annotated[bool, typer.Option("--train", help="Write a recipe of mdflash train instead.")] = False,
-    model: Model = None,
-    chain: Chain = None,
-    keep: KeepOption = "all",
-    modified: ModifiedOption = "refuse",
-    gaps: GapsOption = "refuse",
+    reading: Reading = AS_IT_IS,
     force: Force = False,
 ) -> None:
     """Write a system.yaml (or a recipe) with every key, its default and meaning.
@@ -64,7 +72,8 @@ def init(
         raise InputError("--sample and --train write two files; give one of them")
     verb: Literal["sample", "train"] | None = "sample" if sample else "train" if train else None
     out = out or Path(f"{verb or 'system'}.yaml")
-    transferable = sequence is not None or fasta is not None
+    many = Box(count, box, slab)
+    transferable = sequence is not None or fasta is not None or many.wanted
     own_folder = verb is None and out.suffix not in (".yaml", ".yml")
     if own_folder:
         out = out / "system.yaml"
@@ -75,9 +84,7 @@ def init(
         typer.echo(f"wrote {out}\nnext: mdflash {verb} {out} --dry-run, then mdflash {verb} {out}")
         return
     if transferable and forcefield is not None:
-        from mdflash.cli.init_sequence import from_sequences
-
-        from_sequences(structure, sequence, fasta, forcefield, out, set_ or [])
+        from_sequences(structure, sequence, fasta, forcefield, out, set_ or [], many, reading)
         return
     if structure is None or forcefield is None:
         raise InputError(
@@ -86,7 +93,6 @@ def init(
         )
     if not Path(structure).is_file():
         raise InputError("no such file; expected a structure (PDB, mmCIF, GRO, .safetensors)", file=structure)
-    reading = as_reading(model, chain, keep, modified, gaps)
     text = commented_run(Path(structure), forcefield, out, reading, "./run" if own_folder else None, set_ or [])
     _check_run(text, out)
     if own_folder:

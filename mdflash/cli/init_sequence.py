@@ -1,18 +1,43 @@
-"""`mdflash init --sequence` and `--fasta`: a run of proteins of which only the sequence is known."""
+"""`mdflash init --sequence`, `--fasta` and `--count`: a run of proteins by their sequences, or a box of many."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import ForceFieldError, InputError
+from mdflash.mapping.choices import AS_IT_IS, Reading
 
 if TYPE_CHECKING:
     from mdflash.forcefields.forcefield import ForceField
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of many molecules, as asked for.
+
+    Attributes:
+        count: copies of each; None: one, or those of a slab.
+        edges: "15 nm, 15 nm, 150 nm"; None: the published ones of a slab.
+        slab: whether they begin in the middle of the longest edge.
+    """
+
+    count: int | None = None
+    edges: str | None = None
+    slab: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        return self != Box()
+
+
+NO_BOX = Box()
 
 
 def from_sequences(
@@ -22,16 +47,20 @@ def from_sequences(
     forcefield: str,
     out: Path,
     overrides: Sequence[str],
+    box: Box = NO_BOX,
+    reading: Reading = AS_IT_IS,
 ) -> None:
     """Write a system.yaml at `out`, its folder too.
 
     Args:
-        structure: a mistake beside a sequence.
+        structure: of molecules of a box; otherwise a mistake beside a sequence.
         sequence: one-letter amino acids.
         fasta: a file of many, instead.
         forcefield: a folder or a shipped name.
         out: the system.yaml.
         overrides: "KEY=VALUE", what to write instead.
+        box: of many copies.
+        reading: of the structure.
 
     Raises:
         InputError: a sequence, the force field or an override is wrong; says what and where.
@@ -39,20 +68,16 @@ def from_sequences(
     """
     from mdflash.cli.init import named_model
     from mdflash.cli.options import forcefield_folder
-    from mdflash.config.compose import compose
+    from mdflash.config.compose import compose, of_chain
     from mdflash.core.quantity import plain_word
     from mdflash.forcefields.forcefield import load_forcefield
     from mdflash.mapping.chain import linear_system
     from mdflash.mapping.sequence import named_sequences, read_sequence
 
-    if structure is not None or (sequence is not None and fasta is not None):
+    if [structure, sequence, fasta].count(None) != 2:
         raise InputError("give one of a structure, --sequence and --fasta")
     name = plain_word(out.parent.absolute().name if out.name == "system.yaml" else out.stem)
-    if fasta is not None:
-        found = named_sequences(fasta)
-    else:
-        assert sequence is not None
-        found = [(name, sequence)]
+    found = named_sequences(fasta) if fasta is not None else [] if sequence is None else [(name, sequence)]
     model, ff = named_model(forcefield, out), load_forcefield(forcefield_folder(forcefield))
     for own, letters in found:
         try:
@@ -62,17 +87,56 @@ def from_sequences(
         if ff.mapping == "ca" and ff.systems and any(term.keyed_by == "beads" for term in ff.terms):
             _check_molecule(ff, residues, own)
         linear_system(residues, ff, own)
-    longest = max(len(letters) for _, letters in found)
+    molecules: list[dict[str, Any]] = [{"name": own, "sequence": letters} for own, letters in found]
+    longest = max((len(letters) for _, letters in found), default=0)
     folder = "./run" if out.name == "system.yaml" else f"runs/{name}"
-    text = compose(
-        name, [{"name": own, "sequence": letters} for own, letters in found], longest, ff, out,
-        model=model, folder=folder, overrides=overrides,
-    )  # fmt: skip
+    if box.wanted:
+        if structure is not None:
+            molecules = [{"structure": os.path.relpath(structure, out.parent), **reading.as_keys()}]
+            longest = _residues(Path(structure), ff, reading)
+        said, text = _box_of_many(name, molecules, longest, ff, out, model, folder, overrides, box)
+    else:
+        text = compose(name, molecules, of_chain(longest), ff, out, model=model, folder=folder, overrides=overrides)
+        said = f"{len(found)} sequences, the longest of {longest} residues" if len(found) > 1 else f"{longest} residues"
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(out, text)
-    many = f"{len(found)} sequences, the longest of {longest} residues" if len(found) > 1 else f"{longest} residues"
-    typer.echo(f"wrote {out}: {many}\nnext: mdflash check {out}, then mdflash run {out}")
+    typer.echo(f"wrote {out}: {said}\nnext: mdflash check {out}, then mdflash run {out}")
+
+
+def _box_of_many(
+    name: str, molecules: list[dict[str, Any]], longest: int, ff: ForceField, out: Path, model: str, folder: str,
+    overrides: Sequence[str], box: Box,
+) -> tuple[str, str]:  # fmt: skip
+    """What to say of a box of many copies of `molecules`, and the text of its system.yaml, which was tried."""
+    from mdflash.config.compose import COPIES, MANY, compose, slab_box
+    from mdflash.config.load import parse_run
+    from mdflash.runs.prepare import prepare
+
+    if box.edges is None and not box.slab:
+        raise InputError(
+            "many molecules need a box: --box '15 nm, 15 nm, 15 nm'; or --slab, which brings its own", key="--count"
+        )
+    edges = slab_box(longest) if box.edges is None else tuple(edge.strip() for edge in box.edges.split(","))
+    if len(edges) != 3:
+        raise InputError(f"expected three lengths, such as '15 nm, 15 nm, 150 nm', found '{box.edges}'", key="--box")
+    count = box.count or (-(-COPIES // len(molecules)) if box.slab else 1)
+    entry = {
+        "name": name,
+        "molecules": [{**molecule, "count": count} for molecule in molecules],
+        **({"geometry": "slab"} if box.slab else {}),
+    }
+    text = compose(name, [entry], MANY, ff, out, model=model, folder=folder, box=edges, overrides=overrides)
+    prepared = prepare(parse_run(text, out).with_seed())
+    beads = prepared.layout.systems[0].n_beads
+    where = f"{'slab' if box.slab else 'box'} of {' x '.join(edges)}"
+    return f"{count * len(molecules):,} molecules, {beads:,} beads, in a {where}", text
+
+
+def _residues(structure: Path, ff: ForceField, reading: Reading) -> int:
+    from mdflash.runs.prepare import read_molecule
+
+    return read_molecule(structure, ff.mapping, ff, "molecule", [], reading)[0].n_residues
 
 
 def _check_molecule(ff: ForceField, residues: Sequence[str], name: str) -> None:

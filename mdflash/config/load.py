@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mdflash.config.explain import explain
 from mdflash.config.overrides import Override, apply_overrides
 from mdflash.config.rules import Problem, problems
-from mdflash.config.schema import RunConfig
+from mdflash.config.schema import RunConfig, Source
 from mdflash.config.section import BESIDE
 from mdflash.core.quantity import plain_word
 from mdflash.core.yamlfile import MOST_OF_A_PLAN, Document, load_yaml, parse_yaml
@@ -88,7 +88,7 @@ def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
     found = [*problems(config), *_idle_overrides(config, given)]
     if found:
         raise input_error(_as_written(found, data), document, given)
-    return config
+    return _with_box(config)
 
 
 def _as_written(found: Sequence[Problem], data: Any) -> list[Problem]:
@@ -117,17 +117,31 @@ def naming_lines(file: Path | str, overrides: Sequence[str] = ()) -> Iterator[No
 
 
 def _with_names(config: RunConfig, file: Path) -> RunConfig:
-    """`config` with the defaults that depend on file names: of the run, of each system, of the run folder."""
+    """`config` with the defaults that depend on file names: of the run, its systems and molecules, its folder."""
     name = config.name or plain_word(file.stem)
-    entries = tuple(
-        entry.model_copy(
-            update={"name": entry.name or (plain_word(bare_name(entry.structure)) if entry.structure else name)}
+
+    def named(entry: Source, default: str) -> str:
+        return entry.name or (plain_word(bare_name(entry.structure)) if entry.structure else default)
+
+    entries = []
+    for entry in config.system:
+        molecules = tuple(
+            molecule.model_copy(update={"name": named(molecule, f"molecule-{i}")})
+            for i, molecule in enumerate(entry.molecules, start=1)
         )
-        for entry in config.system
-    )
+        entries.append(entry.model_copy(update={"name": named(entry, name), "molecules": molecules}))
     folder = config.output.folder or Path.cwd() / "runs" / name
     output = config.output.model_copy(update={"folder": folder})
-    return config.model_copy(update={"name": name, "system": entries, "output": output})
+    return config.model_copy(update={"name": name, "system": tuple(entries), "output": output})
+
+
+def _with_box(config: RunConfig) -> RunConfig:
+    """`config` with the box that its systems have; `rules` sees to it that there is one."""
+    boxes = [entry.box for entry in config.system if entry.box is not None]
+    if not boxes:
+        return config
+    entries = tuple(entry.model_copy(update={"box": None}) for entry in config.system)
+    return config.model_copy(update={"box": boxes[0], "system": entries})
 
 
 def _idle_overrides(config: RunConfig, given: Sequence[Override]) -> list[Problem]:

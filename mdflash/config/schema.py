@@ -19,6 +19,7 @@ from pydantic_core import core_schema
 from mdflash.config.biases import BiasEntry, VariableEntry
 from mdflash.config.exchange import Exchange
 from mdflash.config.section import (
+    MAX_COPIES,
     MAX_REPLICAS,
     ExistingFile,
     Folder,
@@ -77,6 +78,12 @@ def _read_systems(value: object) -> object:
     return as_list(value)
 
 
+def _read_molecules(value: object) -> object:
+    if value == []:
+        raise ValueError("the list is empty; name at least one: `molecules: [{sequence: MSRAALPSLENL, count: 100}]`")
+    return _read_entries(value)
+
+
 def _read_entries(value: object) -> object:
     return () if value is None or value == "none" else as_list(value)
 
@@ -109,6 +116,12 @@ def _read_pH(value: object) -> object:
     return float(value)
 
 
+BoxEdges = Annotated[
+    tuple[Length, Length, Length] | None,
+    BeforeValidator(_read_box, json_schema_input_type=tuple[Length, Length, Length] | Literal["none"] | None),
+]
+
+
 def _not_yet(**refused: str) -> BeforeValidator:
     """Refuses words that will mean something in a later version, with the reason."""
 
@@ -136,8 +149,8 @@ def _describe_formats() -> str:
     return " | ".join([*kinds, "none"])
 
 
-class SystemEntry(Section):
-    """One molecule (or complex), and how many replicas of it run."""
+class Source(Section):
+    """Where one molecule is from."""
 
     structure: Annotated[ExistingFile | None, NoneWord] = Field(
         default=None,
@@ -151,16 +164,9 @@ class SystemEntry(Section):
         examples=["MSRAALPSLENL"],
     )
     name: Word = Field(default="", description="names its files; default: the structure's file name")
-    start: Annotated[ExistingFile | None, NoneWord] = Field(
-        default=None,
-        description="start frames (.npy [F, N, 3] in angstrom, or a trajectory); replica i: frame i, cycled",
-    )
     mapping: Literal["from-forcefield", "ca", "heavy", "five-bead", "none"] = Field(
         default="from-forcefield",
         description="how atoms become beads: from-forcefield | ca | heavy | five-bead | none (beads already)",
-    )
-    replicas: Annotated[int, Whole(1, MAX_REPLICAS)] | None = Field(
-        default=None, description="replicas of this system; null: replicas.count"
     )
     forcefield: ForceFieldFolder | None = Field(default=None, description="null: model.forcefield")
     model: Annotated[int, Whole(0, MAX_REPLICAS)] | None = Field(
@@ -184,6 +190,42 @@ class SystemEntry(Section):
     def reading(self) -> Reading:
         """How the structure is to be read."""
         return Reading(self.model, self.chain or (), self.keep, self.modified, self.gaps)
+
+
+class MoleculeEntry(Source):
+    """One kind of molecule in a box of many, and how many copies there are."""
+
+    count: Annotated[int, Whole(1, MAX_COPIES)] = Field(default=1, description="copies in the box")
+
+
+class SystemEntry(Source):
+    """One molecule (or complex, or a box of many), and how many replicas of it run."""
+
+    molecules: Annotated[
+        tuple[MoleculeEntry, ...],
+        BeforeValidator(_read_molecules, json_schema_input_type=MoleculeEntry | list[MoleculeEntry] | Literal["none"]),
+    ] = Field(
+        default=(),
+        description="none, or instead of one molecule a list of them, each with its count, placed in the box",
+        examples=["[{sequence: MSRAALPSLENL, count: 100}]"],
+    )
+    geometry: Literal["box", "slab"] = Field(
+        default="box",
+        description="where molecules are placed: box (all of it) | slab (in the middle of its longest edge)",
+    )
+    thickness: Length | None = Field(
+        default=None,
+        description="of the slab at the start; null: as thick as 0.3 g/mL make it",
+        examples=["200 angstrom"],
+    )
+    box: BoxEdges = Field(default=None, description="the same as `box:` of the run, which is one for all systems")
+    start: Annotated[ExistingFile | None, NoneWord] = Field(
+        default=None,
+        description="start frames (.npy [F, N, 3] in angstrom, or a trajectory); replica i: frame i, cycled",
+    )
+    replicas: Annotated[int, Whole(1, MAX_REPLICAS)] | None = Field(
+        default=None, description="replicas of this system; null: replicas.count"
+    )
 
 
 class Environment(Section):
@@ -359,10 +401,7 @@ class RunConfig(Section):
         tuple[SystemEntry, ...],
         BeforeValidator(_read_systems, json_schema_input_type=SystemEntry | list[SystemEntry]),
     ] = Field(description="one molecule, or a list of them for a mixed batch", examples=["{structure: protein.pdb}"])
-    box: Annotated[
-        tuple[Length, Length, Length] | None,
-        BeforeValidator(_read_box, json_schema_input_type=tuple[Length, Length, Length] | Literal["none"] | None),
-    ] = Field(
+    box: BoxEdges = Field(
         default=None,
         description="none, or the edges of a periodic box: [60 angstrom, 60 angstrom, 60 angstrom]",
     )

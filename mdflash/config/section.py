@@ -13,6 +13,7 @@ from mdflash.core.section import Section as Section
 from mdflash.forcefields.shipped import find_shipped, list_shipped
 
 MAX_REPLICAS: Final = 1_000_000
+MAX_COPIES: Final = 100_000
 BESIDE: Final = "./"
 """How a run folder begins that lies beside its YAML file, wherever the command is given."""
 

@@ -48,7 +48,8 @@ def to_data(config: RunConfig) -> dict[str, Any]:
     if config.exchange is not None:
         data["exchange"]["scale"] = data["exchange"]["scale"] or "none"
     for entry in [data["system"]] if isinstance(data["system"], dict) else data["system"]:
-        entry["start"] = entry["start"] or "none"
+        for key in ("start", "molecules", "box"):
+            entry[key] = entry[key] or "none"
     for bias in [*(data["biases"] if config.biases else ()), *(data["monitor"] if config.monitor else ())]:
         bias.update({key: "none" for key, value in bias.items() if value is None})
     return data

@@ -32,6 +32,11 @@ def torsions(positions: FloatArray, quadruples: IntArray) -> FloatArray:
     return phi
 
 
+def long_axis(box: Box) -> int:
+    """The axis of the longest edge, along which a slab's density varies; of equal ones the last."""
+    return max(range(3), key=lambda k: (box[k], k))
+
+
 def whole(positions: FloatArray, bonds: IntArray, box: Box) -> FloatArray:
     """Positions [R, N, 3] with beads moved by edges of the box [3] until no bond is longer than half an edge.
 

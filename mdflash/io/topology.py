@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.chain_ids import CHAIN_LETTERS, chain_name
 from mdflash.core.files import atomic_write
 from mdflash.core.regular import open_input
 from mdflash.core.system import System
@@ -25,7 +26,6 @@ from mdflash.mapping.formats.pdb import show_residue_number
 if TYPE_CHECKING:
     from mdtraj import Topology
 
-CHAIN_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 CIF_HEAD = "# beads, written by mdflash"
 _MAX_CONECT_SERIAL = 99_999  # five columns
 
@@ -279,9 +279,3 @@ def is_own_cif(file: Path) -> bool:
     """Whether mdflash wrote this mmCIF file: users keep files of this name too."""
     with open_input(file) as f:
         return f.read(len(CIF_HEAD)) == CIF_HEAD.encode()
-
-
-def chain_name(index: int) -> str:
-    """A, B, ..., 9, AA, AB, ...: the id of the chain with this number."""
-    first, last = divmod(index, len(CHAIN_LETTERS))
-    return (chain_name(first - 1) if first else "") + CHAIN_LETTERS[last]

@@ -38,11 +38,20 @@ def chain_of(sequence: str, forcefield: ForceField, name: str, frames: int = 1) 
         InputError: a letter that is no amino acid, or a force field that does not take one bead for each residue.
         ForceFieldError: the force field has no such bead type.
     """
+    residues = residues_of(sequence, name)
+    return linear_system(residues, forcefield, name), coils(len(residues), frames, zlib.crc32(sequence.encode()))
+
+
+def residues_of(sequence: str, name: str) -> tuple[str, ...]:
+    """The residue names of the molecule `name`.
+
+    Raises:
+        InputError: a letter that is no amino acid.
+    """
     try:
-        residues = read_sequence(sequence)
+        return read_sequence(sequence)
     except ValueError as error:
         raise InputError(f"'{name}': {error}") from None
-    return linear_system(residues, forcefield, name), coils(len(residues), frames, zlib.crc32(sequence.encode()))
 
 
 def linear_system(residues: Sequence[str], forcefield: ForceField, name: str) -> System:

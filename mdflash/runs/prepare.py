@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from mdflash.config.rules import warnings
-from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
+from mdflash.config.schema import Dynamics, RunConfig, Source
+from mdflash.core.copies import join
 from mdflash.core.files import size_text
 from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, gpu_is_there
@@ -37,6 +39,7 @@ from mdflash.engine.protocols import Choose
 from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.copies import Part, merge
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
@@ -45,8 +48,9 @@ from mdflash.integrators.timestep_check import coarse_step
 from mdflash.io.formats import written_format
 from mdflash.io.frames import load_frames
 from mdflash.io.topology import beyond_pdb
-from mdflash.mapping.chain import chain_of
+from mdflash.mapping.chain import chain_of, linear_system, residues_of
 from mdflash.mapping.choices import AS_IT_IS, Reading
+from mdflash.mapping.placing import Kind, place
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
@@ -187,14 +191,10 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         InputError: a structure, frame or force field is wrong or they do not fit; the message names it.
     """
-    loaded = {folder: load_forcefield(folder) for folder in dict.fromkeys(config.forcefields)}
-    forcefields = tuple(loaded[folder] for folder in config.forcefields)
     notes: list[str] = []
-    molecules = [
-        read_entry(entry, ff, count, notes)
-        for entry, ff, count in zip(config.system, forcefields, config.counts, strict=True)
-    ]
-    return assemble(config, molecules, forcefields, notes)
+    loaded: dict[Path, ForceField] = {}
+    entries = [read_entry(config, s, loaded, notes) for s in range(len(config.system))]
+    return assemble(config, [(e.system, e.frames) for e in entries], [e.forcefield for e in entries], notes)
 
 
 def assemble(
@@ -283,27 +283,102 @@ def _impulses(
     return [note] if note else []
 
 
-def read_entry(entry: SystemEntry, ff: ForceField, count: int, notes: list[str]) -> tuple[System, FloatArray]:
-    """The molecule of one entry, under its name, and its start frames [F, N, 3] Å for `count` replicas.
+class Entry(NamedTuple):
+    """An entry of `system:`, read.
+
+    Attributes:
+        system: its molecule, or its box of many, under its name.
+        frames: [F, N, 3] Å to start from.
+        forcefield: for all of it.
+    """
+
+    system: System
+    frames: FloatArray
+    forcefield: ForceField
+
+
+def read_entry(
+    config: RunConfig, s: int, loaded: dict[Path, ForceField], notes: list[str], replicas: int | None = None
+) -> Entry:
+    """Read one entry of a run's systems.
+
+    Args:
+        config: the run, with its seed.
+        s: which entry.
+        loaded: force fields by folder; those that are not there yet are read.
+        notes: what is odd, for people, is added.
+        replicas: for how many there shall be start frames; default: all of the entry's.
 
     Raises:
         InputError: a file is damaged, or holds no start frames.
+        ForceFieldError: force fields of molecules that cannot share a box.
     """
+    entry, count = config.system[s], config.counts[s] if replicas is None else replicas
+    if entry.molecules:
+        return _read_many(config, s, loaded, notes, 1 if entry.start is not None else count)
+    ff = _load(loaded, config.forcefields[s])
     if entry.sequence is not None:
         chain, coils = chain_of(entry.sequence, ff, entry.name, count if entry.start is None else 1)
-        return chain, coils if entry.start is None else load_frames(entry.start, chain)
-    assert entry.structure is not None  # `rules` asks for one
-    mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
-    system, frames = read_molecule(entry.structure, mapping, ff, entry.name, notes, entry.reading)
+        return Entry(chain, coils if entry.start is None else load_frames(entry.start, chain), ff)
+    system, frames = _read_file(entry, ff, notes)
     if entry.start is not None:
         frames = load_frames(entry.start, system)
+    return Entry(system, _some(frames, entry), ff)
+
+
+def _read_many(config: RunConfig, s: int, loaded: dict[Path, ForceField], notes: list[str], replicas: int) -> Entry:
+    """A box of many molecules: each replica has its own places for them."""
+    entry, seed = config.system[s], config.dynamics.seed
+    assert config.box is not None and seed is not None  # `rules` ask for the one, `with_seed` gives the other
+    kinds, parts = [], []
+    for molecule in entry.molecules:
+        ff = _load(loaded, molecule.forcefield or config.forcefields[s])
+        frames = None
+        if molecule.sequence is not None:
+            system = linear_system(residues_of(molecule.sequence, molecule.name), ff, molecule.name)
+        else:
+            system, frames = _read_file(molecule, ff, notes)
+            frames = whole(_some(frames, molecule), system.bonds, config.box)
+        parts.append(Part(ff, system, molecule.count))
+        kinds.append(Kind(system.n_beads, molecule.count, float(system.masses.sum()), frames))
+    together = join([(part.system, part.count) for part in parts], entry.name)
+    ff = merge(parts, entry.name)
+    if entry.start is not None:
+        return Entry(together, load_frames(entry.start, together), ff)
+    slab = entry.geometry == "slab"
+    placed = [place(kinds, config.box, seed, r, slab=slab, thickness=entry.thickness) for r in range(replicas)]
+    apart, wide = min(p.apart for p in placed), max(p.thickness for p in placed)
+    where = f"a slab of {wide / 10:.3g} nm" if slab else "the box"
+    notes.append(
+        f"{entry.name}: {sum(k.count for k in kinds):,} molecules ({together.n_beads:,} beads) placed in {where}, no "
+        f"bead nearer than {apart:g} angstrom to one of another molecule"
+    )
+    return Entry(together, np.stack([p.positions for p in placed]), ff)
+
+
+def _load(loaded: dict[Path, ForceField], folder: Path) -> ForceField:
+    """The force field of a folder: one object for all that share it."""
+    if folder not in loaded:
+        loaded[folder] = load_forcefield(folder)
+    return loaded[folder]
+
+
+def _read_file(entry: Source, ff: ForceField, notes: list[str]) -> tuple[System, FloatArray | None]:
+    """The molecule of an entry's structure file, and its frames."""
+    assert entry.structure is not None  # `rules` ask for one
+    mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
+    return read_molecule(entry.structure, mapping, ff, entry.name, notes, entry.reading)
+
+
+def _some(frames: FloatArray | None, entry: Source) -> FloatArray:
+    """The frames, of which there must be one."""
     if frames is None or not len(frames):
         raise InputError(
             "holds no start frames; name some with 'start', for example `start: frames.npy` ([F, N, 3] in Å)",
             file=entry.structure,
             key="system.start",
         )
-    return system, frames
+    return frames
 
 
 def read_molecule(

@@ -8,6 +8,8 @@ from mdflash.analysis.observables.base import Observable, Values
 
 
 def _values(m: Molecule) -> Values | None:
+    if m.many:
+        return None
     masses = m.system.masses
     return lambda x: asphericity(gyration_moments(x, masses))
 

@@ -15,7 +15,7 @@ from mdflash.core.types import FloatArray
 
 def _parts(m: Molecule) -> Any:
     target = m.reference if m.reference is not None else m.start
-    if target is None or len(m.trace) < 4:
+    if target is None or len(m.trace) < 4 or m.many:
         return None
     beads = m.trace
 

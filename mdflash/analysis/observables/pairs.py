@@ -19,26 +19,38 @@ MOST_RESIDUES = 400
 """A longer molecule is looked at through every second residue, or fewer."""
 
 
+def traces(m: Molecule) -> IntArray:
+    """[C, n] the beads of each molecule that is averaged over: in a box of many, the chains of the first kind."""
+    if not m.many:
+        return m.trace[None]
+    beads = m.species[0].beads
+    return beads[:, np.isin(beads[0], m.trace)]
+
+
 def rows(m: Molecule) -> IntArray:
     """The residues of the maps."""
-    n = len(m.trace)
+    n = traces(m).shape[1]
     return np.arange(0, n, -(-n // MOST_RESIDUES))
 
 
 def _parts(m: Molecule) -> Any:
-    beads = m.trace[rows(m)]
-    if len(beads) < 3:
+    chains = traces(m)[:, rows(m)]
+    if chains.shape[1] < 3:
         return None
-    pairs = np.stack(np.triu_indices(len(beads), 1), axis=1)
+    pairs = np.stack(np.triu_indices(chains.shape[1], 1), axis=1)
 
-    def sums(x: FloatArray) -> dict[str, FloatArray]:
-        r = distances(np.ascontiguousarray(x[:, beads]), pairs)
+    def of_one(x: FloatArray) -> dict[str, FloatArray]:
+        r = distances(x, pairs)
         return {
             "distance": r.sum(axis=0),
             "square": np.einsum("fp,fp->p", r, r),
             "inverse": (1.0 / r).sum(axis=0),
             "contact": (r < CONTACT).sum(axis=0).astype(np.float64),
         }
+
+    def sums(x: FloatArray) -> dict[str, FloatArray]:
+        each = [of_one(np.ascontiguousarray(x[:, beads])) for beads in chains]
+        return {key: np.sum([one[key] for one in each], axis=0) / len(each) for key in each[0]}
 
     return sums
 
@@ -59,7 +71,7 @@ def _result(m: Molecule, means: Mapping[str, FloatArray]) -> dict[str, Any]:
         "contact_map": square(means["contact"]),
         "rh": hydrodynamic_radius(float(means["inverse"].mean()), n),
     }
-    if len(m.chains) == 1 and n == len(m.trace) and n >= FEWEST_RESIDUES:
+    if (m.many or len(m.chains) == 1) and n == traces(m).shape[1] and n >= FEWEST_RESIDUES:
         separation = np.arange(1, n, dtype=np.float64)
         distance = np.sqrt([means["square"][j - i == s].mean() for s in range(1, n)])
         nu, r0 = scaling_exponent(separation, distance)
@@ -72,7 +84,7 @@ PAIRS = Profile(
     "distances of pairs of residues",
     _parts,
     _result,
-    lambda m: len(rows(m)) ** 2 // 2,
+    lambda m: len(traces(m)) * len(rows(m)) ** 2 // 2,
     source=(
         f"contacts: pairs nearer than {CONTACT:g} Å; nu and R0: least squares of R0 |i-j|^nu to sqrt(<R_ij²>) for "
         f"|i-j| > {SCALING_RANGE}; Rh: Kirkwood's 1/[(1-1/N) <1/r_ij>]"

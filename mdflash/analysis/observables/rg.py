@@ -11,6 +11,6 @@ RG = Observable(
     "rg",
     "radius of gyration",
     "Å",
-    lambda m: partial(radius_of_gyration, masses=m.system.masses),
+    lambda m: None if m.many else partial(radius_of_gyration, masses=m.system.masses),
     source="radius of gyration, weighted by mass",
 )

@@ -18,7 +18,9 @@ def _from(m: Molecule, structure: FloatArray | None) -> Values | None:
 
 
 def _from_start(m: Molecule) -> Values | None:
-    """Nothing new where the start is the reference."""
+    """Nothing new where the start is the reference; nothing of use where molecules move apart."""
+    if m.many:
+        return None
     if m.start is not None and m.reference is not None and np.allclose(m.start, m.reference, atol=1e-3):
         return None
     return _from(m, m.start)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mdflash.analysis.experiment.compare import ExperimentResult
 from mdflash.analysis.kinetics import States
+from mdflash.analysis.phases import Phases
 from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.verdict import measured
 
@@ -53,6 +54,8 @@ def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
         if m.energy is not None and s in m.energy.states:
             mean = m.energy.states[s].mean
             row |= {f"{ENERGY}_kcal_mol": _text(mean.value), f"{ENERGY}_kcal_mol_error": _text(mean.error)}
+        if m.phases is not None:
+            row |= _concentrations(m.phases, s)
         for profile, key, column, _ in SCALARS:
             p = m.sample.profiles.get(profile, {}).get(s)
             if p is not None and key in p.values:
@@ -77,6 +80,22 @@ def weights_csv(e: ExperimentResult) -> str:
     """The weight of every frame that was compared."""
     rows = (f"{r},{s},{w:.9g}" for r, s, w in zip(e.replicas, e.steps, e.used.weights, strict=True))
     return "\n".join(["replica,step,weight", *rows, ""])
+
+
+def _concentrations(phases: Phases, state: int) -> dict[str, str]:
+    """Columns of the dense and the dilute phase: mM of each kind of molecule, mg/mL of all."""
+    found: dict[str, str] = {}
+    for phase, by_name, mass in (
+        ("dilute", phases.dilute, phases.dilute_mass), ("dense", phases.dense, phases.dense_mass),
+    ):  # fmt: skip
+        columns = {f"{phase}_{name}_mM": m for name, m in by_name.items()}
+        if mass is not None:
+            columns[f"{phase}_mg_mL"] = mass
+        for column, measured_ in columns.items():
+            if state in measured_.states:
+                mean = measured_.states[state].mean
+                found |= {column: _text(mean.value), f"{column}_error": _text(mean.error)}
+    return found
 
 
 def table(m: MoleculeAnalysis) -> str:
@@ -143,6 +162,18 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
             "folded": None if k.folded is None else k.folded.values,
             "folded_errors": None if k.folded is None else k.folded.errors,
             "samples": k.samples,
+        }
+    if m.phases is not None:
+        p = m.phases
+        found["phases"] = {
+            "why_not": p.why or None,
+            "z_A": p.profiles.z,
+            "density_mg_mL": p.density,
+            "density_errors": p.error,
+            "species": dict(zip(p.profiles.names, p.by_species, strict=True)),
+            "interface_A": p.interface and p.interface.middle,
+            "interface_width_A": p.interface and p.interface.width,
+            **_concentrations(p, m.focus),
         }
     if m.walk is not None:
         found["exchange"] = {

@@ -22,7 +22,10 @@ def view(m: MoleculeAnalysis) -> dict[str, Any] | None:
         return None
     target = next((x for x in (molecule.reference, molecule.start) if x is not None), tracks[0].positions[0])
     center = target.mean(axis=0)
-    turned = [(superpose(t.positions, target) if molecule.system.n_beads > 2 else t.positions) - center for t in tracks]
+    turns = molecule.system.n_beads > 2 and not molecule.many
+    if molecule.many and molecule.box is not None:
+        center = np.array(molecule.box) / 2
+    turned = [(superpose(t.positions, target) if turns else t.positions) - center for t in tracks]
     largest = max(float(np.abs(x).max()) for x in (*turned, target - center)) or 1.0
     kelvin = m.sample.temperatures
     bonds = molecule.system.bonds

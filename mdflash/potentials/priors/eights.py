@@ -17,7 +17,8 @@ from mdflash.compiled.jit import njit
 from mdflash.compiled.lanes import any_lane, first_bits, fma, where
 from mdflash.compiled.simd import load, splat, store, total
 from mdflash.core.types import FloatArray, Int32Array, IntArray
-from mdflash.neighbors.eights import EIGHT, aligned, build_eights, columns_of, nearest_images, place
+from mdflash.neighbors.boxes import EIGHT, aligned, nearest_images, place
+from mdflash.neighbors.eights import build_eights, columns_of
 from mdflash.potentials import forms
 
 COLUMNS: Final = 6

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.types import FloatArray, IntArray
-from mdflash.neighbors.eights import EIGHT, aligned
+from mdflash.neighbors.boxes import EIGHT, aligned
 from mdflash.potentials.forms import CODES
 from mdflash.potentials.priors.eights import COLUMNS, Eights
 from mdflash.potentials.priors.neighbor_term import NeighborTable, NeighborTerm

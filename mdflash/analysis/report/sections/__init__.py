@@ -14,6 +14,7 @@ from mdflash.analysis.report.sections.chain import chain
 from mdflash.analysis.report.sections.distributions import distributions
 from mdflash.analysis.report.sections.exchange import exchange
 from mdflash.analysis.report.sections.experiment import experiment
+from mdflash.analysis.report.sections.phases import phases
 from mdflash.analysis.report.sections.series import time_series
 from mdflash.analysis.report.sections.slow import slow
 from mdflash.analysis.report.sections.structure import structure
@@ -23,6 +24,9 @@ SECTIONS: Sequence[Section] = (
     Section("distributions", "Distributions and free energies", "Halves of the run that agree.", distributions),
     Section("experiment", "Experiment", "A simulation that agrees before it is reweighted.", experiment),
     Section("against", "Against a reference ensemble", "Free energies that agree within the errors.", against),
+    Section(
+        "phases", "Dense and dilute phase", "A slab with flat sides, and concentrations that do not drift.", phases
+    ),
     Section("exchange", "Exchange and temperature", "Replicas that walk up and down, and a smooth curve.", exchange),
     Section("biases", "Umbrella windows", "Windows that overlap.", biases),
     Section("structure", "Structure", "Contacts that belong to the fold, and those that do not.", structure),

@@ -16,12 +16,13 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
     """Contact and distance maps, fluctuations, dihedrals."""
     found: list[Figure] = []
     molecule = m.sample.molecule
+    within = f" inside a chain of {molecule.species[0].name}" if molecule.many else ""
     for s, p in m.sample.profiles.get("pairs", {}).items():
         n = len(p.values["residues"])
         edges = cells(n, 0.5)
         kept = p.values["contact_map"].copy()
         near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 3
-        title = f"Contacts at {label(m, s)}"
+        title = f"Contacts{within} at {label(m, s)}"
         want = f"Pairs nearer than {CONTACT:g} Å, as a share of the frames."
         if molecule.reference is not None:
             native = molecule.reference[molecule.trace[p.values["residues"]]]
@@ -44,8 +45,9 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         np.fill_diagonal(far, np.nan)
         found.append(
             Map(
-                f"distances-{m.focus}", f"Mean distances at {label(m, m.focus)}", "Near pairs hold it together.",
-                "residue", "residue", edges, edges, far, "distance / Å", square=True, whole=True,
+                f"distances-{m.focus}", f"Mean distances{within} at {label(m, m.focus)}",
+                "Near pairs hold it together.", "residue", "residue", edges, edges, far, "distance / Å",
+                square=True, whole=True,
             )
         )  # fmt: skip
         if molecule.reference is not None:
