@@ -13,6 +13,7 @@ import pandas
 
 from mdflash.analysis import ladder, reweight
 from mdflash.analysis.free_energy import Surface, surface
+from mdflash.analysis.hills import Filled, find_hills
 from mdflash.analysis.kinetics import Kinetics, kinetics
 from mdflash.analysis.molecule import load_molecules
 from mdflash.analysis.numbers import Measured, block_ids, equilibration, measure
@@ -54,6 +55,7 @@ class MoleculeAnalysis:
         melting: where states are temperatures.
         surfaces: free energies.
         windows: umbrella sampling.
+        filled: metadynamics.
         kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
         lights: what must hold.
@@ -76,6 +78,7 @@ class MoleculeAnalysis:
     surfaces: list[Surface] = field(default_factory=list)
     surface_kelvin: float = math.nan
     windows: list[Windows] = field(default_factory=list)
+    filled: list[Filled] = field(default_factory=list)
     kinetics: Kinetics | None = None
     passages: int | None = None
     lights: list[Light] = field(default_factory=list)
@@ -219,6 +222,8 @@ def _molecule(
         )
     _exchange(found, manifest, states, run)
     found.windows, why = find_windows(run, found.name, states, first)
+    found.notes += why
+    found.filled, why = find_hills(run, found.name)
     found.notes += why
     if "q" in names:
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
@@ -411,9 +416,9 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
             f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
         )
     )  # fmt: skip
-    if found.windows:
-        _judge_windows(found, lights)
-    else:
+    _judge_windows(found, lights)
+    _judge_hills(found, lights)
+    if not found.windows and not found.filled:
         _judge_means(found, lights, title)
     if found.walk is not None:
         _judge_walk(found, lights)
@@ -501,6 +506,30 @@ def _judge_windows(found: MoleculeAnalysis, lights: list[Light]) -> None:
         )  # fmt: skip
 
 
+def _judge_hills(found: MoleculeAnalysis, lights: list[Light]) -> None:
+    """Metadynamics stands on two estimates of one function, and on whether it still changes."""
+    for f in found.filled:
+        thermal = BOLTZMANN * f.kelvin
+        late = float(f.drift[-1]) / thermal
+        lights.append(
+            Light(
+                f"Bias of {f.name} has settled", grade(late, 0.5, 1.0, more=False),
+                "-" if math.isnan(late) else f"{late:.2f} kT",
+                "within 0.5 kT over the last tenth of the run, root mean square (care: 1 kT)",
+                f"The scaled bias of {f.hills:,} hills, over places up to 8 kT above the lowest, less a constant.",
+            )
+        )  # fmt: skip
+        apart = f.disagreement / thermal
+        lights.append(
+            Light(
+                f"Estimates of {f.name} agree", "unknown" if math.isnan(apart) else grade(apart, 0.5, 1.0, more=False),
+                "-" if math.isnan(apart) else f"{apart:.2f} kT",
+                "scaled bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
+                f"Two estimates of the free energy along {' and '.join(f.variables)}, less a constant.",
+            )
+        )  # fmt: skip
+
+
 def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
     walk = found.walk
     assert walk is not None
@@ -556,6 +585,8 @@ def _what(found: MoleculeAnalysis) -> str:
     how = " that exchange" if sample.exchanged else ""
     if found.windows:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
+    for f in found.filled:
+        at += f" under metadynamics of {f.name}"
     many = len(sample.tracks)
     return (
         f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
@@ -570,7 +601,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     known = {o.name: o for o in found.sample.observables}
     means = []
     unfolded = [] if "q" in found.measured else ["end_to_end"]
-    for n in () if found.windows else dict.fromkeys([found.key, "rg", *unfolded]):
+    for n in () if found.windows or found.filled else dict.fromkeys([found.key, "rg", *unfolded]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
@@ -595,6 +626,10 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
                 f"the free energy along {w.name} is lowest at {best:.4g}{unit} and rises by {height} "
                 f"to {x[top]:.4g}{unit}"
             )
+    for f in found.filled:
+        if len(f.nodes) == 1:
+            best = float(f.nodes[0][int(f.scaled.argmin())])
+            parts.append(f"the free energy by metadynamics is lowest where the {f.variables[0]} is {best:.4g}")
     text = "; ".join(parts) or "there are no numbers yet"
     return text[0].upper() + text[1:] + "."
 
@@ -607,6 +642,8 @@ def _enough(found: MoleculeAnalysis) -> str:
         if found.windows:
             fewest = min(float(w.effective.min()) for w in found.windows)
             n = f"{fewest:,.0f} independent samples or more in each window"
+        elif found.filled:
+            n = " and ".join(f"{f.hills:,} hills of {f.name}" for f in found.filled)
         trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""
         agree = [light.value for light in found.lights if light.name == "Replicas agree" and light.value != "-"]
         return f"Sampled enough: yes, with {n}{trips}" + (f", and replicas that agree ({agree[0]})." if agree else ".")

@@ -21,6 +21,7 @@ from mdflash.core.gpu import describe
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.ranks import RankPropagator
 from mdflash.engine.choose import choose_propagator
+from mdflash.engine.deposits import Deposits
 from mdflash.engine.diagnosis import unstable
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
@@ -32,6 +33,7 @@ from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import biases_of
+from mdflash.potentials.bias.grid_bias import grid_biases_of
 from mdflash.potentials.variables.images import check_images
 from mdflash.units import BOLTZMANN
 
@@ -68,6 +70,7 @@ class Engine:
 
     Attributes:
         reporters: called in this order, each at the steps it asks for.
+        deposits: of the potential's metadynamics; does nothing where there is none.
         notes: messages about terms without fast kernels, and about the cost of a lower precision.
     """
 
@@ -88,9 +91,11 @@ class Engine:
         self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
-        for bias in biases_of(potential):
+        self.deposits = Deposits(layout, potential)
+        for bias in (*biases_of(potential), *grid_biases_of(potential)):
             for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
-                check_images(bias.variable, layout.systems[s], state.box)
+                for variable in bias.variables:
+                    check_images(variable, layout.systems[s], state.box)
         self._choose = choose or partial(choose_propagator, layout, potential)
         self.propagator: Propagator
         self.propagator, self.notes = self._choose(state, self.dynamics, self.backend)
@@ -229,14 +234,16 @@ class Engine:
         due = [self._next_report(r) for r in self.reporters]
         if self.exchange is not None:
             due.append(self.exchange.next_attempt(step))
-        return min([*due, self.guard.next_boundary(step)])
+        return min([*due, self.deposits.next_deposit(step), self.guard.next_boundary(step)])
 
     def _at_boundary(self, before: int) -> None:
-        """Do what follows the block that began at the step `before`: reports, then the exchange."""
+        """Do what follows the block that began at the step `before`: reports, then hills, then the exchange."""
         step = self.state.step
         for reporter in self.reporters:
             if reporter.next_report(before) == step:
                 reporter.report(self)
+        if self.deposits.next_deposit(before) == step:
+            self.deposits.deposit(self)
         if self.exchange is not None and self.exchange.next_attempt(before) == step:
             self.exchange.attempt(self)
         self.guard.mark(self.state)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mdflash.config.biases import BiasEntry, Group, VariableEntry
 from mdflash.config.exchange import scale_name
+from mdflash.config.metadynamics import Metadynamics as MetadynamicsEntry
 from mdflash.config.schema import RunConfig, SystemEntry
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout
@@ -22,11 +23,14 @@ from mdflash.io.topology import mdtraj_topology
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.metadynamics import Metadynamics
+from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.base import Selected, Variable
 from mdflash.potentials.variables.images import in_box
+from mdflash.units import kT
 
 
 def build_biases(
@@ -64,6 +68,45 @@ def _refuse_centers_beyond_images(entry: BiasEntry, variable: Variable, key: str
             f"the other molecule changes; make the box larger than {2 * furthest:g} Å, or the centers smaller",
             key=key,
         )
+
+
+def build_metadynamics(
+    config: RunConfig, layout: Layout, starts: Sequence[FloatArray], forcefields: Sequence[ForceField]
+) -> tuple[Metadynamics, ...]:
+    """The metadynamics of a run, without hills. Arguments, errors: as `build_biases`."""
+    return tuple(
+        _one_metadynamics(k, entry, config, layout, starts, forcefields) for k, entry in enumerate(config.metadynamics)
+    )
+
+
+def _one_metadynamics(
+    k: int,
+    entry: MetadynamicsEntry,
+    config: RunConfig,
+    layout: Layout,
+    starts: Sequence[FloatArray],
+    forcefields: Sequence[ForceField],
+) -> Metadynamics:
+    section = f"metadynamics.{k}.variables"
+    axes = []
+    found = list(_variables(section, entry.variables, config, layout, starts, forcefields))
+    s = found[0][0]
+    for i, (given, (_, variable)) in enumerate(zip(entry.variables, found, strict=True)):
+        low, high, points = given.grid
+        if variable.box is not None and high >= min(variable.box) / 2:
+            raise InputError(
+                f"the grid ends at {high:g} Å, which is not below half the shortest edge of the box, "
+                f"{min(variable.box) / 2:g} Å, where the nearest image changes; make the box larger, or the grid "
+                "smaller",
+                key=f"{section}.{i}.grid",
+            )
+        axes.append(Axis(given.name, variable, low, high, points))
+    first, stop = layout.replica_offset[s : s + 2].tolist()
+    kelvin = np.array(config.temperatures[first:stop]).reshape(-1, entry.walkers or stop - first)
+    return Metadynamics(
+        entry.name, axes, layout, [given.width for given in entry.variables], entry.height, entry.bias_factor,
+        config.steps_in(entry.every), [kT(t) for t in kelvin.min(axis=1).tolist()], entry.walkers, s,
+    )  # fmt: skip
 
 
 def build_monitored(

@@ -100,6 +100,11 @@ def methods(analysis: Analysis) -> str:
             )
         if first.windows:
             parts.append("Free energies along biased variables were computed with MBAR.")
+        if first.filled:
+            parts.append(
+                "Free energies by metadynamics are the bias times -gamma / (gamma - 1), and histograms of frames with "
+                "weights exp((V - c(t)) / kT); errors are bootstrap standard deviations over stretches of walkers."
+            )
         parts.append("Errors of means are standard errors over replicas or over uncorrelated stretches of them.")
     return " ".join(parts)
 
@@ -124,6 +129,14 @@ def _conditions(c: dict[str, Any]) -> list[str]:
             f"A {bias.get('form', 'harmonic')} bias '{bias.get('name')}' acted on the "
             f"{str(bias.get('variable')).replace('_', ' ')}, at {where}, with a force constant of "
             f"{' to '.join(dict.fromkeys([str(constants[0]), str(constants[-1])]))}."
+        )
+    for hills in _listed(c.get("metadynamics")):
+        over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
+        walkers = hills.get("walkers")
+        parts.append(
+            f"Well-tempered metadynamics '{hills.get('name')}' acted on the {over}, with hills of "
+            f"{hills.get('height')} every {hills.get('every')}, a bias factor of {hills.get('bias_factor')}, and "
+            f"{'all replicas' if walkers == 'all' else f'{walkers} replicas'} as walkers of one bias."
         )
     if d.get("minimize"):
         parts.append(f"Start frames were minimized in at most {d['minimize']} steps.")
@@ -188,6 +201,9 @@ def references(analysis: Analysis) -> list[str]:
         found.append("Sugita & Okamoto, Chem. Phys. Lett. 314, 141 (1999) (replica exchange)")
     if any(x.melting is not None or x.windows for x in analysis.molecules.values()):
         found.append("Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008) (MBAR)")
+    if any(x.filled for x in analysis.molecules.values()):
+        found.append("Barducci, Bussi & Parrinello, Phys. Rev. Lett. 100, 020603 (2008) (well-tempered metadynamics)")
+        found.append("Tiwary & Parrinello, J. Phys. Chem. B 119, 736 (2015) (reweighting of metadynamics)")
     found.append("Chodera, J. Chem. Theory Comput. 12, 1799 (2016) (detection of equilibration)")
     return found
 

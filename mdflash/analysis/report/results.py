@@ -144,6 +144,25 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
         }
         for w in m.windows
     ]
+    found["metadynamics"] = [
+        {
+            "name": f.name,
+            "variables": f.variables,
+            "temperature_K": f.kelvin,
+            "hills": f.hills,
+            "groups": f.groups,
+            "nodes": f.nodes,
+            "kcal_mol": f.scaled,
+            "errors": f.scaled_error,
+            "times_ps": f.times,
+            "drift_kcal_mol": f.drift,
+            "reweighted": None
+            if f.reweighted is None
+            else {"edges": f.reweighted.edges, "kcal_mol": f.reweighted.energy, "errors": f.reweighted.errors},
+            "estimates_differ_kcal_mol": f.disagreement,
+        }
+        for f in m.filled
+    ]
     return found
 
 

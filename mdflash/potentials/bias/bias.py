@@ -5,6 +5,8 @@
 | harmonic    | 1/2 force_constant d^2                                               |
 | flat-bottom | 1/2 force_constant max(0, |d| - width)^2                             |
 | linear      | force_constant d                                                     |
+| lower-wall  | 1/2 force_constant min(0, d)^2                                       |
+| upper-wall  | 1/2 force_constant max(0, d)^2                                       |
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
-from mdflash.potentials.bias.bias_form import EQUATIONS, BiasForm
+from mdflash.potentials.bias.bias_form import EQUATIONS, ONE_SIDED, BiasForm
 from mdflash.potentials.variables.base import Variable
 
 FORCE_CONSTANT, CENTER, WIDTH = range(3)
@@ -34,8 +36,8 @@ COLUMNS: Final = ("force_constant", "center", "width")
 class Bias(Potential):
     """A bias on the replicas of one system; compiled with the priors, and plain torch here.
 
-    The parameters may change between two blocks of steps (a reporter that moves a center, an exchange of windows,
-    multiple-walker metadynamics): compiled loops read them at the start of every block. After a change the energy and
+    The parameters may change between two blocks of steps (a reporter that moves a center, an exchange of windows):
+    compiled loops read them at the start of every block. After a change the energy and
     forces of the state are old; `Engine.evaluate` brings them up to date. Whoever changes parameters must keep them in
     a checkpoint.
 
@@ -46,7 +48,7 @@ class Bias(Potential):
         force_constant: kcal/mol per squared unit of the variable (harmonic) or per unit (linear).
         center: the center, in the unit of the variable.
         width: half-width of a flat bottom, in the unit of the variable.
-        form: "harmonic", "flat-bottom" or "linear"; see the module.
+        form: "harmonic", "flat-bottom", "linear", "lower-wall" or "upper-wall"; see the module.
         system: index of the system in the layout.
 
     Each parameter is one number, or one for each replica of the system.
@@ -57,7 +59,7 @@ class Bias(Potential):
 
     Raises:
         InputError: no such form; a wrong number of values, one that is not finite, a negative width, a width without a
-            flat bottom; a linear bias on a periodic variable.
+            flat bottom; a linear bias or a wall on a periodic variable.
     """
 
     cutoff = None
@@ -87,10 +89,20 @@ class Bias(Potential):
             raise InputError(f"bias '{name}': the width must be 0 or more, found {self.parameters[:, WIDTH].min():g}")
         if form != "flat-bottom" and self.parameters[:, WIDTH].any():
             raise InputError(f"bias '{name}': a {form} bias has no width; write form='flat-bottom'")
-        if form == "linear" and variable.periodic:
+        if form in ONE_SIDED and variable.periodic:
             raise InputError(
-                f"bias '{name}': a linear bias on a {variable.name} would jump at 180 degrees; use harmonic"
+                f"bias '{name}': a {form} bias on a {variable.name} would jump at 180 degrees; use harmonic"
             )
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """What it acts on."""
+        return (self.variable,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its variables: its own."""
+        return (self.name,)
 
     def copy(self) -> Bias:
         """The same bias with parameters of its own."""
@@ -120,6 +132,10 @@ class Bias(Potential):
             d = d - 2.0 * math.pi * torch.round(d / (2.0 * math.pi))
         if self.form == "linear":
             return k * d
+        if self.form == "lower-wall":
+            d = d.clamp(max=0.0)
+        elif self.form == "upper-wall":
+            d = d.clamp(min=0.0)
         return 0.5 * k * (d.abs() - width).clamp(min=0.0) ** 2
 
     def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
