@@ -537,7 +537,7 @@ def _filled_line(f: Filled, title: str) -> list[Figure]:
                  style="points", color=1)
         )  # fmt: skip
     stages = [
-        Line(f"{t:.4g} ps", x, stage, paint=shade(k / max(len(f.stages) - 1, 1)))
+        Line(time_text(float(t)), x, stage, paint=shade(k / max(len(f.stages) - 1, 1)))
         for k, (t, stage) in enumerate(zip(f.times, f.stages, strict=True))
     ]
     volume = VOLUME if f.kinds[0] == "distance" else ""
