@@ -38,8 +38,8 @@ from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.io.frames import load_frames
 from mdflash.mapping.formats import bare_name, is_structure
 from mdflash.potentials.base import Potential, SumPotential
-from mdflash.potentials.bias.bias import biases_of
-from mdflash.potentials.bias.grid_bias import grid_biases_of
+from mdflash.potentials.bias.bias import Bias, biases_of
+from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.runs.prepare import assemble, read_molecule
 from mdflash.units import parse
@@ -256,7 +256,11 @@ class Simulation(Engine):
 
         Å, radians, or plain numbers, as in colvars.csv.
         """
-        measured = (*biases_of(self.potential), *self._monitored, *grid_biases_of(self.potential))
+        measured: list[Bias | GridBias] = [
+            *biases_of(self.potential),
+            *self._monitored,
+            *grid_biases_of(self.potential),
+        ]
         packed = PackedBiases(measured, self.layout)
         values = packed.measure(self.state.positions.numpy())[0]
         names = [name for bias in packed.biases for name in bias.columns]

@@ -23,7 +23,7 @@ Energy = Annotated[float, Quantity("energy", "0.3 kcal/mol", ("kcal/mol",))]
 
 
 def _read_width(value: object, info: ValidationInfo) -> float:
-    name = info.data.get("variable")
+    name = str(info.data.get("variable"))
     if name not in VARIABLES:
         return 1.0  # whose own error is enough
     dimension = VARIABLES[name].dimension

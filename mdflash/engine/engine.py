@@ -32,8 +32,8 @@ from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
 from mdflash.potentials.base import Potential
-from mdflash.potentials.bias.bias import biases_of
-from mdflash.potentials.bias.grid_bias import grid_biases_of
+from mdflash.potentials.bias.bias import Bias, biases_of
+from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
 from mdflash.potentials.variables.images import check_images
 from mdflash.units import BOLTZMANN
 
@@ -92,7 +92,8 @@ class Engine:
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
         self.deposits = Deposits(layout, potential)
-        for bias in (*biases_of(potential), *grid_biases_of(potential)):
+        acting: list[Bias | GridBias] = [*biases_of(potential), *grid_biases_of(potential)]
+        for bias in acting:
             for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
                 for variable in bias.variables:
                     check_images(variable, layout.systems[s], state.box)

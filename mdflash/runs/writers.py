@@ -249,8 +249,9 @@ class Outputs:
 
     def _deposited(self, step: int, time: float, hills: Hills) -> None:
         assert self.hills is not None
-        bias, *rest = hills
-        self._background.submit(partial(self.hills.append, step, time, bias.name, bias.widths, *rest))
+        name, widths = hills.bias.name, hills.bias.widths.tolist()
+        rest = (hills.replica, hills.group, hills.centers, hills.heights)
+        self._background.submit(partial(self.hills.append, step, time, name, widths, *rest))
 
     def report(self, engine: Engine) -> None:
         """Report the start of a run (step 0), which no schedule contains."""

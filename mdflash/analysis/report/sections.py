@@ -554,11 +554,12 @@ def _filled_line(f: Filled, title: str) -> list[Figure]:
 
 
 def _filled_plane(f: Filled, title: str) -> list[Figure]:
+    first, second = f.variables
     top = float(np.quantile(f.scaled[f.visited], 0.99)) * 1.3
     edges = [np.append(n, 2 * n[-1] - n[-2]) - 0.5 * (n[1] - n[0]) for n in f.nodes]
     found: list[Figure] = [
         Map(
-            f"meta-{f.name}", f"{title}: the scaled bias", "Connected basins.", *f.variables, edges[0], edges[1],
+            f"meta-{f.name}", f"{title}: the scaled bias", "Connected basins.", first, second, edges[0], edges[1],
             np.minimum(f.scaled, top).T, "kcal/mol", (0.0, max(top, 0.1)),
         )
     ]  # fmt: skip
@@ -567,7 +568,7 @@ def _filled_plane(f: Filled, title: str) -> list[Figure]:
         found.append(
             Map(
                 f"meta-reweighted-{f.name}", f"{title}: frames, reweighted", "The same basins as of the scaled bias.",
-                *f.variables, s.edges[0], s.edges[1], np.minimum(s.energy, top).T, "kcal/mol", (0.0, max(top, 0.1)),
+                first, second, s.edges[0], s.edges[1], np.minimum(s.energy, top).T, "kcal/mol", (0.0, max(top, 0.1)),
             )
         )  # fmt: skip
     return found

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -82,9 +83,9 @@ class GridBias(Potential):
         """[R] the place of each replica of a layout among `replica_ids`, -1 for those without this bias."""
         return np.array([self._row.get(replica, -1) for replica in layout.replica_ids], np.int64)
 
-    def inside(self, values: FloatArray) -> FloatArray:
+    def inside(self, values: FloatArray) -> npt.NDArray[np.bool_]:
         """[n] whether values [n, D] are on the grid."""
-        return np.all([axis.inside(q) for axis, q in zip(self.axes, values.T, strict=True)], axis=0)
+        return np.logical_and.reduce([axis.inside(q) for axis, q in zip(self.axes, values.T, strict=True)])
 
     def energies(self, values: Tensor, group: IntArray) -> Tensor:
         """[n] bias energies, kcal/mol, of values [n, D] of the variables on the surfaces of groups [n]."""

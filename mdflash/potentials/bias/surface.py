@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -80,10 +81,10 @@ class Axis:
         """[points] values of the variable."""
         return np.asarray(self.low + self.spacing * np.arange(self.points))
 
-    def inside(self, values: FloatArray) -> FloatArray:
+    def inside(self, values: FloatArray) -> npt.NDArray[np.bool_]:
         """[...] whether values are on the grid; False for NaN."""
         if self.periodic:
-            return np.isfinite(values)
+            return np.asarray(np.isfinite(values))
         return np.asarray((values >= self.low) & (values <= self.high))
 
 
