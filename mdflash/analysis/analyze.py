@@ -18,6 +18,7 @@ from mdflash.analysis.kinetics import Kinetics, kinetics
 from mdflash.analysis.molecule import load_molecules
 from mdflash.analysis.numbers import Measured, block_ids, equilibration, measure
 from mdflash.analysis.open_run import Run
+from mdflash.analysis.pulling import Pulled, find_pulled
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.statistics import Equilibration
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
@@ -56,6 +57,7 @@ class MoleculeAnalysis:
         surfaces: free energies.
         windows: umbrella sampling.
         filled: metadynamics.
+        pulled: biases that moved.
         kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
         lights: what must hold.
@@ -79,6 +81,7 @@ class MoleculeAnalysis:
     surface_kelvin: float = math.nan
     windows: list[Windows] = field(default_factory=list)
     filled: list[Filled] = field(default_factory=list)
+    pulled: list[Pulled] = field(default_factory=list)
     kinetics: Kinetics | None = None
     passages: int | None = None
     lights: list[Light] = field(default_factory=list)
@@ -224,6 +227,8 @@ def _molecule(
     found.windows, why = find_windows(run, found.name, states, first)
     found.notes += why
     found.filled, why = find_hills(run, found.name)
+    found.notes += why
+    found.pulled, why = find_pulled(run, found.name)
     found.notes += why
     if "q" in names:
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
@@ -418,7 +423,8 @@ def _judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[d
     )  # fmt: skip
     _judge_windows(found, lights)
     _judge_hills(found, lights)
-    if not found.windows and not found.filled:
+    _judge_works(found, lights)
+    if not found.windows and not found.filled and not found.pulled:
         _judge_means(found, lights, title)
     if found.walk is not None:
         _judge_walk(found, lights)
@@ -530,6 +536,19 @@ def _judge_hills(found: MoleculeAnalysis, lights: list[Light]) -> None:
         )  # fmt: skip
 
 
+def _judge_works(found: MoleculeAnalysis, lights: list[Light]) -> None:
+    """Jarzynski's average stands on the smallest works, which must not be too rare."""
+    for p in found.pulled:
+        spread = p.spread / (BOLTZMANN * p.kelvin)
+        lights.append(
+            Light(
+                f"Works of {p.name} are near each other", grade(spread, 2.0, 4.0, more=False), f"{spread:.1f} kT",
+                "a standard deviation of 2 kT or less (care: 4 kT); pull slower where it is more",
+                f"The works of {p.replicas} replicas at the end.",
+            )
+        )  # fmt: skip
+
+
 def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
     walk = found.walk
     assert walk is not None
@@ -601,7 +620,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     known = {o.name: o for o in found.sample.observables}
     means = []
     unfolded = [] if "q" in found.measured else ["end_to_end"]
-    for n in () if found.windows or found.filled else dict.fromkeys([found.key, "rg", *unfolded]):
+    for n in () if found.windows or found.filled or found.pulled else dict.fromkeys([found.key, "rg", *unfolded]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
@@ -630,6 +649,9 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
         if len(f.nodes) == 1:
             best = float(f.nodes[0][int(f.scaled.argmin())])
             parts.append(f"the free energy by metadynamics is lowest where the {f.variables[0]} is {best:.4g}")
+    for p in found.pulled:
+        change = measured(float(p.free[-1]), float(p.error[-1]), "kcal/mol")
+        parts.append(f"the free energy changes by {change} while the {p.what} of {p.name} moves (Jarzynski)")
     text = "; ".join(parts) or "there are no numbers yet"
     return text[0].upper() + text[1:] + "."
 
@@ -644,6 +666,8 @@ def _enough(found: MoleculeAnalysis) -> str:
             n = f"{fewest:,.0f} independent samples or more in each window"
         elif found.filled:
             n = " and ".join(f"{f.hills:,} hills of {f.name}" for f in found.filled)
+        elif found.pulled:
+            n = f"the work of {found.pulled[0].replicas} replicas"
         trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""
         agree = [light.value for light in found.lights if light.name == "Replicas agree" and light.value != "-"]
         return f"Sampled enough: yes, with {n}{trips}" + (f", and replicas that agree ({agree[0]})." if agree else ".")

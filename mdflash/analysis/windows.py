@@ -104,7 +104,7 @@ def find_windows(run: Run, name: str, states: States, first_step: int) -> tuple[
     except MdflashError as error:
         return [], [f"the windows of the biases could not be read ({error})"]
     rows = table[(table["system"] == name) & (table["step"] >= first_step)]
-    mine = [b for b in config.biases if (b.system or config.system[0].name) == name]
+    mine = [b for b in config.biases if b.moving is None and (b.system or config.system[0].name) == name]
     kelvin = states.temperatures.get(name, np.zeros(0))
     if not len(rows) or not len(mine):
         return [], [f"colvars.csv has no row of '{name}' from step {first_step:,} on"] if len(mine) else []

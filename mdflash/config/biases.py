@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, create_model, field
 
 from mdflash.config.section import Section, read_file
 from mdflash.config.series import read_series
-from mdflash.core.quantity import NoneWord, Word, describe, read_quantity, show_quantity
+from mdflash.core.quantity import Duration, NoneWord, Quantity, Word, describe, read_quantity, show_quantity
 from mdflash.potentials.bias.bias_form import EQUATIONS, BiasForm
 from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.base import Dimension, Options, Variable
@@ -277,6 +277,35 @@ if not TYPE_CHECKING:  # fields that no type checker can know; `options` reads t
     )
 
 
+def _read_end(value: object, info: ValidationInfo) -> float | None:
+    """`center_to` or `force_constant_to`: where the parameter is in the end."""
+    key, before = str(info.field_name).removesuffix("_to"), info.data
+    if value in (None, "none") or "variable" not in before or "form" not in before:
+        return None
+    variable, form = VARIABLES[before["variable"]], before["form"]
+    dimension = variable.dimension if key == "center" else _force_dimension(variable, form)
+    number = read_number(value, dimension, f"{key}_to")
+    if key == "force_constant" and form != "linear" and number < 0:
+        raise ValueError(f"must be 0 or more, found {describe(value)}")
+    if key == "center" and form != "linear":
+        _check_range(variable, (number,))
+    return number
+
+
+class Moving(Section):
+    """When parameters of a bias move: in equal steps, from their first values to their last."""
+
+    start: Annotated[float, Quantity("time", "100 ps", ("ps", "ns", "us", "fs"), zero=True)] = Field(
+        default=0.0, description="simulated time at which they begin to", examples=["100 ps"]
+    )
+    length: Duration = Field(description="how long they move", examples=["1 ns"])
+    every: Duration = Field(
+        default=0.1,
+        description="time between their steps; the work is exact for steps of any size",
+        examples=["0.1 ps"],
+    )
+
+
 class BiasEntry(VariableEntry):
     """An energy on one collective variable of every replica of a system."""
 
@@ -304,6 +333,16 @@ class BiasEntry(VariableEntry):
         default=cast(Any, None), validate_default=True, description="of a flat bottom: none within center +- width"
     )
 
+    center_to: Annotated[float | None, BeforeValidator(_read_end, json_schema_input_type=str | float | None)] = Field(
+        default=None, description="none, or where the center moves to; see moving", examples=["20 angstrom"]
+    )
+    force_constant_to: Annotated[
+        float | None, BeforeValidator(_read_end, json_schema_input_type=str | float | None)
+    ] = Field(default=None, description="none, or what the force constant grows or falls to; see moving")
+    moving: Annotated[Moving | None, NoneWord] = Field(
+        default=None, description="none, or when they move", examples=["{length: 1 ns}"]
+    )
+
     @property
     def windows(self) -> int:
         """Different centers or force constants."""
@@ -323,3 +362,12 @@ class BiasEntry(VariableEntry):
     @field_serializer("width")
     def _width(self, value: float) -> Any:
         return text_of(value, VARIABLES[self.variable].dimension)
+
+    @field_serializer("center_to")
+    def _center_to(self, value: float | None) -> Any:
+        return "none" if value is None else text_of(value, VARIABLES[self.variable].dimension)
+
+    @field_serializer("force_constant_to")
+    def _force_constant_to(self, value: float | None) -> Any:
+        dimension = _force_dimension(VARIABLES[self.variable], self.form)
+        return "none" if value is None else show_quantity(value, dimension, (INTERNAL[dimension],))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from mdflash.config.biases import VariableEntry
+from mdflash.config.biases import BiasEntry, VariableEntry
 from mdflash.config.exchange import Exchange, scale_name
 from mdflash.config.schema import RunConfig
 from mdflash.config.section import MAX_REPLICAS
@@ -219,6 +219,7 @@ def _biases(config: RunConfig) -> Iterator[Problem]:
                 (*here, "form"),
                 f"a {bias.form} bias on a {bias.variable} would jump at 180 degrees; write `form: harmonic`",
             )
+        yield from _moving(bias, here, config)
         if not _system_is_known(bias, systems):
             continue
         count = config.counts[systems.index(bias.system or systems[0])]
@@ -232,6 +233,27 @@ def _biases(config: RunConfig) -> Iterator[Problem]:
                     f"{len(values)} values do not spread evenly over {count} replicas; make {word} a multiple of "
                     f"{len(values)}, such as {near}",
                 )
+
+
+def _moving(bias: BiasEntry, here: tuple[str | int, ...], config: RunConfig) -> Iterator[Problem]:
+    """A bias that moves has an end and a time, and keeps its replicas."""
+    ends = [key for key in ("center_to", "force_constant_to") if getattr(bias, key) is not None]
+    if bias.moving is None:
+        if ends:
+            yield Problem(
+                (*here, "moving"), f"is missing beside `{ends[0]}`; add for example `moving: {{length: 1 ns}}`"
+            )
+        return
+    if not ends:
+        yield Problem((*here, "moving"), "moves nothing; say where to, for example `center_to: 20 angstrom`")
+    cycle = config.dynamics.timestep * config.dynamics.network_every
+    yield from whole_steps((*here, "moving", "every"), bias.moving.every, cycle)
+    for key in ("start", "length"):
+        time = getattr(bias.moving, key)
+        if time > 0:
+            yield from whole_steps((*here, "moving", key), time, bias.moving.every)
+    if config.exchange is not None:
+        yield Problem((*here, "moving"), "work is that of replicas which keep their state; remove `exchange:`, or this")
 
 
 def _metadynamics(config: RunConfig) -> Iterator[Problem]:

@@ -70,12 +70,12 @@ class Deposits:
         self._idle: npt.NDArray[np.bool_] = np.zeros((len(self.biases), layout.n_replicas), bool)
         self._ids = np.array(layout.replica_ids)
 
-    def next_deposit(self, step: int) -> int:
+    def next_change(self, step: int) -> int:
         """The first deposit after `step`."""
         return min(((step // bias.every + 1) * bias.every for bias in self.biases), default=NEVER)
 
-    def deposit(self, engine: Running) -> None:
-        """Add the hills of this step, and bring energy and forces up to date with them."""
+    def change(self, engine: Running) -> None:
+        """Add the hills of this step; energy and forces of the state are old afterwards."""
         step = engine.state.step
         values, energies = self._packed.measure(engine.state.positions.numpy())
         for b, bias in enumerate(self._packed.biases):
@@ -83,7 +83,6 @@ class Deposits:
             if step % bias.every == 0:
                 first, stop = self._packed.column[b : b + 2]
                 self._one(engine, b, bias, values[:, first:stop], energies[:, first])
-        engine.propagator.evaluate(engine.state)
 
     def _one(self, engine: Running, b: int, bias: Metadynamics, values: FloatArray, energies: FloatArray) -> None:
         rows = bias.rows(self.layout)
@@ -120,8 +119,8 @@ class Deposits:
             found |= {f"hills_surface_{bias.name}": bias.surfaces, f"hills_count_{bias.name}": bias.hills}
         return found
 
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Continue from a checkpoint's arrays."""
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], step: int) -> None:
+        """Continue from a checkpoint's arrays, at its step."""
         for name, array in self.arrays().items():
             array[...] = arrays[name]
 

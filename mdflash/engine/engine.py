@@ -26,8 +26,9 @@ from mdflash.engine.diagnosis import unstable
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
 from mdflash.engine.minimize import Minimized, minimize
-from mdflash.engine.protocols import Choose, Propagator
+from mdflash.engine.protocols import Changing, Choose, Propagator
 from mdflash.engine.settings import Backend, Dynamics, settings_of
+from mdflash.engine.steering import Steering
 from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
@@ -70,7 +71,8 @@ class Engine:
 
     Attributes:
         reporters: called in this order, each at the steps it asks for.
-        deposits: of the potential's metadynamics; does nothing where there is none.
+        steering: moves biases that have a path.
+        deposits: adds hills of metadynamics.
         notes: messages about terms without fast kernels, and about the cost of a lower precision.
     """
 
@@ -91,7 +93,7 @@ class Engine:
         self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
-        self.deposits = Deposits(layout, potential)
+        self.steering, self.deposits = Steering(layout, potential), Deposits(layout, potential)
         acting: list[Bias | GridBias] = [*biases_of(potential), *grid_biases_of(potential)]
         for bias in acting:
             for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
@@ -104,6 +106,11 @@ class Engine:
         self.backend = dataclasses.replace(self.backend, gpu=self.propagator.gpu, gpu_must=True)
         self._block = 16
         self._current = False
+
+    @property
+    def changing(self) -> tuple[Changing, ...]:
+        """What changes biases between blocks, in this order."""
+        return self.steering, self.deposits
 
     @property
     def integrator(self) -> Integrator:
@@ -235,16 +242,20 @@ class Engine:
         due = [self._next_report(r) for r in self.reporters]
         if self.exchange is not None:
             due.append(self.exchange.next_attempt(step))
-        return min([*due, self.deposits.next_deposit(step), self.guard.next_boundary(step)])
+        due += [changing.next_change(step) for changing in self.changing]
+        return min([*due, self.guard.next_boundary(step)])
 
     def _at_boundary(self, before: int) -> None:
-        """Do what follows the block that began at the step `before`: reports, then hills, then the exchange."""
+        """Do what follows the block that began at the step `before`: reports, changes of biases, the exchange."""
         step = self.state.step
         for reporter in self.reporters:
             if reporter.next_report(before) == step:
                 reporter.report(self)
-        if self.deposits.next_deposit(before) == step:
-            self.deposits.deposit(self)
+        due = [changing for changing in self.changing if changing.next_change(before) == step]
+        for changing in due:
+            changing.change(self)
+        if due:
+            self.propagator.evaluate(self.state)
         if self.exchange is not None and self.exchange.next_attempt(before) == step:
             self.exchange.attempt(self)
         self.guard.mark(self.state)

@@ -7,8 +7,8 @@ Two columns for each bias: its variable (in Å, radians, or without unit) and it
 is only monitored. One of another system leaves them empty. The energy is that of the window which the row's `state`
 had; see `replica_table`.
 
-Metadynamics comes last: its variables, its energy V, the offset c(t), and V - c(t), which reweights the row: its
-weight is exp((V - c(t)) / kT).
+A bias that moves adds its center, its force constant and the work it has done. Metadynamics comes last: its
+variables, its energy V, the offset c(t), and V - c(t), which reweights the row: its weight is exp((V - c(t)) / kT).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import numpy as np
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.io.replica_table import PLACE, ReplicaTable
 
+OF_PATHS = ("center", "force_constant", "work_kcal_mol")
+"""Columns of a bias that moves."""
 OF_GRIDS = ("kcal_mol", "ct_kcal_mol", "rbias_kcal_mol")
 """Columns of metadynamics: V, c(t) and V - c(t)."""
 
@@ -38,16 +40,18 @@ class ColvarsLog(ReplicaTable):
         biases: Sequence[tuple[str, str]],
         monitored: Sequence[tuple[str, str]] = (),
         grids: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (),
+        moving: Sequence[str] = (),
     ) -> ColvarsLog:
         """Start a new file for biases and monitored variables, by name and unit of the variable ("A", "rad" or "").
 
-        `grids` are metadynamics, by name and variables.
+        `grids` are metadynamics, by name and variables; `moving` are the biases among them that move.
 
         Raises:
             StorageError: it already exists, or cannot be written.
         """
         columns = [column for name, unit in biases for column in (_column(name, unit), f"{name}_kcal_mol")]
         columns += [_column(name, unit) for name, unit in monitored]
+        columns += [f"{name}_{word}" for name in moving for word in OF_PATHS]
         for name, variables in grids:
             columns += [_column(*variable) for variable in variables]
             columns += [f"{name}_{word}" for word in OF_GRIDS]
@@ -63,16 +67,17 @@ class ColvarsLog(ReplicaTable):
         targets: FloatArray,
         values: FloatArray,
         energies: FloatArray,
-        grids: FloatArray | None = None,
+        more: FloatArray | None = None,
     ) -> None:
         """Take one report: [R] as in log.csv; values [R, biases and monitored], energies [R, biases]; NaN: empty.
 
-        `grids` [R, columns of metadynamics]: variables, V, c(t) and V - c(t) of each.
+        `more` [R, columns]: center, force constant and work of each bias that moves; then of each metadynamics its
+        variables, V, c(t) and V - c(t).
         """
         biases = energies.shape[1]
         pairs = np.stack([values[:, :biases], energies], axis=2).reshape(len(values), -1)
-        more = [] if grids is None else [grids]
-        rest = [",".join(_texts(row)) for row in np.concatenate([pairs, values[:, biases:], *more], axis=1).tolist()]
+        parts = [pairs, values[:, biases:], *([] if more is None else [more])]
+        rest = [",".join(_texts(row)) for row in np.concatenate(parts, axis=1).tolist()]
         self.add_report(step, time_ps, replica_ids, systems, states, targets, rest)
 
 

@@ -22,7 +22,7 @@ from mdflash.io.frames import load_frames
 from mdflash.io.topology import mdtraj_topology
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import Potential
-from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, Bias
 from mdflash.potentials.bias.metadynamics import Metadynamics
 from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.bias.term_energy import TermEnergy
@@ -54,6 +54,13 @@ def build_biases(
         n = layout.counts[s]
         constants, centers = _spread(entry.force_constant, n), _spread(entry.center, n)
         found.append(Bias(entry.name, variable, layout, constants, centers, entry.width, entry.form, s))
+        if entry.moving is not None:
+            end = found[-1].parameters.copy()
+            for column, value in ((CENTER, entry.center_to), (FORCE_CONSTANT, entry.force_constant_to)):
+                end[:, column] = end[:, column] if value is None else value
+            start = round(entry.moving.start / config.dynamics.timestep)
+            stop = start + config.steps_in(entry.moving.length)
+            found[-1].move(end, start, stop, config.steps_in(entry.moving.every))
     return tuple(found)
 
 
@@ -61,7 +68,8 @@ def _refuse_centers_beyond_images(entry: BiasEntry, variable: Variable, key: str
     """Between images no distance along an edge exceeds half of it, so a bias that pulls beyond would flip its force."""
     if variable.box is None or entry.form == "linear":
         return
-    furthest, half = max(entry.center) + entry.width, min(variable.box) / 2
+    centers = [*entry.center, *(() if entry.center_to is None else (entry.center_to,))]
+    furthest, half = max(centers) + entry.width, min(variable.box) / 2
     if furthest >= half:
         raise InputError(
             f"{furthest:g} Å is not below half the shortest edge of the box, {half:g} Å, where the nearest image of "

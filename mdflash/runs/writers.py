@@ -32,7 +32,8 @@ from mdflash.io.hills import HillsLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import Table
-from mdflash.potentials.bias.bias import biases_of
+from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, Bias, biases_of
+from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.bias.metadynamics import Metadynamics
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.reporters import Periodic
@@ -117,9 +118,19 @@ class ColvarsReporter(Periodic):
             engine.state.temperature.numpy().copy(),
             values[:, order],
             energies[:, order[: len(order) - len(self._monitored)]],
-            hill_columns(self._grids, engine.state.positions.numpy()),
+            np.hstack([path_columns(engine), hill_columns(self._grids, engine.state.positions.numpy())]),
         )
         self.background.submit(partial(self.log.append, *row))
+
+
+def path_columns(engine: Engine) -> FloatArray:
+    """[R, columns] of biases that move: center, force constant and work of each."""
+    parts = [np.zeros((engine.layout.n_replicas, 0))]
+    for bias, work in zip(engine.steering.biases, engine.steering.work, strict=True):
+        rows = bias.rows(engine.layout)
+        now = np.where(rows[:, None] >= 0, bias.parameters[rows], np.nan)
+        parts.append(np.stack([now[:, CENTER], now[:, FORCE_CONSTANT], work], axis=1))
+    return np.concatenate(parts, axis=1)
 
 
 def hill_columns(packed: PackedBiases, positions: FloatArray) -> FloatArray:
@@ -140,6 +151,10 @@ class Silence(Periodic):
 
     def report(self, engine: Engine) -> None:
         """Nothing."""
+
+
+def _moves(bias: Bias | GridBias) -> bool:
+    return isinstance(bias, Bias) and bias.path is not None
 
 
 class Outputs:
@@ -181,8 +196,9 @@ class Outputs:
             grids = [
                 (bias.name, [(axis.name, axis.variable.unit) for axis in bias.axes]) for bias in prepared.grid_biases
             ]
+            moving = [bias.name for bias in PackedBiases(prepared.biases, layout).biases if _moves(bias)]
             self.colvars = (
-                ColvarsLog.create(path, biases, monitored, grids)
+                ColvarsLog.create(path, biases, monitored, grids, moving)
                 if before is None
                 else ColvarsLog.resume(path, before["colvars_size"])
             )
@@ -295,7 +311,8 @@ class Outputs:
         arrays |= {"replica_ids": np.array(self.layout.replica_ids)} | engine.guard.arrays()
         if engine.exchange is not None:
             arrays |= engine.exchange.arrays()
-        arrays |= engine.deposits.arrays()
+        for changing in engine.changing:
+            arrays |= changing.arrays()
         save_checkpoint(
             self.folder.checkpoint,
             arrays,
@@ -340,7 +357,8 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
     engine.guard.restore(checkpoint.arrays, engine.state)
     if engine.exchange is not None:
         engine.exchange.restore(checkpoint.arrays)
-    engine.deposits.restore(checkpoint.arrays)
+    for changing in engine.changing:
+        changing.restore(checkpoint.arrays, engine.state.step)
 
 
 def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
@@ -349,6 +367,7 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
     total += 130 * layout.n_replicas * (steps // config.log_every + 1)
     if config.colvars_every is not None:
         per_row = 60 + 38 * config.n_biases + 19 * len(config.monitor)
+        per_row += 57 * sum(entry.moving is not None for entry in config.biases)
         per_row += sum(19 * len(entry.variables) + 57 for entry in config.metadynamics)
         total += per_row * layout.n_replicas * (steps // config.colvars_every + 1)
     for entry in config.metadynamics:

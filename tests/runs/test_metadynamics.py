@@ -60,7 +60,8 @@ def content(folder: Path) -> dict[str, Any]:
     """What must not depend on what happened on the way."""
     checkpoint = load_checkpoint(folder / "checkpoint")
     assert checkpoint is not None
-    tables = {name: (folder / name).read_bytes() for name in ("hills.csv", "colvars.csv", "log.csv")}
+    names = [name for name in ("hills.csv", "colvars.csv", "log.csv") if (folder / name).is_file()]
+    tables = {name: (folder / name).read_bytes() for name in names}
     return tables | {name: array.tobytes() for name, array in checkpoint.arrays.items()}
 
 

@@ -100,6 +100,11 @@ def methods(analysis: Analysis) -> str:
             )
         if first.windows:
             parts.append("Free energies along biased variables were computed with MBAR.")
+        if first.pulled:
+            parts.append(
+                "Free energies of pulling are Jarzynski averages of the work over replicas; errors are bootstrap "
+                "standard deviations over them."
+            )
         if first.filled:
             parts.append(
                 "Free energies by metadynamics are the bias times -gamma / (gamma - 1), and histograms of frames with "
@@ -201,6 +206,8 @@ def references(analysis: Analysis) -> list[str]:
         found.append("Sugita & Okamoto, Chem. Phys. Lett. 314, 141 (1999) (replica exchange)")
     if any(x.melting is not None or x.windows for x in analysis.molecules.values()):
         found.append("Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008) (MBAR)")
+    if any(x.pulled for x in analysis.molecules.values()):
+        found.append("Jarzynski, Phys. Rev. Lett. 78, 2690 (1997) (free energies from work)")
     if any(x.filled for x in analysis.molecules.values()):
         found.append("Barducci, Bussi & Parrinello, Phys. Rev. Lett. 100, 020603 (2008) (well-tempered metadynamics)")
         found.append("Tiwary & Parrinello, J. Phys. Chem. B 119, 736 (2015) (reweighting of metadynamics)")

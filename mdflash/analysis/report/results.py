@@ -144,6 +144,20 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
         }
         for w in m.windows
     ]
+    found["pulling"] = [
+        {
+            "name": p.name,
+            "moves": p.what,
+            "temperature_K": p.kelvin,
+            "replicas": p.replicas,
+            "times_ps": p.times,
+            "parameter": p.parameter,
+            "kcal_mol": p.free,
+            "errors": p.error,
+            "mean_work_kcal_mol": p.mean,
+        }
+        for p in m.pulled
+    ]
     found["metadynamics"] = [
         {
             "name": f.name,

@@ -574,6 +574,21 @@ def _filled_plane(f: Filled, title: str) -> list[Figure]:
     return found
 
 
+def pulling(m: MoleculeAnalysis) -> list[Figure]:
+    """The free energy by Jarzynski's average, and the mean work above it."""
+    return [
+        Plot(
+            f"work-{p.name}", f"Free energy while the {p.what} of {p.name} moves, at {p.kelvin:.4g} K",
+            "The mean work is 2 kT above the free energy or less: slow enough.", p.variable, "energy / kcal/mol",
+            [
+                Line(f"Jarzynski, {p.replicas} replicas", p.parameter, p.free, p.free - p.error, p.free + p.error),
+                Line("mean work", p.parameter, p.mean, style="dashed", color=1),
+            ],
+        )
+        for p in m.pulled
+    ]  # fmt: skip
+
+
 def slow(m: MoleculeAnalysis) -> list[Figure]:
     """The slowest motions and how slow they are."""
     k = m.kinetics
@@ -613,6 +628,7 @@ SECTIONS: Sequence[Section] = (
     Section("distributions", "Distributions and free energies", "Halves of the run that agree.", distributions),
     Section("exchange", "Exchange and temperature", "Replicas that walk up and down, and a smooth curve.", exchange),
     Section("biases", "Umbrella windows", "Windows that overlap.", biases),
+    Section("pulling", "Pulling", "Work that is hardly more than the free energy.", pulling),
     Section("metadynamics", "Metadynamics", "A free energy that no longer changes.", metadynamics),
     Section("structure", "Structure", "Contacts that belong to the fold, and those that do not.", structure),
     Section("slow", "Slow motions", "Timescales well below the length of the run.", slow),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -31,6 +32,33 @@ FORCE_CONSTANT, CENTER, WIDTH = range(3)
 """Columns of `Bias.parameters`."""
 
 COLUMNS: Final = ("force_constant", "center", "width")
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """How the parameters of a bias move: in equal steps from `begin` to `end`.
+
+    Attributes:
+        begin, end: [K, 3] parameters of each replica, by the columns above.
+        start, stop: steps of the simulation between which they move.
+        every: steps of the simulation between two of theirs.
+    """
+
+    begin: FloatArray
+    end: FloatArray
+    start: int
+    stop: int
+    every: int
+
+    def at(self, step: int) -> FloatArray:
+        """[K, 3] what holds from a step on."""
+        done = min(max(step // self.every * self.every - self.start, 0), self.stop - self.start)
+        return np.asarray(self.begin + done / (self.stop - self.start) * (self.end - self.begin))
+
+    def next_move(self, step: int) -> int | None:
+        """The first step after `step` at which they change; None: they do not any more."""
+        found = max(step // self.every + 1, self.start // self.every + 1) * self.every
+        return found if found <= self.stop else None
 
 
 class Bias(Potential):
@@ -56,6 +84,7 @@ class Bias(Potential):
     Attributes:
         replica_ids: [K] the replicas.
         parameters: [K, 3] force constant, center and width of each, by the columns above.
+        path: how they move; None: they do not.
 
     Raises:
         InputError: no such form; a wrong number of values, one that is not finite, a negative width, a width without a
@@ -82,6 +111,7 @@ class Bias(Potential):
             [self._column(word, values) for word, values in zip(COLUMNS, (force_constant, center, width), strict=True)],
             axis=1,
         )
+        self.path: Path | None = None
         self._row = {replica: k for k, replica in enumerate(self.replica_ids)}
         if form not in EQUATIONS:
             raise InputError(f"bias '{name}': form must be one of {', '.join(EQUATIONS)}, found '{form}'")
@@ -103,6 +133,19 @@ class Bias(Potential):
     def columns(self) -> tuple[str, ...]:
         """The names of its variables: its own."""
         return (self.name,)
+
+    def move(self, end: FloatArray, start: int, stop: int, every: int) -> None:
+        """Have the parameters move to `end` [K, 3] between two steps, every `every` steps; see `engine.steering`.
+
+        Raises:
+            InputError: start and stop that are no multiples of `every`, or in the wrong order.
+        """
+        if every < 1 or start % every or stop % every or not 0 <= start < stop:
+            raise InputError(
+                f"bias '{self.name}': moves from step {start} to step {stop}, which must be multiples of {every} in "
+                "this order"
+            )
+        self.path = Path(self.parameters.copy(), end, start, stop, every)
 
     def copy(self) -> Bias:
         """The same bias with parameters of its own."""
