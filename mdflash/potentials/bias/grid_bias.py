@@ -85,7 +85,7 @@ class GridBias(Potential):
 
     def inside(self, values: FloatArray) -> npt.NDArray[np.bool_]:
         """[n] whether values [n, D] are on the grid."""
-        return np.logical_and.reduce([axis.inside(q) for axis, q in zip(self.axes, values.T, strict=True)])
+        return np.asarray(np.logical_and.reduce([a.inside(q) for a, q in zip(self.axes, values.T, strict=True)]))
 
     def energies(self, values: Tensor, group: IntArray) -> Tensor:
         """[n] bias energies, kcal/mol, of values [n, D] of the variables on the surfaces of groups [n]."""

@@ -100,6 +100,11 @@ class Metadynamics(GridBias):
         add_gaussians(flat, as_rows(self.axes), self.widths, group, np.ascontiguousarray(centers), heights)
         np.add.at(self.hills, group, 1)
 
+    def free_energies(self) -> FloatArray:
+        """[groups, points of each axis] kcal/mol: of each group the scaled bias, its lowest point 0."""
+        scaled = -self.bias_factor / (self.bias_factor - 1.0) * self.surfaces[..., 0]
+        return np.asarray(scaled - scaled.min(axis=tuple(range(1, scaled.ndim)), keepdims=True))
+
     def offsets(self) -> FloatArray:
         """[groups] c(t), kcal/mol; the bias less this is what reweights a frame."""
         v = self.surfaces[..., 0].reshape(self.groups, -1) / self.kT[:, None]
