@@ -38,7 +38,8 @@ from mdflash.forcefields.forcefield import ForceField, load_forcefield
 from mdflash.io.frames import load_frames
 from mdflash.mapping.formats import bare_name, is_structure
 from mdflash.potentials.base import Potential, SumPotential
-from mdflash.potentials.bias.bias import biases_of
+from mdflash.potentials.bias.bias import Bias, biases_of
+from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.runs.prepare import assemble, read_molecule
 from mdflash.units import parse
@@ -87,6 +88,9 @@ class Simulation(Engine):
         biases: restraints and umbrella windows, each as an entry of the `biases` section of a system.yaml, with its
             quantities as text: `{"name": "pull", "variable": "distance", "beads": [0, 9], "center": "8 angstrom",
             "force_constant": "2 kcal/mol/angstrom^2"}`; or any Potential, such as a FunctionBias.
+        metadynamics: biases that walkers fill with hills, each as an entry of the `metadynamics` section of a
+            system.yaml: `{"name": "fold", "variables": {"name": "q", "variable": "native_contacts", "width": 0.02},
+            "height": "0.3 kcal/mol", "bias_factor": 10, "every": "1 ps"}`.
         monitor: collective variables without a bias, for `variables`, each as an entry of the `monitor` section of a
             system.yaml: `{"name": "q", "variable": "native_contacts"}`.
         network_every: steps between forces of networks; priors and biases act at every step.
@@ -128,6 +132,7 @@ class Simulation(Engine):
         guard: str | Mapping[str, Any] = "stop",
         box: Quantities | None = None,
         biases: Sequence[Mapping[str, Any] | Potential] = (),
+        metadynamics: Sequence[Mapping[str, Any]] = (),
         monitor: Sequence[Mapping[str, Any]] = (),
         network_every: int = 1,
         precision: Precision = "fp32",
@@ -169,6 +174,7 @@ class Simulation(Engine):
                     "network_every": network_every,
                 },
                 "biases": described,
+                "metadynamics": list(metadynamics),
                 "monitor": list(monitor),
                 "exchange": exchange,
                 "environment": environment or {},
@@ -246,13 +252,19 @@ class Simulation(Engine):
         return _read_only(self.state.energy)
 
     def variables(self) -> dict[str, FloatArray]:
-        """The variables of `biases` and `monitor` now, by name: [R] each, NaN for replicas of another molecule.
+        """The variables of `biases`, `metadynamics` and `monitor` now, by name: [R] each; NaN: of another molecule.
 
         Å, radians, or plain numbers, as in colvars.csv.
         """
-        packed = PackedBiases([*biases_of(self.potential), *self._monitored], self.layout)
+        measured: list[Bias | GridBias] = [
+            *biases_of(self.potential),
+            *self._monitored,
+            *grid_biases_of(self.potential),
+        ]
+        packed = PackedBiases(measured, self.layout)
         values = packed.measure(self.state.positions.numpy())[0]
-        return {bias.name: values[:, b].copy() for b, bias in enumerate(packed.biases)}
+        names = [name for bias in packed.biases for name in bias.columns]
+        return {name: values[:, k].copy() for k, name in enumerate(names)}
 
     def steps_in(self, time: WithUnit | int) -> int:
         """The number of steps in a time such as "10 ps".

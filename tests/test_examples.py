@@ -63,11 +63,10 @@ def test_openmm_mixed() -> None:
 
 
 def test_metadynamics() -> None:
-    pytest.importorskip("openmm", reason="needs OpenMM (pip install 'mdflash[openmm]')")
-    r, free = runpy.run_path(str(EXAMPLES / "metadynamics.py"))["main"](steps=50_000)
-    assert r.shape == free.shape
-    assert 3.0 < r[free.argmin()] < 20.0
-    assert 1.0 < free.max() < 30.0  # nothing lies below 3 Å and beyond 33 Å
+    q, free = runpy.run_path(str(EXAMPLES / "metadynamics.py"))["main"](length="300 ps")
+    assert q.shape == free.shape == (251,)
+    assert q[free.argmin()] > 0.9 or q[free.argmin()] < 0.2  # folded or unfolded
+    assert 1.0 < free[q < 0.95].max() < 8.0  # all of it has been filled
 
 
 def test_umbrella() -> None:

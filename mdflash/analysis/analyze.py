@@ -14,12 +14,14 @@ from mdflash.analysis.against.ensemble import SAME_TEMPERATURE, nearest_state, o
 from mdflash.analysis.against.findings import compare_ensembles
 from mdflash.analysis.experiment.compare import compare, molecule_of
 from mdflash.analysis.experiment.file import Experimental
+from mdflash.analysis.hills import find_hills
 from mdflash.analysis.judge import FEWEST, judge
 from mdflash.analysis.kinetics import kinetics
 from mdflash.analysis.molecule import load_molecules
 from mdflash.analysis.numbers import equilibration, measure
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.phases import measure_phases
+from mdflash.analysis.pulling import find_pulled
 from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.thermodynamics import add_melting, add_surfaces, focus_state, map_states
@@ -130,6 +132,10 @@ def _molecule(
         )
     _exchange(found, manifest, states, run)
     found.windows, why = find_windows(run, found.name, states, first)
+    found.notes += why
+    found.filled, why = find_hills(run, found.name)
+    found.notes += why
+    found.pulled, why = find_pulled(run, found.name)
     found.notes += why
     if "q" in names:
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)

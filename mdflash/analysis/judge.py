@@ -11,6 +11,7 @@ import numpy as np
 from mdflash.analysis.phases import phase_lights, phase_words
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
+from mdflash.units import BOLTZMANN
 
 FEWEST = 20
 """Frames of a replica, below which an equilibrium cannot be told from a start."""
@@ -36,9 +37,10 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
             f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
         )
     )  # fmt: skip
-    if found.windows:
-        _judge_windows(found, lights)
-    else:
+    _judge_windows(found, lights)
+    _judge_hills(found, lights)
+    _judge_works(found, lights)
+    if not found.windows and not found.filled and not found.pulled:
         _judge_means(found, lights, title)
     if found.phases is not None:
         lights += phase_lights(found.phases, found.focus)
@@ -135,6 +137,43 @@ def _judge_windows(found: MoleculeAnalysis, lights: list[Light]) -> None:
         )  # fmt: skip
 
 
+def _judge_hills(found: MoleculeAnalysis, lights: list[Light]) -> None:
+    """Metadynamics stands on two estimates of one function, and on whether it still changes."""
+    for f in found.filled:
+        thermal = BOLTZMANN * f.kelvin
+        late = float(f.drift[-1]) / thermal
+        lights.append(
+            Light(
+                f"Bias of {f.name} has settled", grade(late, 0.5, 1.0, more=False),
+                "-" if math.isnan(late) else f"{late:.2f} kT",
+                "within 0.5 kT over the last tenth of the run, root mean square (care: 1 kT)",
+                f"The scaled bias of {f.hills:,} hills, over places up to 8 kT above the lowest, less a constant.",
+            )
+        )  # fmt: skip
+        apart = f.disagreement / thermal
+        lights.append(
+            Light(
+                f"Estimates of {f.name} agree", "unknown" if math.isnan(apart) else grade(apart, 0.5, 1.0, more=False),
+                "-" if math.isnan(apart) else f"{apart:.2f} kT",
+                "scaled bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
+                f"Two estimates of the free energy along {' and '.join(f.variables)}, less a constant.",
+            )
+        )  # fmt: skip
+
+
+def _judge_works(found: MoleculeAnalysis, lights: list[Light]) -> None:
+    """Jarzynski's average stands on the smallest works, which must not be too rare."""
+    for p in found.pulled:
+        spread = p.spread / (BOLTZMANN * p.kelvin)
+        lights.append(
+            Light(
+                f"Works of {p.name} are near each other", grade(spread, 2.0, 4.0, more=False), f"{spread:.1f} kT",
+                "a standard deviation of 2 kT or less (care: 4 kT); pull slower where it is more",
+                f"The works of {p.replicas} replicas at the end.",
+            )
+        )  # fmt: skip
+
+
 def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
     walk = found.walk
     assert walk is not None
@@ -190,6 +229,8 @@ def _what(found: MoleculeAnalysis) -> str:
     how = " that exchange" if sample.exchanged else ""
     if found.windows:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
+    for f in found.filled:
+        at += f" under metadynamics of {f.name}"
     many = len(sample.tracks)
     return (
         f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
@@ -204,7 +245,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     known = {o.name: o for o in found.sample.observables}
     means = []
     unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
-    for n in () if found.windows else dict.fromkeys([found.key, "rg", *unfolded]):
+    for n in () if found.windows or found.filled or found.pulled else dict.fromkeys([found.key, "rg", *unfolded]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
@@ -231,6 +272,13 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
                 f"the free energy along {w.name} is lowest at {best:.4g}{unit} and rises by {height} "
                 f"to {x[top]:.4g}{unit}"
             )
+    for f in found.filled:
+        if len(f.nodes) == 1:
+            best = float(f.nodes[0][int(f.scaled.argmin())])
+            parts.append(f"the free energy by metadynamics is lowest where the {f.variables[0]} is {best:.4g}")
+    for p in found.pulled:
+        change = measured(float(p.free[-1]), float(p.error[-1]), "kcal/mol")
+        parts.append(f"the free energy changes by {change} while the {p.what} of {p.name} moves (Jarzynski)")
     text = "; ".join(parts) or "there are no numbers yet"
     return text[0].upper() + text[1:] + "."
 
@@ -275,6 +323,10 @@ def _enough(found: MoleculeAnalysis) -> str:
         if found.windows:
             fewest = min(float(w.effective.min()) for w in found.windows)
             n = f"{fewest:,.0f} independent samples or more in each window"
+        elif found.filled:
+            n = " and ".join(f"{f.hills:,} hills of {f.name}" for f in found.filled)
+        elif found.pulled:
+            n = f"the work of {found.pulled[0].replicas} replicas"
         trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""
         agree = [light.value for light in found.lights if light.name == "Replicas agree" and light.value != "-"]
         return f"Sampled enough: yes, with {n}{trips}" + (f", and replicas that agree ({agree[0]})." if agree else ".")

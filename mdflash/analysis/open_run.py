@@ -118,6 +118,11 @@ class Run:
         return self._with_states(self._csv("colvars.csv", "this run has no biases and no `monitor:`"))
 
     @property
+    def hills(self) -> pandas.DataFrame:
+        """hills.csv: every hill of metadynamics, in order; centers and widths in the units of the variables."""
+        return self._csv("hills.csv", "this run has no metadynamics")
+
+    @property
     def windows(self) -> pandas.DataFrame:
         """What each replica ran under at the start: a row for each, with exchange or without.
 

@@ -13,10 +13,12 @@ from mdflash.analysis import ladder, reweight
 from mdflash.analysis.against.findings import EnsembleResult
 from mdflash.analysis.experiment.compare import ExperimentResult
 from mdflash.analysis.free_energy import Surface
+from mdflash.analysis.hills import Filled
 from mdflash.analysis.kinetics import Kinetics
 from mdflash.analysis.numbers import Measured
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.phases import Phases
+from mdflash.analysis.pulling import Pulled
 from mdflash.analysis.sample import Progress, Sample
 from mdflash.analysis.statistics import Equilibration
 from mdflash.analysis.verdict import Light
@@ -44,6 +46,8 @@ class MoleculeAnalysis:
         melting: where states are temperatures.
         surfaces: free energies.
         windows: umbrella sampling.
+        filled: metadynamics.
+        pulled: biases that moved.
         kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
         phases: of a box of many chains.
@@ -69,6 +73,8 @@ class MoleculeAnalysis:
     surfaces: list[Surface] = field(default_factory=list)
     surface_kelvin: float = math.nan
     windows: list[Windows] = field(default_factory=list)
+    filled: list[Filled] = field(default_factory=list)
+    pulled: list[Pulled] = field(default_factory=list)
     kinetics: Kinetics | None = None
     passages: int | None = None
     phases: Phases | None = None

@@ -87,6 +87,10 @@ def bias_energy(
         d = d - 2.0 * np.pi * np.round(d / (2.0 * np.pi))
     if form == "linear":
         return np.asarray(constant * d)
+    if form == "lower-wall":
+        d = np.minimum(d, 0.0)
+    elif form == "upper-wall":
+        d = np.maximum(d, 0.0)
     return np.asarray(0.5 * constant * np.maximum(np.abs(d) - width, 0.0) ** 2)
 
 
@@ -100,7 +104,7 @@ def find_windows(run: Run, name: str, states: States, first_step: int) -> tuple[
     except MdflashError as error:
         return [], [f"the windows of the biases could not be read ({error})"]
     rows = table[(table["system"] == name) & (table["step"] >= first_step)]
-    mine = [b for b in config.biases if (b.system or config.system[0].name) == name]
+    mine = [b for b in config.biases if b.moving is None and (b.system or config.system[0].name) == name]
     kelvin = states.temperatures.get(name, np.zeros(0))
     if not len(rows) or not len(mine):
         return [], [f"colvars.csv has no row of '{name}' from step {first_step:,} on"] if len(mine) else []
@@ -224,6 +228,11 @@ def _independent(q: FloatArray, state: IntArray, replica: IntArray, exchanged: b
         rows = np.flatnonzero(groups == group)
         found[state[rows[0]]] += len(rows) / statistical_inefficiency(q[rows])
     return found
+
+
+def sample_blocks(replica: IntArray) -> IntArray:
+    """[N] the block of each sample, in the order of time: each replica's are cut into stretches of equal length."""
+    return _blocks(replica, False)[0]
 
 
 def _blocks(replica: IntArray, exchanged: bool) -> tuple[IntArray, IntArray | None]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     class OutFormat(str, Enum):
         """Formats that `mdflash export` writes."""
 else:
-    OutFormat = Enum("OutFormat", {name: name for name in EXPORTED}, type=str)
+    OutFormat = Enum("OutFormat", {name: name for name in (*EXPORTED, "plumed")}, type=str)
 
 
 class By(str, Enum):
@@ -32,7 +32,7 @@ class By(str, Enum):
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
-    out: Annotated[Path, typer.Option(help="File to write.")],
+    out: Annotated[Path, typer.Option(help="File to write; of plumed, a folder.")],
     replica: Annotated[
         int | None, typer.Option(help="Number of the replica; default: the first of the system.", show_default=False)
     ] = None,
@@ -51,11 +51,21 @@ def export(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Copy one replica, or one temperature, of a run to a file for other programs; the run may be in progress."""
+    """Copy one replica, or one temperature, of a run to a file for other programs; the run may be in progress.
+
+    --format plumed writes a folder: plumed.dat, HILLS of metadynamics, and COLVAR of every replica.
+    """
     from mdflash.errors import InputError
     from mdflash.io.export import export as write
     from mdflash.io.export import find_replica, write_frames
 
+    if format is not None and format.value == "plumed":
+        from mdflash.runs.plumed import export_plumed, plumed_files
+
+        may_write(plumed_files(run, out, system), force)
+        for file in export_plumed(run, out, system):
+            typer.echo(f"wrote {file}")
+        return
     kind = format.value if format is not None else out.suffix.removeprefix(".")
     if kind not in EXPORTED:
         raise InputError(f"cannot tell the format from '{out.name}'; add --format with one of {', '.join(EXPORTED)}")

@@ -96,6 +96,14 @@ def _sampling(plan: Plan) -> dict[str, str]:
     for word, entries in (("biases", plan.prepared.biases), ("monitor", plan.prepared.monitored)):
         if entries:
             rows[word] = ", ".join(f"{entry.name} ({entry.variable.name.replace('_', ' ')})" for entry in entries)
+    for bias in engine.deposits.biases:
+        walkers = len(bias.replica_ids) // bias.groups
+        shared = f"{walkers} walkers" if bias.groups == 1 else f"{bias.groups} groups of {walkers} walkers"
+        every = _time(bias.every * engine.integrator.timestep)
+        over = " and ".join(f"{axis.name} ({axis.points} points)" for axis in bias.axes)
+        rows["metadynamics"] = "; ".join(
+            [*filter(None, [rows.get("metadynamics")]), f"{bias.name} along {over}, {shared}, hills every {every}"]
+        )
     return rows
 
 

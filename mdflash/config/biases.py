@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, create_model, field
 
 from mdflash.config.section import Section, read_file
 from mdflash.config.series import read_series
-from mdflash.core.quantity import NoneWord, Word, describe, read_quantity, show_quantity
+from mdflash.core.quantity import Duration, NoneWord, Quantity, Word, describe, read_quantity, show_quantity
 from mdflash.potentials.bias.bias_form import EQUATIONS, BiasForm
 from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.base import Dimension, Options, Variable
@@ -63,13 +63,18 @@ def _force_dimension(variable: type[Variable], form: BiasForm) -> str:
     return words.linear if form == "linear" else words.quadratic
 
 
+def example_of(dimension: Dimension | None, key: Literal["center", "width"]) -> str:
+    """How a number of a variable is written."""
+    return _WORDS[dimension].center if key == "center" else _WORDS[dimension].width
+
+
 def _example(dimension: str | None) -> str:
     if dimension in (None, "length", "angle"):
         return _WORDS[cast(Dimension | None, dimension)].center
     return EXAMPLES[str(dimension)]
 
 
-def _read_number(value: object, dimension: str | None, key: str) -> float:
+def read_number(value: object, dimension: str | None, key: str) -> float:
     """One value in internal units."""
     if dimension is not None:
         return read_quantity(value, dimension, _example(dimension), key)
@@ -81,7 +86,7 @@ def _read_number(value: object, dimension: str | None, key: str) -> float:
 def _read_windows(value: Mapping[str, object], dimension: str | None, key: str) -> tuple[float, ...]:
     """{min, max, count} as an even series."""
     lowest, highest, count = read_series(value, MOST_WINDOWS, _WINDOWS)
-    low, high = _read_number(lowest, dimension, "min"), _read_number(highest, dimension, "max")
+    low, high = read_number(lowest, dimension, "min"), read_number(highest, dimension, "max")
     if not low < high:
         raise ValueError(f"min must be below max, found {lowest} and {highest}; for example {_WINDOWS}")
     if dimension is None:
@@ -110,7 +115,7 @@ def _read_parameter(value: object, info: ValidationInfo) -> tuple[float, ...]:
         given = value if isinstance(value, (list, tuple)) else [value]
         if not given:
             raise ValueError(f"the list is empty; write for example `{key}: {_example(dimension)}`")
-        numbers = tuple(_read_number(item, dimension, key) for item in given)
+        numbers = tuple(read_number(item, dimension, key) for item in given)
     if key == "force_constant" and form != "linear" and min(numbers) < 0:
         raise ValueError(f"must be 0 or more, found {describe(given[numbers.index(min(numbers))])}")
     if key == "center" and form != "linear":
@@ -124,14 +129,14 @@ def _check_range(variable: type[Variable], centers: tuple[float, ...]) -> None:
     for center in centers:
         if variable.periodic or variable.lowest - rounding <= center <= variable.highest + rounding:
             continue
-        found, lowest, highest = (_text(x, variable.dimension) for x in (center, variable.lowest, variable.highest))
+        found, lowest, highest = (text_of(x, variable.dimension) for x in (center, variable.lowest, variable.highest))
         span = f"{lowest} or more" if math.isinf(variable.highest) else f"{lowest} to {highest}"
         raise ValueError(
             f"{found} is out of reach: `variable: {variable.name}` is {span}; for a constant pull write `form: linear`"
         )
 
 
-def _text(value: float, dimension: Dimension | None) -> Any:
+def text_of(value: float, dimension: Dimension | None) -> Any:
     """A value of a variable as it is written out."""
     if dimension is None or math.isinf(value):
         return value
@@ -148,7 +153,7 @@ def _read_width(value: object, info: ValidationInfo) -> float:
         if before["form"] == "flat-bottom":
             raise ValueError(f"is missing; a flat bottom needs it: add for example {example}")
         return 0.0
-    number = _read_number(value, dimension, "width")
+    number = read_number(value, dimension, "width")
     if number < 0 or (number == 0) == (before["form"] == "flat-bottom"):
         fix = "remove it, or write `form: flat-bottom`" if number > 0 else f"for example {example}"
         raise ValueError(f"{describe(value)} does not go with `form: {before['form']}`; {fix}")
@@ -272,6 +277,35 @@ if not TYPE_CHECKING:  # fields that no type checker can know; `options` reads t
     )
 
 
+def _read_end(value: object, info: ValidationInfo) -> float | None:
+    """`center_to` or `force_constant_to`: where the parameter is in the end."""
+    key, before = str(info.field_name).removesuffix("_to"), info.data
+    if value in (None, "none") or "variable" not in before or "form" not in before:
+        return None
+    variable, form = VARIABLES[before["variable"]], before["form"]
+    dimension = variable.dimension if key == "center" else _force_dimension(variable, form)
+    number = read_number(value, dimension, f"{key}_to")
+    if key == "force_constant" and form != "linear" and number < 0:
+        raise ValueError(f"must be 0 or more, found {describe(value)}")
+    if key == "center" and form != "linear":
+        _check_range(variable, (number,))
+    return number
+
+
+class Moving(Section):
+    """When parameters of a bias move: in equal steps, from their first values to their last."""
+
+    start: Annotated[float, Quantity("time", "100 ps", ("ps", "ns", "us", "fs"), zero=True)] = Field(
+        default=0.0, description="simulated time at which they begin to", examples=["100 ps"]
+    )
+    length: Duration = Field(description="how long they move", examples=["1 ns"])
+    every: Duration = Field(
+        default=0.1,
+        description="time between their steps; the work is exact for steps of any size",
+        examples=["0.1 ps"],
+    )
+
+
 class BiasEntry(VariableEntry):
     """An energy on one collective variable of every replica of a system."""
 
@@ -299,6 +333,16 @@ class BiasEntry(VariableEntry):
         default=cast(Any, None), validate_default=True, description="of a flat bottom: none within center +- width"
     )
 
+    center_to: Annotated[float | None, BeforeValidator(_read_end, json_schema_input_type=str | float | None)] = Field(
+        default=None, description="none, or where the center moves to; see moving", examples=["20 angstrom"]
+    )
+    force_constant_to: Annotated[
+        float | None, BeforeValidator(_read_end, json_schema_input_type=str | float | None)
+    ] = Field(default=None, description="none, or what the force constant grows or falls to; see moving")
+    moving: Annotated[Moving | None, NoneWord] = Field(
+        default=None, description="none, or when they move", examples=["{length: 1 ns}"]
+    )
+
     @property
     def windows(self) -> int:
         """Different centers or force constants."""
@@ -312,9 +356,18 @@ class BiasEntry(VariableEntry):
 
     @field_serializer("center")
     def _center(self, values: tuple[float, ...]) -> Any:
-        found = [_text(v, VARIABLES[self.variable].dimension) for v in values]
+        found = [text_of(v, VARIABLES[self.variable].dimension) for v in values]
         return found[0] if len(found) == 1 else found
 
     @field_serializer("width")
     def _width(self, value: float) -> Any:
-        return _text(value, VARIABLES[self.variable].dimension)
+        return text_of(value, VARIABLES[self.variable].dimension)
+
+    @field_serializer("center_to")
+    def _center_to(self, value: float | None) -> Any:
+        return "none" if value is None else text_of(value, VARIABLES[self.variable].dimension)
+
+    @field_serializer("force_constant_to")
+    def _force_constant_to(self, value: float | None) -> Any:
+        dimension = _force_dimension(VARIABLES[self.variable], self.form)
+        return "none" if value is None else show_quantity(value, dimension, (INTERNAL[dimension],))

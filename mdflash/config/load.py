@@ -93,7 +93,7 @@ def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
 
 def _as_written(found: Sequence[Problem], data: Any) -> list[Problem]:
     """The same with paths of the file: a system (or bias) given as one mapping stands there without its index."""
-    single = {key for key in ("system", "biases", "monitor") if not isinstance(data.get(key), list)}
+    single = {key for key in ("system", "biases", "metadynamics", "monitor") if not isinstance(data.get(key), list)}
     return [Problem(p.path[:1] + p.path[2:] if p.path[0] in single else p.path, p.message) for p in found]
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from mdflash.config.biases import VariableEntry
+from mdflash.config.biases import BiasEntry, VariableEntry
 from mdflash.config.exchange import Exchange, scale_name
 from mdflash.config.schema import RunConfig, Source
 from mdflash.config.section import MAX_REPLICAS
 from mdflash.core.quantity import Span, show_quantity
 from mdflash.integrators import DEFAULT, INTEGRATORS
+from mdflash.potentials.bias.bias_form import ONE_SIDED
 from mdflash.potentials.variables import VARIABLES
 
 _TIME_UNITS = ("ps", "ns", "fs")
@@ -34,6 +35,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from _exchange(config)
     yield from _variables(config)
     yield from _biases(config)
+    yield from _metadynamics(config)
     yield from _durations(config)
 
 
@@ -244,31 +246,35 @@ def _system_is_known(entry: VariableEntry, systems: Sequence[str]) -> bool:
 
 def _variables(config: RunConfig) -> Iterator[Problem]:
     """What biases and monitored variables have in common: names of columns, and a system."""
-    names = Counter(entry.name for entry in (*config.biases, *config.monitor))
+    lists: list[tuple[tuple[str | int, ...], Sequence[VariableEntry]]] = [(("biases",), config.biases)]
+    lists += [(("metadynamics", k, "variables"), entry.variables) for k, entry in enumerate(config.metadynamics)]
+    lists.append((("monitor",), config.monitor))
+    names = Counter(entry.name for _, entries in lists for entry in entries)
+    names.update(entry.name for entry in config.metadynamics)
     names.update(scale_name(term) for term in (config.exchange.scale if config.exchange is not None else ()))
     systems = [entry.name for entry in config.system]
-    lists: dict[str, Sequence[VariableEntry]] = {"biases": config.biases, "monitor": config.monitor}
-    for section, entries in lists.items():
+    what = "biases and monitored variables" if config.monitor else "biases"
+    for section, entries in lists:
         for i, entry in enumerate(entries):
             if names[entry.name] > 1:
-                what = "biases and monitored variables" if config.monitor else "biases"
                 message = f"'{entry.name}' is the name of {names[entry.name]} {what}; give each its own"
-                yield Problem((section, i, "name"), f"{message}, for example `name: {entry.name}-{i + 1}`")
+                yield Problem((*section, i, "name"), f"{message}, for example `name: {entry.name}-{i + 1}`")
             if not _system_is_known(entry, systems):
-                what = "is missing" if entry.system is None else f"there is no system '{entry.system}'"
+                wrong = "is missing" if entry.system is None else f"there is no system '{entry.system}'"
                 example = f"one of {', '.join(systems)}: write for example `system: {systems[0]}`"
-                yield Problem((section, i, "system"), f"{what}; name {example}")
+                yield Problem((*section, i, "system"), f"{wrong}; name {example}")
 
 
 def _biases(config: RunConfig) -> Iterator[Problem]:
     systems = [entry.name for entry in config.system]
     for i, bias in enumerate(config.biases):
         here = ("biases", i)
-        if bias.form == "linear" and VARIABLES[bias.variable].periodic:
+        if bias.form in ONE_SIDED and VARIABLES[bias.variable].periodic:
             yield Problem(
                 (*here, "form"),
-                f"a linear bias on a {bias.variable} would jump at 180 degrees; write `form: harmonic`",
+                f"a {bias.form} bias on a {bias.variable} would jump at 180 degrees; write `form: harmonic`",
             )
+        yield from _moving(bias, here, config)
         if not _system_is_known(bias, systems):
             continue
         count = config.counts[systems.index(bias.system or systems[0])]
@@ -282,6 +288,68 @@ def _biases(config: RunConfig) -> Iterator[Problem]:
                     f"{len(values)} values do not spread evenly over {count} replicas; make {word} a multiple of "
                     f"{len(values)}, such as {near}",
                 )
+
+
+def _moving(bias: BiasEntry, here: tuple[str | int, ...], config: RunConfig) -> Iterator[Problem]:
+    """A bias that moves has an end and a time, and keeps its replicas."""
+    ends = [key for key in ("center_to", "force_constant_to") if getattr(bias, key) is not None]
+    if bias.moving is None:
+        if ends:
+            yield Problem(
+                (*here, "moving"), f"is missing beside `{ends[0]}`; add for example `moving: {{length: 1 ns}}`"
+            )
+        return
+    if not ends:
+        yield Problem((*here, "moving"), "moves nothing; say where to, for example `center_to: 20 angstrom`")
+    cycle = config.dynamics.timestep * config.dynamics.network_every
+    yield from whole_steps((*here, "moving", "every"), bias.moving.every, cycle)
+    for key in ("start", "length"):
+        time = getattr(bias.moving, key)
+        if time > 0:
+            yield from whole_steps((*here, "moving", key), time, bias.moving.every)
+    if config.exchange is not None:
+        yield Problem((*here, "moving"), "work is that of replicas which keep their state; remove `exchange:`, or this")
+
+
+def _metadynamics(config: RunConfig) -> Iterator[Problem]:
+    systems = [entry.name for entry in config.system]
+    first = 0
+    begins = {}
+    for name, count in zip(systems, config.counts, strict=True):
+        begins[name] = (first, count)
+        first += count
+    for k, entry in enumerate(config.metadynamics):
+        here = ("metadynamics", k)
+        if len(entry.variables) not in (1, 2):
+            yield Problem((*here, "variables"), f"lists {len(entry.variables)} variables; a grid takes one or two")
+            continue
+        cycle = config.dynamics.timestep * config.dynamics.network_every
+        yield from whole_steps((*here, "every"), entry.every, cycle)
+        name = entry.system or systems[0]
+        for i, variable in enumerate(entry.variables):
+            if name in begins and (variable.system or systems[0]) != name:
+                text = "is another one than that of the first variable; one bias acts on one system"
+                yield Problem((*here, "variables", i, "system"), text)
+        if name not in begins:
+            continue
+        first, count = begins[name]
+        walkers = entry.walkers or count
+        if count % walkers:
+            near = next(n for n in range(walkers, 0, -1) if count % n == 0)
+            yield Problem(
+                (*here, "walkers"),
+                f"{count} replicas of '{name}' do not fill groups of {walkers} walkers; write `walkers: {near}`",
+            )
+            continue
+        kelvin = config.temperatures[first : first + count]
+        groups = [set(kelvin[g : g + walkers]) for g in range(0, len(kelvin), walkers)]
+        if any(min(group) <= 0 for group in groups):
+            yield Problem(("dynamics", "temperature"), "must be above 0 K for metadynamics; write `temperature: 300 K`")
+        if config.exchange is None and any(len(group) > 1 for group in groups):
+            yield Problem(
+                (*here, "walkers"),
+                "walkers of one bias have one temperature (or exchange theirs); write `walkers: 1`, or one temperature",
+            )
 
 
 def _durations(config: RunConfig) -> Iterator[Problem]:

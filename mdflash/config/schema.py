@@ -18,6 +18,7 @@ from pydantic_core import core_schema
 
 from mdflash.config.biases import BiasEntry, VariableEntry
 from mdflash.config.exchange import Exchange
+from mdflash.config.metadynamics import Metadynamics
 from mdflash.config.section import (
     MAX_COPIES,
     MAX_REPLICAS,
@@ -422,6 +423,14 @@ class RunConfig(Section):
         description="none, or a list of restraints and umbrella windows on collective variables",
         examples=["[{name: pull, variable: distance, beads: [0, 9], force_constant: 2 kcal/mol/angstrom^2}]"],
     )
+    metadynamics: Annotated[
+        tuple[Metadynamics, ...],
+        BeforeValidator(_read_entries, json_schema_input_type=Metadynamics | list[Metadynamics] | Literal["none"]),
+    ] = Field(
+        default=(),
+        description="none, or a list of biases that walkers fill with hills along one or two variables",
+        examples=["[{name: fold, variables: {name: q, variable: native_contacts, width: 0.02}}]"],
+    )
     monitor: Annotated[
         tuple[VariableEntry, ...],
         BeforeValidator(_read_entries, json_schema_input_type=VariableEntry | list[VariableEntry] | Literal["none"]),
@@ -488,7 +497,8 @@ class RunConfig(Section):
     @property
     def colvars_every(self) -> int | None:
         """Steps between rows of colvars.csv; None: no variables, no such file."""
-        return self.steps_in(self.output.colvars.interval) if self.n_biases or self.monitor else None
+        some = self.n_biases or self.metadynamics or self.monitor
+        return self.steps_in(self.output.colvars.interval) if some else None
 
     @property
     def n_biases(self) -> int:

@@ -41,8 +41,8 @@ def to_data(config: RunConfig) -> dict[str, Any]:
         if section[key] is not None and len(section[key]) == 1:
             section[key] = section[key][0]
     for section, key in (
-        (data, "box"), (data, "exchange"), (data, "biases"), (data, "monitor"), (data["dynamics"], "temperature"),
-        (data["guards"], "max_force"),
+        (data, "box"), (data, "exchange"), (data, "biases"), (data, "metadynamics"), (data, "monitor"),
+        (data["dynamics"], "temperature"), (data["guards"], "max_force"),
     ):  # fmt: skip
         section[key] = section[key] or "none"
     if config.exchange is not None:
@@ -50,7 +50,10 @@ def to_data(config: RunConfig) -> dict[str, Any]:
     for entry in [data["system"]] if isinstance(data["system"], dict) else data["system"]:
         for key in ("start", "molecules", "box"):
             entry[key] = entry[key] or "none"
-    for bias in [*(data["biases"] if config.biases else ()), *(data["monitor"] if config.monitor else ())]:
+    hills = [
+        variable for entry in (data["metadynamics"] if config.metadynamics else ()) for variable in entry["variables"]
+    ]
+    for bias in [*(data["biases"] if config.biases else ()), *hills, *(data["monitor"] if config.monitor else ())]:
         bias.update({key: "none" for key, value in bias.items() if value is None})
     return data
 

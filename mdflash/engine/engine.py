@@ -21,17 +21,20 @@ from mdflash.core.gpu import describe
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.ranks import RankPropagator
 from mdflash.engine.choose import choose_propagator
+from mdflash.engine.deposits import Deposits
 from mdflash.engine.diagnosis import unstable
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
 from mdflash.engine.minimize import Minimized, minimize
-from mdflash.engine.protocols import Choose, Propagator
+from mdflash.engine.protocols import Changing, Choose, Propagator
 from mdflash.engine.settings import Backend, Dynamics, settings_of
+from mdflash.engine.steering import Steering
 from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
 from mdflash.potentials.base import Potential
-from mdflash.potentials.bias.bias import biases_of
+from mdflash.potentials.bias.bias import Bias, biases_of
+from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
 from mdflash.potentials.variables.images import check_images
 from mdflash.units import BOLTZMANN
 
@@ -68,6 +71,8 @@ class Engine:
 
     Attributes:
         reporters: called in this order, each at the steps it asks for.
+        steering: moves biases that have a path.
+        deposits: adds hills of metadynamics.
         notes: messages about terms without fast kernels, and about the cost of a lower precision.
     """
 
@@ -88,9 +93,12 @@ class Engine:
         self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
-        for bias in biases_of(potential):
+        self.steering, self.deposits = Steering(layout, potential), Deposits(layout, potential)
+        acting: list[Bias | GridBias] = [*biases_of(potential), *grid_biases_of(potential)]
+        for bias in acting:
             for s in np.unique(layout.system_of_replica[bias.rows(layout) >= 0]):
-                check_images(bias.variable, layout.systems[s], state.box)
+                for variable in bias.variables:
+                    check_images(variable, layout.systems[s], state.box)
         self._choose = choose or partial(choose_propagator, layout, potential)
         self.propagator: Propagator
         self.propagator, self.notes = self._choose(state, self.dynamics, self.backend)
@@ -98,6 +106,11 @@ class Engine:
         self.backend = dataclasses.replace(self.backend, gpu=self.propagator.gpu, gpu_must=True)
         self._block = 16
         self._current = False
+
+    @property
+    def changing(self) -> tuple[Changing, ...]:
+        """What changes biases between blocks, in this order."""
+        return self.steering, self.deposits
 
     @property
     def integrator(self) -> Integrator:
@@ -229,14 +242,20 @@ class Engine:
         due = [self._next_report(r) for r in self.reporters]
         if self.exchange is not None:
             due.append(self.exchange.next_attempt(step))
+        due += [changing.next_change(step) for changing in self.changing]
         return min([*due, self.guard.next_boundary(step)])
 
     def _at_boundary(self, before: int) -> None:
-        """Do what follows the block that began at the step `before`: reports, then the exchange."""
+        """Do what follows the block that began at the step `before`: reports, changes of biases, the exchange."""
         step = self.state.step
         for reporter in self.reporters:
             if reporter.next_report(before) == step:
                 reporter.report(self)
+        due = [changing for changing in self.changing if changing.next_change(before) == step]
+        for changing in due:
+            changing.change(self)
+        if due:
+            self.propagator.evaluate(self.state)
         if self.exchange is not None and self.exchange.next_attempt(before) == step:
             self.exchange.attempt(self)
         self.guard.mark(self.state)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,22 @@ class Chosen(NamedTuple):
 
 Choose = Callable[[State, Dynamics, Backend], Chosen]
 """Chooses a propagator for a batch that starts at a state; its layout and potential are settled."""
+
+
+class Changing(Protocol):
+    """Changes biases at fixed steps, between blocks; see `steering` and `deposits`."""
+
+    def next_change(self, step: int) -> int:
+        """The first change after `step`."""
+
+    def change(self, engine: Running, /) -> None:
+        """Change what is due at this step; energy and forces of the state are old afterwards."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What a checkpoint must hold to continue with the same bits."""
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], step: int) -> None:
+        """Continue from a checkpoint's arrays, at its step."""
 
 
 class Running(Protocol):

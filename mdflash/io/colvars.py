@@ -6,6 +6,9 @@
 Two columns for each bias: its variable (in Å, radians, or without unit) and its energy; then one for each variable that
 is only monitored. One of another system leaves them empty. The energy is that of the window which the row's `state`
 had; see `replica_table`.
+
+A bias that moves adds its center, its force constant and the work it has done. Metadynamics comes last: its
+variables, its energy V, the offset c(t), and V - c(t), which reweights the row: its weight is exp((V - c(t)) / kT).
 """
 
 from __future__ import annotations
@@ -18,6 +21,11 @@ import numpy as np
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.io.replica_table import PLACE, ReplicaTable
 
+OF_PATHS = ("center", "force_constant", "work_kcal_mol")
+"""Columns of a bias that moves."""
+OF_GRIDS = ("kcal_mol", "ct_kcal_mol", "rbias_kcal_mol")
+"""Columns of metadynamics: V, c(t) and V - c(t)."""
+
 
 class ColvarsLog(ReplicaTable):
     """Appends rows to colvars.csv."""
@@ -27,15 +35,26 @@ class ColvarsLog(ReplicaTable):
 
     @classmethod
     def create(
-        cls, path: Path, biases: Sequence[tuple[str, str]], monitored: Sequence[tuple[str, str]] = ()
+        cls,
+        path: Path,
+        biases: Sequence[tuple[str, str]],
+        monitored: Sequence[tuple[str, str]] = (),
+        grids: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (),
+        moving: Sequence[str] = (),
     ) -> ColvarsLog:
         """Start a new file for biases and monitored variables, by name and unit of the variable ("A", "rad" or "").
+
+        `grids` are metadynamics, by name and variables; `moving` are the biases among them that move.
 
         Raises:
             StorageError: it already exists, or cannot be written.
         """
         columns = [column for name, unit in biases for column in (_column(name, unit), f"{name}_kcal_mol")]
         columns += [_column(name, unit) for name, unit in monitored]
+        columns += [f"{name}_{word}" for name in moving for word in OF_PATHS]
+        for name, variables in grids:
+            columns += [_column(*variable) for variable in variables]
+            columns += [f"{name}_{word}" for word in OF_GRIDS]
         return cls.start(path, ",".join([cls.header, *columns]) + "\n")
 
     def append(
@@ -48,11 +67,17 @@ class ColvarsLog(ReplicaTable):
         targets: FloatArray,
         values: FloatArray,
         energies: FloatArray,
+        more: FloatArray | None = None,
     ) -> None:
-        """Take one report: [R] as in log.csv; values [R, biases and monitored], energies [R, biases]; NaN: empty."""
+        """Take one report: [R] as in log.csv; values [R, biases and monitored], energies [R, biases]; NaN: empty.
+
+        `more` [R, columns]: center, force constant and work of each bias that moves; then of each metadynamics its
+        variables, V, c(t) and V - c(t).
+        """
         biases = energies.shape[1]
         pairs = np.stack([values[:, :biases], energies], axis=2).reshape(len(values), -1)
-        rest = [",".join(_texts(row)) for row in np.concatenate([pairs, values[:, biases:]], axis=1).tolist()]
+        parts = [pairs, values[:, biases:], *([] if more is None else [more])]
+        rest = [",".join(_texts(row)) for row in np.concatenate(parts, axis=1).tolist()]
         self.add_report(step, time_ps, replica_ids, systems, states, targets, rest)
 
 

@@ -13,11 +13,12 @@ from mdflash.io.events import repair_events
 from mdflash.io.exchange_log import ExchangeLog
 from mdflash.io.formats import format_of, suffixes
 from mdflash.io.formats.stream import dropped
+from mdflash.io.hills import HillsLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import FolderLock, is_run_folder, refuse_links_of_run
 from mdflash.io.table import Table
 
-TABLES: tuple[type[Table], ...] = (LogWriter, ExchangeLog, ColvarsLog)
+TABLES: tuple[type[Table], ...] = (LogWriter, ExchangeLog, ColvarsLog, HillsLog)
 EVENTS = "events.jsonl"
 
 

@@ -29,6 +29,7 @@ _OWN_FILES = (
     "log.csv",
     "exchange.csv",
     "colvars.csv",
+    "hills.csv",
     "events.jsonl",
     "manifest.json",
 )

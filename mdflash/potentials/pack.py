@@ -11,6 +11,7 @@ from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.forms import CODES, ONE_BY_ONE
 from mdflash.potentials.forms.form import Coordinate, pad_columns, stack_rows
@@ -46,7 +47,7 @@ def pack(terms: Sequence[Potential], layout: Layout) -> Packed:
     """
     listed = [t for t in terms if isinstance(t, PriorTerm)]
     nonbonded: list[list[NeighborTerm]] = [[] for _ in layout.systems]
-    biases = [t for t in terms if isinstance(t, Bias)]
+    biases = [t for t in terms if isinstance(t, (Bias, GridBias))]
     taken: list[Potential] = [*listed, *biases]
     for term in terms:
         if isinstance(term, NeighborTerm):

@@ -10,6 +10,7 @@ import numpy as np
 
 from mdflash.config.biases import BiasEntry, Group, VariableEntry
 from mdflash.config.exchange import scale_name
+from mdflash.config.metadynamics import Metadynamics as MetadynamicsEntry
 from mdflash.config.schema import RunConfig, SystemEntry
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout
@@ -21,12 +22,15 @@ from mdflash.io.frames import load_frames
 from mdflash.io.topology import mdtraj_topology
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import Potential
-from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, Bias
+from mdflash.potentials.bias.metadynamics import Metadynamics
+from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.base import Selected, Variable
 from mdflash.potentials.variables.images import in_box
+from mdflash.units import kT
 
 
 def build_biases(
@@ -50,6 +54,13 @@ def build_biases(
         n = layout.counts[s]
         constants, centers = _spread(entry.force_constant, n), _spread(entry.center, n)
         found.append(Bias(entry.name, variable, layout, constants, centers, entry.width, entry.form, s))
+        if entry.moving is not None:
+            end = found[-1].parameters.copy()
+            for column, value in ((CENTER, entry.center_to), (FORCE_CONSTANT, entry.force_constant_to)):
+                end[:, column] = end[:, column] if value is None else value
+            start = round(entry.moving.start / config.dynamics.timestep)
+            stop = start + config.steps_in(entry.moving.length)
+            found[-1].move(end, start, stop, config.steps_in(entry.moving.every))
     return tuple(found)
 
 
@@ -57,13 +68,53 @@ def _refuse_centers_beyond_images(entry: BiasEntry, variable: Variable, key: str
     """Between images no distance along an edge exceeds half of it, so a bias that pulls beyond would flip its force."""
     if variable.box is None or entry.form == "linear":
         return
-    furthest, half = max(entry.center) + entry.width, min(variable.box) / 2
+    centers = [*entry.center, *(() if entry.center_to is None else (entry.center_to,))]
+    furthest, half = max(centers) + entry.width, min(variable.box) / 2
     if furthest >= half:
         raise InputError(
             f"{furthest:g} Å is not below half the shortest edge of the box, {half:g} Å, where the nearest image of "
             f"the other molecule changes; make the box larger than {2 * furthest:g} Å, or the centers smaller",
             key=key,
         )
+
+
+def build_metadynamics(
+    config: RunConfig, layout: Layout, starts: Sequence[FloatArray], forcefields: Sequence[ForceField]
+) -> tuple[Metadynamics, ...]:
+    """The metadynamics of a run, without hills. Arguments, errors: as `build_biases`."""
+    return tuple(
+        _one_metadynamics(k, entry, config, layout, starts, forcefields) for k, entry in enumerate(config.metadynamics)
+    )
+
+
+def _one_metadynamics(
+    k: int,
+    entry: MetadynamicsEntry,
+    config: RunConfig,
+    layout: Layout,
+    starts: Sequence[FloatArray],
+    forcefields: Sequence[ForceField],
+) -> Metadynamics:
+    section = f"metadynamics.{k}.variables"
+    axes = []
+    found = list(_variables(section, entry.variables, config, layout, starts, forcefields))
+    s = found[0][0]
+    for i, (given, (_, variable)) in enumerate(zip(entry.variables, found, strict=True)):
+        low, high, points = given.grid
+        if variable.box is not None and high >= min(variable.box) / 2:
+            raise InputError(
+                f"the grid ends at {high:g} Å, which is not below half the shortest edge of the box, "
+                f"{min(variable.box) / 2:g} Å, where the nearest image changes; make the box larger, or the grid "
+                "smaller",
+                key=f"{section}.{i}.grid",
+            )
+        axes.append(Axis(given.name, variable, low, high, points))
+    first, stop = layout.replica_offset[s : s + 2].tolist()
+    kelvin = np.array(config.temperatures[first:stop]).reshape(-1, entry.walkers or stop - first)
+    return Metadynamics(
+        entry.name, axes, layout, [given.width for given in entry.variables], entry.height, entry.bias_factor,
+        config.steps_in(entry.every), [kT(t) for t in kelvin.min(axis=1).tolist()], entry.walkers, s,
+    )  # fmt: skip
 
 
 def build_monitored(

@@ -54,7 +54,8 @@ from mdflash.mapping.placing import Kind, place
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
-from mdflash.runs.biases import build_biases, build_monitored, build_scales
+from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
+from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales
 from mdflash.runs.environment import surround
 
 
@@ -85,6 +86,11 @@ class Prepared:
         """Those among the potential's terms."""
         return biases_of(self.potential)
 
+    @property
+    def grid_biases(self) -> tuple[GridBias, ...]:
+        """Those on grids among the potential's terms."""
+        return grid_biases_of(self.potential)
+
     def engine(self, ranks: Ranks | None = None) -> Engine:
         """An engine at rest at the start frames, with the threads that the run asks for.
 
@@ -98,7 +104,7 @@ class Prepared:
         """
         ranks = ranks or Ranks()
         set_threads(self.config.hardware.threads or ranks.threads)
-        terms = [term.copy() if isinstance(term, Bias) else term for term in self.potential.terms]
+        terms = [term.copy() if isinstance(term, (Bias, GridBias)) else term for term in self.potential.terms]
         own = dataclasses.replace(self, potential=SumPotential(terms))
         return Engine(
             own.layout, own.potential, own.state(), own.dynamics(), own.backend(ranks.local_rank),
@@ -109,7 +115,11 @@ class Prepared:
         """Propagators over many ranks, with this one's share of the replicas."""
         parts = by_rank(self.layout, ranks.size)
         part = parts[ranks.rank]
-        terms = [*build_potential([self.forcefields[s] for s in part.systems], part.layout).terms, *self.biases]
+        terms = [
+            *build_potential([self.forcefields[s] for s in part.systems], part.layout).terms,
+            *self.biases,
+            *self.grid_biases,
+        ]
         return across_ranks(ranks, parts, partial(choose_propagator, part.layout, SumPotential(terms)))
 
     def state(self) -> State:
@@ -246,7 +256,8 @@ def assemble(
     terms = build_potential(forcefields, layout).terms
     biases = build_biases(config, layout, first, forcefields)
     monitored = build_monitored(config, layout, first, forcefields)
-    potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms)])
+    grids = build_metadynamics(config, layout, first, forcefields)
+    potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms), *grids])
     notes.extend(_impulses(config.dynamics, potential, layout, forcefields))
     coarse = coarse_step(potential.terms, layout, config.dynamics.timestep)
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:

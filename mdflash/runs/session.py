@@ -36,6 +36,7 @@ from mdflash.io.checkpoint import Checkpoint, load_checkpoint
 from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder, load_manifest
 from mdflash.io.topology import write_topology
+from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.schnet.tables import SIZED_BY
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.writers import Outputs, Silence, bytes_to_come
@@ -172,6 +173,7 @@ class RunSession:
             try:
                 outputs.attach(engine)
                 engine.guard.listeners.append(log.write)
+                engine.deposits.listeners.append(log.write)
                 manifest.write("running", outputs)
                 self._ranks.from_first(lambda: outputs.intervals)
                 yield _Keeper(outputs, manifest)
@@ -316,7 +318,11 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
 
 def changed(folder: Path, config: RunConfig) -> Iterator[tuple[str, Any, Any]]:
     """Every setting of the run in a folder that `config` has otherwise, and that may not change: key, then, now."""
-    before = {"monitor": "none", **load_yaml(folder / "resolved.yaml").data}  # runs of 0.1 had none
+    before = {
+        "monitor": "none",
+        "metadynamics": "none",
+        **load_yaml(folder / "resolved.yaml").data,
+    }  # older runs had none
     yield from _differences(before, to_data(config))
 
 
@@ -337,12 +343,19 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, An
 def _identity(prepared: Prepared) -> dict[str, Any]:
     """What a checkpoint must agree with."""
     monitored = {entry.name: entry.variable.digest for entry in prepared.monitored}
+    hills = {bias.name: _digest(bias) for bias in prepared.grid_biases}
     return {
         "forcefields": {f.name: f.digest for f in prepared.forcefields},
         "systems": {s.name: s.digest for s in prepared.layout.systems},
         "bias variables": {bias.name: bias.variable.digest for bias in prepared.biases},
         **({"monitored variables": monitored} if monitored else {}),
+        **({"metadynamics variables": hills} if hills else {}),
     }
+
+
+def _digest(bias: GridBias) -> str:
+    """Of what a grid is over."""
+    return hashlib.sha256(" ".join(variable.digest for variable in bias.variables).encode()).hexdigest()
 
 
 def table_rule(prepared: Prepared) -> int | None:
@@ -486,6 +499,8 @@ class _Manifest:
         guard, exchange, ids = self.engine.guard, self.engine.exchange, self.engine.layout.replica_ids
         if exchange is not None:
             found["exchange"] = exchange.summary()
+        if self.engine.deposits.biases:
+            found["metadynamics"] = self.engine.deposits.summary()
         if guard.frozen.any():
             since = guard.frozen_since.tolist()
             found["frozen_since_step"] = {str(r): step for r, step in zip(ids, since, strict=True) if step >= 0}

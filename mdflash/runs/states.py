@@ -13,12 +13,14 @@ def held_states(engine: Engine) -> IntArray:
     """[R] the number of each replica's state, from 0: of the exchange ladder where there is one.
 
     Without exchange, the states of a system are its temperatures with the parameters of its biases, in the order of its
-    replicas.
+    replicas. Biases that move make no states.
     """
     if engine.exchange is not None:
         return engine.exchange.labels(engine.state)
     layout = engine.layout
-    acting = [(bias.parameters, bias.rows(layout).tolist()) for bias in biases_of(engine.potential)]
+    acting = [
+        (bias.parameters, bias.rows(layout).tolist()) for bias in biases_of(engine.potential) if bias.path is None
+    ]
     temperatures = engine.state.temperature.tolist()
     numbers: dict[int, dict[tuple[float, ...], int]] = {}
     held = []

@@ -19,7 +19,8 @@ import numpy as np
 from mdflash import __version__
 from mdflash.config.schema import RunConfig
 from mdflash.core.state import Layout
-from mdflash.core.types import IntArray
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.engine.deposits import Hills
 from mdflash.engine.engine import Engine, Reporter
 from mdflash.io.background import BackgroundWriter
 from mdflash.io.checkpoint import Checkpoint, save_checkpoint
@@ -27,10 +28,13 @@ from mdflash.io.colvars import ColvarsLog
 from mdflash.io.exchange_log import ExchangeLog
 from mdflash.io.formats import written_format
 from mdflash.io.formats.base import FrameWriter, Target
+from mdflash.io.hills import HillsLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import Table
-from mdflash.potentials.bias.bias import biases_of
+from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, Bias, biases_of
+from mdflash.potentials.bias.grid_bias import GridBias
+from mdflash.potentials.bias.metadynamics import Metadynamics
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
@@ -93,13 +97,15 @@ class ColvarsReporter(Periodic):
         self._monitored = prepared.monitored
         self._columns = [entry.name for entry in (*prepared.biases, *self._monitored)]
         self._packed: PackedBiases | None = None
+        self._grids: PackedBiases | None = None
         self._ids = layout.replica_ids
         self._names = [layout.systems[s].name for s in layout.system_of_replica]
 
     def report(self, engine: Engine) -> None:
         """Measure; rows are written while the engine continues."""
-        if self._packed is None:
+        if self._packed is None or self._grids is None:
             self._packed = PackedBiases([*biases_of(engine.potential), *self._monitored], engine.layout)
+            self._grids = PackedBiases(engine.deposits.biases, engine.layout)
         values, energies = self._packed.measure(engine.state.positions.numpy())
         names = [bias.name for bias in self._packed.biases]
         order = [names.index(name) for name in self._columns]
@@ -112,8 +118,32 @@ class ColvarsReporter(Periodic):
             engine.state.temperature.numpy().copy(),
             values[:, order],
             energies[:, order[: len(order) - len(self._monitored)]],
+            np.hstack([path_columns(engine), hill_columns(self._grids, engine.state.positions.numpy())]),
         )
         self.background.submit(partial(self.log.append, *row))
+
+
+def path_columns(engine: Engine) -> FloatArray:
+    """[R, columns] of biases that move: center, force constant and work of each."""
+    parts = [np.zeros((engine.layout.n_replicas, 0))]
+    for bias, work in zip(engine.steering.biases, engine.steering.work, strict=True):
+        rows = bias.rows(engine.layout)
+        now = np.where(rows[:, None] >= 0, bias.parameters[rows], np.nan)
+        parts.append(np.stack([now[:, CENTER], now[:, FORCE_CONSTANT], work], axis=1))
+    return np.concatenate(parts, axis=1)
+
+
+def hill_columns(packed: PackedBiases, positions: FloatArray) -> FloatArray:
+    """[R, columns] of metadynamics, packed alone: the variables, V, c(t) and V - c(t) of each."""
+    values, energies = packed.measure(positions)
+    parts = [np.zeros((len(values), 0))]
+    for first, bias in zip(packed.column, packed.biases, strict=False):
+        assert isinstance(bias, Metadynamics)
+        rows = bias.rows(packed.layout)
+        energy = energies[:, first]
+        offset = np.where(rows >= 0, bias.offsets()[bias.group[rows]], np.nan)
+        parts += [values[:, first : first + len(bias.axes)], np.stack([energy, offset, energy - offset], axis=1)]
+    return np.concatenate(parts, axis=1)
 
 
 class Silence(Periodic):
@@ -121,6 +151,10 @@ class Silence(Periodic):
 
     def report(self, engine: Engine) -> None:
         """Nothing."""
+
+
+def _moves(bias: Bias | GridBias) -> bool:
+    return isinstance(bias, Bias) and bias.path is not None
 
 
 class Outputs:
@@ -159,11 +193,19 @@ class Outputs:
                 [(entry.name, entry.variable.unit) for entry in entries]
                 for entries in (prepared.biases, prepared.monitored)
             )
+            grids = [
+                (bias.name, [(axis.name, axis.variable.unit) for axis in bias.axes]) for bias in prepared.grid_biases
+            ]
+            moving = [bias.name for bias in PackedBiases(prepared.biases, layout).biases if _moves(bias)]
             self.colvars = (
-                ColvarsLog.create(path, biases, monitored)
+                ColvarsLog.create(path, biases, monitored, grids, moving)
                 if before is None
                 else ColvarsLog.resume(path, before["colvars_size"])
             )
+        self.hills: HillsLog | None = None
+        if prepared.grid_biases:
+            path = folder.path / HillsLog.name
+            self.hills = HillsLog.create(path) if before is None else HillsLog.resume(path, before["hills_size"])
         self.writers: list[FrameWriter] = []
         if config.output.trajectory.format != "none":
             kind = written_format(config.output.trajectory.format).writer
@@ -209,6 +251,8 @@ class Outputs:
         engine.reporters.extend(self.reporters)
         if engine.exchange is not None:
             engine.exchange.listeners.append(self._exchanged)
+        if self.hills is not None:
+            engine.deposits.hill_listeners.append(self._deposited)
 
     @property
     def intervals(self) -> list[int]:
@@ -219,6 +263,12 @@ class Outputs:
         assert self.exchange is not None
         self._background.submit(partial(self.exchange.append, step, time, labels))
 
+    def _deposited(self, step: int, time: float, hills: Hills) -> None:
+        assert self.hills is not None
+        name, widths = hills.bias.name, hills.bias.widths.tolist()
+        rest = (hills.replica, hills.group, hills.centers, hills.heights)
+        self._background.submit(partial(self.hills.append, step, time, name, widths, *rest))
+
     def report(self, engine: Engine) -> None:
         """Report the start of a run (step 0), which no schedule contains."""
         for reporter in self.reporters:
@@ -228,7 +278,7 @@ class Outputs:
 
     @property
     def _tables(self) -> list[Table]:
-        return [self.log, *(table for table in (self.exchange, self.colvars) if table is not None)]
+        return [self.log, *(table for table in (self.exchange, self.colvars, self.hills) if table is not None)]
 
     @property
     def _flushes(self) -> list[Callable[..., None]]:
@@ -261,6 +311,8 @@ class Outputs:
         arrays |= {"replica_ids": np.array(self.layout.replica_ids)} | engine.guard.arrays()
         if engine.exchange is not None:
             arrays |= engine.exchange.arrays()
+        for changing in engine.changing:
+            arrays |= changing.arrays()
         save_checkpoint(
             self.folder.checkpoint,
             arrays,
@@ -275,6 +327,7 @@ class Outputs:
                 "log_rows": self.log.rows,
                 "exchange_size": 0 if self.exchange is None else self.exchange.size,
                 "colvars_size": 0 if self.colvars is None else self.colvars.size,
+                **({} if self.hills is None else {"hills_size": self.hills.size}),
                 **self._identity,
             },
             keep=self._keep,
@@ -304,6 +357,8 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
     engine.guard.restore(checkpoint.arrays, engine.state)
     if engine.exchange is not None:
         engine.exchange.restore(checkpoint.arrays)
+    for changing in engine.changing:
+        changing.restore(checkpoint.arrays, engine.state.step)
 
 
 def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
@@ -312,7 +367,11 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
     total += 130 * layout.n_replicas * (steps // config.log_every + 1)
     if config.colvars_every is not None:
         per_row = 60 + 38 * config.n_biases + 19 * len(config.monitor)
+        per_row += 57 * sum(entry.moving is not None for entry in config.biases)
+        per_row += sum(19 * len(entry.variables) + 57 for entry in config.metadynamics)
         total += per_row * layout.n_replicas * (steps // config.colvars_every + 1)
+    for entry in config.metadynamics:
+        total += 110 * layout.n_replicas * (steps // config.steps_in(entry.every))
     if config.exchange_every is not None:
         total += (24 + 3 * layout.n_replicas) * (steps // config.exchange_every + 1)
     if config.trajectory_every is not None:

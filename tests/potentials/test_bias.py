@@ -20,7 +20,7 @@ from mdflash.errors import InputError
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias
-from mdflash.potentials.bias.bias_form import BiasForm
+from mdflash.potentials.bias.bias_form import ONE_SIDED, BiasForm
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.forms import FORMS
@@ -72,8 +72,10 @@ PARAMETERS: dict[str, tuple[BiasForm, float, float, float]] = {
     "harmonic": ("harmonic", 3.0, 0.7, 0.0),
     "flat bottom": ("flat-bottom", 3.0, 0.7, 0.15),
     "linear": ("linear", 2.0, 0.5, 0.0),
+    "lower wall": ("lower-wall", 3.0, 1.5, 0.0),
+    "upper wall": ("upper-wall", 3.0, 0.7, 0.0),
 }
-CASES = [(v, p) for v in VARIABLES for p in PARAMETERS if (v, p) != ("dihedral", "linear")]
+CASES = [(v, p) for v in VARIABLES for p in PARAMETERS if v != "dihedral" or PARAMETERS[p][0] not in ONE_SIDED]
 
 
 def frames(replicas: int, seed: int, spread: float = 1.0) -> torch.Tensor:

@@ -110,6 +110,16 @@ def methods(analysis: Analysis) -> str:
                 f"frames were reweighted by Bayesian maximum entropy with theta = {e.used.theta:.3g}, which leaves an "
                 f"effective fraction of {e.used.fraction:.2f}."
             )
+        if first.pulled:
+            parts.append(
+                "Free energies of pulling are Jarzynski averages of the work over replicas; errors are bootstrap "
+                "standard deviations over them."
+            )
+        if first.filled:
+            parts.append(
+                "Free energies by metadynamics are the bias times -gamma / (gamma - 1), and histograms of frames with "
+                "weights exp((V - c(t)) / kT); errors are bootstrap standard deviations over stretches of walkers."
+            )
         parts.append("Errors of means are standard errors over replicas or over uncorrelated stretches of them.")
     return " ".join(parts)
 
@@ -134,6 +144,14 @@ def _conditions(c: dict[str, Any]) -> list[str]:
             f"A {bias.get('form', 'harmonic')} bias '{bias.get('name')}' acted on the "
             f"{str(bias.get('variable')).replace('_', ' ')}, at {where}, with a force constant of "
             f"{' to '.join(dict.fromkeys([str(constants[0]), str(constants[-1])]))}."
+        )
+    for hills in _listed(c.get("metadynamics")):
+        over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
+        walkers = hills.get("walkers")
+        parts.append(
+            f"Well-tempered metadynamics '{hills.get('name')}' acted on the {over}, with hills of "
+            f"{hills.get('height')} every {hills.get('every')}, a bias factor of {hills.get('bias_factor')}, and "
+            f"{'all replicas' if walkers == 'all' else f'{walkers} replicas'} as walkers of one bias."
         )
     if d.get("minimize"):
         parts.append(f"Start frames were minimized in at most {d['minimize']} steps.")
@@ -207,6 +225,11 @@ def references(analysis: Analysis) -> list[str]:
     if any(x.kinetics is not None for x in analysis.molecules.values()):
         found.append("Pérez-Hernández et al., J. Chem. Phys. 139, 015102 (2013) (TICA)")
         found.append("Prinz et al., J. Chem. Phys. 134, 174105 (2011) (Markov models)")
+    if any(x.pulled for x in analysis.molecules.values()):
+        found.append("Jarzynski, Phys. Rev. Lett. 78, 2690 (1997) (free energies from work)")
+    if any(x.filled for x in analysis.molecules.values()):
+        found.append("Barducci, Bussi & Parrinello, Phys. Rev. Lett. 100, 020603 (2008) (well-tempered metadynamics)")
+        found.append("Tiwary & Parrinello, J. Phys. Chem. B 119, 736 (2015) (reweighting of metadynamics)")
     found.append("Chodera, J. Chem. Theory Comput. 12, 1799 (2016) (detection of equilibration)")
     return found
 

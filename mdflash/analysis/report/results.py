@@ -214,6 +214,39 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
         }
         for w in m.windows
     ]
+    found["pulling"] = [
+        {
+            "name": p.name,
+            "moves": p.what,
+            "temperature_K": p.kelvin,
+            "replicas": p.replicas,
+            "times_ps": p.times,
+            "parameter": p.parameter,
+            "kcal_mol": p.free,
+            "errors": p.error,
+            "mean_work_kcal_mol": p.mean,
+        }
+        for p in m.pulled
+    ]
+    found["metadynamics"] = [
+        {
+            "name": f.name,
+            "variables": f.variables,
+            "temperature_K": f.kelvin,
+            "hills": f.hills,
+            "groups": f.groups,
+            "nodes": f.nodes,
+            "kcal_mol": f.scaled,
+            "errors": f.scaled_error,
+            "times_ps": f.times,
+            "drift_kcal_mol": f.drift,
+            "reweighted": None
+            if f.reweighted is None
+            else {"edges": f.reweighted.edges, "kcal_mol": f.reweighted.energy, "errors": f.reweighted.errors},
+            "estimates_differ_kcal_mol": f.disagreement,
+        }
+        for f in m.filled
+    ]
     return found
 
 

@@ -23,6 +23,7 @@ from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.function import FunctionBias
+from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.forms import ON_GPU
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.cpu import Nonbonded
@@ -62,7 +63,7 @@ def unsupported(terms: Sequence[Potential], layout: Layout, exact: bool) -> str 
             reason = why_not(model, exact)
             if reason is not None:
                 return reason
-    biases = [t for t in terms if isinstance(t, (Bias, FunctionBias))]
+    biases = [t for t in terms if isinstance(t, (Bias, GridBias, FunctionBias))]
     if biases:
         return f"bias '{biases[0].name}' has no GPU kernel: biases are not on the device yet"
     rest: list[Potential] = [t for t in terms if isinstance(t, (PriorTerm, NeighborTerm)) and t.form.name not in ON_GPU]

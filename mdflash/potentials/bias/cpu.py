@@ -8,36 +8,50 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.compiled.jit import njit, prange
+from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray, Int32Array, IntArray
 from mdflash.potentials import variables
+from mdflash.potentials.bias.bias_form import NUMBERS
+from mdflash.potentials.bias.surface_cpu import on_line, on_plane
 from mdflash.potentials.priors.cpu import Table, add_term
 from mdflash.potentials.variables.base import VariableArrays
 
 TERM_ENERGY: Final = -1
 """The number of `TermEnergy`; those of the other variables are their places in `VARIABLES`."""
 
+LINEAR: Final = NUMBERS["linear"]
+LOWER_WALL: Final = NUMBERS["lower-wall"]
+UPPER_WALL: Final = NUMBERS["upper-wall"]
+
 
 class Biases(NamedTuple):
-    """All biases of a batch, as flat arrays: n biases with M beads in all. (A parallel loop takes no nested tuples.)
+    """All biases of a batch, as flat arrays: n variables with M beads in all.
+
+    A bias of a form has one variable; one on a grid has one or two, which follow each other.
 
     Attributes:
-        row: [systems + 1] system s owns the biases row[s]:row[s + 1].
+        row: [systems + 1] system s owns the variables row[s]:row[s + 1].
         variable: [n] number of the variable.
         periodic: [n] whether values 2 pi apart are the same.
-        linear: [n] or harmonic, with a flat bottom where the width is above 0.
+        form: [n] number of the form, see `bias_form`.
+        axes: [n] of the grid whose first variable this is; 0: a bias of a form.
+        axis: [n, 4] low end, spacing, points and period of each axis of a grid, as `surface_cpu` reads them.
         first: [n + 1] bias b has the beads first[b]:first[b + 1].
         beads, weight, reference: [M], [M], [M, 3] of all variables, as in `VariableArrays`.
         start, constants: [n, 5], [n, C] of each variable, as there.
         term_beads, term_code, term_parameters: of `TERM_ENERGY`, as in `priors.cpu.Table`, beads [M, 4].
         term_row: [4 n + 1] the rows of the k-th coordinate of bias b are term_row[4 b + k]:term_row[4 b + k + 1].
         parameters: [R, n, 3] force constant, center and width, for each replica.
+        surface: the grids, one behind the other.
+        place: [R, n] where in them the grid of a replica begins.
     """
 
     row: IntArray
     variable: IntArray
     periodic: npt.NDArray[np.bool_]
-    linear: npt.NDArray[np.bool_]
+    form: IntArray
+    axes: IntArray
+    axis: FloatArray
     first: IntArray
     beads: IntArray
     weight: FloatArray
@@ -49,6 +63,8 @@ class Biases(NamedTuple):
     term_parameters: FloatArray
     term_row: IntArray
     parameters: FloatArray
+    surface: FloatArray
+    place: IntArray
 
 
 @njit(cache=True, error_model="numpy")
@@ -78,14 +94,16 @@ def value_gradient(biases: Biases, b: int, x: FloatArray, g: FloatArray) -> floa
 
 
 @njit(cache=True, error_model="numpy")
-def energy_slope(linear: bool, periodic: bool, q: float, p: FloatArray) -> tuple[float, float]:
+def energy_slope(form: int, periodic: bool, q: float, p: FloatArray) -> tuple[float, float]:
     """u(q) and du/dq under parameters p [3]; see `bias_form.EQUATIONS`."""
     force_constant, center, width = p[0], p[1], p[2]
     d = q - center
     if periodic:
         d -= 2.0 * math.pi * np.rint(d / (2.0 * math.pi))
-    if linear:
+    if form == LINEAR:
         return force_constant * d, force_constant
+    if (form == LOWER_WALL and d > 0.0) or (form == UPPER_WALL and d < 0.0):
+        d = 0.0
     over = max(abs(d) - width, 0.0)
     slope = force_constant * over
     return 0.5 * slope * over, slope if d > 0.0 else -slope
@@ -95,28 +113,61 @@ def energy_slope(linear: bool, periodic: bool, q: float, p: FloatArray) -> tuple
 def add_biases(biases: Biases, system: int, replica: int, x: FloatArray, f: FloatArray) -> float:
     """Add the forces of every bias of one replica to f [N, 3]; returns the energy in kcal/mol."""
     energy = 0.0
-    for b in range(biases.row[system], biases.row[system + 1]):
-        first, last = biases.first[b], biases.first[b + 1]
-        g = np.empty((last - first, 3))
-        q = value_gradient(biases, b, x, g)
-        u, slope = energy_slope(biases.linear[b], biases.periodic[b], q, biases.parameters[replica, b])
+    b = biases.row[system]
+    while b < biases.row[system + 1]:
+        g, q = _gradient(biases, b, x)
+        if biases.axes[b] == 2:
+            h, p = _gradient(biases, b + 1, x)
+            grid = biases.surface[biases.place[replica, b] :]
+            u, slope, rise = on_plane(grid, biases.axis[b], biases.axis[b + 1], q, p)
+            _push(biases, b + 1, rise, h, f)
+        elif biases.axes[b] == 1:
+            u, slope = on_line(biases.surface[biases.place[replica, b] :], biases.axis[b], q)
+        else:
+            u, slope = energy_slope(biases.form[b], biases.periodic[b], q, biases.parameters[replica, b])
         energy += u
-        for m in range(first, last):
-            for d in range(3):
-                f[biases.beads[m], d] -= slope * g[m - first, d]
+        _push(biases, b, slope, g, f)
+        b += max(biases.axes[b], 1)
     return energy
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, error_model="numpy")
+def _gradient(biases: Biases, b: int, x: FloatArray) -> tuple[FloatArray, float]:
+    """The gradient [beads of b, 3] of variable b at x [N, 3], and its value."""
+    g = np.empty((biases.first[b + 1] - biases.first[b], 3))
+    return g, value_gradient(biases, b, x, g)
+
+
+@njit(cache=True, error_model="numpy")
+def _push(biases: Biases, b: int, slope: float, g: FloatArray, f: FloatArray) -> None:
+    """Subtract slope times the gradient of variable b from the forces."""
+    first = biases.first[b]
+    for m in range(first, biases.first[b + 1]):
+        for d in range(3):
+            f[biases.beads[m], d] -= slope * g[m - first, d]
+
+
+@njit(cache=True, nogil=True)
 def measure(
     biases: Biases, system: IntArray, bead_offset: IntArray, x: FloatArray, value: FloatArray, energy: FloatArray
 ) -> None:
-    """Overwrite value and energy [R, n] with every variable and bias energy; NaN for those of other systems."""
-    for r in prange(value.shape[0]):
+    """Overwrite value and energy [R, n] with every variable and bias energy; NaN for those of other systems.
+
+    The energy of a bias on a grid stands at its first variable. By one thread: it takes less than waking the others.
+    """
+    for r in range(value.shape[0]):
         value[r] = np.nan
         energy[r] = np.nan
         for b in range(biases.row[system[r]], biases.row[system[r] + 1]):
-            g = np.empty((biases.first[b + 1] - biases.first[b], 3))
-            q = value_gradient(biases, b, x[bead_offset[r] : bead_offset[r + 1]], g)
-            value[r, b] = q
-            energy[r, b] = energy_slope(biases.linear[b], biases.periodic[b], q, biases.parameters[r, b])[0]
+            value[r, b] = _gradient(biases, b, x[bead_offset[r] : bead_offset[r + 1]])[1]
+        b = biases.row[system[r]]
+        while b < biases.row[system[r] + 1]:
+            grid = biases.surface[biases.place[r, b] :]
+            if biases.axes[b] == 2:
+                energy[r, b] = on_plane(grid, biases.axis[b], biases.axis[b + 1], value[r, b], value[r, b + 1])[0]
+            elif biases.axes[b] == 1:
+                energy[r, b] = on_line(grid, biases.axis[b], value[r, b])[0]
+            else:
+                p = biases.parameters[r, b]
+                energy[r, b] = energy_slope(biases.form[b], biases.periodic[b], value[r, b], p)[0]
+            b += max(biases.axes[b], 1)

@@ -20,7 +20,7 @@ class FunctionBias(Potential):
 
         Simulation("chignolin", "go-chignolin", biases=[FunctionBias("funnel", funnel)])
 
-    A bias that changes during a run (such as metadynamics) is an object with such a method and a reporter that changes
+    A bias that changes during a run is an object with such a method and a reporter that changes
     it between two blocks of steps and then calls `Engine.evaluate`, since the current forces are those from before.
 
     Args:

@@ -11,7 +11,10 @@ from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.potentials.bias import cpu
 from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.bias_form import NUMBERS
 from mdflash.potentials.bias.cpu import Biases
+from mdflash.potentials.bias.grid_bias import GridBias
+from mdflash.potentials.bias.surface_cpu import as_rows
 from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.forms import CODES
 from mdflash.potentials.forms.form import stack_rows
@@ -26,11 +29,12 @@ class PackedBiases:
     Attributes:
         layout: the batch.
         biases: in the order of the packed arrays.
+        column: [biases + 1] bias b has the variables column[b]:column[b + 1] of the packed arrays.
     """
 
-    def __init__(self, biases: Sequence[Bias], layout: Layout) -> None:
+    def __init__(self, biases: Sequence[Bias | GridBias], layout: Layout) -> None:
         self.layout = layout
-        owned: list[list[tuple[Bias, IntArray]]] = [[] for _ in layout.systems]
+        owned: list[list[tuple[Bias | GridBias, IntArray]]] = [[] for _ in layout.systems]
         for bias in biases:
             rows = bias.rows(layout)
             for s in np.unique(layout.system_of_replica[rows >= 0]):
@@ -38,7 +42,9 @@ class PackedBiases:
         ordered = [pair for pairs in owned for pair in pairs]
         self.biases = tuple(bias for bias, _ in ordered)
         self._rows = [rows for _, rows in ordered]
-        self._fixed = _fixed(self.biases, np.cumsum([0, *map(len, owned)]))
+        self.column: list[int] = np.cumsum([0, *(len(bias.variables) for bias in self.biases)]).tolist()
+        ends = np.cumsum([0, *map(len, owned)])
+        self._fixed = _fixed(self.biases, np.array([self.column[end] for end in ends], np.int64))
 
     def of(self, layout: Layout) -> PackedBiases:
         """The same biases for another batch of these systems."""
@@ -48,15 +54,27 @@ class PackedBiases:
         """What the kernels read, with the parameters as they are now; None without biases: no code for them."""
         if not self.biases:
             return None
-        parameters = np.zeros((self.layout.n_replicas, len(self.biases), 3))
-        for b, (bias, rows) in enumerate(zip(self.biases, self._rows, strict=True)):
-            parameters[rows >= 0, b] = bias.parameters[rows[rows >= 0]]
-        return self._fixed._replace(parameters=parameters)
+        shape = (self.layout.n_replicas, self.column[-1])
+        parameters, place = np.zeros((*shape, 3)), np.zeros(shape, np.int64)
+        surfaces, begin = [], 0
+        for b, bias, rows in zip(self.column, self.biases, self._rows, strict=False):
+            acts = rows >= 0
+            if isinstance(bias, GridBias):
+                place[acts, b] = begin + bias.group[rows[acts]] * bias.surfaces[0].size
+                surfaces.append(bias.surfaces.reshape(-1))
+                begin += bias.surfaces.size
+            else:
+                parameters[acts, b] = bias.parameters[rows[acts]]
+        surface = surfaces[0] if len(surfaces) == 1 else np.concatenate([np.zeros(0), *surfaces])
+        return self._fixed._replace(parameters=parameters, surface=surface, place=place)
 
     def measure(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Values and energies [R, n] of every bias at positions [B, 3]; NaN where a replica has no such bias."""
+        """Values and energies [R, n] of every variable at positions [B, 3]; NaN where a replica has no such bias.
+
+        The energy of a bias stands at its first variable.
+        """
         layout = self.layout
-        value, energy = (np.empty((layout.n_replicas, len(self.biases))) for _ in range(2))
+        value, energy = (np.empty((layout.n_replicas, self.column[-1])) for _ in range(2))
         arrays = self.arrays()
         if arrays is not None:
             cpu.measure(arrays, layout.system_of_replica, layout.bead_offset, positions, value, energy)
@@ -68,9 +86,15 @@ def _number(variable: Variable) -> int:
     return cpu.TERM_ENERGY if isinstance(variable, TermEnergy) else list(VARIABLES).index(variable.name)
 
 
-def _fixed(biases: Sequence[Bias], row: IntArray) -> Biases:
-    """All arrays but the parameters; `row` as in `Biases`."""
-    variables = [bias.variable for bias in biases]
+def _fixed(biases: Sequence[Bias | GridBias], row: IntArray) -> Biases:
+    """All arrays but the parameters and grids; `row` as in `Biases`."""
+    variables = [variable for bias in biases for variable in bias.variables]
+    form, axes, axis = [], [], [np.zeros((0, 4))]
+    for bias in biases:
+        count = len(bias.variables)
+        form += [0 if isinstance(bias, GridBias) else NUMBERS[bias.form]] * count
+        axes += [count, *[0] * (count - 1)] if isinstance(bias, GridBias) else [0]
+        axis.append(as_rows(bias.axes) if isinstance(bias, GridBias) else np.zeros((1, 4)))
     beads, weights, references = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros((0, 3))]
     start = np.zeros((len(variables), 5), np.int64)
     constants = np.zeros((len(variables), max([3, *(len(v.constants) for v in variables)])))
@@ -87,7 +111,9 @@ def _fixed(biases: Sequence[Bias], row: IntArray) -> Biases:
         row=row,
         variable=np.array([_number(v) for v in variables], np.int64),
         periodic=np.array([v.periodic for v in variables], np.bool_),
-        linear=np.array([bias.form == "linear" for bias in biases], np.bool_),
+        form=np.array(form, np.int64),
+        axes=np.array(axes, np.int64),
+        axis=np.concatenate(axis),
         first=np.cumsum([0, *start[:, 4]]),
         beads=np.concatenate(beads),
         weight=np.concatenate(weights),
@@ -99,6 +125,8 @@ def _fixed(biases: Sequence[Bias], row: IntArray) -> Biases:
         term_parameters=term_parameters,
         term_row=term_row,
         parameters=np.zeros((0, len(variables), 3)),
+        surface=np.zeros(0),
+        place=np.zeros((0, len(variables)), np.int64),
     )
 
 

@@ -28,6 +28,7 @@ class Angle(OfCenters):
 
     name, dimension, takes = "angle", "angle", 3
     highest = math.pi
+    action = "ANGLE"
 
     def __init__(self, system: System, a: Beads, b: Beads, c: Beads) -> None:
         super().__init__(system, a, b, c)

@@ -165,9 +165,18 @@ class Variable(ABC):
         h.update(self.stamp())
         return h.hexdigest()
 
+    def plumed(self, label: str) -> list[str]:
+        """Lines of a plumed.dat (in Å) that compute it under this label; none where PLUMED has no such variable."""
+        return []
+
     def stamp(self) -> bytes:
         """What changes a value beside beads, weights, reference and constants."""
         return b""
+
+
+def plumed_atoms(beads: IntArray) -> str:
+    """Beads as PLUMED counts atoms, from 1."""
+    return ",".join(str(bead + 1) for bead in beads.tolist())
 
 
 def one_group(system: System, beads: Beads) -> IntArray:

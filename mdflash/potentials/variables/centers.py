@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from mdflash.compiled.deferred import njit
 from mdflash.errors import InputError
-from mdflash.potentials.variables.base import Beads, Selected, Variable, VariableArrays, mass_shares, one_group
+from mdflash.potentials.variables.base import (
+    Beads,
+    Selected,
+    Variable,
+    VariableArrays,
+    mass_shares,
+    one_group,
+    plumed_atoms,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +28,13 @@ if TYPE_CHECKING:
 
 
 class OfCenters(Variable):
-    """A variable of the centers of mass of `takes` groups; the group of one bead has its center there."""
+    """A variable of the centers of mass of `takes` groups; the group of one bead has its center there.
+
+    Attributes:
+        action: PLUMED's name of it; "" where PLUMED has none.
+    """
+
+    action: ClassVar[str] = ""
 
     def __init__(self, system: System, *groups: Beads) -> None:
         """
@@ -50,6 +64,21 @@ class OfCenters(Variable):
             return (weight * x[:, torch.from_numpy(self.groups[k])]).sum(dim=1)
 
         return torch.stack([center(k) for k in range(len(self.groups))], dim=1)
+
+    def plumed(self, label: str) -> list[str]:
+        """As every variable, where the subclass names PLUMED's action."""
+        if not self.action:
+            return []
+        lines, names = [], []
+        for k, (group, weights) in enumerate(zip(self.groups, self.weights, strict=True)):
+            if len(group) == 1:
+                names.append(plumed_atoms(group))
+                continue
+            names.append(f"{label}_{k}")
+            shares = ",".join(f"{w:.12g}" for w in weights.tolist())
+            lines.append(f"{label}_{k}: CENTER ATOMS={plumed_atoms(group)} WEIGHTS={shares} NOPBC")
+        whole = "" if self.box is not None else " NOPBC"
+        return [*lines, f"{label}: {self.action} ATOMS={','.join(names)}{whole}"]
 
     def coordinate(self, function: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
         """[n] an internal coordinate (see `priors.geometry`) of the centers, taken in turn."""

@@ -28,6 +28,7 @@ class Dihedral(OfCenters):
 
     name, dimension, takes = "dihedral", "angle", 4
     lowest, highest, periodic = -math.pi, math.pi, True
+    action = "TORSION"
 
     def __init__(self, system: System, a: Beads, b: Beads, c: Beads, d: Beads) -> None:
         super().__init__(system, a, b, c, d)

@@ -28,6 +28,7 @@ class Distance(OfCenters):
     """Between two beads, or the centers of mass of two groups."""
 
     name, dimension, takes = "distance", "length", 2
+    action = "DISTANCE"
 
     def __init__(self, system: System, a: Beads, b: Beads) -> None:
         super().__init__(system, a, b)

@@ -23,7 +23,15 @@ from mdflash.compiled.deferred import njit
 from mdflash.core.quantity import Length, Whole, describe, read_quantity, show_quantity
 from mdflash.core.section import Section
 from mdflash.errors import InputError
-from mdflash.potentials.variables.base import Beads, Options, Selected, Variable, VariableArrays, one_group
+from mdflash.potentials.variables.base import (
+    Beads,
+    Options,
+    Selected,
+    Variable,
+    VariableArrays,
+    one_group,
+    plumed_atoms,
+)
 from mdflash.potentials.variables.vectors import between
 
 if TYPE_CHECKING:
@@ -101,6 +109,17 @@ class NativeContacts(Variable):
             )
         r0 = np.linalg.norm(reference[pairs[:, 1]] - reference[pairs[:, 0]], axis=1)
         return cls(system, pairs, r0, rule.beta, rule.stretch)
+
+    def plumed(self, label: str) -> list[str]:
+        """As every variable."""
+        beta, stretch = self.constants
+        pairs, native = self.groups[0].reshape(-1, 2), self.weights[0][::2].tolist()
+        lines = [f"{label}: CONTACTMAP ..."]
+        for k, (pair, r0) in enumerate(zip(pairs, native, strict=True), 1):
+            # R_0 is asked for, and not used by Q
+            rule = f"{{Q R_0=0.1 BETA={beta:.12g} LAMBDA={stretch:.12g} REF={r0:.12g}}}"
+            lines.append(f"  ATOMS{k}={plumed_atoms(pair)} SWITCH{k}={rule} WEIGHT{k}={1.0 / len(pairs):.12g}")
+        return [*lines, "  SUM NOPBC", "... CONTACTMAP"]
 
     def value(self, x: Tensor) -> Tensor:
         """As every variable."""

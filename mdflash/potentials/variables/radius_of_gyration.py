@@ -17,6 +17,7 @@ from mdflash.potentials.variables.base import (
     mass_shares,
     norm,
     one_group,
+    plumed_atoms,
 )
 from mdflash.potentials.variables.centers import centers
 from mdflash.potentials.variables.vectors import divide
@@ -41,6 +42,10 @@ class RadiusOfGyration(Variable):
     def select(cls, system: System, selected: Selected) -> RadiusOfGyration:
         """As every variable."""
         return cls(system, selected.beads)
+
+    def plumed(self, label: str) -> list[str]:
+        """As every variable; it takes the masses that PLUMED is given."""
+        return [f"{label}: GYRATION ATOMS={plumed_atoms(self.groups[0])} TYPE=RADIUS NOPBC"]
 
     def value(self, x: Tensor) -> Tensor:
         """As every variable."""

@@ -52,6 +52,10 @@ class Rmsd(Variable):
         assert selected.reference is not None
         return cls(system, selected.beads, selected.reference[one_group(system, selected.beads)])
 
+    def plumed(self, label: str) -> list[str]:
+        """As every variable; the reference is in a file beside."""
+        return [f"{label}: RMSD REFERENCE={label}.pdb TYPE=OPTIMAL NOPBC"]
+
     def value(self, x: Tensor) -> Tensor:
         """As every variable."""
         import torch

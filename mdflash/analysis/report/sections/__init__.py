@@ -14,7 +14,9 @@ from mdflash.analysis.report.sections.chain import chain
 from mdflash.analysis.report.sections.distributions import distributions
 from mdflash.analysis.report.sections.exchange import exchange
 from mdflash.analysis.report.sections.experiment import experiment
+from mdflash.analysis.report.sections.metadynamics import metadynamics
 from mdflash.analysis.report.sections.phases import phases
+from mdflash.analysis.report.sections.pulling import pulling
 from mdflash.analysis.report.sections.series import time_series
 from mdflash.analysis.report.sections.slow import slow
 from mdflash.analysis.report.sections.structure import structure
@@ -29,6 +31,8 @@ SECTIONS: Sequence[Section] = (
     ),
     Section("exchange", "Exchange and temperature", "Replicas that walk up and down, and a smooth curve.", exchange),
     Section("biases", "Umbrella windows", "Windows that overlap.", biases),
+    Section("pulling", "Pulling", "Work that is hardly more than the free energy.", pulling),
+    Section("metadynamics", "Metadynamics", "A free energy that no longer changes.", metadynamics),
     Section("structure", "Structure", "Contacts that belong to the fold, and those that do not.", structure),
     Section("slow", "Slow motions", "Timescales well below the length of the run.", slow),
     Section("chain", "Size of the chain", "Whether it behaves as a globule or as a coil.", chain),

@@ -1,0 +1,142 @@
+"""The compiled twin of `surface`: an energy on a grid at a point, its slopes, and Gaussians that are added to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from mdflash.compiled.jit import njit
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.potentials.bias.surface import REACH, Axis
+
+LOW, SPACING, POINTS, PERIODIC = range(4)
+"""Columns of an axis, as kernels read it."""
+
+
+@njit(cache=True, error_model="numpy")
+def cell(q: float, axis: FloatArray) -> tuple[int, int, float, float]:
+    """The nodes before and after q, how far between them it is, and dt/dq; axis [4] by the columns above.
+
+    What is not finite comes back as it is, so an energy of it is not finite either.
+    """
+    points = int(axis[POINTS])
+    z = (q - axis[LOW]) / axis[SPACING]
+    slope = 1.0 / axis[SPACING]
+    if not abs(z) < 1e15:
+        return 0, 1, z - z, slope
+    if axis[PERIODIC] != 0.0:
+        z -= axis[POINTS] * math.floor(z / axis[POINTS])
+        i = min(max(int(z), 0), points - 1)
+        return i, (i + 1) % points, z - i, slope
+    if z < 0.0 or z > points - 1.0:
+        z, slope = min(max(z, 0.0), points - 1.0), 0.0
+    i = min(int(z), points - 2)
+    return i, i + 1, z - i, slope
+
+
+@njit(cache=True, error_model="numpy")
+def hermite(v: float, dv: float, w: float, dw: float, t: float) -> float:
+    """The cubic with value v and slope dv at 0, w and dw at 1, at t."""
+    s = 1.0 - t
+    return (1.0 + 2.0 * t) * s * s * v + t * t * (3.0 - 2.0 * t) * w + t * s * s * dv - t * t * s * dw
+
+
+@njit(cache=True, error_model="numpy")
+def hermite_slope(v: float, dv: float, w: float, dw: float, t: float) -> float:
+    """Its derivative by t."""
+    s = 1.0 - t
+    return 6.0 * t * s * (w - v) + s * (1.0 - 3.0 * t) * dv - t * (2.0 - 3.0 * t) * dw
+
+
+@njit(cache=True, error_model="numpy")
+def on_line(surface: FloatArray, axis: FloatArray, q: float) -> tuple[float, float]:
+    """u and du/dq of a surface [points * 2] over one variable."""
+    i, j, t, slope = cell(q, axis)
+    v, dv, w, dw = surface[2 * i], surface[2 * i + 1], surface[2 * j], surface[2 * j + 1]
+    return hermite(v, dv, w, dw, t), slope * hermite_slope(v, dv, w, dw, t)
+
+
+@njit(cache=True, error_model="numpy")
+def on_plane(
+    surface: FloatArray, first: FloatArray, second: FloatArray, q: float, p: float
+) -> tuple[float, float, float]:
+    """u, du/dq and du/dp of a surface [points * points * 4] over two variables."""
+    i, j, t, slope = cell(q, first)
+    k, m, s, rise = cell(p, second)
+    columns = int(second[POINTS])
+    a, b = 4 * (i * columns + k), 4 * (i * columns + m)
+    c, d = 4 * (j * columns + k), 4 * (j * columns + m)
+    v0 = hermite(surface[a], surface[a + 2], surface[b], surface[b + 2], s)
+    d0 = hermite(surface[a + 1], surface[a + 3], surface[b + 1], surface[b + 3], s)
+    v1 = hermite(surface[c], surface[c + 2], surface[d], surface[d + 2], s)
+    d1 = hermite(surface[c + 1], surface[c + 3], surface[d + 1], surface[d + 3], s)
+    w0 = hermite_slope(surface[a], surface[a + 2], surface[b], surface[b + 2], s)
+    e0 = hermite_slope(surface[a + 1], surface[a + 3], surface[b + 1], surface[b + 3], s)
+    w1 = hermite_slope(surface[c], surface[c + 2], surface[d], surface[d + 2], s)
+    e1 = hermite_slope(surface[c + 1], surface[c + 3], surface[d + 1], surface[d + 3], s)
+    u = hermite(v0, d0, v1, d1, t)
+    return u, slope * hermite_slope(v0, d0, v1, d1, t), rise * hermite(w0, e0, w1, e1, t)
+
+
+@njit(cache=True, error_model="numpy")
+def _reach(axis: FloatArray, center: float, width: float) -> tuple[int, int]:
+    """The first node within reach of a Gaussian and the one after the last, not yet taken round a periodic axis."""
+    z, w = (center - axis[LOW]) / axis[SPACING], width / axis[SPACING]
+    first, stop = int(math.ceil(z - REACH * w)), int(math.floor(z + REACH * w)) + 1
+    if axis[PERIODIC] == 0.0:
+        first, stop = max(first, 0), min(stop, int(axis[POINTS]))
+    return first, stop
+
+
+@njit(cache=True, error_model="numpy")
+def _at(axis: FloatArray, center: float, width: float, node: int) -> tuple[float, float]:
+    """A Gaussian of height 1 at a node, and its derivative by the number of the node."""
+    w = width / axis[SPACING]
+    x = (node - (center - axis[LOW]) / axis[SPACING]) / w
+    e = math.exp(-0.5 * x * x)
+    return e, -x / w * e
+
+
+@njit(cache=True, error_model="numpy")
+def add_gaussian(surface: FloatArray, axes: FloatArray, center: FloatArray, width: FloatArray, height: float) -> None:
+    """Add a Gaussian to a surface [points of each axis * 2 or 4]; axes [D, 4], the others as in `surface`."""
+    points = int(axes[0, POINTS])
+    first, stop = _reach(axes[0], center[0], width[0])
+    if len(axes) == 1:
+        for i in range(first, stop):
+            e, de = _at(axes[0], center[0], width[0], i)
+            row = 2 * (i % points)
+            surface[row] += height * e
+            surface[row + 1] += height * de
+        return
+    columns = int(axes[1, POINTS])
+    begin, end = _reach(axes[1], center[1], width[1])
+    along = np.empty((max(end - begin, 0), 2))
+    for k in range(begin, end):
+        along[k - begin, 0], along[k - begin, 1] = _at(axes[1], center[1], width[1], k)
+    for i in range(first, stop):
+        e, de = _at(axes[0], center[0], width[0], i)
+        e, de = height * e, height * de
+        for k in range(begin, end):
+            f, df = along[k - begin, 0], along[k - begin, 1]
+            row = 4 * ((i % points) * columns + k % columns)
+            surface[row] += e * f
+            surface[row + 1] += de * f
+            surface[row + 2] += e * df
+            surface[row + 3] += de * df
+
+
+@njit(cache=True, error_model="numpy")
+def add_gaussians(
+    surfaces: FloatArray, axes: FloatArray, width: FloatArray, group: IntArray, centers: FloatArray, heights: FloatArray
+) -> None:
+    """Add n Gaussians, in their order, each to the surface of its group: surfaces [groups, points * 2 or 4]."""
+    for h in range(len(heights)):
+        add_gaussian(surfaces[group[h]], axes, centers[h], width, heights[h])
+
+
+def as_rows(axes: Sequence[Axis]) -> FloatArray:
+    """[D, 4] axes as kernels read them."""
+    return np.array([[axis.low, axis.spacing, axis.points, axis.periodic] for axis in axes], np.float64)

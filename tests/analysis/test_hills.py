@@ -1,0 +1,61 @@
+"""Free energies from metadynamics runs: the scaled bias and reweighted rows agree, and with the exact ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+import mdflash
+from mdflash.analysis.hills import Filled
+from mdflash.config.load import load_run
+from mdflash.core.system import save_system
+from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.runs.execute import execute
+from tests.umbrella import torsion
+
+RUN = """mdflash: 1
+name: torsion
+system: {structure: torsion.safetensors, forcefield: ff, start: start.npy}
+dynamics: {timestep: 10 fs, friction: 8 /ps, seed: 5, temperature: 300 K, length: 200 ps}
+replicas: {count: 24}
+metadynamics:
+  - name: turn
+    variables: {name: phi, variable: dihedral, beads: [0, 1, 2, 3], width: 12 degree}
+    height: 0.1 kcal/mol
+    every: 0.4 ps
+    walkers: 12
+output: {trajectory: {interval: 10 ps}, log: {interval: 10 ps}, colvars: {interval: 0.4 ps}}
+"""
+
+
+def analyzed(folder: Path) -> Filled:
+    well = torsion()
+    save_forcefield(folder / "ff", well.forcefield)
+    save_system(folder / "torsion.safetensors", well.system)
+    np.save(folder / "start.npy", np.stack([well.start(phi) for phi in (0.0, 3.1)]))
+    (folder / "system.yaml").write_text(RUN)
+    execute(load_run(folder / "system.yaml", [f"output.folder={folder / 'out'}"]), folder / "system.yaml")
+    run = mdflash.open_run(folder / "out")
+    analysis = run.analyze()
+    analysis.write()
+    page = (run.folder / "analysis" / "report.html").read_text()
+    assert "Free energy along dihedral (phi) / rad at 300 K, by metadynamics" in page
+    found = json.loads((run.folder / "analysis" / "analysis.json").read_text())["molecules"]["torsion"]
+    assert found["metadynamics"][0]["hills"] == 24 * 500
+    (filled,) = analysis.molecules["torsion"].filled
+    return filled
+
+
+def test_a_torsion_with_a_known_free_energy(tmp_path: Path) -> None:
+    filled = analyzed(tmp_path)
+    assert (filled.groups, filled.hills) == (2, 12_000)
+    exact = torsion().free_energy(filled.nodes[0])
+    assert (filled.scaled - exact).std() < 0.15
+    s = filled.reweighted
+    assert s is not None
+    off = s.energy - torsion().free_energy(0.5 * (s.edges[0][1:] + s.edges[0][:-1]))
+    assert np.nanstd(off) < 0.25 and np.isfinite(s.errors).sum() > 40
+    assert filled.disagreement < 0.25 and filled.drift[-1] < filled.drift[0]
+    assert np.isfinite(filled.scaled_error).all()

@@ -1,0 +1,183 @@
+"""Metadynamics in runs: the file, hills.csv, colvars.csv, the same bits however a run is cut, killed or shared."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mdflash
+from mdflash.config.load import load_run, parse_run
+from mdflash.config.write import resolved_yaml
+from mdflash.errors import InputError
+from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.io.checkpoint import load_checkpoint
+from mdflash.io.repair import repair_file
+from mdflash.runs.execute import execute
+from mdflash.runs.prepare import prepare
+from mdflash.units import kT
+from tests.helpers import go_helix
+from tests.processes import Process
+from tests.rank_helpers import command, finish, start_ranks
+
+HILLS = """metadynamics:
+  - name: fold
+    variables:
+      - {name: ends, variable: distance, beads: [0, 9], width: 0.6 angstrom, grid: {min: 2 angstrom, max: 40 angstrom}}
+      - {name: twist, variable: dihedral, beads: [0, 3, 6, 9], width: 20 degree}
+    height: 0.3 kcal/mol
+    bias_factor: 8
+    every: 0.2 ps
+    walkers: 2
+"""
+
+
+def write(folder: Path, hills: str = HILLS, replicas: int = 4, more: str = "") -> Path:
+    """A Gō helix of 10 residues."""
+    _, ff = go_helix(10, "helix", 0.4)
+    save_forcefield(folder / "helix", ff)
+    structure = next((folder / "helix" / "systems").glob("*.safetensors")).relative_to(folder)
+    text = (
+        f"mdflash: 1\nname: run\nsystem: {{structure: {structure}, forcefield: helix, name: helix}}\n"
+        f"dynamics: {{timestep: 4 fs, seed: 7, temperature: 300 K, steps: 2_000}}\nreplicas: {{count: {replicas}}}\n"
+        "output: {trajectory: {interval: 2 ps}, log: {interval: 2 ps}, colvars: {interval: 0.4 ps},\n"
+        "         checkpoint: {interval: 1.2 ps, keep: 1}}\n"
+    )
+    (folder / "system.yaml").write_text(text + hills + more)
+    return folder / "system.yaml"
+
+
+def run(source: Path, folder: Path, *overrides: str) -> Path:
+    execute(load_run(source, [f"output.folder={folder}", *overrides]), source)
+    return folder
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """What must not depend on what happened on the way."""
+    checkpoint = load_checkpoint(folder / "checkpoint")
+    assert checkpoint is not None
+    names = [name for name in ("hills.csv", "colvars.csv", "log.csv") if (folder / name).is_file()]
+    tables = {name: (folder / name).read_bytes() for name in names}
+    return tables | {name: array.tobytes() for name, array in checkpoint.arrays.items()}
+
+
+def test_a_run_is_its_files(tmp_path: Path) -> None:
+    """hills.csv adds up to the checkpoint's grids; V and c(t) of colvars.csv; the manifest counts."""
+    folder = run(write(tmp_path), tmp_path / "out")
+    found = mdflash.open_run(folder)
+    hills, rows = found.hills, found.colvars
+    assert len(hills) == 4 * 40 and set(hills["group"]) == {0, 1} and set(hills["bias"]) == {"fold"}
+    checkpoint = load_checkpoint(folder / "checkpoint")
+    assert checkpoint is not None
+    (bias,) = prepare(load_run(folder)).grid_biases
+    bias.deposit(  # type: ignore[attr-defined]
+        hills["group"].to_numpy(), hills[["center_1", "center_2"]].to_numpy(), hills["height_kcal_mol"].to_numpy()
+    )
+    assert np.array_equal(bias.surfaces, checkpoint.arrays["hills_surface_fold"])
+    assert list(rows.columns[6:]) == [
+        "ends_A", "twist_rad", "fold_kcal_mol", "fold_ct_kcal_mol", "fold_rbias_kcal_mol",
+    ]  # fmt: skip
+    first = rows[rows["step"] == 0]
+    assert not first["fold_kcal_mol"].any() and not first["fold_ct_kcal_mol"].abs().gt(1e-12).any()
+    np.testing.assert_allclose(
+        rows["fold_rbias_kcal_mol"], rows["fold_kcal_mol"] - rows["fold_ct_kcal_mol"], atol=1e-14
+    )
+    joined = hills.merge(rows, on=["step", "replica"])
+    assert len(joined) > 50  # a hill's height follows from the bias that colvars.csv reports at its step
+    expected = 0.3 * np.exp(-joined["fold_kcal_mol"] / (kT(300.0) * 7.0))
+    np.testing.assert_allclose(joined["height_kcal_mol"], expected, rtol=1e-12)
+    np.testing.assert_array_equal(joined["center_1"], joined["ends_A"])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["metadynamics"] == [{"name": "fold", "groups": 2, "hills": [80, 80]}]
+    assert repair_file(folder / "hills.csv").kept == 160
+
+
+def test_cut_and_resumed_it_has_the_same_bits(tmp_path: Path) -> None:
+    source = write(tmp_path)
+    whole = content(run(source, tmp_path / "whole"))
+    folder = tmp_path / "parts"
+    for steps in (333, 1_000, 2_000):
+        run(source, folder, f"dynamics.steps={steps}")
+    assert content(folder) == whole
+
+
+def test_killed_it_has_the_same_bits(tmp_path: Path) -> None:
+    source = write(tmp_path)
+    whole = content(run(source, tmp_path / "whole", "dynamics.steps=30_000"))
+    folder = tmp_path / "killed"
+    killed = 0
+    for k in range(3):
+        child = Process(*command(source, folder, 30_000))
+        while child.poll() is None and not (folder / "hills.csv").is_file():
+            time.sleep(0.01)
+        time.sleep(0.25 + 0.11 * k)
+        child.kill()
+        child.communicate()
+        killed += child.returncode == -9
+    assert killed
+    run(source, folder, "dynamics.steps=30_000")
+    assert content(folder) == whole
+
+
+def test_the_number_of_ranks_changes_no_bit(tmp_path: Path) -> None:
+    source = write(tmp_path)
+    whole = content(run(source, tmp_path / "one"))
+    results = finish(start_ranks(2, command(source, tmp_path / "two", 2_000)))
+    assert [code for code, *_ in results] == [0, 0], results
+    assert content(tmp_path / "two") == whole
+
+
+def test_resolved_yaml_reads_back(tmp_path: Path) -> None:
+    config = load_run(write(tmp_path))
+    (entry,) = config.metadynamics
+    assert entry.walkers == 2 and [v.grid[2] for v in entry.variables] == [318, 90]
+    (tmp_path / "resolved.yaml").write_text(resolved_yaml(config))
+    again = load_run(tmp_path / "resolved.yaml")
+    assert again.metadynamics == config.metadynamics and resolved_yaml(again) == resolved_yaml(config)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "words"),
+    [
+        ("name: fold", "name: ends", "0.name", "is the name of 2"),
+        ("every: 0.2 ps", "every: 0.201 ps", "0.every", "not a whole number"),
+        ("walkers: 2", "walkers: 3", "0.walkers", "do not fill groups of 3 walkers; write `walkers: 2`"),
+        ("bias_factor: 8", "bias_factor: 1", "0.bias_factor", "greater than 1"),
+        ("height: 0.3 kcal/mol", "height: 0.3", "0.height", "no unit"),
+        (", grid: {min: 2 angstrom, max: 40 angstrom}", "", "0.variables.0.grid", "has no natural end"),
+        ("max: 40 angstrom", "max: 1 angstrom", "0.variables.0.grid", "min must be below max"),
+        ("max: 40 angstrom", "max: 40 angstrom, points: 20", "0.variables.0.grid", "does not resolve hills"),
+        (", width: 20 degree", "", "0.variables.1.width", "a hill needs one"),
+        ("width: 20 degree", "width: 20 degree, grid: {min: 0 degree}", "0.variables.1.grid", "the whole turn"),
+        ("beads: [0, 9]", "beads: [0, 99]", "0.variables.0.beads", "bead 99 is not in system"),
+    ],
+)
+def test_wrong_entries_are_explained(tmp_path: Path, old: str, new: str, key: str, words: str) -> None:
+    source = write(tmp_path, HILLS.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        config = parse_run(source.read_text(), source)
+        prepare(config)
+    assert str(caught.value.key).endswith(key) and words in str(caught.value)
+
+
+def test_walkers_of_one_bias_have_one_temperature(tmp_path: Path) -> None:
+    source = write(tmp_path)
+    with pytest.raises(InputError, match="walkers of one bias have one temperature"):
+        load_run(source, ["dynamics.temperature=[300 K, 310 K, 300 K, 310 K]"])
+
+
+def test_from_python() -> None:
+    sim = mdflash.Simulation(
+        "chignolin", "go-chignolin", replicas=2, timestep="10 fs", seed=3,
+        metadynamics=[{"name": "fold", "variables": {"name": "q", "variable": "native_contacts", "width": 0.03},
+                       "height": "0.5 kcal/mol", "bias_factor": 10, "every": "1 ps"}],
+    )  # fmt: skip
+    sim.run("4 ps")
+    assert sim.deposits.biases[0].hills.tolist() == [8]
+    assert sim.variables()["q"].shape == (2,)
+    with pytest.raises(InputError, match="metadynamics"):
+        mdflash.Simulation("chignolin", "go-chignolin", metadynamics=[{"name": "fold"}])

@@ -1,0 +1,113 @@
+"""PLUMED's files of a run: HILLS sum up to the free energy, COLVAR holds the variables, plumed.dat the same biases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mdflash
+from mdflash.errors import InputError
+from mdflash.io.checkpoint import load_checkpoint
+from mdflash.runs.plumed import export_plumed
+from tests.runs.test_metadynamics import HILLS, run, write
+
+BIASES = """biases:
+  - {name: wall, variable: distance, beads: [0, 9], form: upper-wall, center: 35 angstrom,
+     force_constant: 2 kcal/mol/angstrom^2}
+  - {name: pull.1, variable: radius_of_gyration, center: [7 angstrom, 8 angstrom],
+     force_constant: 1 kcal/mol/angstrom^2}
+  - {name: near, variable: rmsd, form: flat-bottom, center: 1 angstrom, width: 1 angstrom,
+     force_constant: 0.5 kcal/mol/angstrom^2}
+  - {name: pinned, variable: position, force_constant: 0.01 kcal/mol/angstrom^2}
+monitor:
+  - {name: q, variable: native_contacts}
+  - {name: bend, variable: angle, beads: [0, [3, 4], 9]}
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run folder, and the folder of its PLUMED files."""
+    folder = tmp_path_factory.mktemp("plumed")
+    done = run(write(folder, more=BIASES), folder / "out")
+    export_plumed(done, folder / "plumed")
+    return done, folder / "plumed"
+
+
+def table(file: Path) -> tuple[list[str], np.ndarray]:
+    """Names and columns, as PLUMED reads them."""
+    return file.read_text().splitlines()[0].split()[2:], np.loadtxt(file, comments="#")
+
+
+def test_the_sum_of_hills_is_the_free_energy(exported: tuple[Path, Path]) -> None:
+    done, out = exported
+    checkpoint = load_checkpoint(done / "checkpoint")
+    assert checkpoint is not None
+    ends, twist = np.linspace(2.0, 40.0, 318), -np.pi + 2 * np.pi / 90 * np.arange(90)
+    for group in range(2):
+        names, rows = table(out / f"HILLS.fold.{group}")
+        assert names == ["time", "ends", "twist", "sigma_ends", "sigma_twist", "height", "biasf"]
+        assert "#! SET min_twist -pi\n#! SET max_twist pi\n" in (out / f"HILLS.fold.{group}").read_text()
+        total = np.zeros((318, 90))
+        for _, e, t, se, st, height, _ in rows:
+            images = np.exp(-0.5 * ((twist - t + 2 * np.pi * np.arange(-2, 3)[:, None]) / st) ** 2).sum(axis=0)
+            total += height * np.outer(np.exp(-0.5 * ((ends - e) / se) ** 2), images)
+        bias = checkpoint.arrays["hills_surface_fold"][group, ..., 0]
+        np.testing.assert_allclose(total, 8.0 / 7.0 * bias, atol=1e-6)
+
+
+def test_metadynminer_sums_the_same(tmp_path: Path) -> None:
+    """An independent program on hills along one variable; it cuts and stretches Gaussians as PLUMED does."""
+    metadynminer = pytest.importorskip("metadynminer", reason="needs metadynminer (pip install metadynminer)")
+    one = HILLS.replace("      - {name: twist, variable: dihedral, beads: [0, 3, 6, 9], width: 20 degree}\n", "")
+    done = run(write(tmp_path, one.replace("walkers: 2", "walkers: 1")), tmp_path / "out")
+    export_plumed(done, tmp_path / "plumed")
+    hills = metadynminer.Hills(name=str(tmp_path / "plumed" / "HILLS.fold.0"), periodic=[False])
+    fes = metadynminer.Fes(hills, original=True, resolution=317, cv1range=[2.0, 40.0], subtract_min=False)
+    checkpoint = load_checkpoint(done / "checkpoint")
+    assert checkpoint is not None
+    expected = -8.0 / 7.0 * checkpoint.arrays["hills_surface_fold"][0, :317, 0]
+    assert np.abs(fes.fes - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_colvar_is_colvars_csv(exported: tuple[Path, Path]) -> None:
+    done, out = exported
+    rows = mdflash.open_run(done).colvars
+    names, columns = table(out / "COLVAR.2")
+    mine = rows[rows["replica"] == 2]
+    for name, column in (("ends", "ends_A"), ("q", "q"), ("pull_1", "pull.1_A"), ("fold.rbias", "fold_rbias_kcal_mol"),
+                         ("bias_wall.bias", "wall_kcal_mol"), ("time", "time_ps")):  # fmt: skip
+        np.testing.assert_array_equal(columns[:, names.index(name)], mine[column])
+
+
+def test_plumed_dat_says_what_acted(exported: tuple[Path, Path]) -> None:
+    _, out = exported
+    text = (out / "plumed.dat").read_text()
+    for line in (
+        "UNITS LENGTH=A ENERGY=kcal/mol TIME=ps",
+        "ends: DISTANCE ATOMS=1,10 NOPBC",
+        "twist: TORSION ATOMS=1,4,7,10 NOPBC",
+        "bend_1: CENTER ATOMS=4,5 WEIGHTS=0.5,0.5 NOPBC",
+        "bend: ANGLE ATOMS=1,bend_1,10 NOPBC",
+        "upper_wall: UPPER_WALLS ARG=wall AT=35 KAPPA=1",
+        "bias_pull_1: RESTRAINT ARG=pull_1 AT=@replicas:7,8,7,8 KAPPA=1",
+        "lower_near: LOWER_WALLS ARG=near AT=0 KAPPA=0.25",
+        "near: RMSD REFERENCE=near.pdb TYPE=OPTIMAL NOPBC",
+        "# pinned: PLUMED has no position",
+        "  BIASFACTOR=8 TEMP=300 PACE=50",
+        "  GRID_MIN=2,-pi",
+        "  GRID_BIN=317,90",
+    ):
+        assert f"{line}\n" in text, line
+    assert (out / "near.pdb").read_text().count("ATOM") == 10
+    assert len(np.loadtxt(out / "masses.dat")) == 10
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no run"):
+        export_plumed(tmp_path, tmp_path / "plumed")
+    done = run(write(tmp_path, ""), tmp_path / "out", "dynamics.steps=500")
+    with pytest.raises(InputError, match="nothing for PLUMED"):
+        export_plumed(done, tmp_path / "plumed")
