@@ -59,8 +59,8 @@ def check(
     try:
         with naming_lines(file, set_ or []):
             prepared = prepare(config)
-        begun = time.perf_counter()
-        engine = prepared.engine()
+            begun = time.perf_counter()
+            engine = prepared.engine()
         show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)
         engine.evaluate()
         force = engine.state.forces.norm(dim=1).max()

@@ -96,8 +96,9 @@ def follow(
     if dry_run:
         with naming_lines(file, overrides):
             prepared = prepare(config.with_seed())
+            engine = prepared.engine(ranks)
         console = PlainConsole(quiet=ranks.rank > 0)
-        show_plan(Plan(prepared, prepared.engine(ranks), "fresh", prepared.notes), console)
+        show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)
         console.print("Dry run: nothing was written.")
         return None
     with naming_lines(file, overrides), Follower(limit, quiet=ranks.rank > 0) as follower:

@@ -16,6 +16,8 @@ from mdflash.integrators import DEFAULT, INTEGRATORS
 from mdflash.potentials.variables import VARIABLES
 
 _TIME_UNITS = ("ps", "ns", "fs")
+_LONGEST_STEP = 1.0
+"""ps; in which a bead of 100 Da moves 1.6 Å at 300 K."""
 
 
 class Problem(NamedTuple):
@@ -257,6 +259,12 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
     for path, time in spans:
         yield from whole_steps(path, time, config.dynamics.timestep)
     scheme = INTEGRATORS[dynamics.integrator]
+    if scheme.has_velocities and dynamics.timestep > _LONGEST_STEP:
+        yield Problem(
+            ("dynamics", "timestep"),
+            f"{show_quantity(dynamics.timestep, 'time', ('ps', 'ns'))} is longer than a bead keeps its velocity: no "
+            "bond and no contact survives such a step; write `timestep: 4 fs`",
+        )
     if dynamics.network_every > 1 and not scheme.has_velocities:
         yield Problem(
             ("dynamics", "network_every"),

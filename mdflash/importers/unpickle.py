@@ -202,6 +202,13 @@ _CALLS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
 """Functions that are called, each our own."""
 
 
+DAMAGE: Final = (
+    EOFError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError, RuntimeError,
+    zipfile.BadZipFile,
+)  # fmt: skip
+"""What reading and translating a file of whatever content ends in; encrypted entries are a RuntimeError."""
+
+
 class _Unpickler(pickle.Unpickler):
     def __init__(self, data: bytes, file: Path, storage: Callable[[Any], npt.NDArray[Any]]) -> None:
         super().__init__(io.BytesIO(data), encoding="utf-8")
@@ -254,10 +261,7 @@ def _guarded(unpickler: _Unpickler, file: Path) -> Any:
         raise InputError(
             f"is not a PyTorch checkpoint, or it is damaged ({str(error).rstrip('.')})", file=file
         ) from None
-    except (
-        EOFError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError, RecursionError,
-        zipfile.BadZipFile,
-    ) as error:  # fmt: skip
+    except DAMAGE as error:
         raise InputError(f"is damaged: {type(error).__name__}: {error}", file=file) from None
 
 
@@ -332,6 +336,8 @@ def load_torch(file: Path) -> Any:
         raise InputError(f"cannot be read: {error.strerror or error}", file=file) from None
     except zipfile.BadZipFile:
         pass
+    except DAMAGE as error:  # names, sizes and flags of its entries
+        raise InputError(f"is damaged: {type(error).__name__}: {error}", file=file) from None
     # Not a zip: an old torch file, or a bare pickle. It is walked through only to name what it asks for.
     _guarded(_Unpickler(file.read_bytes(), file, _no_storage), file)
     raise InputError(

@@ -76,8 +76,9 @@ def _from_npy(file: Path) -> FloatArray:
     try:
         array = np.load(file, allow_pickle=False)
         return np.asarray(array, np.float64)
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        raise InputError(f"cannot be read as a .npy array of numbers: {error}", file=file) from None
+    except (OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:
+        why = "it holds Python objects, which are never read" if "allow_pickle" in str(error) else error
+        raise InputError(f"cannot be read as a .npy array of numbers: {why}", file=file) from None
 
 
 def _from_trajectory(file: Path, system: System) -> FloatArray:

@@ -19,7 +19,7 @@ from mdflash.io.checkpoint import checkpoint_systems
 from mdflash.io.claims import MARK, claim, claimed, is_lock, refuse_in_the_way, unfinished
 from mdflash.io.formats import written_formats
 from mdflash.io.lockfile import NO_LOCKS, hold
-from mdflash.io.topology import is_own_cif
+from mdflash.io.topology import beside_topology, is_own
 
 _OWN_FILES = (
     "input.yaml",
@@ -282,7 +282,8 @@ def run_around(file: Path) -> Path | None:
     file = file.resolve()
     if file.parent.name in ("trajectory", "checkpoint") and is_run_folder(file.parent.parent):
         return file.parent.parent
-    own = file.name in (*_OWN_FILES, "lock", MARK) or re.fullmatch(r"topology(_.+)?\.(pdb|cif)", file.name)
+    beside = r"topology(_.+)?\.(pdb|cif)|masses(_.+)?\.csv"
+    own = file.name in (*_OWN_FILES, "lock", MARK) or re.fullmatch(beside, file.name)
     return file.parent if own and is_run_folder(file.parent) else None
 
 
@@ -319,7 +320,7 @@ def _refuse_foreign(path: Path, systems: Sequence[str]) -> None:
         foreign = [] if is_lock(lock) else [lock]
         foreign += [path / name for name in ("trajectory", "checkpoint") if not (path / name).is_dir()]
         names = [topology_path(path, system, systems) for system in systems]
-        names += [name.with_suffix(".cif") for name in names]
+        names += [file for name in names for file in beside_topology(name)]
         refuse_in_the_way(path, [*foreign, *names, *_named_files(path, systems)], "run", "output.folder")
 
 
@@ -338,8 +339,8 @@ def _own_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
     yield from (file for file in _named_files(path, systems) if file.is_file() or file.is_symlink())
     topologies = {path / "topology.pdb", *(path / f"topology_{system}.pdb" for system in systems)}
     yield from (file for file in topologies if file.is_file())
-    cifs = (file.with_suffix(".cif") for file in topologies)
-    yield from (file for file in cifs if file.is_file() and is_own_cif(file))
+    beside = (file for topology in topologies for file in beside_topology(topology))
+    yield from (file for file in beside if file.is_file() and is_own(file))
     for folder in (path, path / "trajectory", path / "checkpoint"):
         yield from unfinished(folder)
     if (path / MARK).is_file():

@@ -18,6 +18,7 @@ from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
 from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, gpu_is_there
+from mdflash.core.overlap import in_one_place
 from mdflash.core.partition import by_rank
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout, State
@@ -35,13 +36,12 @@ from mdflash.engine.protocols import Choose
 from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import ForceField, load_forcefield, oddities
 from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.respa import resonance
-from mdflash.integrators.timestep_check import coarse_step
+from mdflash.integrators.timestep_check import coarse_step, impossible_step, shortest_period
 from mdflash.io.formats import written_format
-from mdflash.io.frames import load_frames
 from mdflash.io.topology import beyond_pdb
 from mdflash.mapping.chain import chain_of
 from mdflash.mapping.choices import AS_IT_IS, Reading
@@ -50,6 +50,7 @@ from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.runs.biases import build_biases, build_monitored, build_scales
 from mdflash.runs.environment import surround
+from mdflash.runs.starts import start_frames
 
 
 @dataclass(frozen=True)
@@ -205,11 +206,6 @@ def assemble(
             notes.append(
                 f"{system.name}: {len(frames)} start frames for {count} replicas; replica i starts from frame i, cycled"
             )
-        if len(frames) > count and entry.start is not None:
-            notes.append(
-                f"{system.name}: {entry.start.name} holds {len(frames):,} frames; replica i starts from frame i (from "
-                f"0), and those after the first {count:,} are not used"
-            )
         if (what := beyond_pdb(system)) is not None:
             notes.append(
                 f"{system.name}: PDB files have no columns for {what}; topology.cif beside topology.pdb has it in full"
@@ -218,7 +214,12 @@ def assemble(
             frames = joined
             notes.append(f"{system.name}: molecules that the box had split in start frames were made whole")
         if (what := other_unit(system, frames)) is not None:
-            raise InputError(f"start frames of {system.name}: {what}", file=entry.start or entry.structure)
+            raise InputError(f"start frames of {system.name}: {what}", file=_source(entry))
+        if (what := in_one_place(system, frames[:count])) is not None:
+            raise InputError(
+                f"start frames of {system.name}: {what}; every bead needs a place of its own",
+                file=_source(entry),
+            )
         first.append(frames[0])
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
     layout = Layout(tuple(system for system, _ in molecules), config.counts)
@@ -229,10 +230,25 @@ def assemble(
     monitored = build_monitored(config, layout, first, forcefields)
     potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms)])
     notes.extend(_impulses(config.dynamics, potential, layout, forcefields))
+    notes.extend(note for ff in dict.fromkeys(forcefields) for note in oddities(ff))
+    period = shortest_period(potential.terms, layout, _largest_scales(config))
+    impossible = impossible_step(make_integrator(config.dynamics), period, config.dynamics.friction)
+    if impossible is not None:
+        raise InputError(impossible, key="dynamics.timestep")
     coarse = coarse_step(potential.terms, layout, config.dynamics.timestep)
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
     return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored)
+
+
+def _source(entry: SystemEntry) -> Path | None:
+    """The file of the start frames."""
+    return entry.structure if entry.start is None else entry.start.file
+
+
+def _largest_scales(config: RunConfig) -> dict[str, float]:
+    """By term that replicas exchange the strength of, the largest."""
+    return {} if config.exchange is None else {term: max(scales) for term, scales in config.exchange.scale.items()}
 
 
 def _equal_times(config: RunConfig) -> list[str]:
@@ -272,12 +288,12 @@ def read_entry(entry: SystemEntry, ff: ForceField, count: int, notes: list[str])
     """
     if entry.sequence is not None:
         chain, coils = chain_of(entry.sequence, ff, entry.name, count if entry.start is None else 1)
-        return chain, coils if entry.start is None else load_frames(entry.start, chain)
+        return chain, coils if entry.start is None else start_frames(entry.start, chain, count, notes)
     assert entry.structure is not None  # `rules` asks for one
     mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
     system, frames = read_molecule(entry.structure, mapping, ff, entry.name, notes, entry.reading)
     if entry.start is not None:
-        frames = load_frames(entry.start, system)
+        frames = start_frames(entry.start, system, count, notes)
     if frames is None or not len(frames):
         raise InputError(
             "holds no start frames; name some with 'start', for example `start: frames.npy` ([F, N, 3] in Å)",

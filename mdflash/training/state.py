@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -68,8 +68,21 @@ def read_identity(path: Path) -> tuple[str, int]:
         with safe_open(path, framework="pt") as f:
             numbers = json.loads((f.metadata() or {})["progress"])
         return str(numbers["identity"]), int(numbers["epoch"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, *_UNREADABLE) as error:
         raise _unreadable(path, error) from None
+
+
+_UNREADABLE = (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError)
+
+
+def _check_numbers(numbers: object) -> None:
+    """That the numbers are those of a `Progress`, each of its kind."""
+    known = {f.name: type(f.default) for f in fields(Progress) if f.name != "tensors"}
+    if not isinstance(numbers, dict) or numbers.keys() != known.keys():
+        raise ValueError(f"its numbers are not {', '.join(known)}")
+    for name, kind in known.items():
+        if not isinstance(numbers[name], (int, float) if kind is float else kind):
+            raise ValueError(f"its '{name}' is {str(numbers[name])[:60]}")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
@@ -88,7 +101,8 @@ def load_progress(path: Path, identity: str) -> Progress:
         with safe_open(path, framework="pt") as f:
             numbers = json.loads((f.metadata() or {})["progress"])
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        _check_numbers(numbers)
+    except (SafetensorError, *_UNREADABLE) as error:
         raise _unreadable(path, error) from None
     if numbers["identity"] != identity:
         raise InputError(
