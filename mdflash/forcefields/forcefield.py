@@ -148,6 +148,7 @@ class ForceField:
         environment: where its rules are evaluated; None for a force field that does not depend on it.
         termini: by end of a chain ("first", "last"), what its bead has more than its type: mass in Da and properties.
         dynamics: what `mdflash init` writes for it: keys of the `dynamics` section of a system.yaml.
+        folder: where it was read; errors name it.
     """
 
     name: str
@@ -160,6 +161,7 @@ class ForceField:
     environment: Environment | None = None
     termini: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     dynamics: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     def at(self, environment: Environment) -> ForceField:
         """The force field in another environment."""
@@ -183,7 +185,8 @@ class ForceField:
             if name not in known:
                 raise ForceFieldError(
                     f"force field '{self.name}' has no bead type '{name}', which system '{system.name}' "
-                    f"uses for {system.bead_label(bead)}; its types are {', '.join(known)}"
+                    f"uses for {system.bead_label(bead)}; its types are {', '.join(known)}",
+                    file=self.folder,
                 )
         return np.array([known[name] for name in system.types], np.int64)
 
@@ -390,6 +393,7 @@ def load_forcefield(folder: Path | str) -> ForceField:
         environment=reader.environment(terms, types),
         termini=reader.termini(),
         dynamics=dynamics,
+        folder=path,
     )
 
 
