@@ -230,7 +230,7 @@ def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
             **header,
             residue_index=_table(tensors, "residue_index", 1, path),
             masses=_table(tensors, "masses", 1, path, real=True),
-            bonds=_table(tensors, "bonds", 2, path),
+            bonds=_pairs(_table(tensors, "bonds", 2, path), path),
             interactions=interactions,
         )
     except InputError as error:
@@ -242,6 +242,12 @@ def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
             key="start",
         )
     return system, start
+
+
+def _pairs(bonds: npt.NDArray[Any], path: Path | str) -> npt.NDArray[Any]:
+    if bonds.shape[1] != 2:
+        raise InputError(f"expected pairs of beads [bonds, 2], found {list(bonds.shape)}", file=path, key="bonds")
+    return bonds
 
 
 def _check_header(header: dict[str, Any], path: Path | str) -> None:

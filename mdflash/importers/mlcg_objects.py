@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.damage import DAMAGE
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.importers.unpickle import DAMAGE, Inert, SparseTensor, StateDict, load_torch
+from mdflash.importers.unpickle import Inert, SparseTensor, StateDict, load_torch
 
 Tensor = npt.NDArray[Any] | SparseTensor
 

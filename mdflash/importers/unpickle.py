@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.damage import DAMAGE
 from mdflash.errors import InputError, UnsafePickleError
 
 _STORAGES: Final[Mapping[str, str]] = MappingProxyType(
@@ -200,13 +201,6 @@ _CALLS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     }
 )
 """Functions that are called, each our own."""
-
-
-DAMAGE: Final = (
-    EOFError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError, RuntimeError,
-    zipfile.BadZipFile,
-)  # fmt: skip
-"""What reading and translating a file of whatever content ends in; encrypted entries are a RuntimeError."""
 
 
 class _Unpickler(pickle.Unpickler):

@@ -15,7 +15,6 @@ import io
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.damage import DAMAGE
 from mdflash.core.files import atomic_write
 from mdflash.errors import StorageError
 
@@ -50,11 +50,6 @@ class Checkpoint:
 
 
 DIGEST = "sha256"
-_UNREADABLE = (
-    OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What reading a file of whatever content ends in; encrypted entries are a RuntimeError."""
 Fits = Callable[[Mapping[str, npt.NDArray[Any]], Mapping[str, Any]], "str | None"]
 """What is wrong with the arrays and the header of a checkpoint; None where a run can go on from them."""
 
@@ -145,7 +140,7 @@ def load_checkpoint(folder: Path, fits: Fits = lambda arrays, header: None) -> C
             arrays, header = _read(path)
             if (what := fits(arrays, header)) is not None:
                 raise ValueError(what)
-        except _UNREADABLE as error:
+        except (OSError, *DAMAGE) as error:
             notes.append(f"{path.name} is damaged ({error}) and was passed over")
         else:
             return Checkpoint(arrays, header, path, tuple(notes))

@@ -266,10 +266,21 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         found, why = None, f"is damaged: {error}"
     else:
-        why = "is damaged: it has no list of systems"
-    if not isinstance(found, dict) or not isinstance(found.get("systems"), list):
+        why = "is damaged: it has no list of systems with names, beads and replicas"
+    if not isinstance(found, dict) or not _sound(found):
         raise InputError(f"{why}; it is rewritten when the run resumes", file=file)
     return found
+
+
+def _sound(manifest: dict[str, Any]) -> bool:
+    """Whether the systems are what readers count on."""
+    systems, exchange = manifest.get("systems"), manifest.get("exchange")
+    return (
+        isinstance(systems, list)
+        and all(isinstance(s, dict) and isinstance(s.get("name"), str) for s in systems)
+        and all(type(s.get(key)) is int and s[key] > 0 for s in systems for key in ("beads", "replicas"))
+        and (exchange is None or isinstance(exchange, dict))
+    )
 
 
 def is_run_folder(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mdflash.core.damage import DAMAGE
 from mdflash.core.files import atomic_write
 from mdflash.errors import InputError
 
@@ -68,11 +69,8 @@ def read_identity(path: Path) -> tuple[str, int]:
         with safe_open(path, framework="pt") as f:
             numbers = json.loads((f.metadata() or {})["progress"])
         return str(numbers["identity"]), int(numbers["epoch"])
-    except (SafetensorError, *_UNREADABLE) as error:
+    except (SafetensorError, OSError, *DAMAGE) as error:
         raise _unreadable(path, error) from None
-
-
-_UNREADABLE = (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError)
 
 
 def _check_numbers(numbers: object) -> None:
@@ -102,7 +100,7 @@ def load_progress(path: Path, identity: str) -> Progress:
             numbers = json.loads((f.metadata() or {})["progress"])
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a dict)
         _check_numbers(numbers)
-    except (SafetensorError, *_UNREADABLE) as error:
+    except (SafetensorError, OSError, *DAMAGE) as error:
         raise _unreadable(path, error) from None
     if numbers["identity"] != identity:
         raise InputError(

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -319,8 +320,8 @@ def _read_run(run: Path) -> None:
     from mdflash.analysis.open_run import open_run
 
     found = open_run(run)
-    for thing in (lambda: found.log, lambda: found.colvars, lambda: found.replicas):
-        thing()
+    for name in ("log", "colvars", "events", "states", "topology", "positions", "windows"):
+        getattr(found, name)
     load_run(run)
 
 
@@ -371,7 +372,7 @@ def _models(folder: Path) -> Iterator[Seed]:
     net = next(iter(SCHNETS.values()))().double()
     parts = {"SchNet": GradientsOut(net, "SchNet"), "bonds": GradientsOut(bonds, "bonds")}
     model = save(folder / "m.pt", SumOut(nn.ModuleDict(parts)))
-    data = save(folder / "data.pt", [molecule(2, [1, 2, 1, 2], bonds=[[0, 1, 2], [1, 2, 3]])])
+    data = save(folder / "data.pt", [molecule(2, [1, 2, 1, 2], bonds=[[0, 1], [1, 2], [2, 3]])])
     for file in (model, data):
         yield _seed(file, zip_file, lambda path: import_mlcg([model], data, "x"), str(model), str(data))
 
@@ -412,12 +413,12 @@ def _command(words: Sequence[str]) -> None:
 
 
 COMMANDS = (
-    "info ff", "info m.safetensors", "info r", "schema dynamics", "schema biases", "doctor",
+    "info ff", "info r", "schema dynamics", "schema biases", "doctor",
     "map m.pdb --mapping ca --out out/x.safetensors --name x", "go m.pdb --out out/go --epsilon '1 kcal/mol'",
     "init m.safetensors --forcefield ff", "init --sequence AAKA --forcefield calvados2",
-    "run run.yaml --dry-run --set replicas.count=2", "energy ff --frames start.npy --out out/e.npz --system helix",
+    "run run.yaml --dry-run --set system.replicas=2", "energy ff --frames start.npy --out out/e.npz --system helix",
     "export r --replica 0 --format xtc --out out/a.xtc --stride 2", "export r --out out/b.dcd", "repair r",
-    "repair r/log.csv", "import mlcg m.pdb --out out/imported", "domains ff --out out/d", "analyze r --out out/a.html",
+    "repair r/log.csv", "analyze r --out out/a.html",
 )  # fmt: skip
 
 
@@ -427,6 +428,7 @@ def _commands(folder: Path) -> Iterator[Seed]:
     _made_run(folder)
     (folder / "out").mkdir()
     (folder / "run.yaml").write_text(RUN)
+    there = {*folder.rglob("*"), *(folder / f"command{k}.json" for k in range(len(COMMANDS)))}
     theirs = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.parent.name != "r"}
 
     def read(path: Path) -> None:
@@ -437,8 +439,12 @@ def _commands(folder: Path) -> Iterator[Seed]:
             changed = [
                 str(file) for file, content in theirs.items() if not file.is_file() or file.read_bytes() != content
             ]
+            for file in [path for path in folder.rglob("*") if path not in there]:
+                shutil.rmtree(file, ignore_errors=True) if file.is_dir() else file.unlink(missing_ok=True)
             for file, content in theirs.items():
+                file.parent.mkdir(exist_ok=True)
                 file.write_bytes(content)
+            (folder / "out").mkdir(exist_ok=True)
             if changed:
                 raise _Touched(", ".join(changed))
 

@@ -35,6 +35,7 @@ class Worker:
         began = time.monotonic()
         if not self._pipe.poll(SLOW):
             self.close()
+            self.seeds[seed].file.write_bytes(self.seeds[seed].content)
             self._start()
             return Outcome("hang", f"{self.seeds[seed].file.name}: not read within {SLOW:g} s")
         try:
@@ -42,6 +43,7 @@ class Worker:
         except EOFError:
             self._process.join()
             code = self._process.exitcode
+            self.seeds[seed].file.write_bytes(self.seeds[seed].content)
             self._start()
             return Outcome("traceback", f"{self.seeds[seed].file.name}: the process ended with {code}")
         if time.monotonic() - began > SLOW:
