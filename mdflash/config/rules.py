@@ -243,6 +243,13 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
             ("dynamics", "length"),
             "is missing; set the length of the run: `length: 100 ns`, or `steps: 25_000_000`, under `dynamics:`",
         )
+    if INTEGRATORS[dynamics.integrator].has_velocities and dynamics.timestep > _LONGEST_STEP:
+        yield Problem(
+            ("dynamics", "timestep"),
+            f"{show_quantity(dynamics.timestep, 'time', ('ps', 'ns'))} is longer than a bead keeps its velocity: no "
+            "bond and no contact survives such a step; write `timestep: 4 fs`",
+        )
+        return
     spans: list[tuple[tuple[str | int, ...], float]] = []
     if dynamics.length is not None:
         spans.append((("dynamics", "length"), dynamics.length))
@@ -259,12 +266,6 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
     for path, time in spans:
         yield from whole_steps(path, time, config.dynamics.timestep)
     scheme = INTEGRATORS[dynamics.integrator]
-    if scheme.has_velocities and dynamics.timestep > _LONGEST_STEP:
-        yield Problem(
-            ("dynamics", "timestep"),
-            f"{show_quantity(dynamics.timestep, 'time', ('ps', 'ns'))} is longer than a bead keeps its velocity: no "
-            "bond and no contact survives such a step; write `timestep: 4 fs`",
-        )
     if dynamics.network_every > 1 and not scheme.has_velocities:
         yield Problem(
             ("dynamics", "network_every"),

@@ -18,6 +18,8 @@ DAMAGE: Final[tuple[type[Exception], ...]] = (
 )  # fmt: skip
 """Of parsers and of what follows from a number or a word that nobody expected; not of the disk, which is `OSError`."""
 
+UNREADABLE: Final[tuple[type[Exception], ...]] = (OSError, *DAMAGE)
+
 
 @contextmanager
 def reading(file: Path | str, what: str = "is damaged") -> Iterator[None]:

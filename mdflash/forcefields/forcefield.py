@@ -375,6 +375,8 @@ def load_forcefield(folder: Path | str) -> ForceField:
     types = reader.bead_types()
     provenance, dynamics = reader.section("provenance"), reader.section("dynamics")
     terms = tuple(reader.term(i, types) for i in range(len(reader.get(("terms",), list))))
+    termini = reader.termini()
+    reader.unread(terms)
     names = [t.name for t in terms]
     for i, term in enumerate(terms):
         if term.name in names[:i]:
@@ -391,7 +393,7 @@ def load_forcefield(folder: Path | str) -> ForceField:
         systems=tuple(load_system(p) for p in sorted((path / "systems").glob("*.safetensors"))),
         provenance=provenance,
         environment=reader.environment(terms, types),
-        termini=reader.termini(),
+        termini=termini,
         dynamics=dynamics,
         folder=path,
     )
@@ -535,6 +537,19 @@ class _Reader:
         self.known(here, (*_AROUND, "pH"))
         temperature, salt = (self.quantity((*here, key), *rule) for key, rule in _AROUND.items())
         return Environment(temperature, salt, self.number((*here, "pH"), PH))
+
+    def unread(self, terms: tuple[Term, ...]) -> None:
+        """Refuse numbers of bead types and of ends of chains that no rule reads."""
+        read = {p for term in terms for mix in term.rules.values() for p in mix.properties}
+        known = {"index", "mass", *read, *(("pKa",) if "charge" in read else ())}
+        for section in ("bead_types", "termini"):
+            for name, entry in self.section(section).items():
+                for key in entry:
+                    if key not in known:
+                        self.fail(
+                            f"is read by no rule of a term; known here: {', '.join(sorted(known))}",
+                            (section, name, key),
+                        )
 
     def termini(self) -> dict[str, dict[str, float]]:
         found: dict[str, dict[str, float]] = {}

@@ -116,6 +116,12 @@ def go_from_structure(
     if len(models) > 1:
         other = " (--model chooses another)" if reading.model is None else ""
         notes = (*notes, f"model {native.model} of {len(models)} is the native structure{other}")
+    if heavy is None and parameters is not None and parameters.contact_distance != GoParameters().contact_distance:
+        notes = (
+            *notes,
+            f"the structure has CA atoms alone: contacts are CA within {parameters.ca_contact_distance:g} Å, and the "
+            f"distance of heavy atoms, {parameters.contact_distance:g} Å, does not act",
+        )
     chains = np.array([r.molecule for r in structure.residues])
     forcefield = build_go(system, positions[0], heavy, parameters, {"structure": file.name}, chains)
     if chains[-1] > 0:

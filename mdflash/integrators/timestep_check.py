@@ -77,5 +77,5 @@ def impossible_step(integrator: Integrator, period: float, friction: float) -> s
     return (
         f"steps of {integrator.timestep * 1e3:g} fs are longer than the stiffest bond survives: its period is "
         f"{period * 1e3:.3g} fs, and beyond {most * 1e3:.3g} fs its energy grows with every step; write "
-        f"`timestep: {better:.1g} fs`"
+        f"`timestep: {float(f'{better:.2g}'):g} fs`"
     )

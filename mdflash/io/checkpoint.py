@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.core.damage import DAMAGE
+from mdflash.core.damage import UNREADABLE
 from mdflash.core.files import atomic_write
 from mdflash.errors import StorageError
 
@@ -140,7 +140,7 @@ def load_checkpoint(folder: Path, fits: Fits = lambda arrays, header: None) -> C
             arrays, header = _read(path)
             if (what := fits(arrays, header)) is not None:
                 raise ValueError(what)
-        except (OSError, *DAMAGE) as error:
+        except UNREADABLE as error:
             notes.append(f"{path.name} is damaged ({error}) and was passed over")
         else:
             return Checkpoint(arrays, header, path, tuple(notes))

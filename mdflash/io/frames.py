@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.core.damage import DAMAGE
+from mdflash.core.damage import UNREADABLE
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
@@ -77,7 +77,7 @@ def _from_npy(file: Path) -> FloatArray:
     try:
         array = np.load(file, allow_pickle=False)
         return np.asarray(array, np.float64)
-    except (OSError, *DAMAGE) as error:
+    except UNREADABLE as error:
         why = "it holds Python objects, which are never read" if "allow_pickle" in str(error) else error
         raise InputError(f"cannot be read as a .npy array of numbers: {why}", file=file) from None
 

@@ -128,20 +128,7 @@ class RunFolder:
                 earlier run wrote, or the disk has less than `need_bytes` free. What had been created until then is
                 removed again.
         """
-        with storage_errors(path):  # a name can be too long to ask
-            there = path.exists()
-        if there and not path.is_dir():
-            raise StorageError(f"{path} is a file; choose another name with output.folder")
-        if is_training_folder(path):
-            raise StorageError(f"{path} holds a training; choose another folder with output.folder")
-        _refuse_foreign(path, systems)
-        free = free_bytes(path)
-        if free < need_bytes:
-            raise StorageError(
-                f"{path}: the run is going to write about {size_text(need_bytes)}, but only "
-                f"{size_text(free)} are free; make room, choose another folder with output.folder, "
-                "or save fewer frames"
-            )
+        may_be_run_folder(path, need_bytes, systems)
         made: list[Path] = []
         try:
             _make_folder(path, made)
@@ -247,6 +234,32 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def may_be_run_folder(path: Path, need_bytes: int = 0, systems: Sequence[str] = ()) -> None:
+    """Whether a run could be written there, as far as that can be told without writing; arguments as of `open`.
+
+    Raises:
+        StorageError: it could not.
+    """
+    with storage_errors(path):  # a name can be too long to ask
+        there = path.exists()
+    if there and not path.is_dir():
+        raise StorageError(f"{path} is a file; choose another name with output.folder")
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        why = "is no folder" if not nearest.is_dir() else "cannot be written"
+        raise StorageError(f"{path}: {nearest} {why}; choose another folder with output.folder")
+    if is_training_folder(path):
+        raise StorageError(f"{path} holds a training; choose another folder with output.folder")
+    _refuse_foreign(path, systems)
+    free = free_bytes(path)
+    if free < need_bytes:
+        raise StorageError(
+            f"{path}: the run is going to write about {size_text(need_bytes)}, but only "
+            f"{size_text(free)} are free; make room, choose another folder with output.folder, "
+            "or save fewer frames"
+        )
 
 
 def topology_path(folder: Path, system: str, systems: Sequence[str]) -> Path:

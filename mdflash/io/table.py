@@ -164,6 +164,15 @@ def written(tables: list[Table]) -> dict[str, dict[str, int]]:
     return {table.name: {"bytes": table.size, "crc32": table.checksum} for table in tables}
 
 
+def recorded_tables(header: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the header of a checkpoint says of tables; nothing where it is of a version before 0.2, or made by hand."""
+    found = header.get("written")
+    sound = isinstance(found, dict) and all(
+        isinstance(w, dict) and type(w.get("bytes")) is int and type(w.get("crc32")) is int for w in found.values()
+    )
+    return found if sound and isinstance(found, dict) else {}
+
+
 def changed_tables(folder: Path, recorded: Mapping[str, Any]) -> list[str]:
     """The tables of a folder whose bytes are not those that `written` recorded; shorter ones are another matter."""
     found = []

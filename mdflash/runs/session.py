@@ -35,7 +35,7 @@ from mdflash.errors import InputError, Interrupted, StorageError, UnstableError
 from mdflash.io.checkpoint import Checkpoint, drop_newer, load_checkpoint
 from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder, load_manifest
-from mdflash.io.table import changed_tables
+from mdflash.io.table import changed_tables, recorded_tables
 from mdflash.io.topology import write_topology
 from mdflash.potentials.schnet.tables import SIZED_BY
 from mdflash.potentials.variables import VARIABLES
@@ -134,7 +134,7 @@ class RunSession:
 
     def _before_changed_rows(self, newest: Checkpoint) -> Checkpoint:
         """An older checkpoint where rows between it and the newest were changed since they were written."""
-        changed = changed_tables(self.folder.path, _written(newest.header))
+        changed = changed_tables(self.folder.path, recorded_tables(newest.header))
         if not changed:
             return newest
         files = ", ".join(changed)
@@ -143,7 +143,7 @@ class RunSession:
                 self.folder.checkpoint,
                 lambda arrays, header: (
                     self._fits(arrays, header)
-                    or ("rows" if changed_tables(self.folder.path, _written(header)) else None)
+                    or ("rows" if changed_tables(self.folder.path, recorded_tables(header)) else None)
                 ),
             )
             if older is not None:
@@ -390,15 +390,6 @@ def _check_identity(folder: RunFolder, checkpoint: Checkpoint, prepared: Prepare
                     f"another output.folder, or start over with --fresh",
                     file=folder.path,
                 )
-
-
-def _written(header: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a checkpoint recorded of the tables; nothing where it is of a version before 0.2, or made by hand."""
-    found = header.get("written")
-    sound = isinstance(found, dict) and all(
-        isinstance(w, dict) and type(w.get("bytes")) is int and type(w.get("crc32")) is int for w in found.values()
-    )
-    return found if sound and isinstance(found, dict) else {}
 
 
 def _start_digests(prepared: Prepared) -> list[str]:

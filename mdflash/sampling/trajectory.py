@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.core.damage import DAMAGE
+from mdflash.core.damage import UNREADABLE
 from mdflash.core.files import sync_file
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError, StorageError
@@ -216,7 +216,7 @@ def _reading(file: Path) -> Iterator[h5py.File]:
     with opened:
         try:
             yield opened
-        except (OSError, *DAMAGE) as error:
+        except UNREADABLE as error:
             raise InputError(f"is damaged: {error}", file=file) from None
 
 
