@@ -233,9 +233,9 @@ def assemble(
     notes.extend(note for ff in dict.fromkeys(forcefields) for note in oddities(ff))
     period = shortest_period(potential.terms, layout, _largest_scales(config))
     impossible = impossible_step(make_integrator(config.dynamics), period, config.dynamics.friction)
-    if impossible is not None:
+    if impossible is not None and config.guards.nonfinite == "stop":
         raise InputError(impossible, key="dynamics.timestep")
-    coarse = coarse_step(potential.terms, layout, config.dynamics.timestep)
+    coarse = impossible or coarse_step(potential.terms, layout, config.dynamics.timestep)
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
     return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored)
