@@ -23,6 +23,7 @@ from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 from mdflash.analysis.windows import Windows, find_windows
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
+from mdflash.io.claims import refuse_links
 from mdflash.mapping.choices import Reading
 from mdflash.units import BOLTZMANN
 
@@ -143,6 +144,8 @@ class Analysis:
         """
         from mdflash.analysis.report.page import write_page
 
+        if folder is None:
+            refuse_links(self.run.folder, ["analysis"])
         return write_page(self, folder or self.run.folder / "analysis", progress)
 
 

@@ -17,6 +17,7 @@ from mdflash.analysis.run_windows import windows
 from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
+from mdflash.core.regular import read_input
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
@@ -288,7 +289,7 @@ class Run:
         if not path.is_file():
             raise InputError(f"no such file: {without}", file=path)
         with storage_errors(path):
-            data = path.read_bytes()
+            data = read_input(path)
         with reading(path):
             return pandas.read_csv(io.BytesIO(data[: data.rfind(b"\n") + 1]))
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mdflash.core.files import storage_errors
+from mdflash.core.regular import open_input
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
@@ -104,7 +105,7 @@ def _rows(log: Path) -> list[tuple[float, ...]]:
     """The last complete rows: step, replica, target, potential, temperature."""
     if not log.is_file():
         return []
-    with storage_errors(log), log.open("rb") as file:
+    with storage_errors(log), open_input(log) as file:
         head = file.readline().decode(errors="replace").rstrip("\n").split(",")
         size = os.fstat(file.fileno()).st_size
         first = file.tell()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -40,7 +42,7 @@ from mdflash.cli.train import fit, train
 from mdflash.cli.validate import validate
 from mdflash.cli.watch import watch
 from mdflash.core.files import explain
-from mdflash.engine.distributed import find_job
+from mdflash.engine.job import find_job
 from mdflash.errors import InputError, MdflashError
 
 app = typer.Typer(
@@ -94,11 +96,18 @@ def _options(
 
 def main() -> None:
     """The `mdflash` command. A `MdflashError` becomes one message on stderr and the error's exit code."""
+    warnings.filterwarnings("error", _NUMBA_SAYS, RuntimeWarning)  # of a variable that it cannot read
     try:
+        _check_threads()
         app()
     except MdflashError as error:
         _show(error)
         _end(error.exit_code)
+    except RuntimeWarning as warning:
+        if not re.match(_NUMBA_SAYS, str(warning)):
+            raise
+        _show(MdflashError(f"{str(warning).splitlines()[0].rstrip('.')}; unset it, or give a value that numba knows"))
+        _end(MdflashError.exit_code)
     except OSError as error:
         if error.filename is None:
             raise
@@ -116,6 +125,19 @@ def _explain(path: Path, error: OSError) -> MdflashError:
     return explain(path, error)
 
 
+_NUMBA_SAYS = r"Environment variable '?NUMBA_\w+"
+
+
+def _check_threads() -> None:
+    """Refuse a NUMBA_NUM_THREADS of which numba makes a traceback."""
+    text = os.environ.get("NUMBA_NUM_THREADS", "1").strip()
+    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < 1:
+        raise MdflashError(
+            f"the environment variable NUMBA_NUM_THREADS must be a whole number of 1 or more, found {text!r}; "
+            "unset it, or write for example NUMBA_NUM_THREADS=4"
+        )
+
+
 def _show(error: MdflashError) -> None:
     """Print to stderr, where there still is one: a run also ends because its terminal was closed."""
     with suppress(OSError):
@@ -123,9 +145,17 @@ def _show(error: MdflashError) -> None:
         typer.echo(visible(str(error)), err=True)
 
 
+def _among_ranks() -> bool:
+    """Whether this process is one of many; variables that say nonsense were refused before it could be."""
+    try:
+        return find_job(os.environ).size > 1
+    except MdflashError:
+        return False
+
+
 def _end(code: str | int | None) -> NoReturn:
     """Exit. One of many ranks leaves without taking Python down, which now and then aborts in torch's threads."""
-    if isinstance(code, str) or find_job(os.environ).size == 1:
+    if isinstance(code, str) or not _among_ranks():
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -50,6 +50,8 @@ def run(
 
     overrides = [*(set_ or []), *([] if steps is None else [f"dynamics.steps={steps}"])]
     with join() as ranks:
+        if ranks.note:
+            typer.echo(f"note: {ranks.note}", err=True)
         length = "its length" if steps is None else f"--steps {steps}"
         folder = follow(file, overrides, length, until, fresh, dry_run, ranks)
     if report and folder is not None and ranks.rank == 0:

@@ -46,6 +46,8 @@ def train(
     from mdflash.engine.distributed import join
 
     with join() as ranks:
+        if ranks.note:
+            typer.echo(f"note: {ranks.note}", err=True)
         _train(recipe, set_ or [], dry_run, threads, ranks)
 
 

@@ -14,6 +14,8 @@ from mdflash.config.schema import RunConfig
 from mdflash.core.quantity import describe
 
 Key = tuple[str | int, ...]
+_SHOWN = 50
+"""Problems of a file, at most."""
 
 
 def explain(error: ValidationError, data: Any, root: type[BaseModel] = RunConfig) -> list[Problem]:
@@ -21,7 +23,10 @@ def explain(error: ValidationError, data: Any, root: type[BaseModel] = RunConfig
 
     A required key whose misspelling was found is not reported as missing too.
     """
-    found = [(detail, _path(detail["loc"], data)) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    if len(details) > _SHOWN:  # a file of another kind: nobody reads thousands of lines
+        details = sorted(details, key=lambda detail: detail["type"] != "extra_forbidden")[:_SHOWN]
+    found = [(detail, _path(detail["loc"], data)) for detail in details]
     unknown = {path for detail, path in found if detail["type"] == "extra_forbidden"}
     meant = {(*path[:-1], _nearest(path, root)) for path in unknown}
     result = [

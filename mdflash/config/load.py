@@ -15,7 +15,7 @@ from mdflash.config.rules import Problem, problems
 from mdflash.config.schema import RunConfig
 from mdflash.config.section import BESIDE
 from mdflash.core.quantity import plain_word
-from mdflash.core.yamlfile import Document, load_yaml, parse_yaml
+from mdflash.core.yamlfile import MOST_OF_A_PLAN, Document, load_yaml, parse_yaml
 from mdflash.errors import InputError
 from mdflash.forcefields.shipped import find_shipped, list_shipped
 from mdflash.io.runfolder import is_run_folder
@@ -63,7 +63,7 @@ def load_run(file: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
         InputError: anything wrong, with file, line and dotted key (or the override as given).
     """
     path = locate(file)
-    config = _validate(load_yaml(path), overrides)
+    config = _validate(load_yaml(path, MOST_OF_A_PLAN), overrides)
     if is_run_folder(Path(file)) and not any(text.startswith("output.folder=") for text in overrides):
         return config.model_copy(update={"output": config.output.model_copy(update={"folder": Path(file).absolute()})})
     return config

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mdflash.core.regular import change
 from mdflash.errors import StorageError
 
 
@@ -38,6 +39,8 @@ def explain(path: Path, error: OSError) -> StorageError:
         with suppress(OSError):
             what += f" ({size_text(free_bytes(path.parent))} free)"
         return StorageError(f"{path}: {what}; make room and run the same command again")
+    if error.errno in (errno.EACCES, errno.EPERM) and os.path.exists(path) and not os.access(path, os.R_OK):
+        return StorageError(f"{path}: no permission to read it ({error.strerror}); its owner can give it with chmod")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(
             f"{path}: no permission to write ({error.strerror}); choose another folder with output.folder"
@@ -66,7 +69,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _fsync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         os.fsync(fd)
     finally:
@@ -150,7 +153,7 @@ def append_at(path: Path, offset: int, data: bytes) -> None:
     Raises:
         StorageError: disk full, no permission, file gone.
     """
-    with storage_errors(path), path.open("r+b", buffering=0) as file:
+    with storage_errors(path), change(path) as file:
         try:
             file.seek(offset)
             rest = memoryview(data)
@@ -168,7 +171,7 @@ def patch_head(path: Path, data: bytes) -> None:
     Raises:
         StorageError: no permission, file gone.
     """
-    with storage_errors(path), path.open("r+b") as file:
+    with storage_errors(path), change(path) as file:
         file.write(data)
 
 
@@ -203,7 +206,7 @@ def truncate(path: Path, size: int) -> None:
     Raises:
         StorageError: no permission, file gone.
     """
-    with storage_errors(path), path.open("r+b") as file:
+    with storage_errors(path), change(path) as file:
         file.truncate(size)
         os.fsync(file.fileno())
 

@@ -12,6 +12,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
 from mdflash import units
+from mdflash.core.words import LONGEST, is_word
+from mdflash.core.words import plain_word as plain_word
 
 _NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
@@ -181,25 +183,16 @@ class Whole:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
-_WORD = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
-
-
-def plain_word(text: str) -> str:
-    """`text` made fit to name files."""
-    word = re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.+_")
-    return word or "run"
-
-
 def _read_word(value: object, info: ValidationInfo) -> str:
     key = info.field_name or "name"
     if not isinstance(value, str):
         quoted = isinstance(value, (int, float)) and not isinstance(value, bool)
         hint = f'; write `{key}: "{value}"` if it is meant as a word' if quoted else ""
         raise ValueError(f"expected a word, found {describe(value)}{hint}")
-    if not re.fullmatch(_WORD, value) or len(value) > 100:
+    if not is_word(value):
         raise ValueError(
-            "names files, so it must start with a letter or digit and have at most 100 letters, digits, "
-            f"'.', '_', '+' or '-'; found {describe(value)}; for example `{key}: {plain_word(value)[:100]}`"
+            f"names files, so it must start with a letter or digit and have at most {LONGEST} letters, digits, "
+            f"'.', '_', '+' or '-'; found {describe(value)}; for example `{key}: {plain_word(value)[:LONGEST]}`"
         )
     return value
 

@@ -8,10 +8,26 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeAlias
 
+from mdflash.errors import Interrupted
+
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 """What asks a run or a training to stop: the user, a batch system, a terminal that is closed, a limit of CPU time."""
 REPEATED = (signal.SIGHUP, signal.SIGXCPU)
 """Those that the system itself sends more than once."""
+
+
+class Stopped(BaseException):
+    """A signal came where nothing has yet been done that would have to be kept; no `except Exception` holds it.
+
+    Attributes:
+        said: for the user.
+    """
+
+    def __init__(self, number: int) -> None:
+        name = signal.Signals(number).name
+        super().__init__(name)
+        self.said = Interrupted(f"{name}: stopped during the start; run the same command again")
+
 
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
 
@@ -28,6 +44,23 @@ def handling(handler: Handler, *signals: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
+def stoppable() -> Iterator[None]:
+    """Let signals of `STOP` end the block by `Stopped`. SIGHUP stays ignored where it is already."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    with handling(stop, *_heard()):
+        yield
+
+
+def _heard() -> list[signal.Signals]:
+    """Those of `STOP` that mean something here: without a terminal, as under `nohup`, SIGHUP is ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in STOP if not (number == signal.SIGHUP and ignored)]
+
+
+@contextmanager
 def stop_signals() -> Iterator[list[str]]:
     """Collect the names of the signals of `STOP` that come inside the block.
 
@@ -40,6 +73,5 @@ def stop_signals() -> Iterator[list[str]]:
         received.append(signal.Signals(number).name)
         signal.signal(number, signal.SIG_IGN if number in REPEATED else signal.SIG_DFL)
 
-    without_terminal = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    with handling(catch, *(number for number in STOP if not (number == signal.SIGHUP and without_terminal))):
+    with handling(catch, *_heard()):
         yield received

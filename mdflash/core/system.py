@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from mdflash.core.files import atomic_write
 from mdflash.core.ranges import MASS
 from mdflash.core.tensors import read_tensors
 from mdflash.core.types import FloatArray, IntArray
+from mdflash.core.words import is_word, what_a_word_is
 from mdflash.errors import InputError
 
 
@@ -185,9 +186,15 @@ class System:
 
 
 def save_system(path: Path | str, system: System, start: npt.NDArray[np.floating[Any]] | None = None) -> None:
-    """Write a System, with optional start frames [F, N, 3] in Å, as one safetensors file."""
+    """Write a System, with optional start frames [F, N, 3] in Å, as one safetensors file.
+
+    Raises:
+        InputError: a name is no plain word.
+        StorageError: it cannot be written.
+    """
     from safetensors.numpy import save
 
+    _check_names(path, system.name, [f"interactions/{name}" for name in system.interactions])
     tensors: dict[str, npt.NDArray[Any]] = {
         "residue_index": system.residue_index,
         "masses": system.masses,
@@ -203,11 +210,21 @@ _TEXTS = ("types", "bead_names", "residue_names", "chain_ids", "insertion_codes"
 """Keys of the header that are lists of words; `residue_ids` are whole numbers."""
 
 
+def _check_names(path: Path | str, name: object, tensors: Iterable[str]) -> None:
+    """Refuse names that may lead out of a folder: files are called after systems and terms."""
+    if not is_word(name):
+        raise InputError(f"its name {what_a_word_is(name)}", file=path)
+    for key in tensors:
+        term = key.removeprefix("interactions/")
+        if term != key and not is_word(term):
+            raise InputError(f"the name of the interactions '{key}' {what_a_word_is(term)}", file=path)
+
+
 def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
     """Read what `save_system` wrote: the System and its start frames [F, N, 3] in Å, or None.
 
     Raises:
-        InputError: not such a file, or one that says what no molecule can be; names file and key.
+        InputError: not such a file, a name that is no plain word, or one that says what no molecule can be.
     """
     try:
         tensors, metadata = read_tensors(path)
@@ -220,6 +237,7 @@ def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
             file=path,
         )
     _check_header(header, path)
+    _check_names(path, header["name"], tensors)
     interactions = {key.partition("/")[2]: _table(tensors, key, 2, path) for key in tensors if "/" in key}
     for key in tensors:
         if key not in ("residue_index", "masses", "bonds", "start") and not key.startswith("interactions/"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+
+from mdflash.core.regular import parse_json, read_input
 
 
 def read_tensors(path: Path | str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
@@ -19,10 +20,10 @@ def read_tensors(path: Path | str) -> tuple[dict[str, npt.NDArray[Any]], dict[st
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    data = Path(path).read_bytes()  # not mapped: a mapped file that becomes shorter ends the process with SIGBUS
+    data = read_input(path)  # not mapped: a mapped file that becomes shorter ends the process with SIGBUS
     try:
         tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from None
     except (KeyError, TypeError) as error:  # a kind of number that NumPy does not have

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from mdflash.core.regular import read_text
 from mdflash.errors import InputError
 
 Path_ = tuple[str | int, ...]
@@ -165,15 +166,23 @@ def _build(loader: Any, node: yaml.Node, path: Path_, lines: dict[Path_, int], f
     raise InputError(problem, file=file, line=lines[path], key=_dotted(path))
 
 
-def load_yaml(file: Path) -> Document:
+MOST_OF_A_PLAN = 2 << 20
+"""Bytes of a system.yaml or a recipe."""
+
+
+def load_yaml(file: Path, most: int = 16 << 20) -> Document:
     """Read one YAML document.
 
+    Args:
+        file: its path.
+        most: bytes that it may have; a second's work each million.
+
     Raises:
-        InputError: not readable, not YAML, a duplicate key, an alias that refers to itself, aliases of aliases that
-            stand for more values than any file has, or more than 100 levels of nesting.
+        InputError: not readable, too large, not YAML, a duplicate key, an alias that refers to itself, aliases of
+            aliases that stand for more values than any file has, or more than 100 levels of nesting.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file, most)
     except FileNotFoundError:
         raise InputError("no such file", file=file) from None
     except UnicodeDecodeError as error:

@@ -11,21 +11,27 @@ resume it, and readers of files need not know about ranks.
 
 What fails on one rank fails on all of them, with the same error: a rank that fails reports it at the next meeting, and
 every exchange of data begins with a meeting. A killed rank is detected by its broken connection.
+
+The ranks meet in a store that anybody on the network can reach. So they meet under keys that a secret decides, show
+each other that they know it (`secret`), and what they exchange is data, never a program (`messages`).
 """
 
 from __future__ import annotations
 
 import os
-import pickle
-import re
 import socket
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from mdflash.core.signals import Stopped
+from mdflash.engine.job import LAUNCHER, Job, find_job
+from mdflash.engine.messages import describe_error, pack, recall_error, unpack
+from mdflash.engine.secret import check_proofs, keys_of, proof, shared_folders, shared_secret
 from mdflash.errors import InputError, Interrupted, MdflashError
 
 if TYPE_CHECKING:
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+STARTED_WITHIN: Final = timedelta(minutes=5)
+"""How long the first ranks wait for the last to start."""
 PATIENCE: Final = 3.0
 """Seconds that the first rank stays for the others after one was lost; they notice at the end of their block."""
 
@@ -40,61 +48,6 @@ LOST: Final = (
     "another rank ended without a message: killed, out of memory, or its machine is gone. The newest checkpoint is "
     "intact; run the same command again to resume (any number of ranks will do)"
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """Where this process stands among those that were started together.
-
-    Attributes:
-        rank: its number; `size` of them in all.
-        local_rank: its number among the `local_size` on this machine.
-        address: host and port where the first rank listens; None: taken from torchrun's variables.
-        attempt: how often torchrun has started the job again; its store still holds the messages of earlier attempts.
-    """
-
-    rank: int
-    size: int
-    local_rank: int
-    local_size: int
-    address: tuple[str, int] | None
-    attempt: int = 0
-
-
-def find_job(environment: Mapping[str, str]) -> Job:
-    """The job that torchrun or srun started this process in; else a job of one.
-
-    Args:
-        environment: its variables. torchrun's come first. Of SLURM's, those of a job step decide, which only srun sets:
-            a program that a batch script starts without srun is one process.
-    """
-
-    def number(key: str, default: int) -> int:
-        return int(environment.get(key, default))
-
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        size = number("WORLD_SIZE", 1)
-        return Job(
-            *(number("RANK", 0), size, number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", size), None),
-            attempt=number("TORCHELASTIC_RESTART_COUNT", 0),
-        )
-    size = number("SLURM_STEP_NUM_TASKS", 1)
-    if size == 1:
-        return Job(0, 1, 0, 1, None)
-    host = environment.get("MASTER_ADDR") or first_host(environment.get("SLURM_STEP_NODELIST", "localhost"))
-    # steps of one job may run side by side on a machine
-    own = 16 * number("SLURM_JOB_ID", 0) + number("SLURM_STEP_ID", 0)
-    port = number("MASTER_PORT", 20_000 + own % 20_000)
-    tasks = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", "1"))
-    return Job(number("SLURM_PROCID", 0), size, number("SLURM_LOCALID", 0), int(tasks[0]) if tasks else 1, (host, port))
-
-
-def first_host(nodes: str) -> str:
-    """The first of SLURM's list of machines: 'gpu[007-009,12],login' -> 'gpu007'."""
-    match = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\]([^,]*))?", nodes)
-    if match is None:
-        return "localhost"
-    return "".join(part for part in match.groups() if part)
 
 
 class Ranks:
@@ -105,16 +58,17 @@ class Ranks:
         size: how many there are.
         local_rank: the number of this process on its machine; chooses its GPU.
         local_size: how many run on its machine, and share its cores.
+        note: for the user; see `Job`.
     """
 
-    rank, size, local_rank, local_size = 0, 1, 0, 1
+    rank, size, local_rank, local_size, note = 0, 1, 0, 1, ""
 
     def all(self, value: T) -> list[T]:
-        """The `value` of every rank, by rank; plain data that pickle takes."""
+        """The `value` of every rank, by rank: what JSON knows, and NumPy arrays; tuples may become lists."""
         return [value]
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What `make` returns on the first rank, and on no other is it called."""
+        """What `make` returns on the first rank (as of `all`), and on no other is it called."""
         return make()
 
     def any(self, flag: bool) -> bool:
@@ -156,30 +110,34 @@ class ManyRanks(Ranks):
 
         dist: Any = torch.distributed  # which does not export its stores for type checkers
         self.rank, self.size, self.local_rank, self.local_size = job.rank, job.size, job.local_rank, job.local_size
+        self._end: MdflashError | None = None  # known to all; nothing is sent after it
         try:
             if job.address is None:
-                store = next(iter(dist.rendezvous("env://")))[0]
+                store = next(iter(dist.rendezvous("env://", timeout=STARTED_WITHIN)))[0]
             else:
                 host, port = job.address
-                store = dist.TCPStore(host, port, job.size, is_master=job.rank == 0)
-            self._store: Any = dist.PrefixStore(f"mdflash/{job.attempt}", store)
-            dist.init_process_group("gloo", store=self._store, rank=job.rank, world_size=job.size)
+                store = dist.TCPStore(host, port, is_master=job.rank == 0, timeout=STARTED_WITHIN)
+            store = dist.PrefixStore(f"mdflash/{job.attempt}", store)
+            with shared_secret(store, job.rank, shared_folders()) as secret:
+                self._store: Any = dist.PrefixStore(keys_of(secret), store)
+                dist.init_process_group("gloo", store=self._store, rank=job.rank, world_size=job.size)
+                check_proofs(secret, self.all(proof(secret, job.rank)))
         except (RuntimeError, ValueError, OSError) as error:
             raise MdflashError(
                 f"rank {job.rank} of {job.size} did not find the others: {error}. Start them together, with "
                 "torchrun --nproc-per-node N -m mdflash run ..., or srun --ntasks N mdflash run ..."
             ) from None
         self._store.set_timeout(timedelta(seconds=10))
-        self._end: MdflashError | None = None  # known to all; nothing is sent after it
 
     def all(self, value: T) -> list[T]:
         self._meet(0)
-        return [pickle.loads(text) for text in self._texts(pickle.dumps(value))]  # our own processes' words
+        return [_understood(text, rank) for rank, text in enumerate(self._texts(pack(value)))]
 
     def from_first(self, make: Callable[[], T]) -> T:
-        value = make() if self.rank == 0 else None
-        found = self.all(value)[0]
-        return found  # type: ignore[return-value]
+        own = pack(make()) if self.rank == 0 else b""
+        self._meet(0)
+        found: T = _understood(self._text_of_first(own), 0)
+        return found
 
     def any(self, flag: bool) -> bool:
         return any(self._meet(int(flag)))
@@ -195,7 +153,8 @@ class ManyRanks(Ranks):
         try:
             yield
             self._meet(0)
-        except BaseException as error:
+        except BaseException as raised:
+            error = raised.said if isinstance(raised, Stopped) else raised
             if self._end is None:
                 self._tell(error)
             if self._end is None or isinstance(self._end, _Lost) or not isinstance(error, MdflashError):
@@ -253,6 +212,20 @@ class ManyRanks(Ranks):
         self._gather(mine, everyone)
         return [text.numpy().tobytes()[:size] for text, size in zip(everyone, sizes, strict=True)]
 
+    def _text_of_first(self, own: bytes) -> bytes:
+        import torch
+        import torch.distributed as dist
+
+        text = torch.zeros(self._numbers(len(own))[0][0], dtype=torch.uint8)
+        if self.rank == 0:
+            text[:] = torch.frombuffer(bytearray(own), dtype=torch.uint8)
+        try:
+            dist.broadcast(text, 0)
+        except RuntimeError:
+            self._end = _Lost(LOST)
+            raise self._end from None
+        return text.numpy().tobytes()
+
     def _meet(self, number: int) -> list[int]:
         """The `number` of every rank; where one has failed, its error is raised instead."""
         if self._end is not None:
@@ -272,9 +245,16 @@ class ManyRanks(Ranks):
         """Collect the errors of all ranks; the lowest rank's error becomes that of all."""
         if own is not None and not isinstance(own, MdflashError):
             own = MdflashError(f"rank {self.rank} failed: {type(own).__name__}: {own}")
-        errors = [pickle.loads(text) for text in self._texts(pickle.dumps(own))]
-        self._end = next(error for error in errors if error is not None)
+        said = [_understood(text, rank) for rank, text in enumerate(self._texts(pack(describe_error(own))))]
+        self._end = recall_error(next(error for error in said if error is not None))
         raise self._end
+
+
+def _understood(text: bytes, rank: int) -> Any:
+    try:
+        return unpack(text)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise MdflashError(f"rank {rank} sent what no rank of mdflash sends ({error}); start the job again") from None
 
 
 class _Lost(Interrupted):
@@ -291,9 +271,12 @@ def join() -> Iterator[Ranks]:
     """
     job = find_job(os.environ)
     if job.size == 1:
-        yield Ranks()
+        alone = Ranks()
+        alone.note = job.note
+        yield alone
         return
-    ranks = ManyRanks(job)
+    with _while_the_launcher_lives():
+        ranks = ManyRanks(job)
     try:
         with ranks.together():
             yield ranks
@@ -303,6 +286,27 @@ def join() -> Iterator[Ranks]:
         raise SystemExit(error.exit_code) from None
     finally:
         ranks.close()
+
+
+@contextmanager
+def _while_the_launcher_lives() -> Iterator[None]:
+    """End this process if torchrun ends while the ranks wait for each other: nobody else would."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.5):
+            if os.getppid() != LAUNCHER:
+                print(
+                    "error: torchrun ended while its ranks were starting; start it again", file=sys.stderr, flush=True
+                )
+                os._exit(Interrupted.exit_code)
+
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=look, name="mdflash-launcher", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def same_run(ranks: Ranks, description: str, name: str) -> None:

@@ -23,9 +23,11 @@ import yaml
 from mdflash import units
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.core.ranges import ANY, CUTOFF, MASS, POSITIVE, Range
+from mdflash.core.regular import own_folder
 from mdflash.core.system import System, load_system, save_system
 from mdflash.core.tensors import read_tensors
 from mdflash.core.types import FloatArray, IntArray
+from mdflash.core.words import is_word, what_a_word_is
 from mdflash.core.yamlfile import Document, load_yaml
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.environment import PH, PKA, SALT, SOLVENTS, TEMPERATURE, Environment
@@ -322,7 +324,7 @@ def save_forcefield(folder: Path | str, ff: ForceField) -> None:
     """Write a force field folder (created if needed; files of the same names are replaced, each at once).
 
     Raises:
-        ForceFieldError: it could not be read again: a term has two rows for the same beads or types.
+        ForceFieldError: a name is no plain word, or a term has two rows for the same beads or types.
         StorageError: it cannot be written.
     """
     from safetensors.numpy import save
@@ -331,10 +333,17 @@ def save_forcefield(folder: Path | str, ff: ForceField) -> None:
     for term in ff.terms:
         if (found := repeated_row(term.keyed_by, term.keys)) is not None:
             raise ForceFieldError(f"term '{term.name}' has the same {term.keyed_by} in rows {found[1]} and {found[0]}")
+    for what, name in (
+        ("force field", ff.name),
+        *(("term", t.name) for t in ff.terms),
+        *(("network", n.name) for n in ff.networks),
+    ):
+        if not is_word(name):
+            raise ForceFieldError(f"the name of the {what} {what_a_word_is(name)}", file=folder)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if ff.systems:
-            (folder / "systems").mkdir(exist_ok=True)
+            own_folder(folder / "systems")
     # (np.ascontiguousarray would make a lone number an array of one)
     weights = {f"{n.name}/{key}": np.asarray(array, order="C") for n in ff.networks for key, array in n.weights.items()}
     if weights:
@@ -385,7 +394,7 @@ def load_forcefield(folder: Path | str) -> ForceField:
             if other not in names:
                 reader.fail(f"excludes '{other}', but the terms are {', '.join(names)}", ("terms", i, "exclude_terms"))
     return ForceField(
-        name=reader.get(("name",), str),
+        name=reader.word(("name",)),
         bead_types=types,
         mapping=reader.get(("mapping",), str),
         terms=terms,
@@ -464,6 +473,13 @@ class _Reader:
     def section(self, key: str) -> dict[str, Any]:
         """A mapping of free keys, which may be absent."""
         return {} if self.document.data.get(key) is None else dict(self.get((key,), dict))
+
+    def word(self, path: tuple[str | int, ...]) -> str:
+        """A name, of which names of files may be made."""
+        name = self.get(path, str)
+        if not is_word(name):
+            self.fail(what_a_word_is(name), path)
+        return name
 
     def quantity(
         self, path: tuple[str | int, ...], dimension: str, within: Range | None = None, unit: str = ""
@@ -660,7 +676,7 @@ class _Reader:
         if (again := repeated_row(keyed_by, keys)) is not None:
             self.fail(f"has the same {keyed_by} as row {again[1]}; it would count twice", (*here, "rows", again[0]))
         return Term(
-            self.get((*here, "name"), str),
+            self.word((*here, "name")),
             form_name,
             cast(Literal["types", "beads", "neighbors"], keyed_by),
             keys,
@@ -690,7 +706,7 @@ class _Reader:
         found: list[Network] = []
         for i in range(len(entries)):
             entry = self.get(("networks", i), dict)
-            name, kind = self.get(("networks", i, "name"), str), self.get(("networks", i, "kind"), str)
+            name, kind = self.word(("networks", i, "name")), self.get(("networks", i, "kind"), str)
             if kind != "schnet":
                 self.fail(f"unknown kind of network '{kind}'; known: schnet", ("networks", i, "kind"))
             hyper = {k: v for k, v in entry.items() if k not in ("name", "kind")}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,6 +11,8 @@ from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import Network
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 
+MOST_BLOCKS = 1000
+
 
 def load_schnet(network: Network) -> SchNet:
     """The module that a force field's network describes, weights in their stored precision.
@@ -21,9 +21,7 @@ def load_schnet(network: Network) -> SchNet:
         ForceFieldError: a weight is missing, unknown, of another shape or not finite; the message names it.
     """
     hyper = Hyperparameters.from_dict(network.hyperparameters)
-    _check_size(network, hyper)
-    model = SchNet(hyper)
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    expected = _shapes(network, hyper)
     for key, shape in expected.items():
         if key not in network.weights:
             raise ForceFieldError(f"network '{network.name}' lacks the weight '{key}' {list(shape)}")
@@ -37,26 +35,28 @@ def load_schnet(network: Network) -> SchNet:
     unknown = sorted(set(network.weights) - set(expected))
     if unknown:
         raise ForceFieldError(f"network '{network.name}' has the unknown weight '{unknown[0]}'")
+    model = SchNet(hyper)
     state = {key: torch.from_numpy(np.array(network.weights[key])) for key in expected}
     model.load_state_dict(state, assign=True)
     return model.requires_grad_(False)
 
 
-def _check_size(network: Network, hyper: Hyperparameters) -> None:
-    """Before memory is taken: whether the weights are those of as large a network."""
-    expected = (hyper.types, hyper.features)
-    found = network.weights["embedding"].shape if "embedding" in network.weights else ()
-    if found != expected:
+def _shapes(network: Network, hyper: Hyperparameters) -> dict[str, tuple[int, ...]]:
+    """What the weights of a network must be; found without making them, for what is said of sizes may be nonsense."""
+    blocks = len({key.split(".")[1] for key in network.weights if key.startswith("blocks.")})
+    tied = hyper.backbone is not None and hyper.backbone.tied
+    if blocks != (1 if tied else hyper.blocks):
         raise ForceFieldError(
-            f"network '{network.name}': weight 'embedding' must have shape {list(expected)}, found {list(found)}; its "
-            "hyper-parameters and weights do not belong together"
+            f"network '{network.name}' has weights of {blocks} blocks, but `blocks: {hyper.blocks}`; its "
+            "hyper-parameters and weights do not belong together",
+            key="blocks",
         )
-    blocks = 1 + max((int(key.split(".")[1]) for key in network.weights if re.match(r"blocks\.\d+\.", key)), default=-1)
-    wanted = 1 if hyper.backbone is not None and hyper.backbone.tied else hyper.blocks
-    if blocks != wanted:
-        raise ForceFieldError(
-            f"network '{network.name}' has weights of {blocks} blocks, but its hyper-parameters ask for {wanted}"
-        )
+    try:
+        with torch.device("meta"):
+            return {key: tuple(value.shape) for key, value in SchNet(hyper).state_dict().items()}
+    except (RuntimeError, TypeError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise ForceFieldError(f"network '{network.name}': its hyper-parameters make no network: {reason}") from None
 
 
 def _check_numbers(network: Network, key: str) -> None:

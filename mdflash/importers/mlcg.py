@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mdflash.core.regular import read_input
 from mdflash.core.scale import other_unit
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.build import bind_term, network_types
@@ -157,7 +158,7 @@ def _provenance(files: Sequence[Path], confs: Sequence[Configuration]) -> dict[s
     betas = {conf.beta for conf in confs if conf.beta}
     data: dict[str, object] = {
         "imported_from": "mlcg",
-        "files": [{"name": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for file in files],
+        "files": [{"name": file.name, "sha256": hashlib.sha256(read_input(file)).hexdigest()} for file in files],
     }
     if betas:
         data["temperature"] = f"{1.0 / (BOLTZMANN * min(betas)):.6g} K"

@@ -7,12 +7,12 @@ are filled, and what is smaller than `SMALLEST` is no domain. The rule is ours; 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from mdflash.core.regular import MOST, read_input, read_json
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.read import Structure
@@ -34,7 +34,7 @@ def read_pae(file: Path) -> tuple[FloatArray, FloatArray | None]:
         InputError: none of these; says what was found.
     """
     try:
-        data: Any = json.loads(file.read_text(encoding="utf-8"))
+        data: Any = read_json(file, MOST)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=file) from None
     except ValueError:
@@ -66,7 +66,7 @@ def read_plddt(file: Path, structure: Structure) -> FloatArray | None:
     if file.suffix.lower() not in (".pdb", ".ent"):
         return None
     found: dict[tuple[str, int], float] = {}
-    for line in file.read_text(encoding="latin-1").splitlines():
+    for line in read_input(file).decode("latin-1").splitlines():
         if line.startswith("ENDMDL"):
             break
         if line.startswith(("ATOM", "HETATM")) and line[12:16].strip() == "CA":

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.damage import DAMAGE
+from mdflash.core.regular import open_input, read_input
 from mdflash.errors import InputError, UnsafePickleError
 
 _STORAGES: Final[Mapping[str, str]] = MappingProxyType(
@@ -315,7 +316,7 @@ def load_torch(file: Path) -> Any:
         InputError: not there, damaged, another format, or sizes that do not fit the file.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_input(file) as opened, zipfile.ZipFile(opened) as archive:
             try:
                 checkpoint = _Archive(archive, file)
                 data = checkpoint.read(checkpoint.root + "data.pkl")
@@ -333,7 +334,7 @@ def load_torch(file: Path) -> Any:
     except DAMAGE as error:  # names, sizes and flags of its entries
         raise InputError(f"is damaged: {type(error).__name__}: {error}", file=file) from None
     # Not a zip: an old torch file, or a bare pickle. It is walked through only to name what it asks for.
-    _guarded(_Unpickler(file.read_bytes(), file, _no_storage), file)
+    _guarded(_Unpickler(read_input(file), file, _no_storage), file)
     raise InputError(
         "is not a checkpoint that torch.save writes since version 1.6 (a zip archive); open it with the torch "
         "that made it and save it again",

@@ -13,19 +13,23 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.damage import UNREADABLE
-from mdflash.core.files import atomic_write
+from mdflash.core.files import atomic_write, storage_errors
+from mdflash.core.regular import open_input, parse_json
+from mdflash.core.words import is_word
 from mdflash.errors import StorageError
 
 _NAME = re.compile(r"step_(\d{15,})\.npz")
@@ -77,7 +81,9 @@ def _pack(arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any]) -> 
 
 def _files(folder: Path) -> list[Path]:
     """The checkpoints of a folder, newest first."""
-    found = [(int(m[1]), path) for path in folder.glob("step_*.npz") if (m := _NAME.fullmatch(path.name))]
+    with storage_errors(folder):  # a folder that cannot be read is not one without checkpoints
+        names = os.listdir(folder) if os.path.lexists(folder) else []
+    found = [(int(m[1]), folder / name) for name in names if (m := _NAME.fullmatch(name))]
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -113,10 +119,29 @@ def drop_newer(folder: Path, step: int) -> None:
                 path.unlink()
 
 
+def _array(data: bytes) -> npt.NDArray[Any]:
+    """An array of a .npy file; its header is believed only where it fits what follows."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise ValueError("an array has not the size that it states")
+    order: Literal["C", "F"] = "F" if by_columns else "C"
+    array: npt.NDArray[Any] = np.ndarray(shape, dtype, data, file.tell(), order=order).copy()
+    return array
+
+
 def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}  # checks each one's CRC
-    header = json.loads(str(arrays.pop("header")))
+    arrays = {}
+    with open_input(path) as file, zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        size = os.fstat(file.fileno()).st_size
+        if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > size:
+            raise ValueError("mdflash does not compress checkpoints, and this one is")
+        for entry in entries:
+            arrays[entry.filename.removesuffix(".npy")] = _array(archive.read(entry))  # checks its CRC
+    header = parse_json(str(arrays.pop("header")))
     if not isinstance(header, dict) or type(header.get("step")) is not int or header["step"] < 0:
         raise ValueError("its header has no step")
     if header.pop(DIGEST, None) not in (None, _digest(arrays, header)):
@@ -157,5 +182,5 @@ def checkpoint_systems(folder: Path) -> frozenset[str] | None:
     with suppress(StorageError):
         found = load_checkpoint(folder)
         if found is not None:
-            return frozenset(map(str, found.header.get("systems", ())))
+            return frozenset(filter(is_word, found.header.get("systems", ())))
     return None

@@ -6,13 +6,14 @@ folder where none of its names is taken, or that an earlier one has claimed.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from mdflash.core.files import TEMPORARY, atomic_write_json
+from mdflash.core.files import TEMPORARY, atomic_write_json, storage_errors
+from mdflash.core.regular import parse_json, read_input, read_json, refuse_link
+from mdflash.core.words import is_word
 from mdflash.errors import StorageError
 
 MARK = ".mdflash"
@@ -38,10 +39,10 @@ def claim(folder: Path, kind: Kind, names: Iterable[str] = ()) -> None:
 
 
 def claimed(folder: Path, kind: Kind) -> frozenset[str] | None:
-    """The names of a claim; None where mdflash did not claim the folder for this kind of work."""
+    """The names of a claim, plain words; None where mdflash did not claim the folder for this kind of work."""
     try:
-        found = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        return frozenset(map(str, found["names"])) if found["mdflash"] == kind else None
+        found = read_json(folder / MARK)
+        return frozenset(filter(is_word, found["names"])) if found["mdflash"] == kind else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -64,6 +65,13 @@ def refuse_in_the_way(folder: Path, files: Iterable[Path], kind: Kind, key: str)
         )
 
 
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Raise StorageError where one of these names in a folder of mdflash is a symbolic link."""
+    for name in (MARK, *names):
+        with storage_errors(folder / name):
+            refuse_link(folder / name)
+
+
 def unfinished(folder: Path) -> Iterator[Path]:
     """What atomic writes left behind in a folder when they were killed; for whoever holds its lock."""
     yield from (file for file in folder.glob(".*") if re.fullmatch(TEMPORARY, file.name) and file.is_file())
@@ -74,7 +82,7 @@ def is_lock(path: Path) -> bool:
     try:
         if path.is_symlink() or not path.is_file():
             return False
-        text = path.read_bytes()[:1000]
-        return not text or "pid" in json.loads(text)
+        text = read_input(path, 1000)
+        return not text or "pid" in parse_json(text)
     except (OSError, ValueError, TypeError):
         return False

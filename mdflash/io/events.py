@@ -10,6 +10,7 @@ from typing import Any
 
 from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors, truncate
+from mdflash.core.regular import open_own, read_input
 
 
 def _good_size(data: bytes) -> int:
@@ -33,7 +34,7 @@ def repair_events(path: Path) -> tuple[int, int]:
         StorageError: not readable or not writable.
     """
     with storage_errors(path):
-        data = path.read_bytes()
+        data = read_input(path)
     size = _good_size(data)
     if size < len(data):
         truncate(path, size)
@@ -50,10 +51,13 @@ class EventLog:
             StorageError: it cannot be written.
         """
         self.path = path
-        if path.exists():
-            repair_events(path)
         with storage_errors(path):
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            self._fd = open_own(path, "append")  # refuses a link before anything is cut
+        try:
+            repair_events(path)
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, step: int, event: str, **fields: Any) -> None:
         """Append {"time": now in UTC, "step": step, "event": event, **fields}.
@@ -81,7 +85,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         InputError: a line in it is no event.
     """
     with storage_errors(path):
-        data = path.read_bytes()
+        data = read_input(path)
     found = []
     for number, line in enumerate(data[: _good_size(data)].splitlines(), start=1):
         with reading(path, f"line {number} is no event"):

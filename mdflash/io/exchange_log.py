@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from mdflash.core.files import storage_errors
+from mdflash.core.regular import read_input
 from mdflash.core.types import IntArray
 from mdflash.errors import InputError
 from mdflash.io.table import Table
@@ -81,7 +82,7 @@ def read_exchange(path: Path) -> ExchangeTable:
     if not path.is_file():
         raise InputError("no such file: this run has no replica exchange", file=path)
     with storage_errors(path):
-        data = path.read_bytes()
+        data = read_input(path)
     head, *rows = data[: data.rfind(b"\n") + 1].decode(errors="replace").splitlines() or [""]
     columns = head.split(",")[2:]
     if not head.startswith(ExchangeLog.header) or not rows:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mdflash.core.damage import UNREADABLE
+from mdflash.core.files import storage_errors
+from mdflash.core.hdf5_check import check_if_hdf5
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
@@ -75,8 +77,8 @@ def check_frames(frames: FloatArray, system: System, file: Path) -> FloatArray:
 
 def _from_npy(file: Path) -> FloatArray:
     try:
-        array = np.load(file, allow_pickle=False)
-        return np.asarray(array, np.float64)
+        array = np.load(file, "r", allow_pickle=False)  # mapped: a shape that the file has no room for is refused
+        return np.array(array, np.float64)
     except UNREADABLE as error:
         why = "it holds Python objects, which are never read" if "allow_pickle" in str(error) else error
         raise InputError(f"cannot be read as a .npy array of numbers: {why}", file=file) from None
@@ -85,6 +87,8 @@ def _from_npy(file: Path) -> FloatArray:
 def _from_trajectory(file: Path, system: System) -> FloatArray:
     import mdtraj
 
+    with storage_errors(file):
+        check_if_hdf5(file)
     own_topology = file.suffix in (".pdb", ".h5", ".gro", ".cif", ".pdb.gz")
     try:
         trajectory = mdtraj.load(str(file), **({} if own_topology else {"top": mdtraj_topology(system)}))

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mdflash.core.files import atomic_write, free_bytes, reserve, size_text, storage_errors
+from mdflash.core.hdf5_check import check_hdf5, is_own
+from mdflash.core.hdf5_look import DRIVER, register_driver
+from mdflash.core.regular import change
 from mdflash.errors import StorageError
 from mdflash.io.superblock import admit_readers, refuse_cut
 
@@ -62,6 +65,7 @@ def create(path: Path, fill: Callable[[h5py.File], None]) -> None:
     with h5py.File(image, "w", libver=VERSION) as file:
         fill(file)
     atomic_write(path, image.getvalue())
+    is_own(path)
 
 
 def claim(file: h5py.File, path: Path, need: int) -> None:
@@ -74,7 +78,7 @@ def claim(file: h5py.File, path: Path, need: int) -> None:
         StorageError: there is not so much space; the file is as it was.
     """
     end = file.id.get_filesize()  # as the library sees it, whatever was claimed behind it
-    with storage_errors(path), path.open("r+b") as disk:
+    with storage_errors(path), change(path) as disk:
         try:
             reserve(disk.fileno(), end, 2 * need)
         except OSError:
@@ -92,23 +96,29 @@ def open_file(path: Path, mode: str, **options: Any) -> h5py.File:
     within one process all must treat it alike.
 
     Raises:
+        StorageError: it is damaged, or leads to other files.
         OSError: the library cannot open it.
     """
     import h5py
 
+    check_hdf5(path)
+    register_driver()
     try:
-        return h5py.File(path, mode, locking="best-effort", **options)
+        return h5py.File(path, mode, locking="best-effort", driver=DRIVER, **options)
     except BlockingIOError:
-        return h5py.File(path, mode, locking=False, **options)
+        return h5py.File(path, mode, locking=False, driver=DRIVER, **options)
 
 
 def open_to_write(path: Path) -> h5py.File:
     """Open a file that others may read meanwhile, to append to it.
 
     Raises:
-        OSError: the library cannot open it.
+        OSError: the library cannot open it, or it is a link or no ordinary file.
     """
-    return open_file(path, "r+", libver=VERSION)
+    change(path).close()  # the library follows links
+    file = open_file(path, "r+", libver=VERSION)
+    is_own(path)
+    return file
 
 
 def open_to_read(path: Path) -> h5py.File:

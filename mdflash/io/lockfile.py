@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mdflash.core.files import storage_errors
+from mdflash.core.regular import parse_json, read_input
 from mdflash.errors import StorageError
 
 NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP))
@@ -43,8 +44,8 @@ def hold(path: Path) -> None:
 def _remove_dead(path: Path) -> None:
     """Remove the file of an owner that has ended; returns where it is gone."""
     try:
-        found = path.read_bytes()
-        owner = json.loads(found)
+        found = read_input(path, 10_000)
+        owner = parse_json(found)
         pid, host = int(owner["pid"]), str(owner["host"])
     except FileNotFoundError:
         return
@@ -65,7 +66,7 @@ def _remove_dead(path: Path) -> None:
     mine = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
         path.rename(mine)  # of several who found it dead, one gets it
-        if mine.read_bytes() != found:  # it was another's by then
+        if read_input(mine, 10_000) != found:  # it was another's by then
             with suppress(FileExistsError):
                 os.link(mine, path)
         mine.unlink()

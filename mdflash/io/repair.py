@@ -15,7 +15,7 @@ from mdflash.io.exchange_log import ExchangeLog
 from mdflash.io.formats import format_of, suffixes
 from mdflash.io.formats.stream import dropped
 from mdflash.io.log import LogWriter
-from mdflash.io.runfolder import FolderLock, is_run_folder
+from mdflash.io.runfolder import FolderLock, is_run_folder, refuse_links_of_run
 from mdflash.io.table import Table, changed_tables, recorded_tables
 
 TABLES: tuple[type[Table], ...] = (LogWriter, ExchangeLog, ColvarsLog)
@@ -81,12 +81,14 @@ def lock_around(target: Path) -> Iterator[None]:
     """Hold the lock of the run folder that `target` is or belongs to, if it is part of one.
 
     Raises:
-        StorageError: a live process is writing there.
+        StorageError: a live process is writing there, or a file of the run is a symbolic link.
     """
     target = target.resolve()
     folders = [target] if target.is_dir() else [target.parent, target.parent.parent]
     run = next((folder for folder in folders if is_run_folder(folder)), None)
-    lock = FolderLock(run / "lock") if run is not None else None
+    if run is not None:
+        refuse_links_of_run(run)
+    lock = FolderLock(run / "lock", run) if run is not None else None
     try:
         yield
     finally:

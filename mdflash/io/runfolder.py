@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import Any
 
 from mdflash.core.files import free_bytes, size_text, storage_errors
+from mdflash.core.regular import open_own, own_folder, read_json
+from mdflash.core.words import is_word
 from mdflash.errors import InputError, StorageError
 from mdflash.io.checkpoint import checkpoint_systems
-from mdflash.io.claims import MARK, claim, claimed, is_lock, refuse_in_the_way, unfinished
+from mdflash.io.claims import MARK, claim, claimed, is_lock, refuse_in_the_way, refuse_links, unfinished
 from mdflash.io.formats import written_formats
 from mdflash.io.lockfile import NO_LOCKS, hold
 from mdflash.io.topology import beside_topology, is_own
@@ -43,29 +45,33 @@ class FolderLock:
         note: for the user, where the file system has no locks.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, folder: Path | None = None) -> None:
         """Take the lock.
 
         Args:
             path: the lock file; holds process id and host of its owner, to show to the user.
+            folder: locked too, where its file system can: who deletes the file lets nobody in.
 
         Raises:
             StorageError: a live process holds it, or the folder cannot be written.
         """
         self.path, self.note = path, ""
         self._claimed: Path | None = None
+        self._folder = -1
         with storage_errors(path):
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._fd = open_own(path, "create")
         try:
-            self._take()
+            self._take(folder)
         except BaseException:
-            os.close(self._fd)
+            self._close()
             raise
 
-    def _take(self) -> None:
+    def _take(self, folder: Path | None) -> None:
         with storage_errors(self.path):
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if folder is not None:
+                    self._take_folder(folder)
             except BlockingIOError:
                 raise StorageError(
                     f"{self.path.parent} is in use by {self._owner()}; wait for it, stop it, or choose another folder"
@@ -76,6 +82,22 @@ class FolderLock:
                 self._claim(error.strerror or "no locks")
             os.ftruncate(self._fd, 0)
             os.write(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+
+    def _take_folder(self, folder: Path) -> None:
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # NFS locks no folders
+            os.close(self._folder)
+            self._folder = -1
+
+    def _close(self) -> None:
+        for handle in (self._fd, self._folder):
+            if handle >= 0:
+                os.close(handle)
+        self._fd = self._folder = -1
 
     def _claim(self, why: str) -> None:
         held = self.path.with_name(f"{self.path.name}.held")
@@ -98,8 +120,7 @@ class FolderLock:
         if self._fd >= 0:
             with suppress(OSError):
                 os.ftruncate(self._fd, 0)
-            os.close(self._fd)
-            self._fd = -1
+            self._close()
             if self._claimed is not None:
                 self._claimed.unlink(missing_ok=True)
 
@@ -125,16 +146,19 @@ class RunFolder:
 
         Raises:
             StorageError: it is a file, cannot be written, is in use, holds files that the run would replace and that no
-                earlier run wrote, or the disk has less than `need_bytes` free. What had been created until then is
-                removed again.
+                earlier run wrote, or symbolic links in their place, or the disk has less than `need_bytes` free. What
+                had been created until then is removed again.
         """
         may_be_run_folder(path, need_bytes, systems)
         made: list[Path] = []
         try:
             _make_folder(path, made)
-            lock = FolderLock(path / "lock")
+            lock = FolderLock(path / "lock", path)
             for folder in (path / "trajectory", path / "checkpoint"):
-                _make_folder(folder, made)
+                if not folder.is_dir():
+                    made.append(folder)
+                with storage_errors(folder):
+                    own_folder(folder)
         except StorageError:
             if path in made:
                 (path / "lock").unlink(missing_ok=True)
@@ -253,6 +277,7 @@ def may_be_run_folder(path: Path, need_bytes: int = 0, systems: Sequence[str] = 
     if is_training_folder(path):
         raise StorageError(f"{path} holds a training; choose another folder with output.folder")
     _refuse_foreign(path, systems)
+    refuse_links_of_run(path)
     free = free_bytes(path)
     if free < need_bytes:
         raise StorageError(
@@ -271,11 +296,13 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     """The manifest.json of a run.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it cannot be read, or is damaged.
     """
     file = folder / "manifest.json"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
+    except OSError as error:
+        found, why = None, f"cannot be read ({error.strerror})"
     except ValueError as error:
         found, why = None, f"is damaged: {error}"
     else:
@@ -330,10 +357,10 @@ def own_systems(path: Path) -> Collection[str] | None:
     found = claimed(path, "run")
     if found is not None or not is_lock(path / "lock"):
         return found
-    with suppress(InputError, OSError, KeyError, TypeError):  # damaged or of another program
+    with suppress(InputError, KeyError, TypeError):  # damaged or of another program
         manifest = load_manifest(path)
         if "mdflash_run" in manifest:
-            return {str(system["name"]) for system in manifest["systems"]}
+            return {name for system in manifest["systems"] if is_word(name := system["name"])}
     return checkpoint_systems(path / "checkpoint")
 
 
@@ -346,6 +373,16 @@ def _refuse_foreign(path: Path, systems: Sequence[str]) -> None:
         names = [topology_path(path, system, systems) for system in systems]
         names += [file for name in names for file in beside_topology(name)]
         refuse_in_the_way(path, [*foreign, *names, *_named_files(path, systems)], "run", "output.folder")
+
+
+def refuse_links_of_run(path: Path) -> None:
+    """Raise StorageError where a file or folder of a run is a symbolic link."""
+    systems = own_systems(path) or ()
+    files = {path / "topology.pdb", *(path / f"topology_{system}.pdb" for system in systems)}
+    files |= {beside for file in files for beside in beside_topology(file)}
+    folders = ("lock", "lock.held", "trajectory", "checkpoint", "analysis")
+    refuse_links(path, folders)
+    refuse_links(path, [str(file.relative_to(path)) for file in (*files, *_named_files(path, systems))])
 
 
 def _named_files(path: Path, systems: Collection[str]) -> Iterator[Path]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mdflash.core.files import storage_errors
+from mdflash.core.regular import change, open_input
 from mdflash.errors import StorageError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -64,7 +65,7 @@ def admit_readers(path: Path, end: int) -> None:
     Raises:
         StorageError: not readable or not writable.
     """
-    with storage_errors(path), path.open("r+b") as file:
+    with storage_errors(path), change(path) as file:
         fields = list(_SUPERBLOCK.unpack(file.read(_SUPERBLOCK.size)))
         if os.fstat(file.fileno()).st_size < end:
             file.truncate(end)
@@ -85,7 +86,7 @@ def unlock(path: Path) -> bool:
     Raises:
         StorageError: no such file, not HDF5, or cut short (for example by an interrupted copy).
     """
-    with storage_errors(path), path.open("r+b" if os.access(path, os.W_OK) else "rb") as file:
+    with storage_errors(path), change(path) if os.access(path, os.W_OK) else open_input(path) as file:
         head = file.read(_SUPERBLOCK.size)
         size = os.fstat(file.fileno()).st_size
         if len(head) < _SUPERBLOCK.size or not head.startswith(_SIGNATURE):
@@ -114,7 +115,7 @@ def refuse_cut(path: Path) -> None:
         StorageError: it is; or it cannot be read.
     """
     for _ in range(2):  # a writer that closes it at this moment may have changed one of the two
-        with storage_errors(path), path.open("rb") as file:
+        with storage_errors(path), open_input(path) as file:
             head, size = file.read(_SUPERBLOCK.size), os.fstat(file.fileno()).st_size
         if len(head) < _SUPERBLOCK.size or not head.startswith(_SIGNATURE):
             return  # the library reports it
@@ -130,7 +131,7 @@ def trim(path: Path) -> None:
     Raises:
         StorageError: not readable or not writable.
     """
-    with storage_errors(path), path.open("r+b") as file:
+    with storage_errors(path), change(path) as file:
         fields = _SUPERBLOCK.unpack(file.read(_SUPERBLOCK.size))
         if not fields[4] and os.fstat(file.fileno()).st_size > fields[7]:
             file.truncate(fields[7])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdflash.core.files import append_at, create_files, storage_errors, sync_file, truncate
+from mdflash.core.regular import open_input
 from mdflash.errors import StorageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Table:
 
     def __init__(self, path: Path, size: int, rows: int = 0) -> None:
         self.path, self.size, self.rows = path, size, rows
-        with storage_errors(path), path.open("rb") as file:
+        with storage_errors(path), open_input(path) as file:
             self.columns = tuple(file.readline().decode(errors="replace").rstrip("\n").split(","))
         self.checksum = checksum(path, size)
         self._lines: list[str] = []
@@ -124,7 +125,7 @@ class Table:
     def _complete(cls, path: Path, rows: int | None = None) -> tuple[int, int]:
         """(rows, size in bytes of the header and them), complete lines only, stopping after `rows`."""
         found, size = -1, 0  # the header is a line too
-        with storage_errors(path), path.open("rb") as file:
+        with storage_errors(path), open_input(path) as file:
             first = file.readline()
             ours = any(first.startswith(header.encode()) for header in (cls.header, *cls.older))
             file.seek(0)
@@ -152,7 +153,7 @@ def checksum(path: Path, size: int) -> int:
         StorageError: not readable.
     """
     found = 0
-    with storage_errors(path), path.open("rb") as file:
+    with storage_errors(path), open_input(path) as file:
         while size > 0 and (part := file.read(min(size, _READ))):
             found = zlib.crc32(part, found)
             size -= len(part)
@@ -190,7 +191,7 @@ def last_row(path: Path) -> str | None:
     Raises:
         StorageError: not readable.
     """
-    with storage_errors(path), path.open("rb") as file:
+    with storage_errors(path), open_input(path) as file:
         size = file.seek(0, os.SEEK_END)
         back = 4096
         while True:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import atomic_write
+from mdflash.core.regular import open_input
 from mdflash.core.system import System
 from mdflash.core.types import Box
 from mdflash.errors import InputError
@@ -301,7 +302,7 @@ def beside_topology(topology: Path) -> tuple[Path, Path]:
 def is_own(file: Path) -> bool:
     """Whether mdflash wrote this file beside a topology: users keep files of such names too."""
     head = (CIF_HEAD if file.suffix == ".cif" else MASSES_HEAD).encode()
-    with file.open("rb") as f:
+    with open_input(file) as f:
         return f.read(len(head)) == head
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from mdflash.core.quantity import plain_word
+from mdflash.core.regular import read_text
 from mdflash.errors import InputError
 from mdflash.mapping.peptide import ONE_LETTER
 
@@ -63,7 +64,7 @@ def read_fasta(file: Path) -> list[tuple[str, str]]:
             no amino acid; names file and line.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_text(file).splitlines()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}; expected a FASTA file", file=file) from None
     except UnicodeDecodeError:

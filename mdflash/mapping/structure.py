@@ -151,7 +151,7 @@ def _ca(structure: Structure, forcefield: ForceField | None, name: str) -> BeadM
             )
     chain = np.array([r.chain_index for r in residues])
     first = np.flatnonzero(chain[1:] == chain[:-1])
-    caps = Counter(r.name for r in structure.with_caps if r not in residues)
+    caps = Counter(r.name for r in structure.with_caps if "CA" not in r.atoms)
     return make_beads(
         structure,
         residues,

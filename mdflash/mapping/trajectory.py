@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.core.files import replacing
+from mdflash.core.files import replacing, storage_errors
+from mdflash.core.hdf5_check import check_if_hdf5
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.beads import BeadMap
@@ -35,6 +36,8 @@ def map_trajectory(trajectory: Path, beads: BeadMap, out: Path) -> int:
 
     if not trajectory.is_file():
         raise InputError("no such file; expected an all-atom trajectory", file=trajectory)
+    with storage_errors(trajectory):
+        check_if_hdf5(trajectory)
     frames = 0
     topology = _atoms(beads.weights.shape[1])
     with replacing(out) as partial, XTCTrajectoryFile(str(partial), "w") as file:

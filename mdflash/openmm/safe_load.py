@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mdflash.core.optional import require
+from mdflash.core.regular import read_input
 from mdflash.errors import InputError, UnsafePickleError
 from mdflash.openmm.reference import Reference
 
@@ -35,7 +36,7 @@ def load_system(path: Path | str) -> Any:
     openmm = require("openmm", "openmm", "mdflash.openmm")
     file = Path(path)
     try:
-        root = ElementTree.fromstring(file.read_bytes())
+        root = ElementTree.fromstring(read_input(file))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", file=file) from None
     except ElementTree.ParseError as error:

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mdflash.config.rules import warnings
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import resolved_yaml
 from mdflash.core.partition import by_rank
+from mdflash.core.regular import read_input
 from mdflash.engine.distributed import Ranks, places, same_run
 from mdflash.engine.engine import Engine
 from mdflash.errors import Interrupted
@@ -81,14 +82,15 @@ def execute(
         Interrupted: stopped on request; a checkpoint was written.
     """
     watch, ranks = watch or Watch(), ranks or Ranks()
-    read = Source(source, source.read_bytes())  # now: it may be a file of the folder that is started over
+    read = Source(source, read_input(source))  # now: it may be a file of the folder that is started over
     same_run(ranks, resolved_yaml(config), str(source))
     given = config
-    config = ranks.from_first(lambda: with_recorded_seed(given, fresh).with_seed())
+    seed = ranks.from_first(lambda: with_recorded_seed(given, fresh).with_seed().dynamics.seed)
+    config = given.model_copy(update={"dynamics": given.dynamics.model_copy(update={"seed": seed})})
     prepared = prepare(config)
     parts = by_rank(prepared.layout, ranks.size)
     with open_session(prepared, ranks, fresh) as session:
-        checkpoint = ranks.from_first(session.find)
+        checkpoint = _told(ranks.from_first(lambda: _telling(session.find())))
         engine = prepared.engine(ranks)
         where = () if ranks.size == 1 else places(ranks, [part.replicas for part in parts], engine.device)
         if checkpoint is None:
@@ -112,6 +114,18 @@ def execute(
             with session.keep(engine, checkpoint, read) as saves:
                 _loop(engine, saves, config, watch, ranks)
     return plan
+
+
+def _telling(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    """A checkpoint as ranks exchange it."""
+    return None if checkpoint is None else {**vars(checkpoint), "path": str(checkpoint.path)}
+
+
+def _told(said: dict[str, Any] | None) -> Checkpoint | None:
+    """The checkpoint of the first rank."""
+    if said is None:
+        return None
+    return Checkpoint(said["arrays"], said["header"], Path(said["path"]), tuple(said["notes"]))
 
 
 def _moved(checkpoint: Checkpoint, engine: Engine, prepared: Prepared) -> Iterator[str]:

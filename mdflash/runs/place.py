@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mdflash.config.overrides import apply_overrides
 from mdflash.config.schema import RunConfig
+from mdflash.core.regular import read_input
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.runfolder import is_run_folder, load_manifest
@@ -55,6 +56,6 @@ def _is_this_run(config: RunConfig, source: Path) -> bool:
     with suppress(InputError, OSError):
         named = load_manifest(folder).get("source")
         same = named is not None and (folder / named).is_file() and source.samefile(folder / named)
-        if same or (folder / "input.yaml").read_bytes() == source.read_bytes():
+        if same or read_input(folder / "input.yaml") == read_input(source):
             return next(changed(folder, with_recorded_seed(config, fresh=False)), None) is None
     return False

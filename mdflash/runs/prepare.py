@@ -6,6 +6,7 @@ Everything that can be wrong with the input is found here, before the run folder
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ import torch
 
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, SystemEntry
+from mdflash.core.files import size_text
 from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, gpu_is_there
 from mdflash.core.overlap import in_one_place
@@ -159,6 +161,22 @@ class Prepared:
         return Guard(self.layout, self.config.guards.nonfinite, self.config.guards.max_force)
 
 
+_BYTES_PER_BEAD = 400
+"""Of a batch, about: its state, the start frames, and what a checkpoint is made of."""
+
+
+def _refuse_beyond_memory(config: RunConfig, beads: Sequence[int]) -> None:
+    """Raise InputError where the replicas cannot fit the memory of this machine."""
+    need = _BYTES_PER_BEAD * sum(n * count for n, count in zip(beads, config.counts, strict=True))
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > there:
+        raise InputError(
+            f"{sum(config.counts):,} replicas of {max(beads):,} beads take about {size_text(need)} of memory, and this "
+            f"machine has {size_text(there)}; write a smaller number",
+            key="replicas.count",
+        )
+
+
 def make_integrator(dynamics: Dynamics) -> Integrator:
     """The scheme that a run asks for."""
     return INTEGRATORS[dynamics.integrator].from_settings(dynamics.timestep, dynamics.friction)
@@ -199,6 +217,7 @@ def assemble(
     """
     notes = [*warnings(config), *_equal_times(config), *notes]
     config, forcefields = surround(config, forcefields, notes)
+    _refuse_beyond_memory(config, [system.n_beads for system, _ in molecules])
     starts: list[FloatArray] = []
     first: list[FloatArray] = []
     for entry, (system, frames), count in zip(config.system, molecules, config.counts, strict=True):

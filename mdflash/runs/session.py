@@ -27,11 +27,12 @@ from pydantic import BaseModel
 from mdflash import __version__
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import resolved_yaml, to_data
-from mdflash.core.files import atomic_write, atomic_write_json
+from mdflash.core.files import atomic_write, atomic_write_json, patch_head, storage_errors
+from mdflash.core.regular import read_input
 from mdflash.core.yamlfile import load_yaml
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.engine import Engine
-from mdflash.errors import InputError, Interrupted, StorageError, UnstableError
+from mdflash.errors import InputError, Interrupted, MdflashError, StorageError, UnstableError
 from mdflash.io.checkpoint import Checkpoint, drop_newer, load_checkpoint
 from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder, load_manifest
@@ -222,6 +223,11 @@ class RunSession:
                     f"{unstable}. Everything before this block is in {folder.path}{last}, its newest checkpoint is "
                     "intact"
                 ) from None
+            except BaseException as error:
+                with suppress(MdflashError):  # the disk may be full
+                    manifest.fail(outputs)
+                    log.write(engine.state.step, "failed", reason=str(error) or type(error).__name__)
+                raise
             else:
                 log.write(engine.state.step, "finished")
                 manifest.write("finished", outputs)
@@ -491,6 +497,15 @@ class _Manifest:
 
     def write(self, status: str, outputs: Outputs) -> None:
         atomic_write_json(self.path, self.content(status, outputs))
+
+    def fail(self, outputs: Outputs) -> None:
+        """Note that the run ended by an error; where a full disk takes no new file, in the one that is there."""
+        try:
+            self.write("failed", outputs)
+        except StorageError:
+            with storage_errors(self.path):
+                before = read_input(self.path)
+            patch_head(self.path, before.replace(b'"status": "running"', b'"status": "failed" ', 1))
 
     def content(self, status: str, outputs: Outputs) -> dict[str, Any]:
         """As of this moment."""

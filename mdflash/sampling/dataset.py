@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mdflash.core.files import atomic_write
+from mdflash.core.files import atomic_write, storage_errors
 from mdflash.core.quantity import plain_word
+from mdflash.core.regular import own_folder
 from mdflash.core.system import System, load_system, save_system
 from mdflash.core.types import FloatArray
 from mdflash.core.yamlfile import load_yaml
@@ -104,7 +105,9 @@ def create_dataset(
         provenance: free keys, as YAML can hold them.
     """
     for name, (system, start) in systems.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(folder / name):
+            own_folder(folder / name)
         save_system(folder / name / "system.safetensors", system, start)
     head = {
         "mdflash_dataset": SCHEMA,

@@ -30,7 +30,7 @@ from mdflash.core.quantity import (
     describe,
     plain_word,
 )
-from mdflash.core.yamlfile import load_yaml
+from mdflash.core.yamlfile import MOST_OF_A_PLAN, load_yaml
 from mdflash.errors import InputError
 from mdflash.mapping.peptide import parse_conformation, parse_sequence
 from mdflash.sampling.windows import Window
@@ -195,7 +195,7 @@ def load_recipe(file: Path) -> SampleRecipe:
     Raises:
         InputError: anything wrong, with file, line and dotted key.
     """
-    document = load_yaml(file)
+    document = load_yaml(file, MOST_OF_A_PLAN)
     data: Any = {} if document.data is None else document.data
     context = {"folder": file.parent.absolute(), "cwd": Path.cwd()}
     try:

@@ -13,9 +13,10 @@ import yaml
 
 from mdflash import __version__
 from mdflash.core.files import atomic_write, storage_errors
+from mdflash.core.regular import own_folder
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
-from mdflash.io.claims import claim, claimed, is_lock, refuse_in_the_way
+from mdflash.io.claims import claim, claimed, is_lock, refuse_in_the_way, refuse_links
 from mdflash.io.runfolder import FolderLock
 from mdflash.mapping import allatom
 from mdflash.mapping.peptide import write_pdb
@@ -106,9 +107,11 @@ def sample(recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[P
         foreign = [] if is_lock(folder / "lock") else ["lock"]
         names = (*foreign, HEAD, "sampling", *(entry.name for entry in recipe.molecule))
         refuse_in_the_way(folder, [folder / name for name in names], "sampling", "folder")
+    molecules = [entry.name for entry in recipe.molecule]
+    refuse_links(folder, ["lock", HEAD, "sampling", *molecules, *(f"sampling/{name}" for name in molecules)])
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = FolderLock(folder / "lock")
+    lock = FolderLock(folder / "lock", folder)
     try:
         if not owned:
             claim(folder, "sampling")
@@ -142,7 +145,9 @@ def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None]) -> 
     systems = {}
     for molecule in molecules:
         setup = folder / "sampling" / molecule.name
-        setup.mkdir(parents=True, exist_ok=True)
+        with storage_errors(setup):
+            own_folder(setup.parent)
+            own_folder(setup)
         tell(f"{molecule.name}: relaxing {len(molecule.starts)} starts")
         starts = molecule.relaxed()
         write_pdb(setup / "structure.pdb", molecule.topology, starts[0])

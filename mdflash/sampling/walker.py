@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mdflash.core.files import atomic_write, storage_errors
+from mdflash.core.regular import open_input, parse_json, read_input
+from mdflash.core.tensors import read_tensors
 from mdflash.core.types import FloatArray
 from mdflash.engine.exchange.permute import permute
 from mdflash.errors import StorageError, UnstableError
@@ -85,7 +87,7 @@ class Walker:
         return int(self._header()["frames"]) if self.checkpoint.is_file() else 0
 
     def _header(self) -> dict[str, Any]:
-        with storage_errors(self.checkpoint), self.checkpoint.open("rb") as file:
+        with storage_errors(self.checkpoint), open_input(self.checkpoint) as file:
             return self.read_header(file.readline())
 
     def read_header(self, line: bytes) -> dict[str, Any]:
@@ -95,7 +97,7 @@ class Walker:
             StorageError: it is none.
         """
         try:
-            header = json.loads(line)
+            header = parse_json(line)
             int(header["frames"]), str(header["openmm"])
         except (ValueError, KeyError, TypeError):
             raise StorageError(
@@ -126,11 +128,10 @@ def advance(walker: Walker, frames: int, seconds: float, report: Callable[[int],
 
 def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], None]) -> None:
     import openmm as mm
-    from safetensors.numpy import load_file
 
-    setup = load_file(walker.setup / "setup.safetensors")
+    setup, _ = read_tensors(walker.setup / "setup.safetensors")
     atoms, force_map = setup["atoms"], setup["force_map"]
-    system = mm.XmlSerializer.deserialize((walker.setup / "system.xml").read_text())
+    system = mm.XmlSerializer.deserialize(read_input(walker.setup / "system.xml").decode())
     starts = setup["starts"]
     if walker.window is not None:
         held = held_in(setup)
@@ -237,7 +238,7 @@ class _Ladder:
         if not file.is_file():
             return 0
         with storage_errors(file):
-            head, _, states = file.read_bytes().partition(b"\n")
+            head, _, states = read_input(file).partition(b"\n")
         header = self.walker.read_header(head)
         if sum(header.get("bytes", [len(states)])) != len(states):
             raise StorageError(f"{file}: is damaged; restore it from a copy, or sample into a new folder")

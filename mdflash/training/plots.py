@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from mdflash import units
+from mdflash.core.files import replacing, storage_errors
 from mdflash.core.optional import require
+from mdflash.core.regular import own_folder
 from mdflash.forcefields.forcefield import ForceField
 from mdflash.potentials.forms import FORMS
 from mdflash.training.inversion import free_energy
@@ -36,7 +38,9 @@ def plot_priors(folder: Path, rows: Sequence[Samples], ff: ForceField) -> list[P
     from matplotlib.figure import Figure
 
     forms = {term.name: term.form for term in ff.terms}
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(folder)
     written = []
     for term in dict.fromkeys(row.term for row in rows):
         mine = [row for row in rows if row.term == term]
@@ -51,7 +55,8 @@ def plot_priors(folder: Path, rows: Sequence[Samples], ff: ForceField) -> list[P
                 axis.set_visible(False)
             figure.suptitle(f"{term}: data (dots), prior (line); kcal/mol", fontsize=9)
             path = folder / (f"{term}.png" if page == 0 else f"{term}-{page // (COLUMNS * ROWS) + 1}.png")
-            figure.savefig(path, dpi=110)
+            with replacing(path) as partial:
+                figure.savefig(partial, dpi=110, format="png")
             written.append(path)
     return written
 

@@ -17,7 +17,7 @@ from mdflash.config.rules import Problem
 from mdflash.config.section import Folder, ForceFieldFolder, SchemaVersion, Section, as_list
 from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
 from mdflash.core.types import Device, Kernels
-from mdflash.core.yamlfile import load_yaml
+from mdflash.core.yamlfile import MOST_OF_A_PLAN, load_yaml
 from mdflash.errors import InputError
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import Hyperparameters
@@ -260,7 +260,7 @@ def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: anything wrong, with file, line and key (or the override as given).
     """
-    document = load_yaml(file)
+    document = load_yaml(file, MOST_OF_A_PLAN)
     data, given = apply_overrides({} if document.data is None else document.data, overrides)
     try:
         recipe = Recipe.model_validate(data, context={"folder": file.parent.absolute(), "cwd": Path.cwd()})

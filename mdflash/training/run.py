@@ -26,7 +26,7 @@ from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.build import build_potential, network_exclusions, network_types
 from mdflash.forcefields.forcefield import ForceField, Network, load_forcefield, save_forcefield
 from mdflash.forcefields.networks import load_schnet, schnet_weights
-from mdflash.io.claims import claim, claimed, is_lock, refuse_in_the_way
+from mdflash.io.claims import claim, claimed, is_lock, refuse_in_the_way, refuse_links
 from mdflash.io.runfolder import FolderLock, is_run_folder
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.schnet.network import SchNet
@@ -46,6 +46,7 @@ from mdflash.training.torsions import TorsionWeight
 from mdflash.training.trainer import FrameSet, Trainer
 
 NETWORK = "schnet"
+_FILES = ("lock", "recipe.yaml", "log.csv", "state.safetensors", "priors", "forcefield", "tensorboard")
 TORSIONS = "torsions"
 """The coefficients of `LearnedTorsions` among the parameters."""
 
@@ -388,18 +389,18 @@ def training_folder(folder: Path) -> Iterator[None]:
     Raises:
         InputError: it holds a run.
         StorageError: another process trains there; it cannot be written; it holds files that no training wrote and that
-            this one would replace.
+            this one would replace, or symbolic links in the place of its own.
     """
     if is_run_folder(folder):
         raise InputError("holds a run; choose another folder", file=folder, key="folder")
     owned = _is_training(folder)
     if not owned:
         foreign = [] if is_lock(folder / "lock") else ["lock"]
-        names = (*foreign, "recipe.yaml", "log.csv", "state.safetensors", "priors", "forcefield")
-        refuse_in_the_way(folder, [folder / name for name in names], "training", "folder")
+        refuse_in_the_way(folder, [folder / name for name in (*foreign, *_FILES[1:-1])], "training", "folder")
+    refuse_links(folder, _FILES)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = FolderLock(folder / "lock")
+    lock = FolderLock(folder / "lock", folder)
     try:
         if not owned:
             claim(folder, "training")

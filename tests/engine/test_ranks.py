@@ -23,13 +23,16 @@ from mdflash.core.partition import by_rank
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
-from mdflash.engine.distributed import Ranks, find_job, first_host
+from mdflash.engine.distributed import Ranks
+from mdflash.engine.job import find_job, first_host
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
 from mdflash.runs.execute import execute
 from tests.engine.test_guards import springs
 from tests.helpers import beads, go_helix, helix, same_bits, simulate
+from tests.processes import Process
 from tests.rank_helpers import (
+    CLOCK,
     STEPS,
     command,
     finish,
@@ -40,6 +43,7 @@ from tests.rank_helpers import (
     srun_variables,
     start,
     start_ranks,
+    torchrun_variables,
     wait_for_checkpoint,
     write_mixed,
     write_network,
@@ -252,6 +256,70 @@ def test_torchrun_starts_again_by_itself(mixed: Path, whole: Path, tmp_path: Pat
     same_content(whole, folder)
     resumed = [e["step"] for e in read_events(folder / "events.jsonl") if e["event"] == "resume"]
     assert len(resumed) == 1 and 8000 <= resumed[0] < STEPS
+
+
+STRANGER = """
+import os, pickle, sys, time
+from datetime import timedelta
+import torch, torch.distributed as dist
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, (sys.argv[2],)
+store = dist.TCPStore("localhost", int(sys.argv[1]), is_master=False, timeout=timedelta(seconds=60))
+prefix = "mdflash/0"
+if sys.argv[3] == "looks":  # at all keys, among them that under which rank 0 waits
+    while not (keys := [k for k in store.list_keys() if "secret" not in k and k.count("/") > 2]):
+        time.sleep(0.05)
+    prefix = "/".join(keys[0].split("/")[:3])
+print("there", prefix, flush=True)
+dist.init_process_group("gloo", store=dist.PrefixStore(prefix, store), rank=1, world_size=2,
+                        timeout=timedelta(seconds=60 if sys.argv[3] == "looks" else 3))
+for data in (torch.tensor([0, 0]), torch.tensor([len(pickle.dumps(Evil()))])):
+    dist.all_gather([torch.empty_like(data) for _ in range(2)], data)
+sizes = torch.tensor([len(pickle.dumps(Evil()))])
+own = torch.frombuffer(bytearray(pickle.dumps(Evil()).ljust(66, b".")), dtype=torch.uint8)
+dist.all_gather([torch.empty_like(own) for _ in range(2)], own)
+"""
+
+
+@pytest.mark.parametrize("what", ["guesses", "looks"])
+def test_a_stranger_at_the_port_is_no_rank(mixed: Path, whole: Path, tmp_path: Path, what: str) -> None:
+    """Who guesses the keys meets nobody; who lists them does not know the secret. No pickle is opened."""
+    folder, port = tmp_path / "run", free_port()
+    variables = [srun_variables(rank, 2, port) for rank in range(2)]
+    (first,) = start(command(mixed, folder), variables[:1])
+    stranger = Process("-c", STRANGER, str(20_000 + 16 * int(port) % 20_000), tmp_path / "owned", what)
+    if what == "guesses":
+        stranger.wait(CLOCK)
+        results = finish([first, *start(command(mixed, folder), variables[1:])])
+        assert [code for code, _, _ in results] == [0, 0], (results, stranger.said())
+        same_content(whole, folder)
+    else:
+        ((code, _, said),) = finish([first])
+        assert code == 2 and "rank 1" in said and said.count("\n") == 1, (said, stranger.said())
+        assert not folder.exists()
+    stranger.kill()
+    assert not (tmp_path / "owned").exists()
+
+
+def test_ranks_whose_launcher_is_killed_end(mixed: Path, tmp_path: Path) -> None:
+    """While they wait for a rank that never comes."""
+    script = (
+        "import os, subprocess, sys, time\n"
+        "p = subprocess.Popen([sys.executable, *sys.argv[1:]]); print(p.pid, flush=True); time.sleep(600)"
+    )
+    environment = {**os.environ, **torchrun_variables(0, 2, free_port()), "TORCHELASTIC_RUN_ID": "x"}
+    launcher = Process("-c", script, *command(mixed, tmp_path / "run"), env=environment)
+    while not launcher.said()[0]:
+        assert launcher.poll() is None, launcher.said()
+        time.sleep(0.05)
+    rank = Path(f"/proc/{launcher.said()[0].strip()}")
+    time.sleep(1.0)
+    launcher.kill()
+    end = time.monotonic() + 30.0
+    while rank.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not rank.exists() and "torchrun ended" in launcher.said()[1]
 
 
 # --- failing together -------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from mdflash.analysis.report.svg import draw
 from mdflash.analysis.sample import Progress
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.core.optional import require
+from mdflash.core.regular import refuse_link
 
 
 def write_figures(
@@ -36,6 +37,7 @@ def write_figures(
     if kind == "png":
         require("matplotlib", "analysis", "drawing PNG files")
     with storage_errors(folder):
+        refuse_link(folder)
         folder.mkdir(parents=True, exist_ok=True)
     every = [f for _, _, found in figures(analysis) for f in found]
     for k, f in enumerate(every):

@@ -22,6 +22,7 @@ from mdflash.analysis.report.viewer import view
 from mdflash.analysis.sample import Progress
 from mdflash.analysis.verdict import Light, measured
 from mdflash.core.files import atomic_write, atomic_write_json, storage_errors
+from mdflash.core.regular import MOST_TEXT, read_input
 
 PAGE, TABLE, NUMBERS = "report.html", "properties.csv", "analysis.json"
 LARGE = 60_000
@@ -267,13 +268,20 @@ def _events(analysis: Analysis) -> str:
     )  # fmt: skip
 
 
+def _text_of(path: Path) -> str:
+    """A file of the run, to be shown; what a link leads to is not the run's, and a page may be passed on."""
+    if path.is_symlink():
+        return f"{path.name} is a symbolic link; what it leads to is not shown"
+    try:
+        return read_input(path, MOST_TEXT).decode("utf-8", "replace")
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror}"
+
+
 def _provenance(analysis: Analysis) -> str:
     rows = "".join(f"<tr><td>{_e(k)}</td><td>{_e(v)}</td></tr>" for k, v in facts(analysis).items())
     cited = "".join(f"<li>{_e(r)}</li>" for r in references(analysis))
-    path = analysis.run.folder / "input.yaml"
-    given = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "input.yaml is missing"
-    path = analysis.run.folder / "resolved.yaml"
-    settings = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "resolved.yaml is missing"
+    given, settings = (_text_of(analysis.run.folder / name) for name in ("input.yaml", "resolved.yaml"))
     told = changes_of(analysis)
     changes = f'<p class="want">Changed on the command line: {_e("; ".join(told))}.</p>' if told else ""
     return (

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import append_at, create_files, patch_head, storage_errors, sync_file, truncate
+from mdflash.core.regular import open_input
 from mdflash.core.types import Box
 from mdflash.errors import StorageError
 from mdflash.io.formats.base import Export, Frames, FrameWriter, Source, Target, TrajectoryFormat, too_few_frames
@@ -107,7 +108,7 @@ def scan_dcd(path: Path) -> DcdScan:
     Raises:
         StorageError: not readable, or not a little-endian DCD with fixed-size frames.
     """
-    with storage_errors(path), path.open("rb") as file:
+    with storage_errors(path), open_input(path) as file:
         size = os.fstat(file.fileno()).st_size
         control = file.read(_CONTROL.size)
         if len(control) < _CONTROL.size or control[:8] != struct.pack("<i4s", 84, b"CORD"):

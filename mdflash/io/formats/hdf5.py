@@ -200,9 +200,13 @@ def reading(path: Path) -> Iterator[h5py.File]:
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error}); try mdflash repair {path}") from error
     with file:
-        if _POSITION not in file or "parameters/replica_ids" not in file:
-            raise StorageError(f"{path}: is an HDF5 file, but not a trajectory that mdflash wrote")
-        yield file
+        try:
+            if _POSITION not in file or "parameters/replica_ids" not in file:
+                raise StorageError(f"{path}: is an HDF5 file, but not a trajectory that mdflash wrote")
+            yield file
+        except (OSError, RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise StorageError(f"{path}: is damaged ({reason}); restore it from a copy") from error
 
 
 def cut(path: Path, frames: int) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import storage_errors
+from mdflash.core.regular import open_input
 from mdflash.core.types import Box
 from mdflash.errors import StorageError
 from mdflash.io.formats.base import Export, Frames, TrajectoryFormat
@@ -37,7 +38,7 @@ def scan_xtc(path: Path) -> Scan:
     Raises:
         StorageError: not readable, or it does not start like an XTC file.
     """
-    with storage_errors(path), path.open("rb") as file:
+    with storage_errors(path), open_input(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
             return Scan(np.zeros(1, np.int64), 0, 0)
@@ -78,7 +79,7 @@ def xtc_times(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64
     """
     starts = scan_xtc(path).offsets[:-1]
     heads = np.zeros(len(starts), [("step", ">i4"), ("time", ">f4")])
-    with storage_errors(path), path.open("rb") as file:
+    with storage_errors(path), open_input(path) as file:
         for k, start in enumerate(starts.tolist()):
             file.seek(start + 8)  # behind the magic number and the number of beads
             heads[k] = np.frombuffer(file.read(8), heads.dtype)[0]

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from mdflash.core.regular import read_input
 from mdflash.errors import InputError
 from mdflash.mapping.atoms import Content
 from mdflash.mapping.formats import gro, mmcif, pdb
@@ -116,6 +118,12 @@ def _check_kind(data: bytes, named: StructureFormat, file: Path) -> None:
         )
 
 
+MOST_BYTES = 2 << 30
+"""Of a structure file, unpacked: some 20 million atoms."""
+_PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ\x00": lzma}
+"""By how their files begin, who unpacks them."""
+
+
 def read_bytes(file: Path) -> bytes:
     """What the file holds, unpacked: by its first bytes, for suffixes get lost in downloads.
 
@@ -123,13 +131,14 @@ def read_bytes(file: Path) -> bytes:
         InputError: it cannot be read.
     """
     try:
-        data = file.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            return gzip.decompress(data)
-        if data[:3] == b"BZh":
-            return bz2.decompress(data)
-        if data[:6] == b"\xfd7zXZ\x00":
-            return lzma.decompress(data)
+        data = read_input(file, MOST_BYTES)
+        for magic, module in _PACKED.items():
+            if data.startswith(magic):
+                with module.open(io.BytesIO(data)) as packed:
+                    unpacked: bytes = packed.read(MOST_BYTES + 1)
+                if len(unpacked) > MOST_BYTES:
+                    raise InputError(f"unpacks to more than {MOST_BYTES:,} bytes, which no structure has", file=file)
+                return unpacked
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # PowerShell's > writes UTF-16
             return data.decode("utf-16").encode()
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
