@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test kernels lint types wheel site physics bench faults gpu-check gpu-wheels aot clean example-ala2 example-teacher
+.PHONY: run test kernels lint types wheel site physics bench faults garbage gpu-check gpu-wheels aot clean example-ala2 example-teacher
 
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin-schnet.yaml --report
@@ -46,6 +46,10 @@ bench: $(READY)
 
 faults: $(READY)
 	$(BIN)/python -m pytest tests/faults
+
+# 100,000 damaged files of every kind that is read; rewrites the table of docs/reliability.md. 1 at the end: a finding.
+garbage: $(READY)
+	PYTHONPATH=. $(BIN)/python -m tests.garbage.long --inputs 100000 --report docs/reliability.md
 
 # On a machine with a GPU: PYTHON is an interpreter that has a CUDA build of torch, and triton. Nothing is installed;
 # packages that are missing there come from the folder that `make gpu-wheels` fills on a machine with internet.

@@ -27,7 +27,9 @@ from mdflash.config.from_call import (
     describe_run,
     steps_in,
 )
+from mdflash.config.schema import StartFrames
 from mdflash.core.quantity import plain_word, show_quantity
+from mdflash.core.scale import other_unit
 from mdflash.core.system import System
 from mdflash.core.types import Device, FilterKind, FloatArray, Kernels, Precision
 from mdflash.engine.blocks.compiled import set_threads
@@ -35,13 +37,13 @@ from mdflash.engine.engine import Engine
 from mdflash.engine.minimize import Minimized
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import ForceField, load_forcefield
-from mdflash.io.frames import load_frames
 from mdflash.mapping.formats import bare_name, is_structure
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.runs.prepare import assemble, read_molecule
+from mdflash.runs.starts import start_frames
 from mdflash.units import parse
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -186,7 +188,9 @@ class Simulation(Engine):
         )
         for sentence in rules.warnings(config):
             warnings.warn(sentence, stacklevel=2)
-        framed = [(s, _frames(s, own, x)) for (s, own), x in zip(molecules, starts, strict=True)]
+        framed = [
+            (s, _frames(s, own, x, n, notes)) for (s, own), x, n in zip(molecules, starts, config.counts, strict=True)
+        ]
         prepared = assemble(config, framed, forcefields, notes)
         potential = SumPotential([*prepared.potential.terms, *potentials])
         if threads is not None:
@@ -415,6 +419,8 @@ class Replica:
             raise InputError(
                 f"replica {self.number}: the {what} of {bead} are {x[bad[0]].tolist()}; numbers must be finite"
             )
+        if what == "positions" and (wrong := other_unit(self.system, x[None])) is not None:
+            raise InputError(f"replica {self.number}: {wrong.partition(': ')[2]}")
         return torch.tensor(x)
 
 
@@ -488,10 +494,12 @@ def _molecule(given: Any, ff: ForceField, notes: list[str]) -> tuple[System, Flo
     )
 
 
-def _frames(system: System, own: FloatArray | None, start: Any) -> FloatArray:
+def _frames(system: System, own: FloatArray | None, start: Any, count: int, notes: list[str]) -> FloatArray:
     """[F, N, 3] Å, where a molecule starts."""
     if isinstance(start, (str, os.PathLike)):
-        return load_frames(Path(start), system)
+        if not Path(start).is_file():
+            raise argument_error("start", f"no such file: {start}")
+        return start_frames(StartFrames.model_construct(file=Path(start), frame="each"), system, count, notes)
     if start is None:
         if own is None or not len(own):
             raise argument_error(

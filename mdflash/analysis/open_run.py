@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mdflash.analysis.lazy import LazyPositions, lazy_variable
 from mdflash.analysis.run_windows import windows
+from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
 from mdflash.core.regular import read_input
@@ -80,7 +81,10 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """resolved.yaml, every setting of the run, as plain dicts and lists."""
-        data: dict[str, Any] = load_yaml(self.folder / "resolved.yaml").data
+        file = self.folder / "resolved.yaml"
+        data = load_yaml(file).data
+        if not isinstance(data, dict):
+            raise InputError("is damaged: it has no keys", file=file)
         return data
 
     @cached_property
@@ -138,7 +142,8 @@ class Run:
         exchange = manifest.get("exchange")
         labels = None if exchange is None else read_exchange(self.folder / "exchange.csv").labels[0].tolist()
         replicas = {s["name"]: s["replicas"] for s in manifest["systems"]}
-        return pandas.DataFrame(windows(self.config, replicas, labels))
+        with reading(self.folder / "resolved.yaml"):
+            return pandas.DataFrame(windows(self.config, replicas, labels))
 
     def states(self, steps: npt.ArrayLike) -> pandas.DataFrame:
         """The state of what each replica reported at `steps`: a row for each step, a column for each replica.
@@ -160,8 +165,10 @@ class Run:
     def events(self) -> pandas.DataFrame:
         """events.jsonl: what happened, when (UTC) and at which step."""
         pandas = require("pandas", "analysis", "Run.events")
-        frame = pandas.DataFrame(read_events(self.folder / "events.jsonl"))
-        return frame.assign(time=pandas.to_datetime(frame["time"]))
+        file = self.folder / "events.jsonl"
+        frame = pandas.DataFrame(read_events(file), columns=None)
+        with reading(file):
+            return frame.assign(time=pandas.to_datetime(frame["time"])) if len(frame) else frame
 
     @property
     def topologies(self) -> dict[str, mdtraj.Topology]:
@@ -169,7 +176,12 @@ class Run:
         import mdtraj
 
         names = list(self.systems)
-        return {name: mdtraj.load_topology(str(topology_path(self.folder, name, names))) for name in names}
+        found = {}
+        for name in names:
+            file = topology_path(self.folder, name, names)
+            with reading(file):
+                found[name] = mdtraj.load_topology(str(file))
+        return found
 
     @property
     def topology(self) -> mdtraj.Topology:
@@ -279,10 +291,11 @@ class Run:
         exchange = self.manifest.get("exchange")
         if STATE[-1] in rows.columns or exchange is None:
             return rows
-        steps, at = np.unique(rows["step"].to_numpy(), return_inverse=True)
-        held = self.states(steps)
-        states = held.to_numpy()[at, held.columns.get_indexer(rows["replica"])]
-        targets = np.array(exchange["temperatures_K"])[states]
+        with reading(self.folder / "exchange.csv", "does not fit the rows of the other tables"):
+            steps, at = np.unique(rows["step"].to_numpy(), return_inverse=True)
+            held = self.states(steps)
+            states = held.to_numpy()[at, held.columns.get_indexer(rows["replica"])]
+            targets = np.array(exchange["temperatures_K"])[states]
         for k, (name, values) in enumerate(zip(STATE, (states, targets), strict=True)):
             rows.insert(len(PLACE) + k, name, values, allow_duplicates=True)
         return rows
@@ -295,7 +308,8 @@ class Run:
             raise InputError(f"no such file: {without}", file=path)
         with storage_errors(path):
             data = read_input(path)
-        return pandas.read_csv(io.BytesIO(data[: data.rfind(b"\n") + 1]))
+        with reading(path):
+            return pandas.read_csv(io.BytesIO(data[: data.rfind(b"\n") + 1]))
 
 
 class _Positions(Mapping[int, LazyPositions]):

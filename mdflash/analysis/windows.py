@@ -213,6 +213,8 @@ def _profile(
     q: FloatArray, state: IntArray, reduced: FloatArray, guess: FloatArray, edges: FloatArray, kelvin: float
 ) -> FloatArray:
     """[bins] kcal/mol from some of the samples; NaN in bins without any."""
+    if not len(q):  # one sample of each window has no earlier half
+        return np.full(len(edges) - 1, np.nan)
     counts = np.bincount(state, minlength=len(reduced)).astype(np.float64)
     w = weights(np.zeros(len(q)), log_mixture(reduced, counts, mbar(reduced, counts, guess)))
     with np.errstate(divide="ignore"):

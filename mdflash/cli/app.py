@@ -43,7 +43,7 @@ from mdflash.cli.validate import validate
 from mdflash.cli.watch import watch
 from mdflash.core.files import explain
 from mdflash.engine.job import find_job
-from mdflash.errors import MdflashError
+from mdflash.errors import InputError, MdflashError
 
 app = typer.Typer(
     name="mdflash",
@@ -109,13 +109,20 @@ def main() -> None:
         _show(MdflashError(f"{str(warning).splitlines()[0].rstrip('.')}; unset it, or give a value that numba knows"))
         _end(MdflashError.exit_code)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.filename is None:
             raise
-        long = explain(Path(str(error.filename)), error)
-        _show(long)
-        _end(long.exit_code)
+        found = _explain(Path(os.fsdecode(error.filename)), error)
+        _show(found)
+        _end(found.exit_code)
     except SystemExit as end:
         _end(end.code)
+
+
+def _explain(path: Path, error: OSError) -> MdflashError:
+    """A file that cannot be read, or a name that cannot be one, wherever that was found."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return InputError(f"{error.strerror}; change its permissions, or give another path", file=path)
+    return explain(path, error)
 
 
 _NUMBA_SAYS = r"Environment variable '?NUMBA_\w+"

@@ -50,6 +50,7 @@ def check(
     from mdflash.cli.terminal import show_plan
     from mdflash.core.files import free_bytes, size_text
     from mdflash.core.gpu import gpu_bytes
+    from mdflash.io.runfolder import may_be_run_folder
     from mdflash.runs.execute import Plan
     from mdflash.runs.prepare import prepare
     from mdflash.runs.writers import bytes_to_come
@@ -59,8 +60,10 @@ def check(
     try:
         with naming_lines(file, set_ or []):
             prepared = prepare(config)
-        begun = time.perf_counter()
-        engine = prepared.engine()
+            begun = time.perf_counter()
+            engine = prepared.engine()
+        to_write = bytes_to_come(config, prepared.layout, config.total_steps)
+        may_be_run_folder(config.folder, to_write, [system.name for system in prepared.layout.systems])
         show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)
         engine.evaluate()
         force = engine.state.forces.norm(dim=1).max()
@@ -77,7 +80,6 @@ def check(
 
     layout = prepared.layout
     left = config.total_steps / rate
-    to_write = bytes_to_come(config, layout, config.total_steps)
     table = Table.grid(padding=(0, 2))
     for name, value in {
         "start energy": f"{energy.min():.6g} to {energy.max():.6g} kcal/mol",

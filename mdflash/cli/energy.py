@@ -109,10 +109,13 @@ def energy(
         arrays = {"step": read.steps, "time_ps": read.times}
     else:
         x = load_frames(frames or run, molecule)
-        if (what := other_unit(molecule, x)) is not None:
-            raise InputError(what, file=frames)
+    if (what := other_unit(molecule, x)) is not None:
+        raise InputError(what, file=frames or run)
     points = single_points if device is Device.cpu else gpu_points
-    arrays |= points(ff, molecule, x, precision.value)
+    try:
+        arrays |= points(ff, molecule, x, precision.value)
+    except InputError as error:
+        raise InputError(error.message, file=error.file or frames or run, key=error.key) from None
     buffer = BytesIO()
     np.savez(buffer, **arrays)
     atomic_write(out, buffer.getvalue())
@@ -123,9 +126,9 @@ def energy(
     )
     if precision is Precision.mixed16 or device is Device.cuda:
         exact = single_points(ff, molecule, x, "fp64")
-        error = np.sqrt(((f - exact["forces"]) ** 2).mean() / (exact["forces"] ** 2).mean())
+        off = np.sqrt(((f - exact["forces"]) ** 2).mean() / (exact["forces"] ** 2).mean())
         shift = (e - exact["energy"]).mean()
-        typer.echo(f"against fp64: forces off by {error:.1e} of their rms, mean energy by {shift:+.2g} kcal/mol")
+        typer.echo(f"against fp64: forces off by {off:.1e} of their rms, mean energy by {shift:+.2g} kcal/mol")
 
 
 def _one_replica(place: Path, number: int | None) -> Source | None:

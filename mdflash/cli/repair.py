@@ -16,7 +16,7 @@ def repair(
     `mdflash run` does this by itself when it resumes; use `repair` to look at the files before that.
     """
     from mdflash.errors import InputError
-    from mdflash.io.repair import lock_around, repair_file, repairable_files
+    from mdflash.io.repair import changed_rows, lock_around, repair_file, repairable_files
 
     if not target.exists():
         raise InputError("no such file or folder", file=target)
@@ -26,3 +26,7 @@ def repair(
             result = repair_file(file)
             verdict = result.done or "healthy, left as it is"
             typer.echo(f"{file}: {verdict}; {result.kept} {result.unit}")
+        for name in changed_rows(target) if target.is_dir() else ():
+            typer.echo(
+                f"{target / name}: rows were changed since they were written; `mdflash run` writes what it can again"
+            )

@@ -84,9 +84,11 @@ def follow(
 
     from mdflash.cli.terminal import Follower, show_plan
     from mdflash.compiled.jit import compilation
+    from mdflash.io.runfolder import may_be_run_folder
     from mdflash.runs.execute import Plan, execute
     from mdflash.runs.place import at_its_folder
     from mdflash.runs.prepare import prepare
+    from mdflash.runs.writers import bytes_to_come
 
     found = config if fresh else at_its_folder(config, path, overrides)
     if found.folder != config.folder and ranks.rank == 0:
@@ -98,8 +100,11 @@ def follow(
     if dry_run:
         with naming_lines(file, overrides):
             prepared = prepare(config.with_seed())
+            engine = prepared.engine(ranks)
+        need = bytes_to_come(config, prepared.layout, config.total_steps)
+        may_be_run_folder(config.folder, need, [system.name for system in prepared.layout.systems])
         console = PlainConsole(quiet=ranks.rank > 0)
-        show_plan(Plan(prepared, prepared.engine(ranks), "fresh", prepared.notes), console)
+        show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)
         console.print("Dry run: nothing was written.")
         return None
     with naming_lines(file, overrides), Follower(limit, quiet=ranks.rank > 0) as follower:

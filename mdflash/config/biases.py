@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, create_model, field
 from mdflash.config.section import Section, read_file
 from mdflash.config.series import read_series
 from mdflash.core.quantity import Duration, NoneWord, Quantity, Word, describe, read_quantity, show_quantity
+from mdflash.core.ranges import LARGEST
 from mdflash.potentials.bias.bias_form import EQUATIONS, BiasForm
 from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.base import Dimension, Options, Variable
@@ -34,6 +35,8 @@ Group = int | str | tuple[int, ...]
 """A bead, a selection in MDTraj's language, or a group of beads."""
 
 MOST_WINDOWS: Final = 1_000_000
+_FURTHEST: Final = 1e6
+"""Å; no bead gets there."""
 
 _WINDOWS = "`center: {min: 4 angstrom, max: 20 angstrom, count: 16}`"
 
@@ -116,6 +119,8 @@ def _read_parameter(value: object, info: ValidationInfo) -> tuple[float, ...]:
         if not given:
             raise ValueError(f"the list is empty; write for example `{key}: {_example(dimension)}`")
         numbers = tuple(read_number(item, dimension, key) for item in given)
+    if key == "force_constant" and max(map(abs, numbers)) > LARGEST:
+        raise ValueError(f"must be at most {LARGEST:g} in internal units; for example `{key}: {_example(dimension)}`")
     if key == "force_constant" and form != "linear" and min(numbers) < 0:
         raise ValueError(f"must be 0 or more, found {describe(given[numbers.index(min(numbers))])}")
     if key == "center" and form != "linear":
@@ -124,13 +129,15 @@ def _read_parameter(value: object, info: ValidationInfo) -> tuple[float, ...]:
 
 
 def _check_range(variable: type[Variable], centers: tuple[float, ...]) -> None:
-    """Refuse centers that no value reaches; a periodic variable has an image of any."""
+    """Refuse centers that no value reaches; those of a periodic variable may be on the next turn, either way."""
     rounding = 1e-9
+    turn = 2.0 * math.pi if variable.periodic else 0.0
+    low, high = (-turn, turn) if turn else (variable.lowest, min(variable.highest, _FURTHEST))
     for center in centers:
-        if variable.periodic or variable.lowest - rounding <= center <= variable.highest + rounding:
+        if low - rounding <= center <= high + rounding:
             continue
-        found, lowest, highest = (text_of(x, variable.dimension) for x in (center, variable.lowest, variable.highest))
-        span = f"{lowest} or more" if math.isinf(variable.highest) else f"{lowest} to {highest}"
+        found, lowest, highest = (text_of(x, variable.dimension) for x in (center, low, high))
+        span = f"{lowest} or more" if math.isinf(variable.highest) and center < low else f"{lowest} to {highest}"
         raise ValueError(
             f"{found} is out of reach: `variable: {variable.name}` is {span}; for a constant pull write `form: linear`"
         )
@@ -157,6 +164,14 @@ def _read_width(value: object, info: ValidationInfo) -> float:
     if number < 0 or (number == 0) == (before["form"] == "flat-bottom"):
         fix = "remove it, or write `form: flat-bottom`" if number > 0 else f"for example {example}"
         raise ValueError(f"{describe(value)} does not go with `form: {before['form']}`; {fix}")
+    variable = VARIABLES[before["variable"]]
+    reach = (variable.highest - variable.lowest) / (2.0 if variable.periodic else 1.0)
+    if number >= min(reach, _FURTHEST):
+        raise ValueError(
+            f"{describe(value)} leaves no value outside, so the bias would never act: `variable: {variable.name}` goes "
+            f"from {text_of(variable.lowest, dimension)} to {text_of(min(variable.highest, _FURTHEST), dimension)}; for "
+            f"example {example}"
+        )
     return number
 
 
@@ -218,7 +233,10 @@ class VariableEntry(Section):
     """A collective variable of every replica of a system."""
 
     name: Word = Field(description="names its columns in colvars.csv", examples=["ends"])
-    variable: VariableName = Field(description=" | ".join(VARIABLES), examples=["distance"])
+    variable: VariableName = Field(
+        description=" | ".join(f"{name} ({v.about})" if v.about else name for name, v in VARIABLES.items()),
+        examples=["distance"],
+    )
     beads: Annotated[
         tuple[Group, ...],
         BeforeValidator(_read_beads, json_schema_input_type=str | list[int | str | list[int]] | None),

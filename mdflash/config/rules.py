@@ -17,6 +17,8 @@ from mdflash.potentials.bias.bias_form import ONE_SIDED
 from mdflash.potentials.variables import VARIABLES
 
 _TIME_UNITS = ("ps", "ns", "fs")
+_LONGEST_STEP = 1.0
+"""ps; in which a bead of 100 Da moves 1.6 Å at 300 K."""
 
 
 class Problem(NamedTuple):
@@ -364,6 +366,13 @@ def _durations(config: RunConfig) -> Iterator[Problem]:
             ("dynamics", "length"),
             "is missing; set the length of the run: `length: 100 ns`, or `steps: 25_000_000`, under `dynamics:`",
         )
+    if INTEGRATORS[dynamics.integrator].has_velocities and dynamics.timestep > _LONGEST_STEP:
+        yield Problem(
+            ("dynamics", "timestep"),
+            f"{show_quantity(dynamics.timestep, 'time', ('ps', 'ns'))} is longer than a bead keeps its velocity: no "
+            "bond and no contact survives such a step; write `timestep: 4 fs`",
+        )
+        return
     spans: list[tuple[tuple[str | int, ...], float]] = []
     if dynamics.length is not None:
         spans.append((("dynamics", "length"), dynamics.length))

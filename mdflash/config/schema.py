@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool, ValidationInfo, model_serializer
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -28,6 +28,7 @@ from mdflash.config.section import (
     SchemaVersion,
     Section,
     as_list,
+    read_file,
 )
 from mdflash.core.quantity import (
     Concentration,
@@ -46,6 +47,7 @@ from mdflash.core.quantity import (
     describe,
 )
 from mdflash.core.types import FilterKind, Kernels, Precision
+from mdflash.forcefields.environment import PH, TEMPERATURE
 from mdflash.integrators import DEFAULT, SchemeName, described, without_friction
 from mdflash.io.formats import WRITTEN, written_formats
 from mdflash.mapping.choices import Gaps, Keep, Modified, Reading
@@ -112,7 +114,7 @@ def _read_sequence(value: object) -> object:
 def _read_pH(value: object) -> object:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -2.0 <= value <= 16.0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or PH.problem(float(value)) is not None:
         raise ValueError(f"expected a number from -2 to 16, found {describe(value)}; for example `pH: 7.5`")
     return float(value)
 
@@ -134,6 +136,7 @@ def _not_yet(**refused: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+_SOLVENT = Quantity("temperature", "293.15 K", ("K",), least=TEMPERATURE.least, most=TEMPERATURE.most)
 Force = Annotated[float, Quantity("force", "5000 kcal/mol/angstrom", ("kcal/mol/angstrom",))]
 
 
@@ -148,6 +151,31 @@ def _describe_formats() -> str:
     groups = groupby(written_formats(), key=lambda format: format.holds)
     kinds = [f"{' | '.join(format.name for format in group)} (one file per {holds})" for holds, group in groups]
     return " | ".join([*kinds, "none"])
+
+
+class StartFrames(Section):
+    """The file of the start frames, and which of them are meant."""
+
+    file: ExistingFile = Field(
+        description=".npy [F, N, 3] in angstrom, or a trajectory; mdflash's own HDF5 by replica", examples=["run.h5"]
+    )
+    frame: Literal["each", "last"] | Annotated[int, Whole(0, 2**53)] = Field(
+        default="each",
+        description="each (replica i: frame i, cycled; of many replicas in one file their last) | last | its number",
+    )
+
+    @model_serializer
+    def _short(self) -> Any:
+        return str(self.file) if self.frame == "each" else {"file": str(self.file), "frame": self.frame}
+
+
+def _read_start(value: object, info: ValidationInfo) -> object:
+    """A path alone stands for its frames in turn."""
+    if value is None or value == "none":
+        return None
+    if isinstance(value, (dict, StartFrames)):
+        return value
+    return StartFrames.model_construct(file=read_file(value, info), frame="each")
 
 
 class Source(Section):
@@ -220,9 +248,12 @@ class SystemEntry(Source):
         examples=["200 angstrom"],
     )
     box: BoxEdges = Field(default=None, description="the same as `box:` of the run, which is one for all systems")
-    start: Annotated[ExistingFile | None, NoneWord] = Field(
+    start: Annotated[
+        StartFrames | None, BeforeValidator(_read_start, json_schema_input_type=str | StartFrames | None)
+    ] = Field(
         default=None,
-        description="start frames (.npy [F, N, 3] in angstrom, or a trajectory); replica i: frame i, cycled",
+        description="start frames (.npy [F, N, 3] in angstrom, or a trajectory); replica i: frame i, cycled; "
+        "{file: run.h5, frame: last} for one of them",
     )
     replicas: Annotated[int, Whole(1, MAX_REPLICAS)] | None = Field(
         default=None, description="replicas of this system; null: replicas.count"
@@ -232,7 +263,7 @@ class SystemEntry(Source):
 class Environment(Section):
     """What surrounds the molecules, for force fields that depend on it (`mdflash info` says which)."""
 
-    temperature: Annotated[float, Quantity("temperature", "293.15 K", ("K",))] | None = Field(
+    temperature: Annotated[float, _SOLVENT] | None = Field(
         default=None,
         description="of the solvent; null: dynamics.temperature where it is one, else the force field's. Exchange does "
         "not change it",

@@ -68,12 +68,15 @@ class Quantity:
         example: a sound value; shown in errors.
         shown_in: units to choose from when the value is written out.
         zero: whether 0 is allowed.
+        least, most: the ends of the values that have a meaning, in internal units.
     """
 
     dimension: str
     example: str
     shown_in: tuple[str, ...]
     zero: bool = False
+    least: float = 0.0
+    most: float = math.inf
 
     def read(self, value: object, info: ValidationInfo) -> float:
         key = info.field_name or self.dimension
@@ -81,6 +84,9 @@ class Quantity:
         if result < 0 or (result == 0 and not self.zero):
             least = "0 or more" if self.zero else "more than 0"
             raise ValueError(f"must be {least}, found {describe(value)}; for example `{key}: {self.example}`")
+        if not self.least <= result <= self.most:
+            span = f"at least {self.text(self.least)}" if result < self.least else f"at most {self.text(self.most)}"
+            raise ValueError(f"must be {span}, found {describe(value)}; for example `{key}: {self.example}`")
         return result
 
     def text(self, value: float) -> str:
@@ -195,15 +201,15 @@ def _none_word(value: object) -> object:
     return None if value == "none" else value
 
 
-Length = Annotated[float, Quantity("length", "2 angstrom", ("angstrom",))]
-Timestep = Annotated[float, Quantity("time", "4 fs", ("fs", "ps"))]
+Length = Annotated[float, Quantity("length", "2 angstrom", ("angstrom",), most=1e6)]
+Timestep = Annotated[float, Quantity("time", "4 fs", ("fs", "ps"), most=1000.0)]
 Duration = Annotated[float, Quantity("time", "10 ps", ("ps", "ns", "us", "fs"))]
 RunLength = Annotated[float, Quantity("time", "100 ns", ("ns", "ps", "us", "fs"))]
-Rate = Annotated[float, Quantity("rate", "1 /ps", ("/ps", "/fs", "/ns"))]
-Stiffness = Annotated[float, Quantity("stiffness", "5 kcal/mol/angstrom^2", ("kcal/mol/angstrom^2",))]
-AngularStiffness = Annotated[float, Quantity("angular stiffness", "20 kcal/mol/rad^2", ("kcal/mol/rad^2",))]
-Temperature = Annotated[float, Quantity("temperature", "300 K", ("K",), zero=True)]
-Concentration = Annotated[float, Quantity("concentration", "0.15 M", ("M", "mM"), zero=True)]
+Rate = Annotated[float, Quantity("rate", "1 /ps", ("/ps", "/fs", "/ns"), least=1e-6, most=1e6)]
+Stiffness = Annotated[float, Quantity("stiffness", "5 kcal/mol/angstrom^2", ("kcal/mol/angstrom^2",), most=1e9)]
+AngularStiffness = Annotated[float, Quantity("angular stiffness", "20 kcal/mol/rad^2", ("kcal/mol/rad^2",), most=1e9)]
+Temperature = Annotated[float, Quantity("temperature", "300 K", ("K",), zero=True, most=1e5)]
+Concentration = Annotated[float, Quantity("concentration", "0.15 M", ("M", "mM"), zero=True, most=20.0)]
 Interval = Annotated[Span, _SpanSchema()]
 Word = Annotated[str, BeforeValidator(_read_word)]
 NoneWord = BeforeValidator(_none_word)

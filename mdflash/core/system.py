@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import atomic_write
+from mdflash.core.ranges import MASS
 from mdflash.core.tensors import read_tensors
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.core.words import is_word, what_a_word_is
@@ -50,7 +51,7 @@ class System:
         insertion_codes: [residues] what tells residues of one number apart (4, 4A, 4B); () where no residue has one.
 
     Raises:
-        InputError: lengths that differ, a mass that is not positive and finite, an index out of range.
+        InputError: lengths that differ, a mass that no bead has, an index out of range, a bead twice in a row.
     """
 
     name: str
@@ -104,14 +105,18 @@ class System:
         steps = np.diff(self.residue_index)
         if self.residue_index[0] != 0 or (steps < 0).any() or self.residue_index[-1] != residues - 1:
             fail(f"residue_index must rise from 0 to {residues - 1}")
-        bad = np.flatnonzero(~(np.isfinite(self.masses) & (self.masses > 0)))
-        if len(bad):
-            fail(f"bead {bad[0]} has mass {self.masses[bad[0]]} Da; masses must be positive")
+        if (heavy := MASS.worst(self.masses)) is not None:
+            fail(f"the mass of {self.bead_label(heavy[0])} {MASS.problem(heavy[1], 'Da')}")
         for what, rows in (("bonds", self.bonds), *self.interactions.items()):
             if rows.ndim != 2:
                 fail(f"'{what}' must be a table [M, order], found shape {rows.shape}")
             if rows.size and (rows.min() < 0 or rows.max() >= n):
-                fail(f"'{what}' names bead {rows.max()}, but the last bead is {n - 1}")
+                wrong = rows.min() if rows.min() < 0 else rows.max()
+                fail(f"'{what}' names bead {wrong}, but the beads are 0 to {n - 1}")
+            ordered = np.sort(rows, axis=1)
+            twice = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+            if len(twice):
+                fail(f"'{what}', row {twice[0]}, names a bead twice: {rows[twice[0]].tolist()}")
 
     @property
     def n_beads(self) -> int:
@@ -201,6 +206,10 @@ def save_system(path: Path | str, system: System, start: npt.NDArray[np.floating
     atomic_write(Path(path), save(tensors, metadata={"header": json.dumps(system._header())}))
 
 
+_TEXTS = ("types", "bead_names", "residue_names", "chain_ids", "insertion_codes")
+"""Keys of the header that are lists of words; `residue_ids` are whole numbers."""
+
+
 def _check_names(path: Path | str, name: object, tensors: Iterable[str]) -> None:
     """Refuse names that may lead out of a folder: files are called after systems and terms."""
     if not is_word(name):
@@ -215,27 +224,80 @@ def load_system(path: Path | str) -> tuple[System, FloatArray | None]:
     """Read what `save_system` wrote: the System and its start frames [F, N, 3] in Å, or None.
 
     Raises:
-        InputError: not such a file, or a name that is no plain word.
+        InputError: not such a file, a name that is no plain word, or one that says what no molecule can be.
     """
     try:
         tensors, metadata = read_tensors(path)
-    except (ValueError, OSError) as error:
+        header = json.loads(metadata.get("header", "{}"))
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"cannot be read as an mdflash system: {error}", file=path) from None
-    header = json.loads(metadata.get("header", "{}"))
-    if header.pop("mdflash_system", None) not in (1, 2):
+    if not isinstance(header, dict) or header.pop("mdflash_system", None) not in (1, 2):
         raise InputError(
             "is a safetensors file, but not an mdflash system of version 1 or 2 (weights belong in a force field)",
             file=path,
         )
-    _check_names(path, header.get("name"), tensors)
-    interactions = {
-        key.removeprefix("interactions/"): rows for key, rows in tensors.items() if key.startswith("interactions/")
-    }
-    system = System(
-        **header,
-        residue_index=tensors["residue_index"],
-        masses=tensors["masses"],
-        bonds=tensors["bonds"],
-        interactions=interactions,
-    )
-    return system, tensors.get("start")
+    _check_header(header, path)
+    _check_names(path, header["name"], tensors)
+    interactions = {key.partition("/")[2]: _table(tensors, key, 2, path) for key in tensors if "/" in key}
+    for key in tensors:
+        if key not in ("residue_index", "masses", "bonds", "start") and not key.startswith("interactions/"):
+            raise InputError(f"holds '{key}', which is not known in a system", file=path, key=key)
+    start = _table(tensors, "start", 3, path, real=True) if "start" in tensors else None
+    try:
+        system = System(
+            **header,
+            residue_index=_table(tensors, "residue_index", 1, path),
+            masses=_table(tensors, "masses", 1, path, real=True),
+            bonds=_pairs(_table(tensors, "bonds", 2, path), path),
+            interactions=interactions,
+        )
+    except InputError as error:
+        raise InputError(error.message, file=path) from None
+    if start is not None and (start.shape[1:] != (system.n_beads, 3) or not np.isfinite(start).all()):
+        raise InputError(
+            f"must be finite numbers [frames, {system.n_beads}, 3] in Å, found {list(start.shape)}",
+            file=path,
+            key="start",
+        )
+    return system, start
+
+
+def _pairs(bonds: npt.NDArray[Any], path: Path | str) -> npt.NDArray[Any]:
+    if bonds.shape[1] != 2:
+        raise InputError(f"expected pairs of beads [bonds, 2], found {list(bonds.shape)}", file=path, key="bonds")
+    return bonds
+
+
+def _check_header(header: dict[str, Any], path: Path | str) -> None:
+    """That the keys are those of a System, each of its kind."""
+    for key in ("name", *_TEXTS, "residue_ids"):
+        if key not in header and key != "insertion_codes":
+            raise InputError("is missing in the header", file=path, key=key)
+    for key, value in header.items():
+        if key == "name":
+            fits, wanted = isinstance(value, str), "a word"
+        elif key in _TEXTS:
+            fits, wanted = isinstance(value, list) and all(isinstance(v, str) for v in value), "a list of words"
+        elif key == "residue_ids":
+            whole = isinstance(value, list) and all(type(v) is int and abs(v) < 2**31 for v in value)
+            fits, wanted = whole, "a list of whole numbers"
+        else:
+            raise InputError("is not known in the header of a system", file=path, key=key)
+        if not fits:
+            raise InputError(f"expected {wanted} in the header, found {str(value)[:60]}", file=path, key=key)
+
+
+def _table(
+    tensors: Mapping[str, npt.NDArray[Any]], key: str, axes: int, path: Path | str, real: bool = False
+) -> npt.NDArray[Any]:
+    """An array of the file, of the kind and the number of axes that it must have."""
+    if key not in tensors:
+        raise InputError("is missing", file=path, key=key)
+    found = tensors[key]
+    if found.dtype.kind not in ("f" if real else "iu") or found.ndim != axes:
+        raise InputError(
+            f"expected {'real' if real else 'whole'} numbers with {axes} axes, found {found.dtype} {list(found.shape)}",
+            file=path,
+            key=key,
+        )
+    return found

@@ -23,7 +23,9 @@ def read_tensors(path: Path | str) -> tuple[dict[str, npt.NDArray[Any]], dict[st
     data = read_input(path)  # not mapped: a mapped file that becomes shorter ends the process with SIGBUS
     try:
         tensors = load(data)
-    except SafetensorError as error:
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from None
-    header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return tensors, header.get("__metadata__", {})
+    except (KeyError, TypeError) as error:  # a kind of number that NumPy does not have
+        raise ValueError(f"it holds numbers of the kind {error}, which cannot be read") from None
+    return tensors, header.get("__metadata__") or {}

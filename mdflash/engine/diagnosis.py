@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mdflash.core.overlap import nearest_pair, pair_sentence
 from mdflash.core.state import Layout, State
 from mdflash.errors import UnstableError
 from mdflash.neighbors.verlet import VerletList
@@ -16,6 +17,10 @@ from mdflash.potentials.base import Potential, SumPotential
 
 _TORN = 1e12
 """kcal/mol; a term of a larger energy tore the molecule apart, and others are undefined (NaN) only because of that."""
+
+
+_SOON, _STRAINED = 100, 100.0
+"""Steps after a start, and kcal/mol for each bead there: within and beyond them it is the start that makes it fail."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,12 @@ class Failure:
 
 
 def unstable(
-    layout: Layout, potential: Potential, state: State, timestep: float, failed: npt.NDArray[np.int64]
+    layout: Layout,
+    potential: Potential,
+    state: State,
+    timestep: float,
+    failed: npt.NDArray[np.int64],
+    before: npt.NDArray[np.float64] | None = None,
 ) -> UnstableError:
     """The error that ends a run: the first replica that failed, where, and what to try.
 
@@ -46,15 +56,44 @@ def unstable(
         state: with that replica as it failed.
         timestep: ps.
         failed: [R] the step at which a replica failed, or -1; at least one did.
+        before: [R] energies where the run began, kcal/mol, if they are known.
     """
     r = int(np.flatnonzero(failed >= 0)[0])
     failure = diagnose(layout, potential, state, r, int(failed[r]))
     others = int((failed >= 0).sum()) - 1
     also = f" ({others} more replicas failed too)" if others else ""
+    start = _start(layout, r, failure.step, before)
     return UnstableError(
         f"replica {failure.replica} ({failure.system}) became unstable at step {failure.step} "
         f"({failure.step * timestep:g} ps): {failure.what}{also}. "
-        f"Try a shorter time step (now {timestep * 1e3:g} fs) or minimize first (dynamics.minimize: 500)"
+        + (start or f"Try a shorter time step (now {timestep * 1e3:g} fs) or minimize first (dynamics.minimize: 500)")
+    )
+
+
+def _start(layout: Layout, r: int, step: int, before: npt.NDArray[np.float64] | None) -> str:
+    """Advice where the start is the cause of a failure soon after; empty where it is not known to be."""
+    if before is None or step > _SOON or not before[r] > _STRAINED * np.diff(layout.bead_offset)[r]:
+        return ""
+    return (
+        f"The cause is the start, whose energy is {before[r]:.3g} kcal/mol, not the time step: minimize first "
+        "(dynamics.minimize: 500), or mend the start frames"
+    )
+
+
+def no_start(layout: Layout, potential: Potential, state: State, failed: npt.NDArray[np.int64]) -> UnstableError:
+    """The error of a state without a finite energy, before any step; arguments as of `unstable`."""
+    r = int(np.flatnonzero(failed >= 0)[0])
+    failure = diagnose(layout, potential, state, r, int(failed[r]))
+    system = layout.systems[int(layout.system_of_replica[r])]
+    x = state.positions[layout.rows(r)].numpy()
+    pair = nearest_pair(x) if np.isfinite(x).all() else None
+    where = "" if pair is None else f"; {pair_sentence(system, pair, x)}"
+    others = int((failed >= 0).sum()) - 1
+    also = f" ({others} more replicas cannot either)" if others else ""
+    return UnstableError(
+        f"replica {failure.replica} ({failure.system}) cannot start at step {failure.step}: "
+        f"{failure.what}{where}{also}. "
+        "The cause is the start or the force field, not the time step: mend the start frames, or the rows of that term"
     )
 
 

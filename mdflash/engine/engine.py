@@ -22,7 +22,7 @@ from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.ranks import RankPropagator
 from mdflash.engine.choose import choose_propagator
 from mdflash.engine.deposits import Deposits
-from mdflash.engine.diagnosis import unstable
+from mdflash.engine.diagnosis import no_start
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
 from mdflash.engine.minimize import Minimized, minimize
@@ -286,4 +286,4 @@ class Engine:
         failed = np.where(np.isfinite(self.state.energy.numpy()), -1, self.state.step)
         failed = self._with_lost_beads(failed)
         if (failed >= 0).any():
-            raise unstable(self.layout, self.potential, self.state, self.dynamics.timestep, failed)
+            raise no_start(self.layout, self.potential, self.state, failed)

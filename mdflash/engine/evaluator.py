@@ -17,6 +17,7 @@ import torch
 from mdflash.compiled.held_arguments import Kept, keep
 from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, why_no_gpu
+from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.core.types import Box, Device, FloatArray, Precision
@@ -43,6 +44,8 @@ from mdflash.potentials.schnet.tabulated import FORCE_ERROR, tables_for, togethe
 
 SKIN: Final = 2.0
 """Å."""
+_STRAINED: Final = 100.0
+"""kcal/mol for each bead."""
 
 
 class Evaluator:
@@ -86,7 +89,7 @@ class Evaluator:
             energies [R] in kcal/mol and forces [R * N, 3] in kcal/mol/Å.
 
         Raises:
-            InputError: another shape, or a box that is too small for the cutoff.
+            InputError: another shape, another unit than Å, or a box that is too small for the cutoff.
             UnstableError: energy or forces are not finite; names replica, bead and term.
         """
         if positions.shape != (self.layout.n_beads, 3):
@@ -100,6 +103,8 @@ class Evaluator:
         backend = self._backend or self._set_up(x, box)
         energy, forces = np.empty(self.layout.n_replicas), np.empty_like(x)
         backend(x, box, energy, forces)
+        if not abs(sum(energy.tolist())) < _STRAINED * self.layout.n_beads:  # which nothing but an odd start has
+            self._refuse_other_unit(x)
         if not math.isfinite(sum(energy.tolist())):
             raise self._unstable(x, box, energy, forces)
         return energy, forces
@@ -110,6 +115,7 @@ class Evaluator:
             if self._backend is None:
                 if not np.isfinite(x).all():
                     raise self._unstable(x, box, np.full(self.layout.n_replicas, np.nan), x)
+                self._refuse_other_unit(x)
                 if self._device == "cuda":
                     self._backend = GpuEvaluator(self, self._precision)
                 else:
@@ -117,6 +123,12 @@ class Evaluator:
                     packed = isinstance(engine.propagator, CompiledPropagator)
                     self._backend = _Compiled(engine) if packed else _ByEngine(engine, self._engine)
             return self._backend
+
+    def _refuse_other_unit(self, x: FloatArray) -> None:
+        system = self.layout.systems[0]
+        if np.isfinite(x).all() and (what := other_unit(system, x.reshape(-1, system.n_beads, 3))) is not None:
+            number, _, rest = what.removeprefix("frame ").partition(": ")
+            raise InputError(f"positions of replica {number} ({system.name}): {rest}")
 
     def _engine(self, x: FloatArray, box: Box | None) -> Engine:
         state = State.at(self.layout, x, 0.0, box)

@@ -132,7 +132,9 @@ class Guard:
         if len(new) and self.nonfinite == "stop":
             first = int(new[0])
             self._tell(engine.state.step, "failure", _diagnosis(engine, first, int(failed[first])))
-            raise unstable(engine.layout, engine.potential, engine.state, engine.dynamics.timestep, failed)
+            raise unstable(
+                engine.layout, engine.potential, engine.state, engine.dynamics.timestep, failed, self._energy
+            )
         for r in new:
             self._pending[int(r)] = _diagnosis(engine, int(r), int(failed[r]))
         for r in (*np.flatnonzero(out), *new):  # the block ran these for nothing

@@ -44,12 +44,14 @@ def bind_term(ff: ForceField, term: Term, system: System) -> tuple[IntArray, dic
         if ff.systems and all(own.types != system.types for own, _ in ff.systems):
             raise ForceFieldError(
                 f"term '{term.name}' of force field '{ff.name}' is keyed by beads of the molecule it was made for "
-                f"({', '.join(own.name for own, _ in ff.systems)}); system '{system.name}' is another one"
+                f"({', '.join(own.name for own, _ in ff.systems)}); system '{system.name}' is another one",
+                file=ff.folder,
             )
         if len(term.keys) and term.keys.max() >= system.n_beads:
             raise ForceFieldError(
                 f"term '{term.name}' of force field '{ff.name}' acts on bead {term.keys.max()}, but system "
-                f"'{system.name}' ends with bead {system.n_beads - 1}; this force field was made for another molecule"
+                f"'{system.name}' ends with bead {system.n_beads - 1}; this force field was made for another molecule",
+                file=ff.folder,
             )
         return term.keys, dict(term.parameters)
     index = system.interactions.get(term.name, np.zeros((0, order), np.int64))
@@ -76,7 +78,7 @@ def _table_rows(ff: ForceField, term: Term, system: System, index: IntArray) -> 
     twice = np.flatnonzero(np.diff(table) == 0)
     if len(twice):
         names = _names(ff, term.keys[order[twice[0]]])
-        raise ForceFieldError(f"term '{term.name}' of force field '{ff.name}' has two rows for {names}")
+        raise ForceFieldError(f"term '{term.name}' of force field '{ff.name}' has two rows for {names}", file=ff.folder)
     types = ff.type_indices(system)[index]  # [M, order]
     row = np.full(len(index), -1, np.int64)
     for direction in (types[:, ::-1], types):  # the last one wins
@@ -90,7 +92,8 @@ def _table_rows(ff: ForceField, term: Term, system: System, index: IntArray) -> 
         raise ForceFieldError(
             f"term '{term.name}' of force field '{ff.name}' has no parameters for the bead types "
             f"{_names(ff, types[missing[0]])}, which system '{system.name}' needs for "
-            f"{', '.join(system.bead_label(int(b)) for b in beads)}"
+            f"{', '.join(system.bead_label(int(b)) for b in beads)}",
+            file=ff.folder,
         )
     return row
 
@@ -113,7 +116,8 @@ def excluded_pairs(ff: ForceField, term: Term, system: System) -> IntArray:
         if name not in terms:
             raise ForceFieldError(
                 f"term '{term.name}' of force field '{ff.name}' excludes the pairs of '{name}', "
-                f"which is not one of its terms ({', '.join(terms)})"
+                f"which is not one of its terms ({', '.join(terms)})",
+                file=ff.folder,
             )
         rows.append(bind_term(ff, terms[name], system)[0])
     return _pairs_without(system, term.exclude_bonds, rows)
@@ -161,9 +165,17 @@ def neighbor_table(ff: ForceField, term: Term, system: System) -> NeighborTable:
         if len(bad):
             raise ForceFieldError(
                 f"term '{term.name}' of force field '{ff.name}' has no '{p}' for the bead types "
-                f"{_names(ff, used[bad[0]])}, which system '{system.name}' has"
+                f"{_names(ff, used[bad[0]])}, which system '{system.name}' has",
+                file=ff.folder,
             )
         matrices[p] = matrix[np.ix_(kinds.type, kinds.type)]
+    own = np.unique(kinds.of_bead)
+    wrong = FORMS[term.form].problem({p: matrix[np.ix_(own, own)] for p, matrix in matrices.items()})
+    if wrong is not None:
+        name = _names(ff, kinds.type[own[wrong[:1]]])
+        raise ForceFieldError(
+            f"term '{term.name}' of force field '{ff.name}', bead type {name}: {wrong[1]}", file=ff.folder
+        )
     _check_ends(ff, term, system, kinds, matrices)
     return NeighborTable(kinds.of_bead, matrices, excluded_pairs(ff, term, system))
 
@@ -195,7 +207,8 @@ def _check_ends(ff: ForceField, term: Term, system: System, kinds: Kinds, matric
         raise ForceFieldError(
             f"term '{term.name}' of force field '{ff.name}' has a cutoff of {term.cutoff:g} Å, but its "
             f"'{term.form}' of {_names(ff, kinds.type[used[bad[0]]])}, which system '{system.name}' has, ends at "
-            f"{end[tuple(bad[0])]:g} Å; set the cutoff to {end.max():g} angstrom or more"
+            f"{end[tuple(bad[0])]:g} Å; set the cutoff to {end.max():g} angstrom or more",
+            file=ff.folder,
         )
 
 
@@ -211,7 +224,8 @@ def network_types(ff: ForceField, network: Network, system: System) -> IntArray:
     if len(bad):
         raise ForceFieldError(
             f"network '{network.name}' of force field '{ff.name}' knows the bead types 0 to {size - 1}, but "
-            f"{system.bead_label(int(bad[0]))} has type '{system.types[bad[0]]}' with index {rows[bad[0]]}"
+            f"{system.bead_label(int(bad[0]))} has type '{system.types[bad[0]]}' with index {rows[bad[0]]}",
+            file=ff.folder,
         )
     return rows
 
@@ -265,7 +279,8 @@ def _check_listed(ff: ForceField, system: System) -> None:
         raise ForceFieldError(
             f"system '{system.name}' lists no interactions for any of the {len(typed)} terms that force field "
             f"'{ff.name}' keys by bead types ({', '.join(typed[:3])}, ...); use a system that was imported with "
-            "this force field (mdflash import ... --structures)"
+            "this force field (mdflash import ... --structures)",
+            file=ff.folder,
         )
 
 

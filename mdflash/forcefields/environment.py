@@ -25,6 +25,14 @@ from types import MappingProxyType
 from typing import Final
 
 from mdflash import units
+from mdflash.core.ranges import Range
+
+TEMPERATURE: Final = Range(200.0, 600.0)
+"""K; where the fit of the permittivity is a liquid's."""
+SALT: Final = Range(0.0, 20.0)
+"""mol/L."""
+PH: Final = Range(-2.0, 16.0)
+PKA: Final = Range(-50.0, 100.0)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ import yaml
 
 from mdflash import units
 from mdflash.core.files import atomic_write, storage_errors
+from mdflash.core.ranges import ANY, CUTOFF, MASS, POSITIVE, Range
 from mdflash.core.regular import own_folder
 from mdflash.core.system import System, load_system, save_system
 from mdflash.core.tensors import read_tensors
@@ -29,7 +30,7 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.core.words import is_word, what_a_word_is
 from mdflash.core.yamlfile import Document, load_yaml
 from mdflash.errors import ForceFieldError
-from mdflash.forcefields.environment import SOLVENTS, Environment
+from mdflash.forcefields.environment import PH, PKA, SALT, SOLVENTS, TEMPERATURE, Environment
 from mdflash.forcefields.mixing import RULES, Mix
 from mdflash.forcefields.shipped import find_shipped, list_shipped
 from mdflash.potentials.forms import FORMS
@@ -87,10 +88,41 @@ class Term:
     exclude_terms: tuple[str, ...] = ()
     rules: Mapping[str, Mix] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ForceFieldError: a bead twice in a row, or a parameter that no physics has; names term and row.
+        """
+        if (found := term_problem(self.form, self.keyed_by, self.keys, self.parameters)) is not None:
+            raise ForceFieldError(f"term '{self.name}', row {found[0]}: {found[1]}")
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The parameters that stand in the table."""
         return tuple(p for p in FORMS[self.form].parameters if p not in self.rules)
+
+
+def term_problem(
+    form: str, keyed_by: str, keys: IntArray, parameters: Mapping[str, FloatArray]
+) -> tuple[int, str] | None:
+    """The first row of a term that makes no sense, and what is wrong there; arguments as of `Term`."""
+    if keyed_by == "beads" and len(keys):
+        ordered = np.sort(keys, axis=1)
+        twice = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+        if len(twice):
+            return int(twice[0]), f"has a bead twice: {keys[twice[0]].tolist()}"
+    return FORMS[form].problem(parameters) if form in FORMS else None
+
+
+def repeated_row(keyed_by: str, keys: IntArray) -> tuple[int, int] | None:
+    """A row that stands for the same beads or types as an earlier one, and that one; it would count twice.
+
+    Of types, the two directions of a listed row are two rows: that of the list decides.
+    """
+    both = keys if keyed_by == "types" else np.where(keys[:, :1] > keys[:, -1:], keys[:, ::-1], keys)
+    _, first, which = np.unique(both, axis=0, return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[which.reshape(-1)] != np.arange(len(keys)))
+    return (int(again[0]), int(first[which.reshape(-1)[again[0]]])) if len(again) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +150,7 @@ class ForceField:
         environment: where its rules are evaluated; None for a force field that does not depend on it.
         termini: by end of a chain ("first", "last"), what its bead has more than its type: mass in Da and properties.
         dynamics: what `mdflash init` writes for it: keys of the `dynamics` section of a system.yaml.
+        folder: where it was read; errors name it.
     """
 
     name: str
@@ -130,6 +163,7 @@ class ForceField:
     environment: Environment | None = None
     termini: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     dynamics: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     def at(self, environment: Environment) -> ForceField:
         """The force field in another environment."""
@@ -153,7 +187,8 @@ class ForceField:
             if name not in known:
                 raise ForceFieldError(
                     f"force field '{self.name}' has no bead type '{name}', which system '{system.name}' "
-                    f"uses for {system.bead_label(bead)}; its types are {', '.join(known)}"
+                    f"uses for {system.bead_label(bead)}; its types are {', '.join(known)}",
+                    file=self.folder,
                 )
         return np.array([known[name] for name in system.types], np.int64)
 
@@ -187,6 +222,22 @@ class ForceField:
                 + ("name one of them" if name is None else f"there is no '{name}'")
             )
         return self.systems[names.index(name)]
+
+
+def oddities(ff: ForceField) -> list[str]:
+    """What a force field may be, but rarely is meant to be."""
+    found = []
+    if not ff.terms and not ff.networks:
+        found.append("has neither terms nor networks: its beads move freely")
+    for term in ff.terms:
+        x0 = term.parameters.get("x0", np.ones(1))
+        if term.form == "harmonic_bond" and (pulled := int((x0 == 0).sum())):
+            found.append(f"{pulled} rows of '{term.name}' pull their beads into one place (x0 = 0)")
+        for parameter in ("k", "epsilon"):
+            values = term.parameters.get(parameter)
+            if values is not None and len(values) and not values.any():
+                found.append(f"every row of '{term.name}' has {parameter} = 0, so it never acts")
+    return [f"force field '{ff.name}': {what}" for what in found]
 
 
 class _Dumper(yaml.SafeDumper):
@@ -273,12 +324,15 @@ def save_forcefield(folder: Path | str, ff: ForceField) -> None:
     """Write a force field folder (created if needed; files of the same names are replaced, each at once).
 
     Raises:
-        ForceFieldError: a name is no plain word.
+        ForceFieldError: a name is no plain word, or a term has two rows for the same beads or types.
         StorageError: it cannot be written.
     """
     from safetensors.numpy import save
 
     folder = Path(folder)
+    for term in ff.terms:
+        if (found := repeated_row(term.keyed_by, term.keys)) is not None:
+            raise ForceFieldError(f"term '{term.name}' has the same {term.keyed_by} in rows {found[1]} and {found[0]}")
     for what, name in (
         ("force field", ff.name),
         *(("term", t.name) for t in ff.terms),
@@ -312,7 +366,7 @@ def load_forcefield(folder: Path | str) -> ForceField:
         ForceFieldError: a file, key, column, type or weight is missing or does not fit; the message names it.
     """
     path = Path(folder)
-    if not (path / "forcefield.yaml").is_file():
+    if not os.path.isfile(path / "forcefield.yaml"):  # False for a name too long, which Path.is_file raises
         shipped = find_shipped("forcefields", str(folder))
         if shipped is None:
             raise ForceFieldError(
@@ -328,7 +382,10 @@ def load_forcefield(folder: Path | str) -> ForceField:
     reader = _Reader(document)
     reader.head()
     types = reader.bead_types()
+    provenance, dynamics = reader.section("provenance"), reader.section("dynamics")
     terms = tuple(reader.term(i, types) for i in range(len(reader.get(("terms",), list))))
+    termini = reader.termini()
+    reader.unread(terms)
     names = [t.name for t in terms]
     for i, term in enumerate(terms):
         if term.name in names[:i]:
@@ -343,10 +400,11 @@ def load_forcefield(folder: Path | str) -> ForceField:
         terms=terms,
         networks=reader.networks(path / "weights.safetensors"),
         systems=tuple(load_system(p) for p in sorted((path / "systems").glob("*.safetensors"))),
-        provenance=data.get("provenance") or {},
+        provenance=provenance,
         environment=reader.environment(terms, types),
-        termini=reader.termini(),
-        dynamics=data.get("dynamics") or {},
+        termini=termini,
+        dynamics=dynamics,
+        folder=path,
     )
 
 
@@ -362,20 +420,32 @@ _KEYS = (
     "mdflash_forcefield", "name", "units", "mapping", "bead_types", "environment", "termini", "dynamics", "terms",
     "networks", "provenance",
 )  # fmt: skip
-_TERM_KEYS = (
-    "name",
-    "form",
-    "equation",
-    "keyed_by",
-    "columns",
-    "rows",
-    "rules",
-    "cutoff",
-    "exclude_bonds",
-    "exclude_terms",
-)
+_TERM_KEYS = ("name", "form", "equation", "keyed_by", "columns", "rows", "rules")
+_NEIGHBOR_KEYS = ("cutoff", "exclude_bonds", "exclude_terms")
+_AROUND = {"temperature": ("temperature", TEMPERATURE, "K"), "ionic_strength": ("concentration", SALT, "M")}
+_WORDS: Mapping[type, str] = {
+    dict: "a mapping",
+    list: "a list",
+    str: "a word",
+    int: "a whole number",
+}
 _MOST_BONDS = 1000
 """Far more than any force field excludes."""
+_MOST_TYPES = 1_000_000
+
+
+def _is_number(value: object) -> bool:
+    return (isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300) or value != value
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(map(_is_number, value))
+
+
+def _shown(value: object) -> str:
+    """A value of the file, short enough for a sentence."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class _Reader:
@@ -396,9 +466,13 @@ class _Reader:
                 value = value[key]
             except (KeyError, IndexError, TypeError):
                 self.fail(f"is missing ('{key}' is needed here)", path[: depth + 1])
-        if not isinstance(value, kind):
-            self.fail(f"expected {kind.__name__}, found {value!r}", path)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            self.fail(f"expected {_WORDS.get(kind, kind.__name__)}, found {_shown(value)}", path)
         return value
+
+    def section(self, key: str) -> dict[str, Any]:
+        """A mapping of free keys, which may be absent."""
+        return {} if self.document.data.get(key) is None else dict(self.get((key,), dict))
 
     def word(self, path: tuple[str | int, ...]) -> str:
         """A name, of which names of files may be made."""
@@ -407,11 +481,22 @@ class _Reader:
             self.fail(what_a_word_is(name), path)
         return name
 
-    def quantity(self, path: tuple[str | int, ...], dimension: str) -> float:
+    def quantity(
+        self, path: tuple[str | int, ...], dimension: str, within: Range | None = None, unit: str = ""
+    ) -> float:
         try:
-            return units.parse(self.get(path, str), dimension)
+            value = units.parse(self.get(path, str), dimension)
         except ValueError as error:
             self.fail(str(error), path)
+        if within is not None and (problem := within.problem(value, unit)) is not None:
+            self.fail(problem, path)
+        return value
+
+    def whole(self, path: tuple[str | int, ...], most: int) -> int:
+        value = self.get(path, int)
+        if not 0 <= value <= most:
+            self.fail(f"must be a whole number from 0 to {most}, found {_shown(value)}", path)
+        return value
 
     def known(self, path: tuple[str | int, ...], names: Collection[str]) -> None:
         """Refuse a key that nothing reads: it would be taken for one that acts."""
@@ -433,22 +518,22 @@ class _Reader:
 
     def bead_types(self) -> tuple[BeadType, ...]:
         found = []
-        for name, entry in self.get(("bead_types",), dict).items():
+        for name in self.get(("bead_types",), dict):
             path = ("bead_types", name)
-            mass = None
-            if isinstance(entry, dict) and entry.get("mass") is not None:
-                mass = self.quantity((*path, "mass"), "mass")
-                if mass <= 0:
-                    self.fail(f"must be more than 0 Da, found {mass:g}", (*path, "mass"))
-            properties = {k: self.number((*path, k)) for k in entry if k not in ("index", "mass")}
-            found.append(BeadType(name, self.get((*path, "index"), int), mass, properties))
+            entry = self.get(path, dict)
+            mass = None if entry.get("mass") is None else self.quantity((*path, "mass"), "mass", MASS, "Da")
+            others = (k for k in entry if k not in ("index", "mass"))
+            properties = {k: self.number((*path, k), PKA if k == "pKa" else ANY) for k in others}
+            found.append(BeadType(name, self.whole((*path, "index"), _MOST_TYPES), mass, properties))
         return tuple(found)
 
-    def number(self, path: tuple[str | int, ...]) -> float:
+    def number(self, path: tuple[str | int, ...], within: Range = ANY) -> float:
         value = self.get(path, object)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            self.fail(f"expected a number, found {value!r}", path)
-        return float(value)
+        if not _is_number(value):
+            self.fail(f"expected a number, found {_shown(value)}", path)
+        if (problem := within.problem(float(value))) is not None:  # type: ignore[arg-type]
+            self.fail(problem, path)
+        return float(value)  # type: ignore[arg-type]
 
     def environment(self, terms: tuple[Term, ...], types: tuple[BeadType, ...]) -> Environment | None:
         """The environment, which a force field must have whose rules read it."""
@@ -465,15 +550,26 @@ class _Reader:
             if any("pKa" in t.properties for t in types):
                 self.fail("bead types have a pKa, so the file needs an `environment:` with a pH", ("bead_types",))
             return None
-        return Environment(
-            self.quantity((*here, "temperature"), "temperature"),
-            self.quantity((*here, "ionic_strength"), "concentration"),
-            self.number((*here, "pH")),
-        )
+        self.known(here, (*_AROUND, "pH"))
+        temperature, salt = (self.quantity((*here, key), *rule) for key, rule in _AROUND.items())
+        return Environment(temperature, salt, self.number((*here, "pH"), PH))
+
+    def unread(self, terms: tuple[Term, ...]) -> None:
+        """Refuse numbers of bead types and of ends of chains that no rule reads."""
+        read = {p for term in terms for mix in term.rules.values() for p in mix.properties}
+        known = {"index", "mass", *read, *(("pKa",) if "charge" in read else ())}
+        for section in ("bead_types", "termini"):
+            for name, entry in self.section(section).items():
+                for key in entry:
+                    if key not in known:
+                        self.fail(
+                            f"is read by no rule of a term; known here: {', '.join(sorted(known))}",
+                            (section, name, key),
+                        )
 
     def termini(self) -> dict[str, dict[str, float]]:
         found: dict[str, dict[str, float]] = {}
-        for end, more in (self.document.data.get("termini") or {}).items():
+        for end, more in self.section("termini").items():
             here = ("termini", end)
             if end not in ("first", "last") or not isinstance(more, dict):
                 self.fail("expected `first:` or `last:`, as in `first: {mass: 2 Da, charge: 1}`", here)
@@ -485,7 +581,7 @@ class _Reader:
     def rules(self, here: tuple[str | int, ...], form: Form, types: tuple[BeadType, ...]) -> dict[str, Mix]:
         """The rules of the term at `here`, checked."""
         found = {}
-        for parameter in self.at(here).get("rules") or ():
+        for parameter in self.get((*here, "rules"), dict) if self.get(here, dict).get("rules") is not None else ():
             path = (*here, "rules", parameter)
             if parameter not in form.scalars:
                 self.fail(f"'{form.name}' has no parameter of this name: {', '.join(form.scalars)}", path)
@@ -507,7 +603,8 @@ class _Reader:
                 elif kind == "property" or (kind == "permittivity" and isinstance(given.get(key), str)):
                     options[key] = self.get((*path, key), str)
                 else:
-                    options[key] = self.number((*path, key))
+                    within = POSITIVE if kind in ("positive", "permittivity") else ANY
+                    options[key] = self.number((*path, key), within)
                 if kind == "permittivity" and isinstance(options[key], str) and options[key] not in SOLVENTS:
                     self.fail(f"expected a number or one of {', '.join(SOLVENTS)}, found '{options[key]}'", path)
             found[parameter] = Mix(name, options)
@@ -532,11 +629,11 @@ class _Reader:
         if form_name not in FORMS:
             self.fail(f"unknown form '{form_name}'; known: {', '.join(FORMS)}", (*here, "form"))
         form = FORMS[form_name]
-        self.known(here, _TERM_KEYS)
         keyed_by = self.get((*here, "keyed_by"), str)
         keyings = ("neighbors",) if form.on == "pair" else ("types", "beads")
         if keyed_by not in keyings:
             self.fail(f"a '{form_name}' term is keyed by {' or '.join(keyings)}", (*here, "keyed_by"))
+        self.known(here, _TERM_KEYS + (_NEIGHBOR_KEYS if keyed_by == "neighbors" else ()))
         rules = self.rules(here, form, types)
         listed = [p for p in form.parameters if p not in rules]
         expected = ["bead" if keyed_by == "beads" else "type"] * form.order + listed
@@ -551,45 +648,33 @@ class _Reader:
         for k, row in enumerate(rows):
             path = (*here, "rows", k)
             if not isinstance(row, list) or len(row) != len(expected):
-                self.fail(f"expected {len(expected)} columns, found {row!r}", path)
+                self.fail(f"expected {len(expected)} columns, found {_shown(row)}", path)
             for j, key in enumerate(row[: form.order]):
                 if keyed_by == "beads":
                     if not isinstance(key, int) or isinstance(key, bool) or not 0 <= key < 2**31:
-                        self.fail(f"expected a bead number >= 0 (and below 2^31), found {key!r}", path)
+                        self.fail(f"expected a bead number >= 0 (and below 2^31), found {_shown(key)}", path)
                     keys[k, j] = key
                 elif not isinstance(key, str) or key not in index:
-                    self.fail(f"unknown bead type {key!r}; types are {', '.join(index)}", path)
+                    self.fail(f"unknown bead type {_shown(key)}; types are {', '.join(index)}", path)
                 else:
                     keys[k, j] = index[key]
-            if keyed_by == "beads" and len(set(keys[k].tolist())) < form.order:
-                self.fail(f"has a bead twice: {keys[k].tolist()}", path)
             for parameter, value in zip(listed, row[form.order :], strict=True):
+                many = parameter in form.series
+                if not (_are_numbers(value) if many else _is_number(value)):
+                    wanted = "a list of numbers" if many else "a number"
+                    self.fail(f"'{parameter}' must be {wanted}, found {_shown(value)}", path)
+                if many and columns[parameter] and len(value) != len(columns[parameter][0]):
+                    self.fail(f"'{parameter}' must have as many numbers as in row 0, found {len(value)}", path)
                 columns[parameter].append(value)
-        parameters = {}
-        for parameter, column in columns.items():
-            try:
-                array = np.array(column, np.float64)
-            except (TypeError, ValueError):
-                self.fail(f"column '{parameter}' must hold numbers, as many in each row", (*here, "rows"))
-            series = parameter in form.series
-            if len(rows) and array.ndim != (2 if series else 1):
-                self.fail(
-                    f"column '{parameter}' must hold {'lists of numbers' if series else 'numbers'}",
-                    (*here, "rows"),
-                )
-            bad = np.argwhere(~np.isfinite(array))
-            if len(bad):
-                self.fail(f"'{parameter}' is not a finite number", (*here, "rows", int(bad[0, 0])))
-            if parameter in form.whole:
-                allowed = form.whole[parameter]
-                odd = np.flatnonzero(~np.isin(array, allowed))
-                if len(odd):
-                    self.fail(
-                        f"'{parameter}' must be a whole number from {allowed[0]} to {allowed[-1]}, "
-                        f"not {array[odd[0]]:g}",
-                        (*here, "rows", int(odd[0])),
-                    )
-            parameters[parameter] = array.reshape(len(rows), -1) if series else array
+        parameters = {
+            p: np.array(column, np.float64).reshape((len(rows), -1) if p in form.series and rows else (len(rows),))
+            for p, column in columns.items()
+        }
+        parameters |= {p: np.zeros((0, 1)) for p in form.series if not rows and p in parameters}
+        if (wrong := term_problem(form_name, keyed_by, keys, parameters)) is not None:
+            self.fail(wrong[1], (*here, "rows", wrong[0]))
+        if (again := repeated_row(keyed_by, keys)) is not None:
+            self.fail(f"has the same {keyed_by} as row {again[1]}; it would count twice", (*here, "rows", again[0]))
         return Term(
             self.word((*here, "name")),
             form_name,
@@ -601,18 +686,11 @@ class _Reader:
         )
 
     def _neighbor_options(self, here: tuple[str | int, ...]) -> dict[str, Any]:
-        cutoff = self.quantity((*here, "cutoff"), "length")
-        if cutoff <= 0:
-            self.fail(f"must be more than 0 angstrom, found {cutoff:g}", (*here, "cutoff"))
-        bonds = self.get((*here, "exclude_bonds"), int)
-        if isinstance(bonds, bool) or not 0 <= bonds <= _MOST_BONDS:
-            self.fail(f"must be from 0 to {_MOST_BONDS}, found {bonds!r}", (*here, "exclude_bonds"))
+        excluded = self.get((*here, "exclude_terms"), list) if "exclude_terms" in self.at(here) else []
         return {
-            "cutoff": cutoff,
-            "exclude_bonds": bonds,
-            "exclude_terms": tuple(map(str, self.get((*here, "exclude_terms"), list)))
-            if "exclude_terms" in self.at(here)
-            else (),
+            "cutoff": self.quantity((*here, "cutoff"), "length", CUTOFF, "angstrom"),
+            "exclude_bonds": self.whole((*here, "exclude_bonds"), _MOST_BONDS),
+            "exclude_terms": tuple(self.get((*here, "exclude_terms", k), str) for k in range(len(excluded))),
         }
 
     def networks(self, file: Path) -> tuple[Network, ...]:
@@ -623,12 +701,23 @@ class _Reader:
             weights, _ = read_tensors(file)
         except (OSError, ValueError) as error:
             raise ForceFieldError(f"the network's weights cannot be read: {error}", file=file) from None
-        found = []
-        for i, entry in enumerate(entries):
+        from mdflash.forcefields.networks import load_schnet  # torch is only needed where there is a network
+
+        found: list[Network] = []
+        for i in range(len(entries)):
+            entry = self.get(("networks", i), dict)
             name, kind = self.word(("networks", i, "name")), self.get(("networks", i, "kind"), str)
             if kind != "schnet":
                 self.fail(f"unknown kind of network '{kind}'; known: schnet", ("networks", i, "kind"))
             hyper = {k: v for k, v in entry.items() if k not in ("name", "kind")}
-            own = {k.removeprefix(f"{name}/"): v for k, v in weights.items() if k.startswith(f"{name}/")}
+            if name in [network.name for network in found]:
+                self.fail(f"two networks are called '{name}'", ("networks", i, "name"))
+            own = {k.removeprefix(f"{name}/"): weights.pop(k) for k in list(weights) if k.startswith(f"{name}/")}
             found.append(Network(name, "schnet", hyper, own))
+            try:
+                load_schnet(found[-1])
+            except ForceFieldError as error:
+                self.fail(error.message, ("networks", i, *([error.key] if error.key else [])))
+        if weights:
+            raise ForceFieldError(f"holds the weight '{next(iter(weights))}', which belongs to no network", file=file)
         return tuple(found)

@@ -23,8 +23,8 @@ from mdflash.forcefields.environment import (
     permittivity,
 )
 
-Takes = Literal["number", "property", "permittivity"]
-"""What an option of a rule is: a number, the name of a bead type's property, a number or the name of a solvent."""
+Takes = Literal["number", "positive", "property", "permittivity"]
+"""What an option is: a number, one above 0, the name of a property, one above 0 or the name of a solvent."""
 Options = Mapping[str, Any]
 Value = Callable[[Options, Callable[[str], FloatArray], Environment], Any]
 
@@ -145,7 +145,7 @@ _RULES = (
     MixingRule(
         name="debye",
         equation="sqrt(8 pi l_B number_density I), l_B = bjerrum / (permittivity(T) T)",
-        takes={"permittivity": "permittivity", "bjerrum": "number", "number_density": "number"},
+        takes={"permittivity": "permittivity", "bjerrum": "positive", "number_density": "positive"},
         value=_debye,
         defaults={"bjerrum": BJERRUM, "number_density": NUMBER_DENSITY},
         needs=lambda options: frozenset({"temperature", "ionic_strength"}),

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mdflash.core.ranges import LARGEST
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.forcefield import Network
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
@@ -30,8 +31,7 @@ def load_schnet(network: Network) -> SchNet:
                 f"network '{network.name}': weight '{key}' must have shape {list(shape)}, "
                 f"found {list(weight.shape)}; its hyper-parameters and weights do not belong together"
             )
-        if not np.isfinite(weight).all():
-            raise ForceFieldError(f"network '{network.name}': weight '{key}' is not finite everywhere")
+        _check_numbers(network, key)
     unknown = sorted(set(network.weights) - set(expected))
     if unknown:
         raise ForceFieldError(f"network '{network.name}' has the unknown weight '{unknown[0]}'")
@@ -45,10 +45,11 @@ def _shapes(network: Network, hyper: Hyperparameters) -> dict[str, tuple[int, ..
     """What the weights of a network must be; found without making them, for what is said of sizes may be nonsense."""
     blocks = len({key.split(".")[1] for key in network.weights if key.startswith("blocks.")})
     tied = hyper.backbone is not None and hyper.backbone.tied
-    if hyper.blocks > MOST_BLOCKS or (hyper.blocks != blocks and not tied):
+    if blocks != (1 if tied else hyper.blocks):
         raise ForceFieldError(
             f"network '{network.name}' has weights of {blocks} blocks, but `blocks: {hyper.blocks}`; its "
-            "hyper-parameters and weights do not belong together"
+            "hyper-parameters and weights do not belong together",
+            key="blocks",
         )
     try:
         with torch.device("meta"):
@@ -56,6 +57,16 @@ def _shapes(network: Network, hyper: Hyperparameters) -> dict[str, tuple[int, ..
     except (RuntimeError, TypeError, OverflowError) as error:
         reason = str(error).splitlines()[0]
         raise ForceFieldError(f"network '{network.name}': its hyper-parameters make no network: {reason}") from None
+
+
+def _check_numbers(network: Network, key: str) -> None:
+    weight = network.weights[key]
+    if weight.dtype not in (np.float32, np.float64):
+        raise ForceFieldError(
+            f"network '{network.name}': weight '{key}' must hold float32 or float64 numbers, found {weight.dtype}"
+        )
+    if not (np.isfinite(weight).all() and (np.abs(weight) < LARGEST).all()):
+        raise ForceFieldError(f"network '{network.name}': weight '{key}' must hold finite numbers below {LARGEST:g}")
 
 
 def schnet_weights(model: SchNet) -> dict[str, npt.NDArray[np.floating]]:

@@ -32,7 +32,6 @@ i > j + 3; it is kept for short hairpins as well); residues of two chains may be
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +40,9 @@ from typing import Any
 import numpy as np
 
 from mdflash.core.geometry import bond_angles, distances, torsions
+from mdflash.core.overlap import in_one_place
+from mdflash.core.ranges import Range
+from mdflash.core.scale import other_unit
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
@@ -52,6 +54,12 @@ from mdflash.mapping.structure import map_to_ca
 
 BONDED_RANGE = 3
 """Bonds; pairs this near are held by bonds, angles and dihedrals, and are neither contacts nor repelled."""
+
+
+_LENGTHS = Range(0.5, 100.0)
+"""Å."""
+_STRENGTHS = Range(1e-6, 1e6)
+"""kcal/mol, or in units of epsilon."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,9 @@ class GoParameters:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name != "between_chains" and not (math.isfinite(value) and value > 0):
-                raise InputError(f"Gō parameter '{name}' must be a positive number, found {value}")
+            within = _LENGTHS if name in ("sigma", "cutoff", "contact_distance", "ca_contact_distance") else _STRENGTHS
+            if name != "between_chains" and (problem := within.problem(value)) is not None:
+                raise InputError(f"Gō parameter '{name}' {problem}")
 
 
 def go_from_structure(
@@ -107,6 +116,12 @@ def go_from_structure(
     if len(models) > 1:
         other = " (--model chooses another)" if reading.model is None else ""
         notes = (*notes, f"model {native.model} of {len(models)} is the native structure{other}")
+    if heavy is None and parameters is not None and parameters.contact_distance != GoParameters().contact_distance:
+        notes = (
+            *notes,
+            f"the structure has CA atoms alone: contacts are CA within {parameters.ca_contact_distance:g} Å, and the "
+            f"distance of heavy atoms, {parameters.contact_distance:g} Å, does not act",
+        )
     chains = np.array([r.molecule for r in structure.residues])
     forcefield = build_go(system, positions[0], heavy, parameters, {"structure": file.name}, chains)
     if chains[-1] > 0:
@@ -145,6 +160,9 @@ def build_go(
             f"the native structure of '{system.name}' must be [{system.n_beads}, 3] finite numbers, "
             f"found shape {list(native.shape)}"
         )
+    what = other_unit(system, native[None]) or in_one_place(system, native[None])
+    if what is not None:
+        raise InputError(f"the native structure of '{system.name}': {what.partition(': ')[2]}")
     bonds, angles, dihedrals = chain_terms(system)
     contacts = native_contacts(system, native, heavy_atoms, p, chains)
     if not len(contacts):

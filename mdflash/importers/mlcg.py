@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from mdflash.core.regular import read_input
-from mdflash.errors import ForceFieldError
+from mdflash.core.scale import other_unit
+from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.build import bind_term, network_types
 from mdflash.forcefields.forcefield import BeadType, ForceField, Network, Term
-from mdflash.importers.mlcg_objects import Model, read_models
+from mdflash.forcefields.networks import load_schnet
+from mdflash.importers.mlcg_objects import Model, read_models, translating
 from mdflash.importers.mlcg_priors import allowed_keys, counterpart, is_static, static_term, typed_term
 from mdflash.importers.mlcg_schnet import NETWORKS, schnet_network
 from mdflash.importers.mlcg_structures import (
@@ -45,6 +47,11 @@ def import_mlcg(models: Sequence[Path], structures: Path | None = None, name: st
         ForceFieldError: a network or prior that mdflash does not have, a term given twice, a molecule
             without parameters.
     """
+    with translating(models[0] if len(models) == 1 else Path(", ".join(map(str, models)))):
+        return _sum(models, structures, name)
+
+
+def _sum(models: Sequence[Path], structures: Path | None, name: str) -> ForceField:
     checkpoints = [(file, read_models(file)) for file in models]
     found = [model for _, checkpoint in checkpoints for model in checkpoint.models]
     _refuse_twice(found)
@@ -70,11 +77,15 @@ def import_mlcg(models: Sequence[Path], structures: Path | None = None, name: st
         systems=tuple(group_systems(name, confs, used, bonded)) if confs else (),
         provenance=_provenance([*models, *([structures] if structures else [])], confs),
     )
-    for system, _ in ff.systems:  # a missing parameter is better reported now than at the first step
+    for network in ff.networks:
+        load_schnet(network)
+    for system, frames in ff.systems:  # a missing parameter is better reported now than at the first step
         for term in ff.terms:
             bind_term(ff, term, system)
         for network in ff.networks:
             network_types(ff, network, system)
+        if frames is not None and (what := other_unit(system, frames)) is not None:
+            raise InputError(f"structures of {system.name}: {what}", file=structures or models[0])
     return ff
 
 

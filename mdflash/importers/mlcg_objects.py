@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mdflash.errors import ForceFieldError
+from mdflash.core.damage import DAMAGE
+from mdflash.errors import ForceFieldError, InputError
 from mdflash.importers.unpickle import Inert, SparseTensor, StateDict, load_torch
 
 Tensor = npt.NDArray[Any] | SparseTensor
@@ -73,6 +75,24 @@ def configurations(content: object) -> tuple[Inert, ...]:
     return tuple(i for i in items if isinstance(i, Inert)) if all(map(is_configuration, items)) else ()
 
 
+@contextmanager
+def translating(file: Path) -> Iterator[None]:
+    """Turn whatever the content of a file leads to into one sentence: a number where a table is expected, a key of the
+    wrong kind, a layer without its parts."""
+    try:
+        yield
+    except InputError as error:
+        if error.file is not None:
+            raise
+        raise type(error)(error.message, file=file, key=error.key) from None
+    except DAMAGE as error:
+        raise ForceFieldError(
+            f"holds something else than mlcg writes ({type(error).__name__}: {str(error)[:200]}); it is damaged, or of "
+            "another version of mlcg",
+            file=file,
+        ) from error
+
+
 def read_models(file: Path) -> Checkpoint:
     """The models of a file: a network, priors, a sum, a specialized model, a Lightning checkpoint.
 
@@ -81,6 +101,11 @@ def read_models(file: Path) -> Checkpoint:
         ForceFieldError: it holds no model.
     """
     content = load_torch(file)
+    with translating(file):
+        return _checkpoint(content, file)
+
+
+def _checkpoint(content: Any, file: Path) -> Checkpoint:
     given: tuple[Inert, ...] = ()
     if isinstance(content, tuple) and len(content) == 2 and configurations(content[1]):
         content, given = content[0], configurations(content[1])

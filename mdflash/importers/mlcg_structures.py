@@ -12,7 +12,7 @@ import numpy as np
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
-from mdflash.importers.mlcg_objects import configurations
+from mdflash.importers.mlcg_objects import configurations, translating
 from mdflash.importers.mlcg_types import BACKBONE, RESIDUES, type_name
 from mdflash.importers.unpickle import Inert, load_torch
 from mdflash.units import ACCELERATION
@@ -58,7 +58,8 @@ def read_structures(file: Path) -> tuple[Configuration, ...]:
 
 def parse_configurations(records: Sequence[Inert], file: Path) -> tuple[Configuration, ...]:
     """AtomicData records as Configurations; `file` is named in errors."""
-    return tuple(_configuration(record, file, i) for i, record in enumerate(records))
+    with translating(file):
+        return tuple(_configuration(record, file, i) for i, record in enumerate(records))
 
 
 def _configuration(record: Inert, file: Path, number: int) -> Configuration:

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.damage import DAMAGE
 from mdflash.core.regular import open_input, read_input
 from mdflash.errors import InputError, UnsafePickleError
 
@@ -255,10 +256,7 @@ def _guarded(unpickler: _Unpickler, file: Path) -> Any:
         raise InputError(
             f"is not a PyTorch checkpoint, or it is damaged ({str(error).rstrip('.')})", file=file
         ) from None
-    except (
-        EOFError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError, RecursionError,
-        zipfile.BadZipFile,
-    ) as error:  # fmt: skip
+    except DAMAGE as error:
         raise InputError(f"is damaged: {type(error).__name__}: {error}", file=file) from None
 
 
@@ -333,6 +331,8 @@ def load_torch(file: Path) -> Any:
         raise InputError(f"cannot be read: {error.strerror or error}", file=file) from None
     except zipfile.BadZipFile:
         pass
+    except DAMAGE as error:  # names, sizes and flags of its entries
+        raise InputError(f"is damaged: {type(error).__name__}: {error}", file=file) from None
     # Not a zip: an old torch file, or a bare pickle. It is walked through only to name what it asks for.
     _guarded(_Unpickler(read_input(file), file, _no_storage), file)
     raise InputError(

@@ -2,19 +2,22 @@
 
     checkpoint/step_<step, 15 digits>.npz    arrays by name, and "header": JSON text in a 0-d array
 
-The same content gives the same bytes. A checkpoint appears under its name only when it is complete and on the
-disk, so a kill or a power cut costs at most the newest one; the one before is still there.
+The same content gives the same bytes. The header holds the digest of everything else, so bytes that were changed since
+are found, by whatever they were changed; checkpoints of versions before 0.2 have none. A checkpoint appears under its
+name only when it is complete and on the disk, so a kill or a power cut costs at most the newest one; the one before is
+still there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.damage import UNREADABLE
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.core.regular import open_input, parse_json
 from mdflash.core.words import is_word
@@ -49,9 +53,24 @@ class Checkpoint:
     notes: tuple[str, ...]
 
 
+DIGEST = "sha256"
+Fits = Callable[[Mapping[str, npt.NDArray[Any]], Mapping[str, Any]], "str | None"]
+"""What is wrong with the arrays and the header of a checkpoint; None where a run can go on from them."""
+
+
+def _digest(arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any]) -> str:
+    """SHA-256 of a checkpoint's content, hexadecimal."""
+    h = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        array = np.asarray(array)
+        h.update(f"{name}{array.shape}{array.dtype.str}".encode())
+        h.update(array.tobytes())
+    return h.hexdigest()
+
+
 def _pack(arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    text = np.array(json.dumps(header, sort_keys=True))
+    text = np.array(json.dumps({**header, DIGEST: _digest(arrays, header)}, sort_keys=True))
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in [("header", text), *sorted(arrays.items())]:
             entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
@@ -92,6 +111,14 @@ def save_checkpoint(
     return path
 
 
+def drop_newer(folder: Path, step: int) -> None:
+    """Remove checkpoints of later steps, which were passed over: the run writes them again."""
+    for path in _files(folder):
+        if int(path.stem.removeprefix("step_")) > step:
+            with suppress(OSError):
+                path.unlink()
+
+
 def _array(data: bytes) -> npt.NDArray[Any]:
     """An array of a .npy file; its header is believed only where it fits what follows."""
     file = io.BytesIO(data)
@@ -115,13 +142,19 @@ def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         for entry in entries:
             arrays[entry.filename.removesuffix(".npy")] = _array(archive.read(entry))  # checks its CRC
     header = parse_json(str(arrays.pop("header")))
-    if not isinstance(header, dict) or "step" not in header:
+    if not isinstance(header, dict) or type(header.get("step")) is not int or header["step"] < 0:
         raise ValueError("its header has no step")
+    if header.pop(DIGEST, None) not in (None, _digest(arrays, header)):
+        raise ValueError("its content was changed since it was written")
     return arrays, header
 
 
-def load_checkpoint(folder: Path) -> Checkpoint | None:
+def load_checkpoint(folder: Path, fits: Fits = lambda arrays, header: None) -> Checkpoint | None:
     """The newest checkpoint that can be read, or None where there is none.
+
+    Args:
+        folder: the `checkpoint` folder of a run.
+        fits: whether a run can go on from it.
 
     Raises:
         StorageError: there are checkpoints, but every one is damaged.
@@ -130,7 +163,9 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     for path in _files(folder):
         try:
             arrays, header = _read(path)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
+            if (what := fits(arrays, header)) is not None:
+                raise ValueError(what)
+        except UNREADABLE as error:
             notes.append(f"{path.name} is damaged ({error}) and was passed over")
         else:
             return Checkpoint(arrays, header, path, tuple(notes))

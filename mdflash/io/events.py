@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors, truncate
 from mdflash.core.regular import open_own, read_input
 
@@ -81,7 +82,15 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
     Raises:
         StorageError: not readable.
+        InputError: a line in it is no event.
     """
     with storage_errors(path):
         data = read_input(path)
-    return [json.loads(line) for line in data[: _good_size(data)].splitlines()]
+    found = []
+    for number, line in enumerate(data[: _good_size(data)].splitlines(), start=1):
+        with reading(path, f"line {number} is no event"):
+            event = json.loads(line)
+            if not isinstance(event, dict) or not {"time", "step", "event"} <= event.keys():
+                raise ValueError("it has no time, step and event")
+        found.append(event)
+    return found

@@ -90,6 +90,6 @@ def read_exchange(path: Path) -> ExchangeTable:
     try:
         table = np.array([[int(word) for k, word in enumerate(row.split(",")) if k != 1] for row in rows], np.int64)
         ids = tuple(int(c.removeprefix(_PREFIX)) for c in columns)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InputError("is damaged: a row has not one whole number for each replica", file=path) from None
     return ExchangeTable(table[:, 0], table[:, 1:], ids)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mdflash.core.damage import UNREADABLE
 from mdflash.core.files import storage_errors
 from mdflash.core.hdf5_check import check_if_hdf5
 from mdflash.core.system import System
@@ -78,8 +79,9 @@ def _from_npy(file: Path) -> FloatArray:
     try:
         array = np.load(file, "r", allow_pickle=False)  # mapped: a shape that the file has no room for is refused
         return np.array(array, np.float64)
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        raise InputError(f"cannot be read as a .npy array of numbers: {error}", file=file) from None
+    except UNREADABLE as error:
+        why = "it holds Python objects, which are never read" if "allow_pickle" in str(error) else error
+        raise InputError(f"cannot be read as a .npy array of numbers: {why}", file=file) from None
 
 
 def _from_trajectory(file: Path, system: System) -> FloatArray:

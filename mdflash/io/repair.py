@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdflash.errors import InputError, StorageError
+from mdflash.io.checkpoint import load_checkpoint
 from mdflash.io.colvars import ColvarsLog
 from mdflash.io.events import repair_events
 from mdflash.io.exchange_log import ExchangeLog
@@ -16,7 +17,7 @@ from mdflash.io.formats.stream import dropped
 from mdflash.io.hills import HillsLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import FolderLock, is_run_folder, refuse_links_of_run
-from mdflash.io.table import Table
+from mdflash.io.table import Table, changed_tables, recorded_tables
 
 TABLES: tuple[type[Table], ...] = (LogWriter, ExchangeLog, ColvarsLog, HillsLog)
 EVENTS = "events.jsonl"
@@ -65,6 +66,15 @@ def repair_file(path: Path) -> Repair:
     raise InputError(
         f"is not a file that can be repaired; give a trajectory ({suffixes()}), {names}, or the run folder", file=path
     )
+
+
+def changed_rows(folder: Path) -> list[str]:
+    """The tables of a run folder with other rows than its newest checkpoint recorded; none where it recorded none."""
+    try:
+        found = load_checkpoint(folder / "checkpoint")
+    except StorageError:
+        return []
+    return [] if found is None else changed_tables(folder, recorded_tables(found.header))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from mdflash.io.checkpoint import checkpoint_systems
 from mdflash.io.claims import MARK, claim, claimed, is_lock, refuse_in_the_way, refuse_links, unfinished
 from mdflash.io.formats import written_formats
 from mdflash.io.lockfile import NO_LOCKS, hold
-from mdflash.io.topology import is_own_cif
+from mdflash.io.topology import beside_topology, is_own
 
 _OWN_FILES = (
     "input.yaml",
@@ -150,21 +150,7 @@ class RunFolder:
                 earlier run wrote, or symbolic links in their place, or the disk has less than `need_bytes` free. What
                 had been created until then is removed again.
         """
-        with storage_errors(path):  # a name can be too long to ask
-            there = path.exists()
-        if there and not path.is_dir():
-            raise StorageError(f"{path} is a file; choose another name with output.folder")
-        if is_training_folder(path):
-            raise StorageError(f"{path} holds a training; choose another folder with output.folder")
-        _refuse_foreign(path, systems)
-        refuse_links_of_run(path)
-        free = free_bytes(path)
-        if free < need_bytes:
-            raise StorageError(
-                f"{path}: the run is going to write about {size_text(need_bytes)}, but only "
-                f"{size_text(free)} are free; make room, choose another folder with output.folder, "
-                "or save fewer frames"
-            )
+        may_be_run_folder(path, need_bytes, systems)
         made: list[Path] = []
         try:
             _make_folder(path, made)
@@ -275,6 +261,33 @@ class RunFolder:
         self.close()
 
 
+def may_be_run_folder(path: Path, need_bytes: int = 0, systems: Sequence[str] = ()) -> None:
+    """Whether a run could be written there, as far as that can be told without writing; arguments as of `open`.
+
+    Raises:
+        StorageError: it could not.
+    """
+    with storage_errors(path):  # a name can be too long to ask
+        there = path.exists()
+    if there and not path.is_dir():
+        raise StorageError(f"{path} is a file; choose another name with output.folder")
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        why = "is no folder" if not nearest.is_dir() else "cannot be written"
+        raise StorageError(f"{path}: {nearest} {why}; choose another folder with output.folder")
+    if is_training_folder(path):
+        raise StorageError(f"{path} holds a training; choose another folder with output.folder")
+    _refuse_foreign(path, systems)
+    refuse_links_of_run(path)
+    free = free_bytes(path)
+    if free < need_bytes:
+        raise StorageError(
+            f"{path}: the run is going to write about {size_text(need_bytes)}, but only "
+            f"{size_text(free)} are free; make room, choose another folder with output.folder, "
+            "or save fewer frames"
+        )
+
+
 def topology_path(folder: Path, system: str, systems: Sequence[str]) -> Path:
     """`topology.pdb`, or `topology_<system>.pdb` where a run has several systems."""
     return folder / ("topology.pdb" if len(systems) == 1 else f"topology_{system}.pdb")
@@ -294,10 +307,21 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         found, why = None, f"is damaged: {error}"
     else:
-        why = "is damaged: it has no list of systems"
-    if not isinstance(found, dict) or not isinstance(found.get("systems"), list):
+        why = "is damaged: it has no list of systems with names, beads and replicas"
+    if not isinstance(found, dict) or not _sound(found):
         raise InputError(f"{why}; it is rewritten when the run resumes", file=file)
     return found
+
+
+def _sound(manifest: dict[str, Any]) -> bool:
+    """Whether the systems are what readers count on."""
+    systems, exchange = manifest.get("systems"), manifest.get("exchange")
+    return (
+        isinstance(systems, list)
+        and all(isinstance(s, dict) and isinstance(s.get("name"), str) for s in systems)
+        and all(type(s.get(key)) is int and s[key] > 0 for s in systems for key in ("beads", "replicas"))
+        and (exchange is None or isinstance(exchange, dict))
+    )
 
 
 def is_run_folder(path: Path) -> bool:
@@ -310,7 +334,8 @@ def run_around(file: Path) -> Path | None:
     file = file.resolve()
     if file.parent.name in ("trajectory", "checkpoint") and is_run_folder(file.parent.parent):
         return file.parent.parent
-    own = file.name in (*_OWN_FILES, "lock", MARK) or re.fullmatch(r"topology(_.+)?\.(pdb|cif)", file.name)
+    beside = r"topology(_.+)?\.(pdb|cif)|masses(_.+)?\.csv"
+    own = file.name in (*_OWN_FILES, "lock", MARK) or re.fullmatch(beside, file.name)
     return file.parent if own and is_run_folder(file.parent) else None
 
 
@@ -347,7 +372,7 @@ def _refuse_foreign(path: Path, systems: Sequence[str]) -> None:
         foreign = [] if is_lock(lock) else [lock]
         foreign += [path / name for name in ("trajectory", "checkpoint") if not (path / name).is_dir()]
         names = [topology_path(path, system, systems) for system in systems]
-        names += [name.with_suffix(".cif") for name in names]
+        names += [file for name in names for file in beside_topology(name)]
         refuse_in_the_way(path, [*foreign, *names, *_named_files(path, systems)], "run", "output.folder")
 
 
@@ -355,7 +380,7 @@ def refuse_links_of_run(path: Path) -> None:
     """Raise StorageError where a file or folder of a run is a symbolic link."""
     systems = own_systems(path) or ()
     files = {path / "topology.pdb", *(path / f"topology_{system}.pdb" for system in systems)}
-    files |= {file.with_suffix(".cif") for file in files}
+    files |= {beside for file in files for beside in beside_topology(file)}
     folders = ("lock", "lock.held", "trajectory", "checkpoint", "analysis")
     refuse_links(path, folders)
     refuse_links(path, [str(file.relative_to(path)) for file in (*files, *_named_files(path, systems))])
@@ -376,8 +401,8 @@ def _own_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
     yield from (file for file in _named_files(path, systems) if file.is_file() or file.is_symlink())
     topologies = {path / "topology.pdb", *(path / f"topology_{system}.pdb" for system in systems)}
     yield from (file for file in topologies if file.is_file())
-    cifs = (file.with_suffix(".cif") for file in topologies)
-    yield from (file for file in cifs if file.is_file() and is_own_cif(file))
+    beside = (file for topology in topologies for file in beside_topology(topology))
+    yield from (file for file in beside if file.is_file() and is_own(file))
     for folder in (path, path / "trajectory", path / "checkpoint"):
         yield from unfinished(folder)
     if (path / MARK).is_file():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdflash.core.files import append_at, create_files, storage_errors, sync_file, truncate
 from mdflash.core.regular import open_input
@@ -27,6 +29,7 @@ class Table:
         size: bytes of the header and the rows that were flushed.
         rows: rows that were flushed, since the start of the file, or since `resume` where that was given a size.
         columns: those of the file, whatever version started it.
+        checksum: CRC-32 of the first `size` bytes.
     """
 
     name: ClassVar[str]
@@ -37,6 +40,7 @@ class Table:
         self.path, self.size, self.rows = path, size, rows
         with storage_errors(path), open_input(path) as file:
             self.columns = tuple(file.readline().decode(errors="replace").rstrip("\n").split(","))
+        self.checksum = checksum(path, size)
         self._lines: list[str] = []
 
     @classmethod
@@ -97,6 +101,7 @@ class Table:
             data = "".join(self._lines).encode()
             append_at(self.path, self.size, data)
             self.size += len(data)
+            self.checksum = zlib.crc32(data, self.checksum)
             self.rows += len(self._lines)
             self._lines = []
         if sync:
@@ -139,6 +144,45 @@ class Table:
             article = "an" if cls.name[0] in "aeiou" else "a"
             raise StorageError(f"{path}: is not {article} {cls.name} of mdflash; its first line must be {due}")
         return found, size
+
+
+def checksum(path: Path, size: int) -> int:
+    """CRC-32 of the first `size` bytes.
+
+    Raises:
+        StorageError: not readable.
+    """
+    found = 0
+    with storage_errors(path), open_input(path) as file:
+        while size > 0 and (part := file.read(min(size, _READ))):
+            found = zlib.crc32(part, found)
+            size -= len(part)
+    return found
+
+
+def written(tables: list[Table]) -> dict[str, dict[str, int]]:
+    """What a checkpoint records of tables: by name, how many bytes of it are written, and their CRC-32."""
+    return {table.name: {"bytes": table.size, "crc32": table.checksum} for table in tables}
+
+
+def recorded_tables(header: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the header of a checkpoint says of tables; nothing where it is of a version before 0.2, or made by hand."""
+    found = header.get("written")
+    sound = isinstance(found, dict) and all(
+        isinstance(w, dict) and type(w.get("bytes")) is int and type(w.get("crc32")) is int for w in found.values()
+    )
+    return found if sound and isinstance(found, dict) else {}
+
+
+def changed_tables(folder: Path, recorded: Mapping[str, Any]) -> list[str]:
+    """The tables of a folder whose bytes are not those that `written` recorded; shorter ones are another matter."""
+    found = []
+    for name, what in recorded.items():
+        file = folder / name
+        whole = file.is_file() and file.stat().st_size >= what["bytes"]
+        if whole and checksum(file, what["bytes"]) != what["crc32"]:
+            found.append(name)
+    return found
 
 
 def last_row(path: Path) -> str | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mdtraj import Topology
 
 CIF_HEAD = "# beads, written by mdflash"
+MASSES_HEAD = "bead,chain,residue,residue_name,bead_name,mass_Da"
 _MAX_CONECT_SERIAL = 99_999  # five columns
 
 
@@ -236,13 +237,31 @@ def write_pdb(
 def write_topology(
     path: Path, system: System, positions: npt.NDArray[np.floating[Any]], box: Box | None = None
 ) -> None:
-    """Write `path` as `write_pdb` does, and beside it a .cif where PDB's columns are too narrow (`beyond_pdb`).
+    """Write `path` as `write_pdb` does, and beside it the masses, and a .cif where PDB's columns are too narrow.
+
+    Tools take beads for carbon, so what they weight by mass needs `masses_path`.
 
     Arguments and errors as for `write_pdb`.
     """
     write_pdb(path, system, positions, box)
     if beyond_pdb(system):
         atomic_write(path.with_suffix(".cif"), cif_text(system, positions, box))
+    atomic_write(masses_path(path), masses_text(system))
+
+
+def masses_path(topology: Path) -> Path:
+    """`masses.csv` beside `topology.pdb`, `masses_NAME.csv` beside `topology_NAME.pdb`."""
+    return topology.with_name(topology.name.replace("topology", "masses", 1)).with_suffix(".csv")
+
+
+def masses_text(system: System) -> str:
+    """The mass of every bead, in their order."""
+    rows = (
+        f"{bead},{system.chain_ids[r]},{system.residue_ids[r]}{system.insertion_code(r)},{system.residue_names[r]},"
+        f"{system.bead_names[bead]},{float(system.masses[bead])!r}"
+        for bead, r in enumerate(system.residue_index.tolist())
+    )
+    return "\n".join([MASSES_HEAD, *rows, ""])
 
 
 def cif_text(system: System, positions: npt.NDArray[np.floating[Any]], box: Box | None = None) -> str:
@@ -275,7 +294,13 @@ _CIF_COLUMNS = (
 )  # fmt: skip
 
 
-def is_own_cif(file: Path) -> bool:
-    """Whether mdflash wrote this mmCIF file: users keep files of this name too."""
+def beside_topology(topology: Path) -> tuple[Path, Path]:
+    """What `write_topology` may write beside a topology."""
+    return topology.with_suffix(".cif"), masses_path(topology)
+
+
+def is_own(file: Path) -> bool:
+    """Whether mdflash wrote this file beside a topology: users keep files of such names too."""
+    head = (CIF_HEAD if file.suffix == ".cif" else MASSES_HEAD).encode()
     with open_input(file) as f:
-        return f.read(len(CIF_HEAD)) == CIF_HEAD.encode()
+        return f.read(len(head)) == head

@@ -241,6 +241,8 @@ def _reference(
     else:
         mapping = forcefield.mapping if molecule.mapping == "from-forcefield" else molecule.mapping
         other, frames, _ = map_structure(file, mapping, forcefield, system.name, molecule.reading)
+    if frames is not None and (what := other_unit(other, frames[:1])) is not None:
+        raise InputError(what, file=file)
     if other.types != system.types or frames is None:
         raise InputError(
             f"has {_range(other)}, system '{system.name}' has {_range(system)}; a reference is the same molecule",

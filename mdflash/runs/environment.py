@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mdflash.config.schema import Environment as Section
 from mdflash.config.schema import RunConfig
-from mdflash.forcefields.environment import Environment
+from mdflash.errors import InputError
+from mdflash.forcefields.environment import TEMPERATURE, Environment
 from mdflash.forcefields.forcefield import ForceField
 
 
@@ -29,6 +30,13 @@ def surround(
     temperatures = set(config.temperatures)
     one = temperatures.pop() if len(temperatures) == 1 and 0.0 not in temperatures else None
     found = [_complete(given, one, ff.environment) if ff in depend else None for ff in forcefields]
+    for ff, e in zip(forcefields, found, strict=True):
+        if e is not None and "temperature" in ff.needs and (wrong := TEMPERATURE.problem(e.temperature, "K")):
+            raise InputError(
+                f"the solvent of '{ff.name}' is known from {TEMPERATURE.least:g} to {TEMPERATURE.most:g} K; its "
+                f"temperature {wrong}: write for example `environment: {{temperature: 300 K}}`",
+                key="environment.temperature",
+            )
     around = [e for e in found if e is not None]
     if given.temperature is None and one is None and any("temperature" in ff.needs for ff in depend):
         kelvin = ", ".join(f"{t:g} K" for t in sorted({e.temperature for e in around}))

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from mdflash.config.rules import warnings
-from mdflash.config.schema import Dynamics, RunConfig, Source
+from mdflash.config.schema import Dynamics, RunConfig, Source, SystemEntry
 from mdflash.core.copies import join
 from mdflash.core.files import size_text
 from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, gpu_is_there
+from mdflash.core.overlap import in_one_place
 from mdflash.core.partition import by_rank
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout, State
@@ -40,13 +41,12 @@ from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.copies import Part, merge
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import ForceField, load_forcefield, oddities
 from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.respa import resonance
-from mdflash.integrators.timestep_check import coarse_step
+from mdflash.integrators.timestep_check import coarse_step, impossible_step, shortest_period
 from mdflash.io.formats import written_format
-from mdflash.io.frames import load_frames
 from mdflash.io.topology import beyond_pdb
 from mdflash.mapping.chain import chain_of, linear_system, residues_of
 from mdflash.mapping.choices import AS_IT_IS, Reading
@@ -57,6 +57,7 @@ from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
 from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales
 from mdflash.runs.environment import surround
+from mdflash.runs.starts import start_frames
 
 
 @dataclass(frozen=True)
@@ -234,11 +235,6 @@ def assemble(
             notes.append(
                 f"{system.name}: {len(frames)} start frames for {count} replicas; replica i starts from frame i, cycled"
             )
-        if len(frames) > count and entry.start is not None:
-            notes.append(
-                f"{system.name}: {entry.start.name} holds {len(frames):,} frames; replica i starts from frame i (from "
-                f"0), and those after the first {count:,} are not used"
-            )
         if (what := beyond_pdb(system)) is not None:
             notes.append(
                 f"{system.name}: PDB files have no columns for {what}; topology.cif beside topology.pdb has it in full"
@@ -247,7 +243,12 @@ def assemble(
             frames = joined
             notes.append(f"{system.name}: molecules that the box had split in start frames were made whole")
         if (what := other_unit(system, frames)) is not None:
-            raise InputError(f"start frames of {system.name}: {what}", file=entry.start or entry.structure)
+            raise InputError(f"start frames of {system.name}: {what}", file=_source(entry))
+        if (what := in_one_place(system, frames[:count])) is not None:
+            raise InputError(
+                f"start frames of {system.name}: {what}; every bead needs a place of its own",
+                file=_source(entry),
+            )
         first.append(frames[0])
         starts.append(frames[np.arange(count) % len(frames)].reshape(-1, 3))
     layout = Layout(tuple(system for system, _ in molecules), config.counts)
@@ -259,10 +260,25 @@ def assemble(
     grids = build_metadynamics(config, layout, first, forcefields)
     potential = SumPotential([*terms, *biases, *build_scales(config, layout, terms), *grids])
     notes.extend(_impulses(config.dynamics, potential, layout, forcefields))
-    coarse = coarse_step(potential.terms, layout, config.dynamics.timestep)
+    notes.extend(note for ff in dict.fromkeys(forcefields) for note in oddities(ff))
+    period = shortest_period(potential.terms, layout, _largest_scales(config))
+    impossible = impossible_step(make_integrator(config.dynamics), period, config.dynamics.friction)
+    if impossible is not None and config.guards.nonfinite == "stop":
+        raise InputError(impossible, key="dynamics.timestep")
+    coarse = impossible or coarse_step(potential.terms, layout, config.dynamics.timestep)
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
     return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored)
+
+
+def _source(entry: SystemEntry) -> Path | None:
+    """The file of the start frames."""
+    return entry.structure if entry.start is None else entry.start.file
+
+
+def _largest_scales(config: RunConfig) -> dict[str, float]:
+    """By term that replicas exchange the strength of, the largest."""
+    return {} if config.exchange is None else {term: max(scales) for term, scales in config.exchange.scale.items()}
 
 
 def _equal_times(config: RunConfig) -> list[str]:
@@ -326,14 +342,14 @@ def read_entry(
     """
     entry, count = config.system[s], config.counts[s] if replicas is None else replicas
     if entry.molecules:
-        return _read_many(config, s, loaded, notes, 1 if entry.start is not None else count)
+        return _read_many(config, s, loaded, notes, count)
     ff = _load(loaded, config.forcefields[s])
     if entry.sequence is not None:
         chain, coils = chain_of(entry.sequence, ff, entry.name, count if entry.start is None else 1)
-        return Entry(chain, coils if entry.start is None else load_frames(entry.start, chain), ff)
+        return Entry(chain, coils if entry.start is None else start_frames(entry.start, chain, count, notes), ff)
     system, frames = _read_file(entry, ff, notes)
     if entry.start is not None:
-        frames = load_frames(entry.start, system)
+        frames = start_frames(entry.start, system, count, notes)
     return Entry(system, _some(frames, entry), ff)
 
 
@@ -355,7 +371,7 @@ def _read_many(config: RunConfig, s: int, loaded: dict[Path, ForceField], notes:
     together = join([(part.system, part.count) for part in parts], entry.name)
     ff = merge(parts, entry.name)
     if entry.start is not None:
-        return Entry(together, load_frames(entry.start, together), ff)
+        return Entry(together, start_frames(entry.start, together, replicas, notes), ff)
     slab = entry.geometry == "slab"
     placed = [place(kinds, config.box, seed, r, slab=slab, thickness=entry.thickness) for r in range(replicas)]
     apart, wide = min(p.apart for p in placed), max(p.thickness for p in placed)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel
 
@@ -32,14 +33,16 @@ from mdflash.core.yamlfile import load_yaml
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, Interrupted, MdflashError, StorageError, UnstableError
-from mdflash.io.checkpoint import Checkpoint, load_checkpoint
+from mdflash.io.checkpoint import Checkpoint, drop_newer, load_checkpoint
 from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder, load_manifest
+from mdflash.io.table import changed_tables, recorded_tables
 from mdflash.io.topology import write_topology
 from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.schnet.tables import SIZED_BY
+from mdflash.potentials.variables import VARIABLES
 from mdflash.runs.prepare import Prepared
-from mdflash.runs.writers import Outputs, Silence, bytes_to_come
+from mdflash.runs.writers import Outputs, Silence, bytes_to_come, misfit
 
 MAY_CHANGE = frozenset(
     {
@@ -110,7 +113,7 @@ class RunSession:
         """
         if self._fresh:
             return None
-        checkpoint = load_checkpoint(self.folder.checkpoint)
+        checkpoint = load_checkpoint(self.folder.checkpoint, self._fits)
         if checkpoint is None:
             if self.folder.manifest.exists():
                 raise StorageError(
@@ -121,8 +124,37 @@ class RunSession:
         if self.folder.resolved.is_file():
             _check_same_run(self.folder, self.prepared.config)
         _check_identity(self.folder, checkpoint, self.prepared)
+        checkpoint = self._before_changed_rows(checkpoint)
         notes = (*checkpoint.notes, *_other_starts(self.folder, self.prepared))
         return dataclasses.replace(checkpoint, notes=notes)
+
+    def _fits(self, arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any]) -> str | None:
+        """Why the run cannot go on from a checkpoint of its own; of another run, that is said later."""
+        if any(header.get(kind) != now for kind, now in _identity(self.prepared).items()):
+            return None
+        return misfit(self.prepared, arrays, header)
+
+    def _before_changed_rows(self, newest: Checkpoint) -> Checkpoint:
+        """An older checkpoint where rows between it and the newest were changed since they were written."""
+        changed = changed_tables(self.folder.path, recorded_tables(newest.header))
+        if not changed:
+            return newest
+        files = ", ".join(changed)
+        with suppress(StorageError):
+            older = load_checkpoint(
+                self.folder.checkpoint,
+                lambda arrays, header: (
+                    self._fits(arrays, header)
+                    or ("rows" if changed_tables(self.folder.path, recorded_tables(header)) else None)
+                ),
+            )
+            if older is not None:
+                why = f"{files}: rows before {newest.path.name} were changed since they were written; the run goes on "
+                return dataclasses.replace(
+                    older, notes=(*newest.notes, f"{why}from {older.path.name} and writes them again")
+                )
+        why = f"{files}: rows were changed since they were written, before every checkpoint that is left; "
+        return dataclasses.replace(newest, notes=(*newest.notes, f"{why}the run goes on behind them, as they are"))
 
     def clear(self) -> None:
         """Delete what an earlier run, or a start that failed, left here: the new one is known to start.
@@ -168,6 +200,7 @@ class RunSession:
                 log.write(0, "start", version=__version__)
             else:
                 outputs = Outputs.resume(folder, prepared, identity, checkpoint)
+                drop_newer(folder.checkpoint, engine.state.step)
                 atomic_write(folder.resolved, resolved_yaml(prepared.config))
                 log.write(engine.state.step, "resume", version=__version__, notes=list(checkpoint.notes))
             try:
@@ -392,7 +425,7 @@ def _other_starts(folder: RunFolder, prepared: Prepared) -> Iterator[str]:
         prepared.config.system, prepared.layout.systems, _start_digests(prepared), strict=True
     ):
         if known.get(system.name, digest) != digest:
-            file = entry.start or entry.structure
+            file = entry.structure if entry.start is None else entry.start.file
             yield (
                 f"{system.name}: the start frames{f' of {file}' if file else ''} are others than those that this run "
                 "started from; it goes on from its checkpoint and does not use them (to start from them, choose "
@@ -406,6 +439,17 @@ def _recorded_starts(folder: Path) -> dict[str, str]:
         return {s["name"]: s["start_sha256"] for s in load_manifest(folder)["systems"] if "start_sha256" in s}
     except (OSError, InputError, KeyError, TypeError):
         return {}
+
+
+def _variables(prepared: Prepared) -> dict[str, dict[str, str]]:
+    """What the columns of colvars.csv are."""
+    entries = [entry.variable for entry in (*prepared.biases, *prepared.monitored)]
+    names = [entry.name for entry in (*prepared.biases, *prepared.monitored)]
+    return {
+        name: {"variable": v.name, "unit": v.unit, **({"about": v.about} if v.about else {})}
+        for name, v in zip(names, entries, strict=True)
+        if v.name in VARIABLES
+    }
 
 
 def _gpu_versions() -> dict[str, str | None]:
@@ -461,6 +505,7 @@ class _Manifest:
             ],
             "forcefields": [{"name": f.name, "sha256": f.digest} for f in dict.fromkeys(prepared.forcefields)],
             "total_steps": config.total_steps,
+            **({"variables": variables} if (variables := _variables(prepared)) else {}),
         }
 
     def write(self, status: str, outputs: Outputs) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mdflash import __version__
 from mdflash.config.schema import RunConfig
@@ -31,7 +32,7 @@ from mdflash.io.formats.base import FrameWriter, Target
 from mdflash.io.hills import HillsLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
-from mdflash.io.table import Table
+from mdflash.io.table import Table, written
 from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.bias.metadynamics import Metadynamics
@@ -328,6 +329,7 @@ class Outputs:
                 "exchange_size": 0 if self.exchange is None else self.exchange.size,
                 "colvars_size": 0 if self.colvars is None else self.colvars.size,
                 **({} if self.hills is None else {"hills_size": self.hills.size}),
+                "written": written(self._tables),
                 **self._identity,
             },
             keep=self._keep,
@@ -347,6 +349,36 @@ class Outputs:
             self._background.close()
             for writer in self.writers:
                 writer.close()
+
+
+def misfit(prepared: Prepared, arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any]) -> str | None:
+    """Why a run cannot go on from a checkpoint's arrays and header, which were made for another batch or by hand."""
+    state, exchange = prepared.state(), prepared.exchange()
+    expected = {name: array.numpy() for name, array in state.arrays().items()}
+    expected["replica_ids"] = np.array(prepared.layout.replica_ids)
+    expected |= prepared.guard().arrays() | ({} if exchange is None else exchange.arrays())
+    if "anchor_step" in arrays:
+        expected["anchor_step"] = np.array(0)
+        expected |= {f"anchor_{name}": expected[name] for name in state.results()}
+    for name, like in expected.items():
+        if name not in arrays:
+            return f"it has no '{name}'"
+        if arrays[name].shape != like.shape or arrays[name].dtype != like.dtype:
+            found = f"{arrays[name].dtype} {list(arrays[name].shape)}"
+            return f"its '{name}' must be {like.dtype} {list(like.shape)}, found {found}"
+        if like.dtype.kind == "f" and name in state.names() and not np.isfinite(arrays[name]).all():
+            return f"its '{name}' holds numbers that are not finite"
+    if (np.sort(arrays["temperature"]) != np.sort(state.temperature.numpy())).any():
+        return "its temperatures are not those of the run"
+    if (arrays["replica_ids"] != expected["replica_ids"]).any():
+        return "its replicas are not those of the run"
+    for key in ("log_rows", "exchange_size", "colvars_size"):
+        if type(header.get(key)) is not int or header[key] < 0:
+            return f"its header has no {key}"
+    frames = header.get("frames")
+    if not isinstance(frames, dict) or not all(type(n) is int and n >= 0 for n in frames.values()):
+        return "its header has no numbers of frames"
+    return None
 
 
 def restore(engine: Engine, checkpoint: Checkpoint) -> None:

@@ -11,6 +11,7 @@ trajectory.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from mdflash.sampling.trajectory import Trajectory, open_trajectory
 
 SCHEMA = 1
 HEAD = "dataset.yaml"
+_UNITS = {"positions": "angstrom", "forces": "kcal/mol/angstrom", "time": "ps", "temperature": "K"}
+_KEYS = ("mdflash_dataset", "units", "mapping", "molecules", "provenance")
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def create_dataset(
         save_system(folder / name / "system.safetensors", system, start)
     head = {
         "mdflash_dataset": SCHEMA,
-        "units": {"positions": "angstrom", "forces": "kcal/mol/angstrom", "time": "ps", "temperature": "K"},
+        "units": dict(_UNITS),
         "mapping": mapping,
         "molecules": list(systems),
         "provenance": dict(provenance),
@@ -125,7 +128,7 @@ def load_dataset(folder: str | Path) -> Dataset:
     """
     path = Path(folder)
     file = path / HEAD
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise InputError(f"is not a dataset: it has no {HEAD} (mdflash sample RECIPE.yaml makes datasets)", file=folder)
     document = load_yaml(file)
     data = document.data if isinstance(document.data, dict) else {}
@@ -145,6 +148,22 @@ def load_dataset(folder: str | Path) -> Dataset:
             line=document.line(("molecules",)),
             key="molecules",
         )
+    for key in data:
+        if key not in _KEYS:
+            raise InputError(
+                f"is not known here; known: {', '.join(_KEYS)}", file=file, line=document.line((key,)), key=key
+            )
+    if "units" in data and data["units"] != _UNITS:
+        raise InputError(
+            f"must be {_UNITS}, found {data['units']!r}: numbers of a dataset have these units; convert them",
+            file=file,
+            line=document.line(("units",)),
+            key="units",
+        )
+    if len(set(names)) < len(names):
+        raise InputError("names a molecule twice", file=file, line=document.line(("molecules",)), key="molecules")
+    if not isinstance(data.get("mapping", "none"), str):
+        raise InputError("expected a word", file=file, line=document.line(("mapping",)), key="mapping")
     provenance = data.get("provenance")
     return Dataset(
         folder=path,

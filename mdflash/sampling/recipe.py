@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +70,7 @@ def _mapping(value: object, info: ValidationInfo) -> object:
         raise ValueError(f"expected {', '.join(MAPPINGS)} or a mapping file, found {describe(value)}")
     folder: Path = (info.context or {})["folder"]
     path = folder / value
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"expected {', '.join(MAPPINGS)} or a mapping file; there is no file {path}")
     return str(path)
 

@@ -20,11 +20,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.damage import UNREADABLE
 from mdflash.core.files import sync_file
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError, StorageError
@@ -124,7 +125,7 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
         InputError: not such a file, another version, no forces, columns that do not fit each other.
     """
     with _reading(file) as f:
-        version = f.attrs.get("mdflash_data")
+        version = _number(f, file, "mdflash_data", None)
         if version != VERSION:
             raise InputError(
                 "is an HDF5 file, but not a trajectory of a dataset (attribute mdflash_data is missing)"
@@ -153,10 +154,26 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
             molecule=molecule,
             n_frames=_complete(f, file),
             n_beads=int(shape[1]),
-            aggregation=str(f.attrs.get("aggregation", "basic")),  # type: ignore[arg-type]
-            seed=int(f.attrs.get("seed", 0)),
-            biased=bool(f.attrs.get("biased", False)),
+            aggregation=_aggregation(f, file),
+            seed=_number(f, file, "seed", 0) or 0,
+            biased=bool(_number(f, file, "biased", 0)),
         )
+
+
+def _number(f: h5py.File, file: Path, name: str, default: int | None) -> int | None:
+    """A whole number among the attributes."""
+    found = f.attrs.get(name, default)
+    if found is not None and (np.ndim(found) or np.asarray(found).dtype.kind not in "iub"):
+        raise InputError(f"attribute {name}: expected a whole number, found {str(found)[:60]}", file=file)
+    return None if found is None else int(found)
+
+
+def _aggregation(f: h5py.File, file: Path) -> Aggregation:
+    found = f.attrs.get("aggregation", "basic")
+    if isinstance(found, str) and found in get_args(Aggregation):
+        return cast(Aggregation, found)
+    known = ", ".join(get_args(Aggregation))
+    raise InputError(f"attribute aggregation: expected one of {known}, found {str(found)[:60]}", file=file)
 
 
 def _check_column(f: h5py.File, file: Path, name: str) -> None:
@@ -165,8 +182,9 @@ def _check_column(f: h5py.File, file: Path, name: str) -> None:
     if name not in f:
         return
     column, axes = f[name], 3 if name in ("positions", "forces") else 1
-    if not isinstance(column, h5py.Dataset) or column.dtype.kind not in "fiu" or column.ndim != axes:
-        found = f"{column.dtype} {list(column.shape)}" if isinstance(column, h5py.Dataset) else "a group"
+    shape = column.shape if isinstance(column, h5py.Dataset) else None  # that of an empty dataset is None too
+    if shape is None or column.dtype.kind not in "fiu" or len(shape) != axes:
+        found = "a group, or nothing" if shape is None else f"{column.dtype} {list(shape)}"
         wanted = "[frames, beads, 3]" if axes == 3 else "[frames]"
         raise InputError(f"dataset /{name}: expected real numbers {wanted}, found {found}", file=file)
 
@@ -198,7 +216,7 @@ def _reading(file: Path) -> Iterator[h5py.File]:
     with opened:
         try:
             yield opened
-        except (OSError, RuntimeError) as error:
+        except UNREADABLE as error:
             raise InputError(f"is damaged: {error}", file=file) from None
 
 

@@ -31,7 +31,7 @@ def _read_dataset(value: object, info: ValidationInfo) -> Path:
         raise ValueError(f"expected a path, found {describe(value)}; for example `dataset: my-data`")
     context: dict[str, Path] = info.context or {}
     path = Path(os.path.abspath(context["folder"] / os.path.expanduser(value)))
-    if not (path / "dataset.yaml").is_file():
+    if not os.path.isfile(path / "dataset.yaml"):  # False for a name too long, which Path.is_file raises
         raise ValueError(f"{path} is not a dataset: it has no dataset.yaml (paths are relative to the recipe)")
     return path
 

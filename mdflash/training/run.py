@@ -93,14 +93,14 @@ def read_priors(recipe: Recipe) -> tuple[TrainingData, ForceField, tuple[Samples
         ff = _given(recipe.start, data, recipe.name)
         if len(ff.networks) != 1:
             message = f"has {len(ff.networks)} networks; `start:` takes a force field with one"
-            raise ForceFieldError(message, file=recipe.start)
+            raise ForceFieldError(message, file=recipe.start, key="start")
         return data, replace(ff, networks=()), ()
     if recipe.priors.forcefield is None:
         return data, *fit_priors(data.molecules, recipe.priors, data.mapping, recipe.name)
     ff = _given(recipe.priors.forcefield, data, recipe.name)
     if ff.networks:
         message = "has a network already; priors are terms alone (to train that network further: `start:`)"
-        raise ForceFieldError(message, file=recipe.priors.forcefield)
+        raise ForceFieldError(message, file=recipe.priors.forcefield, key="priors.forcefield")
     return data, ff, ()
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mdflash.core.damage import reading
 from mdflash.core.files import atomic_write
+from mdflash.core.tensors import read_tensors
 from mdflash.errors import InputError
 
 
@@ -62,18 +66,22 @@ def read_identity(path: Path) -> tuple[str, int]:
     Raises:
         InputError: not such a file.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as f:
-            numbers = json.loads((f.metadata() or {})["progress"])
-        return str(numbers["identity"]), int(numbers["epoch"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise _unreadable(path, error) from None
+    numbers, _ = _read(path)
+    return str(numbers["identity"]), int(numbers["epoch"])
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"cannot be read as the state of a training: {error}", file=path)
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """The numbers of a `Progress`, each of its kind, and its tensors."""
+    known = {f.name: type(f.default) for f in fields(Progress) if f.name != "tensors"}
+    with reading(path, "cannot be read as the state of a training"):
+        tensors, metadata = read_tensors(path)
+        numbers = json.loads(metadata["progress"])
+        if not isinstance(numbers, dict) or numbers.keys() != known.keys():
+            raise ValueError(f"its numbers are not {', '.join(known)}")
+        for name, kind in known.items():
+            if not isinstance(numbers[name], (int, float) if kind is float else kind):
+                raise ValueError(f"its '{name}' is {str(numbers[name])[:60]}")
+    return numbers, tensors
 
 
 def load_progress(path: Path, identity: str) -> Progress:
@@ -82,18 +90,11 @@ def load_progress(path: Path, identity: str) -> Progress:
     Raises:
         InputError: not such a file, or of another training.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as f:
-            numbers = json.loads((f.metadata() or {})["progress"])
-            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise _unreadable(path, error) from None
+    numbers, tensors = _read(path)
     if numbers["identity"] != identity:
         raise InputError(
             "belongs to another recipe or other data than this training; give another `folder:`, or remove that "
             "folder to start over",
             file=path,
         )
-    return Progress(**numbers, tensors={key: torch.clone(value) for key, value in tensors.items()})
+    return Progress(**numbers, tensors={key: torch.from_numpy(array.copy()) for key, array in tensors.items()})

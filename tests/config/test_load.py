@@ -26,7 +26,7 @@ def test_every_key_arrives_in_internal_units(folder: Path) -> None:
     run = load_run(folder / "full.yaml")
     (entry,) = run.system
     assert entry.structure == folder / "protein.pdb"
-    assert entry.start == folder / "start.npy"
+    assert entry.start is not None and entry.start.file == folder / "start.npy"
     assert (entry.name, entry.mapping, run.counts, run.n_replicas) == ("hairpin", "ca", (2,), 2)
     assert run.forcefields == (folder / "ff",)
     assert run.box == (60.0, 65.0, 70.0)

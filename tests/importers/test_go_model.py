@@ -247,7 +247,7 @@ def test_wrong_input() -> None:
         build_go(chain_system(6), straight)
     with pytest.raises(InputError, match=r"\[6, 3\] finite numbers, found shape \[5, 3\]"):
         build_go(chain_system(6), straight[:5])
-    with pytest.raises(InputError, match="parameter 'epsilon' must be a positive number, found -1"):
+    with pytest.raises(InputError, match="parameter 'epsilon' must be at least 1e-06, found -1"):
         GoParameters(epsilon=-1.0)
     crossed = System(**{**vars(chain_system(6)), "bonds": np.array([[0, 1], [1, 3]])})
     with pytest.raises(InputError, match="not a set of CA chains"):

@@ -119,7 +119,7 @@ def test_every_prior_class_becomes_its_form(tmp_path: Path) -> None:
             for name, rank in buffers.items():
                 shape = ((4,) if rank < 0 else ()) + (7,) * abs(rank)
                 table = torch.zeros(shape)
-                values = torch.randn(shape[: len(shape) - abs(rank)], generator=g)
+                values = torch.rand(shape[: len(shape) - abs(rank)], generator=g)  # sound for every parameter
                 for key in keys:
                     table[(..., *key)] = values
                 tables[name] = table.to_sparse() if sparse else table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from mdflash.core.ranges import ANY
 from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray
 from mdflash.forcefields.build import build_potential
@@ -25,10 +26,15 @@ RANGES = {
 """Of scalars, by unit."""
 
 
+def _within(form: Form, parameter: str, low: float, high: float) -> tuple[float, float]:
+    rule = form.ranges.get(parameter, ANY)
+    return max(low, rule.least), min(high, rule.most)
+
+
 def random_parameters(form: Form, m: int, rng: np.random.Generator, degree: int | None = None) -> dict[str, FloatArray]:
     """m rows; series of a random length, or of `degree`."""
     degree = int(rng.integers(1, 7)) if degree is None else degree
-    found = {p: rng.uniform(*RANGES[unit], m) for p, unit in form.scalars.items()}
+    found = {p: rng.uniform(*_within(form, p, *RANGES[unit]), m) for p, unit in form.scalars.items()}
     found |= {p: rng.choice(allowed, m).astype(float) for p, allowed in form.whole.items()}
     if form.ends is not None:
         shrink = np.minimum(1.0, CUTOFF / form.ends(found))

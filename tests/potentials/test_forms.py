@@ -150,7 +150,10 @@ def test_singular_places_that_a_form_calls_safe(name: str, q: float) -> None:
 @pytest.mark.parametrize("name", FORMS)
 def test_a_force_field_of_any_form_is_written_and_read_to_the_last_bit(name: str, tmp_path: Path) -> None:
     form = FORMS[name]
-    ff = toy(random_term(name, 12, np.random.default_rng()), types="AB")
+    term = random_term(name, 12, np.random.default_rng())
+    _, once = np.unique(np.sort(term.keys, axis=1), axis=0, return_index=True)  # a file names no beads twice
+    term = replace(term, keys=term.keys[once], parameters={p: v[once] for p, v in term.parameters.items()})
+    ff = toy(term, types="AB")
     save_forcefield(tmp_path, ff)
     assert form.equation in (tmp_path / "forcefield.yaml").read_text()
     term = load_forcefield(tmp_path).terms[0]

@@ -203,7 +203,10 @@ def test_nonsense_is_refused(folder: Path, name: str) -> None:
 
 def test_help_and_schema_follow_from_the_list() -> None:
     entry = json_schema()["$defs"]["BiasEntry"]["properties"]
-    assert entry["variable"]["enum"] == NAMES and entry["variable"]["description"] == " | ".join(NAMES)
+    assert entry["variable"]["enum"] == NAMES and all(
+        name in words and VARIABLES[name].about in words
+        for name, words in zip(NAMES, entry["variable"]["description"].split(" | "), strict=True)
+    )
     for kind in VARIABLES.values():
         assert kind.__doc__ and sys.modules[kind.__module__].__doc__, "says what it is, and its equation"
         assert (kind.name in entry["reference"]["description"]) == kind.needs_reference

@@ -188,10 +188,14 @@ def test_an_unstable_run_says_where_and_loses_nothing(tmp_path: Path) -> None:
     assert run(folder, "dynamics.integrator=verlet").start == "resume"
 
 
-def test_a_start_without_finite_energy_writes_nothing(tmp_path: Path) -> None:
+def test_a_start_that_cannot_be_writes_nothing(tmp_path: Path) -> None:
     np.save(tmp_path / "collapsed.npy", np.zeros((1, 10, 3)))
-    with pytest.raises(UnstableError, match=r"replica 0 .*step 0"):
+    with pytest.raises(InputError, match=r"collapsed.npy: .*TYR 1 CA .* and TYR 2 CA .* are in one place"):
         run(tmp_path / "run", f"system.start={tmp_path / 'collapsed.npy'}")
+    np.save(tmp_path / "torn.npy", np.arange(30.0).reshape(1, 10, 3) * 1e200)
+    with pytest.raises(UnstableError, match=r"replica 0 .*step 0: .*not the time step") as error:
+        run(tmp_path / "run", f"system.start={tmp_path / 'torn.npy'}")
+    assert "shorter" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 

@@ -86,7 +86,8 @@ class ReplicaExchange:
         steps = np.diff(self.temperatures)
         if k < 2 or not (self.temperatures > 0).all() or not (biases or (steps > 0).all()):
             raise InputError(
-                f"exchange needs two or more increasing temperatures above 0 K, found {list(map(float, temperatures))}"
+                f"exchange needs two or more increasing temperatures above 0 K, found {list(map(float, temperatures))}",
+                key="exchange.temperatures",
             )
         if every < 1:
             raise InputError(f"exchange needs at least 1 step between attempts, found {every}")
@@ -125,7 +126,9 @@ class ReplicaExchange:
                 )
         states = np.column_stack([self.temperatures, *self._parameters])
         if len(np.unique(states, axis=0)) < k:
-            raise InputError(f"two of the {k} states of the exchange are the same in temperature and all biases")
+            raise InputError(
+                f"two of the {k} states are the same in temperature and all biases: give each its own", key="exchange"
+            )
 
     @property
     def start_temperatures(self) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, cast, get_args
@@ -18,6 +19,7 @@ from mdflash.potentials.backbones.parts import Mixing, rms_norm
 from mdflash.potentials.backbones.residual import Connection
 
 BranchScaling = Literal["one", "depth"]
+MOST_STREAMS, MOST_ROUNDS = 16, 1000
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,12 @@ class Backbone:
 
     rule: Annotated[RuleName, Field(description=described())] = "prenorm"
     streams: Annotated[
-        int, Whole(1, 16), Field(description=f"residual streams; more than 1 for {', '.join(streamed())}")
+        int, Whole(1, MOST_STREAMS), Field(description=f"residual streams; more than 1 for {', '.join(streamed())}")
     ] = 1
     mixing: Annotated[
         Mixing, Field(description=f"of the streams of {', '.join(mixed())}: permutation | sinkhorn | identity")
     ] = "permutation"
-    sinkhorn_iterations: Annotated[int, Whole(1, 1000), Field(description="rounds of `mixing: sinkhorn`")] = 20
+    sinkhorn_iterations: Annotated[int, Whole(1, MOST_ROUNDS), Field(description="rounds of `mixing: sinkhorn`")] = 20
     branch_scale: Annotated[
         BranchScaling, Field(description="one | depth (a learned factor on each block that starts at 1 / sqrt(blocks))")
     ] = "depth"
@@ -62,6 +64,11 @@ class Backbone:
             if value not in known:
                 raise ForceFieldError(f"backbone: unknown {name} {value!r}; known: {', '.join(known)}")
         rule = RULES[self.rule]
+        if self.streams > MOST_STREAMS or self.sinkhorn_iterations > MOST_ROUNDS:
+            raise ForceFieldError(
+                f"backbone: at most {MOST_STREAMS} streams and {MOST_ROUNDS} sinkhorn_iterations, found {self.streams} "
+                f"and {self.sinkhorn_iterations}"
+            )
         if self.streams < 1 or (self.streams > 1 and not rule.streamed):
             raise ForceFieldError(
                 f"backbone: {self.streams} streams for the rule '{self.rule}'; {', '.join(streamed())} take 1 or more, "
@@ -74,8 +81,10 @@ class Backbone:
             )
         if self.beta is not None and not 0.0 < self.beta < 2.0:
             raise ForceFieldError(f"backbone: beta starts between 0 and 2, found {self.beta:g}; write `beta: 0.1`")
-        if not self.epsilon > 0.0 or self.sinkhorn_iterations < 1:
-            raise ForceFieldError("backbone: epsilon and sinkhorn_iterations must be more than 0")
+        if not 0.0 < self.epsilon < math.inf or not math.isfinite(self.forget) or self.sinkhorn_iterations < 1:
+            raise ForceFieldError(
+                "backbone: epsilon and sinkhorn_iterations must be more than 0, and forget a finite number"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in forcefield.yaml: the rule, and what differs from the defaults."""

@@ -30,6 +30,7 @@ import numpy as np
 from mdflash.compiled.jit import njit
 from mdflash.compiled.lanes import Real, fma, where
 from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.ranges import DISTANCE, NOT_NEGATIVE
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
@@ -94,6 +95,7 @@ def gpu_value_slope(r: tl.tensor, p: tl.tuple, cutoff: tl.tensor) -> tuple[tl.te
 
 _SOURCE = "Ashbaugh & Hatch, J. Am. Chem. Soc. 130, 9536 (2008), eqs. 1 and 2"
 _PARAMETERS = {"epsilon": "kcal/mol", "sigma": "Å", "lambda": "1"}
+_RANGES = {"epsilon": NOT_NEGATIVE, "sigma": DISTANCE, "own_cutoff": DISTANCE}
 _EQUATION = (
     "u0(r) - lambda LJ(rc); LJ(r) = 4 epsilon [(sigma/r)^12 - (sigma/r)^6]; "
     "u0(r) = LJ(r) + epsilon (1 - lambda) if r <= 2^(1/6) sigma else lambda LJ(r); rc = "
@@ -104,6 +106,7 @@ FORMS = (
         name="ashbaugh_hatch",
         on="pair",
         scalars=_PARAMETERS,
+        ranges=_RANGES,
         strength="epsilon",
         equation=f"{_EQUATION}cutoff",
         source=_SOURCE,
@@ -115,6 +118,7 @@ FORMS = (
         name="ashbaugh_hatch_own_cutoff",
         on="pair",
         scalars=_PARAMETERS | {"own_cutoff": "Å"},
+        ranges=_RANGES,
         strength="epsilon",
         equation=f"{_EQUATION}own_cutoff",
         source=f"{_SOURCE}; Dignon et al., PLoS Comput. Biol. 14, e1005941 (2018)",

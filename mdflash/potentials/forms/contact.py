@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.ranges import DISTANCE, NOT_NEGATIVE
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
@@ -51,6 +52,7 @@ FORMS = (
         name="contact_12_10",
         on="distance",
         scalars={"epsilon": "kcal/mol", "r0": "Å"},
+        ranges={"epsilon": NOT_NEGATIVE, "r0": DISTANCE},
         equation="epsilon [5 (r0/r)^12 - 6 (r0/r)^10]",
         source="Clementi, Nymeyer & Onuchic, J. Mol. Biol. 298, 937 (2000), eq. 1",
         energy=energy,

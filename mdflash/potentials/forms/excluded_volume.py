@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mdflash.compiled.jit import njit
 from mdflash.compiled.lanes import Real, sqrt
 from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.ranges import DISTANCE, NOT_NEGATIVE
 from mdflash.potentials.forms.form import Form
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ FORMS = (
         name="excluded_volume",
         on="pair",
         scalars={"epsilon": "kcal/mol", "sigma": "Å"},
+        ranges={"epsilon": NOT_NEGATIVE, "sigma": DISTANCE},
         strength="epsilon",
         equation="epsilon (sigma/r)^12, force-shifted at the cutoff",
         source="Clementi, Nymeyer & Onuchic, J. Mol. Biol. 298, 937 (2000), eq. 1",

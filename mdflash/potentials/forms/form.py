@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from mdflash.core.ranges import ANY, Range
 from mdflash.core.types import FloatArray
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Form:
         ends: of a form on "pair": where u of each pair ends, Å, if that is before the term's cutoff.
         rough: of a form on "pair": where the slope of u bends before u ends, Å.
         whole: parameters that are whole numbers, name -> those allowed.
+        ranges: of other parameters, those for which u has a meaning in physics; the rest may be any number.
         safe: values of q at which the coordinate is singular (r = 0, theta = pi) or jumps (phi = pi), and the force is
             right nevertheless; the conformance tests look there too.
     """
@@ -62,6 +64,7 @@ class Form:
     ends: Callable[[Mapping[str, FloatArray]], FloatArray] | None = None
     rough: Callable[[Mapping[str, FloatArray]], FloatArray] | None = None
     whole: Mapping[str, range] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
     safe: tuple[float, ...] = ()
 
     @property
@@ -76,6 +79,20 @@ class Form:
     def units(self) -> Mapping[str, str]:
         """Of every parameter."""
         return {**self.scalars, **self.series}
+
+    def problem(self, parameters: Mapping[str, FloatArray]) -> tuple[int, str] | None:
+        """The first row [K] of some of its parameters that makes no sense, and what is wrong there."""
+        for name, values in parameters.items():
+            if name in self.whole:
+                odd = np.flatnonzero(~np.isin(values, self.whole[name]))
+                if len(odd):
+                    first, last = self.whole[name][0], self.whole[name][-1]
+                    found = values[odd[0]]
+                    return int(odd[0]), f"'{name}' must be a whole number from {first} to {last}, not {found:g}"
+            rule = self.ranges.get(name, ANY)
+            if (worst := rule.worst(values)) is not None:
+                return worst[0], f"'{name}' {rule.problem(worst[1], self.units[name])}"
+        return None
 
     def pair_rows(self, parameters: Mapping[str, FloatArray], cutoff: float) -> FloatArray:
         """[..., P] as the compiled twins of a form on "pair" read them; `cutoff` in Å."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.ranges import ANGLE, COSINE, NOT_NEGATIVE, TORSION, Range
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
@@ -58,6 +59,7 @@ FORMS = (
         name="harmonic_bond",
         on="distance",
         scalars={"k": "kcal/mol/Å^2", "x0": "Å"},
+        ranges={"k": NOT_NEGATIVE, "x0": Range(0.0, 1e5)},  # 0: a Gaussian chain
         equation="k (r - x0)^2",
         source=_SOURCE,
         energy=energy,
@@ -67,6 +69,7 @@ FORMS = (
         name="harmonic_angle_cosine",
         on="angle_cosine",
         scalars={"k": "kcal/mol", "x0": "1"},
+        ranges={"k": NOT_NEGATIVE, "x0": COSINE},
         equation="k (cos(theta) - x0)^2",
         source=_SOURCE,
         energy=energy,
@@ -76,6 +79,7 @@ FORMS = (
         name="harmonic_angle",
         on="angle",
         scalars={"k": "kcal/mol/rad^2", "x0": "rad"},
+        ranges={"k": NOT_NEGATIVE, "x0": ANGLE},
         equation="k (theta - x0)^2",
         source=_SOURCE,
         energy=energy,
@@ -84,6 +88,7 @@ FORMS = (
         name="harmonic_improper",
         on="dihedral",
         scalars={"k": "kcal/mol/rad^2", "x0": "rad"},
+        ranges={"k": NOT_NEGATIVE, "x0": TORSION},
         equation="k (phi - x0)^2",
         source=_SOURCE,
         energy=energy,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.ranges import DISTANCE
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
@@ -46,6 +47,7 @@ FORMS = (
         name="repulsion",
         on="distance",
         scalars={"sigma": "Å"},
+        ranges={"sigma": DISTANCE},
         equation="(sigma / r)^6",
         source="mlcg, Repulsion",
         energy=energy,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.ranges import NOT_NEGATIVE
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
@@ -56,6 +57,7 @@ FORMS = (
         name="restricted_quartic_angle",
         on="angle",
         scalars=dict.fromkeys(("a", "b", "c", "d", "k", "v0"), "kcal/mol"),
+        ranges={"k": NOT_NEGATIVE},
         equation="a cos^4 + b cos^3 + c cos^2 + d cos + k / sin^2 + v0 of theta",
         source="mlcg, RestrictedQuartic; Bulacu et al., J. Chem. Theory Comput. 9, 3282 (2013)",
         energy=energy,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mdflash.compiled.jit import njit
 from mdflash.compiled.optional_triton import constexpr, tl, triton_jit
+from mdflash.core.ranges import NOT_NEGATIVE, TORSION
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
@@ -52,6 +53,7 @@ FORMS = (
         name="shifted_harmonic_improper",
         on="dihedral",
         scalars={"k": "kcal/mol/rad^2", "x0": "rad"},
+        ranges={"k": NOT_NEGATIVE, "x0": TORSION},
         equation="k (phi -+ pi - x0)^2",
         source="mlcg, ShiftedPeriodicHarmonicImpropers",
         energy=energy,

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from mdflash.compiled.jit import njit
 from mdflash.compiled.lanes import Real, where
 from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.ranges import DISTANCE, NOT_NEGATIVE
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
@@ -95,6 +96,7 @@ FORMS = (
         on="pair",
         scalars={"epsilon": "kcal/mol", "sigma": "Å", "mu": "1"},
         whole={"mu": range(1, 16)},
+        ranges={"epsilon": NOT_NEGATIVE, "sigma": DISTANCE},
         strength="epsilon",
         equation="epsilon a [(sigma/r)^(2 mu) - 1] [(3 sigma/r)^(2 mu) - 1]^2 for r < 3 sigma; minimum -epsilon",
         source="Wang et al., Phys. Chem. Chem. Phys. 22, 10624 (2020), eqs. 1 and 2, nu = 1, rc = 3 sigma",

@@ -26,6 +26,7 @@ import numpy as np
 from mdflash.compiled.jit import njit
 from mdflash.compiled.lanes import Real, exp, sqrt
 from mdflash.compiled.optional_triton import tl, triton_jit
+from mdflash.core.ranges import NOT_NEGATIVE
 from mdflash.core.types import FloatArray
 from mdflash.potentials.forms.form import Form
 
@@ -73,12 +74,14 @@ def gpu_value_slope(r: tl.tensor, p: tl.tuple, cutoff: tl.tensor) -> tuple[tl.te
 
 _SOURCE = "Debye & Hückel, Phys. Z. 24, 185 (1923)"
 _PARAMETERS = {"prefactor": "kcal/mol*Å", "kappa": "1/Å"}
+_RANGES = {"kappa": NOT_NEGATIVE}
 
 FORMS = (
     Form(
         name="yukawa",
         on="pair",
         scalars=_PARAMETERS,
+        ranges=_RANGES,
         strength="prefactor",
         equation="prefactor exp(-kappa r)/r",
         source=_SOURCE,
@@ -89,6 +92,7 @@ FORMS = (
         name="yukawa_shifted",
         on="pair",
         scalars=_PARAMETERS,
+        ranges=_RANGES,
         strength="prefactor",
         equation="prefactor [exp(-kappa r)/r - exp(-kappa cutoff)/cutoff]",
         source=_SOURCE,

@@ -63,6 +63,8 @@ ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = MappingProxyType(
 )
 """Nonlinearities by their name in forcefield.yaml; their kernels are numbered in `compiled.activations`."""
 ENVELOPES: Final = ("cosine", "quintic", "none")
+_MOST: Final = MappingProxyType({"cutoff": 1000, "types": 1_000_000, "blocks": 256})
+"""By size: more than any network has."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,23 @@ class Hyperparameters:
             if value not in known:
                 raise ForceFieldError(f"SchNet: unknown {name} {value!r}; known: {', '.join(known)}")
         for name in ("cutoff", "types", "features", "filters", "blocks", "basis_size"):
-            if not getattr(self, name) > 0:
-                raise ForceFieldError(f"SchNet: {name} must be more than 0, found {getattr(self, name)!r}")
+            value, least, most = getattr(self, name), 2 if name == "basis_size" else 0, _MOST.get(name, 100_000)
+            if not (least <= value <= most and value > 0):
+                span = f"from {least} to {most}" if least else f"more than 0 and at most {most}"
+                raise ForceFieldError(f"SchNet: {name} must be {span}, found {value!r}", key=name)
+        for name in ("filter_hidden", "output"):
+            if not all(0 < width <= 100_000 for width in getattr(self, name)):
+                raise ForceFieldError(f"SchNet: widths of {name} must be from 1 to 100000", key=name)
+        if not (0 <= self.lower < self.cutoff and 0 <= self.basis_lower < self.cutoff):
+            raise ForceFieldError(
+                f"SchNet: lower and basis_lower must be from 0 to below the cutoff, {self.cutoff:g} Å"
+            )
+        if self.filter_cutoff is not None and not self.lower < self.filter_cutoff <= 1000:
+            raise ForceFieldError(f"SchNet: the filters end above {self.lower:g} Å, found {self.filter_cutoff:g} Å")
+        if not 0 <= self.exclude_bonds <= 1000:
+            raise ForceFieldError(f"SchNet: exclude_bonds must be from 0 to 1000, found {self.exclude_bonds}")
+        if not 0 < self.alpha < 1e6:
+            raise ForceFieldError(f"SchNet: basis_alpha must be more than 0 /Å, found {self.alpha:g}")
         if self.lower > 0 and "quintic" in (self.basis_envelope, self.filter_envelope):
             raise ForceFieldError(f"SchNet: the quintic envelope starts at 0, found `lower: {self.lower:g} angstrom`")
 
@@ -157,14 +174,14 @@ class Hyperparameters:
         values: dict[str, Any] = {}
         for key, value in data.items():
             if key not in known:
-                raise ForceFieldError(f"SchNet: unknown hyper-parameter '{key}'; known: {', '.join(known)}")
+                raise ForceFieldError(f"SchNet: unknown hyper-parameter '{key}'; known: {', '.join(known)}", key=key)
             try:
                 values[key] = _read(key, value, str(known[key].type))
             except (TypeError, ValueError) as error:
-                raise ForceFieldError(f"SchNet: hyper-parameter '{key}': {error}") from None
+                raise ForceFieldError(f"SchNet: hyper-parameter '{key}': {error}", key=key) from None
         for key in ("cutoff", "types"):
             if key not in values:
-                raise ForceFieldError(f"SchNet: the hyper-parameter '{key}' is missing")
+                raise ForceFieldError(f"SchNet: the hyper-parameter '{key}' is missing", key=key)
         return Hyperparameters(**values)
 
 

@@ -100,6 +100,7 @@ class Variable(ABC):
         needs_reference: whether it compares with a structure.
         default_center: center of a harmonic bias that names none; None: the center must be given.
         options: its own keys.
+        about: a word on what it is, where its name leaves that open.
         symmetries: what can be done to the molecule without changing the value.
         between_molecules: whether it is right for beads that no bonds connect, in a periodic box.
 
@@ -119,6 +120,7 @@ class Variable(ABC):
     needs_reference: ClassVar[bool] = False
     default_center: ClassVar[float | None] = None
     options: ClassVar[Options | None] = None
+    about: ClassVar[str] = ""
     symmetries: ClassVar[tuple[Symmetry, ...]] = ("translation", "rotation")
     between_molecules: ClassVar[bool] = False
     box: Box | None = None

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mdflash.compiled.deferred import njit
+from mdflash.errors import InputError
 from mdflash.potentials.variables.base import (
     Beads,
     Selected,
@@ -33,9 +34,12 @@ class RadiusOfGyration(Variable):
     """About the center of mass, weighted by mass."""
 
     name, dimension = "radius_of_gyration", "length"
+    about = "weighted by mass, about the center of mass"
 
     def __init__(self, system: System, beads: Beads) -> None:
         group = one_group(system, beads)
+        if len(group) < 2:
+            raise InputError(f"a radius of gyration takes two or more beads, found {len(group)}: it would always be 0")
         super().__init__((group,), (mass_shares(system, group),))
 
     @classmethod

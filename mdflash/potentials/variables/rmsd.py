@@ -38,6 +38,7 @@ class Rmsd(Variable):
     """From a structure [M, 3] in Å of three or more beads, superposed; beads count equally."""
 
     name, dimension, needs_reference = "rmsd", "length", True
+    about = "superposed, beads count equally"
 
     def __init__(self, system: System, beads: Beads, reference: npt.ArrayLike) -> None:
         group = one_group(system, beads)

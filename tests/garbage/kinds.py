@@ -1,0 +1,469 @@
+"""The list of inputs: for each kind sound files, how they are damaged, and who reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis.strategies import SearchStrategy
+
+from mdflash.cli.app import main
+from mdflash.config.load import load_run
+from mdflash.core.system import load_system, save_system
+from mdflash.errors import InputError
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.io.checkpoint import load_checkpoint
+from mdflash.io.frames import load_frames
+from mdflash.io.topology import cif_text, write_pdb
+from mdflash.mapping.structure import map_structure
+from mdflash.runs.execute import execute
+from mdflash.runs.prepare import prepare
+from mdflash.runs.writers import misfit, restore
+from mdflash.sampling.dataset import create_dataset, load_dataset
+from mdflash.sampling.recipe import load_recipe as load_sampling
+from mdflash.sampling.trajectory import TrajectoryWriter
+from mdflash.training.recipe import load_recipe
+from mdflash.training.state import Progress, load_progress, save_progress
+from tests.garbage.binary import hdf5_file, npz_file, safetensors_file, zip_file
+from tests.garbage.mutations import changed_bytes, command, json_file, text_file, yaml_file
+from tests.helpers import go_helix, helix
+
+BEADS = 7
+Damage = Callable[[bytes], SearchStrategy[bytes]]
+
+
+class Seed(NamedTuple):
+    """One sound file.
+
+    Attributes:
+        file: where it lies.
+        content: what it holds.
+        how: a strategy for that content, damaged.
+        read: reads what `file` is part of.
+        names: what a message may name in its place.
+    """
+
+    file: Path
+    content: bytes
+    how: Damage
+    read: Callable[[Path], object]
+    names: tuple[str, ...] = ()
+
+    @property
+    def damaged(self) -> SearchStrategy[bytes]:
+        """A strategy for its content."""
+        return self.how(self.content)
+
+
+def _seed(file: Path, how: Damage, read: Callable[[Path], object], *names: str) -> Seed:
+    """Of a file that is there."""
+    return Seed(file, file.read_bytes(), how, read, names)
+
+
+class Kind(NamedTuple):
+    """One kind of input.
+
+    Attributes:
+        name: in the report.
+        seeds: makes the sound files in a folder.
+        weight: how many of a thousand inputs of the long form are of this kind.
+    """
+
+    name: str
+    seeds: Callable[[Path], Sequence[Seed]]
+    weight: int
+
+
+def _molecule(folder: Path) -> tuple[Any, Any]:
+    """A Gō helix: force field, system, structure and start frames, on the disk."""
+    system, ff = go_helix(BEADS)
+    save_forcefield(folder / "ff", ff)
+    save_system(folder / "m.safetensors", system, helix(BEADS)[None])
+    write_pdb(folder / "m.pdb", system, helix(BEADS))
+    np.save(folder / "start.npy", np.stack([helix(BEADS)] * 3))
+    return system, ff
+
+
+RUN = """\
+mdflash: 1
+system: {structure: m.safetensors, start: start.npy, replicas: 2}
+model: {forcefield: ff, precision: fp64}
+dynamics: {timestep: 10 fs, temperature: 300 K, steps: 40, seed: 7, minimize: 0}
+biases:
+  - {name: pull, variable: distance, beads: [0, [3, 4]], center: 8 angstrom, force_constant: 2 kcal/mol/angstrom^2}
+  - {name: turn, variable: dihedral, beads: [0, 1, 2, 3], form: flat-bottom, center: [60 degree, 70 degree],
+     width: 10 degree, force_constant: 20 kcal/mol/rad^2}
+monitor: [{name: q, variable: native_contacts}, {name: rg, variable: radius_of_gyration, beads: all}]
+guards: {nonfinite: stop, max_force: 5000 kcal/mol/angstrom}
+box: [60 angstrom, 60 angstrom, 60 angstrom]
+output:
+  folder: ./r
+  trajectory: {format: hdf5, interval: 200 fs}
+  log: {interval: 100 fs}
+  checkpoint: {interval: 200 fs, keep: 2}
+neighbors: {skin: 2 angstrom}
+hardware: {threads: 1, device: cpu}
+"""
+LADDER = """\
+mdflash: 1
+system: {structure: m.safetensors, mapping: none, gaps: break}
+model: {forcefield: ff}
+dynamics: {timestep: 10 fs, length: 1 ps, seed: 7, integrator: langevin-baoab, friction: 5 /ps}
+replicas: {count: 4}
+exchange: {temperatures: {min: 300 K, max: 400 K, count: 4}, interval: 100 fs, scheme: gibbs}
+output: {trajectory: {format: xtc, interval: 100 fs}, log: {interval: 100 fs}}
+"""
+
+
+def _run(file: Path) -> None:
+    config = load_run(file).with_seed()
+    if config.n_replicas <= 64:
+        prepare(config)
+
+
+def _runs(folder: Path) -> Iterator[Seed]:
+    _molecule(folder)
+    for name, text in (("run.yaml", RUN), ("ladder.yaml", LADDER)):
+        yield Seed(folder / name, text.encode(), yaml_file, _run)
+
+
+def _forcefield(file: Path) -> None:
+    ff = load_forcefield(file if file.is_dir() else file.parent)
+    from mdflash.core.state import Layout
+
+    for system, _ in ff.systems:
+        build_potential([ff], Layout((system,), (1,)))
+
+
+RULED = """\
+mdflash_forcefield: 1
+name: ruled
+units: {length: angstrom, energy: kcal/mol, angle: radian, mass: Da}
+mapping: ca
+environment: {temperature: 293.15 K, ionic_strength: 0.15 M, pH: 7.5}
+termini: {first: {mass: 2 Da, charge: 1}, last: {mass: 16 Da, charge: -1}}
+bead_types:
+  ALA: {index: 0, mass: 71.07 Da, sigma: 5.04, lambda: 0.27, charge: 0}
+  LYS: {index: 1, mass: 128.17 Da, sigma: 6.36, lambda: 0.18, charge: 1}
+  HIS: {index: 2, mass: 137.14 Da, sigma: 6.08, lambda: 0.47, charge: 0, pKa: 6.0}
+terms:
+- name: bonds
+  form: harmonic_bond
+  keyed_by: types
+  columns: [type, type, x0]
+  rules: {k: {rule: constant, value: 9.6}}
+  rows:
+  - [ALA, LYS, 3.8]
+  - [ALA, HIS, 3.8]
+- name: sticky
+  form: ashbaugh_hatch
+  keyed_by: neighbors
+  cutoff: 20 angstrom
+  exclude_bonds: 1
+  exclude_terms: []
+  rules: {epsilon: {rule: constant, value: 0.2}, sigma: {rule: mean, of: sigma}, lambda: {rule: mean, of: lambda}}
+- name: charges
+  form: yukawa_shifted
+  keyed_by: neighbors
+  cutoff: 40 angstrom
+  exclude_bonds: 1
+  exclude_terms: []
+  rules: {prefactor: {rule: coulomb, of: charge, permittivity: water}, kappa: {rule: debye, permittivity: water}}
+provenance: {source: made up}
+"""
+
+
+def _network(folder: Path) -> Path:
+    """A force field with a small network, whose blocks a rule joins."""
+    from dataclasses import replace
+
+    import torch
+
+    from mdflash.forcefields.forcefield import Network
+    from mdflash.forcefields.networks import schnet_weights
+    from mdflash.potentials.backbones.backbone import Backbone
+    from mdflash.potentials.schnet.network import Hyperparameters, SchNet
+
+    _, ff = go_helix(BEADS)
+    hyper = Hyperparameters(8.0, len(ff.bead_types), features=4, filters=4, blocks=2, basis_size=4, filter_hidden=(4,),
+                            output=(2,), backbone=Backbone(rule="prenorm"))  # fmt: skip
+    torch.manual_seed(1)
+    network = Network("net", "schnet", hyper.to_dict(), schnet_weights(SchNet(hyper)))
+    save_forcefield(folder / "net", replace(ff, terms=ff.terms[:1], networks=(network,)))
+    return folder / "net"
+
+
+def _forcefields(folder: Path) -> Iterator[Seed]:
+    _molecule(folder)
+    (folder / "ruled").mkdir()
+    (folder / "ruled" / "forcefield.yaml").write_text(RULED)
+    for place in (folder / "ff", folder / "ruled", _network(folder)):
+        file = place / "forcefield.yaml"
+        yield _seed(file, yaml_file, _forcefield)
+
+
+def _weights(folder: Path) -> Iterator[Seed]:
+    file = _network(folder) / "weights.safetensors"
+    yield _seed(file, safetensors_file, _forcefield)
+
+
+def _systems(folder: Path) -> Iterator[Seed]:
+    _molecule(folder)
+    file = folder / "m.safetensors"
+    yield _seed(file, safetensors_file, load_system)
+
+
+def _structures(folder: Path) -> Iterator[Seed]:
+    system, _ = _molecule(folder)
+    (folder / "m.cif").write_text(cif_text(system, helix(BEADS)))
+    places = enumerate(helix(BEADS) / 10, start=1)
+    rows = "".join(f"{i:5d}ALA     CA{i:5d}{x:8.3f}{y:8.3f}{z:8.3f}\n" for i, (x, y, z) in places)
+    (folder / "m.gro").write_text(f"helix\n{BEADS:5d}\n{rows}   6.00000   6.00000   6.00000\n")
+    atoms = (Path(__file__).parents[2] / "systems" / "ala2.pdb").read_bytes()
+    (folder / "atoms.pdb").write_bytes(atoms)
+    for name in ("m.pdb", "m.cif", "m.gro", "atoms.pdb"):
+        file = folder / name
+        yield _seed(file, text_file, lambda path: map_structure(path, "ca"))
+
+
+SAMPLE = """\
+mdflash: 1
+molecule: [{sequence: ACE-ALA-NME, starts: [extended, "-75,145", hot], windows: {torsion: phi, residue: 2, count: 4}}]
+mapping: heavy
+temperatures: [300 K, 350 K]
+walkers: 2
+exchange: 0.5 ps
+length: 10 ps
+interval: 0.5 ps
+timestep: 4 fs
+equilibration: 1 ps
+seed: 3
+"""
+TRAIN = """\
+mdflash: 1
+name: net
+data: {dataset: data, validation: 0.2, temperature: 300 K, decoys: {share: 0.1, noise: 0.4 angstrom}}
+priors: {angles: restricted, degree: 2, exclude_bonds: 3}
+network: {cutoff: 10 angstrom, features: 8, blocks: 2, basis_size: 8}
+backbone: {rule: prenorm}
+training: {epochs: 2, batch: 32, learning_rate: 1e-3, clip: 10, patience: 2, schedule: cosine, ema: 0.9}
+folder: t
+"""
+
+
+def _dataset(folder: Path) -> Path:
+    system, _ = go_helix(BEADS)
+    create_dataset(folder / "data", {"helix": (system, helix(BEADS)[None])}, "ca", {"made_for": "tests"})
+    rng = np.random.default_rng(1)
+    with TrajectoryWriter(folder / "data" / "helix" / "000.h5", BEADS, seed=1, aggregation="basic") as writer:
+        for k in range(5):
+            writer.append(helix(BEADS) + rng.normal(0, 0.1, (BEADS, 3)), rng.normal(0, 5, (BEADS, 3)), 300.0, float(k))
+    return folder / "data"
+
+
+def _recipes(folder: Path) -> Iterator[Seed]:
+    _dataset(folder)
+    yield Seed(folder / "train.yaml", TRAIN.encode(), yaml_file, load_recipe)
+    yield Seed(folder / "sample.yaml", SAMPLE.encode(), yaml_file, load_sampling)
+
+
+def _read_dataset(folder: Path) -> None:
+    from mdflash.training.frames import load_frames as load_training
+
+    load_dataset(folder)
+    load_training([folder], 0.2)
+
+
+def _datasets(folder: Path) -> Iterator[Seed]:
+    data = _dataset(folder)
+    for name, how in (("dataset.yaml", yaml_file), ("helix/system.safetensors", safetensors_file),
+                      ("helix/000.h5", hdf5_file)):  # fmt: skip
+        file = data / name
+        yield _seed(file, how, lambda path: _read_dataset(data), str(data))
+
+
+def _made_run(folder: Path) -> Path:
+    _molecule(folder)
+    file = folder / "run.yaml"
+    file.write_text(RUN.replace("box: [60 angstrom, 60 angstrom, 60 angstrom]\n", ""))
+    execute(load_run(file).with_seed(), file)
+    return folder / "r"
+
+
+def _checkpoints(folder: Path) -> Iterator[Seed]:
+    run = _made_run(folder)
+    prepared = prepare(load_run(folder / "run.yaml").with_seed())
+    engine = prepared.engine()
+    newest = max((run / "checkpoint").glob("*.npz"))
+
+    def read(path: Path) -> None:
+        found = load_checkpoint(path.parent, lambda arrays, header: misfit(prepared, arrays, header))
+        if found is not None:
+            restore(engine, found)
+
+    yield _seed(newest, npz_file, read)
+    state = folder / "state.safetensors"
+    save_progress(state, Progress(identity="x"))
+    yield _seed(state, safetensors_file, lambda path: load_progress(path, "x"))
+
+
+def _read_run(run: Path) -> None:
+    from mdflash.analysis.open_run import open_run
+
+    found = open_run(run)
+    for name in ("log", "colvars", "events", "states", "topology", "positions", "windows"):
+        getattr(found, name)
+    load_run(run)
+
+
+def _run_folders(folder: Path) -> Iterator[Seed]:
+    run = _made_run(folder)
+    hows: dict[str, Damage] = {
+        "manifest.json": json_file, "resolved.yaml": yaml_file, "log.csv": text_file, "colvars.csv": text_file,
+        "events.jsonl": text_file, "topology.pdb": text_file,
+    }  # fmt: skip
+    for name, how in hows.items():
+        file = run / name
+        yield _seed(file, how, lambda path: _read_run(run), str(run))
+
+
+def _trajectories(folder: Path) -> Iterator[Seed]:
+    from mdflash.io.repair import repair_file
+
+    run = _made_run(folder)
+    system, _ = go_helix(BEADS)
+    (own,) = (run / "trajectory").glob("*.h5")
+
+    def read(path: Path) -> None:
+        with contextlib.suppress(InputError):  # several replicas
+            load_frames(path, system)
+        repair_file(path)
+
+    yield _seed(own, hdf5_file, read)
+    for format in ("xtc", "dcd"):
+        file = folder / f"x.{format}"
+        _command(["export", str(run), "--replica", "0", "--out", str(file)])
+        yield _seed(file, changed_bytes, lambda path: load_frames(path, system))
+    npy = folder / "start.npy"
+    yield _seed(npy, changed_bytes, lambda path: load_frames(path, system))
+
+
+def _models(folder: Path) -> Iterator[Seed]:
+    import torch
+    from torch import nn
+
+    from mdflash.importers.mlcg import import_mlcg
+    from tests.importers.fake_mlcg import GradientsOut, SumOut, prior, save
+    from tests.importers.test_mlcg import SCHNETS, molecule
+
+    torch.manual_seed(1)
+    table = torch.zeros((7, 7))
+    table[1, 2] = table[2, 1] = 3.8
+    bonds = prior("HarmonicBonds")("bonds", [(1, 2), (2, 1)], k=table, x_0=table)
+    net = next(iter(SCHNETS.values()))().double()
+    parts = {"SchNet": GradientsOut(net, "SchNet"), "bonds": GradientsOut(bonds, "bonds")}
+    model = save(folder / "m.pt", SumOut(nn.ModuleDict(parts)))
+    data = save(folder / "data.pt", [molecule(2, [1, 2, 1, 2], bonds=[[0, 1], [1, 2], [2, 3]])])
+    for file in (model, data):
+        yield _seed(file, zip_file, lambda path: import_mlcg([model], data, "x"), str(model), str(data))
+
+
+def _xml(folder: Path) -> Iterator[Seed]:
+    try:
+        import openmm
+    except ImportError:
+        return
+    from mdflash.openmm import create_system
+    from mdflash.openmm import load_system as load_xml
+
+    system, ff = go_helix(BEADS)
+    save_forcefield(folder / "ff", ff)
+    file = folder / "system.xml"
+    file.write_text(openmm.XmlSerializer.serialize(create_system(folder / "ff", system)))
+    yield _seed(file, text_file, load_xml, str(folder))
+
+
+class _Touched(Exception):
+    """A file of others is not what it was."""
+
+
+def _command(words: Sequence[str]) -> None:
+    """`mdflash` with these words, in this process; a refusal becomes an InputError with the message."""
+    said, before = io.StringIO(), sys.argv
+    sys.argv = ["mdflash", *words]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            main()
+    except SystemExit as end:
+        if end.code not in (None, 0, 2, 3, 75):
+            raise RuntimeError(f"exit code {end.code}: {said.getvalue()[-200:]}") from None
+        if end.code:
+            raise InputError(said.getvalue(), key="the command line") from None
+    finally:
+        sys.argv = before
+
+
+COMMANDS = (
+    "info ff", "info r", "schema dynamics", "schema biases", "doctor",
+    "map m.pdb --mapping ca --out out/x.safetensors --name x", "go m.pdb --out out/go --epsilon '1 kcal/mol'",
+    "init m.safetensors --forcefield ff", "init --sequence AAKA --forcefield calvados2",
+    "run run.yaml --dry-run --set system.replicas=2", "energy ff --frames start.npy --out out/e.npz --system helix",
+    "export r --replica 0 --format xtc --out out/a.xtc --stride 2", "export r --out out/b.dcd", "repair r",
+    "repair r/log.csv", "analyze r --out out/a.html",
+)  # fmt: skip
+
+
+def _commands(folder: Path) -> Iterator[Seed]:
+    import shlex
+
+    _made_run(folder)
+    (folder / "out").mkdir()
+    (folder / "run.yaml").write_text(RUN)
+    there = {*folder.rglob("*"), *(folder / f"command{k}.json" for k in range(len(COMMANDS)))}
+    theirs = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.parent.name != "r"}
+
+    def read(path: Path) -> None:
+        os.chdir(folder)
+        try:
+            _command(json.loads(path.read_bytes()))
+        finally:
+            changed = [
+                str(file) for file, content in theirs.items() if not file.is_file() or file.read_bytes() != content
+            ]
+            for file in [path for path in folder.rglob("*") if path not in there]:
+                shutil.rmtree(file, ignore_errors=True) if file.is_dir() else file.unlink(missing_ok=True)
+            for file, content in theirs.items():
+                file.parent.mkdir(exist_ok=True)
+                file.write_bytes(content)
+            (folder / "out").mkdir(exist_ok=True)
+            if changed:
+                raise _Touched(", ".join(changed))
+
+    for k, words in enumerate(COMMANDS):
+        yield Seed(folder / f"command{k}.json", json.dumps(shlex.split(words)).encode(), command, read)
+
+
+KINDS = (
+    Kind("system.yaml", _runs, 150),
+    Kind("forcefield.yaml", _forcefields, 150),
+    Kind("weights", _weights, 80),
+    Kind("systems", _systems, 120),
+    Kind("structures", _structures, 120),
+    Kind("recipes", _recipes, 90),
+    Kind("datasets", _datasets, 50),
+    Kind("checkpoints", _checkpoints, 80),
+    Kind("run folders", _run_folders, 40),
+    Kind("trajectories", _trajectories, 40),
+    Kind("mlcg checkpoints", _models, 50),
+    Kind("System XML", _xml, 20),
+    Kind("command lines", _commands, 10),
+)

@@ -1,0 +1,42 @@
+"""A few damaged files of every kind are taken, or refused in a sentence with a place; `make garbage` tries more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.garbage.judge import FINDINGS
+from tests.garbage.kinds import KINDS, Kind
+from tests.garbage.worker import sound, worker
+
+EXAMPLES = 40
+"""Of each kind: 20 s of CPU for all."""
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_damaged_files_end_in_a_sentence(kind: Kind, tmp_path: Path) -> None:
+    seeds = list(kind.seeds(tmp_path))
+    if not seeds:
+        pytest.skip(f"a package that reads {kind.name} is not installed")
+    sound(seeds)
+    damaged = [seed.damaged for seed in seeds]
+    with worker(seeds) as helper:
+
+        @settings(
+            max_examples=EXAMPLES,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(st.data())
+        def read(data: st.DataObject) -> None:
+            k = data.draw(st.integers(0, len(seeds) - 1))
+            content = data.draw(damaged[k])
+            outcome = helper.try_(k, content)
+            assert outcome.verdict not in FINDINGS, (seeds[k].file.name, outcome, content[:2000])
+
+        read()

@@ -1,0 +1,94 @@
+"""A process that reads damaged files, so that one that never comes back, or takes the process along, is a finding."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+
+from tests.garbage.judge import SLOW, Outcome, judge
+from tests.garbage.kinds import Seed
+
+
+class Worker:
+    """Reads what it is given with the readers of some seeds."""
+
+    def __init__(self, seeds: Sequence[Seed]) -> None:
+        self.seeds = seeds
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("fork")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self.seeds), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def try_(self, seed: int, content: bytes) -> Outcome:
+        """The outcome of one damaged file."""
+        self._pipe.send((seed, content))
+        began = time.monotonic()
+        if not self._pipe.poll(SLOW):
+            self.close()
+            self.seeds[seed].file.write_bytes(self.seeds[seed].content)
+            self._start()
+            return Outcome("hang", f"{self.seeds[seed].file.name}: not read within {SLOW:g} s")
+        try:
+            outcome: Outcome = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode
+            self.seeds[seed].file.write_bytes(self.seeds[seed].content)
+            self._start()
+            return Outcome("traceback", f"{self.seeds[seed].file.name}: the process ended with {code}")
+        if time.monotonic() - began > SLOW:
+            return Outcome("hang", self.seeds[seed].file.name)
+        return outcome
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+def _serve(pipe: Connection, seeds: Sequence[Seed]) -> None:
+    """Until the other side is gone."""
+    warnings.simplefilter("ignore")
+    with open(os.devnull, "w") as nowhere, contextlib.suppress(EOFError, BrokenPipeError):
+        sys.stdout = sys.stderr = nowhere
+        while True:
+            k, content = pipe.recv()
+            seed = seeds[k]
+            seed.file.write_bytes(content)
+            try:
+                pipe.send(judge(seed.read, seed.file, seed.names))
+            finally:
+                seed.file.write_bytes(seed.content)
+
+
+@contextlib.contextmanager
+def worker(seeds: Sequence[Seed]) -> Iterator[Worker]:
+    """One for as long as the block lasts."""
+    found = Worker(seeds)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def sound(seeds: Sequence[Seed]) -> None:
+    """That the files are taken as long as they are whole, else nothing would be tried.
+
+    Raises:
+        AssertionError: one is not.
+    """
+    with worker(seeds) as helper:
+        for k, seed in enumerate(seeds):
+            outcome = helper.try_(k, seed.content)
+            assert outcome.verdict == "taken", (str(seed.file), outcome)
