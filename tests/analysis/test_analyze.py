@@ -335,7 +335,8 @@ def test_passages() -> None:
 
 @pytest.fixture
 def kinds() -> Iterator[list[str]]:
-    yield [o.name for o in OBSERVABLES]
+    """By title: a box of many chains and a molecule alone each have their own `rg`."""
+    yield [o.title for o in OBSERVABLES]
 
 
 def test_observables_have_words(kinds: list[str]) -> None:
