@@ -132,7 +132,7 @@ def _molecule(
     found.notes += why
     if "q" in names:
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
-    biased = bool(found.windows) or (run.folder / "colvars.csv").is_file()
+    biased = bool(found.windows) or run.biased
     if biased:
         found.biased = (
             "Biases act in this run, so means and distributions of frames are those of the biased ensembles; only the "

@@ -249,5 +249,5 @@ def _stride(frames: int, beads: int) -> int:
 
 def _small(x: FloatArray) -> FloatArray:
     """In single precision: positions in memory need no more."""
-    small: FloatArray = x.astype(np.float32)  # type: ignore[assignment]
+    small: FloatArray = x.astype(np.float32)
     return small
