@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from mdflash.cli.app import app
+from mdflash.analysis import load_experiment
 from mdflash.config.load import load_run
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +72,8 @@ def run_files() -> Iterator[tuple[str, dict[str, Any]]]:
         biases = None
         for k, text in enumerate(blocks(page, "yaml")):
             fragment = yaml.safe_load(text)
+            if "mdflash_experiment" in fragment:
+                continue  # see test_experiment_files_are_valid
             biases = fragment.get("biases", biases)
             dynamics = BASE["dynamics"] | fragment.get("dynamics", {})
             exchange = fragment.get("exchange", {})
@@ -88,6 +91,15 @@ def test_run_files_are_valid(where: str, data: dict[str, Any], tmp_path: Path) -
     file = tmp_path / f"{where}.yaml"
     file.write_text(yaml.safe_dump(data), encoding="utf-8")
     load_run(file)
+
+
+def test_experiment_files_are_valid(tmp_path: Path) -> None:
+    found = [t for page in USER for t in blocks(page, "yaml") if "mdflash_experiment" in yaml.safe_load(t)]
+    (tmp_path / "curve.dat").touch()
+    for text in found:
+        (tmp_path / "experiment.yaml").write_text(text, encoding="utf-8")
+        assert load_experiment([str(tmp_path / "experiment.yaml")])
+    assert found
 
 
 def commands() -> Iterator[tuple[str, str]]:
