@@ -266,7 +266,8 @@ class Run:
             InputError: the run writes no trajectory, or what it is compared with is of another molecule.
             MissingExtraError: pandas is not installed.
         """
-        from mdflash.analysis.analyze import Reference, analyze
+        from mdflash.analysis.against.ensemble import Reference
+        from mdflash.analysis.analyze import analyze
 
         other = None
         if against is not None:

@@ -16,7 +16,7 @@ from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, Modifie
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mdflash.analysis.analyze import Reference
+    from mdflash.analysis.against.ensemble import Reference
     from mdflash.analysis.experiment.file import Experimental
     from mdflash.analysis.result import Analysis
     from mdflash.analysis.sample import Progress
@@ -96,7 +96,7 @@ def analyze(
         measured = load_experiment(experiment)
     other = None
     if against:
-        from mdflash.analysis.analyze import Reference
+        from mdflash.analysis.against.ensemble import Reference
 
         other = Reference(tuple(against), topology)
     elif topology is not None:

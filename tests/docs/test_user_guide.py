@@ -11,8 +11,8 @@ import pytest
 import typer
 import yaml
 
-from mdflash.cli.app import app
 from mdflash.analysis import load_experiment
+from mdflash.cli.app import app
 from mdflash.config.load import load_run
 
 ROOT = Path(__file__).parents[2]
