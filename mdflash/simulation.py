@@ -203,6 +203,7 @@ class Simulation(Engine):
         except InputError as error:
             raise as_argument(error) from None
         self.notes = (*prepared.notes, *self.notes)
+        self._forcefields = tuple(forcefields)
         self._monitored = prepared.monitored
         if self.integrator.has_velocities:
             self.draw_velocities()
@@ -313,6 +314,43 @@ class Simulation(Engine):
         except ValueError as error:
             raise InputError(f"argument 'tolerance' of minimize: {error}") from None
         return super().minimize(steps, largest)
+
+    def analyze(self, **asked: Any) -> Any:
+        """What its TrajectoryReporter has written so far, as `open_run(folder).analyze(...)` has it of a run.
+
+            sim.reporters.append(TrajectoryReporter("frames", sim.steps_in("10 ps")))
+            sim.run("10 ns")
+            sim.analyze().write()  # frames/analysis/report.html
+
+        Args:
+            asked: `reference`, `experiment`, `against`, `topology`, as of `Run.analyze`.
+
+        Returns:
+            A `mdflash.analysis.result.Analysis`. Nothing is reweighted: the frames have no energies.
+
+        Raises:
+            InputError: not one TrajectoryReporter, no frame yet, or replicas that exchange: only `mdflash run` writes
+                which state a frame belongs to.
+        """
+        from mdflash.analysis.recorded import Recorded
+        from mdflash.reporters import TrajectoryReporter
+
+        writers = [r for r in self.reporters if isinstance(r, TrajectoryReporter)]
+        if len(writers) != 1:
+            raise InputError(
+                f"sim.analyze() reads what a TrajectoryReporter wrote, and sim.reporters has {len(writers)} of them; "
+                "write sim.reporters.append(mdflash.TrajectoryReporter('frames', sim.steps_in('10 ps'))) before sim.run"
+            )
+        if self.exchange is not None:
+            raise InputError(
+                "sim.analyze() does not know which state a frame of an exchange belongs to; write the same settings "
+                "into a system.yaml, and use mdflash run and mdflash analyze"
+            )
+        about = {"step": self.step, "seed": self.seed, "device": str(self.state.positions.device)}
+        biased = bool(biases_of(self.potential))
+        kelvin = self.state.temperature.cpu().numpy().copy()
+        run = Recorded(writers[0].folder, self.layout, self._forcefields, kelvin, about, biased)
+        return run.analyze(**asked)
 
     def refresh(self) -> None:
         """Evaluate energy and forces if positions have changed since the last evaluation."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 import pandas
 
 from mdflash.analysis import ladder
-from mdflash.analysis.against.ensemble import SAME_TEMPERATURE, nearest_state, of_sample, read_ensemble
-from mdflash.analysis.against.findings import compare_ensembles
+from mdflash.analysis.against.ensemble import Reference
+from mdflash.analysis.against.of_run import against_ensemble
 from mdflash.analysis.experiment.compare import compare, molecule_of
 from mdflash.analysis.experiment.file import Experimental
 from mdflash.analysis.hills import find_hills
@@ -29,22 +28,6 @@ from mdflash.analysis.windows import find_windows
 from mdflash.core.types import FloatArray
 from mdflash.errors import MdflashError
 from mdflash.mapping.choices import Reading
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An ensemble to compare with.
-
-    Attributes:
-        paths: a run folder, a dataset folder, or trajectories.
-        topology: the structure whose atoms the trajectories have; None: they are of beads.
-        kelvin: temperature of the frames to take; None: that of the pictures.
-    """
-
-    paths: tuple[Path, ...]
-    topology: Path | None = None
-    kelvin: float | None = None
-
 
 PASSAGE = (0.8, 0.2)
 """Q of a folded and of an unfolded frame, between which a passage is complete."""
@@ -139,7 +122,7 @@ def _molecule(
     found.notes += why
     if "q" in names:
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
-    biased = bool(found.windows) or (run.folder / "colvars.csv").is_file()
+    biased = bool(found.windows) or run.biased
     if biased:
         found.biased = (
             "Biases act in this run, so means and distributions of frames are those of the biased ensembles; only the "
@@ -185,27 +168,13 @@ def _against(
     if found.biased:
         found.notes.append("the frames are not compared with another ensemble: biases change their own")
         return
-    sample = found.sample
-    progress(f"reading {against.paths[0].name}", 0, 1)
-    here = float(sample.temperatures[found.focus])
-    wanted = here if against.kelvin is None else against.kelvin
-    other = read_ensemble(against.paths, sample.molecule, wanted, against.topology, reading)
-    known = other.kelvin if np.isfinite(other.kelvin) else wanted
-    state = nearest_state(sample, known, found.focus)
-    mine = of_sample(run, sample, state, found.first_step)
-    if min(mine.frames, other.frames) < FEWEST:
-        found.notes.append(f"{mine.frames} and {other.frames} frames are too few to compare ensembles")
-        return
-    kelvin = mine.kelvin if np.isfinite(mine.kelvin) else known
-    if np.isfinite(other.kelvin) and abs(kelvin - other.kelvin) > SAME_TEMPERATURE:
-        found.notes.append(
-            f"{other.name} is at {other.kelvin:.4g} K, and the frames that it is compared with at {kelvin:.4g} K"
-        )
-    if not np.isfinite(other.kelvin):
-        found.notes.append(f"the temperature of {other.name} is not known and taken to be {kelvin:.4g} K")
-    progress(f"comparing with {other.name}", 0, 1)
-    found.against = compare_ensembles(sample.molecule.system, sample.molecule.reference, other, mine, kelvin)
-    found.notes += found.against.notes
+    progress(f"comparing with {against.paths[0].name}", 0, 1)
+    result = against_ensemble(run, found.sample, against, reading, found.first_step, found.focus)
+    if isinstance(result, str):
+        found.notes.append(result)
+    else:
+        found.against = result
+        found.notes += result.notes
 
 
 def _minimized(run: Run) -> bool:

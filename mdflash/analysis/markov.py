@@ -130,7 +130,7 @@ class Markov:
     Attributes:
         lag: frames.
         matrix, stationary: [N, N], [N] of the connected states.
-        sets: [N] the metastable set of each.
+        sets: [N] the metastable set of each, the most populated first.
         timescales: [N - 1] frames.
         populations, population_errors: [M] of the sets.
         passages: [M, M] mean first passage times from set to set, frames.
@@ -181,6 +181,7 @@ def markov_model(labels: Sequence[IntArray], lag: int, states: int, sets: int = 
     matrix, stationary = reversible(counts.sum(axis=0))
     values, vectors = spectrum(matrix, stationary)
     of = metastable(vectors, sets)
+    of = np.argsort(np.argsort(-np.bincount(of, weights=stationary, minlength=sets)))[of]
     member = np.eye(sets)[of]  # [N, M]
     longest = max(map(len, labels))
     multiples = np.array([k for k in MULTIPLES if k * lag < longest // 2] or [1])

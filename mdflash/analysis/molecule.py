@@ -168,7 +168,9 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
     Raises:
         InputError: the reference is of another molecule, or there is no topology either.
     """
-    given = _from_input(run)
+    from mdflash.analysis.recorded import Recorded
+
+    given = run.described() if isinstance(run, Recorded) else _from_input(run)
     found, why = (_from_topology(run), given) if isinstance(given, str) else (given, "")
     molecules = {}
     for name, (system, start, ff, own) in found.items():

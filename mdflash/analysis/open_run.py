@@ -18,8 +18,9 @@ from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
 from mdflash.core.regular import read_input
+from mdflash.core.types import FloatArray
 from mdflash.core.yamlfile import load_yaml
-from mdflash.errors import InputError
+from mdflash.errors import InputError, MdflashError
 from mdflash.io.events import read_events
 from mdflash.io.exchange_log import read_exchange
 from mdflash.io.export import find_replica, trajectories
@@ -91,6 +92,29 @@ class Run:
     def systems(self) -> dict[str, int]:
         """The beads of each molecule, by name."""
         return {s["name"]: s["beads"] for s in self.manifest["systems"]}
+
+    @property
+    def temperatures(self) -> FloatArray:
+        """[R] K that replicas started at, as the run file has them; empty where it cannot be read."""
+        from mdflash.config.load import load_run
+
+        try:
+            return np.array(load_run(self.folder).temperatures)
+        except MdflashError:
+            return np.zeros(0)
+
+    @property
+    def biased(self) -> bool:
+        """Whether biases, or scaled terms, act on its frames."""
+        if not (self.folder / "colvars.csv").is_file():
+            return False
+        try:
+            config = self.config
+        except (MdflashError, OSError):
+            return True
+        exchange = config.get("exchange")
+        scaled = exchange.get("scale") if isinstance(exchange, dict) else None
+        return any(given not in (None, "none", [], {}) for given in (config.get("biases"), scaled))
 
     @property
     def positions(self) -> Mapping[int, LazyPositions]:
@@ -260,7 +284,8 @@ class Run:
             InputError: the run writes no trajectory, or what it is compared with is of another molecule.
             MissingExtraError: pandas is not installed.
         """
-        from mdflash.analysis.analyze import Reference, analyze
+        from mdflash.analysis.against.ensemble import Reference
+        from mdflash.analysis.analyze import analyze
 
         other = None
         if against is not None:

@@ -17,7 +17,7 @@ from mdflash.analysis.observables import OBSERVABLES, PROFILES
 from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.open_run import Run
 from mdflash.core.types import FloatArray, IntArray
-from mdflash.errors import InputError, MdflashError
+from mdflash.errors import InputError
 from mdflash.io.exchange_log import ExchangeTable, read_exchange
 from mdflash.io.formats.base import Source
 from mdflash.io.read import iter_frames, read_times
@@ -155,12 +155,7 @@ def read_states(run: Run, log: pandas.DataFrame | None) -> States:
 
 def _from_settings(run: Run) -> States:
     """Temperatures as the run file gives them."""
-    from mdflash.config.load import load_run
-
-    try:
-        kelvins = np.array(load_run(run.folder).temperatures)
-    except MdflashError:
-        kelvins = np.zeros(0)
+    kelvins = run.temperatures
     found: dict[str, FloatArray] = {}
     fixed: dict[int, int] = {}
     at = 0

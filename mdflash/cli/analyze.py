@@ -16,8 +16,9 @@ from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, Modifie
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mdflash.analysis.analyze import Reference
+    from mdflash.analysis.against.ensemble import Reference
     from mdflash.analysis.experiment.file import Experimental
+    from mdflash.analysis.result import Analysis
     from mdflash.analysis.sample import Progress
     from mdflash.mapping.choices import Reading
 
@@ -61,7 +62,11 @@ def analyze(
         Path | None, typer.Option(help="Structure whose atoms the trajectories of --against have.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the files of one run.", show_default="RUN/analysis")
+        Path | None,
+        typer.Option(
+            help="Folder for the files of one run, or of the page that compares several.",
+            show_default="RUN/analysis, or runs/compare-RUN-RUN",
+        ),
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="Write every figure as PNG too.")] = False,
     svg: Annotated[bool, typer.Option("--svg", help="Write every figure as SVG too.")] = False,
@@ -72,7 +77,7 @@ def analyze(
     gaps: GapsOption = "refuse",
     force: Force = False,
 ) -> None:
-    """Analyze runs: report.html (one file, works offline), properties.csv and analysis.json for each.
+    """Analyze runs: report.html (one file, works offline), properties.csv and analysis.json; several on one page, too.
 
     Shape, contacts, free energies, exchange, melting and umbrella windows, with errors, and whether it is enough.
     A reference is read as the run read its structure; --model, --chain, --keep, --modified, --gaps choose otherwise.
@@ -80,8 +85,6 @@ def analyze(
 
     from mdflash.errors import InputError
 
-    if out is not None and len(runs) > 1:
-        raise InputError(f"--out names one folder, but {len(runs)} runs are given; leave it out")
     if out is not None:
         may_write([out / name for name in ("report.html", "properties.csv", "analysis.json", "weights.csv")], force)
     kinds = [kind for kind, wanted in (("png", png), ("svg", svg)) if wanted]
@@ -93,14 +96,23 @@ def analyze(
         measured = load_experiment(experiment)
     other = None
     if against:
-        from mdflash.analysis.analyze import Reference
+        from mdflash.analysis.against.ensemble import Reference
 
         other = Reference(tuple(against), topology)
     elif topology is not None:
         raise InputError("is of the trajectories of --against, which is not given", key="--topology")
     wanted = Wanted(reference, reading, measured, other)
-    for run in runs:
-        report(_folder(run), PlainConsole(), wanted, out, kinds)
+    folders = [_folder(run) for run in runs]
+    if len(folders) == 1:
+        report(folders[0], PlainConsole(), wanted, out, kinds)
+        return
+    from mdflash.analysis.report.comparison import run_names, write_comparison
+    from mdflash.cli.lines import show_line
+    from mdflash.core.quantity import plain_word
+
+    found = [report(folder, PlainConsole(), wanted, None, kinds) for folder in folders]
+    name = plain_word("-".join(["compare", *run_names(found)]))[:100]
+    show_line(PlainConsole(), f"wrote {write_comparison(found, out or Path.cwd() / 'runs' / name)}")
 
 
 def _folder(run: Path) -> Path:
@@ -119,7 +131,7 @@ def report(
     wanted: Wanted = NOTHING,
     out: Path | None = None,
     kinds: Sequence[str] = (),
-) -> None:
+) -> Analysis:
     """Analyze a run, write its page (and its figures in files of these kinds), and print the verdict."""
     from mdflash.analysis.analyze import analyze as examine
     from mdflash.analysis.open_run import open_run
@@ -139,6 +151,7 @@ def report(
     for path in drawn:
         show_line(console, f"wrote {path}")
     show_line(console, f"wrote {page}")
+    return found
 
 
 class _Shown:

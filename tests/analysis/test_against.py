@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import mdflash
-from mdflash.analysis.against.ensemble import read_ensemble
+from mdflash.analysis.against.ensemble import Reference, read_ensemble
 from mdflash.analysis.report.page import page
 from mdflash.cli.app import app
 from mdflash.errors import InputError
@@ -55,14 +55,14 @@ def test_trajectories_of_atoms_and_of_beads(runs: tuple[Path, Path], tmp_path: P
     molecule = run.analyze().molecules["chignolin"].sample.molecule
     beads = run.trajectory(1)
     beads.save_xtc(str(tmp_path / "beads.xtc"))
-    own = read_ensemble([tmp_path / "beads.xtc"], molecule, 340.0)
+    own = read_ensemble(Reference((tmp_path / "beads.xtc",)), molecule, 340.0)
     assert np.isnan(own.kelvin) and "needs --topology" not in own.name and any("--topology" in n for n in own.notes)
     np.testing.assert_allclose(own.trajectories[0], 10 * beads.xyz, atol=1e-4)
     atoms = mdtraj.load(str(CHIGNOLIN))[0]
     many = mdtraj.join([atoms] * 7)
     many.xyz += np.random.default_rng(1).normal(scale=0.01, size=many.xyz.shape).astype(np.float32)
     many.save_dcd(str(tmp_path / "atoms.dcd"))
-    found = read_ensemble([tmp_path / "atoms.dcd"] * 2, molecule, 340.0, CHIGNOLIN)
+    found = read_ensemble(Reference((tmp_path / "atoms.dcd",) * 2, CHIGNOLIN), molecule, 340.0)
     ca = [a.index for a in atoms.topology.atoms if a.name == "CA"]
     assert found.frames == 14 and len(found.blocks) >= 14
     np.testing.assert_allclose(found.trajectories[1], 10 * many.xyz[:, ca], atol=1e-4)

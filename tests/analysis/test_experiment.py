@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 import mdflash
 from mdflash.analysis.analyze import analyze
-from mdflash.analysis.experiment.bme import Points, bme, choose_theta, fit, scan_theta
+from mdflash.analysis.experiment.bme import Points, bme, choose_theta, chosen_theta, fit, scan_theta
 from mdflash.analysis.experiment.compare import collect_data
 from mdflash.analysis.experiment.debye import debye
 from mdflash.analysis.experiment.file import KINDS, load_experiment
@@ -111,6 +111,12 @@ def test_a_curve_knows_neither_its_scale_nor_its_background() -> None:
     assert (np.diff(chi2) < 1e-9).all() and (np.diff(phi) < 1e-9).all() and phi[0] > 0.99
     used = found[choose_theta(found)]
     assert used.chi2 <= 1.0 < found[choose_theta(found) - 1].chi2 and used.fraction > 0.3
+    finer, k = chosen_theta([data])
+    assert used.chi2 <= finer[k].chi2 <= 1.0 < finer[k - 1].chi2 and finer[k].fraction >= used.fraction
+    assert finer[k - 1].theta > finer[k].theta > finer[k + 1].theta
+    one = Points(np.linspace(-3, 3, 200)[:, None], np.array([1.0]), np.array([0.1]))
+    finer, k = chosen_theta([one])
+    assert len(finer) == len(scan_theta([one])) + 1 and 0.9 < finer[k].chi2 <= 1.0
 
 
 def test_the_elbow_where_nothing_fits() -> None:

@@ -35,9 +35,15 @@ def test_analyze_the_file_of_a_run(run: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and (tmp_path / "report.html").is_file(), done.output
 
 
-def test_one_folder_for_one_run(run: Path, tmp_path: Path) -> None:
+def test_several_on_one_page(run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["analyze", str(run), str(run), "--out", str(tmp_path)])
-    assert done.exit_code != 0 and "--out names one folder" in str(done.exception)
+    assert done.exit_code == 0, done.output
+    assert f"wrote {tmp_path / 'report.html'}" in done.output and str(run / "analysis" / "report.html") in done.output
+    page = (tmp_path / "report.html").read_text()
+    assert "1: run and 2: run" in page and 'id="figure-series-rg"' in page and 'id="figure-side-by-side"' in page
+    assert "agree in all observables within 3 standard errors" in page
+    rows = (tmp_path / "properties.csv").read_text().splitlines()
+    assert rows[0].startswith("run,molecule,state") and len(rows) == 3
 
 
 def test_watch(run: Path) -> None:

@@ -60,6 +60,22 @@ class Ensemble:
         return sum(map(len, self.trajectories))
 
 
+@dataclass(frozen=True)
+class Reference:
+    """An ensemble to compare with, by its files.
+
+    Attributes:
+        paths: a run folder, a dataset folder, or trajectories.
+        topology: the structure whose atoms the trajectories have, which are mapped as the run's own were; None: the
+            trajectories hold beads.
+        kelvin: temperature of the frames to take; None: that of the pictures.
+    """
+
+    paths: tuple[Path, ...]
+    topology: Path | None = None
+    kelvin: float | None = None
+
+
 def cut(trajectories: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
     """The trajectories cut into `BLOCKS` stretches or a little more, in order."""
     each = -(-BLOCKS // max(len(trajectories), 1))
@@ -96,26 +112,19 @@ def nearest_state(sample: Sample, kelvin: float, otherwise: int) -> int:
     return min(used, key=lambda s: abs(sample.temperatures[s] - kelvin))
 
 
-def read_ensemble(
-    path: Sequence[Path],
-    molecule: Molecule,
-    kelvin: float,
-    topology: Path | None = None,
-    reading: Reading | None = None,
-) -> Ensemble:
-    """What a path names: a run folder, a dataset folder, or trajectories.
+def read_ensemble(reference: Reference, molecule: Molecule, kelvin: float, reading: Reading | None = None) -> Ensemble:
+    """The frames that a reference names.
 
     Args:
-        path: one folder, or files of trajectories.
+        reference: by its files.
         molecule: what the frames must be of.
         kelvin: temperature of the frames to take, where there are several.
-        topology: the structure whose atoms the trajectories have; it is mapped as the run's own was. Without one they
-            hold the beads themselves.
-        reading: how that structure is to be read.
+        reading: how its topology is to be read.
 
     Raises:
         InputError: nothing of these, another molecule, or no frames at this temperature.
     """
+    path = reference.paths
     first = path[0]
     if len(path) > 1 and any(p.is_dir() for p in path):
         raise InputError("a reference is one folder, or several trajectories", key="--against")
@@ -131,7 +140,7 @@ def read_ensemble(
             "--topology",
             file=first,
         )
-    return _from_files(path, molecule, topology, reading)
+    return _from_files(path, molecule, reference.topology, reading)
 
 
 def of_dataset(data: DataMolecule, system: System, kelvin: float) -> Ensemble:

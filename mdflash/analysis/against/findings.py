@@ -16,6 +16,8 @@ from mdflash.core.types import FloatArray
 from mdflash.units import kT
 
 BINS, BINS_2D = 60, 36
+MOST: Final = 1000
+"""Bonds, angles or dihedrals that are compared."""
 LAG: Final = 10.0
 """ps, for TICA."""
 SHORTEST: Final = 20
@@ -79,9 +81,9 @@ def compare_ensembles(
         model: what is compared.
         kelvin: temperature of the free energies.
     """
-    found = coordinates(system, native)
-    longest = [x for x in reference.trajectories if len(x) >= SHORTEST]
     lag, notes = 1, list[str]()
+    found = _some(coordinates(system, native), notes)
+    longest = [x for x in reference.trajectories if len(x) >= SHORTEST]
     if system.n_beads > 3 and longest:
         shortest = min(map(len, longest))
         lag = max(1, round(LAG / reference.spacing)) if reference.spacing > 0 else max(1, shortest // 100)
@@ -98,6 +100,18 @@ def compare_ensembles(
         model.name, reference.name, kelvin, model.frames, reference.frames, findings, lag,
         (*notes, *reference.notes, *model.notes),
     )  # fmt: skip
+
+
+def _some(found: list[Coordinate], notes: list[str]) -> list[Coordinate]:
+    """At most `MOST` bonds, angles and dihedrals each, evenly picked."""
+    kept = [c for c in found if not c.group]
+    for group in dict.fromkeys(c.group for c in found if c.group):
+        mine = [c for c in found if c.group == group]
+        if len(mine) > MOST:
+            notes.append(f"{MOST} of {len(mine):,} {group}, evenly picked, are compared")
+            mine = [mine[k] for k in np.linspace(0, len(mine) - 1, MOST).round().astype(int)]
+        kept += mine
+    return kept
 
 
 def _finding(c: Coordinate, data: Sequence[FloatArray], model: Sequence[FloatArray], energy: float) -> Finding:

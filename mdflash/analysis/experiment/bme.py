@@ -29,6 +29,8 @@ SEVERAL: Final = 60
 """Data points from which the space that the frames span is looked for first."""
 SMALLEST: Final = 1e-9
 """Size of a direction, relative to the largest, in which frames are taken to differ."""
+HALVINGS: Final = 5
+"""Of the interval of theta in which chi² passes 1."""
 ROUNDS: Final = 30
 """Fits of scale and background, at most."""
 SETTLED: Final = 1e-5
@@ -123,6 +125,22 @@ def scan_theta(
                 break
         found.append(_result(data, theta, weights, w0))
     return tuple(found)
+
+
+def chosen_theta(data: Sequence[Points], prior: FloatArray | None = None) -> tuple[tuple[Reweighting, ...], int]:
+    """A scan and which of it to use, with theta between two of the scan where chi² passes 1 there."""
+    found = scan_theta(data, prior)
+    k = choose_theta(found)
+    if k == 0 or found[k].chi2 > 1.0:
+        return found, k
+    best, high, low = found[k], np.log(found[k - 1].theta), np.log(found[k].theta)
+    for _ in range(HALVINGS):
+        middle = bme(data, float(np.exp(0.5 * (high + low))), prior)
+        if middle.chi2 > 1.0:
+            high = np.log(middle.theta)
+        else:
+            best, low = middle, np.log(middle.theta)
+    return (found if best is found[k] else (*found[:k], best, *found[k:])), k
 
 
 def _result(data: Sequence[Points], theta: float, weights: FloatArray, prior: FloatArray) -> Reweighting:

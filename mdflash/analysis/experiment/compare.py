@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from mdflash.analysis.experiment.bme import Fit, Points, Reweighting, bme, choose_theta, fit, scan_theta
+from mdflash.analysis.experiment.bme import Fit, Points, Reweighting, bme, chosen_theta, fit
 from mdflash.analysis.experiment.data import Data
 from mdflash.analysis.experiment.file import KINDS, Experimental
 from mdflash.analysis.molecule import Molecule
@@ -128,8 +128,10 @@ def compare(
         for v, d in zip(values, every, strict=True)
     ]
     progress("reweighting to the experiments", 0, 1)
-    found = scan_theta(linear) if experiment.theta is None else (bme(linear, experiment.theta),)
-    chosen = choose_theta(found)
+    if experiment.theta is None:
+        found, chosen = chosen_theta(linear)
+    else:
+        found, chosen = (bme(linear, experiment.theta),), 0
     kinds = []
     even = np.full(sum(map(len, rows)), 1.0 / sum(map(len, rows)))
     for k, (d, p) in enumerate(zip(every, linear, strict=True)):

@@ -54,6 +54,8 @@ class Plot:
             is nearest), or nothing.
         names: of the observables on the axes, for a link: (y,) for "time", (x,) for "value".
         whole: whether x counts something, and so has whole ticks.
+        shared: how many of the curves, from the first on, are drawn for several runs in one figure.
+        subject: what the curves are, for the title of such a figure.
     """
 
     key: str
@@ -68,6 +70,8 @@ class Plot:
     link: str = ""
     names: tuple[str, ...] = ()
     whole: bool = False
+    shared: int = 0
+    subject: str = ""
 
     def csv(self) -> str:
         """One row for each point of each curve."""

@@ -188,7 +188,7 @@
     });
     canvas.addEventListener("wheel", e => { if (!e.ctrlKey && !e.shiftKey) return; e.preventDefault(); state.zoom = Math.max(0.3, Math.min(6, state.zoom * Math.exp(-0.002 * (e.deltaY || e.deltaX)))); draw(); }, { passive: false });
     canvas.addEventListener("keydown", e => { const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key]; if (step) { e.preventDefault(); show(state.replica, state.frame + step); } });
-    new ResizeObserver(draw).observe(box.querySelector(".stage"));
+    new ResizeObserver(() => requestAnimationFrame(draw)).observe(box.querySelector(".stage"));
     show(0, 0);
   });
   document.documentElement.dataset.ready = "yes";

@@ -28,13 +28,18 @@ _UNITS = {"Å": "_A", "": "", "kcal/mol": "_kcal_mol"}
 
 def properties_csv(analysis: Analysis) -> str:
     """A row for each molecule and state: means and standard errors of every observable."""
-    rows: list[dict[str, Any]] = [row for m in analysis.molecules.values() for row in _rows(m)]
+    rows = properties(analysis)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns or ["molecule"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
+
+
+def properties(analysis: Analysis) -> list[dict[str, Any]]:
+    """A row for each molecule and state, by column."""
+    return [row for m in analysis.molecules.values() for row in _rows(m)]
 
 
 def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:

@@ -167,7 +167,7 @@ def _legend_rows(lines: Sequence[Line]) -> list[list[Line]]:
     rows: list[list[Line]] = []
     room = 0.0
     for line in lines:
-        need = 38.0 + 6.8 * len(line.name)
+        need = 38.0 + 7.4 * len(line.name)
         if need > room:
             rows.append([])
             room = WIDTH - LEFT - RIGHT
@@ -190,7 +190,7 @@ def _legend(rows: Sequence[Sequence[Line]]) -> str:
                 f'stroke-width="2.4"{dash}/>'
             )
             parts.append(f'{mark}<text x="{x + 23:g}" y="{y + 4:g}">{html.escape(line.name)}</text>')
-            x += 38.0 + 6.8 * len(line.name)
+            x += 38.0 + 7.4 * len(line.name)
     return "".join(parts)
 
 

@@ -43,6 +43,11 @@ def label(m: MoleculeAnalysis, state: int) -> str:
     return kelvin if (t == t[state]).sum() == 1 else f"{kelvin}, state {state}"
 
 
+def the(o: Observable) -> str:
+    """The observable in a sentence."""
+    return o.title if o.title.startswith("RMSD") else f"the {o.title}"
+
+
 def cells(n: int, first: float = -0.5) -> FloatArray:
     """[n + 1] edges of cells of length 1."""
     return np.asarray(first + np.arange(n + 1.0), np.float64)

@@ -22,11 +22,14 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
         label = f"{w.variable} ({w.name})" + (f" / {w.unit}" if w.unit else "")
         s = w.profile
         x = 0.5 * (s.edges[0][1:] + s.edges[0][:-1])
+        best = float(x[int(np.nanargmin(s.energy))]) if np.isfinite(s.energy).any() else np.nan
         found.append(
             Plot(
-                f"pmf-{w.name}", f"Free energy along {w.name} at {s.kelvin:.4g} K, without the bias",
+                f"pmf-{w.name}", f"Without the bias and at {s.kelvin:.4g} K the free energy is lowest where {w.name} "
+                f"is {best:.3g} {w.unit}".rstrip(),
                 f"Error bands much thinner than the barriers.{VOLUME if w.variable == 'distance' else ''}", label,
                 "free energy / kcal/mol", [Line("", x, s.energy, s.energy - s.errors, s.energy + s.errors)],
+                shared=1, subject=f"free energy along {w.name}",
             )
         )  # fmt: skip
         lines = []
@@ -40,14 +43,16 @@ def biases(m: MoleculeAnalysis) -> list[Figure]:
                 )
         found.append(
             Plot(
-                f"windows-{w.name}", f"What the {len(w.centers)} windows of {w.name} saw",
-                "Each curve overlaps the next; no gap.", label, "probability density", lines,
+                f"windows-{w.name}",
+                f"The {len(w.centers)} windows of {w.name} saw {edges[0]:.3g} to {edges[-1]:.3g} {w.unit}".rstrip(),
+                "Each curve overlaps the next; no gap.", label,
+                "probability density", lines,
             )
         )  # fmt: skip
         n = len(w.centers)
         found.append(
             Map(
-                f"window-overlap-{w.name}", f"Overlap of the windows: {w.weakest:.2f} between neighbors at least",
+                f"window-overlap-{w.name}", f"Neighboring windows overlap by {w.weakest:.2f} at least",
                 "Neighbors share 0.03 or more.", "state", "state", cells(n), cells(n),
                 w.overlap, "overlap", None, "blues", square=True, whole=True,
             )

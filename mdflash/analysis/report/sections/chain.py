@@ -26,8 +26,9 @@ def chain(m: MoleculeAnalysis) -> list[Figure]:
         return []
     return [
         Plot(
-            "scaling", f"Scaling exponent nu: {', '.join(words)}",
+            "scaling", f"Distances grow along the chain with an exponent nu of {', '.join(words)}",
             "About 0.33 for a globule, 0.5 for an ideal chain, 0.6 for a swollen one; a folded protein has none.",
             "separation |i - j| / residues", "root mean square distance / Å", lines, whole=True,
+            shared=1, subject="growth of distances along the chain",
         )
     ]  # fmt: skip

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mdflash.analysis.free_energy import bin_edges, bins_for
+from mdflash.analysis.free_energy import Surface, bin_edges, bins_for
 from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.report.colors import shade
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot
-from mdflash.analysis.report.sections.base import cap, label, observables
+from mdflash.analysis.report.sections.base import label, observables, the
 from mdflash.analysis.result import ENERGY, MoleculeAnalysis
 from mdflash.core.types import FloatArray
 
@@ -20,7 +20,7 @@ def distributions(m: MoleculeAnalysis) -> list[Figure]:
     how = "reweighted from all temperatures" if m.melting is not None else "from the frames of this state"
     for s in m.surfaces:
         labels = [known[n].label for n in s.names]
-        title = f"Free energy over {' and '.join(known[n].title for n in s.names)} at {s.kelvin:.4g} K, {how}"
+        title = f"At {s.kelvin:.4g} K the free energy is lowest where {_lowest(s, known)} ({how})"
         if len(s.names) == 1:
             x = 0.5 * (s.edges[0][1:] + s.edges[0][:-1])
             y = np.where(np.isfinite(s.errors), s.energy, np.nan) if np.isfinite(s.errors).any() else s.energy
@@ -28,7 +28,8 @@ def distributions(m: MoleculeAnalysis) -> list[Figure]:
             found.append(
                 Plot(
                     f"free-{s.names[0]}", title, "Error bands much thinner than the barriers.", labels[0],
-                    "free energy / kcal/mol", [line], link="value", names=s.names,
+                    "free energy / kcal/mol", [line], link="value", names=s.names, shared=1,
+                    subject=f"free energy over the {known[s.names[0]].title}",
                 )
             )  # fmt: skip
         else:
@@ -43,6 +44,24 @@ def distributions(m: MoleculeAnalysis) -> list[Figure]:
     found += _halves(m, known)
     found += _by_state(m, known)
     return found
+
+
+def _lowest(s: Surface, known: dict[str, Observable]) -> str:
+    """Where a free energy has its minimum."""
+    at = np.unravel_index(int(np.nanargmin(s.energy)), s.energy.shape)
+    places = [0.5 * float(e[k] + e[k + 1]) for e, k in zip(s.edges, at, strict=True)]
+    words = [f"{the(known[n])} is {x:.3g} {known[n].unit}".rstrip() for n, x in zip(s.names, places, strict=True)]
+    return " and ".join(words)
+
+
+def _halves_title(m: MoleculeAnalysis, o: Observable) -> str:
+    drift = m.measured[o.name].states[m.focus].drift
+    apart = f" differ by {drift:.1f} standard errors" if np.isfinite(drift) else ""
+    return f"Both halves of the run{apart} in {the(o)} at {label(m, m.focus)}"
+
+
+def _mean(values: dict[int, FloatArray], which: int) -> str:
+    return f"{float(list(values.values())[which].mean()):.3g}"
 
 
 def _halves(m: MoleculeAnalysis, known: dict[str, Observable]) -> list[Figure]:
@@ -65,7 +84,7 @@ def _halves(m: MoleculeAnalysis, known: dict[str, Observable]) -> list[Figure]:
     ]
     return [
         Plot(
-            f"halves-{m.key}", f"{cap(o.title)} at {label(m, m.focus)}: first half against second",
+            f"halves-{m.key}", _halves_title(m, o),
             "Two curves that fall on each other.", o.label, "probability density", lines, link="value", names=(m.key,),
             y_range=(0.0, 1.1 * max(float(line.y.max()) for line in lines)),
         )
@@ -97,7 +116,9 @@ def _by_state(m: MoleculeAnalysis, known: dict[str, Observable]) -> list[Figure]
     ]  # fmt: skip
     return [
         Plot(
-            "energies", "Potential energies by temperature", "Each curve overlaps the next one.",
+            "energies",
+            f"Potential energies rise from {_mean(values, 0)} to {_mean(values, -1)} kcal/mol on the ladder",
+            "Each curve overlaps the next one.",
             "potential energy / kcal/mol", "probability density / mol/kcal", lines,
             y_range=(0.0, 1.1 * max(float(line.y.max()) for line in lines)),
         )

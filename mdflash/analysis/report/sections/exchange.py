@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot
-from mdflash.analysis.report.sections.base import cap, cells
+from mdflash.analysis.report.sections.base import cap, cells, the
 from mdflash.analysis.report.sections.series import COLUMNS
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.reweight import Curve
@@ -59,7 +59,7 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
         x = np.array([t.replica for t in m.sample.tracks], np.float64)
         found.append(
             Plot(
-                "trips", f"Round trips of each replica: {w.round_trips.min()} to {w.round_trips.max()}",
+                "trips", f"Replicas make {w.round_trips.min()} to {w.round_trips.max()} round trips each",
                 "No replica far below the others.", "replica", "round trips",
                 [Line("", x, w.round_trips.astype(float), style="points")],
                 y_range=(0.0, 1.1 * float(max(w.round_trips.max(), 1))),
@@ -95,6 +95,7 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
             "heat-capacity", f"The heat capacity is highest at {measured(*k.peak, 'K')}",
             "A peak inside the range of temperatures, and a thin band.", "temperature / K",
             "heat capacity of the potential energy / kB", [line("", k.heat_capacity, 1.0 / BOLTZMANN)],
+            shared=1, subject="heat capacity",
         )
     ]  # fmt: skip
     if k.folded is not None:
@@ -107,7 +108,7 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
             Plot(
                 "melting", title, "The curve passes one half, and the points lie on it.", "temperature / K",
                 "folded fraction (Q > 0.5)", [line("MBAR over all temperatures", k.folded), points], y_range=(0.0, 1.0),
-                marks=marks,
+                marks=marks, shared=1, subject="folded fraction",
             )
         )  # fmt: skip
     for name in dict.fromkeys([m.key, "rg"]):
@@ -119,9 +120,12 @@ def _curves(m: MoleculeAnalysis) -> list[Figure]:
             points = Line("frames of each temperature", x, y, y - e, y + e, style="points", color=1)
             found.append(
                 Plot(
-                    f"mean-{name}", f"{cap(known[name].title)} over temperature", "The points lie on the curve.",
+                    f"mean-{name}", f"{cap(the(known[name]))} goes from {k.quantities[name].values[0]:.3g} to "
+                    f"{k.quantities[name].values[-1]:.3g} {known[name].unit} with temperature",
+                    "The points lie on the curve.",
                     "temperature / K", known[name].label,
-                    [line("MBAR over all temperatures", k.quantities[name]), points],
+                    [line("MBAR over all temperatures", k.quantities[name]), points], shared=1,
+                    subject=f"{known[name].title} over temperature",
                 )
             )  # fmt: skip
     n, least = len(kelvin), float(np.diagonal(k.overlap, 1).min())

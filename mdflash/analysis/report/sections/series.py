@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot
-from mdflash.analysis.report.sections.base import cap, observables
+from mdflash.analysis.report.sections.base import cap, label, observables, the
 from mdflash.analysis.result import ENERGY, MoleculeAnalysis
+from mdflash.analysis.verdict import measured, time_text
 
 COLUMNS = 300
 """Of a series over time, at most."""
+
+
+def _title(m: MoleculeAnalysis, o: Observable) -> str:
+    """A sentence with the mean at the state of the pictures."""
+    x = m.energy if o.name == ENERGY else m.measured.get(o.name)
+    if x is None or m.focus not in x.states:
+        return f"{cap(the(o))} over time"
+    return f"{cap(the(o))} is {measured(*x.states[m.focus].mean, o.unit)} at {label(m, m.focus)}"
+
+
+def _memory(m: MoleculeAnalysis) -> float:
+    """ps for one independent sample."""
+    return m.measured[m.key].inefficiency * m.sample.interval
 
 
 def time_series(m: MoleculeAnalysis) -> list[Figure]:
@@ -35,7 +50,7 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
         mean, low, high = (np.full(bins, np.nan) for _ in range(3))
         mean[known] = np.nanmean(table[:, known], axis=0)
         low[known], high[known] = np.nanquantile(table[:, known], [0.1, 0.9], axis=0)
-        name = "mean of replicas, and 80 % of them" if len(tracks) > 1 else f"replica {tracks[0].replica}"
+        name = "mean and 80 % of the replicas" if len(tracks) > 1 else f"replica {tracks[0].replica}"
         band = (low, high) if len(tracks) > 1 else (None, None)
         every = np.concatenate([t.values[o.name] for t in tracks])
         a, b = o.span or np.nanquantile(every, [0.001, 0.999]).tolist()
@@ -45,15 +60,15 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
         limits = (a - 0.03 * (b - a), b + 0.03 * (b - a)) if b > a else None
         found.append(
             Plot(
-                f"series-{o.name}", f"{cap(o.title)} over time", "No drift after the start; replicas that cross.",
+                f"series-{o.name}", _title(m, o), "No drift after the start; replicas that cross.",
                 f"time / {unit}", o.label, lines, y_range=limits, marks=start,
-                link="time", names=(o.name,),
+                link="time", names=(o.name,), shared=1, subject=f"{o.title} over time",
             )
         )  # fmt: skip
         if o.name == m.key and len(tracks) > 1:
             found.append(
                 Map(
-                    f"replicas-{o.name}", f"{cap(o.title)} of every replica",
+                    f"replicas-{o.name}", f"A replica forgets {the(o)} in {time_text(_memory(m))}",
                     "Every row changes its color many times; none keeps one.", f"time / {unit}", "replica",
                     edges / size, np.arange(len(tracks) + 1.0), table, o.label, o.span, link="replica", names=(o.name,),
                     rows=[str(t.replica) for t in tracks],

@@ -20,7 +20,7 @@ def slow(m: MoleculeAnalysis) -> list[Figure]:
         y, e = k.timescales[:, c], k.errors[:, c]
         lines.append(Line(f"component {c + 1}", k.lags, y, y - e, y + e, style="points", color=c))
     if not isinstance(k.states, str):
-        lines.append(Line("Markov model", k.lags, k.states.timescales[:, 0], style="steps", color=2))
+        lines.append(Line("1 by the Markov model", k.lags, k.states.timescales[:, 0], color=2))
     lines.append(Line("lag", k.lags, k.lags, style="dashed", color=7))
     seen = np.flatnonzero(k.timescales[:, 0] >= k.lags)  # a motion that is over within the lag is not seen at that lag
     title = "Every motion is faster than the frames show"
@@ -33,12 +33,12 @@ def slow(m: MoleculeAnalysis) -> list[Figure]:
         Plot(
             "timescales", title,
             "Points that no longer rise with the lag, and stay above the dashed line.", "lag / ps", "timescale / ps",
-            lines,
+            lines, shared=1, subject="timescale of the slowest motion",
             y_range=(0.0, 1.15 * float(np.nanmax([np.nanmax(line.y) for line in lines if np.isfinite(line.y).any()]))),
         ),
         Map(
             "free-tics",
-            f"Free energy over the two slowest components at {k.map.kelvin:.4g} K (lag {time_text(k.lag)})",
+            f"The two slowest components span {top:.2g} kcal/mol at {k.map.kelvin:.4g} K (lag {time_text(k.lag)})",
             "Basins that are connected. A click shows the nearest frame.", "first component", "second component",
             k.map.edges[0], k.map.edges[1], np.minimum(k.map.energy, top).T, "kcal/mol", (0.0, max(top, 0.1)),
             link="value", names=("tic1", "tic2"),
@@ -64,14 +64,14 @@ def _markov(m: MoleculeAnalysis, k: Kinetics) -> list[Figure]:
     worst = "" if np.isnan(far) else f": points are off by {far:.1f} errors at most"
     known = {o.name: o for o in m.sample.observables}
     shown = [n for n in dict.fromkeys([m.key, "rg", "end_to_end"]) if n in values]
-    order = np.argsort(-model.populations)
+    order = range(len(model.populations))
     rows = [
         [
             f"set {s + 1}", measured(float(model.populations[s]), float(model.population_errors[s])),
             *(f"{values[n][s]:.4g}" for n in shown),
             *("-" if s == t else time_text(ps * float(model.passages[s, t])) for t in range(len(order))),
         ]
-        for s in order.tolist()
+        for s in order
     ]  # fmt: skip
     head = ["", "population", *(known[n].label for n in shown), *(f"to set {t + 1}" for t in range(len(order)))]
     slowest = time_text(ps * float(model.timescales[0]))

@@ -22,13 +22,14 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         edges = cells(n, 0.5)
         kept = p.values["contact_map"].copy()
         near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 3
-        title = f"Contacts{within} at {label(m, s)}"
+        often = np.triu(p.values["contact_map"], 3) > 0.5
+        title = f"{int(often.sum())} pairs touch{within} in most of the frames at {label(m, s)}"
         want = f"Pairs nearer than {CONTACT:g} Å, as a share of the frames."
         if molecule.reference is not None:
             native = molecule.reference[molecule.trace[p.values["residues"]]]
             i, j = np.triu_indices(n, 1)
             kept[i, j] = (distances(native, np.stack([i, j], axis=1)) < CONTACT).astype(float)
-            title += ": frames above the diagonal, reference below"
+            want += " The reference is below the diagonal."
         kept[near] = np.nan
         found.append(
             Map(
@@ -45,9 +46,10 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         np.fill_diagonal(far, np.nan)
         found.append(
             Map(
-                f"distances-{m.focus}", f"Mean distances{within} at {label(m, m.focus)}",
-                "Near pairs hold it together.", "residue", "residue", edges, edges, far, "distance / Å",
-                square=True, whole=True,
+                f"distances-{m.focus}",
+                f"Residues{within} are {np.nanmean(far):.3g} Å apart on average at {label(m, m.focus)}",
+                "Near pairs hold it together.",
+                "residue", "residue", edges, edges, far, "distance / Å", square=True, whole=True,
             )
         )  # fmt: skip
         if molecule.reference is not None:
@@ -59,7 +61,9 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
             most = float(np.nanmax(np.abs(delta)))
             found.append(
                 Map(
-                    f"differences-{m.focus}", f"Mean distances less those of the reference, at {label(m, m.focus)}",
+                    f"differences-{m.focus}",
+                    f"Mean distances differ from the reference by {np.sqrt(np.nanmean(delta**2)):.2g} Å (root mean "
+                    f"square) at {label(m, m.focus)}",
                     "White where the structure is that of the reference.", "residue", "residue", edges, edges, delta,
                     "difference / Å", (-most, most), "balance", square=True, whole=True,
                 )
@@ -74,8 +78,11 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         top = max(float(np.nanmax(line.y)) for line in lines)
         found.append(
             Plot(
-                "rmsf", "Fluctuation of every residue about the mean structure", "Ends and loops move most.", "residue",
+                "rmsf", f"{m.sample.molecule.label(int(np.argmax(lines[0].y)))} moves most: "
+                f"{float(np.max(lines[0].y)):.2g} Å about the mean structure at {lines[0].name}",
+                "Ends and loops move most.", "residue",
                 "RMSF / Å", lines, y_range=(0.0, 1.15 * top), whole=True,
+                shared=1, subject="fluctuation of every residue",
             )
         )  # fmt: skip
     found += [*_secondary(m), *_dihedrals(m)]
@@ -101,7 +108,7 @@ def _secondary(m: MoleculeAnalysis) -> list[Figure]:
         Plot(
             "secondary", f"Secondary structure at {label(m, m.focus)}: {shares}",
             f"Helices and strands where they belong ({p.values['method']}).", "residue", "share of frames", lines,
-            y_range=(0.0, 1.02), whole=True,
+            y_range=(0.0, 1.02), whole=True, shared=2, subject="secondary structure",
         )
     ]  # fmt: skip
 
