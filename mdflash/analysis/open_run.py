@@ -16,7 +16,7 @@ from mdflash.analysis.lazy import LazyPositions, lazy_variable
 from mdflash.analysis.run_windows import windows
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
-from mdflash.core.regular import read_input
+from mdflash.core.regular import open_input, read_input
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
@@ -164,7 +164,11 @@ class Run:
         import mdtraj
 
         names = list(self.systems)
-        return {name: mdtraj.load_topology(str(topology_path(self.folder, name, names))) for name in names}
+        files = {name: topology_path(self.folder, name, names) for name in names}
+        for file in files.values():
+            with storage_errors(file):
+                open_input(file).close()  # no pipe
+        return {name: mdtraj.load_topology(str(file)) for name, file in files.items()}
 
     @property
     def topology(self) -> mdtraj.Topology:
