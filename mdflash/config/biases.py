@@ -169,8 +169,8 @@ def _read_width(value: object, info: ValidationInfo) -> float:
     if number >= min(reach, _FURTHEST):
         raise ValueError(
             f"{describe(value)} leaves no value outside, so the bias would never act: `variable: {variable.name}` goes "
-            f"from {text_of(variable.lowest, dimension)} to {text_of(min(variable.highest, _FURTHEST), dimension)}; for "
-            f"example {example}"
+            f"from {text_of(variable.lowest, dimension)} to {text_of(min(variable.highest, _FURTHEST), dimension)}; "
+            f"for example {example}"
         )
     return number
 

@@ -16,7 +16,8 @@ from mdflash.errors import InputError
 def running(tmp_path: Path) -> Path:
     """A folder as a run of two replicas leaves it between two reports."""
     manifest = {
-        "name": "x", "status": "running", "step": 400, "total_steps": 4000, "systems": [{"name": "a", "beads": 5, "replicas": 2}],
+        "name": "x", "status": "running", "step": 400, "total_steps": 4000,
+        "systems": [{"name": "a", "beads": 5, "replicas": 2}],
         "timing": {"wall_seconds": 4.0, "aggregate_ns_per_day": 50.0},
         "exchange": {"acceptance": {"a": [0.5]}, "round_trips": [1, 2]},
     }  # fmt: skip
