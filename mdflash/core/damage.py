@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from mdflash.errors import InputError
 
 DAMAGE: Final[tuple[type[Exception], ...]] = (
     EOFError, AssertionError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError,
-    RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error,
+    RuntimeError, SyntaxError, pickle.UnpicklingError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """Of parsers and of what follows from a number or a word that nobody expected; not of the disk, which is `OSError`."""
 

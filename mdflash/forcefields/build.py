@@ -172,7 +172,7 @@ def neighbor_table(ff: ForceField, term: Term, system: System) -> NeighborTable:
     own = np.unique(kinds.of_bead)
     wrong = FORMS[term.form].problem({p: matrix[np.ix_(own, own)] for p, matrix in matrices.items()})
     if wrong is not None:
-        name = _names(ff, kinds.type[own[wrong[:1]]])
+        name = _names(ff, kinds.type[own[[wrong[0]]]])
         raise ForceFieldError(
             f"term '{term.name}' of force field '{ff.name}', bead type {name}: {wrong[1]}", file=ff.folder
         )

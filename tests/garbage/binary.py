@@ -154,7 +154,7 @@ def hdf5_file(content: bytes) -> SearchStrategy[bytes]:
                 try:
                     target.attrs[key] = h5py.Empty("f8") if value is None else value
                 except (TypeError, ValueError, OverflowError):
-                    del target.attrs[key]
+                    target.attrs.pop(key, None)
             else:
                 old = f[name][()] if isinstance(f[name], h5py.Dataset) else np.zeros(3)
                 del f[name]

@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 
 from tests.garbage.judge import FINDINGS
 from tests.garbage.kinds import KINDS, Kind
@@ -104,6 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--report", type=Path, help="the page whose table is written")
     parser.add_argument("--keep", type=Path, help="a folder for the inputs of findings")
     given_ = parser.parse_args(arguments)
+    warnings.simplefilter("ignore", HypothesisWarning)
     began, tallies, bad = time.monotonic(), {}, 0
     for kind in KINDS:
         if kind.name not in given_.kinds:

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.damage import UNREADABLE
+from mdflash.core.damage import reading as damaged
 from mdflash.core.files import refuse_existing, sync_file
 from mdflash.core.types import Box
 from mdflash.errors import InputError, StorageError
@@ -204,7 +206,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
             if _POSITION not in file or "parameters/replica_ids" not in file:
                 raise StorageError(f"{path}: is an HDF5 file, but not a trajectory that mdflash wrote")
             yield file
-        except (OSError, RuntimeError, KeyError) as error:
+        except UNREADABLE as error:
             reason = " ".join(str(error).split())
             raise StorageError(f"{path}: is damaged ({reason}); restore it from a copy") from error
 
@@ -213,7 +215,7 @@ def cut(path: Path, frames: int) -> bool:
     """Shorten every dataset of an unlocked file to `frames`; returns whether there was anything to cut."""
     names = [f"{_POSITION}/{name}" for name in ("step", "time", "value")] + ["cell_lengths", "cell_angles"]
     with hdf5_errors(path):
-        with open_file(path, "r") as f:
+        with open_file(path, "r") as f, damaged(path):
             long = [name for name in names if name in f and f[name].shape[0] != frames]
         if long:
             with open_to_write(path) as f:
@@ -228,7 +230,9 @@ def is_ours(path: Path) -> bool:
         refuse_cut(path)
         with open_file(path, "r", swmr=True) as f:
             return bool(f["h5md/creator"].attrs["name"] == "mdflash")
-    except (StorageError, OSError, KeyError, RuntimeError):
+    except StorageError:
+        return False
+    except UNREADABLE:
         return False
 
 
