@@ -35,6 +35,8 @@ INSIDE, OUTSIDE = 0.5, 6.0
 """Widths d of the interface between its middle and the dense phase, and the dilute phase."""
 CONTRAST: Final = 2.0
 """The dense phase is at least so many times as dense as the dilute one; less is a fluctuation."""
+HIGHEST: Final = 1.2
+"""The dense phase is at most so many times as dense as the densest place."""
 THINNEST: Final = 20.0
 """Å; what is thinner is a fluctuation that every frame was centered on."""
 FEWEST: Final = 4.0
@@ -186,13 +188,13 @@ def fit_interface(z: FloatArray, density: FloatArray) -> Interface | None:
         try:
             fit, _ = curve_fit(
                 tanh, x, y, p0=(top, low, max(half, BIN), 10.0),
-                bounds=([0.0, 0.0, 0.0, 0.1], [10 * top, top, edge / 2, edge / 2]), maxfev=20_000,
+                bounds=([0.0, 0.0, 0.0, 0.1], [HIGHEST * top, top, edge / 2, edge / 2]), maxfev=20_000,
             )  # fmt: skip
         except RuntimeError:  # it found no minimum
             return None
         sides.append(fit)
     dense, dilute, c, d = np.array(sides).T
-    if (dense < CONTRAST * dilute).any() or (c < INSIDE * d).any() or c.sum() < THINNEST:
+    if (dense < CONTRAST * dilute).any() or c.sum() < THINNEST:
         return None
     return Interface(c, d, dense, dilute)
 

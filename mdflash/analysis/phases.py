@@ -39,7 +39,7 @@ class Phases:
         by_species: [S, Z] mg/mL.
         interface: where the slab ends; None: there is no slab.
         why: no concentrations are known, in a sentence; "" where they are.
-        dense, dilute: by species, mM; the dilute ones are saturation concentrations.
+        dense, dilute: by species, mM; the dilute ones are saturation concentrations. No dense ones of a thin slab.
         dense_mass, dilute_mass: mg/mL of all species.
     """
 
@@ -92,7 +92,8 @@ def measure_phases(
     by_species = all_of.mass[counts].mean(axis=0) * (MG_PER_ML / all_of.volume)
     found = Phases(all_of, density, error, by_species, fit_interface(all_of.z, density))
     if found.interface is not None:
-        inside = all_of.mass[counts].mean(axis=0)[:, dense_phase(all_of.z, found.interface)].sum(axis=1)
+        slab = (all_of.z > -found.interface.middle[0]) & (all_of.z < found.interface.middle[1])
+        inside = all_of.mass[counts].mean(axis=0)[:, slab].sum(axis=1)
         if (inside / all_of.masses).sum() < FEWEST:
             found.interface = None
     if found.interface is None:
@@ -107,14 +108,17 @@ def measure_phases(
         return found
     columns = {}
     for phase, where in (("dense", dense), ("dilute", dilute)):
+        if not where.any():  # a slab that is thinner than its interfaces
+            continue
         columns[phase] = all_of.density[:, where].mean(axis=1)
         for s, name in enumerate(all_of.names):
             columns[f"{phase} {name}"] = all_of.concentrations(where)[:, s]
     _attach(sample, columns)
-    found.dense_mass, found.dilute_mass = (measure(sample, phase, first_step) for phase in ("dense", "dilute"))
-    for name in all_of.names:
-        found.dense[name] = measure(sample, f"dense {name}", first_step)
-        found.dilute[name] = measure(sample, f"dilute {name}", first_step)
+    found.dilute_mass = measure(sample, "dilute", first_step)
+    found.dilute = {name: measure(sample, f"dilute {name}", first_step) for name in all_of.names}
+    if dense.any():
+        found.dense_mass = measure(sample, "dense", first_step)
+        found.dense = {name: measure(sample, f"dense {name}", first_step) for name in all_of.names}
     return found
 
 
@@ -156,16 +160,19 @@ def phase_words(phases: Phases, state: int, kelvin: float) -> list[str]:
     if phases.why:
         return [phases.why]
     parts = []
-    for (name, dense), (_, dilute) in zip(_at(phases.dense, state), _at(phases.dilute, state), strict=True):
-        free = transfer_free_energy(dilute.mean.value, dense.mean.value, kelvin)
-        gain = f", which is {free:.1f} kcal/mol for a molecule that joins it" if math.isfinite(free) else ""
+    dense = dict(_at(phases.dense, state))
+    for name, dilute in _at(phases.dilute, state):
         saturation = measured(*dilute.mean, "mM")
         if not dilute.mean.value > 0:
-            saturation = "too small to be seen: no molecule was in the dilute phase"
-        parts.append(
-            f"the saturation concentration of {name} is {saturation}, beside a dense phase of "
-            f"{measured(*dense.mean, 'mM')}{gain}"
-        )
+            saturation = "too small to be seen, for no molecule was in the dilute phase"
+        text = f"the saturation concentration of {name} is {saturation}"
+        if name in dense:
+            free = transfer_free_energy(dilute.mean.value, dense[name].mean.value, kelvin)
+            gain = f" ({free:.1f} kcal/mol for a molecule that joins it)" if math.isfinite(free) else ""
+            text += f", beside a dense phase of {measured(*dense[name].mean, 'mM')}{gain}"
+        parts.append(text)
+    if not dense:
+        parts.append("the slab is thinner than its interfaces, so it has no inside: take more molecules, or less area")
     return parts
 
 

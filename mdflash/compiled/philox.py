@@ -28,11 +28,16 @@ VELOCITIES: Final = 1
 EXCHANGE: Final = 2
 """Purpose: decisions of replica exchange."""
 
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+PLACING: Final = 3
+"""Purpose: where molecules are put in a box."""
+
+MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)
+WEYL: Final = (0x9E3779B9, 0xBB67AE85)
+TO_UNIT: Final = 2.0**-32
+TWO_PI: Final = 2.0 * math.pi
+_M0, _M1 = map(np.uint64, MULTIPLIERS)
+_W0, _W1 = map(np.uint64, WEYL)
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-_TO_UNIT = 2.0**-32
-_TWO_PI = 2.0 * math.pi
 
 
 def philox4x32(c0: Word, c1: Word, c2: Word, c3: Word, k0: Word, k1: Word) -> tuple[Word, Word, Word, Word]:
@@ -56,13 +61,13 @@ def normal3(seed: int, replica: int, step: int, bead: int, purpose: int) -> tupl
     b0, b1, b2, b3 = _philox(
         s & _MASK, s >> _HALF, np.uint64(bead), np.uint64(purpose), np.uint64(seed), np.uint64(replica)
     )
-    radius = math.sqrt(-2.0 * math.log((float(b0) + 0.5) * _TO_UNIT))
-    angle = _TWO_PI * ((float(b1) + 0.5) * _TO_UNIT)
-    third = math.sqrt(-2.0 * math.log((float(b2) + 0.5) * _TO_UNIT))
+    radius = math.sqrt(-2.0 * math.log((float(b0) + 0.5) * TO_UNIT))
+    angle = TWO_PI * ((float(b1) + 0.5) * TO_UNIT)
+    third = math.sqrt(-2.0 * math.log((float(b2) + 0.5) * TO_UNIT))
     return (
         radius * math.cos(angle),
         radius * math.sin(angle),
-        third * math.cos(_TWO_PI * ((float(b3) + 0.5) * _TO_UNIT)),
+        third * math.cos(TWO_PI * ((float(b3) + 0.5) * TO_UNIT)),
     )
 
 

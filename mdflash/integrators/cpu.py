@@ -11,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mdflash.compiled.jit import njit
+from mdflash.compiled.noise import EIGHT, normals8
 from mdflash.compiled.philox import LANGEVIN, VELOCITIES, normal3
+from mdflash.compiled.simd import local
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.integrators.base import DRIFT, FLUCTUATE, KICK, Integrator
 from mdflash.units import ACCELERATION
@@ -80,11 +82,16 @@ def before_force(
     """One replica's step up to the force evaluation, in place; `step` is the number of the step being made."""
     thermal = 0.0
     noise = (0.0, 0.0, 0.0)
+    uniform, normal = local(v, 4), local(v, 3)
     for i in range(x.shape[0]):
         per_mass = ACCELERATION / mass[i]
         if s.takes_noise:
             thermal = math.sqrt(kT * per_mass)
-            noise = normal3(seed, replica, step, i, np.int64(LANGEVIN))
+            k = i % EIGHT
+            if k == 0:
+                count = min(EIGHT, x.shape[0] - i)
+                normals8(seed, replica, step, i, count, np.int64(LANGEVIN), uniform, normal)
+            noise = (normal[k], normal[EIGHT + k], normal[2 * EIGHT + k])
         ax, ay, az = f[i, 0] * per_mass, f[i, 1] * per_mass, f[i, 2] * per_mass
         ux, uy, uz = v[i, 0], v[i, 1], v[i, 2]
         qx, qy, qz = x[i, 0], x[i, 1], x[i, 2]

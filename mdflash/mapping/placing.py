@@ -15,14 +15,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from mdflash.compiled.jit import njit
-from mdflash.compiled.philox import normal3
+from mdflash.compiled.philox import PLACING, normal3
 from mdflash.core.geometry import long_axis
 from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.chain import BOND, SECOND
 
-PURPOSE: Final = 3
-"""Of the random numbers, beside those in `compiled.philox`."""
 APART: Final = (6.0, 5.4, 4.8, 4.2)
 """Å between beads of two molecules, or more than two bonds apart in a chain; the next one where that does not fit."""
 DENSITY: Final = 0.3
@@ -248,7 +246,7 @@ def _grow(
         while k < n and patience > 0:
             last, found = first + k - 1, False
             for _ in range(_TRIES):
-                dx, dy, dz = normal3(seed, frame, draw, molecule, np.int64(PURPOSE))
+                dx, dy, dz = normal3(seed, frame, draw, molecule, np.int64(PLACING))
                 draw += 1
                 scale = BOND / math.sqrt(dx * dx + dy * dy + dz * dz)
                 x, y, z = room.x[last, 0] + scale * dx, room.x[last, 1] + scale * dy, room.x[last, 2] + scale * dz
@@ -291,8 +289,8 @@ def _insert(
     n = shape.shape[0]
     for p in range(places.shape[0]):
         # a quaternion of four normal numbers is a rotation without a preference (Shoemake, Graphics Gems III, 1992)
-        a, b, c = normal3(seed, frame, np.int64(2 * p), molecule, np.int64(PURPOSE))
-        d = normal3(seed, frame, np.int64(2 * p + 1), molecule, np.int64(PURPOSE))[0]
+        a, b, c = normal3(seed, frame, np.int64(2 * p), molecule, np.int64(PLACING))
+        d = normal3(seed, frame, np.int64(2 * p + 1), molecule, np.int64(PLACING))[0]
         norm = 1.0 / math.sqrt(a * a + b * b + c * c + d * d)
         a, b, c, d = a * norm, b * norm, c * norm, d * norm
         fits = True

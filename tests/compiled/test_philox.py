@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mdflash.compiled.noise import EIGHT, normals8
 from mdflash.compiled.philox import LANGEVIN, VELOCITIES, _philox, normal3, normals, philox4x32
 
 FULL = 0xFFFFFFFF
@@ -95,3 +96,15 @@ def test_beads_and_steps_are_independent() -> None:
 
 def test_noise_of_a_bead_does_not_depend_on_how_many_there_are() -> None:
     assert np.array_equal(normals(1, 2, 3, 10, LANGEVIN), normals(1, 2, 3, 500, LANGEVIN)[:10])
+
+
+def test_eight_beads_at_once_have_the_same_bits() -> None:
+    rng = np.random.default_rng()
+    uniform, out = np.empty(4 * EIGHT), np.empty(3 * EIGHT)
+    for _ in range(300):
+        seed, replica, bead = (int(n) for n in rng.integers(0, 2**32 - EIGHT, 3))
+        step, purpose, count = int(rng.integers(0, 2**62)), int(rng.integers(0, 4)), int(rng.integers(1, EIGHT + 1))
+        normals8(seed, replica, step, bead, count, purpose, uniform, out)
+        found = out.reshape(3, EIGHT)[:, :count].T
+        expected = [normal3(seed, replica, step, bead + k, purpose) for k in range(count)]
+        assert np.array_equal(found, expected), (seed, replica, step, bead, purpose)

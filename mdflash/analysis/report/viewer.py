@@ -9,6 +9,7 @@ import numpy as np
 
 from mdflash.analysis.measures import superpose
 from mdflash.analysis.result import MoleculeAnalysis
+from mdflash.core.geometry import long_axis
 from mdflash.core.types import FloatArray
 
 MOST_REPLICAS = 64
@@ -22,10 +23,14 @@ def view(m: MoleculeAnalysis) -> dict[str, Any] | None:
         return None
     target = next((x for x in (molecule.reference, molecule.start) if x is not None), tracks[0].positions[0])
     center = target.mean(axis=0)
-    turns = molecule.system.n_beads > 2 and not molecule.many
     if molecule.many and molecule.box is not None:
-        center = np.array(molecule.box) / 2
-    turned = [(superpose(t.positions, target) if turns else t.positions) - center for t in tracks]
+        axis, center = long_axis(molecule.box), np.array(molecule.box) / 2
+        along = [axis, (axis + 1) % 3, (axis + 2) % 3]  # of the screen, as wide as it is
+        turned = [(t.positions - center)[:, :, along] for t in tracks]
+    elif molecule.system.n_beads > 2:
+        turned = [superpose(t.positions, target) - center for t in tracks]
+    else:
+        turned = [t.positions - center for t in tracks]
     largest = max(float(np.abs(x).max()) for x in (*turned, target - center)) or 1.0
     kelvin = m.sample.temperatures
     bonds = molecule.system.bonds

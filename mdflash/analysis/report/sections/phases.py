@@ -45,8 +45,8 @@ def phases(m: MoleculeAnalysis) -> list[Figure]:
             "z / nm", "density / mg/mL", lines[:1], y_range=(0.0, max(6.0 * low, 0.02 * top)), marks=marks,
         )
     )  # fmt: skip
-    for phase in ("dilute", "dense"):
-        for name in p.profiles.names:
+    for phase, by_name in (("dilute", p.dilute), ("dense", p.dense)):
+        for name in by_name:
             found += _over_time(m, f"{phase} {name}", f"{name} in the {phase} phase", "concentration / mM")
     return found
 
