@@ -13,7 +13,7 @@ import pandas
 
 from mdflash.analysis import ladder, reweight
 from mdflash.analysis.free_energy import Surface, surface
-from mdflash.analysis.hills import Filled, find_hills
+from mdflash.analysis.hills import METHODS, Filled, find_hills
 from mdflash.analysis.kinetics import Kinetics, kinetics
 from mdflash.analysis.molecule import load_molecules
 from mdflash.analysis.numbers import Measured, block_ids, equilibration, measure
@@ -522,15 +522,17 @@ def _judge_hills(found: MoleculeAnalysis, lights: list[Light]) -> None:
                 f"Bias of {f.name} has settled", grade(late, 0.5, 1.0, more=False),
                 "-" if math.isnan(late) else f"{late:.2f} kT",
                 "within 0.5 kT over the last tenth of the run, root mean square (care: 1 kT)",
-                f"The scaled bias of {f.hills:,} hills, over places up to 8 kT above the lowest, less a constant.",
+                f"What {f.hills:,} hills add up to, over places up to 8 kT above the lowest, less a constant.",
             )
         )  # fmt: skip
+        if f.method == "opes-explore":  # whose kernels are too wide to be an estimate
+            continue
         apart = f.disagreement / thermal
         lights.append(
             Light(
                 f"Estimates of {f.name} agree", "unknown" if math.isnan(apart) else grade(apart, 0.5, 1.0, more=False),
                 "-" if math.isnan(apart) else f"{apart:.2f} kT",
-                "scaled bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
+                "bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
                 f"Two estimates of the free energy along {' and '.join(f.variables)}, less a constant.",
             )
         )  # fmt: skip
@@ -605,7 +607,7 @@ def _what(found: MoleculeAnalysis) -> str:
     if found.windows:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
     for f in found.filled:
-        at += f" under metadynamics of {f.name}"
+        at += f" under {METHODS[f.method]} of {f.name}"
     many = len(sample.tracks)
     return (
         f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
@@ -648,7 +650,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     for f in found.filled:
         if len(f.nodes) == 1:
             best = float(f.nodes[0][int(f.scaled.argmin())])
-            parts.append(f"the free energy by metadynamics is lowest where the {f.variables[0]} is {best:.4g}")
+            parts.append(f"the free energy by {METHODS[f.method]} is lowest where the {f.variables[0]} is {best:.4g}")
     for p in found.pulled:
         change = measured(float(p.free[-1]), float(p.error[-1]), "kcal/mol")
         parts.append(f"the free energy changes by {change} while the {p.what} of {p.name} moves (Jarzynski)")
