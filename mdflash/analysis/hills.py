@@ -1,9 +1,10 @@
-"""Free energies from metadynamics: the bias itself, scaled, and frames that are reweighted from it.
+"""Free energies from metadynamics and OPES: by what they added, and by frames that are reweighted.
 
-    F(s) = -gamma / (gamma - 1) V(s)                 the scaled bias, on the nodes of its grid
+    F(s) = -gamma / (gamma - 1) V(s)                 metadynamics: the scaled bias, on the nodes of its grid
+    F(s) = -kT ln P(s)                               OPES: the kernels; -gamma kT ln P(s) with explore
     F(s) = -kT ln sum_t exp((V(s_t) - c(t)) / kT)    rows of colvars.csv, in bins
 
-Both are estimates of the same function, with different errors. The scaled bias has no error of its own: where there are
+Both are estimates of the same function, with different errors. What was added has no error of its own: where there are
 several groups of walkers, each has built its own, and their spread is the error; of a single one the difference to what
 it was at nine tenths of the run is shown instead. See `potentials.bias.metadynamics` for the papers.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import pandas
@@ -24,10 +26,12 @@ from mdflash.config.load import load_run
 from mdflash.config.metadynamics import HillVariable, Metadynamics
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
-from mdflash.potentials.bias.surface_cpu import add_gaussians
+from mdflash.potentials.bias.kernels_cpu import add_kernels
 from mdflash.potentials.variables import VARIABLES
 from mdflash.units import kT
 
+METHODS: Final = {"well-tempered": "metadynamics", "opes": "OPES", "opes-explore": "OPES explore"}
+"""In words."""
 STAGES = 10
 """Parts of the run after which the scaled bias is looked at."""
 LOW = 8.0
@@ -37,6 +41,8 @@ SETTLED = 0.2
 MOST = 200_000
 """Rows of colvars.csv that are reweighted."""
 FEWEST = 100
+FLOOR = 1e-12
+"""Of the highest probability, which places that nobody has seen are given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +53,10 @@ class Filled:
         name: of the bias.
         variables: what it acts on, in words with units, for axes.
         kinds: of each variable, its name in `variable:`.
-        bias_factor: gamma.
+        method: as in `metadynamics:`.
         hills, groups: how many hills of how many groups of walkers.
         nodes: of each axis of the grid.
-        scaled: [points of each axis] kcal/mol, the scaled bias of all groups, lowest point 0.
+        scaled: [points of each axis] kcal/mol, by the scaled bias (or kernels) of all groups, lowest point 0.
         scaled_error: of the same shape; NaN: not known.
         times: [STAGES] ps.
         stages: [STAGES, points of each axis] kcal/mol, the scaled bias until then.
@@ -62,7 +68,7 @@ class Filled:
     name: str
     variables: tuple[str, ...]
     kinds: tuple[str, ...]
-    bias_factor: float
+    method: str
     hills: int
     groups: int
     nodes: tuple[FloatArray, ...]
@@ -139,14 +145,15 @@ def _filled(entry: Metadynamics, hills: pandas.DataFrame, groups: int, rows: pan
     centers = np.ascontiguousarray(hills[[f"center_{k + 1}" for k in range(d)]].to_numpy(np.float64))
     heights, group = hills["height_kcal_mol"].to_numpy(np.float64), hills["group"].to_numpy(np.int64)
     time = hills["time_ps"].to_numpy(np.float64)
-    widths = np.array([v.width for v in entry.variables])
+    widths = hills[[f"width_{k + 1}" for k in range(d)]].to_numpy(np.float64)
+    rows_of = np.column_stack([centers, widths, heights])
     flat = np.zeros((groups, int(np.prod(shape)) * 2**d))
     ends = np.searchsorted(time, time[-1] * np.arange(1, STAGES + 1) / STAGES, "right")
     stages = []
-    factor = -entry.bias_factor / (entry.bias_factor - 1.0)
     for a, b in pairwise([0, *ends.tolist()]):
-        add_gaussians(flat, axes, widths, group[a:b], centers[a:b], heights[a:b])
-        each = factor * flat.reshape(groups, *shape, 2**d)[..., 0]
+        for g in range(groups):
+            add_kernels(flat[g], axes, rows_of[a:b][group[a:b] == g])
+        each = _free(entry, flat.reshape(groups, *shape, 2**d)[..., 0], kT(kelvin))
         stages.append(_from_lowest(each.mean(axis=0)))
     scaled = stages[-1]
     error = np.full(shape, np.nan)
@@ -155,11 +162,19 @@ def _filled(entry: Metadynamics, hills: pandas.DataFrame, groups: int, rows: pan
         error = aligned.std(axis=0, ddof=1) / np.sqrt(groups)
     return Filled(
         entry.name, tuple(_label(v) for v in entry.variables), tuple(v.variable for v in entry.variables),
-        entry.bias_factor, len(hills), groups,
+        entry.method, len(hills), groups,
         tuple(row[0] + row[1] * np.arange(n) for row, n in zip(axes, shape, strict=True)),
         scaled, error, time[-1] * np.arange(1, STAGES + 1) / STAGES, np.array(stages),
         _reweighted(entry, rows, kelvin), kelvin, (time, heights),
     )  # fmt: skip
+
+
+def _free(entry: Metadynamics, total: FloatArray, thermal: float) -> FloatArray:
+    """kcal/mol from the sum of hills or kernels."""
+    if entry.barrier is None:
+        return np.asarray(-entry.gamma / (entry.gamma - 1.0) * total)
+    power = (entry.bias_factor or entry.barrier / thermal) if entry.method == "opes-explore" else 1.0
+    return np.asarray(-power * thermal * np.log(np.maximum(total, FLOOR * max(float(total.max()), FLOOR))))
 
 
 def _from_lowest(energy: FloatArray) -> FloatArray:

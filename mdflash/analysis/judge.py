@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mdflash.analysis.hills import METHODS
 from mdflash.analysis.phases import phase_lights, phase_words
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
@@ -147,15 +148,17 @@ def _judge_hills(found: MoleculeAnalysis, lights: list[Light]) -> None:
                 f"Bias of {f.name} has settled", grade(late, 0.5, 1.0, more=False),
                 "-" if math.isnan(late) else f"{late:.2f} kT",
                 "within 0.5 kT over the last tenth of the run, root mean square (care: 1 kT)",
-                f"The scaled bias of {f.hills:,} hills, over places up to 8 kT above the lowest, less a constant.",
+                f"What {f.hills:,} hills add up to, over places up to 8 kT above the lowest, less a constant.",
             )
         )  # fmt: skip
+        if f.method == "opes-explore":  # whose kernels are too wide to be an estimate
+            continue
         apart = f.disagreement / thermal
         lights.append(
             Light(
                 f"Estimates of {f.name} agree", "unknown" if math.isnan(apart) else grade(apart, 0.5, 1.0, more=False),
                 "-" if math.isnan(apart) else f"{apart:.2f} kT",
-                "scaled bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
+                "bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
                 f"Two estimates of the free energy along {' and '.join(f.variables)}, less a constant.",
             )
         )  # fmt: skip
@@ -230,7 +233,7 @@ def _what(found: MoleculeAnalysis) -> str:
     if found.windows:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
     for f in found.filled:
-        at += f" under metadynamics of {f.name}"
+        at += f" under {METHODS[f.method]} of {f.name}"
     many = len(sample.tracks)
     return (
         f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
@@ -275,7 +278,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     for f in found.filled:
         if len(f.nodes) == 1:
             best = float(f.nodes[0][int(f.scaled.argmin())])
-            parts.append(f"the free energy by metadynamics is lowest where the {f.variables[0]} is {best:.4g}")
+            parts.append(f"the free energy by {METHODS[f.method]} is lowest where the {f.variables[0]} is {best:.4g}")
     for p in found.pulled:
         change = measured(float(p.free[-1]), float(p.error[-1]), "kcal/mol")
         parts.append(f"the free energy changes by {change} while the {p.what} of {p.name} moves (Jarzynski)")

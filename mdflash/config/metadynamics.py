@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer
 
 from mdflash.config.biases import VariableEntry, example_of, read_number, text_of
 from mdflash.config.section import MAX_REPLICAS, Section, as_list
-from mdflash.core.quantity import Duration, Quantity, Whole, Word, describe
+from mdflash.core.quantity import Duration, NoneWord, Quantity, Whole, Word, describe, show_quantity
 from mdflash.potentials.variables import VARIABLES
 
 Grid = tuple[float, float, int]
@@ -18,6 +18,10 @@ Grid = tuple[float, float, int]
 PER_WIDTH: Final = 5
 """Points of a grid for each width of a hill, where they are not given: Gaussians are then exact to 1.3e-5."""
 MOST_POINTS: Final = 100_000
+BIAS_FACTOR: Final = 10.0
+"""Of well-tempered metadynamics, where none is given."""
+
+Method = Literal["well-tempered", "opes", "opes-explore"]
 
 Energy = Annotated[float, Quantity("energy", "0.3 kcal/mol", ("kcal/mol",))]
 
@@ -112,8 +116,12 @@ class HillVariable(VariableEntry):
         return {**({} if variable.periodic else ends), "points": points}
 
 
+def _read_number_or_none(value: object) -> object:
+    return None if value == "none" else value
+
+
 class Metadynamics(Section):
-    """Well-tempered metadynamics: walkers fill the basins they have seen with hills."""
+    """Metadynamics or OPES: walkers fill the basins they have seen."""
 
     name: Word = Field(description="names its columns in colvars.csv and its hills", examples=["fold"])
     variables: Annotated[
@@ -123,10 +131,19 @@ class Metadynamics(Section):
         description="one or two",
         examples=["[{name: q, variable: native_contacts, width: 0.02}]"],
     )
-    height: Energy = Field(default=0.3, description="of the first hill", examples=["0.3 kcal/mol"])
-    bias_factor: Annotated[float, Field(gt=1.0, le=1e6)] = Field(
-        default=10.0,
-        description="gamma: barriers are lowered by this factor in the end; the highest barrier / kT is a start",
+    method: Method = Field(
+        default="well-tempered",
+        description="well-tempered (metadynamics) | opes | opes-explore (leaves basins sooner, is less exact)",
+    )
+    height: Energy = Field(default=0.3, description="of the first hill; not of opes", examples=["0.3 kcal/mol"])
+    barrier: Annotated[Energy | None, NoneWord] = Field(
+        default=None, description="of opes: the highest that is to be crossed", examples=["8 kcal/mol"]
+    )
+    bias_factor: Annotated[Annotated[float, Field(gt=1.0, le=1e6)] | None, BeforeValidator(_read_number_or_none)] = (
+        Field(
+            default=None,
+            description="gamma: barriers are lowered by this factor in the end; none: 10, and barrier / kT of opes",
+        )
     )
     every: Duration = Field(default=1.0, description="time between the hills of a walker", examples=["1 ps"])
     walkers: Annotated[
@@ -138,6 +155,19 @@ class Metadynamics(Section):
     def system(self) -> str | None:
         """The system it acts on, as its first variable names it."""
         return self.variables[0].system
+
+    @property
+    def gamma(self) -> float:
+        """The bias factor of well-tempered metadynamics."""
+        return self.bias_factor or BIAS_FACTOR
+
+    @field_serializer("barrier")
+    def _barrier(self, value: float | None) -> str:
+        return "none" if value is None else show_quantity(value, "energy", ("kcal/mol",))
+
+    @field_serializer("bias_factor")
+    def _bias_factor(self, value: float | None) -> float | str:
+        return "none" if value is None else value
 
     @field_serializer("walkers")
     def _walkers(self, value: int | None) -> int | str:

@@ -15,6 +15,7 @@ from mdflash.core.quantity import Span, show_quantity
 from mdflash.integrators import DEFAULT, INTEGRATORS
 from mdflash.potentials.bias.bias_form import ONE_SIDED
 from mdflash.potentials.variables import VARIABLES
+from mdflash.units import BOLTZMANN
 
 _TIME_UNITS = ("ps", "ns", "fs")
 _LONGEST_STEP = 1.0
@@ -327,6 +328,13 @@ def _metadynamics(config: RunConfig) -> Iterator[Problem]:
             continue
         cycle = config.dynamics.timestep * config.dynamics.network_every
         yield from whole_steps((*here, "every"), entry.every, cycle)
+        opes = entry.method != "well-tempered"
+        if opes and entry.barrier is None:
+            text = f"is missing; `method: {entry.method}` needs it: add for example `barrier: 8 kcal/mol`"
+            yield Problem((*here, "barrier"), text)
+        elif not opes and entry.barrier is not None:
+            text = "is of opes; remove it, or write `method: opes`"
+            yield Problem((*here, "barrier"), text)
         name = entry.system or systems[0]
         for i, variable in enumerate(entry.variables):
             if name in begins and (variable.system or systems[0]) != name:
@@ -347,6 +355,9 @@ def _metadynamics(config: RunConfig) -> Iterator[Problem]:
         groups = [set(kelvin[g : g + walkers]) for g in range(0, len(kelvin), walkers)]
         if any(min(group) <= 0 for group in groups):
             yield Problem(("dynamics", "temperature"), "must be above 0 K for metadynamics; write `temperature: 300 K`")
+        if entry.barrier is not None and entry.barrier <= 2.0 * BOLTZMANN * max(kelvin):
+            least = show_quantity(float(f"{2.0 * BOLTZMANN * max(kelvin):.3g}"), "energy", ("kcal/mol",))
+            yield Problem((*here, "barrier"), f"must be above 2 kT, {least}, found {entry.barrier:g} kcal/mol")
         if config.exchange is None and any(len(group) > 1 for group in groups):
             yield Problem(
                 (*here, "walkers"),

@@ -1,4 +1,4 @@
-"""Deposits of metadynamics: at fixed steps, between blocks, every walker adds a hill where it is.
+"""Deposits of metadynamics and OPES: at fixed steps, between blocks, every walker adds a hill where it is.
 
 They fall on the steps that are multiples of a bias's interval, after that step's reports and before its exchange: what
 is reported at a step shows the bias that made it. All ranks know all replicas between two blocks, so each adds the same
@@ -21,7 +21,7 @@ from mdflash.engine.guards import NEVER, Listener
 from mdflash.engine.protocols import Running
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.grid_bias import grid_biases_of
-from mdflash.potentials.bias.metadynamics import Metadynamics
+from mdflash.potentials.bias.growing import GrowingBias
 from mdflash.potentials.bias.pack import PackedBiases
 
 
@@ -33,14 +33,16 @@ class Hills(NamedTuple):
         replica: [n] global numbers.
         group: [n] of the walkers.
         centers: [n, D] in the units of the variables.
-        heights: [n] kcal/mol.
+        heights: [n] kcal/mol; of the kernels of OPES, without unit.
+        widths: [n, D] in the units of the variables.
     """
 
-    bias: Metadynamics
+    bias: GrowingBias
     replica: IntArray
     group: IntArray
     centers: FloatArray
     heights: FloatArray
+    widths: FloatArray
 
 
 class HillListener(Protocol):
@@ -54,7 +56,7 @@ class Deposits:
 
     Args:
         layout: the batch.
-        potential: its metadynamics are served.
+        potential: its growing biases are served.
 
     Attributes:
         listeners: called with every event: "no hills" and "hills again".
@@ -63,7 +65,7 @@ class Deposits:
 
     def __init__(self, layout: Layout, potential: Potential) -> None:
         self.layout = layout
-        self.biases = tuple(bias for bias in grid_biases_of(potential) if isinstance(bias, Metadynamics))
+        self.biases = tuple(bias for bias in grid_biases_of(potential) if isinstance(bias, GrowingBias))
         self.listeners: list[Listener] = []
         self.hill_listeners: list[HillListener] = []
         self._packed = PackedBiases(self.biases, layout)
@@ -79,26 +81,25 @@ class Deposits:
         step = engine.state.step
         values, energies = self._packed.measure(engine.state.positions.numpy())
         for b, bias in enumerate(self._packed.biases):
-            assert isinstance(bias, Metadynamics)
+            assert isinstance(bias, GrowingBias)
             if step % bias.every == 0:
                 first, stop = self._packed.column[b : b + 2]
                 self._one(engine, b, bias, values[:, first:stop], energies[:, first])
 
-    def _one(self, engine: Running, b: int, bias: Metadynamics, values: FloatArray, energies: FloatArray) -> None:
+    def _one(self, engine: Running, b: int, bias: GrowingBias, values: FloatArray, energies: FloatArray) -> None:
         rows = bias.rows(self.layout)
         walks = rows >= 0
         good = walks & ~engine.frozen & bias.inside(values) & np.isfinite(energies)
         self._tell(engine, b, bias, walks & ~good, values)
         mine = np.flatnonzero(good)
         group = bias.group[rows[mine]]
-        heights = bias.heights(energies[mine], group)
-        bias.deposit(group, values[mine], heights)
-        hills = Hills(bias, self._ids[mine], group, values[mine], heights)
+        added = bias.grow(group, values[mine], energies[mine])
+        hills = Hills(bias, self._ids[mine], group, values[mine], *added)
         for listener in self.hill_listeners:
             listener(engine.state.step, engine.time, hills)
 
     def _tell(
-        self, engine: Running, b: int, bias: Metadynamics, idle: npt.NDArray[np.bool_], values: FloatArray
+        self, engine: Running, b: int, bias: GrowingBias, idle: npt.NDArray[np.bool_], values: FloatArray
     ) -> None:
         """Report replicas that have begun or ceased to deposit nothing."""
         for r in np.flatnonzero(idle != self._idle[b]).tolist():
@@ -116,13 +117,15 @@ class Deposits:
         """What a checkpoint must hold to continue with the same bits."""
         found: dict[str, npt.NDArray[Any]] = {"hills_idle": self._idle} if self.biases else {}
         for bias in self.biases:
-            found |= {f"hills_surface_{bias.name}": bias.surfaces, f"hills_count_{bias.name}": bias.hills}
+            found |= {f"hills_{word}_{bias.name}": array for word, array in bias.state().items()}
         return found
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]], step: int) -> None:
         """Continue from a checkpoint's arrays, at its step."""
-        for name, array in self.arrays().items():
-            array[...] = arrays[name]
+        if self.biases:
+            self._idle[...] = arrays["hills_idle"]
+        for bias in self.biases:
+            bias.restore({word: arrays[f"hills_{word}_{bias.name}"] for word in bias.state()})
 
     def summary(self) -> list[dict[str, Any]]:
         """For manifest.json: hills of each bias, by group of walkers."""

@@ -5,7 +5,8 @@
 
 Centers and widths are in the units of the variables (Å, rad, or none); the second ones are empty for a bias on one
 variable. `group` counts the groups of walkers that share a bias. The height is that of the hill itself: PLUMED's HILLS
-have it multiplied by gamma / (gamma - 1); see `mdflash export --format plumed`.
+have it multiplied by gamma / (gamma - 1); see `mdflash export --format plumed`. Of OPES a row is a kernel, whose
+height has no unit.
 """
 
 from __future__ import annotations
@@ -37,19 +38,17 @@ class HillsLog(Table):
         step: int,
         time_ps: float,
         bias: str,
-        widths: Sequence[float],
         replica: IntArray,
         group: IntArray,
         centers: FloatArray,
         heights: FloatArray,
+        widths: FloatArray,
     ) -> None:
-        """Take the hills of one bias: widths [D], replica, group and heights [n], centers [n, D]."""
+        """Take the hills of one bias: replica, group and heights [n], centers and widths [n, D]."""
         begin = f"{step},{float(time_ps)!r},{bias}"
-        width = _two(widths)
-        for r, g, center, height in zip(
-            replica.tolist(), group.tolist(), centers.tolist(), heights.tolist(), strict=True
-        ):
-            self.add(f"{begin},{g},{r},{_two(center)},{width},{height!r}")
+        columns = (x.tolist() for x in (replica, group, centers, widths, heights))
+        for r, g, center, width, height in zip(*columns, strict=True):
+            self.add(f"{begin},{g},{r},{_two(center)},{_two(width)},{height!r}")
 
 
 def _two(numbers: Sequence[float]) -> str:

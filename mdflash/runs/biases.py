@@ -23,7 +23,9 @@ from mdflash.io.topology import mdtraj_topology
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, Bias
+from mdflash.potentials.bias.growing import GrowingBias
 from mdflash.potentials.bias.metadynamics import Metadynamics
+from mdflash.potentials.bias.opes import Opes
 from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.priors.term import PriorTerm
@@ -80,7 +82,7 @@ def _refuse_centers_beyond_images(entry: BiasEntry, variable: Variable, key: str
 
 def build_metadynamics(
     config: RunConfig, layout: Layout, starts: Sequence[FloatArray], forcefields: Sequence[ForceField]
-) -> tuple[Metadynamics, ...]:
+) -> tuple[GrowingBias, ...]:
     """The metadynamics of a run, without hills. Arguments, errors: as `build_biases`."""
     return tuple(
         _one_metadynamics(k, entry, config, layout, starts, forcefields) for k, entry in enumerate(config.metadynamics)
@@ -94,7 +96,7 @@ def _one_metadynamics(
     layout: Layout,
     starts: Sequence[FloatArray],
     forcefields: Sequence[ForceField],
-) -> Metadynamics:
+) -> GrowingBias:
     section = f"metadynamics.{k}.variables"
     axes = []
     found = list(_variables(section, entry.variables, config, layout, starts, forcefields))
@@ -111,10 +113,16 @@ def _one_metadynamics(
         axes.append(Axis(given.name, variable, low, high, points))
     first, stop = layout.replica_offset[s : s + 2].tolist()
     kelvin = np.array(config.temperatures[first:stop]).reshape(-1, entry.walkers or stop - first)
-    return Metadynamics(
-        entry.name, axes, layout, [given.width for given in entry.variables], entry.height, entry.bias_factor,
-        config.steps_in(entry.every), [kT(t) for t in kelvin.min(axis=1).tolist()], entry.walkers, s,
-    )  # fmt: skip
+    widths, every = [given.width for given in entry.variables], config.steps_in(entry.every)
+    thermal = [kT(t) for t in kelvin.min(axis=1).tolist()]
+    if entry.barrier is None:
+        return Metadynamics(
+            entry.name, axes, layout, widths, entry.height, entry.gamma, every, thermal, entry.walkers, s
+        )
+    explore = entry.method == "opes-explore"
+    return Opes(
+        entry.name, axes, layout, widths, entry.barrier, every, thermal, entry.bias_factor, explore, entry.walkers, s
+    )
 
 
 def build_monitored(

@@ -22,7 +22,9 @@ from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import InputError
 from mdflash.io.topology import pdb_atom_lines
 from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, WIDTH, Bias
+from mdflash.potentials.bias.growing import GrowingBias
 from mdflash.potentials.bias.metadynamics import Metadynamics
+from mdflash.potentials.bias.opes import Opes
 from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.variables.base import Variable
 from mdflash.potentials.variables.rmsd import Rmsd
@@ -59,13 +61,14 @@ def _texts(run: Path, system: str | None, names_only: bool = False) -> dict[str,
     first, stop = prepared.layout.replica_offset[s : s + 2].tolist()
     ids = prepared.layout.replica_ids[first:stop]
     biases = [bias for bias in prepared.biases if bias.replica_ids == ids and bias.variable.name != "energy"]
-    hills = [b for b in prepared.grid_biases if b.replica_ids == ids and isinstance(b, Metadynamics)]
+    hills = [b for b in prepared.grid_biases if b.replica_ids == ids and isinstance(b, GrowingBias)]
     monitored = [bias for bias in prepared.monitored if bias.replica_ids == ids]
     if not (biases or hills or monitored):
         raise InputError("has no biases, no metadynamics and no monitored variables, so nothing for PLUMED", file=run)
     texts = {"plumed.dat": "", "masses.dat": ""}
     texts |= {f"COLVAR.{r}": "" for r in ids}
-    texts |= {hills_name(bias, g): "" for bias in hills for g in range(bias.groups)}
+    summed = [bias for bias in hills if isinstance(bias, Metadynamics)]
+    texts |= {hills_name(bias, g): "" for bias in summed for g in range(bias.groups)}
     measured = [
         *((b.name, b.variable) for b in (*biases, *monitored)),
         *((a.name, a.variable) for b in hills for a in b.axes),
@@ -87,8 +90,8 @@ def _texts(run: Path, system: str | None, names_only: bool = False) -> dict[str,
     texts["plumed.dat"] = "".join(f"{line}\n" for line in _input(measured, biases, hills, every))
     masses = "".join(f"{i} {m:.10g} 0\n" for i, m in enumerate(molecule.masses.tolist()))
     texts["masses.dat"] = "#! FIELDS index mass charge\n" + masses
-    for bias in hills:
-        texts |= _hills(run, bias)
+    for meta in summed:
+        texts |= _hills(run, meta)
     return texts | _colvars(run, measured, biases, hills, ids)
 
 
@@ -112,7 +115,7 @@ def hills_name(bias: Metadynamics, group: int) -> str:
 
 
 def _input(
-    measured: Sequence[tuple[str, Variable]], biases: Sequence[Bias], hills: Sequence[Metadynamics], every: int
+    measured: Sequence[tuple[str, Variable]], biases: Sequence[Bias], hills: Sequence[GrowingBias], every: int
 ) -> Iterator[str]:
     """The lines of plumed.dat."""
     yield "UNITS LENGTH=A ENERGY=kcal/mol TIME=ps"
@@ -129,9 +132,18 @@ def _input(
         yield from lines if label_of(bias.name) in known else [f"# {line}" for line in lines]
     columns = list(known)
     for meta in hills:
-        names = [label_of(axis.name) for axis in meta.axes]
+        names = ",".join(label_of(axis.name) for axis in meta.axes)
+        if isinstance(meta, Opes):
+            action = "OPES_METAD_EXPLORE" if meta.explore else "OPES_METAD"
+            yield f"{label_of(meta.name)}: {action} ARG={names} SIGMA={_list(meta.widths.tolist())} ..."
+            yield f"  BARRIER={meta.barrier:.10g} BIASFACTOR={meta.bias_factor[0]:.10g} PACE={meta.every}"
+            yield f"  TEMP={meta.kT[0] / BOLTZMANN:.10g}"
+            yield f"... {action}"
+            columns.append(f"{label_of(meta.name)}.bias")
+        if not isinstance(meta, Metadynamics):
+            continue
         yield f"{label_of(meta.name)}: METAD ..."
-        yield f"  ARG={','.join(names)} SIGMA={_list(meta.widths.tolist())} HEIGHT={meta.height:.10g}"
+        yield f"  ARG={names} SIGMA={_list(meta.widths.tolist())} HEIGHT={meta.height:.10g}"
         yield f"  BIASFACTOR={meta.bias_factor:.10g} TEMP={meta.kT[0] / BOLTZMANN:.10g} PACE={meta.every}"
         yield f"  GRID_MIN={','.join(_end(a, a.low) for a in meta.axes)}"
         yield f"  GRID_MAX={','.join(_end(a, a.high) for a in meta.axes)}"
@@ -196,7 +208,7 @@ def _colvars(
     run: Path,
     measured: Sequence[tuple[str, Variable]],
     biases: Sequence[Bias],
-    hills: Sequence[Metadynamics],
+    hills: Sequence[GrowingBias],
     ids: Sequence[int],
 ) -> dict[str, str]:
     """COLVAR of every replica, by name."""

@@ -35,7 +35,7 @@ from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import Table, written
 from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias
-from mdflash.potentials.bias.metadynamics import Metadynamics
+from mdflash.potentials.bias.growing import GrowingBias
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
@@ -139,7 +139,7 @@ def hill_columns(packed: PackedBiases, positions: FloatArray) -> FloatArray:
     values, energies = packed.measure(positions)
     parts = [np.zeros((len(values), 0))]
     for first, bias in zip(packed.column, packed.biases, strict=False):
-        assert isinstance(bias, Metadynamics)
+        assert isinstance(bias, GrowingBias)
         rows = bias.rows(packed.layout)
         energy = energies[:, first]
         offset = np.where(rows >= 0, bias.offsets()[bias.group[rows]], np.nan)
@@ -266,9 +266,8 @@ class Outputs:
 
     def _deposited(self, step: int, time: float, hills: Hills) -> None:
         assert self.hills is not None
-        name, widths = hills.bias.name, hills.bias.widths.tolist()
-        rest = (hills.replica, hills.group, hills.centers, hills.heights)
-        self._background.submit(partial(self.hills.append, step, time, name, widths, *rest))
+        rest = (hills.replica, hills.group, hills.centers, hills.heights, hills.widths)
+        self._background.submit(partial(self.hills.append, step, time, hills.bias.name, *rest))
 
     def report(self, engine: Engine) -> None:
         """Report the start of a run (step 0), which no schedule contains."""

@@ -15,6 +15,8 @@ from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.bias.metadynamics import Metadynamics
+from mdflash.potentials.bias.opes import Opes
+from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.variables.dihedral import Dihedral
 from mdflash.potentials.variables.distance import Distance
@@ -68,6 +70,29 @@ def test_free_energy_of_a_double_well(make: Any, low: float, high: float, width:
     off = (found - exact)[seen]
     assert bias.hills[0] == 32 * 40_000 // 50
     assert off.std() < 0.1
+
+
+@pytest.mark.parametrize("explore", [False, True])
+def test_opes_reweights_to_the_free_energy(explore: bool) -> None:
+    """A torsion by 32 walkers: histograms with weights exp(V / kT), within 0.1 kcal/mol (root mean square)."""
+    well = torsion()
+    layout = Layout((well.system,), (32,))
+    bias = Opes("o", [Axis("q", well.variable, -np.pi, np.pi, 160)], layout, [0.2], 10.0, 50, KT, explore=explore)
+    start = np.concatenate([well.start(c) for c in np.resize(well.centers, 32)])
+    engine = simulate(layout, [well.forcefield], start, LangevinMiddle(0.01, 8.0), TEMPERATURE, extra=[bias], seed=3)
+    engine.run(4_000)
+    packed = PackedBiases([bias], layout)
+    found = []
+    for _ in range(300):
+        engine.run(49)
+        found.append(np.stack(packed.measure(engine.state.positions.numpy()))[..., 0])
+        engine.run(1)
+    q, v = np.concatenate(found, axis=1)
+    seen = np.histogram(q, well.edges, weights=np.exp((v - v.max()) / KT))[0]
+    inside = np.linspace(well.edges[:-1], well.edges[1:], 101)
+    exact = -KT * np.log(np.exp(-well.free_energy(inside) / KT).mean(axis=0))
+    low = exact < exact.min() + 8.0
+    assert (-KT * np.log(seen[low]) - exact[low]).std() < 0.1
 
 
 def test_the_same_bits() -> None:

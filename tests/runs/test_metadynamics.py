@@ -96,8 +96,12 @@ def test_a_run_is_its_files(tmp_path: Path) -> None:
     assert repair_file(folder / "hills.csv").kept == 160
 
 
-def test_cut_and_resumed_it_has_the_same_bits(tmp_path: Path) -> None:
-    source = write(tmp_path)
+OPES = HILLS.replace("height: 0.3 kcal/mol", "method: opes").replace("bias_factor: 8", "barrier: 5 kcal/mol")
+
+
+@pytest.mark.parametrize("hills", [HILLS, OPES, OPES.replace("opes", "opes-explore")])
+def test_cut_and_resumed_it_has_the_same_bits(tmp_path: Path, hills: str) -> None:
+    source = write(tmp_path, hills)
     whole = content(run(source, tmp_path / "whole"))
     folder = tmp_path / "parts"
     for steps in (333, 1_000, 2_000):
@@ -144,6 +148,9 @@ def test_resolved_yaml_reads_back(tmp_path: Path) -> None:
     ("old", "new", "key", "words"),
     [
         ("name: fold", "name: ends", "0.name", "is the name of 2"),
+        ("height: 0.3 kcal/mol", "method: opes", "0.barrier", "is missing; `method: opes` needs it"),
+        ("height: 0.3 kcal/mol", "barrier: 3 kcal/mol", "0.barrier", "is of opes"),
+        ("height: 0.3 kcal/mol", "method: opes\n    barrier: 1 kcal/mol", "0.barrier", "2 kT"),
         ("every: 0.2 ps", "every: 0.201 ps", "0.every", "not a whole number"),
         ("walkers: 2", "walkers: 3", "0.walkers", "do not fill groups of 3 walkers; write `walkers: 2`"),
         ("bias_factor: 8", "bias_factor: 1", "0.bias_factor", "greater than 1"),

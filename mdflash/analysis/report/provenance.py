@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from mdflash.analysis.hills import METHODS
 from mdflash.analysis.observables import PROFILES
 from mdflash.analysis.result import Analysis
 from mdflash.analysis.verdict import time_text
@@ -118,8 +119,9 @@ def methods(analysis: Analysis) -> str:
             )
         if first.filled:
             parts.append(
-                "Free energies by metadynamics are the bias times -gamma / (gamma - 1), and histograms of frames with "
-                "weights exp((V - c(t)) / kT); errors are bootstrap standard deviations over stretches of walkers."
+                "Free energies by metadynamics are the bias times -gamma / (gamma - 1), by OPES -kT ln of the kernels, "
+                "and of both histograms of frames with weights exp((V - c(t)) / kT); errors are bootstrap standard "
+                "deviations over stretches of walkers."
             )
         parts.append("Errors of means are standard errors over replicas or over uncorrelated stretches of them.")
     return " ".join(parts)
@@ -147,6 +149,14 @@ def _conditions(c: dict[str, Any]) -> list[str]:
             f"{' to '.join(dict.fromkeys([str(constants[0]), str(constants[-1])]))}."
         )
     for hills in _listed(c.get("metadynamics")):
+        method = str(hills.get("method", "well-tempered"))
+        if method != "well-tempered":
+            over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
+            parts.append(
+                f"{METHODS.get(method, method)} '{hills.get('name')}' acted on the {over}, with kernels every "
+                f"{hills.get('every')} and a barrier of {hills.get('barrier')}."
+            )
+            continue
         over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
         walkers = hills.get("walkers")
         parts.append(
@@ -229,6 +239,12 @@ def references(analysis: Analysis) -> list[str]:
     if any(x.pulled for x in analysis.molecules.values()):
         found.append("Jarzynski, Phys. Rev. Lett. 78, 2690 (1997) (free energies from work)")
     if any(x.filled for x in analysis.molecules.values()):
+        methods = {f.method for x in analysis.molecules.values() for f in x.filled}
+        if methods & {"opes", "opes-explore"}:
+            found.append("Invernizzi & Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020) (OPES)")
+        if "opes-explore" in methods:
+            found.append("Invernizzi & Parrinello, J. Chem. Theory Comput. 18, 3988 (2022) (OPES explore)")
+    if any(f.method == "well-tempered" for x in analysis.molecules.values() for f in x.filled):
         found.append("Barducci, Bussi & Parrinello, Phys. Rev. Lett. 100, 020603 (2008) (well-tempered metadynamics)")
         found.append("Tiwary & Parrinello, J. Phys. Chem. B 119, 736 (2015) (reweighting of metadynamics)")
     found.append("Chodera, J. Chem. Theory Comput. 12, 1799 (2016) (detection of equilibration)")

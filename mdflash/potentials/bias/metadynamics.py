@@ -17,7 +17,6 @@ replicas, whatever temperatures they hold, and kT is that of the group's coldest
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,13 +24,13 @@ import numpy as np
 from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
-from mdflash.potentials.bias.grid_bias import GridBias
+from mdflash.potentials.bias.growing import Deposit, GrowingBias, from_lowest
 from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.bias.surface_cpu import add_gaussians, as_rows
 
 
-class Metadynamics(GridBias):
-    """A bias of hills on a grid; what deposits them is `engine.deposits`.
+class Metadynamics(GrowingBias):
+    """A bias of hills; see the module.
 
     Args:
         name: its name in logs, columns and errors.
@@ -44,12 +43,8 @@ class Metadynamics(GridBias):
         kT: kcal/mol, one number or one for each group of walkers.
         walkers, system: as of every `GridBias`.
 
-    Attributes:
-        hills: [groups] deposited so far.
-
     Raises:
-        InputError: as of `GridBias`; a width that the grid does not resolve; a height, factor, kT or interval that is
-            none.
+        InputError: as of `GrowingBias`; a height or factor that is none.
     """
 
     def __init__(
@@ -65,30 +60,13 @@ class Metadynamics(GridBias):
         walkers: int | None = None,
         system: int = 0,
     ) -> None:
-        super().__init__(name, axes, layout, walkers, system)
-        self.widths: FloatArray = np.array(widths, np.float64)
-        self.height, self.bias_factor, self.every = float(height), float(bias_factor), every
-        self.kT: FloatArray = np.broadcast_to(np.asarray(kT, np.float64), (self.groups,)).copy()
-        self.hills: IntArray = np.zeros(self.groups, np.int64)
-        for axis, width in zip(self.axes, self.widths.tolist(), strict=True):
-            if not axis.spacing <= 0.5 * width * (1 + 1e-9):
-                least = math.ceil((axis.high - axis.low) / (0.5 * width)) + 1
-                raise InputError(
-                    f"bias '{name}': the grid's spacing {axis.spacing:.4g} does not resolve hills of width "
-                    f"{width:.4g}; use {least} points or more"
-                )
-        if not (height > 0 and bias_factor > 1 and every >= 1 and (self.kT > 0).all()):
+        super().__init__(name, axes, layout, widths, every, kT, walkers, system)
+        self.height, self.bias_factor = float(height), float(bias_factor)
+        if not (height > 0 and bias_factor > 1):
             raise InputError(
-                f"bias '{name}': expected a height above 0, a bias factor above 1, 1 step or more between hills and "
-                f"temperatures above 0 K; found {height:g}, {bias_factor:g}, {every} and kT {self.kT.tolist()}"
+                f"bias '{name}': expected a height above 0 and a bias factor above 1; found {height:g} and "
+                f"{bias_factor:g}"
             )
-
-    def copy(self) -> Metadynamics:
-        """The same bias with hills of its own."""
-        other = super().copy()
-        assert isinstance(other, Metadynamics)
-        other.hills = self.hills.copy()
-        return other
 
     def heights(self, energies: FloatArray, group: IntArray) -> FloatArray:
         """[n] heights of hills at places where the bias is `energies` [n], of groups [n]; kcal/mol."""
@@ -100,13 +78,18 @@ class Metadynamics(GridBias):
         add_gaussians(flat, as_rows(self.axes), self.widths, group, np.ascontiguousarray(centers), heights)
         np.add.at(self.hills, group, 1)
 
+    def grow(self, group: IntArray, centers: FloatArray, energies: FloatArray) -> Deposit:
+        """As every growing bias."""
+        heights = self.heights(energies, group)
+        self.deposit(group, centers, heights)
+        return Deposit(heights, np.broadcast_to(self.widths, centers.shape))
+
     def free_energies(self) -> FloatArray:
-        """[groups, points of each axis] kcal/mol: of each group the scaled bias, its lowest point 0."""
-        scaled = -self.bias_factor / (self.bias_factor - 1.0) * self.surfaces[..., 0]
-        return np.asarray(scaled - scaled.min(axis=tuple(range(1, scaled.ndim)), keepdims=True))
+        """As every growing bias: the scaled bias."""
+        return from_lowest(-self.bias_factor / (self.bias_factor - 1.0) * self.surfaces[..., 0])
 
     def offsets(self) -> FloatArray:
-        """[groups] c(t), kcal/mol; the bias less this is what reweights a frame."""
+        """As every growing bias."""
         v = self.surfaces[..., 0].reshape(self.groups, -1) / self.kT[:, None]
         top = v.max(axis=1, keepdims=True)
         gamma = self.bias_factor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mdflash.analysis.hills import Filled
+from mdflash.analysis.hills import METHODS, Filled
 from mdflash.analysis.report.colors import shade
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot
 from mdflash.analysis.report.sections.biases import VOLUME
@@ -17,7 +17,7 @@ def metadynamics(m: MoleculeAnalysis) -> list[Figure]:
     """The free energy by the scaled bias and by reweighted frames, how it has settled, and the heights of hills."""
     found: list[Figure] = []
     for f in m.filled:
-        title = f"Free energy along {' and '.join(f.variables)} at {f.kelvin:.4g} K, by metadynamics"
+        title = f"Free energy along {' and '.join(f.variables)} at {f.kelvin:.4g} K, by {METHODS[f.method]}"
         found += _filled_line(f, title) if len(f.nodes) == 1 else _filled_plane(f, title)
         time, height = f.heights
         unit, size = ("ns", 1e3) if time[-1] >= 2e3 else ("ps", 1.0)
@@ -37,17 +37,22 @@ def metadynamics(m: MoleculeAnalysis) -> list[Figure]:
             ),
             Plot(
                 f"meta-heights-{f.name}", f"Mean height of the hills of {f.name}",
-                "It falls like 1 / time once all basins are filled.", f"time / {unit}", "height / kcal/mol",
+                "It falls like 1 / time once all basins are filled.", f"time / {unit}",
+                "height / kcal/mol" if f.method == "well-tempered" else "height",
                 [Line("", 0.5 * (edges[1:] + edges[:-1]) / size, mean)], y_range=(0.0, 1.05 * float(height.max())),
             ),
         ]  # fmt: skip
     return found
 
 
+def _estimate(f: Filled) -> str:
+    return "scaled bias" if f.method == "well-tempered" else "kernels"
+
+
 def _filled_line(f: Filled, title: str) -> list[Figure]:
     (x,) = f.nodes
     low, high = (f.scaled - f.scaled_error, f.scaled + f.scaled_error) if f.groups > 1 else (None, None)
-    name = f"scaled bias of {f.groups} groups of walkers" if f.groups > 1 else "scaled bias"
+    name = _estimate(f) + (f" of {f.groups} groups of walkers" if f.groups > 1 else "")
     lines = [Line(name, x, f.scaled, low, high)]
     if f.reweighted is not None:
         s = f.reweighted
@@ -67,7 +72,7 @@ def _filled_line(f: Filled, title: str) -> list[Figure]:
             "free energy / kcal/mol", lines,
         ),
         Plot(
-            f"meta-stages-{f.name}", f"The scaled bias of {f.name} over time",
+            f"meta-stages-{f.name}", f"By the {_estimate(f)} of {f.name}, over time",
             "The last curves lie on each other.", f.variables[0], "free energy / kcal/mol", stages,
         ),
     ]  # fmt: skip
@@ -79,7 +84,7 @@ def _filled_plane(f: Filled, title: str) -> list[Figure]:
     edges = [np.append(n, 2 * n[-1] - n[-2]) - 0.5 * (n[1] - n[0]) for n in f.nodes]
     found: list[Figure] = [
         Map(
-            f"meta-{f.name}", f"{title}: the scaled bias", "Connected basins.", first, second, edges[0], edges[1],
+            f"meta-{f.name}", f"{title}: the {_estimate(f)}", "Connected basins.", first, second, edges[0], edges[1],
             np.minimum(f.scaled, top).T, "kcal/mol", (0.0, max(top, 0.1)),
         )
     ]  # fmt: skip
@@ -87,7 +92,7 @@ def _filled_plane(f: Filled, title: str) -> list[Figure]:
         s = f.reweighted
         found.append(
             Map(
-                f"meta-reweighted-{f.name}", f"{title}: frames, reweighted", "The same basins as of the scaled bias.",
+                f"meta-reweighted-{f.name}", f"{title}: frames, reweighted", "The same basins.",
                 first, second, s.edges[0], s.edges[1], np.minimum(s.energy, top).T, "kcal/mol", (0.0, max(top, 0.1)),
             )
         )  # fmt: skip

@@ -1,0 +1,166 @@
+"""OPES: a bias from the probability that walkers have seen, as a sum of few kernels.
+
+| equation | here |
+|---|---|
+| P(s) = sum_k h_k exp(-sum_d (s_d - s_k,d)^2 / (2 sigma_k,d^2)) / sum_k w_k | `_rebuild` |
+| V(s) = (1 - 1/gamma) kT ln(P(s) / Z + epsilon) | `_rebuild` |
+| w_k = exp(V(s_k) / kT), h_k = w_k prod_d sigma0_d / sigma_k,d | `grow` |
+| sigma_k = sigma0 (n (D + 2) / 4)^(-1 / (D + 4)), n = (1 + sum w)^2 / (1 + sum w^2) | `grow` |
+| Z: the mean of P over the places of the kernels | `_rebuild` |
+| epsilon = exp(-barrier / (kT (1 - 1/gamma))) | `barrier` |
+| F(s) = -kT ln P(s) | `free_energies` |
+
+With `explore` P is the distribution that is sampled, w_k = 1 and n their number, V = (gamma - 1) kT ln(P / Z +
+epsilon), kernels are sqrt(gamma) as wide, and F = -gamma kT ln P: it leaves basins sooner and says less of them.
+
+A kernel that lies within one width of another is merged into it, so there are some hundreds of them whatever the length
+of the run (`kernels_cpu`). P is built on the grid from all of them after each deposit, and V at the nodes of it: inside
+the compiled loop OPES is metadynamics. Kernels do not become narrower than two spacings of the grid.
+
+Invernizzi & Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020); explore: J. Chem. Theory Comput. 18, 3988 (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mdflash.core.state import Layout
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.errors import InputError
+from mdflash.potentials.bias.growing import Deposit, GrowingBias, from_lowest
+from mdflash.potentials.bias.kernels_cpu import add_kernels, mean_at_kernels, merge_kernels
+from mdflash.potentials.bias.surface import Axis
+from mdflash.potentials.bias.surface_cpu import as_rows
+
+SPACINGS: Final = 2.0
+"""Of the grid, which a kernel is wide at least."""
+FLOOR: Final = 1e-300
+"""Probability at the nodes that no kernel reaches."""
+
+
+class Opes(GrowingBias):
+    """OPES, or OPES explore; see the module.
+
+    Args:
+        name: its name in logs, columns and errors.
+        axes: one or two.
+        layout: the batch.
+        widths: [D] of the first kernels, in the units of the variables.
+        barrier: the highest to be crossed, kcal/mol; the bias is never deeper.
+        every: steps between deposits.
+        kT: kcal/mol, one number or one for each group of walkers.
+        bias_factor: gamma, above 1; None: barrier / kT.
+        explore: the variant.
+        walkers, system: as of every `GridBias`.
+
+    Attributes:
+        kernels: of each group [kernels, 2 D + 1]: center, width and height.
+        sums: [groups, 3] sum of weights, of their squares, and the number of deposits, each with what it starts from.
+
+    Raises:
+        InputError: as of `GrowingBias`; a barrier below 2 kT, or a bias factor that is none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        axes: Sequence[Axis],
+        layout: Layout,
+        widths: Sequence[float],
+        barrier: float,
+        every: int,
+        kT: float | Sequence[float],
+        bias_factor: float | None = None,
+        explore: bool = False,
+        walkers: int | None = None,
+        system: int = 0,
+    ) -> None:
+        super().__init__(name, axes, layout, widths, every, kT, walkers, system)
+        self.barrier, self.explore = float(barrier), explore
+        if not (barrier > 2.0 * self.kT).all() or not (bias_factor is None or bias_factor > 1):
+            raise InputError(
+                f"bias '{name}': expected a barrier above 2 kT ({2 * self.kT.max():.3g} kcal/mol) and a bias factor "
+                f"above 1; found {barrier:g} kcal/mol and {bias_factor}"
+            )
+        self.bias_factor: FloatArray = (
+            self.barrier / self.kT if bias_factor is None else np.full(self.groups, bias_factor)
+        )
+        self.factor = self.bias_factor - 1.0 if explore else 1.0 - 1.0 / self.bias_factor
+        self.epsilon = np.exp(-self.barrier / (self.kT * self.factor))
+        self.kernels: list[FloatArray] = [np.zeros((0, 2 * len(self.axes) + 1)) for _ in range(self.groups)]
+        start = self.epsilon**self.factor
+        self.sums: FloatArray = np.stack([start, start**2, np.ones(self.groups)], axis=1)
+        self.surfaces[..., 0] = -self.barrier
+        self._least = SPACINGS * np.array([axis.spacing for axis in self.axes])
+
+    def copy(self) -> Opes:
+        """The same bias with kernels of its own."""
+        other = super().copy()
+        assert isinstance(other, Opes)
+        other.kernels, other.sums = [k.copy() for k in self.kernels], self.sums.copy()
+        return other
+
+    def grow(self, group: IntArray, centers: FloatArray, energies: FloatArray) -> Deposit:
+        """As every growing bias."""
+        d = len(self.axes)
+        weights = np.exp(energies / self.kT[group])
+        heights, widths = np.empty(len(group)), np.empty((len(group), d))
+        for g in np.unique(group).tolist():
+            mine = np.flatnonzero(group == g)
+            w = weights[mine]
+            self.sums[g] += [w.sum(), (w**2).sum(), len(w)]
+            total, squares, count = self.sums[g].tolist()
+            size = count if self.explore else (1.0 + total) ** 2 / (1.0 + squares)
+            first = self.widths * (np.sqrt(self.bias_factor[g]) if self.explore else 1.0)
+            width = np.maximum(first * (size * (d + 2) / 4.0) ** (-1.0 / (d + 4)), self._least)
+            widths[mine] = width
+            heights[mine] = (1.0 if self.explore else w) * np.prod(first / width)
+            fresh = np.column_stack([centers[mine], widths[mine], heights[mine]])
+            room = np.concatenate([self.kernels[g], np.zeros_like(fresh)])
+            kept = merge_kernels(room, len(self.kernels[g]), fresh, as_rows(self.axes))
+            self.kernels[g] = room[:kept].copy()
+            self._rebuild(g)
+        np.add.at(self.hills, group, 1)
+        return Deposit(heights, widths)
+
+    def _probability(self, g: int) -> FloatArray:
+        """[points of each axis, 2 or 4] sum of the kernels of a group, and its derivatives by the nodes."""
+        sums = np.zeros_like(self.surfaces[g])
+        add_kernels(sums.reshape(-1), as_rows(self.axes), self.kernels[g])
+        return sums
+
+    def _rebuild(self, g: int) -> None:
+        """The surface of a group from its kernels."""
+        p = self._probability(g)
+        z = mean_at_kernels(p.reshape(-1), as_rows(self.axes), self.kernels[g])  # a norm would cancel
+        p /= z
+        base = p[..., 0] + self.epsilon[g]
+        surface, scale = self.surfaces[g], self.kT[g] * self.factor[g]
+        surface[..., 0] = scale * np.log(base)
+        for k in range(1, surface.shape[-1]):
+            surface[..., k] = scale * p[..., k] / base
+        if len(self.axes) == 2:
+            surface[..., 3] -= scale * p[..., 1] * p[..., 2] / base**2
+
+    def free_energies(self) -> FloatArray:
+        """As every growing bias."""
+        power = self.bias_factor if self.explore else np.ones(self.groups)
+        found = [
+            -self.kT[g] * power[g] * np.log(np.maximum(self._probability(g)[..., 0], FLOOR)) for g in range(self.groups)
+        ]
+        return from_lowest(np.array(found))
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """As every growing bias."""
+        counts = np.array([len(kernels) for kernels in self.kernels])
+        return super().state() | {"kernels": np.concatenate(self.kernels), "kept": counts, "sums": self.sums}
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """As every growing bias."""
+        super().restore(state)
+        self.sums[...] = state["sums"]
+        self.kernels = [part.copy() for part in np.split(state["kernels"], np.cumsum(state["kept"])[:-1])]
