@@ -16,7 +16,7 @@ from mdflash.integrators.cpu import Scheme, after_force, before_force
 from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together
 from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, find_by_all_threads, find_by_one_thread
-from mdflash.potentials.schnet.arrays import Networks, Tables, Weights, make_pairs, make_work
+from mdflash.potentials.schnet.arrays import Tables, Weights, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 
 if TYPE_CHECKING:
@@ -209,7 +209,9 @@ _network_by_all_threads = _network_kernel(all_threads=True)
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})
 def network_of_each(
-    networks: Networks,
+    weights: Weights,
+    tables: Tables,
+    rules: IntArray | None,
     layout: Batch,  # of R replicas
     skin: float,
     box: FloatArray,  # [3] edges in Å, 0 for no box
@@ -217,7 +219,6 @@ def network_of_each(
     times: int,
 ) -> None:
     """Evaluate every replica's network, `times` times, each replica by one thread."""
-    weights, tables, rules = networks  # (a parallel loop takes no nested tuples)
     for r in prange(layout.system.shape[0]):
         if weights.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
@@ -226,7 +227,9 @@ def network_of_each(
 
 @njit(cache=True)
 def network_together(
-    networks: Networks,
+    weights: Weights,
+    tables: Tables,
+    rules: IntArray | None,
     layout: Batch,  # of R replicas
     skin: float,
     box: FloatArray,  # [3] edges in Å, 0 for no box
@@ -234,7 +237,6 @@ def network_together(
     times: int,
 ) -> None:
     """As `network_of_each`, every replica by all threads."""
-    weights, tables, rules = networks
     for r in range(layout.system.shape[0]):
         if weights.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
