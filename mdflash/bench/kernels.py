@@ -16,7 +16,7 @@ from mdflash.integrators.cpu import Scheme, after_force, before_force
 from mdflash.neighbors.cpu import moved_too_far, rebuild, rebuild_together
 from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, find_by_all_threads, find_by_one_thread
-from mdflash.potentials.schnet.arrays import Networks, Tables, Weights, make_pairs, make_work
+from mdflash.potentials.schnet.arrays import Tables, Weights, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import evaluate_alone, evaluate_together
 
 if TYPE_CHECKING:
@@ -58,90 +58,70 @@ def chains(data: Reals, threads: int, rounds: int) -> None:
         _chain(data, int64(thread) * CHAINS * lanes(data), rounds)
 
 
-@njit(cache=True, nogil=True)
-def prior_lists_of_each(
-    nonbonded: Nonbonded,
-    layout: Batch,  # of R replicas
-    skin: float,
-    box: FloatArray,  # [3] edges in Å, 0 for no box
-    x: FloatArray,  # [B, 3] Å
-    times: int,
-    first: int,
-    last: int,
-) -> None:
-    """Build the lists of priors of the replicas first:last, `times` times, each by one thread."""
-    for r in range(first, last):
-        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
-        if nonbonded.cutoff[system] > 0.0:
-            start, neighbor = np.zeros(nonbonded.rows[system], np.int64), np.empty(0, np.int64)
-            for _ in range(times):
-                neighbor = find_by_one_thread(nonbonded, system, skin, box, x[a:b], start, neighbor)
+def _prior_lists(
+    all_threads: bool,
+) -> Callable[[Nonbonded, Batch, float, FloatArray, FloatArray, int, int, int], None]:
+    """Compile the repeated building of priors' lists, each by one thread or by all."""
+
+    @njit(cache=True, nogil=True)
+    def build(
+        nonbonded: Nonbonded,
+        layout: Batch,  # of R replicas
+        skin: float,
+        box: FloatArray,  # [3] edges in Å, 0 for no box
+        x: FloatArray,  # [B, 3] Å
+        times: int,
+        first: int,
+        last: int,
+    ) -> None:
+        """Build the lists of priors of the replicas first:last, `times` times."""
+        for r in range(first, last):
+            a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
+            if nonbonded.cutoff[system] > 0.0:
+                start, neighbor = np.zeros(nonbonded.rows[system], np.int64), np.empty(0, np.int64)
+                for _ in range(times):
+                    if all_threads:  # known when it is compiled
+                        neighbor = find_by_all_threads(nonbonded, system, skin, box, x[a:b], start, neighbor)
+                    else:
+                        neighbor = find_by_one_thread(nonbonded, system, skin, box, x[a:b], start, neighbor)
+
+    return build
 
 
-@njit(cache=True, nogil=True)
-def prior_lists_together(
-    nonbonded: Nonbonded,
-    layout: Batch,  # of R replicas
-    skin: float,
-    box: FloatArray,  # [3] edges in Å, 0 for no box
-    x: FloatArray,  # [B, 3] Å
-    times: int,
-    first: int,
-    last: int,
-) -> None:
-    """As `prior_lists_of_each`, every replica by all threads."""
-    for r in range(first, last):
-        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
-        if nonbonded.cutoff[system] > 0.0:
-            start, neighbor = np.zeros(nonbonded.rows[system], np.int64), np.empty(0, np.int64)
-            for _ in range(times):
-                neighbor = find_by_all_threads(nonbonded, system, skin, box, x[a:b], start, neighbor)
+def _network_lists(
+    all_threads: bool,
+) -> Callable[[Weights, Batch, float, FloatArray, FloatArray, int, int, int], None]:
+    """Compile the repeated building of networks' lists, each by one thread or by all."""
+
+    @njit(cache=True, nogil=True)
+    def build(
+        weights: Weights,
+        layout: Batch,  # of R replicas
+        skin: float,
+        box: FloatArray,  # [3] edges in Å, 0 for no box
+        x: FloatArray,  # [B, 3] Å
+        times: int,
+        first: int,
+        last: int,
+    ) -> None:
+        """Build the lists of networks of the replicas first:last, `times` times."""
+        for r in range(first, last):
+            a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
+            if weights.cutoff[system] > 0.0:
+                row = weights.first[system] + system
+                old = (weights.exclusion_start[row : row + b - a + 1], weights.exclusion, np.zeros(b - a + 1, np.int64))
+                reach, neighbor = weights.cutoff[system] + skin, np.empty(0, np.int64)
+                for _ in range(times):
+                    if all_threads:  # known when it is compiled
+                        neighbor = rebuild_together(x[a:b], reach, box, *old, neighbor)
+                    else:
+                        neighbor = rebuild(x[a:b], reach, box, *old, neighbor)
+
+    return build
 
 
-@njit(cache=True, nogil=True)
-def network_lists_of_each(
-    weights: Weights,
-    layout: Batch,  # of R replicas
-    skin: float,
-    box: FloatArray,  # [3] edges in Å, 0 for no box
-    x: FloatArray,  # [B, 3] Å
-    times: int,
-    first: int,
-    last: int,
-) -> None:
-    """Build the lists of networks of the replicas first:last, `times` times, each by one thread."""
-    for r in range(first, last):
-        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
-        if weights.cutoff[system] > 0.0:
-            row = weights.first[system] + system
-            exclusion_start = weights.exclusion_start[row : row + b - a + 1]
-            reach = weights.cutoff[system] + skin
-            start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
-            for _ in range(times):
-                neighbor = rebuild(x[a:b], reach, box, exclusion_start, weights.exclusion, start, neighbor)
-
-
-@njit(cache=True, nogil=True)
-def network_lists_together(
-    weights: Weights,
-    layout: Batch,  # of R replicas
-    skin: float,
-    box: FloatArray,  # [3] edges in Å, 0 for no box
-    x: FloatArray,  # [B, 3] Å
-    times: int,
-    first: int,
-    last: int,
-) -> None:
-    """As `network_lists_of_each`, every replica by all threads."""
-    for r in range(first, last):
-        a, b, system = layout.bead_offset[r], layout.bead_offset[r + 1], layout.system[r]
-        if weights.cutoff[system] > 0.0:
-            row = weights.first[system] + system
-            exclusion_start = weights.exclusion_start[row : row + b - a + 1]
-            reach = weights.cutoff[system] + skin
-            start, neighbor = np.zeros(b - a + 1, np.int64), np.empty(0, np.int64)
-            for _ in range(times):
-                neighbor = rebuild_together(x[a:b], reach, box, exclusion_start, weights.exclusion, start, neighbor)
+prior_lists_of_each, prior_lists_together = _prior_lists(all_threads=False), _prior_lists(all_threads=True)
+network_lists_of_each, network_lists_together = _network_lists(all_threads=False), _network_lists(all_threads=True)
 
 
 @njit(cache=True, nogil=True)
@@ -229,7 +209,9 @@ _network_by_all_threads = _network_kernel(all_threads=True)
 
 @njit(cache=True, parallel={"prange": True, "numpy": False})
 def network_of_each(
-    networks: Networks,
+    weights: Weights,
+    tables: Tables,
+    rules: IntArray | None,
     layout: Batch,  # of R replicas
     skin: float,
     box: FloatArray,  # [3] edges in Å, 0 for no box
@@ -237,7 +219,6 @@ def network_of_each(
     times: int,
 ) -> None:
     """Evaluate every replica's network, `times` times, each replica by one thread."""
-    weights, tables, rules = networks  # (a parallel loop takes no nested tuples)
     for r in prange(layout.system.shape[0]):
         if weights.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]
@@ -246,7 +227,9 @@ def network_of_each(
 
 @njit(cache=True)
 def network_together(
-    networks: Networks,
+    weights: Weights,
+    tables: Tables,
+    rules: IntArray | None,
     layout: Batch,  # of R replicas
     skin: float,
     box: FloatArray,  # [3] edges in Å, 0 for no box
@@ -254,7 +237,6 @@ def network_together(
     times: int,
 ) -> None:
     """As `network_of_each`, every replica by all threads."""
-    weights, tables, rules = networks
     for r in range(layout.system.shape[0]):
         if weights.cutoff[layout.system[r]] > 0.0:
             a, b = layout.bead_offset[r], layout.bead_offset[r + 1]

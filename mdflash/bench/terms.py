@@ -110,7 +110,7 @@ def measure_terms(engine: Engine, seconds: float) -> Terms:
         every = _steps_per_rebuild(engine, propagator)
         found["neighbors"] = sum(lists) / every
     if networks is not None:
-        whole = repeat(network_together if all_threads else network_of_each, networks, each, skin, box, x)
+        whole = repeat(network_together if all_threads else network_of_each, *networks, each, skin, box, x)
         found["dense layers"] = sum(
             repeat(dense, *_dense_tasks(networks, layout, s, all_threads))
             for s in range(len(layout.systems))

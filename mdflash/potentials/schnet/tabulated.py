@@ -19,7 +19,7 @@ from mdflash.neighbors.cpu import rebuild
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.backbones.passes import MOST_STREAMS
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.schnet.arrays import Networks, make_pairs, make_work
+from mdflash.potentials.schnet.arrays import Networks, Tables, Weights, make_pairs, make_work
 from mdflash.potentials.schnet.cpu import TOGETHER_FROM, evaluate_alone, evaluate_together
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.pack import pack_networks
@@ -217,12 +217,16 @@ def _table_notes(
 
 def _over_replicas(
     team: bool,
-) -> Callable[[Networks, IntArray, IntArray, FloatArray, FloatArray, FloatArray, FloatArray], None]:
+) -> Callable[
+    [Weights, Tables, IntArray | None, IntArray, IntArray, FloatArray, FloatArray, FloatArray, FloatArray], None
+]:
     """Compile the loop over replicas: each by one thread, or all threads on one after the other; the same bits."""
 
     @njit(cache=True, parallel=False if team else {"prange": True, "numpy": False}, nogil=True)
     def loop(
-        networks: Networks,
+        weights: Weights,  # these three as in `Networks`: a parallel loop takes no nested tuples
+        tables: Tables,
+        rules: IntArray | None,
         system: IntArray,  # [R]
         bead_offset: IntArray,  # [R + 1]
         box: FloatArray,  # [3] edges in Å, 0 for no box
@@ -230,7 +234,6 @@ def _over_replicas(
         f: FloatArray,  # [B, 3] kcal/mol/Å, out
         energy: FloatArray,  # [R] kcal/mol, out
     ) -> None:
-        weights, tables, rules = networks  # (a parallel loop takes no nested tuples)
         for r in prange(energy.shape[0]):
             s = system[r]
             if weights.network[s] < 0:
@@ -311,5 +314,5 @@ class FlashSchNet(Potential):
         x = positions.detach().to("cpu", torch.float64).contiguous().numpy()
         forces, energy = np.zeros_like(x), np.zeros(layout.n_replicas)
         kernel = _together if together(layout) else _each
-        kernel(self.networks, layout.system_of_replica, layout.bead_offset, self._box, x, forces, energy)
+        kernel(*self.networks, layout.system_of_replica, layout.bead_offset, self._box, x, forces, energy)
         return EnergyForces(torch.from_numpy(energy).to(positions), torch.from_numpy(forces).to(positions))
