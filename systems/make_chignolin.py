@@ -23,7 +23,7 @@ import PeptideBuilder
 from openmm import app, unit
 from PeptideBuilder import Geometry
 
-from mdflash.analysis.validate_coordinates import rmsd
+from mdflash.analysis.against.coordinates import rmsd
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.importers.go_model import GoParameters, go_from_structure
 from mdflash.mapping.allatom import create_system

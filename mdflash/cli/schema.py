@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from mdflash.core.section import Section
 
-FILES: Final = ("run", "sample", "train")
+FILES: Final = ("run", "sample", "train", "experiment")
 """The YAML files that mdflash reads, by the verbs that read them."""
 
 
@@ -18,8 +18,8 @@ def schema(
     what: Annotated[
         str,
         typer.Argument(
-            help="run (system.yaml), sample or train (recipes), or a section: dynamics, biases, output.trajectory, "
-            "train.network.",
+            help="run (system.yaml), sample or train (recipes), experiment (of analyze), or a section: dynamics, "
+            "biases, output.trajectory, train.network.",
             metavar="[FILE|SECTION]",
         ),
     ] = "run",
@@ -48,6 +48,10 @@ def file_model(file: str) -> type[Section]:
         from mdflash.training.recipe import Recipe
 
         return Recipe
+    if file == "experiment":
+        from mdflash.analysis.experiment.file import Experiment
+
+        return Experiment
     from mdflash.config.schema import RunConfig
 
     return RunConfig

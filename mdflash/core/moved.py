@@ -11,6 +11,11 @@ from collections.abc import Sequence
 from types import ModuleType
 
 _MOVED = {
+    "analysis.tica": "analysis.tics",
+    "analysis.validate": "analysis.against.validate",
+    "analysis.validate_compare": "analysis.against.compare",
+    "analysis.validate_coordinates": "analysis.against.coordinates",
+    "analysis.validate_simulate": "analysis.against.simulate",
     "arguments": "config.from_call",
     "cli.arguments": "cli.options",
     "cli.follow": "cli.terminal",

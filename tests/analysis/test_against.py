@@ -80,7 +80,7 @@ def test_a_dataset_at_the_temperature_of_the_run(tmp_path: Path) -> None:
     )
     assert CliRunner().invoke(app, ["run", str(file)]).exit_code == 0
     done = CliRunner().invoke(app, ["analyze", str(tmp_path / "run"), "--against", str(tmp_path / "data")])
-    assert done.exit_code == 0 and "Against data free energies differ by up to" in done.output, done.output
+    assert done.exit_code == 0 and "Against the data free energies differ by up to" in done.output, done.output
     numbers = json.loads((tmp_path / "run" / "analysis" / "analysis.json").read_text())
     (found,) = (m["against"] for m in numbers["molecules"].values())
     assert found["temperature_K"] == 300.0 and found["reference_frames"] == 3 * 150

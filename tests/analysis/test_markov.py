@@ -52,6 +52,22 @@ def _shares() -> np.ndarray:
     return np.array([p[:2].sum(), p[2:].sum()])
 
 
+def test_numbers_are_deeptimes() -> None:
+    """Matrix, timescales, sets and passages, where deeptime is installed."""
+    deeptime = pytest.importorskip("deeptime.markov", reason="deeptime is not installed")
+    msm = pytest.importorskip("deeptime.markov.msm")
+    labels = _walks(np.random.default_rng(), 8, 4000)
+    found = markov_model(labels, 2, 4)
+    counts = deeptime.TransitionCountEstimator(2, "sliding").fit_fetch([x.astype(np.int32) for x in labels])
+    other = msm.MaximumLikelihoodMSM(reversible=True, maxerr=1e-12).fit_fetch(counts.submodel_largest())
+    np.testing.assert_allclose(found.matrix, other.transition_matrix, atol=1e-6)
+    np.testing.assert_allclose(found.timescales, other.timescales(3), rtol=1e-4)
+    sets = deeptime.pcca(other.transition_matrix, 2, stationary_distribution=other.stationary_distribution).assignments
+    assert len(set(zip(sets.tolist(), found.sets.tolist(), strict=True))) == 2
+    first, second = (np.flatnonzero(found.sets == k) for k in (0, 1))
+    assert found.passages[0, 1] == pytest.approx(other.mfpt(first, second), rel=1e-4)
+
+
 def test_likelihood_is_greatest() -> None:
     """No reversible matrix near it is more likely."""
     rng = np.random.default_rng(2)

@@ -28,6 +28,18 @@ def test_analyze(run: Path) -> None:
     assert {"report.html", "properties.csv", "analysis.json", "svg"} == {p.name for p in (run / "analysis").iterdir()}
 
 
+def test_analyze_against_experiment(run: Path, tmp_path: Path) -> None:
+    """What is wrong with it is told before frames are read; a molecule that the run does not have, by name."""
+    given = ["analyze", str(run), "--out", str(tmp_path), "--experiment"]
+    done = CliRunner().invoke(app, [*given, "rg=6 +- 0.1 angstrom", "--experiment", "theta=10"])
+    assert done.exit_code == 0 and "Against experiment chi² is" in done.output and "(theta 10)" in done.output
+    assert {"report.html", "weights.csv"} <= {p.name for p in tmp_path.iterdir()}
+    done = CliRunner().invoke(app, [*given, "rg=6 +- 0.1 angstrom", "--experiment", "molecule=other", "--force"])
+    assert "the run has no 'other'; write `molecule: chignolin`" in str(done.exception)
+    done = CliRunner().invoke(app, [*given, "rg=6 angstrom", "--force"])
+    assert "expected a value with its error" in str(done.exception)
+
+
 def test_analyze_the_file_of_a_run(run: Path, tmp_path: Path) -> None:
     file = tmp_path / "system.yaml"
     file.write_text((run / "resolved.yaml").read_text())

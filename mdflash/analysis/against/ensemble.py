@@ -173,7 +173,7 @@ def of_dataset(data: DataMolecule, system: System, kelvin: float) -> Ensemble:
             f"molecule '{data.name}' has no data at {kelvin:g} K; there are frames at "
             f"{', '.join(f'{t} K' for t in sorted(seen))}: give one of these with --temperature"
         )
-    return Ensemble("data", tuple(found), kelvin, float(np.median(spacings)), cut(found))
+    return Ensemble("the data", tuple(found), kelvin, float(np.median(spacings)), cut(found))
 
 
 def _named(molecules: Sequence[DataMolecule], molecule: Molecule, folder: Path) -> DataMolecule:

@@ -99,7 +99,7 @@ def _validate(
             f"'{molecule.name}': none of {plan.replicas} replicas stayed finite with steps of "
             f"{plan.timestep * 1e3:g} fs; try a shorter --timestep"
         )
-    model = Ensemble("simulation", tuple(frames), plan.temperature, plan.interval, tuple(frames))
+    model = Ensemble("the simulation", tuple(frames), plan.temperature, plan.interval, tuple(frames))
     native = None if molecule.start is None else molecule.start[0]
     result = compare_ensembles(system, native, data, model, plan.temperature)
     layout = Layout((system,), (1,))

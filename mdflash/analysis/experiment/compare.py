@@ -91,7 +91,7 @@ def collect_data(experiment: Experimental, molecule: Molecule) -> list[Data]:
     Raises:
         InputError: data that does not fit the molecule.
     """
-    return [k.data(value, molecule) for k in KINDS if (value := getattr(experiment, k.name)) is not None]
+    return [k.data(value, molecule) for k in KINDS if (value := getattr(experiment, k.name)) != k.nothing]
 
 
 def compare(

@@ -70,10 +70,11 @@ class Kind:
 
     Attributes:
         name: its key.
-        annotation: the pydantic type of its value.
+        annotation: the pydantic type of its value, or of nothing.
         description: for the schema and the error of an unknown key.
         example: a value, as YAML.
         data: from the value and the molecule.
+        nothing: the value where nothing was measured.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Kind:
     description: str
     example: str
     data: Callable[[Any, Molecule], Data]
+    nothing: Any = None
 
 
 class Measured(NamedTuple):

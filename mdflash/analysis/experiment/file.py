@@ -28,7 +28,7 @@ KINDS: Final[tuple[Kind, ...]] = (SAXS, FRET, RG, RH)
 
 
 class _Head(Section):
-    """Which frames the data is compared with."""
+    """Which frames data is compared with, and how."""
 
     mdflash_experiment: Annotated[int, Field(ge=1, le=1)] = Field(default=1, description="version of this format")
     molecule: str | None = Field(default=None, description="name of the molecule, where a run has several")
@@ -39,9 +39,15 @@ class _Head(Section):
 
 
 _FIELDS: Final[dict[str, Any]] = {
-    k.name: (k.annotation | None, Field(default=None, description=k.description, examples=[k.example])) for k in KINDS
+    k.name: (k.annotation, Field(default=k.nothing, description=k.description, examples=[k.example.partition(": ")[2]]))
+    for k in KINDS
 }
-Experiment: Final[type[_Head]] = create_model("Experiment", __base__=_Head, **_FIELDS)
+Experiment: Final[type[_Head]] = create_model(
+    "Experiment",
+    __base__=_Head,
+    __doc__="What was measured of one molecule, and which frames it is compared with.",
+    **_FIELDS,
+)
 """What was measured of one molecule; has a field for each of `KINDS`."""
 Experimental = _Head
 
@@ -68,9 +74,9 @@ def load_experiment(given: Sequence[str]) -> Experimental:
         added = _validated(_from_texts(texts), None, Path.cwd())
         update = {key: getattr(added, key) for key in added.model_fields_set}
         if FRET.name in update:
-            update[FRET.name] = (*(getattr(found, FRET.name) or ()), *update[FRET.name])
+            update[FRET.name] = (*getattr(found, FRET.name), *update[FRET.name])
         found = found.model_copy(update=update)
-    if all(getattr(found, k.name) is None for k in KINDS):
+    if all(getattr(found, k.name) == k.nothing for k in KINDS):
         examples = "; ".join(f"`{k.example}`" for k in KINDS)
         raise InputError(f"nothing was measured; write for example {examples}", file=files[0] if files else None)
     return found
@@ -97,6 +103,7 @@ def _validated(data: Any, document: Document | None, folder: Path) -> Experiment
         raise InputError(
             f"expected keys such as `{RG.example}`, found {describe(data)}", file=document.file if document else None
         )
+    data = {key: value for key, value in data.items() if value not in (None, "none")}
     try:
         return Experiment.model_validate(data, context={"folder": folder, "cwd": Path.cwd()})
     except ValidationError as error:

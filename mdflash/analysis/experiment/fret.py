@@ -94,4 +94,5 @@ FRET = Kind(
     "transfer efficiencies of pairs of dyes",
     "fret: {residues: [1, 40], efficiency: 0.55 +- 0.03, R0: 5.4 nm}",
     _data,
+    nothing=(),
 )

@@ -112,5 +112,5 @@ def _data(given: Any, m: Molecule) -> Data:
 
 
 SAXS = Kind(
-    "saxs", Annotated[Saxs, BeforeValidator(_as_file)], "a SAXS curve", "saxs: curve.dat", _data
+    "saxs", Annotated[Saxs | None, BeforeValidator(_as_file)], "a SAXS curve", "saxs: curve.dat", _data
 )  # fmt: skip

@@ -42,9 +42,13 @@ def _rh(given: Any, m: Molecule) -> Data:
 
 
 RG = Kind(
-    "rg", Annotated[Measured, WithError("length", "2.1 +- 0.1 nm")], "radius of gyration", "rg: 2.1 +- 0.1 nm", _rg
+    "rg",
+    Annotated[Measured | None, WithError("length", "2.1 +- 0.1 nm")],
+    "radius of gyration",
+    "rg: 2.1 +- 0.1 nm",
+    _rg,
 )
 RH = Kind(
-    "rh", Annotated[Measured, WithError("length", "1.9 +- 0.1 nm")],
+    "rh", Annotated[Measured | None, WithError("length", "1.9 +- 0.1 nm")],
     "hydrodynamic radius, from diffusion or NMR", "rh: 1.9 +- 0.1 nm", _rh,
 )  # fmt: skip

@@ -80,7 +80,7 @@ SECONDARY = Profile(
     "secondary structure",
     _parts,
     _result,
-    lambda m: (4000 if has_backbone(m) else 400) * m.system.n_residues,
+    lambda m: (4000 if has_backbone(m) else 1500) * m.system.n_residues,
     source=(
         "secondary structure: DSSP (Kabsch & Sander 1983, by MDTraj) where beads hold the backbone, otherwise P-SEA "
         "(Labesse et al. 1997) by CA positions"

@@ -132,7 +132,8 @@ def _range(values: Sequence[FloatArray], given: tuple[float, float] | None, marg
 
 
 def _plot(f: Plot) -> tuple[str, float, float]:
-    x = _range([line.x for line in f.lines], f.x_range, 0.0)
+    margin = 0.02 if any(line.style == "points" for line in f.lines) else 0.0
+    x = _range([line.x for line in f.lines], f.x_range, margin)
     y = _range([v for line in f.lines for v in (line.y, line.low, line.high) if v is not None], f.y_range, 0.06)
     named = [line for line in f.lines if line.name]
     rows = _legend_rows(named)

@@ -11,6 +11,9 @@ from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.verdict import measured
 from mdflash.core.geometry import distances
 
+SEEN = 0.02
+"""Share of the frames, below which helices and strands are not drawn."""
+
 
 def structure(m: MoleculeAnalysis) -> list[Figure]:
     """Contact and distance maps, fluctuations, dihedrals."""
@@ -92,7 +95,7 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
 def _secondary(m: MoleculeAnalysis) -> list[Figure]:
     """Helices and strands along the chain."""
     p = m.sample.profiles.get("secondary", {}).get(m.focus)
-    if p is None:
+    if p is None or max(p.values["helix"].max(), p.values["strand"].max()) < SEEN:
         return []
     x = np.arange(1, len(p.values["helix"]) + 1.0)
     lines = []
