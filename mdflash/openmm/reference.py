@@ -92,7 +92,9 @@ class Reference:
         try:
             ff = load_forcefield(self.forcefield)
         except ForceFieldError as error:
-            raise ForceFieldError(f"the force field '{self.name}' of this OpenMM System: {error}") from None
+            raise ForceFieldError(
+                f"the force field '{self.name}' of this OpenMM System: {error}", file=self.forcefield
+            ) from None
         if ff.digest != self.digest:
             raise ForceFieldError(
                 f"has changed since this OpenMM System was made ({self.digest[:12]} then, {ff.digest[:12]} now): "

@@ -59,7 +59,7 @@ def test_rules_that_make_numbers_outside_name_the_bead_type(tmp_path: Path) -> N
     mixes = {"epsilon": Mix("constant", {"value": 0.2}), "lambda": Mix("constant", {"value": 0.5}),
              "sigma": Mix("mean", {"of": "sigma", "times": 1.0, "plus": -4.0})}  # fmt: skip
     term = Term("term", "ashbaugh_hatch", "neighbors", np.zeros((0, 2), np.int64), {}, 9.0, 1, (), mixes)
-    types = (BeadType("A", 0, 100.0, {"sigma": 5.0}), BeadType("B", 1, 100.0, {"sigma": 3.0}))
+    types = (BeadType("A", 0, 100.0, {"sigma": 5.0}), BeadType("B", 1, 100.0, {"sigma": 3.5}))
     layout = Layout((beads("m", 4, types="AB"),), (1,))
     with pytest.raises(ForceFieldError, match=r"bead type B: 'sigma' must be more than 0 Å"):
         build_potential([ForceField("ff", types, terms=(term,))], layout)

@@ -28,7 +28,7 @@ from tests.garbage.kinds import KINDS, Kind
 from tests.garbage.worker import sound, worker
 
 HEAD = "| input | tried | taken | refused with its place | traceback | over 10 s | no place | others' files touched |"
-_BATCH = 2000
+_BATCH = 1000
 
 
 class Tally(NamedTuple):

@@ -218,7 +218,7 @@ def cut(path: Path, frames: int) -> bool:
         with open_file(path, "r") as f, damaged(path):
             long = [name for name in names if name in f and f[name].shape[0] != frames]
         if long:
-            with open_to_write(path) as f:
+            with open_to_write(path) as f, damaged(path):
                 for name in long:
                     f[name].resize(frames, axis=0)
     return bool(long)
@@ -260,8 +260,10 @@ def replica_ids(path: Path) -> Sequence[int]:
         StorageError: as `reading`.
     """
     with reading(path) as f:
-        found: list[int] = f["parameters/replica_ids"][()].tolist()
-    return found
+        found = np.asarray(f["parameters/replica_ids"][()])
+        if found.ndim != 1 or found.dtype.kind not in "iu" or not len(found):
+            raise ValueError(f"replica_ids are {found.dtype} {list(found.shape)}")
+    return [int(number) for number in found]
 
 
 def read_hdf5(path: Path, replica: int | None, chunk: int, first: int, last: int | None) -> Iterator[Frames]:

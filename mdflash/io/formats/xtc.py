@@ -56,7 +56,8 @@ def _walk(data: mmap.mmap, size: int) -> tuple[list[int], int]:
     offsets, at, beads = [0], 0, 0
     while at + _HEADER <= size:
         magic, count = _TWO_INTS.unpack_from(data, at)
-        if magic not in _MAGIC or count < 1 or (beads and count != beads):
+        again = _INT.unpack_from(data, at + _HEADER - _INT.size)[0]  # in front of the coordinates
+        if magic not in _MAGIC or count < 1 or count != again or (beads and count != beads):
             break
         if count <= 9:  # not worth compressing: plain floats
             at += _HEADER + 12 * count

@@ -81,7 +81,13 @@ def residue_number(columns: str) -> int | None:
     plain = _whole(text)
     if plain is not None:
         return plain
-    if len(text) == 4 and text[0].isalpha() and text.isalnum() and (text.isupper() or text.islower()):
+    if (
+        len(text) == 4
+        and text.isascii()
+        and text[0].isalpha()
+        and text.isalnum()
+        and (text.isupper() or text.islower())
+    ):
         value = 0
         for letter in text.upper():
             value = value * 36 + _DIGITS.index(letter)
