@@ -201,7 +201,7 @@ def _molecule(
 ) -> MoleculeAnalysis:  # fmt: skip
     names = [o.name for o in sample.observables]
     key = next((n for n in ("q", "rmsd", "condensation", "rg") if n in names), names[0] if names else "")
-    watched = [n for n in names if n in (key, "rg")]
+    watched = [n for n in names if n in (key, "rg", "chain_rg")]
     settled, first = equilibration(sample, watched)
     if _minimized(run) and any((t.steps > 0).any() for t in sample.tracks):
         first = max(first, 1)  # the frame at step 0 is a minimum, and no sample
@@ -576,7 +576,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     known = {o.name: o for o in found.sample.observables}
     means = []
     unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
-    for n in () if found.windows else dict.fromkeys([found.key, "rg", *unfolded]):
+    for n in () if found.windows else dict.fromkeys([found.key, "rg", "chain_rg", *unfolded]):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"

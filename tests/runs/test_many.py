@@ -116,7 +116,7 @@ def test_replicas_and_kinds_have_their_own_places(tmp_path: Path) -> None:
             "molecules: [{sequence: GSG, name: a}, {sequence: RRR, name: a}]\n  box: [9 nm, 9 nm, 9 nm]",
             "'a' is the name of 2 molecules",
         ),
-        ("molecules: [{sequence: GSGSGSGSGS, count: 9000}]\n  box: [9 nm, 9 nm, 9 nm]", "do not fit into the box"),
+        ("molecules: [{sequence: GSGSGSGSGS, count: 900}]\n  box: [4 nm, 4 nm, 4 nm]", "do not fit into the box"),
         ("molecules: [{sequence: GSG, count: 2}]\n  box: [5 nm, 5 nm, 5 nm]", "too small"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_sticky_slab_stays_and_is_analyzed(tmp_path: Path) -> None:
     for name, sequence in (("sticky", "FYWFYWFYWF"), ("salty", "EEEEEEEEEE")):
         out = tmp_path / name
         init(out, "--sequence", sequence, "--count", 20, "--box", "9 nm, 9 nm, 30 nm", "--slab", *SHORT,
-             "--set", "dynamics.steps=15000", "--set", "output.trajectory.interval=5 ps")  # fmt: skip
+             "--set", "dynamics.steps=9000", "--set", "output.trajectory.interval=3 ps")  # fmt: skip
         execute(load_run(out / "system.yaml"), out / "system.yaml")
         found[name] = analyze(open_run(out / "run")).molecules[name]
     last = {name: m.sample.tracks[0].values["condensation"][-5:].mean() for name, m in found.items()}
