@@ -248,7 +248,9 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     known = {o.name: o for o in found.sample.observables}
     means = []
     unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
-    for n in () if found.windows or found.filled or found.pulled else dict.fromkeys([found.key, "rg", *unfolded]):
+    for n in (
+        () if found.windows or found.filled or found.pulled else dict.fromkeys([found.key, "rg", "chain_rg", *unfolded])
+    ):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"
