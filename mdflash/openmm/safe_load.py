@@ -39,7 +39,7 @@ def load_system(path: Path | str) -> Any:
         root = ElementTree.fromstring(read_input(file))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", file=file) from None
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two of encodings
         raise InputError(f"is no XML: {error}", file=file) from None
     if root.tag != "System" or root.get("type") != "System":
         raise InputError(f"holds no OpenMM System but '{root.get('type', root.tag)}'", file=file)
@@ -49,6 +49,8 @@ def load_system(path: Path | str) -> Any:
     # What was checked is what is read, whatever two parsers may think of the file.
     try:
         return openmm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
+    except RecursionError:
+        raise InputError("is nested too deeply for a System", file=file) from None
     except openmm.OpenMMException as error:
         raise InputError(f"OpenMM cannot read it: {error}", file=file) from None
 
