@@ -18,6 +18,8 @@ from mdflash.openmm.reference import Reference
 
 _ONE_CALL: Final = "PROTO BINUNICODE BINUNICODE STACK_GLOBAL BINUNICODE TUPLE1 REDUCE STOP".split()
 """Opcodes of `module.name(text)`: module and name are the first two texts."""
+_FRAME: Final = 9
+"""Bytes of the operation that states the length of what follows."""
 _RESTORE: Final = ["mdflash.openmm.computation", "restore"]
 
 
@@ -65,7 +67,11 @@ def pickled_text(pickled: str, file: Path) -> str:
         data = bytes.fromhex(pickled)
         if data.hex() != pickled:
             raise ValueError("its digits are not as OpenMM writes them")  # so OpenMM may read something else
-        operations = [(code.name, argument) for code, argument, _ in pickletools.genops(data)]
+        operations = []
+        for code, argument, position in pickletools.genops(data):
+            if code.name == "FRAME" and argument != len(data) - (position or 0) - _FRAME:
+                raise ValueError("it states another length than it has")  # of which OpenMM crashes
+            operations.append((code.name, argument))
     except ValueError as error:
         raise UnsafePickleError(f"holds a Python force that is no pickle: {error}", file=file) from None
     texts = [str(argument) for name, argument in operations if name.endswith("BINUNICODE")]
