@@ -74,7 +74,7 @@ class Reference:
             known = all(isinstance(data[f.name], types.get(f.name, str)) for f in fields(Reference))
             if not known or len(data) != len(fields(Reference)):
                 raise ValueError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InputError(f"does not describe an mdflash force: {text[:80]!r}") from None
         return Reference(**data)
 

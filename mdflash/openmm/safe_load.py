@@ -18,6 +18,8 @@ from mdflash.openmm.reference import Reference
 
 _ONE_CALL: Final = "PROTO BINUNICODE BINUNICODE STACK_GLOBAL BINUNICODE TUPLE1 REDUCE STOP".split()
 """Opcodes of `module.name(text)`: module and name are the first two texts."""
+_FRAME: Final = 9
+"""Bytes of the operation that states the length of what follows."""
 _RESTORE: Final = ["mdflash.openmm.computation", "restore"]
 
 
@@ -39,7 +41,7 @@ def load_system(path: Path | str) -> Any:
         root = ElementTree.fromstring(read_input(file))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", file=file) from None
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two of encodings
         raise InputError(f"is no XML: {error}", file=file) from None
     if root.tag != "System" or root.get("type") != "System":
         raise InputError(f"holds no OpenMM System but '{root.get('type', root.tag)}'", file=file)
@@ -49,6 +51,8 @@ def load_system(path: Path | str) -> Any:
     # What was checked is what is read, whatever two parsers may think of the file.
     try:
         return openmm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
+    except RecursionError:
+        raise InputError("is nested too deeply for a System", file=file) from None
     except openmm.OpenMMException as error:
         raise InputError(f"OpenMM cannot read it: {error}", file=file) from None
 
@@ -63,7 +67,11 @@ def pickled_text(pickled: str, file: Path) -> str:
         data = bytes.fromhex(pickled)
         if data.hex() != pickled:
             raise ValueError("its digits are not as OpenMM writes them")  # so OpenMM may read something else
-        operations = [(code.name, argument) for code, argument, _ in pickletools.genops(data)]
+        operations = []
+        for code, argument, position in pickletools.genops(data):
+            if code.name == "FRAME" and argument != len(data) - (position or 0) - _FRAME:
+                raise ValueError("it states another length than it has")  # of which OpenMM crashes
+            operations.append((code.name, argument))
     except ValueError as error:
         raise UnsafePickleError(f"holds a Python force that is no pickle: {error}", file=file) from None
     texts = [str(argument) for name, argument in operations if name.endswith("BINUNICODE")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -26,7 +27,7 @@ HOW = ("value", "value", "number", "number", "delete", "rename", "add", "copy", 
 
 values: SearchStrategy[Any] = st.one_of(
     st.sampled_from(NUMBERS), st.sampled_from(TEXTS), st.sampled_from(ODD), st.integers(-3, 30), st.floats(-1e3, 1e3)
-)
+).map(copy.deepcopy)  # what is drawn is changed
 
 
 def _places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
