@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from mdflash.forcefields.forcefield import save_forcefield as save_forcefield
     from mdflash.integrators import *  # noqa: F403
     from mdflash.mapping.chain import chain_of as chain_of
+    from mdflash.mapping.many import Copies as Copies
+    from mdflash.mapping.many import fill_box as fill_box
     from mdflash.potentials.base import EnergyForces as EnergyForces
     from mdflash.potentials.base import Pairs as Pairs
     from mdflash.potentials.base import Potential as Potential
@@ -72,6 +74,8 @@ _HOME = {
     "build_potential": "mdflash.forcefields.build",
     "Environment": "mdflash.forcefields.environment",
     "chain_of": "mdflash.mapping.chain",
+    "Copies": "mdflash.mapping.many",
+    "fill_box": "mdflash.mapping.many",
     "Engine": "mdflash.engine.engine",
     "Dynamics": "mdflash.engine.settings",
     "Backend": "mdflash.engine.settings",

@@ -27,6 +27,7 @@ _HOME = {
     "free_energy": ("surface",),
     "ladder": ("round_trips", "second_eigenvalue", "walk"),
     "tics": ("tica",),
+    "condensate": ("fit_interface", "transfer_free_energy"),
 }  # fmt: skip
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
 

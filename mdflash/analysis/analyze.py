@@ -94,7 +94,7 @@ def _molecule(
 ) -> MoleculeAnalysis:  # fmt: skip
     names = [o.name for o in sample.observables]
     key = next((n for n in ("q", "rmsd", "condensation", "rg") if n in names), names[0] if names else "")
-    watched = [n for n in names if n in (key, "rg")]
+    watched = [n for n in names if n in (key, "rg", "chain_rg")]
     settled, first = equilibration(sample, watched)
     if _minimized(run) and any((t.steps > 0).any() for t in sample.tracks):
         first = max(first, 1)  # the frame at step 0 is a minimum, and no sample

@@ -37,7 +37,7 @@ CONTRAST: Final = 2.0
 """The dense phase is at least so many times as dense as the dilute one; less is a fluctuation."""
 HIGHEST: Final = 1.2
 """The dense phase is at most so many times as dense as the densest place."""
-THINNEST: Final = 20.0
+THINNEST: Final = 12.0
 """Å; what is thinner is a fluctuation that every frame was centered on."""
 FEWEST: Final = 4.0
 """Molecules that a slab holds, at least."""

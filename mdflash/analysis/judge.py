@@ -28,20 +28,13 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
     title = {o.name: o.title for o in sample.observables}[found.key]
     share = found.left_out / found.length if found.length else 0.0
     few = sample.frames < FEWEST * len(sample.tracks)
-    lights.append(
-        Light("Equilibrium", "unknown", "not judged", f"at least {FEWEST} frames of each replica",
-              f"{sample.frames:,} frames of {len(sample.tracks)} replicas are too few to tell it from a start.")
-        if few
-        else Light(
-            "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
-            "at most 25 % of the run before it (care: 50 %)",
-            f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
-        )
-    )  # fmt: skip
+    moved = bool(found.filled or found.pulled)  # a bias that changes has no equilibrium
+    if not moved:
+        lights.append(_equilibrium(found, few, share))
     _judge_windows(found, lights)
     _judge_hills(found, lights)
     _judge_works(found, lights)
-    if not found.windows and not found.filled and not found.pulled:
+    if not found.windows and not moved:
         _judge_means(found, lights, title)
     if found.phases is not None:
         lights += phase_lights(found.phases, found.focus)
@@ -107,6 +100,21 @@ def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> No
             f"The {title} at {state_text(found, found.focus)}: "
             + " then ".join(measured(*half) for half in halves),
         )
+    )  # fmt: skip
+
+
+def _equilibrium(found: MoleculeAnalysis, few: bool, share: float) -> Light:
+    """Of frames: how much of the run was before it."""
+    sample = found.sample
+    if few:
+        return Light(
+            "Equilibrium", "unknown", "not judged", f"at least {FEWEST} frames of each replica",
+            f"{sample.frames:,} frames of {len(sample.tracks)} replicas are too few to tell it from a start.",
+        )  # fmt: skip
+    return Light(
+        "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
+        "at most 25 % of the run before it (care: 50 %)",
+        f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
     )  # fmt: skip
 
 
@@ -248,7 +256,9 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     known = {o.name: o for o in found.sample.observables}
     means = []
     unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
-    for n in () if found.windows or found.filled or found.pulled else dict.fromkeys([found.key, "rg", *unfolded]):
+    for n in (
+        () if found.windows or found.filled or found.pulled else dict.fromkeys([found.key, "rg", "chain_rg", *unfolded])
+    ):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]
             name = o.title if o.title.startswith("RMSD") else f"the {o.title}"

@@ -313,7 +313,7 @@ def _read_end(value: object, info: ValidationInfo) -> float | None:
 class Moving(Section):
     """When parameters of a bias move: in equal steps, from their first values to their last."""
 
-    start: Annotated[float, Quantity("time", "100 ps", ("ps", "ns", "us", "fs"), zero=True)] = Field(
+    after: Annotated[float, Quantity("time", "100 ps", ("ps", "ns", "us", "fs"), zero=True)] = Field(
         default=0.0, description="simulated time at which they begin to", examples=["100 ps"]
     )
     length: Duration = Field(description="how long they move", examples=["1 ns"])

@@ -306,7 +306,7 @@ def _moving(bias: BiasEntry, here: tuple[str | int, ...], config: RunConfig) -> 
         yield Problem((*here, "moving"), "moves nothing; say where to, for example `center_to: 20 angstrom`")
     cycle = config.dynamics.timestep * config.dynamics.network_every
     yield from whole_steps((*here, "moving", "every"), bias.moving.every, cycle)
-    for key in ("start", "length"):
+    for key in ("after", "length"):
         time = getattr(bias.moving, key)
         if time > 0:
             yield from whole_steps((*here, "moving", key), time, bias.moving.every)

@@ -117,8 +117,9 @@ def _fault_of_dataset(data: h5py.Dataset, size: int) -> str | None:
         return f"has chunks of {list(data.chunks)}, which are too large"
     if data.shape and data.size:
         for at in sorted({0, data.shape[0] // 2, data.shape[0] - 1}):
-            data[(at, *(0 for _ in data.shape[1:]))]
-            data[(at, *(n - 1 for n in data.shape[1:]))]
+            for corner in ((0,) * (data.ndim - 1), tuple(n - 1 for n in data.shape[1:])):
+                place = (at, *corner)
+                data[place]
     elif not data.shape:
         data[()]
     return None

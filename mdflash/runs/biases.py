@@ -60,7 +60,7 @@ def build_biases(
             end = found[-1].parameters.copy()
             for column, value in ((CENTER, entry.center_to), (FORCE_CONSTANT, entry.force_constant_to)):
                 end[:, column] = end[:, column] if value is None else value
-            start = round(entry.moving.start / config.dynamics.timestep)
+            start = round(entry.moving.after / config.dynamics.timestep)
             stop = start + config.steps_in(entry.moving.length)
             found[-1].move(end, start, stop, config.steps_in(entry.moving.every))
     return tuple(found)

@@ -18,7 +18,6 @@ import torch
 
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig, Source, SystemEntry
-from mdflash.core.copies import join
 from mdflash.core.files import size_text
 from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, gpu_is_there
@@ -40,7 +39,6 @@ from mdflash.engine.protocols import Choose
 from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.copies import Part, merge
 from mdflash.forcefields.forcefield import ForceField, load_forcefield, oddities
 from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
@@ -50,7 +48,7 @@ from mdflash.io.formats import written_format
 from mdflash.io.topology import beyond_pdb
 from mdflash.mapping.chain import chain_of, linear_system, residues_of
 from mdflash.mapping.choices import AS_IT_IS, Reading
-from mdflash.mapping.placing import Kind, place
+from mdflash.mapping.many import Copies, fill_box, join_molecules
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
@@ -357,7 +355,7 @@ def _read_many(config: RunConfig, s: int, loaded: dict[Path, ForceField], notes:
     """A box of many molecules: each replica has its own places for them."""
     entry, seed = config.system[s], config.dynamics.seed
     assert config.box is not None and seed is not None  # `rules` ask for the one, `with_seed` gives the other
-    kinds, parts = [], []
+    molecules = []
     for molecule in entry.molecules:
         ff = _load(loaded, molecule.forcefield or config.forcefields[s])
         frames = None
@@ -366,21 +364,16 @@ def _read_many(config: RunConfig, s: int, loaded: dict[Path, ForceField], notes:
         else:
             system, frames = _read_file(molecule, ff, notes)
             frames = whole(_some(frames, molecule), system.bonds, config.box)
-        parts.append(Part(ff, system, molecule.count))
-        kinds.append(Kind(system.n_beads, molecule.count, float(system.masses.sum()), frames))
-    together = join([(part.system, part.count) for part in parts], entry.name)
-    ff = merge(parts, entry.name)
+        molecules.append(Copies(ff, system, molecule.count, frames))
     if entry.start is not None:
+        together, ff = join_molecules(molecules, entry.name)
         return Entry(together, start_frames(entry.start, together, replicas, notes), ff)
     slab = entry.geometry == "slab"
-    placed = [place(kinds, config.box, seed, r, slab=slab, thickness=entry.thickness) for r in range(replicas)]
-    apart, wide = min(p.apart for p in placed), max(p.thickness for p in placed)
-    where = f"a slab of {wide / 10:.3g} nm" if slab else "the box"
-    notes.append(
-        f"{entry.name}: {sum(k.count for k in kinds):,} molecules ({together.n_beads:,} beads) placed in {where}, no "
-        f"bead nearer than {apart:g} angstrom to one of another molecule"
+    filled = fill_box(
+        molecules, config.box, seed, name=entry.name, replicas=replicas, slab=slab, thickness=entry.thickness
     )
-    return Entry(together, np.stack([p.positions for p in placed]), ff)
+    notes.append(f"{entry.name}: {filled.describe(slab)}")
+    return Entry(filled.system, filled.frames, filled.forcefield)
 
 
 def _load(loaded: dict[Path, ForceField], folder: Path) -> ForceField:

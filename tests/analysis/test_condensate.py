@@ -18,6 +18,7 @@ from mdflash.analysis.condensate import (
     transfer_free_energy,
 )
 from mdflash.analysis.molecule import Molecule
+from mdflash.analysis.observables.between import BETWEEN
 from mdflash.core.copies import join
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
@@ -119,3 +120,18 @@ def test_a_slab_that_fills_the_box_has_no_dilute_phase() -> None:
     density = 100 + 200 * (1 - np.tanh((np.abs(z) - 400.0) / 30.0)) / 2
     at = fit_interface(z, density)
     assert at is not None and not dilute_phase(z, at).any() and dense_phase(z, at).any()
+
+
+def test_contacts_between_chains_are_those_of_all_pairs() -> None:
+    rng = np.random.default_rng()
+    m = box_of(30, n=6)
+    x = walk(rng, 3, rng.normal(0.0, 15.0, (3, 30, 3)) + np.array([0.0, 70.0, 990.0]), n=6)
+    parts = BETWEEN.parts(m)
+    assert parts is not None
+    found = BETWEEN.result(m, {key: total / 3 for key, total in parts(x).items()})
+    d = x[:, :, None] - x[:, None]
+    d -= np.array(BOX) * np.round(d / np.array(BOX))
+    near = (np.linalg.norm(d, axis=-1) < 8.0).reshape(3, 30, 6, 30, 6)
+    near[:, np.arange(30), :, np.arange(30)] = False
+    assert near.any()
+    assert np.allclose(found["between"], near.sum(axis=(1, 3)).mean(axis=0) / 30)

@@ -119,6 +119,14 @@ def test_the_same_bits() -> None:
     assert len(heard) == 10 and np.array_equal(again.surfaces, surfaces(whole))
 
 
+def test_a_gpu_refuses_it_by_name() -> None:
+    pytest.importorskip("triton", reason="needs triton (pip install 'mdflash[gpu]')")
+    from mdflash.engine.gpu.forces import unsupported
+
+    layout = Layout((SYSTEM,), (2,))
+    assert "bias 'meta' has no GPU kernel" in str(unsupported([meta(layout)], layout, False))
+
+
 def test_forces_are_those_of_the_bias_after_a_deposit() -> None:
     engine = walk((0, 1))
     engine.run(100)

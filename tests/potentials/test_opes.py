@@ -10,9 +10,9 @@ import torch
 
 from mdflash.core.state import Layout
 from mdflash.errors import InputError
-from mdflash.potentials.bias.kernels_cpu import merge_kernels
+from mdflash.potentials.bias.kernels_cpu import add_kernels, merge_kernels
 from mdflash.potentials.bias.opes import Opes
-from mdflash.potentials.bias.surface import Axis
+from mdflash.potentials.bias.surface import Axis, empty_surface
 from mdflash.potentials.bias.surface_cpu import as_rows
 from mdflash.potentials.variables.dihedral import Dihedral
 from mdflash.potentials.variables.distance import Distance
@@ -62,8 +62,11 @@ def test_kernels_merge_by_the_rule(axes: tuple[Axis, ...]) -> None:
         [*(rng.uniform(a.low, a.high, 60) for a in axes), *(rng.uniform(0.1, 0.5, 60) for _ in axes), rng.random(60)]
     )
     room = np.zeros((60, 2 * d + 1))
-    count = merge_kernels(room, 0, fresh[:25], as_rows(axes))
-    count = merge_kernels(room, count, fresh[25:], as_rows(axes))
+    kept, again = (empty_surface(axes).reshape(-1) for _ in range(2))
+    count = merge_kernels(room, 0, fresh[:25], as_rows(axes), kept)
+    count = merge_kernels(room, count, fresh[25:], as_rows(axes), kept)
+    add_kernels(again, as_rows(axes), room[:count])
+    np.testing.assert_allclose(kept, again, atol=1e-12)
     plain: list[np.ndarray] = []
     for kernel in fresh:
         plain = merged(plain, kernel, axes)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import mdflash
 from mdflash.analysis.analyze import analyze
 from mdflash.analysis.open_run import open_run
 from mdflash.cli.app import app
@@ -96,8 +97,26 @@ def test_replicas_and_kinds_have_their_own_places(tmp_path: Path) -> None:
     assert system.n_beads == 78 and len(set(system.chain_ids)) == 8
     a, b = prepared.start.reshape(2, 78, 3)
     assert (a != b).all()
-    assert any("8 molecules (78 beads) placed in the box" in note for note in prepared.notes)
+    assert any("8 chains (78 beads) placed in the box" in note for note in prepared.notes)
     assert (prepare(load_run(file)).start == prepared.start).all()
+
+
+def test_the_same_places_from_python(tmp_path: Path) -> None:
+    file = tmp_path / "system.yaml"
+    file.write_text(
+        "mdflash: 1\n"
+        "system: {molecules: [{sequence: GYGSFRGYGSFK, count: 5}], box: [9 nm, 9 nm, 20 nm], geometry: slab}\n"
+        "model: {forcefield: calvados2}\ndynamics: {temperature: 300 K, steps: 100, seed: 3}\n"
+    )
+    ff = mdflash.load_forcefield("calvados2")
+    chain, _ = mdflash.chain_of("GYGSFRGYGSFK", ff, "fus")
+    box = (90.0, 90.0, 200.0)
+    filled = mdflash.fill_box([mdflash.Copies(ff, chain, 5)], box, 3, slab=True)
+    assert (filled.frames[0] == prepare(load_run(file)).start.numpy()).all()
+    sim = mdflash.Simulation(filled.system, filled.forcefield, start=filled.frames, box=box, temperatures=300.0)
+    sim.minimize(50)
+    sim.run(20)
+    assert np.isfinite(sim.replicas[0].energy)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +135,7 @@ def test_replicas_and_kinds_have_their_own_places(tmp_path: Path) -> None:
             "molecules: [{sequence: GSG, name: a}, {sequence: RRR, name: a}]\n  box: [9 nm, 9 nm, 9 nm]",
             "'a' is the name of 2 molecules",
         ),
-        ("molecules: [{sequence: GSGSGSGSGS, count: 9000}]\n  box: [9 nm, 9 nm, 9 nm]", "do not fit into the box"),
+        ("molecules: [{sequence: GSGSGSGSGS, count: 900}]\n  box: [4 nm, 4 nm, 4 nm]", "do not fit into the box"),
         ("molecules: [{sequence: GSG, count: 2}]\n  box: [5 nm, 5 nm, 5 nm]", "too small"),
     ],
 )
@@ -154,7 +173,7 @@ def test_a_sticky_slab_stays_and_is_analyzed(tmp_path: Path) -> None:
     for name, sequence in (("sticky", "FYWFYWFYWF"), ("salty", "EEEEEEEEEE")):
         out = tmp_path / name
         init(out, "--sequence", sequence, "--count", 20, "--box", "9 nm, 9 nm, 30 nm", "--slab", *SHORT,
-             "--set", "dynamics.steps=15000", "--set", "output.trajectory.interval=5 ps")  # fmt: skip
+             "--set", "dynamics.steps=9000", "--set", "output.trajectory.interval=3 ps")  # fmt: skip
         execute(load_run(out / "system.yaml"), out / "system.yaml")
         found[name] = analyze(open_run(out / "run")).molecules[name]
     last = {name: m.sample.tracks[0].values["condensation"][-5:].mean() for name, m in found.items()}

@@ -22,7 +22,7 @@ from mdflash.runs.prepare import prepare
 from mdflash.units import kT
 from tests.helpers import go_helix
 from tests.processes import Process
-from tests.rank_helpers import command, finish, start_ranks
+from tests.rank_helpers import command, finish, newest_step, start_ranks
 
 HILLS = """metadynamics:
   - name: fold
@@ -111,19 +111,16 @@ def test_cut_and_resumed_it_has_the_same_bits(tmp_path: Path, hills: str) -> Non
 
 def test_killed_it_has_the_same_bits(tmp_path: Path) -> None:
     source = write(tmp_path)
-    whole = content(run(source, tmp_path / "whole", "dynamics.steps=30_000"))
+    seldom = "output.checkpoint.interval=8 ps"
+    whole = content(run(source, tmp_path / "whole", "dynamics.steps=20_000", seldom))
     folder = tmp_path / "killed"
-    killed = 0
-    for k in range(3):
-        child = Process(*command(source, folder, 30_000))
-        while child.poll() is None and not (folder / "hills.csv").is_file():
-            time.sleep(0.01)
-        time.sleep(0.25 + 0.11 * k)
-        child.kill()
-        child.communicate()
-        killed += child.returncode == -9
-    assert killed
-    run(source, folder, "dynamics.steps=30_000")
+    child = Process(*command(source, folder, 20_000, seldom))
+    while child.poll() is None and newest_step(folder) < 2_000:
+        time.sleep(0.01)
+    child.kill()
+    child.communicate()
+    assert child.returncode == -9
+    run(source, folder, "dynamics.steps=20_000", seldom)
     assert content(folder) == whole
 
 

@@ -16,7 +16,7 @@ from tests.runs.test_metadynamics import content, run, write
 
 PULL = """biases:
   - {name: pull, variable: distance, beads: [0, 9], center: 13 angstrom, center_to: 25 angstrom,
-     force_constant: 2 kcal/mol/angstrom^2, moving: {start: 1 ps, length: 5 ps, every: 0.04 ps}}
+     force_constant: 2 kcal/mol/angstrom^2, moving: {after: 1 ps, length: 5 ps, every: 0.04 ps}}
 """
 
 
@@ -57,10 +57,10 @@ def test_resolved_yaml_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "words"),
     [
-        (", moving: {start: 1 ps, length: 5 ps, every: 0.04 ps}", "", "moving", "is missing beside `center_to`"),
+        (", moving: {after: 1 ps, length: 5 ps, every: 0.04 ps}", "", "moving", "is missing beside `center_to`"),
         (" center_to: 25 angstrom,", "", "moving", "moves nothing"),
         ("every: 0.04 ps", "every: 0.041 ps", "moving.every", "not a whole number"),
-        ("start: 1 ps", "start: 1.01 ps", "moving.start", "not a whole number"),
+        ("after: 1 ps", "after: 1.01 ps", "moving.after", "not a whole number"),
         ("25 angstrom", "25", "center_to", "no unit"),
         ("25 angstrom", "-3 angstrom", "center_to", "out of reach"),
     ],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mdflash.analysis.observables.asphericity import ASPHERICITY
 from mdflash.analysis.observables.base import Observable, Profile
+from mdflash.analysis.observables.between import BETWEEN
 from mdflash.analysis.observables.condensation import CONDENSATION
 from mdflash.analysis.observables.dihedrals import DIHEDRALS
 from mdflash.analysis.observables.end_to_end import END_TO_END
@@ -23,5 +24,5 @@ OBSERVABLES: tuple[Observable, ...] = (
 )  # fmt: skip
 """A number of each frame."""
 
-PROFILES: tuple[Profile, ...] = (PAIRS, FLUCTUATION, SECONDARY, DIHEDRALS)
+PROFILES: tuple[Profile, ...] = (PAIRS, BETWEEN, FLUCTUATION, SECONDARY, DIHEDRALS)
 """Arrays averaged over frames."""

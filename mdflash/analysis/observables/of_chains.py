@@ -31,7 +31,7 @@ def _mean(m: Molecule, of: Callable[[FloatArray, FloatArray], FloatArray]) -> Va
 
 
 CHAIN_RG = Observable(
-    "rg",
+    "chain_rg",
     "radius of gyration of a chain",
     "Å",
     lambda m: _mean(m, radius_of_gyration),
@@ -39,7 +39,7 @@ CHAIN_RG = Observable(
 )
 
 CHAIN_ENDS = Observable(
-    "end_to_end",
+    "chain_end_to_end",
     "end-to-end distance of a chain",
     "Å",
     lambda m: _mean(m, lambda x, masses: end_to_end(x)),

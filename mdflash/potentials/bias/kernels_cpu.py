@@ -61,7 +61,7 @@ def _merge(into: FloatArray, kernel: FloatArray, axes: FloatArray) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def merge_kernels(kernels: FloatArray, count: int, fresh: FloatArray, axes: FloatArray) -> int:
+def merge_kernels(kernels: FloatArray, count: int, fresh: FloatArray, axes: FloatArray, surface: FloatArray) -> int:
     """Take fresh [n, 2 D + 1] kernels, in their order, into the first `count` rows of kernels; returns the new count.
 
     Args:
@@ -69,31 +69,41 @@ def merge_kernels(kernels: FloatArray, count: int, fresh: FloatArray, axes: Floa
         count: rows that are in use.
         fresh: the new ones.
         axes: [D, 4] as `surface_cpu` reads them.
+        surface: [points of each axis * 2 or 4] their sum; kept so.
     """
     for f in range(len(fresh)):
         into = _nearest(kernels, count, fresh[f], -1, axes)
         if into < 0:
             kernels[count] = fresh[f]
+            into = count
             count += 1
-            continue
-        _merge(kernels[into], fresh[f], axes)
-        while True:
-            other = _nearest(kernels, count, kernels[into], into, axes)
-            if other < 0:
-                break
-            _merge(kernels[other], kernels[into], axes)
-            count -= 1
-            kernels[into] = kernels[count]
-            into = into if other == count else other
+        else:
+            _add(surface, axes, kernels[into], -1.0)
+            _merge(kernels[into], fresh[f], axes)
+            while True:
+                other = _nearest(kernels, count, kernels[into], into, axes)
+                if other < 0:
+                    break
+                _add(surface, axes, kernels[other], -1.0)
+                _merge(kernels[other], kernels[into], axes)
+                count -= 1
+                kernels[into] = kernels[count]
+                into = into if other == count else other
+        _add(surface, axes, kernels[into], 1.0)
     return count
+
+
+@njit(cache=True, error_model="numpy")
+def _add(surface: FloatArray, axes: FloatArray, kernel: FloatArray, times: float) -> None:
+    d = len(axes)
+    add_gaussian(surface, axes, kernel[:d], kernel[d : 2 * d], times * kernel[2 * d])
 
 
 @njit(cache=True, error_model="numpy")
 def add_kernels(surface: FloatArray, axes: FloatArray, kernels: FloatArray) -> None:
     """Add all kernels to a surface [points of each axis * 2 or 4]."""
-    d = len(axes)
     for k in range(len(kernels)):
-        add_gaussian(surface, axes, kernels[k, :d], kernels[k, d : 2 * d], kernels[k, 2 * d])
+        _add(surface, axes, kernels[k], 1.0)
 
 
 @njit(cache=True, error_model="numpy")

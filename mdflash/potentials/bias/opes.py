@@ -14,7 +14,7 @@ With `explore` P is the distribution that is sampled, w_k = 1 and n their number
 epsilon), kernels are sqrt(gamma) as wide, and F = -gamma kT ln P: it leaves basins sooner and says less of them.
 
 A kernel that lies within one width of another is merged into it, so there are some hundreds of them whatever the length
-of the run (`kernels_cpu`). P is built on the grid from all of them after each deposit, and V at the nodes of it: inside
+of the run (`kernels_cpu`). Their sum is kept on the grid, and V at its nodes follows from it after each deposit: inside
 the compiled loop OPES is metadynamics. Kernels do not become narrower than two spacings of the grid.
 
 Invernizzi & Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020); explore: J. Chem. Theory Comput. 18, 3988 (2022).
@@ -32,14 +32,14 @@ from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.potentials.bias.growing import Deposit, GrowingBias, from_lowest
-from mdflash.potentials.bias.kernels_cpu import add_kernels, mean_at_kernels, merge_kernels
+from mdflash.potentials.bias.kernels_cpu import mean_at_kernels, merge_kernels
 from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.bias.surface_cpu import as_rows
 
 SPACINGS: Final = 2.0
 """Of the grid, which a kernel is wide at least."""
-FLOOR: Final = 1e-300
-"""Probability at the nodes that no kernel reaches."""
+FLOOR: Final = 1e-12
+"""Of the highest probability, what the nodes that no kernel reaches are given."""
 
 
 class Opes(GrowingBias):
@@ -59,6 +59,7 @@ class Opes(GrowingBias):
 
     Attributes:
         kernels: of each group [kernels, 2 D + 1]: center, width and height.
+        density: [groups, points of each axis, 2 or 4] sum of the kernels, and its derivatives by the nodes.
         sums: [groups, 3] sum of weights, of their squares, and the number of deposits, each with what it starts from.
 
     Raises:
@@ -94,6 +95,7 @@ class Opes(GrowingBias):
         self.kernels: list[FloatArray] = [np.zeros((0, 2 * len(self.axes) + 1)) for _ in range(self.groups)]
         start = self.epsilon**self.factor
         self.sums: FloatArray = np.stack([start, start**2, np.ones(self.groups)], axis=1)
+        self.density: FloatArray = np.zeros_like(self.surfaces)
         self.surfaces[..., 0] = -self.barrier
         self._least = SPACINGS * np.array([axis.spacing for axis in self.axes])
 
@@ -102,6 +104,7 @@ class Opes(GrowingBias):
         other = super().copy()
         assert isinstance(other, Opes)
         other.kernels, other.sums = [k.copy() for k in self.kernels], self.sums.copy()
+        other.density = self.density.copy()
         return other
 
     def grow(self, group: IntArray, centers: FloatArray, energies: FloatArray) -> Deposit:
@@ -121,24 +124,19 @@ class Opes(GrowingBias):
             heights[mine] = (1.0 if self.explore else w) * np.prod(first / width)
             fresh = np.column_stack([centers[mine], widths[mine], heights[mine]])
             room = np.concatenate([self.kernels[g], np.zeros_like(fresh)])
-            kept = merge_kernels(room, len(self.kernels[g]), fresh, as_rows(self.axes))
+            density = self.density[g].reshape(-1)
+            kept = merge_kernels(room, len(self.kernels[g]), fresh, as_rows(self.axes), density)
             self.kernels[g] = room[:kept].copy()
             self._rebuild(g)
         np.add.at(self.hills, group, 1)
         return Deposit(heights, widths)
 
-    def _probability(self, g: int) -> FloatArray:
-        """[points of each axis, 2 or 4] sum of the kernels of a group, and its derivatives by the nodes."""
-        sums = np.zeros_like(self.surfaces[g])
-        add_kernels(sums.reshape(-1), as_rows(self.axes), self.kernels[g])
-        return sums
-
     def _rebuild(self, g: int) -> None:
         """The surface of a group from its kernels."""
-        p = self._probability(g)
-        z = mean_at_kernels(p.reshape(-1), as_rows(self.axes), self.kernels[g])  # a norm would cancel
-        p /= z
-        base = p[..., 0] + self.epsilon[g]
+        density = self.density[g]
+        z = mean_at_kernels(density.reshape(-1), as_rows(self.axes), self.kernels[g])  # a norm would cancel
+        p = density / z
+        base = np.maximum(p[..., 0], 0.0) + self.epsilon[g]  # where kernels have gone, rounding is left
         surface, scale = self.surfaces[g], self.kT[g] * self.factor[g]
         surface[..., 0] = scale * np.log(base)
         for k in range(1, surface.shape[-1]):
@@ -149,18 +147,19 @@ class Opes(GrowingBias):
     def free_energies(self) -> FloatArray:
         """As every growing bias."""
         power = self.bias_factor if self.explore else np.ones(self.groups)
-        found = [
-            -self.kT[g] * power[g] * np.log(np.maximum(self._probability(g)[..., 0], FLOOR)) for g in range(self.groups)
-        ]
-        return from_lowest(np.array(found))
+        scale = (self.kT * power).reshape(-1, *[1] * len(self.axes))
+        p = self.density[..., 0]
+        least = FLOOR * p.max(axis=tuple(range(1, p.ndim)), keepdims=True)
+        return from_lowest(-scale * np.log(np.maximum(p, np.maximum(least, np.finfo(np.float64).tiny))))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """As every growing bias."""
         counts = np.array([len(kernels) for kernels in self.kernels])
-        return super().state() | {"kernels": np.concatenate(self.kernels), "kept": counts, "sums": self.sums}
+        kernels = {"kernels": np.concatenate(self.kernels), "kept": counts}
+        return super().state() | kernels | {"sums": self.sums, "density": self.density}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """As every growing bias."""
         super().restore(state)
-        self.sums[...] = state["sums"]
+        self.sums[...], self.density[...] = state["sums"], state["density"]
         self.kernels = [part.copy() for part in np.split(state["kernels"], np.cumsum(state["kept"])[:-1])]

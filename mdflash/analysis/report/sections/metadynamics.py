@@ -35,10 +35,14 @@ def metadynamics(m: MoleculeAnalysis) -> list[Figure]:
                 [Line("", f.times[:-1] / size, drift, style="points"), Line("", f.times[:-1] / size, drift)],
                 y_range=(0.0, 1.1 * float(np.nanmax(drift)) if np.isfinite(drift).any() else 1.0),
             ),
+        ]  # fmt: skip
+        if f.method != "well-tempered":
+            continue
+        found += [
             Plot(
                 f"meta-heights-{f.name}", f"Mean height of the hills of {f.name}",
                 "It falls like 1 / time once all basins are filled.", f"time / {unit}",
-                "height / kcal/mol" if f.method == "well-tempered" else "height",
+                "height / kcal/mol",
                 [Line("", 0.5 * (edges[1:] + edges[:-1]) / size, mean)], y_range=(0.0, 1.05 * float(height.max())),
             ),
         ]  # fmt: skip

@@ -71,6 +71,20 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
                     "difference / Å", (-most, most), "balance", square=True, whole=True,
                 )
             )  # fmt: skip
+    for s, p in m.sample.profiles.get("between", {}).items():
+        edges = cells(len(p.values["between"]), 0.5)
+        whose, many = (
+            molecule.species[0].name,
+            measured(p.values["contacts_between"], p.errors.get("contacts_between", np.nan)),
+        )
+        found.append(
+            Map(
+                f"between-{s}", f"A chain of {whose} has {many} contacts with others at {label(m, s)}",
+                f"Pairs of residues of two chains nearer than {CONTACT:g} Å: which parts stick.", "residue",
+                "residue of another chain", edges, edges, p.values["between"], "contacts of a chain", None, "blues",
+                square=True, whole=True,
+            )
+        )  # fmt: skip
     lines = []
     for k, (s, p) in enumerate(m.sample.profiles.get("fluctuation", {}).items()):
         y, x = p.values["rmsf"], np.arange(1, len(p.values["rmsf"]) + 1.0)
