@@ -150,8 +150,9 @@ def _compare(run: Run, found: MoleculeAnalysis, experiment: Experimental | None,
     """Add the comparison with experiments, or a note why there is none."""
     if experiment is None:
         return
-    if found.biased:
-        found.notes.append("the frames are not compared with experiments: biases change the ensemble")
+    if found.biased or found.sample.molecule.many:
+        why = "biases change the ensemble" if found.biased else "it is a box of many molecules"
+        found.notes.append(f"the frames are not compared with experiments: {why}")
         return
     result = compare(run, found.sample, experiment, found.first_step, found.focus, progress)
     if isinstance(result, str):
@@ -165,8 +166,9 @@ def _against(
     run: Run, found: MoleculeAnalysis, against: Reference, reading: Reading | None, progress: Progress
 ) -> None:
     """Add the comparison with another ensemble, or a note why there is none."""
-    if found.biased:
-        found.notes.append("the frames are not compared with another ensemble: biases change their own")
+    if found.biased or found.sample.molecule.many:
+        why = "biases change their own" if found.biased else "it is a box of many molecules"
+        found.notes.append(f"the frames are not compared with another ensemble: {why}")
         return
     progress(f"comparing with {against.paths[0].name}", 0, 1)
     result = against_ensemble(run, found.sample, against, reading, found.first_step, found.focus)

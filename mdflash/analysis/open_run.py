@@ -105,7 +105,7 @@ class Run:
 
     @property
     def biased(self) -> bool:
-        """Whether biases, or scaled terms, act on its frames."""
+        """Whether biases, metadynamics or scaled terms act on its frames."""
         if not (self.folder / "colvars.csv").is_file():
             return False
         try:
@@ -114,7 +114,9 @@ class Run:
             return True
         exchange = config.get("exchange")
         scaled = exchange.get("scale") if isinstance(exchange, dict) else None
-        return any(given not in (None, "none", [], {}) for given in (config.get("biases"), scaled))
+        return any(
+            given not in (None, "none", [], {}) for given in (config.get("biases"), config.get("metadynamics"), scaled)
+        )
 
     @property
     def positions(self) -> Mapping[int, LazyPositions]:

@@ -315,6 +315,19 @@ def test_windows(tmp_path: Path, exchange: str) -> None:
     assert {"pmf-pull", "windows-pull", "window-overlap-pull"} <= keys
 
 
+def test_what_is_monitored_is_no_bias(tmp_path: Path) -> None:
+    monitor = "monitor: [{{name: q, variable: native_contacts}}]\noutput:"
+    folder = make(tmp_path, PLAIN.replace("output:", monitor), count=2, steps=4000, format="xtc")
+    run = mdflash.open_run(folder)
+    assert (folder / "colvars.csv").is_file() and not run.biased
+    m = run.analyze().molecules["chignolin"]
+    assert not m.biased and len(m.surfaces) == 3
+    text = (folder / "resolved.yaml").read_text()
+    assert text.count("metadynamics: none") == 1  # as it is written where there is none
+    (folder / "resolved.yaml").write_text(text.replace("metadynamics: none", "metadynamics: [{name: fill}]"))
+    assert mdflash.open_run(folder).biased
+
+
 def test_several_molecules(tmp_path: Path) -> None:
     two = "".join(f"\n  - {{{{structure: {{pdb}}, name: {name}, replicas: 4}}}}" for name in ("one", "two"))
     text = LADDER.replace(" {{structure: {pdb}, name: chignolin}}", two, 1)
