@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mdflash
+from mdflash.cli.export import OutFormat, export
 from mdflash.errors import InputError
 from mdflash.io.checkpoint import load_checkpoint
 from mdflash.runs.plumed import export_plumed
@@ -111,3 +112,12 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     done = run(write(tmp_path, ""), tmp_path / "out", "dynamics.steps=500")
     with pytest.raises(InputError, match="nothing for PLUMED"):
         export_plumed(done, tmp_path / "plumed")
+
+
+def test_the_command_line_overwrites_nothing(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    done, out = exported
+    kind = getattr(OutFormat, "plumed")  # noqa: B009 - made from a list
+    export(done, tmp_path / "again", format=kind)
+    assert {f.name for f in (tmp_path / "again").iterdir()} == {f.name for f in out.iterdir()}
+    with pytest.raises(InputError, match="already exists"):
+        export(done, tmp_path / "again", format=kind)
