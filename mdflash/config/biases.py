@@ -198,7 +198,7 @@ def _read_group(entry: object) -> Group:
         return entry
     items = entry if isinstance(entry, (list, tuple)) and entry else (entry,)
     for item in items:
-        if isinstance(item, bool) or not isinstance(item, int) or item < 0:
+        if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < 2**31:
             raise ValueError(
                 f"expected a bead number (counted from 0), a list of them, or a selection such as "
                 f"'resSeq 3 to 7 and name CA', found {describe(item)}"

@@ -84,12 +84,10 @@ def npz_file(content: bytes) -> SearchStrategy[bytes]:
                 new[f"{name}x"] = new.pop(name)
             elif name in new:
                 new[name] = _odd_array(draw, new[name])
-        if (
-            draw(st.booleans()) and "header" in new and new["header"].dtype.kind == "U"
-        ):  # else the digest finds all of it
-            header = json.loads(str(new["header"]))
-            if isinstance(header, dict):
-                header.pop("sha256", None)
+        text = str(new.get("header", ""))
+        if draw(st.booleans()) and text.startswith("{") and text.endswith("}"):  # else the digest finds all of it
+            header = json.loads(text)
+            header.pop("sha256", None)
             new["header"] = np.array(json.dumps(header))
         buffer = io.BytesIO()
         np.savez(buffer, **new)
