@@ -50,10 +50,10 @@ def test_double_well_by_windows() -> None:
     draws = []
     for c in centers:
         p = np.exp(-beta * (energy(grid) + 0.5 * k * (grid - c) ** 2))
-        draws.append(rng.choice(grid, 600, p=p / p.sum()))
+        draws.append(rng.choice(grid, 2400, p=p / p.sum()))
     x = np.concatenate(draws)
     reduced = beta * 0.5 * k * (x - centers[:, None]) ** 2
-    counts = np.full(len(centers), 600.0)
+    counts = np.full(len(centers), 2400.0)
     free = mbar(reduced, counts)
     np.testing.assert_allclose(free, MBAR(reduced, counts.astype(int)).f_k, atol=1e-6)
     w = weights(np.zeros(len(x)), log_mixture(reduced, counts, free))
