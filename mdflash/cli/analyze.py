@@ -11,7 +11,8 @@ import typer
 
 from mdflash.cli.lines import PlainConsole
 from mdflash.cli.outputs import Force, may_write
-from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
+from mdflash.cli.structures import takes_reading
+from mdflash.mapping.choices import AS_IT_IS, Reading
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from mdflash.analysis.experiment.file import Experimental
     from mdflash.analysis.result import Analysis
     from mdflash.analysis.sample import Progress
-    from mdflash.mapping.choices import Reading
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Wanted:
 NOTHING: Final = Wanted()
 
 
+@takes_reading
 def analyze(
     runs: Annotated[
         list[Path],
@@ -70,11 +71,7 @@ def analyze(
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="Write every figure as PNG too.")] = False,
     svg: Annotated[bool, typer.Option("--svg", help="Write every figure as SVG too.")] = False,
-    model: Model = None,
-    chain: Chain = None,
-    keep: KeepOption = "all",
-    modified: ModifiedOption = "refuse",
-    gaps: GapsOption = "refuse",
+    reading: Reading = AS_IT_IS,
     force: Force = False,
 ) -> None:
     """Analyze runs: report.html (one file, works offline), properties.csv and analysis.json; several on one page, too.
@@ -88,7 +85,6 @@ def analyze(
     if out is not None:
         may_write([out / name for name in ("report.html", "properties.csv", "analysis.json", "weights.csv")], force)
     kinds = [kind for kind, wanted in (("png", png), ("svg", svg)) if wanted]
-    reading = as_reading(model, chain, keep, modified, gaps)
     measured = None
     if experiment:
         from mdflash.analysis.experiment.file import load_experiment

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mdflash.cli.outputs import Force, may_write
-from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
+from mdflash.cli.structures import takes_reading
+from mdflash.mapping.choices import AS_IT_IS, Reading
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,6 +36,7 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+@takes_reading
 def energy(
     forcefield: Annotated[
         str,
@@ -65,11 +67,7 @@ def energy(
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.fp64,
     device: Annotated[Device, typer.Option(help="cpu, or cuda: the kernels of a run on a GPU.")] = Device.cpu,
-    model: Model = None,
-    chain: Chain = None,
-    keep: KeepOption = "all",
-    modified: ModifiedOption = "refuse",
-    gaps: GapsOption = "refuse",
+    reading: Reading = AS_IT_IS,
     force: Force = False,
 ) -> None:
     """Energy, forces and each term's energy of given frames, by the reference kernels (mixed16: the compiled ones).
@@ -101,7 +99,7 @@ def energy(
         ff, molecule = _of_run(run, system or (source.system if source else None))
     else:
         ff = load_forcefield(forcefield_folder(forcefield))
-        molecule = forcefield_system(ff, system, as_reading(model, chain, keep, modified, gaps))
+        molecule = forcefield_system(ff, system, reading)
     arrays: dict[str, Any] = {}
     if source is not None:
         read = read_frames(source.path, source.replica)

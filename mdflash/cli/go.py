@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from mdflash.cli.outputs import Force, forcefield_files, may_write
-from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
+from mdflash.cli.structures import takes_reading
+from mdflash.mapping.choices import AS_IT_IS, Reading
 
 
+@takes_reading
 def go(
     structure: Annotated[
         Path, typer.Argument(help="Native structure: PDB, mmCIF or GRO, all atoms or CA only.", show_default=False)
@@ -24,11 +26,7 @@ def go(
         str, typer.Option(help="Residues with heavy atoms at most this far apart are in contact.")
     ] = "4.5 angstrom",
     between_chains: Annotated[bool, typer.Option(help="Whether residues of two chains can be native contacts.")] = True,
-    model: Model = None,
-    chain: Chain = None,
-    keep: KeepOption = "all",
-    modified: ModifiedOption = "refuse",
-    gaps: GapsOption = "refuse",
+    reading: Reading = AS_IT_IS,
     force: Force = False,
 ) -> None:
     """Build a structure-based (Gō) CA force field whose energy minimum is STRUCTURE."""
@@ -44,7 +42,7 @@ def go(
         between_chains=between_chains,
     )
     may_write(forcefield_files(out), force, [structure])
-    made, notes = go_from_structure(structure, parameters, reading=as_reading(model, chain, keep, modified, gaps))
+    made, notes = go_from_structure(structure, parameters, reading=reading)
     forcefield = replace(made, name=plain_word(out.absolute().name))
     try:
         save_forcefield(out, forcefield)

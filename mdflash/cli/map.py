@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from mdflash.cli.outputs import Force, may_write
-from mdflash.cli.structures import Chain, GapsOption, KeepOption, Model, ModifiedOption, as_reading
+from mdflash.cli.structures import takes_reading
+from mdflash.mapping.choices import AS_IT_IS, Reading
 
 
+@takes_reading
 def map_(
     structure: Annotated[Path, typer.Argument(help="All-atom structure: PDB, mmCIF or GRO.", show_default=False)],
     mapping: Annotated[str, typer.Option(help="ca | heavy | five-bead | a mapping file (.yaml)")] = "ca",
@@ -22,11 +24,7 @@ def map_(
     trajectory: Annotated[
         list[Path] | None, typer.Option(help="Map this trajectory of the structure too, into an XTC file; repeatable.")
     ] = None,
-    model: Model = None,
-    chain: Chain = None,
-    keep: KeepOption = "all",
-    modified: ModifiedOption = "refuse",
-    gaps: GapsOption = "refuse",
+    reading: Reading = AS_IT_IS,
     force: Force = False,
 ) -> None:
     """Map an all-atom structure to beads: NAME.safetensors to run, NAME-beads.pdb to look at."""
@@ -41,7 +39,7 @@ def map_(
     from mdflash.mapping.trajectory import map_trajectory
 
     ff = load_forcefield(forcefield) if forcefield is not None else None
-    read = read_structure(structure, known_types(ff, mapping), as_reading(model, chain, keep, modified, gaps))
+    read = read_structure(structure, known_types(ff, mapping), reading)
     beads = bead_map(read, mapping, ff, name)
     positions = beads.positions(read.positions)
     system = beads.system
