@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mdflash import Simulation
-from mdflash.cli.energy import energy
+from mdflash.cli.app import app
 from mdflash.core.overlap import NEAREST, in_one_place
 from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import InputError
@@ -47,7 +47,10 @@ def test_other_units_are_refused_at_every_door(tmp_path: Path, factor: float, sa
         simulation.replicas[0].positions = x * factor
     np.save(tmp_path / "x.npy", x * factor)
     with pytest.raises(InputError, match=says) as error:
-        energy(str(tmp_path / "ff"), tmp_path / "e.npz", tmp_path / "x.npy")
+        app(
+            ["energy", f"{tmp_path}/ff", "--out", f"{tmp_path}/e.npz", "--frames", f"{tmp_path}/x.npy"],
+            standalone_mode=False,
+        )
     assert error.value.file == tmp_path / "x.npy"
 
 
