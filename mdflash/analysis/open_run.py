@@ -17,7 +17,7 @@ from mdflash.analysis.run_windows import windows
 from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
-from mdflash.core.regular import read_input
+from mdflash.core.regular import open_input, read_input
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.events import read_events
@@ -174,6 +174,8 @@ class Run:
         found = {}
         for name in names:
             file = topology_path(self.folder, name, names)
+            with storage_errors(file):
+                open_input(file).close()  # no pipe
             with reading(file):
                 found[name] = mdtraj.load_topology(str(file))
         return found

@@ -31,6 +31,7 @@ def rebuild(
     from mdflash.cli.doctor import usable_cores
     from mdflash.cli.lines import plural
     from mdflash.cli.options import duration
+    from mdflash.core.signals import ASKED_TO_STOP
     from mdflash.errors import InputError, Interrupted
     from mdflash.mapping.allatom import openmm_version
     from mdflash.mapping.peptide import PdbModels
@@ -74,7 +75,7 @@ def rebuild(
                     typer.echo(f"  {a} and {b} are {distance:.2f} Å apart")
                 for residue in frame.wrong_hands:
                     typer.echo(f"  {residue} has the chirality of a D amino acid")
-        except KeyboardInterrupt:
+        except ASKED_TO_STOP:
             kept = 0 if written is None else written.models
             what = f"{out} holds the first {kept} of them" if kept else "nothing was written"
             raise Interrupted(f"stopped after {kept} of {plural(len(frames), 'frame')}; {what}") from None

@@ -31,6 +31,7 @@ def watch(
     from rich.live import Live
 
     from mdflash.analysis.watching import look
+    from mdflash.core.signals import ASKED_TO_STOP
 
     console = PlainConsole()
     glance = look(run)
@@ -48,7 +49,7 @@ def watch(
                 if len(marks) > 30:  # the speed is that of the last minute
                     marks.pop(0)
                 live.update(_view(glance, console.width), refresh=True)
-        except KeyboardInterrupt:
+        except ASKED_TO_STOP:
             pass
 
 

@@ -66,7 +66,7 @@ def open_to_look(path: str) -> h5py.File:
 def fault(path: str) -> str | None:
     """What is wrong with a file, as a phrase that follows its name; None if it can be read.
 
-    Every object is looked at, and of every dataset the first, a middle and the last row.
+    Every object is looked at, and of every dataset the ends of the first, a middle and the last row.
     """
     try:
         size = os.stat(path).st_size
@@ -117,7 +117,8 @@ def _fault_of_dataset(data: h5py.Dataset, size: int) -> str | None:
         return f"has chunks of {list(data.chunks)}, which are too large"
     if data.shape and data.size:
         for at in sorted({0, data.shape[0] // 2, data.shape[0] - 1}):
-            data[at]
+            data[tuple([at] + [0 for _ in data.shape[1:]])]
+            data[tuple([at] + [n - 1 for n in data.shape[1:]])]
     elif not data.shape:
         data[()]
     return None

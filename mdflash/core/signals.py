@@ -26,8 +26,11 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         name = signal.Signals(number).name
         super().__init__(name)
-        self.said = Interrupted(f"{name}: stopped during the start; run the same command again")
+        self.said = Interrupted(f"{name}: stopped before it was done; run the same command again")
 
+
+ASKED_TO_STOP = (KeyboardInterrupt, Stopped)
+"""What a signal raises, in a program of the user and in a verb of the command line."""
 
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors, truncate
-from mdflash.core.regular import open_own, read_input
+from mdflash.core.regular import open_own, parse_json, read_input
 
 
 def _good_size(data: bytes) -> int:
@@ -19,7 +19,7 @@ def _good_size(data: bytes) -> int:
     while size:
         start = data.rfind(b"\n", 0, size - 1) + 1
         try:
-            json.loads(data[start:size])
+            parse_json(data[start:size])
         except ValueError:
             size = start  # a line that is complete but not JSON: blocks lost in a power cut
         else:

@@ -39,6 +39,8 @@ def load_frames(file: Path, system: System) -> FloatArray:
                 file=file,
             )
         frames = read_frames(file).positions
+    elif file.suffix == ".xtc":  # as MDTraj has it, from a reader that damaged frames do not take down
+        frames = read_frames(file).positions
     else:
         frames = _from_trajectory(file, system)
     return check_frames(frames, system, file)

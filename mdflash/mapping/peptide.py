@@ -7,6 +7,7 @@ residue templates, hydrogens (pH 7) from OpenMM.
 from __future__ import annotations
 
 import io
+import os
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from mdflash.core.files import atomic_write, storage_errors
+from mdflash.core.regular import open_own
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.mapping.geometry import C_N, C_N_CA, C_O, CA_C, CA_C_N, CA_C_O, N_CA, N_CA_C, beta_carbon, place
@@ -204,7 +206,9 @@ class PdbModels:
         self._path, self._topology, self._numbered = file, topology, numbered
         self.models = 0
         with storage_errors(file):
-            self._file = file.open("w", encoding="ascii")
+            handle = open_own(file, "create")
+            os.ftruncate(handle, 0)
+            self._file = os.fdopen(handle, "w", encoding="ascii")
         self._write(_header(topology))
 
     def add(self, positions: FloatArray, number: int) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from mdflash.core.signals import handling
+from mdflash.core.signals import ASKED_TO_STOP, handling
 from mdflash.errors import Interrupted, MdflashError
 from mdflash.sampling.walker import Walker, advance
 
@@ -121,7 +121,7 @@ def _stopping(running: dict[Connection, tuple[Walker, Any]]) -> Iterator[None]:
     try:
         with handling(stop, signal.SIGTERM):
             yield
-    except KeyboardInterrupt:
+    except ASKED_TO_STOP:
         raise Interrupted(
             "stopped; frames up to each walker's last block are kept. Run the same command to resume"
         ) from None

@@ -54,12 +54,13 @@ def test_every_way_to_the_terminal_shows_data_as_text(seed: int, monkeypatch: py
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_info_of_a_force_field_of_any_name(tmp_path: Path, seed: int) -> None:
+def test_info_of_a_force_field_with_any_text(tmp_path: Path, seed: int) -> None:
+    """Its name is a plain word; what it says of its origin is free."""
     name = awkward(seed)
     save_forcefield(tmp_path / "ff", load_forcefield("go-chignolin"))
     file = tmp_path / "ff" / "forcefield.yaml"
     quoted = '"' + "".join(c if c.isascii() and c.isprintable() else f"\\u{ord(c):04x}" for c in name) + '"'
-    file.write_text(file.read_text().replace("name: go-chignolin", f"name: {quoted}", 1))
+    file.write_text(file.read_text() + f"\n  note: {quoted}\n")
     done = CliRunner().invoke(app, ["info", str(tmp_path / "ff")])
     assert done.exit_code == 0, done.exception
     assert visible(name) in done.output and "\x1b" not in done.output

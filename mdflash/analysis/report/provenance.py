@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mdflash.analysis.analyze import Analysis
 from mdflash.analysis.verdict import time_text
+from mdflash.core.regular import read_input
 from mdflash.errors import MdflashError
 
 INTEGRATOR_PAPERS: Final[Mapping[str, str]] = MappingProxyType(
@@ -152,7 +153,7 @@ def changes_of(analysis: Analysis) -> list[str]:
     folder = analysis.run.folder
     source = folder / str(analysis.manifest.get("source") or "input.yaml")
     try:
-        text = (folder / "input.yaml").read_text(encoding="utf-8", errors="replace")
+        text = read_input(folder / "input.yaml").decode(errors="replace")
         given = to_data(parse_run(text, Path(os.path.abspath(source))))
     except (MdflashError, OSError):
         return []

@@ -121,6 +121,8 @@ def scan_dcd(path: Path) -> DcdScan:
     if len(tail) < _BEADS.size or fixed:
         raise StorageError(f"{path}: is a DCD file, but its header is cut short or has fixed atoms")
     beads = _BEADS.unpack(tail)[1]
+    if not 0 < beads <= size:
+        raise StorageError(f"{path}: is a DCD file, but damaged: its header counts {beads} beads")
     header = DcdHeader(beads, bool(boxed), frames, first, interval, delta * AKMA_PS, start)
     whole = (size - start) // header.frame.itemsize
     return DcdScan(header, whole, start + whole * header.frame.itemsize, size)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.files import storage_errors
+from mdflash.core.regular import read_input
 from mdflash.core.types import Box
 from mdflash.errors import InputError
 from mdflash.io.formats.base import Export, Frames, Source
@@ -36,7 +37,7 @@ class _PdbTemplate:
 
     def __init__(self, path: Path) -> None:
         with storage_errors(path):
-            lines = path.read_text().splitlines()
+            lines = read_input(path).decode(errors="replace").splitlines()
         self.path = path
         self._body = [line for line in lines if line.startswith(("ATOM", "HETATM", "TER"))]
         self._bonds = [line for line in lines if line.startswith("CONECT")]

@@ -29,6 +29,8 @@ STEP_MODULUS = 2**31
 _MAGIC = (1995, 2023)  # the second has 64-bit byte counts
 _INT, _LONG, _TWO_INTS = struct.Struct(">i"), struct.Struct(">q"), struct.Struct(">ii")
 _HEADER = 56  # bytes before the coordinates
+_COMPRESSED = struct.Struct(">if6ii")  # beads, precision, least and largest coordinates, number of a small range
+_SMALL = range(9, 73)
 _COMPRESSED_HEADER = 88  # bytes before the byte count, above nine beads
 
 
@@ -64,12 +66,21 @@ def _walk(data: mmap.mmap, size: int) -> tuple[list[int], int]:
             if at + _COMPRESSED_HEADER + length.size > size:
                 break
             payload = length.unpack_from(data, at + _COMPRESSED_HEADER)[0]
+            if not count <= 8 * payload <= 8 * size or not _is_sound(data, at, count):  # a bead takes a bit at least
+                break
             at += _COMPRESSED_HEADER + length.size + (payload + 3) // 4 * 4
         if at > size:
             break
         offsets.append(at)
         beads = count
     return offsets, beads
+
+
+def _is_sound(data: mmap.mmap, at: int, count: int) -> bool:
+    """Whether the head of a compressed frame is one that the library writes; it believes whatever stands there."""
+    beads, precision, *limits, small = _COMPRESSED.unpack_from(data, at + 52)
+    ranges = [high - low for low, high in zip(limits[:3], limits[3:], strict=True)]
+    return beads == count and 0.0 < precision < 1e9 and min(ranges) >= 0 and max(ranges) < 2**31 - 2 and small in _SMALL
 
 
 def xtc_times(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -139,28 +150,57 @@ class XtcWriter(StreamWriter):
 
 def read_xtc(path: Path, replica: int | None, chunk: int, first: int, last: int | None) -> Iterator[Frames]:
     """The frames of the file; see `mdflash.io.formats.base.Reader`."""
-    from mdtraj.formats import XTCTrajectoryFile
-
+    offsets = scan_xtc(path).offsets
     real = xtc_times(path)[0]
     total = len(real)
     end = total if last is None else min(last, total)
-    if first >= end:
-        return
-    with XTCTrajectoryFile(str(path)) as file:
-        if first:
-            file.seek(first)
-        for start in range(first, end, chunk):
-            positions, times, _, vectors = file.read(n_frames=min(chunk, end - start))
-            box: Box | None = None
-            if vectors is not None:
-                a, b, c = (np.diag(vectors[0]).astype(np.float64) / NM_PER_ANGSTROM).tolist()
-                box = (a, b, c)
-            yield Frames(
-                positions.astype(np.float64) / NM_PER_ANGSTROM,
-                real[start : start + len(positions)],
-                times.astype(np.float64),
-                box,
-            )
+    for start in range(first, end, chunk):
+        stop = min(start + chunk, end)
+        with storage_errors(path), open_input(path) as file:
+            file.seek(int(offsets[start]))
+            data = file.read(int(offsets[stop] - offsets[start]))
+        try:
+            positions, times, vectors = decode_xtc(data, stop - start)
+        except RuntimeError as error:
+            raise StorageError(
+                f"{path}: one of the frames {start} to {stop - 1} is damaged ({error}); restore it from a copy"
+            ) from None
+        box: Box | None = None
+        if vectors is not None:
+            a, b, c = (np.diag(vectors[0]).astype(np.float64) / NM_PER_ANGSTROM).tolist()
+            box = (a, b, c)
+        yield Frames(
+            positions.astype(np.float64) / NM_PER_ANGSTROM,
+            real[start:stop],
+            times.astype(np.float64),
+            box,
+        )
+
+
+def decode_xtc(data: bytes, frames: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Any]:
+    """Positions [F, N, 3] in nm, times [F] in ps and box vectors [F, 3, 3] in nm, or None, of so many frames.
+
+    The decoder writes a few beads beyond a frame that is damaged; so it is asked for one frame more than there are, and
+    has room for them.
+
+    Raises:
+        RuntimeError: damaged.
+        StorageError: no room for the scratch file.
+    """
+    from mdtraj.formats import XTCTrajectoryFile
+
+    with tempfile.TemporaryDirectory(prefix="mdflash-") as folder:
+        scratch = Path(folder) / "block.xtc"
+        with storage_errors(scratch):
+            scratch.write_bytes(data)
+        try:
+            with XTCTrajectoryFile(str(scratch)) as file:
+                positions, times, _, vectors = file.read(n_frames=frames + 1)
+        except OSError as error:
+            raise RuntimeError(str(error)) from None
+    if len(positions) != frames:
+        raise RuntimeError(f"{len(positions)} of {frames} frames can be read")
+    return positions, times, vectors
 
 
 FORMAT = TrajectoryFormat(

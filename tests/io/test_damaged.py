@@ -1,4 +1,4 @@
-"""HDF5 whose bytes were changed, or that leads elsewhere, ends in a sentence; nothing hangs, and Ctrl-C works."""
+"""Trajectories whose bytes were changed, or that lead elsewhere, end in a sentence; nothing hangs, and Ctrl-C works."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ import pytest
 
 from mdflash.core import hdf5_check, hdf5_look
 from mdflash.errors import InputError, MdflashError, StorageError
+from mdflash.io.formats import written_format
 from mdflash.io.formats.base import Target
 from mdflash.io.formats.hdf5 import Hdf5Writer, hdf5_times, is_ours, read_hdf5, repair_hdf5
 from mdflash.io.frames import load_frames
 from mdflash.sampling.trajectory import TrajectoryWriter, open_trajectory
-from tests.io.conftest import build_system, fill
+from tests.io.conftest import build_system, fill, new_writer
 from tests.processes import Process
 
 LIMIT = 10.0
@@ -104,6 +105,30 @@ def test_flipped_bytes_of_a_dataset(data_file: Path, tmp_path: Path, seed: int) 
         path.write_bytes(damaged(data, rng))
         refused += only_sentences(lambda p: open_trajectory(p, "pep").read(), path)
     assert refused > 5
+
+
+@pytest.mark.parametrize("name", ["xtc", "dcd"])
+@pytest.mark.parametrize("beads", [8, 20])
+def test_flipped_bytes_of_other_trajectories(tmp_path: Path, name: str, beads: int) -> None:
+    """No loop, no claim of memory, no crash of a decoder."""
+    form, target = written_format(name), Target(tmp_path, build_system(beads), (4,), block=4)
+    writer = new_writer(name, target)
+    fill(writer, 0, 12)
+    writer.close()
+    path, rng = form.file(target, 4), random.Random(beads)
+    data, refused = path.read_bytes(), 0
+    for _ in range(150):
+        changed = bytearray(data)
+        for _ in range(rng.choice([1, 2, 8])):
+            at = rng.randrange(len(data) if rng.random() < 0.4 else 200)
+            new = [b"\xff", rng.randbytes(1), rng.randbytes(4), b"\x7f\xff\xff\xff", b"\xff\xff\xff\xa0"][
+                rng.randrange(5)
+            ]
+            changed[at : at + len(new)] = new[: len(data) - at]
+        path.write_bytes(changed)
+        for door in (form.times, lambda p: list(form.read(p, None, 5, 0, None)), form.repair):
+            refused += only_sentences(door, path)
+    assert refused
 
 
 def link_outside(file: h5py.File, other: Path) -> None:
