@@ -28,7 +28,7 @@ from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.forcefields.networks import schnet_weights
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.backbones.backbone import Backbone

@@ -11,7 +11,8 @@ import numpy as np
 from mdflash.config.write import commented_yaml
 from mdflash.core.system import System, save_system
 from mdflash.core.types import FloatArray
-from mdflash.forcefields.forcefield import BeadType, ForceField, Network, Term, save_forcefield
+from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.forcefields.model import BeadType, ForceField, Network, Term
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 

@@ -12,7 +12,7 @@ from mdflash.core.geometry import bond_angles, distances, torsions
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.forcefields.build import excluded_pairs
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.importers.go_model import build_go
 from mdflash.units import NM_PER_ANGSTROM
 

@@ -37,7 +37,7 @@ from mdflash.engine.engine import Engine
 from mdflash.engine.minimize import minimize
 from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.priors.cpu import Nonbonded, add_nonbonded, find_near
 

@@ -35,7 +35,8 @@ from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.openmm import create_system
 

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from mdflash.errors import MdflashError as MdflashError
     from mdflash.forcefields.build import build_potential as build_potential
     from mdflash.forcefields.environment import Environment as Environment
-    from mdflash.forcefields.forcefield import ForceField as ForceField
     from mdflash.forcefields.forcefield import load_forcefield as load_forcefield
     from mdflash.forcefields.forcefield import save_forcefield as save_forcefield
+    from mdflash.forcefields.model import ForceField as ForceField
     from mdflash.integrators import *  # noqa: F403
     from mdflash.mapping.chain import chain_of as chain_of
     from mdflash.mapping.many import Copies as Copies
@@ -61,7 +61,7 @@ _HOME = {
     "Guard": "mdflash.engine.guards",
     "Evaluator": "mdflash.engine.evaluator",
     "ReplicaExchange": "mdflash.engine.exchange.replica_exchange",
-    "ForceField": "mdflash.forcefields.forcefield",
+    "ForceField": "mdflash.forcefields.model",
     "load_forcefield": "mdflash.forcefields.forcefield",
     "save_forcefield": "mdflash.forcefields.forcefield",
     **{scheme.__name__: scheme.__module__ for scheme in INTEGRATORS.values()},

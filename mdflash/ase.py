@@ -20,7 +20,8 @@ from mdflash.core.system import System
 from mdflash.core.types import Box, Device, FloatArray, Precision
 from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import InputError
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.units import DIMENSIONS
 
 require("ase", "ase", "the ASE calculator")

@@ -36,7 +36,8 @@ from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
 from mdflash.engine.minimize import Minimized
 from mdflash.errors import InputError
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.mapping.formats import bare_name, is_structure
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of

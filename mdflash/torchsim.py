@@ -31,7 +31,8 @@ from mdflash.core.system import System
 from mdflash.core.types import Box, Device, FloatArray, Precision
 from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.units import DIMENSIONS
 
 require("torch_sim", "torchsim", "the TorchSim model")

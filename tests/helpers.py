@@ -14,7 +14,7 @@ from mdflash.core.system import System
 from mdflash.engine.engine import Engine
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.importers.go_model import GoParameters, build_go
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinMiddle

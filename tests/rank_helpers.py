@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mdflash.forcefields.forcefield import Network, save_forcefield
+from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.forcefields.model import Network
 from tests.helpers import go_helix
 from tests.potentials.random_schnet import random_schnet
 from tests.processes import Process

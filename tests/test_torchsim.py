@@ -10,7 +10,7 @@ import torch
 
 from mdflash.core.state import Layout
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefields.forcefield import BeadType, ForceField
+from mdflash.forcefields.model import BeadType, ForceField
 from tests.helpers import beads, simulate, volume_term
 
 if sys.version_info < (3, 11):

@@ -10,7 +10,7 @@ import numpy as np
 from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.engine.engine import Engine
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.pack import PackedBiases

@@ -148,7 +148,7 @@ class Systems:
         import cases
         from gpu_systems import chain, compact_walk, priors_for
 
-        from mdflash.forcefields.forcefield import Network
+        from mdflash.forcefields.model import Network
         from mdflash.forcefields.networks import schnet_weights
         from mdflash.potentials.schnet.network import SchNet
 

@@ -9,7 +9,7 @@ from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.potentials.base import Potential
 from mdflash.potentials.forms import FORMS
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet

@@ -20,7 +20,7 @@ from mdflash.mapping.residues import RESIDUE_MASS
 if TYPE_CHECKING:
     from mdflash.analysis.open_run import Run
     from mdflash.config.schema import SystemEntry
-    from mdflash.forcefields.forcefield import ForceField
+    from mdflash.forcefields.model import ForceField
     from mdflash.mapping.choices import Reading
 
 FEWEST_CONTACTS = 3

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
 
     from mdflash.analysis.molecule import Found
-    from mdflash.forcefields.forcefield import ForceField
+    from mdflash.forcefields.model import ForceField
 
 
 class Recorded(Run):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mdflash.core.optional import require
 from mdflash.errors import InputError
 from mdflash.forcefields.build import explicit
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.potentials.forms import FORMS
 
 if TYPE_CHECKING:

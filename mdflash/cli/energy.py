@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mdflash.core.system import System
     from mdflash.core.types import FloatArray
-    from mdflash.forcefields.forcefield import ForceField
+    from mdflash.forcefields.model import ForceField
     from mdflash.io.formats.base import Source
 
 

@@ -10,7 +10,7 @@ import typer
 from mdflash.cli.outputs import Force, may_write
 
 if TYPE_CHECKING:
-    from mdflash.forcefields.forcefield import ForceField
+    from mdflash.forcefields.model import ForceField
 
 app = typer.Typer(help="Import a model of another program.", no_args_is_help=True)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mdflash.core.types import FloatArray, Precision
-    from mdflash.forcefields.forcefield import ForceField, Network, Term
+    from mdflash.forcefields.model import ForceField, Network, Term
 
 
 def info(

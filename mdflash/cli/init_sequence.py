@@ -15,7 +15,7 @@ from mdflash.errors import ForceFieldError, InputError
 from mdflash.mapping.choices import AS_IT_IS, Reading
 
 if TYPE_CHECKING:
-    from mdflash.forcefields.forcefield import ForceField
+    from mdflash.forcefields.model import ForceField
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mdflash.mapping.choices import AS_IT_IS, Reading
 
 if TYPE_CHECKING:
     from mdflash.core.system import System
-    from mdflash.forcefields.forcefield import ForceField
+    from mdflash.forcefields.model import ForceField
 
 
 def forcefield_folder(argument: str) -> Path:

@@ -17,7 +17,7 @@ from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, las
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.io.formats import EXPORTED
 from mdflash.runs.execute import Plan, Watch
 

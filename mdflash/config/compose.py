@@ -20,7 +20,7 @@ from mdflash.config.load import parse_run
 from mdflash.config.overrides import apply_overrides
 from mdflash.config.write import commented_yaml, to_data
 from mdflash.core.quantity import show_quantity
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 
 FRAMES: Final = 1010
 REPLICAS: Final = 20

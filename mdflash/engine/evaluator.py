@@ -34,7 +34,7 @@ from mdflash.engine.engine import Engine
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import InputError, UnstableError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.pack import Packed
 from mdflash.potentials.schnet.arrays import PairWork, make_pairs, make_work

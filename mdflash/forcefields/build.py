@@ -13,8 +13,8 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.distances import distances_of
-from mdflash.forcefields.forcefield import ForceField, Network, Term
 from mdflash.forcefields.kinds import Kinds, bead_kinds, every_type, mixed
+from mdflash.forcefields.model import ForceField, Network, Term
 from mdflash.forcefields.networks import load_schnet
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.forms import FORMS

@@ -12,7 +12,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.build import bind_term
-from mdflash.forcefields.forcefield import ForceField, Term
+from mdflash.forcefields.model import ForceField, Term
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mdflash.core.types import FloatArray
-from mdflash.forcefields.forcefield import ForceField, Term
+from mdflash.forcefields.model import ForceField, Term
 from mdflash.potentials.forms import FORMS
 from mdflash.potentials.schnet.tables import SHORTEST, Distances
 

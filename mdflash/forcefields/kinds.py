@@ -11,8 +11,8 @@ import numpy.typing as npt
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.forcefields.environment import Environment, protonated
-from mdflash.forcefields.forcefield import ForceField
 from mdflash.forcefields.mixing import Mix
+from mdflash.forcefields.model import ForceField
 
 _NOWHERE = Environment(math.nan, math.nan, math.nan)
 """Of a force field without an environment, whose rules do not read it."""

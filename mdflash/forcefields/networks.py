@@ -8,7 +8,7 @@ import torch
 
 from mdflash.core.ranges import LARGEST
 from mdflash.errors import ForceFieldError
-from mdflash.forcefields.forcefield import Network
+from mdflash.forcefields.model import Network
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 
 MOST_BLOCKS = 1000

@@ -23,7 +23,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.forcefields.build import bind_term
-from mdflash.forcefields.forcefield import ForceField, Term
+from mdflash.forcefields.model import ForceField, Term
 from mdflash.mapping.read import Structure
 from mdflash.mapping.residues import ELEMENT_MASS
 

@@ -46,7 +46,7 @@ from mdflash.core.scale import other_unit
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.mapping.formats import read_content
 from mdflash.mapping.read import read_structure

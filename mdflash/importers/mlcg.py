@@ -17,7 +17,7 @@ from mdflash.core.regular import read_input
 from mdflash.core.scale import other_unit
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.build import bind_term, network_types
-from mdflash.forcefields.forcefield import BeadType, ForceField, Network, Term
+from mdflash.forcefields.model import BeadType, ForceField, Network, Term
 from mdflash.forcefields.networks import load_schnet
 from mdflash.importers.mlcg_objects import Model, read_models, translating
 from mdflash.importers.mlcg_priors import allowed_keys, counterpart, is_static, static_term, typed_term

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import ForceFieldError
-from mdflash.forcefields.forcefield import Term
+from mdflash.forcefields.model import Term
 from mdflash.importers.mlcg_objects import Model, Tensor, tensor
 from mdflash.importers.unpickle import SparseTensor
 from mdflash.potentials.forms import FORMS

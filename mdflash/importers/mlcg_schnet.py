@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.errors import ForceFieldError
-from mdflash.forcefields.forcefield import Network
+from mdflash.forcefields.model import Network
 from mdflash.importers.mlcg_objects import Model, child, children, tensor
 from mdflash.importers.unpickle import Inert
 

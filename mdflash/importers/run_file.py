@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mdflash.config.write import commented_yaml
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 
 
 def ready_run(ff: ForceField) -> str:

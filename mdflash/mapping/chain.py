@@ -11,7 +11,7 @@ import numpy as np
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.mapping.residues import RESIDUE_MASS
 from mdflash.mapping.sequence import read_sequence
 from mdflash.mapping.structure import fit_system

@@ -12,7 +12,7 @@ from mdflash.core.copies import join
 from mdflash.core.system import System
 from mdflash.core.types import Box, FloatArray
 from mdflash.forcefields.copies import Part, merge
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.mapping.placing import Kind, place
 
 

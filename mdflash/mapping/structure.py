@@ -22,8 +22,8 @@ import numpy as np
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefields.forcefield import ForceField
 from mdflash.forcefields.kinds import bead_masses
+from mdflash.forcefields.model import ForceField
 from mdflash.mapping.beads import BeadMap, make_beads, refuse_long_bonds
 from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.mapping.custom import CustomMapping

@@ -16,7 +16,8 @@ from mdflash.core.system import System
 from mdflash.core.types import Device, Precision
 from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import InputError
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.openmm.computation import Computation
 from mdflash.openmm.reference import Reference
 from mdflash.openmm.topology import find_molecule

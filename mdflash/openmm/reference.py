@@ -13,7 +13,8 @@ from typing import Any
 
 from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from mdflash.core.optional import require
 from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.io.topology import topology_dict
 from mdflash.mapping.read import Residue, Structure
 from mdflash.mapping.residues import CAPS, SAME_RESIDUE, WATERS

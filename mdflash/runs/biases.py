@@ -17,7 +17,7 @@ from mdflash.core.state import Layout
 from mdflash.core.system import System, load_system
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.io.frames import load_frames
 from mdflash.io.topology import mdtraj_topology
 from mdflash.mapping.structure import map_structure

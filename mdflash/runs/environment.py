@@ -8,7 +8,7 @@ from mdflash.config.schema import Environment as Section
 from mdflash.config.schema import RunConfig
 from mdflash.errors import InputError
 from mdflash.forcefields.environment import TEMPERATURE, Environment
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 
 
 def surround(

@@ -39,7 +39,8 @@ from mdflash.engine.protocols import Choose
 from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField, load_forcefield, oddities
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField, oddities
 from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.respa import resonance

@@ -19,7 +19,7 @@ from mdflash.engine.engine import Engine
 from mdflash.engine.settings import Dynamics
 from mdflash.errors import InputError, UnstableError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.sampling.dataset import Dataset, load_dataset
 from mdflash.sampling.trajectory import Trajectory

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mdflash.core.system import System
 from mdflash.errors import InputError
 from mdflash.forcefields.build import bind_term
-from mdflash.forcefields.forcefield import ForceField, Term
+from mdflash.forcefields.model import ForceField, Term
 from mdflash.potentials.forms import fourier
 from mdflash.potentials.priors import geometry
 

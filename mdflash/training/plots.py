@@ -13,7 +13,7 @@ from mdflash import units
 from mdflash.core.files import replacing, storage_errors
 from mdflash.core.optional import require
 from mdflash.core.regular import own_folder
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.potentials.forms import FORMS
 from mdflash.training.inversion import free_energy
 from mdflash.training.priors import Samples

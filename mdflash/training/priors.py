@@ -14,7 +14,7 @@ from mdflash.core.geometry import bond_angles, distances, torsions
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.forcefields.build import excluded_pairs
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.forms import FORMS
 from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames

@@ -24,7 +24,8 @@ from mdflash.core.system import System
 from mdflash.engine.distributed import Ranks
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.build import build_potential, network_exclusions, network_types
-from mdflash.forcefields.forcefield import ForceField, Network, load_forcefield, save_forcefield
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.forcefields.model import ForceField, Network
 from mdflash.forcefields.networks import load_schnet, schnet_weights
 from mdflash.io.claims import claim, claimed, is_lock, refuse_in_the_way, refuse_links
 from mdflash.io.runfolder import FolderLock, is_run_folder

@@ -17,7 +17,7 @@ import yaml
 import mdflash
 from mdflash.config.load import load_run
 from mdflash.errors import ForceFieldError, InputError, StorageError
-from mdflash.forcefields.forcefield import Network
+from mdflash.forcefields.model import Network
 from mdflash.forcefields.networks import load_schnet, schnet_weights
 from mdflash.io import runfolder
 from mdflash.io.formats.base import FrameWriter

@@ -13,7 +13,8 @@ from mdflash.core.system import System
 from mdflash.core.types import Box
 from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import InputError, UnstableError
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.schnet.cpu import evaluate_alone
 from tests.helpers import beads, toy, volume_term

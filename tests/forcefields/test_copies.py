@@ -15,7 +15,8 @@ from mdflash.core.types import FloatArray
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.copies import Part, merge
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.forcefields.shipped import find_shipped
 from mdflash.importers.domains import restrain
 from mdflash.mapping.chain import chain_of

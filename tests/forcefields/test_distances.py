@@ -12,7 +12,8 @@ import mdflash
 from mdflash.core.state import Layout
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.distances import ALLOWED, distances_of
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.forcefields.shipped import find_shipped, shipped_names
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import BEYOND, SHORTEST, Sample, exact_forces, force_error, samples_of

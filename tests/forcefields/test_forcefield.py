@@ -10,7 +10,8 @@ import pytest
 
 from mdflash.core.system import System
 from mdflash.errors import ForceFieldError
-from mdflash.forcefields.forcefield import BeadType, ForceField, Network, Term, load_forcefield, save_forcefield
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.forcefields.model import BeadType, ForceField, Network, Term
 from mdflash.forcefields.networks import schnet_weights
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 

@@ -16,8 +16,8 @@ from mdflash.cli.energy import single_points
 from mdflash.core.types import FloatArray
 from mdflash.forcefields.build import explicit, neighbor_table
 from mdflash.forcefields.environment import Environment, inverse_debye_length, protonated, water
-from mdflash.forcefields.forcefield import ForceField
 from mdflash.forcefields.kinds import bead_kinds, mixed
+from mdflash.forcefields.model import ForceField
 from mdflash.mapping.chain import chain_of
 from mdflash.potentials.forms import FORMS
 

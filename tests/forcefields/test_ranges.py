@@ -12,8 +12,9 @@ from mdflash.core.ranges import ANY, MASS, Range
 from mdflash.core.state import Layout
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term, load_forcefield, oddities, save_forcefield
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.forcefields.mixing import Mix
+from mdflash.forcefields.model import BeadType, ForceField, Term, oddities
 from mdflash.potentials.forms import FORMS
 from tests.helpers import beads, toy
 from tests.potentials.random_forms import random_parameters

@@ -13,7 +13,7 @@ from mdflash import Backend, Dynamics, Engine, LangevinMiddle, Layout, State, bu
 from mdflash.config.load import load_run, locate
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.forcefields.shipped import find_shipped, shipped_names
 from mdflash.mapping.chain import chain_of
 from mdflash.runs.execute import execute

@@ -188,7 +188,7 @@ def _network(folder: Path) -> Path:
 
     import torch
 
-    from mdflash.forcefields.forcefield import Network
+    from mdflash.forcefields.model import Network
     from mdflash.forcefields.networks import schnet_weights
     from mdflash.potentials.backbones.backbone import Backbone
     from mdflash.potentials.schnet.network import Hyperparameters, SchNet

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import Term
+from mdflash.forcefields.model import Term
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.device import DevicePriors
 from tests.gpu.batches import layout_of, on_device, reference, walks

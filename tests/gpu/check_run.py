@@ -24,7 +24,8 @@ from mdflash.core.system import save_system
 from mdflash.engine.engine import Engine
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import InputError, Interrupted
-from mdflash.forcefields.forcefield import ForceField, Network, save_forcefield
+from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.forcefields.model import ForceField, Network
 from mdflash.forcefields.networks import schnet_weights
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.io.checkpoint import load_checkpoint

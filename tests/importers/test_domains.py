@@ -18,7 +18,8 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.forcefields.build import excluded_pairs
-from mdflash.forcefields.forcefield import ForceField, save_forcefield
+from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.importers.domains import STIFFNESS, parse_domains, place_beads, restrain, restrained_pairs, show_domains
 from mdflash.importers.pae import domains_from_pae, read_pae, read_plddt
 from mdflash.mapping.chain import chain_of, coils

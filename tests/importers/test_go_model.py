@@ -15,7 +15,8 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField, load_forcefield, save_forcefield
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.forcefields.shipped import shipped_folder
 from mdflash.importers.go_model import GoParameters, build_go, chain_terms, go_from_structure, native_contacts
 from mdflash.mapping.structure import map_structure

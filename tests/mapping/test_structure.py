@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mdflash.errors import ForceFieldError, InputError
-from mdflash.forcefields.forcefield import BeadType, ForceField
+from mdflash.forcefields.model import BeadType, ForceField
 from mdflash.mapping.choices import Reading
 from mdflash.mapping.read import read_structure
 from mdflash.mapping.structure import map_structure

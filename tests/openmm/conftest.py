@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mdflash.core.system import System
-from mdflash.forcefields.forcefield import ForceField, load_forcefield, save_forcefield
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.forcefields.model import ForceField
 
 pytest.importorskip("openmm", reason="these tests need OpenMM (pip install 'mdflash[openmm]')")
 

@@ -15,7 +15,7 @@ from openmm import app
 from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError, UnstableError
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.openmm import create_system, make_topology, mdflash_force, original_errors
 from tests.helpers import simulate

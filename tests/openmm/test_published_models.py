@@ -18,7 +18,8 @@ from mdflash.core.types import Box, FloatArray
 from mdflash.engine.blocks.compiled import CompiledPriors
 from mdflash.forcefields.build import bind_term, build_potential, neighbor_table
 from mdflash.forcefields.environment import Environment
-from mdflash.forcefields.forcefield import ForceField, load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.forcefields.shipped import shipped_names
 from mdflash.mapping.chain import chain_of
 from mdflash.mapping.placing import Kind, place

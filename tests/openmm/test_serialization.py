@@ -14,7 +14,8 @@ import pytest
 
 from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError, UnsafePickleError
-from mdflash.forcefields.forcefield import ForceField, save_forcefield
+from mdflash.forcefields.forcefield import save_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.openmm import create_system, load_system, make_topology
 from tests.openmm.contexts import context, energy_forces
 from tests.processes import ROOT, python

@@ -9,7 +9,7 @@ from mdflash.core.ranges import ANY
 from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import Term
+from mdflash.forcefields.model import Term
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.forms import FORMS
 from mdflash.potentials.forms.form import Form

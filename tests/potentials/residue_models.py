@@ -10,7 +10,7 @@ import pytest
 
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.forcefields.model import BeadType, ForceField, Term
 
 NOTE = Path(__file__).parents[2] / ".." / "shared" / "research" / "cg-models.md"
 SEQUENCES = {"FUSRGG3": "RRGGRGGYDRGGYRGRGGDRGGFRGGRGGGDRGC", "Hst5": "DSHAKRHHGYKRKFHEKHHSHRGY"}

@@ -12,7 +12,7 @@ from mdflash.engine.engine import Engine
 from mdflash.engine.settings import Dynamics
 from mdflash.errors import UnstableError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import Term
+from mdflash.forcefields.model import Term
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces, Potential, SumPotential

@@ -8,7 +8,7 @@ import torch
 
 from mdflash.core.state import Layout
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import Term
+from mdflash.forcefields.model import Term
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.neighbors.boxes import EIGHT
 from mdflash.neighbors.eights import build_eights

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mdflash.errors import ForceFieldError
-from mdflash.forcefields.forcefield import Network
+from mdflash.forcefields.model import Network
 from mdflash.forcefields.networks import load_schnet, schnet_weights
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.backbones.backbone import Backbone, ResidualStack

@@ -11,7 +11,7 @@ from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.build import bind_term, build_potential, excluded_pairs
-from mdflash.forcefields.forcefield import BeadType, ForceField, Term
+from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.forms import FORMS
 from mdflash.potentials.forms.excluded_volume import value_pull

@@ -14,7 +14,8 @@ import torch
 from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField, Term, load_forcefield, save_forcefield
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.forcefields.model import ForceField, Term
 from mdflash.importers.mlcg import import_mlcg
 from mdflash.importers.mlcg_types import RESIDUES
 from mdflash.neighbors.reference import all_pairs

@@ -10,7 +10,7 @@ import torch
 
 from mdflash.core.state import Layout
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import Term
+from mdflash.forcefields.model import Term
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.forms import CODES, FORMS, pair
 from tests.potentials.residue_models import KJ, SEQUENCES, coordinates, model, note

@@ -13,7 +13,7 @@ from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import BeadType, ForceField, Network
+from mdflash.forcefields.model import BeadType, ForceField, Network
 from mdflash.forcefields.networks import load_schnet, schnet_weights
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet

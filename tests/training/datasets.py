@@ -9,7 +9,7 @@ import yaml
 
 from mdflash.core.state import Layout
 from mdflash.core.system import System
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.sampling.dataset import create_dataset
 from mdflash.sampling.trajectory import TrajectoryWriter

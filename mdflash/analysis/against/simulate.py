@@ -15,7 +15,7 @@ from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.reporters import Periodic
 

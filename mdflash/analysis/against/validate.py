@@ -15,7 +15,7 @@ from mdflash.analysis.against.simulate import SimulationPlan, simulate
 from mdflash.core.state import Layout
 from mdflash.errors import ForceFieldError, UnstableError
 from mdflash.forcefields.build import build_potential
-from mdflash.forcefields.forcefield import ForceField
+from mdflash.forcefields.model import ForceField
 from mdflash.integrators.timestep_check import coarse_step
 from mdflash.mapping.interactions import with_interactions
 from mdflash.sampling.dataset import Dataset, Molecule
