@@ -47,7 +47,12 @@ def load_system(path: Path | str) -> Any:
         raise InputError(f"holds no OpenMM System but '{root.get('type', root.tag)}'", file=file)
     for element in root.iter():
         if element.get("type") == "PythonForce":
-            Reference.from_text(pickled_text(element.get("function", ""), file)).load()
+            try:
+                Reference.from_text(pickled_text(element.get("function", ""), file)).load()
+            except InputError as error:
+                if error.file is not None:
+                    raise
+                raise type(error)(error.message, file=file) from None
     # What was checked is what is read, whatever two parsers may think of the file.
     try:
         return openmm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
