@@ -21,10 +21,9 @@ from mdflash.core.system import load_system, save_system
 from mdflash.core.words import is_word, what_a_word_is
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import ForceFieldError
-from mdflash.forcefields.model import ForceField, repeated_row
+from mdflash.forcefields.model import SCHEMA, ForceField, describe, dump, repeated_row
 from mdflash.forcefields.reader import Reader
 from mdflash.forcefields.shipped import find_shipped, list_shipped
-from mdflash.forcefields.text import SCHEMA, describe, dump
 
 
 def save_forcefield(folder: Path | str, ff: ForceField) -> None:

@@ -16,8 +16,7 @@ from mdflash.core.yamlfile import Document
 from mdflash.errors import ForceFieldError
 from mdflash.forcefields.environment import PH, PKA, SALT, SOLVENTS, TEMPERATURE, Environment
 from mdflash.forcefields.mixing import RULES, Mix
-from mdflash.forcefields.model import BeadType, Network, Term, repeated_row, term_problem
-from mdflash.forcefields.text import UNITS
+from mdflash.forcefields.model import UNITS, BeadType, Network, Term, repeated_row, term_problem
 from mdflash.potentials.forms import FORMS
 from mdflash.potentials.forms.form import Form
 
