@@ -94,7 +94,7 @@ def _places_of(key: str, section: type[BaseModel], above: tuple[str, ...], root:
     places = [".".join((*above, key))] if key in section.model_fields else []
     for name in section.model_fields:
         below = section_at((*above, name), root)
-        if below is not None:
+        if below is not None and get_origin(section.model_fields[name].annotation) is not tuple:  # items have no name
             places += _places_of(key, below, (*above, name), root)
     return places
 

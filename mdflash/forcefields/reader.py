@@ -90,7 +90,7 @@ class Reader:
         self, path: tuple[str | int, ...], dimension: str, within: Range | None = None, unit: str = ""
     ) -> float:
         try:
-            value = units.parse(self.get(path, str), dimension)
+            value = units.parse(self.get(path, object), dimension)
         except ValueError as error:
             self.fail(str(error), path)
         if within is not None and (problem := within.problem(value, unit)) is not None:

@@ -173,7 +173,7 @@ def test_ladders_that_make_no_sense_are_refused() -> None:
     with pytest.raises(InputError, match="bias 'w': every ladder of 2 replicas must have the same parameters"):
         ReplicaExchange(layout, [300.0] * 2, 10, biases=[uneven])
     same = Bias("w", WELL.variable, layout, 1.0, 5.0)
-    with pytest.raises(InputError, match="two of the 4 states of the exchange are the same"):
+    with pytest.raises(InputError, match="two of the 4 states are the same"):
         ReplicaExchange(layout, [300.0] * 4, 10, biases=[same])
     two = Layout((WELL.system, WELL.system), (2, 2))
     with pytest.raises(InputError, match="takes a batch of one system"):

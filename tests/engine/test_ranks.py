@@ -352,7 +352,13 @@ def test_ranks_guard_as_one_process_does(springs: Path, tmp_path: Path, policy: 
 
 
 def test_an_unstable_replica_ends_all_ranks(springs: Path, tmp_path: Path) -> None:
-    results = finish(start_ranks(2, command(springs, tmp_path / "run", 2000)))
+    options = (
+        "dynamics.timestep=12 fs",  # which the springs alone survive
+        "output.colvars.interval=6 ps",
+        "biases=[{name: stiff, variable: distance, beads: [0, 1], system: light, "
+        "force_constant: 1000 kcal/mol/angstrom^2, center: 4 angstrom}]",
+    )
+    results = finish(start_ranks(2, command(springs, tmp_path / "run", 2000, *options)))
     assert [code for code, _, _ in results] == [3, 3], results
     one_message(results, "replica 0 (light) became unstable")
     assert json.loads((tmp_path / "run/manifest.json").read_text())["status"] == "unstable"

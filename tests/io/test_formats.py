@@ -58,7 +58,7 @@ def test_settings_reporters_and_command_line_offer_the_list() -> None:
     assert RunConfig.model_fields["output"].default.trajectory.format == WRITTEN[0]
     text = Trajectory.model_fields["format"].description
     assert text is not None and all(name in text for name in (*WRITTEN, "none"))
-    assert tuple(choice.value for choice in OutFormat) == EXPORTED
+    assert tuple(choice.value for choice in OutFormat) == (*EXPORTED, "plumed")
 
 
 @pytest.mark.parametrize("box", [None, (55.5, 60.25, 71.0)])

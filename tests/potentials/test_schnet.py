@@ -211,7 +211,7 @@ def test_wrong_weights_are_named() -> None:
     with pytest.raises(ForceFieldError, match="unknown weight 'extra'"):
         load_schnet(dataclasses.replace(network, weights={**network.weights, "extra": np.ones(1)}))
     bad = {**network.weights, "embedding": np.full((4, 6), np.nan)}
-    with pytest.raises(ForceFieldError, match="'embedding' is not finite"):
+    with pytest.raises(ForceFieldError, match="'embedding' must hold finite numbers"):
         load_schnet(dataclasses.replace(network, weights=bad))
 
 
