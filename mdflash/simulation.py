@@ -27,7 +27,7 @@ from mdflash.config.from_call import (
     describe_run,
     steps_in,
 )
-from mdflash.config.schema import StartFrames
+from mdflash.config.molecules import StartFrames
 from mdflash.core.quantity import plain_word, show_quantity
 from mdflash.core.scale import other_unit
 from mdflash.core.system import System

@@ -19,7 +19,7 @@ from mdflash.mapping.residues import RESIDUE_MASS
 
 if TYPE_CHECKING:
     from mdflash.analysis.open_run import Run
-    from mdflash.config.schema import SystemEntry
+    from mdflash.config.molecules import SystemEntry
     from mdflash.forcefields.model import ForceField
     from mdflash.mapping.choices import Reading
 

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from mdflash import units
 from mdflash.config.explain import explain
+from mdflash.config.molecules import SystemEntry
 from mdflash.config.rules import Problem, problems, whole_steps
-from mdflash.config.schema import Colvars, Log, Replicas, RunConfig, SystemEntry
+from mdflash.config.schema import Colvars, Log, Replicas, RunConfig
 from mdflash.config.section import BESIDE
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray

@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from mdflash.config.explain import explain
+from mdflash.config.molecules import Source
 from mdflash.config.overrides import Override, apply_overrides
 from mdflash.config.rules import Problem, problems
-from mdflash.config.schema import RunConfig, Source
+from mdflash.config.schema import RunConfig
 from mdflash.config.section import BESIDE
 from mdflash.core.quantity import plain_word
 from mdflash.core.yamlfile import MOST_OF_A_PLAN, Document, load_yaml, parse_yaml

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from mdflash.config.biases import BiasEntry, VariableEntry
 from mdflash.config.exchange import Exchange, scale_name
-from mdflash.config.schema import RunConfig, Source
+from mdflash.config.molecules import Source
+from mdflash.config.schema import RunConfig
 from mdflash.config.section import MAX_REPLICAS
 from mdflash.core.quantity import Span, show_quantity
 from mdflash.integrators import DEFAULT, INTEGRATORS

@@ -23,6 +23,11 @@ def as_list(value: object) -> object:
     return value if isinstance(value, (list, tuple)) else [value]
 
 
+def as_entries(value: object) -> object:
+    """As `as_list`, with nothing, or the word none, for an empty list."""
+    return () if value is None or value == "none" else as_list(value)
+
+
 def _read_version(value: object) -> object:
     if isinstance(value, bool) or value != 1:
         raise ValueError(f"expected the schema version 1, found {describe(value)}; write `mdflash: 1`")

@@ -11,7 +11,8 @@ import numpy as np
 from mdflash.config.biases import BiasEntry, Group, VariableEntry
 from mdflash.config.exchange import scale_name
 from mdflash.config.metadynamics import Metadynamics as MetadynamicsEntry
-from mdflash.config.schema import RunConfig, SystemEntry
+from mdflash.config.molecules import SystemEntry
+from mdflash.config.schema import RunConfig
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout
 from mdflash.core.system import System, load_system

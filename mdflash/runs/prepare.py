@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from mdflash.config.molecules import Source, SystemEntry
 from mdflash.config.rules import warnings
-from mdflash.config.schema import Dynamics, RunConfig, Source, SystemEntry
+from mdflash.config.schema import Dynamics, RunConfig
 from mdflash.core.files import size_text
 from mdflash.core.geometry import whole
 from mdflash.core.gpu import find_gpu, gpu_is_there

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdflash.config.schema import StartFrames
+from mdflash.config.molecules import StartFrames
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
