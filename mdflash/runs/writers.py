@@ -108,7 +108,8 @@ class ColvarsReporter(Periodic):
         if self._packed is None or self._grids is None:
             self._packed = PackedBiases([*biases_of(engine.potential), *self._monitored], engine.layout)
             self._grids = PackedBiases(engine.deposits.biases, engine.layout)
-        values, energies = self._packed.measure(engine.state.positions.numpy())
+        x = engine.state.positions.numpy()
+        values, energies = self._packed.measure(x)
         names = [bias.name for bias in self._packed.biases]
         order = [names.index(name) for name in self._columns]
         row = (
@@ -120,7 +121,7 @@ class ColvarsReporter(Periodic):
             engine.state.temperature.numpy().copy(),
             values[:, order],
             energies[:, order[: len(order) - len(self._monitored)]],
-            np.hstack([path_columns(engine), hill_columns(self._grids, engine.state.positions.numpy())]),
+            np.hstack([path_columns(engine), hill_columns(engine.deposits.biases, self._grids, x)]),
         )
         self.background.submit(partial(self.log.append, *row))
 
@@ -135,12 +136,12 @@ def path_columns(engine: Engine) -> FloatArray:
     return np.concatenate(parts, axis=1)
 
 
-def hill_columns(packed: PackedBiases, positions: FloatArray) -> FloatArray:
-    """[R, columns] of metadynamics, packed alone: the variables, V, c(t) and V - c(t) of each."""
+def hill_columns(biases: Sequence[GrowingBias], packed: PackedBiases, positions: FloatArray) -> FloatArray:
+    """[R, columns] of metadynamics: the variables, V, c(t) and V - c(t) of each of `biases`, which are packed alone."""
     values, energies = packed.measure(positions)
     parts = [np.zeros((len(values), 0))]
-    for first, bias in zip(packed.column, packed.biases, strict=False):
-        assert isinstance(bias, GrowingBias)
+    for bias in biases:  # as the file names them; packed they are sorted by system
+        first = packed.column[packed.biases.index(bias)]
         rows = bias.rows(packed.layout)
         energy = energies[:, first]
         offset = np.where(rows >= 0, bias.offsets()[bias.group[rows]], np.nan)

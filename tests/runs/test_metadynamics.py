@@ -217,3 +217,26 @@ def test_from_python() -> None:
     assert sim.variables()["q"].shape == (2,)
     with pytest.raises(InputError, match="metadynamics"):
         mdflash.Simulation("chignolin", "go-chignolin", metadynamics=[{"name": "fold"}])
+
+
+def test_columns_are_those_of_their_bias_whatever_the_order_of_systems(tmp_path: Path) -> None:
+    source = write(tmp_path, "")
+    (entry,) = (line for line in source.read_text().splitlines() if line.startswith("system:"))
+    one = entry.removeprefix("system: ")
+    other = one.replace("name: helix", "name: other")
+    grid = "variable: distance, beads: [0, 9], width: 0.6 angstrom, grid: {min: 2 angstrom, max: 40 angstrom}"
+    hills = "".join(
+        f"  - {{name: {name}, every: 0.2 ps, variables: {{name: {name}_q, system: {system}, {grid}}}}}\n"
+        for name, system in (("second", "other"), ("first", "helix"))
+    )
+    text = source.read_text().replace(entry, f"system: [{one}, {other}]")
+    source.write_text(text.replace("count: 4", "count: 1") + f"metadynamics:\n{hills}")
+    folder = run(source, tmp_path / "run", "dynamics.steps=500", "output.colvars.interval=0.2 ps")
+    opened = mdflash.open_run(folder)
+    rows, added = opened.colvars, opened.hills
+    for name, system in (("first", "helix"), ("second", "other")):
+        mine, others = rows[rows["system"] == system], rows[rows["system"] != system]
+        assert others[f"{name}_q_A"].isna().all()
+        at = mine.set_index("step")[f"{name}_q_A"]
+        for step, center in added[added["bias"] == name][["step", "center_1"]].itertuples(index=False):
+            assert at[step] == center
