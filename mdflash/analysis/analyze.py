@@ -116,10 +116,10 @@ def _molecule(
     _exchange(found, manifest, states, run)
     found.windows, why = find_windows(run, found.name, states, first)
     found.notes += why
-    found.filled, why = find_hills(run, found.name)
-    found.notes += why
-    found.pulled, why = find_pulled(run, found.name)
-    found.notes += why
+    found.filled, unfilled, why = find_hills(run, found.name)
+    found.pulled, unpulled = find_pulled(run, found.name)
+    found.lacking = [*unfilled, *unpulled]
+    found.notes += [*found.lacking, *why]
     if "q" in names:
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
     biased = bool(found.windows) or run.biased

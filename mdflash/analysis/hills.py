@@ -41,6 +41,7 @@ SETTLED = 0.2
 MOST = 200_000
 """Rows of colvars.csv that are reweighted."""
 FEWEST = 100
+"""Hills, or rows that are reweighted, of a free energy."""
 FLOOR = 1e-12
 """Of the highest probability, which places that nobody has seen are given."""
 
@@ -107,24 +108,24 @@ def spread(one: FloatArray, other: FloatArray, where: FloatArray) -> float:
     return float(d.std()) if len(d) else float("nan")
 
 
-def find_hills(run: Run, name: str) -> tuple[list[Filled], list[str]]:
-    """Every metadynamics of one molecule; and what could not be done, in sentences."""
+def find_hills(run: Run, name: str) -> tuple[list[Filled], list[str], list[str]]:
+    """Every metadynamics of one molecule; sentences on those without a free energy, and on those with one."""
     if not (run.folder / "hills.csv").is_file():
-        return [], []
+        return [], [], []
     try:
         config = load_run(run.folder)
         hills, rows = run.hills, run.colvars
     except MdflashError as error:
-        return [], [f"metadynamics could not be analyzed ({error})"]
+        return [], [f"metadynamics could not be analyzed ({error})"], []
     begin, kelvin = 0, config.temperatures
-    found, notes = [], []
+    found, lacking, notes = [], [], []
     for entry, count in zip(config.system, config.counts, strict=True):
         if entry.name == name:
             mine = [m for m in config.metadynamics if (m.system or config.system[0].name) == name]
             for m in mine:
                 own = hills[hills["bias"] == m.name]
                 if len(own) < FEWEST:
-                    notes.append(f"{m.name} has only {len(own)} hills")
+                    lacking.append(f"{m.name} has only {len(own)} hills, and a free energy takes {FEWEST}")
                     continue
                 t = min(kelvin[begin : begin + count])
                 groups = count // (m.walkers or count)
@@ -135,7 +136,7 @@ def find_hills(run: Run, name: str) -> tuple[list[Filled], list[str]]:
                         f"one is that of {t:g} K"
                     )
         begin += count
-    return found, notes
+    return found, lacking, notes
 
 
 def _filled(entry: Metadynamics, hills: pandas.DataFrame, groups: int, rows: pandas.DataFrame, kelvin: float) -> Filled:

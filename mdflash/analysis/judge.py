@@ -28,12 +28,14 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
     title = {o.name: o.title for o in sample.observables}[found.key]
     share = found.left_out / found.length if found.length else 0.0
     few = sample.frames < FEWEST * len(sample.tracks)
-    moved = bool(found.filled or found.pulled)  # a bias that changes has no equilibrium
+    moved = bool(found.filled or found.pulled or found.lacking)  # a bias that changes has no equilibrium
     if not moved:
         lights.append(_equilibrium(found, few, share))
     _judge_windows(found, lights)
     _judge_hills(found, lights)
     _judge_works(found, lights)
+    if found.lacking:
+        lights.append(_lacking(found))
     if not found.windows and not moved:
         _judge_means(found, lights, title)
     if found.phases is not None:
@@ -185,6 +187,14 @@ def _judge_works(found: MoleculeAnalysis, lights: list[Light]) -> None:
         )  # fmt: skip
 
 
+def _lacking(found: MoleculeAnalysis) -> Light:
+    """Of biases that changed and have no estimate: their frames are no equilibrium that anything else could judge."""
+    return Light(
+        "Every changing bias tells a free energy", "bad", f"{len(found.lacking)} not",
+        "enough hills or works of each", "; ".join(found.lacking) + ".",
+    )  # fmt: skip
+
+
 def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
     walk = found.walk
     assert walk is not None
@@ -257,7 +267,9 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     means = []
     unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
     for n in (
-        () if found.windows or found.filled or found.pulled else dict.fromkeys([found.key, "rg", "chain_rg", *unfolded])
+        ()
+        if found.windows or found.filled or found.pulled or found.lacking
+        else dict.fromkeys([found.key, "rg", "chain_rg", *unfolded])
     ):
         if n in found.measured and found.focus in found.measured[n].states:
             o = known[n]

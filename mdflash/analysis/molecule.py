@@ -172,26 +172,15 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
 
     given = run.described() if isinstance(run, Recorded) else _from_input(run)
     found, why = (_from_topology(run), given) if isinstance(given, str) else (given, "")
-    molecules = {}
+    molecules, box = {}, _box(run)
     for name, (system, start, ff, own) in found.items():
         names = () if own is None else tuple(m.name for m in own.molecules)
-        molecule = Molecule(
-            system, start, notes=(why,) if why else (), forcefield=ff, entry=own, box=_box(run), names=names
-        )
+        molecule = Molecule(system, start, notes=(why,) if why else (), forcefield=ff, entry=own, box=box, names=names)
         native, title = _native(system, ff)
         if reference is not None:
             native, title = _read_reference(reference, molecule, reading), reference.name
         pairs, lengths = _contacts(system, native, ff if reference is None else None)
-        names = () if own is None else tuple(m.name for m in own.molecules)
-        molecule = replace(
-            molecule,
-            reference=native,
-            reference_name=title,
-            contacts=pairs,
-            lengths=lengths,
-            box=_box(run),
-            names=names,
-        )
+        molecule = replace(molecule, reference=native, reference_name=title, contacts=pairs, lengths=lengths)
         if native is not None and not len(pairs):
             trace = molecule.trace
             pairs, lengths = native_contacts(native[trace], _along_chains(molecule))

@@ -63,7 +63,7 @@ def jarzynski(work: FloatArray, thermal: float) -> FloatArray:
 
 
 def find_pulled(run: Run, name: str) -> tuple[list[Pulled], list[str]]:
-    """Of one molecule, every bias that moves; and what could not be done, in sentences."""
+    """Of one molecule, every bias that moves; and sentences on those whose work is not averaged."""
     if not (run.folder / "colvars.csv").is_file():
         return [], []
     try:
@@ -72,7 +72,7 @@ def find_pulled(run: Run, name: str) -> tuple[list[Pulled], list[str]]:
         rows = run.colvars if mine else None
     except MdflashError as error:
         return [], [f"works could not be read ({error})"]
-    found, notes = [], []
+    found, lacking = [], []
     for entry in mine:
         assert rows is not None
         own = rows[rows["system"] == name]
@@ -84,7 +84,7 @@ def find_pulled(run: Run, name: str) -> tuple[list[Pulled], list[str]]:
         work = tables["work_kcal_mol"].dropna()
         if len(kelvin) > 1 or len(work) < 2:
             why = "its replicas have several temperatures" if len(kelvin) > 1 else "it needs two replicas or more"
-            notes.append(f"the work of {entry.name} is not averaged: {why}")
+            lacking.append(f"the work of {entry.name} is not averaged: {why}")
             continue
         w = work.to_numpy(np.float64)
         thermal = kT(float(kelvin[0]))
@@ -101,4 +101,4 @@ def find_pulled(run: Run, name: str) -> tuple[list[Pulled], list[str]]:
                 float(kelvin[0]),
             )
         )  # fmt: skip
-    return found, notes
+    return found, lacking

@@ -48,6 +48,7 @@ class MoleculeAnalysis:
         windows: umbrella sampling.
         filled: metadynamics.
         pulled: biases that moved.
+        lacking: why biases that changed tell nothing yet, in sentences.
         kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
         phases: of a box of many chains.
@@ -75,6 +76,7 @@ class MoleculeAnalysis:
     windows: list[Windows] = field(default_factory=list)
     filled: list[Filled] = field(default_factory=list)
     pulled: list[Pulled] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
     kinetics: Kinetics | None = None
     passages: int | None = None
     phases: Phases | None = None

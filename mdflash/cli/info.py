@@ -213,6 +213,7 @@ def _written(folder: Path) -> dict[str, str]:
     from mdflash.errors import MdflashError
     from mdflash.io.export import trajectories
     from mdflash.io.read import read_times
+    from mdflash.io.repair import TABLES
     from mdflash.io.table import last_row
 
     found = {}
@@ -222,7 +223,7 @@ def _written(folder: Path) -> dict[str, str]:
             found[f"trajectory/{path.name}"] = f"{len(steps)} frames" + (f", to step {steps[-1]}" if len(steps) else "")
     except MdflashError as error:
         found["trajectory"] = str(error)
-    for name in ("log.csv", "colvars.csv", "exchange.csv"):
+    for name in (table.name for table in TABLES):
         if (folder / name).is_file():
             row = last_row(folder / name)
             found[name] = "no row yet" if row is None else f"to step {row.partition(',')[0]}"

@@ -116,10 +116,6 @@ class HillVariable(VariableEntry):
         return {**({} if variable.periodic else ends), "points": points}
 
 
-def _read_number_or_none(value: object) -> object:
-    return None if value == "none" else value
-
-
 class Metadynamics(Section):
     """Metadynamics or OPES: walkers fill the basins they have seen."""
 
@@ -139,11 +135,9 @@ class Metadynamics(Section):
     barrier: Annotated[Energy | None, NoneWord] = Field(
         default=None, description="of opes: the highest that is to be crossed", examples=["8 kcal/mol"]
     )
-    bias_factor: Annotated[Annotated[float, Field(gt=1.0, le=1e6)] | None, BeforeValidator(_read_number_or_none)] = (
-        Field(
-            default=None,
-            description="gamma: barriers are lowered by this factor in the end; none: 10, and barrier / kT of opes",
-        )
+    bias_factor: Annotated[Annotated[float, Field(gt=1.0, le=1e6)] | None, NoneWord] = Field(
+        default=None,
+        description="gamma: barriers are lowered by this factor in the end; none: 10, and barrier / kT of opes",
     )
     every: Duration = Field(default=1.0, description="time between the hills of a walker", examples=["1 ps"])
     walkers: Annotated[

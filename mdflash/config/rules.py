@@ -336,6 +336,10 @@ def _metadynamics(config: RunConfig) -> Iterator[Problem]:
         elif not opes and entry.barrier is not None:
             text = "is of opes; remove it, or write `method: opes`"
             yield Problem((*here, "barrier"), text)
+        if opes and entry.height != type(entry).model_fields["height"].default:
+            yield Problem(
+                (*here, "height"), "is of well-tempered metadynamics; remove it (of opes, `barrier` limits the bias)"
+            )
         name = entry.system or systems[0]
         for i, variable in enumerate(entry.variables):
             if name in begins and (variable.system or systems[0]) != name:
@@ -459,6 +463,20 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
             )
         if every is not None and every > config.total_steps:
             found.append(f"{key} is longer than the run ({config.total_steps} steps): only the start is written")
+    for k, entry in enumerate(config.metadynamics):
+        if config.steps_in(entry.every) > config.total_steps:
+            found.append(
+                f"metadynamics.{k}.every is longer than the run ({config.total_steps} steps): no hill is added"
+            )
+    for i, bias in enumerate(config.biases):
+        if (
+            bias.moving is not None
+            and (end := config.steps_in(bias.moving.after + bias.moving.length)) > config.total_steps
+        ):
+            found.append(
+                f"biases.{i}.moving ends at step {end:,}, and the run at step {config.total_steps:,}: {bias.name} does "
+                "not get to where it moves"
+            )
     if config.exchange_every is not None and config.exchange_every > config.total_steps:
         found.append(f"exchange.interval is longer than the run ({config.total_steps} steps): nothing is exchanged")
     span: Span = config.output.checkpoint.interval

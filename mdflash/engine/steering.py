@@ -73,7 +73,8 @@ class Steering:
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]], step: int) -> None:
         """Continue from a checkpoint's arrays, at its step."""
+        if self.biases:
+            self.work[...] = arrays["work"]
         for bias in self.biases:
             assert bias.path is not None
             bias.parameters[:] = bias.path.at(step)
-            self.work[...] = arrays["work"]

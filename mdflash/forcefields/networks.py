@@ -11,8 +11,6 @@ from mdflash.errors import ForceFieldError
 from mdflash.forcefields.model import Network
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 
-MOST_BLOCKS = 1000
-
 
 def load_schnet(network: Network) -> SchNet:
     """The module that a force field's network describes, weights in their stored precision.

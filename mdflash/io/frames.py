@@ -14,7 +14,6 @@ from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.io.formats import format_of
 from mdflash.io.formats.base import Source
-from mdflash.io.formats.xtc import scan_xtc
 from mdflash.io.read import read_frames
 from mdflash.io.topology import mdtraj_topology
 from mdflash.units import NM_PER_ANGSTROM
@@ -92,14 +91,6 @@ def _from_trajectory(file: Path, system: System) -> FloatArray:
 
     with storage_errors(file):
         check_if_hdf5(file)
-    if file.suffix == ".xtc":  # what MDTraj's library does with a damaged one takes the process along
-        scan = scan_xtc(file)
-        if scan.offsets[-1] != scan.size or scan.beads != system.n_beads:
-            raise InputError(
-                f"is damaged behind frame {len(scan.offsets) - 1}, or of {scan.beads} beads, where system "
-                f"'{system.name}' has {system.n_beads}; restore it from a copy, or cut it with `mdflash repair`",
-                file=file,
-            )
     own_topology = file.suffix in (".pdb", ".h5", ".gro", ".cif", ".pdb.gz")
     try:
         trajectory = mdtraj.load(str(file), **({} if own_topology else {"top": mdtraj_topology(system)}))

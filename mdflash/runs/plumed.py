@@ -22,6 +22,7 @@ from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import InputError
 from mdflash.io.topology import pdb_atom_lines
 from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, WIDTH, Bias
+from mdflash.potentials.bias.bias import Path as Moves
 from mdflash.potentials.bias.growing import GrowingBias
 from mdflash.potentials.bias.metadynamics import Metadynamics
 from mdflash.potentials.bias.opes import Opes
@@ -159,6 +160,9 @@ def _input(
 
 def _restraint(bias: Bias) -> Iterator[str]:
     """A bias in PLUMED's words; values that differ by replica are listed by replica."""
+    if bias.path is not None:
+        yield from _moving(bias, bias.path)
+        return
     k, center, width = (bias.parameters[:, c] for c in (FORCE_CONSTANT, CENTER, WIDTH))
     half, label = _of_replicas(0.5 * k), label_of(bias.name)
     argument = f"ARG={label}"
@@ -170,6 +174,19 @@ def _restraint(bias: Bias) -> Iterator[str]:
         yield f"lower_{label}: LOWER_WALLS {argument} AT={_of_replicas(center - width)} KAPPA={half}"
     if bias.form in ("flat-bottom", "upper-wall"):
         yield f"upper_{label}: UPPER_WALLS {argument} AT={_of_replicas(center + width)} KAPPA={half}"
+
+
+def _moving(bias: Bias, path: Moves) -> Iterator[str]:
+    """A bias that moves: PLUMED interpolates between two steps at every step, mdflash at every `every`-th."""
+    label = label_of(bias.name)
+    if bias.form != "harmonic":
+        yield f"# {label} moves, and PLUMED moves harmonic restraints only; this one is {bias.form}"
+        return
+    yield f"bias_{label}: MOVINGRESTRAINT ARG={label} ..."
+    for k, (step, parameters) in enumerate(((path.start, path.begin), (path.stop, path.end))):
+        center, constant = (_of_replicas(parameters[:, c]) for c in (CENTER, FORCE_CONSTANT))
+        yield f"  STEP{k}={step} AT{k}={center} KAPPA{k}={constant}"
+    yield "... MOVINGRESTRAINT"
 
 
 def _of_replicas(values: Sequence[float] | np.ndarray) -> str:

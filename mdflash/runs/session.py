@@ -539,7 +539,7 @@ class _Manifest:
         }
 
     def _counted(self) -> dict[str, Any]:
-        """What exchange and guard have counted, if there is any."""
+        """What exchange, metadynamics and guard have counted, where there is any."""
         found: dict[str, Any] = {}
         guard, exchange, ids = self.engine.guard, self.engine.exchange, self.engine.layout.replica_ids
         if exchange is not None:

@@ -21,8 +21,9 @@ from mdflash import __version__
 from mdflash.config.schema import RunConfig
 from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
-from mdflash.engine.deposits import Hills
+from mdflash.engine.deposits import Deposits, Hills
 from mdflash.engine.engine import Engine, Reporter
+from mdflash.engine.steering import Steering
 from mdflash.io.background import BackgroundWriter
 from mdflash.io.checkpoint import Checkpoint, save_checkpoint
 from mdflash.io.colvars import ColvarsLog
@@ -107,7 +108,8 @@ class ColvarsReporter(Periodic):
         if self._packed is None or self._grids is None:
             self._packed = PackedBiases([*biases_of(engine.potential), *self._monitored], engine.layout)
             self._grids = PackedBiases(engine.deposits.biases, engine.layout)
-        values, energies = self._packed.measure(engine.state.positions.numpy())
+        x = engine.state.positions.numpy()
+        values, energies = self._packed.measure(x)
         names = [bias.name for bias in self._packed.biases]
         order = [names.index(name) for name in self._columns]
         row = (
@@ -119,7 +121,7 @@ class ColvarsReporter(Periodic):
             engine.state.temperature.numpy().copy(),
             values[:, order],
             energies[:, order[: len(order) - len(self._monitored)]],
-            np.hstack([path_columns(engine), hill_columns(self._grids, engine.state.positions.numpy())]),
+            np.hstack([path_columns(engine), hill_columns(engine.deposits.biases, self._grids, x)]),
         )
         self.background.submit(partial(self.log.append, *row))
 
@@ -134,12 +136,12 @@ def path_columns(engine: Engine) -> FloatArray:
     return np.concatenate(parts, axis=1)
 
 
-def hill_columns(packed: PackedBiases, positions: FloatArray) -> FloatArray:
-    """[R, columns] of metadynamics, packed alone: the variables, V, c(t) and V - c(t) of each."""
+def hill_columns(biases: Sequence[GrowingBias], packed: PackedBiases, positions: FloatArray) -> FloatArray:
+    """[R, columns] of metadynamics: the variables, V, c(t) and V - c(t) of each of `biases`, which are packed alone."""
     values, energies = packed.measure(positions)
     parts = [np.zeros((len(values), 0))]
-    for first, bias in zip(packed.column, packed.biases, strict=False):
-        assert isinstance(bias, GrowingBias)
+    for bias in biases:  # as the file names them; packed they are sorted by system
+        first = packed.column[packed.biases.index(bias)]
         rows = bias.rows(packed.layout)
         energy = energies[:, first]
         offset = np.where(rows >= 0, bias.offsets()[bias.group[rows]], np.nan)
@@ -356,13 +358,17 @@ def misfit(prepared: Prepared, arrays: Mapping[str, npt.NDArray[Any]], header: M
     expected = {name: array.numpy() for name, array in state.arrays().items()}
     expected["replica_ids"] = np.array(prepared.layout.replica_ids)
     expected |= prepared.guard().arrays() | ({} if exchange is None else exchange.arrays())
+    for changing in (Steering(prepared.layout, prepared.potential), Deposits(prepared.layout, prepared.potential)):
+        expected |= changing.arrays()
     if "anchor_step" in arrays:
         expected["anchor_step"] = np.array(0)
         expected |= {f"anchor_{name}": expected[name] for name in state.results()}
     for name, like in expected.items():
         if name not in arrays:
             return f"it has no '{name}'"
-        if arrays[name].shape != like.shape or arrays[name].dtype != like.dtype:
+        grows = like.shape[:1] == (0,)  # the kernels of OPES, of which a run begins with none
+        fits = arrays[name].shape[1:] == like.shape[1:] if grows else arrays[name].shape == like.shape
+        if not fits or arrays[name].dtype != like.dtype:
             found = f"{arrays[name].dtype} {list(arrays[name].shape)}"
             return f"its '{name}' must be {like.dtype} {list(like.shape)}, found {found}"
         if like.dtype.kind == "f" and name in state.names() and not np.isfinite(arrays[name]).all():
@@ -371,7 +377,7 @@ def misfit(prepared: Prepared, arrays: Mapping[str, npt.NDArray[Any]], header: M
         return "its temperatures are not those of the run"
     if (arrays["replica_ids"] != expected["replica_ids"]).any():
         return "its replicas are not those of the run"
-    for key in ("log_rows", "exchange_size", "colvars_size"):
+    for key in ("log_rows", "exchange_size", "colvars_size", *(["hills_size"] if prepared.grid_biases else [])):
         if type(header.get(key)) is not int or header[key] < 0:
             return f"its header has no {key}"
     frames = header.get("frames")

@@ -12,6 +12,7 @@ import pytest
 
 import mdflash
 from mdflash.config.load import load_run, parse_run
+from mdflash.config.rules import warnings
 from mdflash.config.write import resolved_yaml
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import save_forcefield
@@ -19,6 +20,7 @@ from mdflash.io.checkpoint import load_checkpoint
 from mdflash.io.repair import repair_file
 from mdflash.runs.execute import execute
 from mdflash.runs.prepare import prepare
+from mdflash.runs.writers import misfit
 from mdflash.units import kT
 from tests.helpers import go_helix
 from tests.processes import Process
@@ -96,6 +98,7 @@ def test_a_run_is_its_files(tmp_path: Path) -> None:
     assert repair_file(folder / "hills.csv").kept == 160
 
 
+EARLY = ["output.trajectory.interval=0.04 ps", "output.log.interval=0.04 ps"]
 OPES = HILLS.replace("height: 0.3 kcal/mol", "method: opes").replace("bias_factor: 8", "barrier: 5 kcal/mol")
 
 
@@ -107,6 +110,34 @@ def test_cut_and_resumed_it_has_the_same_bits(tmp_path: Path, hills: str) -> Non
     for steps in (333, 1_000, 2_000):
         run(source, folder, f"dynamics.steps={steps}")
     assert content(folder) == whole
+
+
+@pytest.mark.parametrize("hills", [HILLS, OPES])
+def test_a_checkpoint_must_hold_the_bias(tmp_path: Path, hills: str) -> None:
+    source = write(tmp_path, hills)
+    prepared = prepare(load_run(source))
+    found = load_checkpoint(run(source, tmp_path / "run", "dynamics.steps=500") / "checkpoint")
+    assert found is not None and misfit(prepared, found.arrays, found.header) is None
+    for name in [name for name in found.arrays if name.startswith("hills_")]:
+        rest = {key: array for key, array in found.arrays.items() if key != name}
+        assert misfit(prepared, rest, found.header) == f"it has no '{name}'"
+    other = found.arrays | {"hills_surface_fold": np.zeros((1, 2, 3, 4))}
+    assert "hills_surface_fold" in str(misfit(prepared, other, found.header))
+    header = {key: value for key, value in found.header.items() if key != "hills_size"}
+    assert misfit(prepared, found.arrays, header) == "its header has no hills_size"
+
+
+def test_too_few_hills_are_not_enough(tmp_path: Path) -> None:
+    folder = run(write(tmp_path), tmp_path / "short", "dynamics.steps=1_000", "output.trajectory.interval=0.08 ps")
+    (molecule,) = mdflash.open_run(folder).analyze().molecules.values()
+    assert molecule.lacking == ["fold has only 80 hills, and a free energy takes 100"]
+    assert "Sampled enough: no. Not met: every changing bias tells a free energy" in molecule.sentences[-1]
+    assert not molecule.filled
+
+
+def test_a_bias_that_cannot_act_is_a_warning(tmp_path: Path) -> None:
+    (said,) = warnings(load_run(write(tmp_path), ["dynamics.steps=40", *EARLY]))
+    assert said == "metadynamics.0.every is longer than the run (40 steps): no hill is added"
 
 
 def test_killed_it_has_the_same_bits(tmp_path: Path) -> None:
@@ -148,6 +179,7 @@ def test_resolved_yaml_reads_back(tmp_path: Path) -> None:
         ("height: 0.3 kcal/mol", "method: opes", "0.barrier", "is missing; `method: opes` needs it"),
         ("height: 0.3 kcal/mol", "barrier: 3 kcal/mol", "0.barrier", "is of opes"),
         ("height: 0.3 kcal/mol", "method: opes\n    barrier: 1 kcal/mol", "0.barrier", "2 kT"),
+        ("height: 0.3", "method: opes\n    barrier: 5 kcal/mol\n    height: 0.2", "0.height", "remove it"),
         ("every: 0.2 ps", "every: 0.201 ps", "0.every", "not a whole number"),
         ("walkers: 2", "walkers: 3", "0.walkers", "do not fill groups of 3 walkers; write `walkers: 2`"),
         ("bias_factor: 8", "bias_factor: 1", "0.bias_factor", "greater than 1"),
@@ -185,3 +217,26 @@ def test_from_python() -> None:
     assert sim.variables()["q"].shape == (2,)
     with pytest.raises(InputError, match="metadynamics"):
         mdflash.Simulation("chignolin", "go-chignolin", metadynamics=[{"name": "fold"}])
+
+
+def test_columns_are_those_of_their_bias_whatever_the_order_of_systems(tmp_path: Path) -> None:
+    source = write(tmp_path, "")
+    (entry,) = (line for line in source.read_text().splitlines() if line.startswith("system:"))
+    one = entry.removeprefix("system: ")
+    other = one.replace("name: helix", "name: other")
+    grid = "variable: distance, beads: [0, 9], width: 0.6 angstrom, grid: {min: 2 angstrom, max: 40 angstrom}"
+    hills = "".join(
+        f"  - {{name: {name}, every: 0.2 ps, variables: {{name: {name}_q, system: {system}, {grid}}}}}\n"
+        for name, system in (("second", "other"), ("first", "helix"))
+    )
+    text = source.read_text().replace(entry, f"system: [{one}, {other}]")
+    source.write_text(text.replace("count: 4", "count: 1") + f"metadynamics:\n{hills}")
+    folder = run(source, tmp_path / "run", "dynamics.steps=500", "output.colvars.interval=0.2 ps")
+    opened = mdflash.open_run(folder)
+    rows, added = opened.colvars, opened.hills
+    for name, system in (("first", "helix"), ("second", "other")):
+        mine, others = rows[rows["system"] == system], rows[rows["system"] != system]
+        assert others[f"{name}_q_A"].isna().all()
+        at = mine.set_index("step")[f"{name}_q_A"]
+        for step, center in added[added["bias"] == name][["step", "center_1"]].itertuples(index=False):
+            assert at[step] == center

@@ -37,6 +37,22 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return done, folder / "plumed"
 
 
+def test_a_bias_that_moves_moves_there_too(tmp_path: Path) -> None:
+    pull = """biases:
+  - {name: pull, variable: distance, beads: [0, 9], center: 13 angstrom, center_to: 25 angstrom,
+     force_constant: 2 kcal/mol/angstrom^2, moving: {after: 0.4 ps, length: 4 ps, every: 0.04 ps}}
+  - {name: wall, variable: radius_of_gyration, form: upper-wall, center: 9 angstrom, center_to: 8 angstrom,
+     force_constant: 2 kcal/mol/angstrom^2, moving: {length: 4 ps, every: 0.04 ps}}
+"""
+    done = run(write(tmp_path, pull, replicas=1), tmp_path / "out", "dynamics.steps=1_100")
+    export_plumed(done, tmp_path / "plumed")
+    text = (tmp_path / "plumed" / "plumed.dat").read_text()
+    assert (
+        "bias_pull: MOVINGRESTRAINT ARG=pull ...\n  STEP0=100 AT0=13 KAPPA0=2\n  STEP1=1100 AT1=25 KAPPA1=2\n" in text
+    )
+    assert "# wall moves, and PLUMED moves harmonic restraints only" in text
+
+
 def table(file: Path) -> tuple[list[str], np.ndarray]:
     """Names and columns, as PLUMED reads them."""
     return file.read_text().splitlines()[0].split()[2:], np.loadtxt(file, comments="#")

@@ -9,6 +9,7 @@ import pytest
 
 import mdflash
 from mdflash.config.load import load_run
+from mdflash.config.rules import warnings
 from mdflash.config.write import resolved_yaml
 from mdflash.errors import InputError
 from mdflash.units import kT
@@ -46,6 +47,13 @@ def test_a_run_its_work_and_its_analysis(tmp_path: Path) -> None:
     kt = kT(300.0)
     assert pulled.free[-1] == pytest.approx(-kt * np.log(np.exp(-last / kt).mean()))
     assert pulled.free[-1] < pulled.mean[-1] and pulled.error[-1] > 0 and pulled.replicas == 6
+
+
+def test_a_path_beyond_the_end_of_the_run_is_a_warning(tmp_path: Path) -> None:
+    source = write(tmp_path, PULL)
+    assert not warnings(load_run(source))
+    (said,) = warnings(load_run(source, ["dynamics.steps=1_000"]))
+    assert said.startswith("biases.0.moving ends at step 1,500, and the run at step 1,000: pull does not get")
 
 
 def test_resolved_yaml_reads_back(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from mdflash.analysis.against.compare import POPULATED, Comparison
 from mdflash.analysis.against.findings import EnsembleResult, Finding
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot, Table
+from mdflash.analysis.report.sections.base import cap
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.core.types import FloatArray
 from mdflash.units import kT
@@ -41,7 +42,7 @@ def ensemble_figures(r: EnsembleResult) -> list[Figure]:
         worst = max(large, key=lambda f: f.model.rmse)
         found.append(
             Table(
-                "against", f"{_cap(r.name)} differs most from {r.reference} in {worst.coordinate.name}: "
+                "against", f"{cap(r.name)} differs most from {r.reference} in {worst.coordinate.name}: "
                 f"{worst.model.rmse:.2f} ± {worst.model.rmse_error:.2f} kcal/mol",
                 f"Numbers no larger than those of the halves. {ABOUT}",
                 _HEAD, [_row(f) for f in large],
@@ -65,10 +66,6 @@ def _row(f: Finding) -> tuple[str, ...]:
         f.coordinate.name, f"{m.jsd:.4f}", f"{m.jsd_error:.4f}", f"{m.rmse:.2f}", f"{m.rmse_error:.2f}", str(m.bins),
         str(m.empty), f"{h.jsd:.4f}", f"{h.rmse:.2f}",
     )  # fmt: skip
-
-
-def _cap(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _key(f: Finding) -> str:
@@ -144,7 +141,7 @@ def _group(name: str, found: Sequence[Finding], r: EnsembleResult) -> list[Figur
     figures: list[Figure] = [
         Plot(
             f"against-{name}",
-            f"{_cap(name)}: the divergence is {np.median(jsd):.3f} in the middle, {jsd.max():.3f} at most "
+            f"{cap(name)}: the divergence is {np.median(jsd):.3f} in the middle, {jsd.max():.3f} at most "
             f"({worst[0].coordinate.name})",
             "Points near those of the halves of the reference.", f"number among the {name}", "JSD / nats",
             [
