@@ -13,6 +13,7 @@ from mdflash.analysis.hills import METHODS
 from mdflash.analysis.observables import PROFILES
 from mdflash.analysis.result import Analysis
 from mdflash.analysis.verdict import time_text
+from mdflash.config.metadynamics import BIAS_FACTOR
 from mdflash.core.regular import read_input
 from mdflash.errors import MdflashError
 
@@ -128,7 +129,7 @@ def methods(analysis: Analysis) -> str:
 
 
 def conditions(c: dict[str, Any]) -> list[str]:
-    """Temperature, solvent, biases, box and where replicas start, in sentences, of settings as resolved.yaml has them."""
+    """Temperature, solvent, biases, starts and box in sentences, of settings as resolved.yaml has them."""
     d, parts = c.get("dynamics") or {}, []
     kelvin = d.get("temperature")
     if _given(kelvin):
@@ -150,18 +151,18 @@ def conditions(c: dict[str, Any]) -> list[str]:
         )
     for hills in _listed(c.get("metadynamics")):
         method = str(hills.get("method", "well-tempered"))
+        over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
         if method != "well-tempered":
-            over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
             parts.append(
                 f"{METHODS.get(method, method)} '{hills.get('name')}' acted on the {over}, with kernels every "
                 f"{hills.get('every')} and a barrier of {hills.get('barrier')}."
             )
             continue
-        over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
         walkers = hills.get("walkers")
+        gamma = hills.get("bias_factor") if _given(hills.get("bias_factor")) else f"{BIAS_FACTOR:g}"
         parts.append(
             f"Well-tempered metadynamics '{hills.get('name')}' acted on the {over}, with hills of "
-            f"{hills.get('height')} every {hills.get('every')}, a bias factor of {hills.get('bias_factor')}, and "
+            f"{hills.get('height')} every {hills.get('every')}, a bias factor of {gamma}, and "
             f"{'all replicas' if walkers == 'all' else f'{walkers} replicas'} as walkers of one bias."
         )
     if d.get("minimize"):
