@@ -195,8 +195,8 @@ def test_the_paragraph_tells_boxes_moves_and_frames(tmp_path: Path) -> None:
         "box: [9 nm, 9 nm, 20 nm]\nmodel: {forcefield: calvados2}\ndynamics: {temperature: 300 K, steps: 10}\n"
         "biases: {name: pull, system: one, variable: distance, beads: [0, 3], center: 5 angstrom, "
         "center_to: 9 angstrom, force_constant: 1 kcal/mol/angstrom^2, moving: {after: 1 ps, length: 2 ns}}\n"
-        "metadynamics: {name: size, variables: {name: rg, system: one, variable: radius_of_gyration, width: 1 angstrom, "
-        "grid: {min: 1 angstrom, max: 20 angstrom}}}\n"
+        "metadynamics: {name: size, variables: {name: rg, system: one, variable: radius_of_gyration, "
+        "width: 1 angstrom, grid: {min: 1 angstrom, max: 20 angstrom}}}\n"
     )
     text = " ".join(conditions(to_data(load_run(tmp_path / "box.yaml"))))
     assert "many started from molecules at random places in a slab (4 of a), other ones for each replica." in text
