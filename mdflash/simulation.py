@@ -205,6 +205,7 @@ class Simulation(Engine):
             raise as_argument(error) from None
         self.notes = (*prepared.notes, *self.notes)
         self._forcefields = tuple(forcefields)
+        self._biased = bool(biases or metadynamics)
         self._monitored = prepared.monitored
         if self.integrator.has_velocities:
             self.draw_velocities()
@@ -348,9 +349,9 @@ class Simulation(Engine):
                 "into a system.yaml, and use mdflash run and mdflash analyze"
             )
         about = {"step": self.step, "seed": self.seed, "device": str(self.state.positions.device)}
-        biased = bool(biases_of(self.potential))
         kelvin = self.state.temperature.cpu().numpy().copy()
-        run = Recorded(writers[0].folder, self.layout, self._forcefields, kelvin, about, biased)
+        folder, box = writers[0].folder, self.state.box
+        run = Recorded(folder, self.layout, self._forcefields, kelvin, about, box, self._biased)
         return run.analyze(**asked)
 
     def refresh(self) -> None:

@@ -35,7 +35,15 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Guide": _indexed("docs/user/README.md")},
         {"Force fields": sorted(_relative(page) for page in ROOT.glob("forcefields/*/README.md"))},
         {"Examples": ["examples/README.md", *_indexed("studies/README.md")]},
-        {"Reference": [*reference, *({module: f"api/{module}.md"} for module in MODULES), "docs/forms.md"]},
+        {
+            "Reference": [
+                *reference,
+                *({module: f"api/{module}.md"} for module in MODULES),
+                "docs/forms.md",
+                "docs/reliability.md",
+                "SECURITY.md",
+            ]
+        },
         {"Develop": ["ARCHITECTURE.md", *_indexed("docs/dev/README.md"), "CONTRIBUTING.md", "benchmarks/README.md"]},
         {"Changes": "CHANGELOG.md"},
     ]
@@ -107,8 +115,7 @@ def _help(*verb: str) -> str:
 def _keys() -> str:
     """Every key of every file, as `mdflash schema` prints them."""
     said = {file: CliRunner().invoke(app, ["schema", file]).stdout for file in FILES}
-    titles = {"run": "system.yaml", "sample": "A recipe of mdflash sample", "train": "A recipe of mdflash train"}
-    return "# Files' keys\n" + "".join(f"\n## {titles[file]}\n\n```yaml\n{text}```\n" for file, text in said.items())
+    return "# Files' keys\n" + "".join(f"\n## {FILES[file]}\n\n```yaml\n{text}```\n" for file, text in said.items())
 
 
 def _api() -> Iterator[tuple[str, str]]:

@@ -26,8 +26,10 @@ from mdflash.config.load import load_run
 from mdflash.config.metadynamics import HillVariable, Metadynamics
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
+from mdflash.io.colvars import column
 from mdflash.potentials.bias.kernels_cpu import add_kernels
 from mdflash.potentials.variables import VARIABLES
+from mdflash.potentials.variables.base import UNITS
 from mdflash.units import kT
 
 METHODS: Final = {"well-tempered": "metadynamics", "opes": "OPES", "opes-explore": "OPES explore"}
@@ -189,8 +191,7 @@ def _axis(variable: HillVariable) -> list[float]:
 
 
 def _column(variable: HillVariable) -> str:
-    unit = {"length": "_A", "angle": "_rad", None: ""}[VARIABLES[variable.variable].dimension]
-    return variable.name + unit
+    return column(variable.name, UNITS[VARIABLES[variable.variable].dimension])
 
 
 def _label(variable: HillVariable) -> str:

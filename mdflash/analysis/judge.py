@@ -300,7 +300,10 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     for f in found.filled:
         if len(f.nodes) == 1:
             best = float(f.nodes[0][int(f.scaled.argmin())])
-            parts.append(f"the free energy by {METHODS[f.method]} is lowest where the {f.variables[0]} is {best:.4g}")
+            what, _, unit = f.variables[0].partition(" / ")
+            parts.append(
+                f"the free energy by {METHODS[f.method]} is lowest at {what} = {best:.4g}{f' {unit}' if unit else ''}"
+            )
     for p in found.pulled:
         change = measured(float(p.free[-1]), float(p.error[-1]), "kcal/mol")
         parts.append(f"the free energy changes by {change} while the {p.what} of {p.name} moves (Jarzynski)")

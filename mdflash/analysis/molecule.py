@@ -172,7 +172,7 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
 
     given = run.described() if isinstance(run, Recorded) else _from_input(run)
     found, why = (_from_topology(run), given) if isinstance(given, str) else (given, "")
-    molecules, box = {}, _box(run)
+    molecules, box = {}, run.box
     for name, (system, start, ff, own) in found.items():
         names = () if own is None else tuple(m.name for m in own.molecules)
         molecule = Molecule(system, start, notes=(why,) if why else (), forcefield=ff, entry=own, box=box, names=names)
@@ -188,16 +188,6 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
                 molecule = replace(molecule, contacts=trace[pairs], lengths=lengths)
         molecules[name] = molecule
     return molecules
-
-
-def _box(run: Run) -> Box | None:
-    """The periodic box of a run, as its settings have it."""
-    from mdflash.config.load import load_run
-
-    try:
-        return load_run(run.folder).box
-    except MdflashError:
-        return None
 
 
 def _along_chains(molecule: Molecule) -> IntArray:

@@ -18,7 +18,7 @@ from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
 from mdflash.core.regular import open_input, read_input
-from mdflash.core.types import FloatArray
+from mdflash.core.types import Box, FloatArray
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError, MdflashError
 from mdflash.io.events import read_events
@@ -102,6 +102,16 @@ class Run:
             return np.array(load_run(self.folder).temperatures)
         except MdflashError:
             return np.zeros(0)
+
+    @property
+    def box(self) -> Box | None:
+        """Edges of the periodic box, Å, as the run file has them; None: there is none, or it cannot be read."""
+        from mdflash.config.load import load_run
+
+        try:
+            return load_run(self.folder).box
+        except MdflashError:
+            return None
 
     @property
     def biased(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from mdflash import __version__
 from mdflash.analysis.open_run import Run
 from mdflash.core.state import Layout
-from mdflash.core.types import FloatArray
+from mdflash.core.types import Box, FloatArray
 from mdflash.errors import InputError
 from mdflash.io.formats import written_formats
 from mdflash.io.formats.base import Source
@@ -32,17 +32,17 @@ class Recorded(Run):
         forcefields: of each system.
         kelvin: [R] temperatures of the replicas.
         about: step, seed and device of the simulation, as a manifest has them.
+        box: edges of its periodic box, Å, or None.
         biased: whether biases act on it.
     """
 
     def __init__(
         self, folder: Path, layout: Layout, forcefields: Sequence[ForceField], kelvin: FloatArray,
-        about: dict[str, Any], biased: bool,
+        about: dict[str, Any], box: Box | None, biased: bool,
     ) -> None:  # fmt: skip
         super().__init__(folder)
-        self._layout, self._forcefields, self._kelvin, self._about, self._biased = (
-            layout, forcefields, kelvin, about, biased,
-        )  # fmt: skip
+        self._layout, self._forcefields, self._kelvin, self._about = layout, forcefields, kelvin, about
+        self._box, self._biased = box, biased
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -70,6 +70,11 @@ class Recorded(Run):
     def temperatures(self) -> FloatArray:
         """[R] K."""
         return self._kelvin
+
+    @property
+    def box(self) -> Box | None:
+        """Å."""
+        return self._box
 
     @property
     def biased(self) -> bool:

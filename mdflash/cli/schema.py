@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -10,8 +12,15 @@ import typer
 if TYPE_CHECKING:
     from mdflash.core.section import Section
 
-FILES: Final = ("run", "sample", "train", "experiment")
-"""The YAML files that mdflash reads, by the verbs that read them."""
+FILES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "run": "system.yaml",
+        "sample": "A recipe of mdflash sample",
+        "train": "A recipe of mdflash train",
+        "experiment": "What was measured, for mdflash analyze --experiment",
+    }
+)
+"""The YAML files that mdflash reads, by the names that `mdflash schema` gives them, with titles."""
 
 
 def schema(

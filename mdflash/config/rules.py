@@ -14,8 +14,10 @@ from mdflash.config.schema import RunConfig
 from mdflash.config.section import MAX_REPLICAS
 from mdflash.core.quantity import Span, show_quantity
 from mdflash.integrators import DEFAULT, INTEGRATORS
+from mdflash.io.colvars import column, columns
 from mdflash.potentials.bias.bias_form import ONE_SIDED
 from mdflash.potentials.variables import VARIABLES
+from mdflash.potentials.variables.base import UNITS
 from mdflash.units import BOLTZMANN
 
 _TIME_UNITS = ("ps", "ns", "fs")
@@ -267,6 +269,28 @@ def _variables(config: RunConfig) -> Iterator[Problem]:
                 wrong = "is missing" if entry.system is None else f"there is no system '{entry.system}'"
                 example = f"one of {', '.join(systems)}: write for example `system: {systems[0]}`"
                 yield Problem((*section, i, "system"), f"{wrong}; name {example}")
+    if max(names.values(), default=1) == 1:
+        yield from _columns(config, lists)
+
+
+def _columns(
+    config: RunConfig, lists: Sequence[tuple[tuple[str | int, ...], Sequence[VariableEntry]]]
+) -> Iterator[Problem]:
+    """Columns of colvars.csv that two entries would share, though their names differ."""
+
+    def named(entries: Sequence[VariableEntry]) -> list[tuple[str, str]]:
+        return [(entry.name, UNITS[VARIABLES[entry.variable].dimension]) for entry in entries]
+
+    grids = [(entry.name, named(entry.variables)) for entry in config.metadynamics]
+    moving = [bias.name for bias in config.biases if bias.moving is not None]
+    count = Counter(columns(named(config.biases), named(config.monitor), grids, moving))
+    for section, entries in lists:
+        for i, (name, unit) in enumerate(named(entries)):
+            for own in (column(name, unit), *([f"{name}_kcal_mol"] if section == ("biases",) else [])):
+                if count[own] > 1:
+                    text = f"'{name}' has the column {own} of colvars.csv, which another entry has too; write another"
+                    yield Problem((*section, i, "name"), f"{text}, for example `name: {name}-{i + 1}`")
+                    return
 
 
 def _biases(config: RunConfig) -> Iterator[Problem]:

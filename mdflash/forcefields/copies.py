@@ -42,7 +42,8 @@ def merge(parts: Sequence[Part], name: str) -> ForceField:
     for part in parts:
         _check_pairs(part)
         _check_alike(first, part.forcefield)
-    if all(part.forcefield is first for part in parts) and all(term.keyed_by != "beads" for term in first.terms):
+    alone = len(parts) == 1 and parts[0].count == 1  # keeps its native structure
+    if alone or (all(p.forcefield is first for p in parts) and all(term.keyed_by != "beads" for term in first.terms)):
         return first
     names = dict.fromkeys(term.name for part in parts for term in part.forcefield.terms)
     return replace(

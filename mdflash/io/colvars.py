@@ -27,6 +27,31 @@ OF_GRIDS = ("kcal_mol", "ct_kcal_mol", "rbias_kcal_mol")
 """Columns of metadynamics: V, c(t) and V - c(t)."""
 
 
+Named = tuple[str, str]
+"""The name of a variable, and its unit ("A", "rad" or "")."""
+
+
+def column(name: str, unit: str) -> str:
+    """The column of a variable."""
+    return f"{name}_{unit}" if unit else name
+
+
+def columns(
+    biases: Sequence[Named],
+    monitored: Sequence[Named] = (),
+    grids: Sequence[tuple[str, Sequence[Named]]] = (),
+    moving: Sequence[str] = (),
+) -> list[str]:
+    """What follows the columns of every table by replica. Arguments: as of `ColvarsLog.create`."""
+    found = [each for name, unit in biases for each in (column(name, unit), f"{name}_kcal_mol")]
+    found += [column(*variable) for variable in monitored]
+    found += [f"{name}_{word}" for name in moving for word in OF_PATHS]
+    for name, variables in grids:
+        found += [column(*variable) for variable in variables]
+        found += [f"{name}_{word}" for word in OF_GRIDS]
+    return found
+
+
 class ColvarsLog(ReplicaTable):
     """Appends rows to colvars.csv."""
 
@@ -37,9 +62,9 @@ class ColvarsLog(ReplicaTable):
     def create(
         cls,
         path: Path,
-        biases: Sequence[tuple[str, str]],
-        monitored: Sequence[tuple[str, str]] = (),
-        grids: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (),
+        biases: Sequence[Named],
+        monitored: Sequence[Named] = (),
+        grids: Sequence[tuple[str, Sequence[Named]]] = (),
         moving: Sequence[str] = (),
     ) -> ColvarsLog:
         """Start a new file for biases and monitored variables, by name and unit of the variable ("A", "rad" or "").
@@ -49,13 +74,7 @@ class ColvarsLog(ReplicaTable):
         Raises:
             StorageError: it already exists, or cannot be written.
         """
-        columns = [column for name, unit in biases for column in (_column(name, unit), f"{name}_kcal_mol")]
-        columns += [_column(name, unit) for name, unit in monitored]
-        columns += [f"{name}_{word}" for name in moving for word in OF_PATHS]
-        for name, variables in grids:
-            columns += [_column(*variable) for variable in variables]
-            columns += [f"{name}_{word}" for word in OF_GRIDS]
-        return cls.start(path, ",".join([cls.header, *columns]) + "\n")
+        return cls.start(path, ",".join([cls.header, *columns(biases, monitored, grids, moving)]) + "\n")
 
     def append(
         self,
@@ -79,10 +98,6 @@ class ColvarsLog(ReplicaTable):
         parts = [pairs, values[:, biases:], *([] if more is None else [more])]
         rest = [",".join(_texts(row)) for row in np.concatenate(parts, axis=1).tolist()]
         self.add_report(step, time_ps, replica_ids, systems, states, targets, rest)
-
-
-def _column(name: str, unit: str) -> str:
-    return f"{name}_{unit}" if unit else name
 
 
 def _texts(row: Sequence[float]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import mdflash
 from mdflash.analysis.against.ensemble import Reference, read_ensemble
+from mdflash.analysis.report.comparison import verdict
 from mdflash.analysis.report.page import page
 from mdflash.cli.app import app
 from mdflash.errors import InputError
@@ -48,6 +49,18 @@ def test_a_run_against_its_twin(runs: tuple[Path, Path], tmp_path: Path) -> None
     assert all(f'id="figure-{key}"' in text for key in ("against", "against-Rg", "against-Q--RMSD-difference"))
     same = mdflash.open_run(runs[0]).analyze(against=runs[0]).molecules["chignolin"].against
     assert same is not None and max(f.model.jsd for f in same.findings) < 1e-9
+
+
+def test_a_run_under_biases_is_no_reference(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    pull = "biases: {{name: ends, variable: distance, beads: [0, 9], center: 20 angstrom, " \
+        "force_constant: 1 kcal/mol/angstrom^2}}\n"  # fmt: skip
+    biased = make(tmp_path, PLAIN + pull, count=1, steps=10, format="xtc")
+    with pytest.raises(InputError, match="is a run under biases"):
+        mdflash.open_run(runs[0]).analyze(against=biased)
+    (free,) = mdflash.open_run(runs[0]).analyze().molecules.values()
+    (pulled,) = mdflash.open_run(biased).analyze().molecules.values()
+    (said,) = verdict([("free", free), ("pulled", pulled)])
+    assert said == "Biases act in pulled: their means are those of biased ensembles, and are not compared."
 
 
 def test_trajectories_of_atoms_and_of_beads(runs: tuple[Path, Path], tmp_path: Path) -> None:

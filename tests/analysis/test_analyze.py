@@ -17,9 +17,10 @@ from mdflash.analysis.analyze import analyze, passages
 from mdflash.analysis.observables import OBSERVABLES
 from mdflash.analysis.report.files import png, write_figures
 from mdflash.analysis.report.page import figures, page
-from mdflash.analysis.report.provenance import changes_of, methods
+from mdflash.analysis.report.provenance import changes_of, conditions, methods
 from mdflash.analysis.result import Analysis
 from mdflash.config.load import load_run
+from mdflash.config.write import to_data
 from mdflash.errors import InputError
 from mdflash.mapping.choices import Reading
 from mdflash.runs.execute import execute
@@ -184,6 +185,25 @@ def test_what_the_command_line_changed(tmp_path: Path) -> None:
     assert "temperature was 310 K" in text and "minimized in at most 20 steps" in text and "chignolin.pdb" in text
     m = found.molecules["chignolin"]
     assert m.first_step >= 1 and "Changed on the command line" in page(found)
+
+
+def test_the_paragraph_tells_boxes_moves_and_frames(tmp_path: Path) -> None:
+    (tmp_path / "box.yaml").write_text(
+        "mdflash: 1\nsystem:\n"
+        "  - {name: many, molecules: [{sequence: GSYG, name: a, count: 4}], geometry: slab}\n"
+        f"  - {{name: one, sequence: GSYG, start: {{file: {CHIGNOLIN}, frame: 3}}}}\n"
+        "box: [9 nm, 9 nm, 20 nm]\nmodel: {forcefield: calvados2}\ndynamics: {temperature: 300 K, steps: 10}\n"
+        "biases: {name: pull, system: one, variable: distance, beads: [0, 3], center: 5 angstrom, "
+        "center_to: 9 angstrom, force_constant: 1 kcal/mol/angstrom^2, moving: {after: 1 ps, length: 2 ns}}\n"
+        "metadynamics: {name: size, variables: {name: rg, system: one, variable: radius_of_gyration, "
+        "width: 1 angstrom, grid: {min: 1 angstrom, max: 20 angstrom}}}\n"
+    )
+    text = " ".join(conditions(to_data(load_run(tmp_path / "box.yaml"))))
+    assert "many started from molecules at random places in a slab (4 of a), other ones for each replica." in text
+    assert f"one started from frame 3 of {Path(CHIGNOLIN).name}." in text
+    assert "periodic, with edges of 90 angstrom x 90 angstrom x 200 angstrom." in text
+    assert "a bias factor of 10, and all replicas as walkers" in text
+    assert "kcal/mol/angstrom^2; it moved to a center of 9 angstrom within 2 ns after 1 ps." in text
 
 
 def test_one_frame(tmp_path: Path) -> None:

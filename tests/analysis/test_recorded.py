@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mdflash import Simulation, TrajectoryReporter
+from mdflash import Copies, Simulation, TrajectoryReporter, chain_of, fill_box, load_forcefield
 from mdflash.analysis import load_experiment, radius_of_gyration
 from mdflash.errors import InputError
+from mdflash.forcefields.shipped import find_shipped
 from tests.helpers import go_helix, helix
 
 
@@ -42,3 +43,19 @@ def test_states_of_an_exchange_are_not_known(tmp_path: Path) -> None:
     sim.reporters.append(TrajectoryReporter(tmp_path / "frames", 100))
     with pytest.raises(InputError, match="use mdflash run and mdflash analyze"):
         sim.analyze()
+
+
+def test_hills_and_a_box_of_many_are_known(tmp_path: Path) -> None:
+    ff = load_forcefield(find_shipped("forcefields", "calvados2"))
+    chain = chain_of("GYGSFRGYGSFK", ff, "chain", 1)[0]
+    filled = fill_box([Copies(ff, chain, 3)], (90.0, 90.0, 90.0), seed=1)
+    pair = {"name": "d", "variable": "distance", "beads": ["chain A", "chain B"], "width": "1 angstrom",
+            "grid": {"min": "2 angstrom", "max": "39 angstrom"}}  # fmt: skip
+    sim = Simulation(
+        filled.system, filled.forcefield, start=filled.frames, box=["90 angstrom"] * 3, timestep="10 fs",
+        seed=1, metadynamics=[{"name": "apart", "variables": pair, "every": "1 ps"}],
+    )  # fmt: skip
+    sim.reporters.append(TrajectoryReporter(tmp_path / "frames", 20))
+    sim.run(200)
+    (m,) = sim.analyze().molecules.values()
+    assert m.biased and m.sample.molecule.many and m.sample.molecule.box == (90.0, 90.0, 90.0)

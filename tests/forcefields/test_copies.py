@@ -80,3 +80,9 @@ def test_what_differs_between_molecules_is_named() -> None:
     stiff = replace(two, terms=tuple(replace(t, cutoff=30.0) if t.name == "stickiness" else t for t in two.terms))
     with pytest.raises(ForceFieldError, match="their terms 'stickiness' differ"):
         merge([a, replace(a, forcefield=stiff)], "box")
+
+
+def test_one_molecule_alone_keeps_its_force_field() -> None:
+    go = shipped("go-chignolin")
+    (system, _), *_ = go.systems
+    assert merge([Part(go, system, 1)], "box") is go

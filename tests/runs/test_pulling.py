@@ -56,6 +56,14 @@ def test_a_path_beyond_the_end_of_the_run_is_a_warning(tmp_path: Path) -> None:
     assert said.startswith("biases.0.moving ends at step 1,500, and the run at step 1,000: pull does not get")
 
 
+@pytest.mark.parametrize("name", ["pull_center", "pull_work_kcal_mol"])
+def test_no_two_columns_have_one_name(tmp_path: Path, name: str) -> None:
+    monitor = f"monitor: {{name: {name}, variable: native_contacts}}\n"
+    with pytest.raises(InputError, match=f"'{name}' has the column {name} of colvars.csv, which another") as caught:
+        load_run(write(tmp_path, PULL + monitor))
+    assert str(caught.value.key).startswith("monitor")
+
+
 def test_resolved_yaml_reads_back(tmp_path: Path) -> None:
     config = load_run(write(tmp_path, PULL))
     (tmp_path / "resolved.yaml").write_text(resolved_yaml(config))

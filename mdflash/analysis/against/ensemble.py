@@ -189,6 +189,12 @@ def _named(molecules: Sequence[DataMolecule], molecule: Molecule, folder: Path) 
 
 def _from_run(folder: Path, molecule: Molecule, kelvin: float) -> Ensemble:
     run = open_run(folder)
+    if run.biased:
+        raise InputError(
+            "is a run under biases, whose frames do not measure how often a molecule is where; compare with a run "
+            "without `biases:`, `metadynamics:` and scaled terms",
+            file=folder,
+        )
     names = list(run.systems)
     name = molecule.name if molecule.name in names else names[0]
     if run.systems[name] != molecule.system.n_beads or (len(names) > 1 and name != molecule.name):

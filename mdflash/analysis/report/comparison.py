@@ -104,11 +104,18 @@ def comparison(analyses: Sequence[Analysis], folder: Path) -> str:
 
 
 def verdict(runs: Sequence[Named]) -> list[str]:
-    """How each run differs from the first, in a sentence."""
+    """How each run differs from the first, in a sentence; runs under biases have other means whatever they sample."""
     if len(runs) < 2:
         return []
-    (first, one), *others = runs
+    under = [name for name, m in runs if m.biased]
     found = []
+    if under:
+        names = " and ".join(under)
+        found.append(f"Biases act in {names}: their means are those of biased ensembles, and are not compared.")
+    free = [(name, m) for name, m in runs if not m.biased]
+    if len(free) < 2:
+        return found
+    (first, one), *others = free
     for name, m in others:
         parts = []
         for o in one.sample.observables:

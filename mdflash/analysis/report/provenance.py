@@ -13,6 +13,7 @@ from mdflash.analysis.hills import METHODS
 from mdflash.analysis.observables import PROFILES
 from mdflash.analysis.result import Analysis
 from mdflash.analysis.verdict import time_text
+from mdflash.config.metadynamics import BIAS_FACTOR
 from mdflash.core.regular import read_input
 from mdflash.errors import MdflashError
 
@@ -20,7 +21,7 @@ INTEGRATOR_PAPERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "langevin-middle": "Zhang, Liu, Yan, Tuckerman & Liu, J. Phys. Chem. A 123, 6056 (2019)",
         "brownian": "Ermak & McCammon, J. Chem. Phys. 69, 1352 (1978)",
-        "velocity-verlet": "Swope, Andersen, Berens & Wilson, J. Chem. Phys. 76, 637 (1982)",
+        "verlet": "Swope, Andersen, Berens & Wilson, J. Chem. Phys. 76, 637 (1982)",
     }
 )
 
@@ -77,7 +78,7 @@ def methods(analysis: Analysis) -> str:
             f"Equations of motion were integrated with the {d.get('integrator')} scheme, a time step of "
             f"{d.get('timestep')}{friction}; the seed was {m.get('seed')}."
         )
-    parts += _conditions(c)
+    parts += conditions(c)
     exchange = m.get("exchange")
     if exchange is not None:
         kelvin = exchange["temperatures_K"]
@@ -127,8 +128,8 @@ def methods(analysis: Analysis) -> str:
     return " ".join(parts)
 
 
-def _conditions(c: dict[str, Any]) -> list[str]:
-    """Temperature, solvent, biases and where replicas start, in sentences."""
+def conditions(c: dict[str, Any]) -> list[str]:
+    """Temperature, solvent, biases, starts and box in sentences, of settings as resolved.yaml has them."""
     d, parts = c.get("dynamics") or {}, []
     kelvin = d.get("temperature")
     if _given(kelvin):
@@ -146,33 +147,61 @@ def _conditions(c: dict[str, Any]) -> list[str]:
         parts.append(
             f"A {bias.get('form', 'harmonic')} bias '{bias.get('name')}' acted on the "
             f"{str(bias.get('variable')).replace('_', ' ')}, at {where}, with a force constant of "
-            f"{' to '.join(dict.fromkeys([str(constants[0]), str(constants[-1])]))}."
+            f"{' to '.join(dict.fromkeys([str(constants[0]), str(constants[-1])]))}{_moved(bias)}."
         )
     for hills in _listed(c.get("metadynamics")):
         method = str(hills.get("method", "well-tempered"))
+        over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
         if method != "well-tempered":
-            over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
             parts.append(
                 f"{METHODS.get(method, method)} '{hills.get('name')}' acted on the {over}, with kernels every "
                 f"{hills.get('every')} and a barrier of {hills.get('barrier')}."
             )
             continue
-        over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
         walkers = hills.get("walkers")
+        gamma = hills.get("bias_factor") if _given(hills.get("bias_factor")) else f"{BIAS_FACTOR:g}"
         parts.append(
             f"Well-tempered metadynamics '{hills.get('name')}' acted on the {over}, with hills of "
-            f"{hills.get('height')} every {hills.get('every')}, a bias factor of {hills.get('bias_factor')}, and "
+            f"{hills.get('height')} every {hills.get('every')}, a bias factor of {gamma}, and "
             f"{'all replicas' if walkers == 'all' else f'{walkers} replicas'} as walkers of one bias."
         )
     if d.get("minimize"):
         parts.append(f"Start frames were minimized in at most {d['minimize']} steps.")
     for entry in _listed(c.get("system")):
-        origin = entry.get("start") if _given(entry.get("start")) else entry.get("structure")
-        start = (
-            f"frames of {Path(str(origin)).name}" if _given(origin) else "random coils of the sequence, each another"
-        )
-        parts.append(f"Replicas of {entry.get('name')} started from {start}.")
+        parts.append(f"Replicas of {entry.get('name')} started from {_origin(entry)}.")
+    if _given(c.get("box")):
+        parts.append(f"Boundaries were periodic, with edges of {' x '.join(map(str, _listed(c['box'])))}.")
     return parts
+
+
+def _moved(bias: Mapping[str, Any]) -> str:
+    """Where a bias moves to, as the end of a sentence; nothing for one that does not."""
+    moving = bias.get("moving")
+    if not isinstance(moving, dict):
+        return ""
+    ends = [
+        f"{word} {bias[key]}"
+        for key, word in (("center_to", "a center of"), ("force_constant_to", "a force constant of"))
+        if _given(bias.get(key))
+    ]
+    after = "" if str(moving.get("after", "0")).startswith("0 ") else f" after {moving['after']}"
+    return f"; it moved to {' and '.join(ends)} within {moving.get('length')}{after}"
+
+
+def _origin(entry: Mapping[str, Any]) -> str:
+    """What the replicas of a system started from."""
+    start, molecules = entry.get("start"), _listed(entry.get("molecules"))
+    if isinstance(start, dict):
+        return f"frame {start.get('frame')} of {Path(str(start.get('file'))).name}"
+    if _given(start):
+        return f"frames of {Path(str(start)).name}"
+    if molecules:
+        copies = ", ".join(f"{m.get('count', 1)} of {m.get('name')}" for m in molecules)
+        where = "in a slab" if entry.get("geometry") == "slab" else "everywhere in the box"
+        return f"molecules at random places {where} ({copies}), other ones for each replica"
+    if _given(entry.get("structure")):
+        return f"frames of {Path(str(entry['structure'])).name}"
+    return "random coils of the sequence, each another"
 
 
 def _given(value: Any) -> bool:
