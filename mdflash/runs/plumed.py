@@ -21,7 +21,7 @@ from mdflash.config.load import load_run
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import InputError
 from mdflash.io.topology import pdb_atom_lines
-from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, WIDTH, Bias
+from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, WIDTH, Bias, Path as Moves
 from mdflash.potentials.bias.growing import GrowingBias
 from mdflash.potentials.bias.metadynamics import Metadynamics
 from mdflash.potentials.bias.opes import Opes
@@ -128,7 +128,7 @@ def _input(
         else:
             yield f"# {name}: PLUMED has no {variable.name.replace('_', ' ')}"
     for bias in biases:
-        lines = list(_restraint(bias))
+        lines = list(_restraint(bias) if bias.path is None else _moving(bias, bias.path))
         yield from lines if label_of(bias.name) in known else [f"# {line}" for line in lines]
     columns = list(known)
     for meta in hills:
@@ -170,6 +170,20 @@ def _restraint(bias: Bias) -> Iterator[str]:
         yield f"lower_{label}: LOWER_WALLS {argument} AT={_of_replicas(center - width)} KAPPA={half}"
     if bias.form in ("flat-bottom", "upper-wall"):
         yield f"upper_{label}: UPPER_WALLS {argument} AT={_of_replicas(center + width)} KAPPA={half}"
+
+
+def _moving(bias: Bias, moves: Moves) -> Iterator[str]:
+    """A bias whose parameters move: PLUMED moves restraints alone, and at every step, mdflash in strides."""
+    label = label_of(bias.name)
+    if bias.form != "harmonic":
+        yield f"# bias_{label}: PLUMED moves no bias of the form {bias.form}"
+        return
+    yield f"bias_{label}: MOVINGRESTRAINT ..."
+    yield f"  ARG={label}"
+    for i, (step, values) in enumerate(((moves.start, moves.begin), (moves.stop, moves.end))):
+        center, k = (_of_replicas(values[:, c]) for c in (CENTER, FORCE_CONSTANT))
+        yield f"  STEP{i}={step} AT{i}={center} KAPPA{i}={k}"
+    yield "... MOVINGRESTRAINT"
 
 
 def _of_replicas(values: Sequence[float] | np.ndarray) -> str:
