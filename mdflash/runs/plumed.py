@@ -21,7 +21,8 @@ from mdflash.config.load import load_run
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import InputError
 from mdflash.io.topology import pdb_atom_lines
-from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, WIDTH, Bias, Path as Moves
+from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, WIDTH, Bias
+from mdflash.potentials.bias.bias import Path as Moves
 from mdflash.potentials.bias.growing import GrowingBias
 from mdflash.potentials.bias.metadynamics import Metadynamics
 from mdflash.potentials.bias.opes import Opes
