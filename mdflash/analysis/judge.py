@@ -53,7 +53,8 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
             if not spikes else "See the events below.",
         )
     )  # fmt: skip
-    status, step, total = manifest.get("status"), manifest.get("step", 0), manifest.get("total_steps", 0)
+    status, total = manifest.get("status"), manifest.get("total_steps", 0)
+    step = max(manifest.get("step", 0), *(int(t.steps[-1]) for t in sample.tracks if len(t)))  # frames are ahead of it
     lights.append(
         Light(
             "Complete", "good" if status == "finished" else "care",
@@ -244,8 +245,8 @@ def _what(found: MoleculeAnalysis) -> str:
         at += f" under {METHODS[f.method]} of {f.name}"
     many = len(sample.tracks)
     return (
-        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
-        f"each at {at}: {sample.frames:,} frames; {_left_out(found)}."
+        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)}"
+        f"{' each' if many > 1 else ''} at {at}: {sample.frames:,} frames; {_left_out(found)}."
     )
 
 
@@ -286,14 +287,20 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
                 f"to {x[top]:.4g}{unit}"
             )
     for f in found.filled:
-        if len(f.nodes) == 1:
-            best = float(f.nodes[0][int(f.scaled.argmin())])
-            parts.append(f"the free energy by {METHODS[f.method]} is lowest where the {f.variables[0]} is {best:.4g}")
+        lowest = np.unravel_index(int(f.scaled.argmin()), f.scaled.shape)
+        at = [_place(v, float(nodes[i])) for v, nodes, i in zip(f.variables, f.nodes, lowest, strict=True)]
+        parts.append(f"the free energy by {METHODS[f.method]} is lowest at {' and '.join(at)}")
     for p in found.pulled:
         change = measured(float(p.free[-1]), float(p.error[-1]), "kcal/mol")
         parts.append(f"the free energy changes by {change} while the {p.what} of {p.name} moves (Jarzynski)")
     text = "; ".join(parts) or "there are no numbers yet"
     return text[0].upper() + text[1:] + "."
+
+
+def _place(variable: str, value: float) -> str:
+    """A value of a variable that is named as for an axis: "distance (ends) / Å"."""
+    name, _, unit = variable.partition(" / ")
+    return f"{name} = {value:.3g}" + (f" {unit}" if unit else "")
 
 
 def _experiment(found: MoleculeAnalysis) -> list[str]:
