@@ -13,6 +13,7 @@ import typer
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.mapping.choices import AS_IT_IS, Reading
+from mdflash.units import parse
 
 if TYPE_CHECKING:
     from mdflash.forcefields.model import ForceField
@@ -120,6 +121,11 @@ def _box_of_many(
     edges = slab_box(longest) if box.edges is None else tuple(edge.strip() for edge in box.edges.split(","))
     if len(edges) != 3:
         raise InputError(f"expected three lengths, such as '15 nm, 15 nm, 150 nm', found '{box.edges}'", key="--box")
+    for edge in edges:
+        try:
+            parse(edge, "length")
+        except ValueError as error:
+            raise InputError(f"{error}; write three lengths, such as '15 nm, 15 nm, 150 nm'", key="--box") from None
     count = box.count or (-(-COPIES // len(molecules)) if box.slab else 1)
     entry = {
         "name": name,
@@ -130,7 +136,8 @@ def _box_of_many(
     prepared = prepare(parse_run(text, out).with_seed())
     beads = prepared.layout.systems[0].n_beads
     where = f"{'slab' if box.slab else 'box'} of {' x '.join(edges)}"
-    return f"{count * len(molecules):,} molecules, {beads:,} beads, in a {where}", text
+    many = count * len(molecules)
+    return f"{many:,} molecule{'s' if many > 1 else ''}, {beads:,} beads, in a {where}", text
 
 
 def _residues(structure: Path, ff: ForceField, reading: Reading) -> int:
