@@ -207,6 +207,7 @@ class Follower:
             "log.csv": "energies and temperatures",
             "exchange.csv": "which replica held which state",
             "colvars.csv": "variables and bias energies",
+            "hills.csv": "every hill of metadynamics",
             "topology.pdb": "the beads, for viewers",
             "manifest.json": "versions, hashes, speed",
         }
