@@ -188,6 +188,9 @@ def test_files_of_curves(tmp_path: Path) -> None:
     found, intensity, error, notes = read_curve(file)
     assert len(found) == len(intensity) == len(error) == 29 and found[0] == pytest.approx(0.02) and found[-1] <= 0.3
     assert [n.split(" ")[0] for n in notes] == ["q", "1", "10"] and "/nm" in notes[0]
+    file.write_text("\n".join(f"{a:.4f} 1.0 0.1" for a in np.linspace(0.05, 4.0, 80)))
+    (doubt,) = read_curve(file, "/angstrom")[3]
+    assert doubt.startswith("74 of 80 points") and doubt.endswith("is q in /nm? then write `unit: /nm`")
     file.write_text("\n".join(f"{a} 1.0" for a in q))
     with pytest.raises(InputError, match="the errors are missing"):
         read_curve(file)
