@@ -17,6 +17,9 @@ from mdflash.units import BOLTZMANN
 FEWEST = 20
 """Frames of a replica, below which an equilibrium cannot be told from a start."""
 
+HARDLY = 0.1
+"""Effective fraction of frames, below which no weights mend a simulation."""
+
 
 def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[dict[str, Any]]) -> None:
     """Lights and sentences."""
@@ -313,9 +316,10 @@ def _experiment(found: MoleculeAnalysis) -> list[str]:
     if not e.given and e.chi2 <= 1.0:
         return [f"{text}: within the errors, without reweighting."]
     used = e.used
+    few = ", too few: the simulation hardly saw what was measured" if used.fraction < HARDLY else ""
     return [
         f"{text}; reweighted (theta {used.theta:.3g}) it is {used.chi2:.3g}, and {100 * used.fraction:.0f} % of the "
-        "frames still count."
+        f"frames still count{few}."
     ]
 
 
