@@ -112,6 +112,7 @@ def _box_of_many(
     """What to say of a box of many copies of `molecules`, and the text of its system.yaml, which was tried."""
     from mdflash.config.compose import COPIES, MANY, compose, slab_box
     from mdflash.config.load import parse_run
+    from mdflash.neighbors.verlet import check_box
     from mdflash.runs.prepare import prepare
 
     if box.edges is None and not box.slab:
@@ -134,6 +135,8 @@ def _box_of_many(
     }
     text = compose(name, [entry], MANY, ff, out, model=model, folder=folder, box=edges, overrides=overrides)
     prepared = prepare(parse_run(text, out).with_seed())
+    cutoff = prepared.potential.cutoff
+    check_box(prepared.config.box, 0.0 if cutoff is None else cutoff + prepared.dynamics().skin)
     beads = prepared.layout.systems[0].n_beads
     where = f"{'slab' if box.slab else 'box'} of {' x '.join(edges)}"
     many = count * len(molecules)

@@ -90,6 +90,10 @@ def test_a_fasta_becomes_one_batch(tmp_path: Path) -> None:
             ["--sequence", "MSR", "--forcefield", "calvados2", "--count", "2", "--box", "10, 10, 40"],
             "key '--box': '10' has no unit; write for example '10 angstrom'",
         ),
+        (
+            ["--sequence", "MSR", "--forcefield", "calvados2", "--count", "2", "--box", "5 nm, 5 nm, 40 nm"],
+            "at least twice cutoff + skin = 84 Å",
+        ),
     ],
 )
 def test_refused(words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
