@@ -235,11 +235,14 @@ def test_a_run_against_experiments(plain: Path, tmp_path: Path) -> None:
     saxs, rg = e.kinds
     assert saxs.before.chi2 == pytest.approx(1.0, abs=0.6) and rg.before.chi2 > 30 > rg.after.chi2
     assert e.observables["rg"][0] == pytest.approx(radius, rel=0.02) and e.observables["rg"][1] > 1.02 * radius
+    assert not any("is its unit right?" in note for note in e.notes)
     assert e.used.fraction < 0.9 and e.used.weights.sum() == pytest.approx(1.0)
     assert any("Against experiment chi² is" in s for s in found.molecules["chignolin"].sentences)
     found.write(tmp_path)
     weights = pandas.read_csv(tmp_path / "weights.csv")
     assert list(weights.columns) == ["replica", "step", "weight"] and len(weights) == len(e.steps)
+    wrong = analyze(run, experiment=load_experiment([f"rg={radius:.3f} +- 0.1 nm"])).molecules["chignolin"].experiment
+    assert wrong is not None and wrong.notes[-1].endswith("so no weights reach it; is its unit right?")
     row = pandas.read_csv(tmp_path / "properties.csv").iloc[0]
     assert row.chi2_reweighted < row.chi2 and row.theta == 0.5 and row.rg_A_reweighted > row.rg_A
     numbers = json.loads((tmp_path / "analysis.json").read_text())["molecules"]["chignolin"]["experiment"]
