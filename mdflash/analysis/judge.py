@@ -17,6 +17,9 @@ from mdflash.units import BOLTZMANN
 FEWEST = 20
 """Frames of a replica, below which an equilibrium cannot be told from a start."""
 
+HARDLY = 0.1
+"""Effective fraction of frames, below which no weights mend a simulation."""
+
 
 def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[dict[str, Any]]) -> None:
     """Lights and sentences."""
@@ -55,7 +58,8 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
             if not spikes else "See the events below.",
         )
     )  # fmt: skip
-    status, step, total = manifest.get("status"), manifest.get("step", 0), manifest.get("total_steps", 0)
+    status, total = manifest.get("status"), manifest.get("total_steps", 0)
+    step = max(manifest.get("step", 0), *(int(t.steps[-1]) for t in sample.tracks if len(t)))  # frames are ahead of it
     lights.append(
         Light(
             "Complete", "good" if status == "finished" else "care",
@@ -254,8 +258,8 @@ def _what(found: MoleculeAnalysis) -> str:
         at += f" under {METHODS[f.method]} of {f.name}"
     many = len(sample.tracks)
     return (
-        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)} "
-        f"each at {at}: {sample.frames:,} frames; {_left_out(found)}."
+        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)}"
+        f"{' each' if many > 1 else ''} at {at}: {sample.frames:,} frames; {_left_out(found)}."
     )
 
 
@@ -298,17 +302,20 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
                 f"to {x[top]:.4g}{unit}"
             )
     for f in found.filled:
-        if len(f.nodes) == 1:
-            best = float(f.nodes[0][int(f.scaled.argmin())])
-            what, _, unit = f.variables[0].partition(" / ")
-            parts.append(
-                f"the free energy by {METHODS[f.method]} is lowest at {what} = {best:.4g}{f' {unit}' if unit else ''}"
-            )
+        lowest = np.unravel_index(int(f.scaled.argmin()), f.scaled.shape)
+        at = [_place(v, float(nodes[i])) for v, nodes, i in zip(f.variables, f.nodes, lowest, strict=True)]
+        parts.append(f"the free energy by {METHODS[f.method]} is lowest at {' and '.join(at)}")
     for p in found.pulled:
         change = measured(float(p.free[-1]), float(p.error[-1]), "kcal/mol")
         parts.append(f"the free energy changes by {change} while the {p.what} of {p.name} moves (Jarzynski)")
     text = "; ".join(parts) or "there are no numbers yet"
     return text[0].upper() + text[1:] + "."
+
+
+def _place(variable: str, value: float) -> str:
+    """A value of a variable that is named as for an axis: "distance (ends) / Å"."""
+    name, _, unit = variable.partition(" / ")
+    return f"{name} = {value:.3g}" + (f" {unit}" if unit else "")
 
 
 def _experiment(found: MoleculeAnalysis) -> list[str]:
@@ -321,9 +328,10 @@ def _experiment(found: MoleculeAnalysis) -> list[str]:
     if not e.given and e.chi2 <= 1.0:
         return [f"{text}: within the errors, without reweighting."]
     used = e.used
+    few = ", too few: the simulation hardly saw what was measured" if used.fraction < HARDLY else ""
     return [
         f"{text}; reweighted (theta {used.theta:.3g}) it is {used.chi2:.3g}, and {100 * used.fraction:.0f} % of the "
-        "frames still count."
+        f"frames still count{few}."
     ]
 
 

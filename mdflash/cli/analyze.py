@@ -142,6 +142,8 @@ def report(
     for molecule in found.molecules.values():
         for sentence in molecule.sentences:
             show_line(console, sentence)
+        for note in () if molecule.experiment is None else molecule.experiment.notes:
+            show_line(console, f"note: {note}")
     for note in found.notes:
         show_line(console, f"note: {note}")
     for path in drawn:

@@ -13,6 +13,7 @@ import typer
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.mapping.choices import AS_IT_IS, Reading
+from mdflash.units import parse
 
 if TYPE_CHECKING:
     from mdflash.forcefields.model import ForceField
@@ -111,6 +112,7 @@ def _box_of_many(
     """What to say of a box of many copies of `molecules`, and the text of its system.yaml, which was tried."""
     from mdflash.config.compose import COPIES, MANY, compose, slab_box
     from mdflash.config.load import parse_run
+    from mdflash.neighbors.verlet import check_box
     from mdflash.runs.prepare import prepare
 
     if box.edges is None and not box.slab:
@@ -120,6 +122,11 @@ def _box_of_many(
     edges = slab_box(longest) if box.edges is None else tuple(edge.strip() for edge in box.edges.split(","))
     if len(edges) != 3:
         raise InputError(f"expected three lengths, such as '15 nm, 15 nm, 150 nm', found '{box.edges}'", key="--box")
+    for edge in edges:
+        try:
+            parse(edge, "length")
+        except ValueError as error:
+            raise InputError(f"{error}; write three lengths, such as '15 nm, 15 nm, 150 nm'", key="--box") from None
     count = box.count or (-(-COPIES // len(molecules)) if box.slab else 1)
     entry = {
         "name": name,
@@ -128,9 +135,12 @@ def _box_of_many(
     }
     text = compose(name, [entry], MANY, ff, out, model=model, folder=folder, box=edges, overrides=overrides)
     prepared = prepare(parse_run(text, out).with_seed())
+    cutoff = prepared.potential.cutoff
+    check_box(prepared.config.box, 0.0 if cutoff is None else cutoff + prepared.dynamics().skin)
     beads = prepared.layout.systems[0].n_beads
     where = f"{'slab' if box.slab else 'box'} of {' x '.join(edges)}"
-    return f"{count * len(molecules):,} molecules, {beads:,} beads, in a {where}", text
+    many = count * len(molecules)
+    return f"{many:,} molecule{'s' if many > 1 else ''}, {beads:,} beads, in a {where}", text
 
 
 def _residues(structure: Path, ff: ForceField, reading: Reading) -> int:

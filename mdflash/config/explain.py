@@ -99,6 +99,10 @@ def _places_of(key: str, section: type[BaseModel], above: tuple[str, ...], root:
     return places
 
 
+def _initials(word: str) -> str:
+    return "".join(part[:1] for part in word.split("_") if part != "of")
+
+
 def _message(detail: ErrorDetails, path: Key, root: type[BaseModel]) -> str:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     section = section_at(path[:-1], root)
@@ -114,7 +118,8 @@ def _message(detail: ErrorDetails, path: Key, root: type[BaseModel]) -> str:
     if kind == "literal_error":
         known = [str(word) for word in get_args(field.annotation if field else None)]
         near = get_close_matches(str(value).lower(), known, n=1)
-        hint = f"; write `{path[-1]}: {(near or known)[0]}`"
+        near += [word for word in known if _initials(word) == str(value).lower()]  # rg, for radius_of_gyration
+        hint = f"; write {'' if near else 'for example '}`{path[-1]}: {(near or known)[0]}`"
         return f"expected one of {', '.join(known)}, found {found}{hint}"
     if kind == "model_type":
         below = section_at(path, root)
@@ -122,4 +127,9 @@ def _message(detail: ErrorDetails, path: Key, root: type[BaseModel]) -> str:
         return f"expected a mapping with the keys {keys}; found {found}"
     if kind in ("bool_type", "bool_parsing"):
         return f"expected true or false, found {found}"
+    if kind.startswith(("greater_than", "less_than")):
+        wanted = detail["msg"].removeprefix("Input should be ")
+        return f"expected a number {wanted}, found {found}" + (
+            f"; for example `{path[-1]}: {example}`" if example else ""
+        )
     return f"found {found}: {detail['msg']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +52,14 @@ def mapped_frames(trajectory: Path, beads: BeadMap, stride: int = 1) -> Iterator
             chunk = next(chunks, None)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             reason = str(error).strip().split("\n")[0]
+            atoms = re.search(r"supplied\s*\(\d+, (\d+), 3\)", reason)  # MDTraj speaks of the shape of an array
+            if atoms is not None:
+                n, hint = int(atoms[1]), ""
+                if n == beads.system.n_beads:
+                    hint = f"; {n} is the number of its beads, and frames of beads need no structure of atoms"
+                raise InputError(
+                    f"holds frames of {n} atoms, and the structure has {topology.n_atoms}{hint}", file=trajectory
+                ) from None
             raise InputError(
                 f"cannot be read with the {topology.n_atoms} atoms of the structure: {reason}", file=trajectory
             ) from None

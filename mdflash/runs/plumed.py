@@ -129,7 +129,7 @@ def _input(
         else:
             yield f"# {name}: PLUMED has no {variable.name.replace('_', ' ')}"
     for bias in biases:
-        lines = list(_restraint(bias))
+        lines = list(_restraint(bias) if bias.path is None else _moving(bias, bias.path))
         yield from lines if label_of(bias.name) in known else [f"# {line}" for line in lines]
     columns = list(known)
     for meta in hills:
@@ -160,9 +160,6 @@ def _input(
 
 def _restraint(bias: Bias) -> Iterator[str]:
     """A bias in PLUMED's words; values that differ by replica are listed by replica."""
-    if bias.path is not None:
-        yield from _moving(bias, bias.path)
-        return
     k, center, width = (bias.parameters[:, c] for c in (FORCE_CONSTANT, CENTER, WIDTH))
     half, label = _of_replicas(0.5 * k), label_of(bias.name)
     argument = f"ARG={label}"

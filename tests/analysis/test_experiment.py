@@ -188,6 +188,9 @@ def test_files_of_curves(tmp_path: Path) -> None:
     found, intensity, error, notes = read_curve(file)
     assert len(found) == len(intensity) == len(error) == 29 and found[0] == pytest.approx(0.02) and found[-1] <= 0.3
     assert [n.split(" ")[0] for n in notes] == ["q", "1", "10"] and "/nm" in notes[0]
+    file.write_text("\n".join(f"{a:.4f} 1.0 0.1" for a in np.linspace(0.05, 4.0, 80)))
+    (doubt,) = read_curve(file, "/angstrom")[3]
+    assert doubt.startswith("74 of 80 points") and doubt.endswith("is q in /nm? then write `unit: /nm`")
     file.write_text("\n".join(f"{a} 1.0" for a in q))
     with pytest.raises(InputError, match="the errors are missing"):
         read_curve(file)
@@ -232,11 +235,14 @@ def test_a_run_against_experiments(plain: Path, tmp_path: Path) -> None:
     saxs, rg = e.kinds
     assert saxs.before.chi2 == pytest.approx(1.0, abs=0.6) and rg.before.chi2 > 30 > rg.after.chi2
     assert e.observables["rg"][0] == pytest.approx(radius, rel=0.02) and e.observables["rg"][1] > 1.02 * radius
+    assert not any("is its unit right?" in note for note in e.notes)
     assert e.used.fraction < 0.9 and e.used.weights.sum() == pytest.approx(1.0)
     assert any("Against experiment chi² is" in s for s in found.molecules["chignolin"].sentences)
     found.write(tmp_path)
     weights = pandas.read_csv(tmp_path / "weights.csv")
     assert list(weights.columns) == ["replica", "step", "weight"] and len(weights) == len(e.steps)
+    wrong = analyze(run, experiment=load_experiment([f"rg={radius:.3f} +- 0.1 nm"])).molecules["chignolin"].experiment
+    assert wrong is not None and wrong.notes[-1].endswith("so no weights reach it; is its unit right?")
     row = pandas.read_csv(tmp_path / "properties.csv").iloc[0]
     assert row.chi2_reweighted < row.chi2 and row.theta == 0.5 and row.rg_A_reweighted > row.rg_A
     numbers = json.loads((tmp_path / "analysis.json").read_text())["molecules"]["chignolin"]["experiment"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 
 import mdflash
 from mdflash.analysis.hills import Filled
+from mdflash.analysis.judge import judge
 from mdflash.config.load import load_run
 from mdflash.core.system import save_system
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.runs.execute import execute
+from tests.runs.test_metadynamics import run, write
 from tests.umbrella import torsion
 
 RUN = """mdflash: 1
@@ -59,3 +62,17 @@ def test_a_torsion_with_a_known_free_energy(tmp_path: Path) -> None:
     assert np.nanstd(off) < 0.25 and np.isfinite(s.errors).sum() > 40
     assert filled.disagreement < 0.25 and filled.drift[-1] < filled.drift[0]
     assert np.isfinite(filled.scaled_error).all()
+
+
+def test_a_map_says_where_it_is_lowest(tmp_path: Path) -> None:
+    found = mdflash.open_run(run(write(tmp_path), tmp_path / "out")).analyze()
+    (sentence,) = (s for s in found.molecules["helix"].sentences if s.startswith("The free energy by metadynamics"))
+    assert re.search(r"is lowest at distance \(ends\) = [\d.]+ Å and dihedral \(twist\) = [-\d.]+ rad\.$", sentence)
+
+
+def test_frames_count_before_the_first_checkpoint(tmp_path: Path) -> None:
+    found = mdflash.open_run(run(write(tmp_path), tmp_path / "out")).analyze()
+    molecule = found.molecules["helix"]
+    molecule.lights.clear()
+    judge(molecule, found.manifest | {"status": "running", "step": 0, "total_steps": 4000}, [])
+    assert [light.value for light in molecule.lights if light.name == "Complete"] == ["50 %"]

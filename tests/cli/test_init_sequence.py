@@ -86,6 +86,14 @@ def test_a_fasta_becomes_one_batch(tmp_path: Path) -> None:
         (["--sequence", "MSR", "--forcefield", "go-chignolin"], "belongs to another molecule (chignolin, 10 residues)"),
         (["--fasta", "absent.fasta", "--forcefield", "calvados2"], "absent.fasta: cannot be read"),
         (["--sequence", "MSR", "--forcefield", "calvados2", "--set", "environment.pH=acid"], "pH: 7.5"),
+        (
+            ["--sequence", "MSR", "--forcefield", "calvados2", "--count", "2", "--box", "10, 10, 40"],
+            "key '--box': '10' has no unit; write for example '10 angstrom'",
+        ),
+        (
+            ["--sequence", "MSR", "--forcefield", "calvados2", "--count", "2", "--box", "5 nm, 5 nm, 40 nm"],
+            "at least twice cutoff + skin = 84 Å",
+        ),
     ],
 )
 def test_refused(words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

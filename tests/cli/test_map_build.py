@@ -67,7 +67,7 @@ def test_map_a_trajectory(tmp_path: Path) -> None:
 def test_a_trajectory_of_other_atoms(tmp_path: Path) -> None:
     atoms = mdtraj.load(str(CHIGNOLIN))
     atoms.atom_slice(range(50)).save_xtc(str(tmp_path / "other.xtc"))
-    with pytest.raises(InputError, match=r"other\.xtc: cannot be read with the 166 atoms of"):
+    with pytest.raises(InputError, match=r"other\.xtc: holds frames of \d+ atoms, and the structure has 166"):
         call("map", CHIGNOLIN, "--trajectory", tmp_path / "other.xtc", "--out", tmp_path)
     assert not list(tmp_path.glob("*chignolin.xtc*"))
 

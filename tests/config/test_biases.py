@@ -76,6 +76,7 @@ def test_resolved_yaml_reads_back(folder: Path) -> None:
     ("entry", "key", "words"),
     [
         (PULL.replace("distance", "distanc"), "variable", "expected one of distance, angle"),
+        (PULL.replace("distance", "rg"), "variable", "write `variable: radius_of_gyration`"),
         (PULL.replace("[0, 9]", "[0]"), "beads", "groups of beads), found 1; for example `beads: [0, 9]`"),
         (PULL.replace("[0, 9]", "[0, -1]"), "beads", "expected a bead number (counted from 0)"),
         (PULL.replace("[0, 9]", "[0, 1.5]"), "beads", "found 1.5"),

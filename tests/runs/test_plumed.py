@@ -22,6 +22,8 @@ BIASES = """biases:
   - {name: near, variable: rmsd, form: flat-bottom, center: 1 angstrom, width: 1 angstrom,
      force_constant: 0.5 kcal/mol/angstrom^2}
   - {name: pinned, variable: position, force_constant: 0.01 kcal/mol/angstrom^2}
+  - {name: pulled, variable: distance, beads: [0, 9], center: 5 angstrom, center_to: 25 angstrom,
+     force_constant: 5 kcal/mol/angstrom^2, moving: {after: 1 ps, length: 2 ps}}
 monitor:
   - {name: q, variable: native_contacts}
   - {name: bend, variable: angle, beads: [0, [3, 4], 9]}
@@ -113,6 +115,7 @@ def test_plumed_dat_says_what_acted(exported: tuple[Path, Path]) -> None:
         "lower_near: LOWER_WALLS ARG=near AT=0 KAPPA=0.25",
         "near: RMSD REFERENCE=near.pdb TYPE=OPTIMAL NOPBC",
         "# pinned: PLUMED has no position",
+        "bias_pulled: MOVINGRESTRAINT ARG=pulled ...\n  STEP0=250 AT0=5 KAPPA0=5\n  STEP1=750 AT1=25 KAPPA1=5",
         "  BIASFACTOR=8 TEMP=300 PACE=50",
         "  GRID_MIN=2,-pi",
         "  GRID_BIN=317,90",

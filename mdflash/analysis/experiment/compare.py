@@ -140,6 +140,15 @@ def compare(
         shown = np.abs(d.slope(np.maximum(d.shown(before.average), 1e-300)))
         frames = d.shown(p.calculated[:, 0]) if d.look == "number" else np.zeros(0)
         kinds.append(Against(d, before, found[chosen].fits[k], spread / shown, frames))
+        if (
+            len(frames)
+            and not np.any(np.abs(frames - d.measured) <= d.errors)
+            and (d.measured[0] < frames.min() or d.measured[0] > frames.max())
+        ):
+            notes.append(
+                f"the {d.title[0].lower()}{d.title[1:]} was measured as {d.measured[0]:.4g} {d.unit}, and frames have "
+                f"{frames.min():.4g} to {frames.max():.4g} {d.unit}, so no weights reach it; is its unit right?"
+            )
     chi2 = float(np.average([a.before.chi2 for a in kinds], weights=[len(a.data.measured) for a in kinds]))
     series = {
         o.name: np.concatenate([t.values[o.name][r] for t, r in zip(sample.tracks, rows, strict=True)])

@@ -77,8 +77,10 @@ def read_curve(path: Path, unit: str = "auto") -> tuple[FloatArray, FloatArray, 
         notes.append(f"{int((~sound).sum())} points of {path.name} without a positive error are left out")
     far = sound & (q > LARGEST_Q)
     if far.any():
+        doubt = "; is q in /nm? then write `unit: /nm`" if unit == "/angstrom" and q.max() > LARGE_NM else ""
         notes.append(
-            f"{int(far.sum())} points of {path.name} beyond {LARGEST_Q} /Å are left out: form factors end there"
+            f"{int(far.sum())} of {len(q)} points of {path.name} are beyond {LARGEST_Q} /Å and left out: form factors "
+            f"end there{doubt}"
         )
     keep = sound & ~far
     if keep.sum() < FEWEST:

@@ -107,7 +107,7 @@
       const px = x => left + (x - x0) / (x1 - x0) * width, py = y => top + (y1 - y) / (y1 - y0) * height;
       const cursor = g.appendChild(svgNode("line", "cursor")), dot = link === "value" && names.length === 2 ? g.appendChild(svgNode("circle", "dot")) : null;
       const known = names[0] && R().values[names[0]] !== undefined;
-      const trace = link === "time" && known ? g.insertBefore(svgNode("path", "trace"), cursor) : null;
+      const trace = link === "time" && known && replicas.length > 1 ? g.insertBefore(svgNode("path", "trace"), cursor) : null;
       cursor.setAttribute("y1", top); cursor.setAttribute("y2", top + height);
       if (dot) { dot.setAttribute("r", 6); cursor.remove(); }
       return { svg, names, link, known, px, py, left, top, width, height, x0, x1, y0, y1, cursor, dot, trace };

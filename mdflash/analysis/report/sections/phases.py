@@ -24,16 +24,18 @@ def phases(m: MoleculeAnalysis) -> list[Figure]:
         ]
     marks: list[tuple[float, str]] = []
     title = "Density along the longest edge: no slab stands out"
+    wish = "Each frame is centered where it is densest, so a box without a slab shows a narrow peak, too."
     if p.interface is not None:
         ends = p.interface.middle / 10
         marks = [(-float(ends[0]), ""), (float(ends[1]), "interface")]
         title = f"Density along the longest edge: a slab of {float(ends.sum()):.1f} nm"
+        wish = "A flat top and flat sides, the same on both."
     where = label(m, m.focus)
     top = float(np.nanmax(p.density + np.nan_to_num(p.error)))
     found: list[Figure] = [
         Plot(
-            "density", f"{title}, at {where}", "A flat top and flat sides, the same on both.", "z / nm",
-            "density / mg/mL", lines, y_range=(0.0, 1.1 * top or 1.0), marks=marks,
+            "density", f"{title}, at {where}", wish, "z / nm", "density / mg/mL", lines,
+            y_range=(0.0, 1.1 * top or 1.0), marks=marks,
         )
     ]  # fmt: skip
     if p.dilute_mass is None or m.focus not in p.dilute_mass.states:
