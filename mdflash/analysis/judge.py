@@ -59,7 +59,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
         )
     )  # fmt: skip
     status, total = manifest.get("status"), manifest.get("total_steps", 0)
-    step = max(manifest.get("step", 0), *(int(t.steps[-1]) for t in sample.tracks if len(t)))  # frames are ahead of it
+    step = manifest.get("step") or max(int(t.steps[-1]) for t in sample.tracks if len(t))  # before the first checkpoint
     lights.append(
         Light(
             "Complete", "good" if status == "finished" else "care",

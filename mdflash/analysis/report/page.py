@@ -210,7 +210,7 @@ def _events(analysis: Analysis) -> str:
     )
     return (
         '<h2 id="events">Events and warnings</h2><p class="want">What you want to see: a start, and an end.</p>'
-        + table(["time (UTC)", "step", "event", ""], rows, ' class="facts"') + more
+        + table(["time (UTC)", "step", "event", ""], rows, ' class="facts events"') + more
     )  # fmt: skip
 
 

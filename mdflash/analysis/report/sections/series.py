@@ -15,9 +15,9 @@ COLUMNS = 300
 
 
 def _title(m: MoleculeAnalysis, o: Observable) -> str:
-    """A sentence with the mean at the state of the pictures."""
+    """A sentence with the mean at the state of the pictures; while a bias moves there is none."""
     x = m.energy if o.name == ENERGY else m.measured.get(o.name)
-    if x is None or m.focus not in x.states:
+    if m.pulled or x is None or m.focus not in x.states:
         return f"{cap(the(o))} over time"
     return f"{cap(the(o))} is {measured(*x.states[m.focus].mean, o.unit)} at {label(m, m.focus)}"
 
@@ -37,7 +37,9 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
     bins = int(min(COLUMNS, max(len(t) for t in tracks)))
     edges = np.linspace(min(float(t.times[0]) for t in tracks), end, bins + 1)
     middle = 0.5 * (edges[1:] + edges[:-1]) / size
-    start = [(m.left_out / size, "equilibrium")] if m.left_out > 0 else []
+    start = [(m.left_out / size, "equilibrium")] if m.left_out > 0 and not m.pulled else []
+    wish = "No drift after the start; replicas that cross." if len(tracks) > 1 else "No drift after the start."
+    wish = "It follows what pulls; replicas that cross." if m.pulled else wish
     found: list[Figure] = []
     for o in observables(m):
         table = np.full((len(tracks), bins), np.nan)
@@ -60,7 +62,7 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
         limits = (a - 0.03 * (b - a), b + 0.03 * (b - a)) if b > a else None
         found.append(
             Plot(
-                f"series-{o.name}", _title(m, o), "No drift after the start; replicas that cross.",
+                f"series-{o.name}", _title(m, o), wish,
                 f"time / {unit}", o.label, lines, y_range=limits, marks=start,
                 link="time", names=(o.name,), shared=1, subject=f"{o.title} over time",
             )

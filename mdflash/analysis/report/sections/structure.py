@@ -26,7 +26,8 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         kept = p.values["contact_map"].copy()
         near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 3
         often = np.triu(p.values["contact_map"], 3) > 0.5
-        title = f"{int(often.sum())} pairs touch{within} in most of the frames at {label(m, s)}"
+        touching = int(often.sum())
+        title = f"{touching} pair{' touches' if touching == 1 else 's touch'}{within} in most of the frames at {label(m, s)}"
         want = f"Pairs nearer than {CONTACT:g} Å, as a share of the frames."
         if molecule.reference is not None:
             native = molecule.reference[molecule.trace[p.values["residues"]]]
