@@ -27,7 +27,8 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 3
         often = np.triu(p.values["contact_map"], 3) > 0.5
         touching = int(often.sum())
-        title = f"{touching} pair{' touches' if touching == 1 else 's touch'}{within} in most of the frames at {label(m, s)}"
+        touch = "pair touches" if touching == 1 else "pairs touch"
+        title = f"{touching} {touch}{within} in most of the frames at {label(m, s)}"
         want = f"Pairs nearer than {CONTACT:g} Å, as a share of the frames."
         if molecule.reference is not None:
             native = molecule.reference[molecule.trace[p.values["residues"]]]
