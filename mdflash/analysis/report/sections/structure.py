@@ -26,8 +26,10 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         kept = p.values["contact_map"].copy()
         near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 3
         often = np.triu(p.values["contact_map"], 3) > 0.5
-        pairs = int(often.sum())
-        title = f"{pairs} pair{' touches' if pairs == 1 else 's touch'}{within} in most of the frames at {label(m, s)}"
+        n_near = int(often.sum())
+        title = (
+            f"{n_near} pair{' touches' if n_near == 1 else 's touch'}{within} in most of the frames at {label(m, s)}"
+        )
         want = f"Pairs nearer than {CONTACT:g} Å, as a share of the frames."
         if molecule.reference is not None:
             native = molecule.reference[molecule.trace[p.values["residues"]]]
