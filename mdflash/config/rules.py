@@ -18,7 +18,7 @@ from mdflash.io.colvars import column, columns
 from mdflash.potentials.bias.bias_form import ONE_SIDED
 from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.base import UNITS
-from mdflash.units import BOLTZMANN
+from mdflash.units import BOLTZMANN, kT
 
 _TIME_UNITS = ("ps", "ns", "fs")
 _LONGEST_STEP = 1.0
@@ -476,6 +476,13 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
         )
     if not INTEGRATORS[dynamics.integrator].takes_noise and len(set(config.temperatures)) > 1:
         found.append(f"dynamics.integrator is {dynamics.integrator}: temperatures only set the first velocities")
+    coldest = min(config.temperatures)
+    for i, entry in enumerate(config.metadynamics):
+        if entry.method == "well-tempered" and entry.height > kT(coldest):
+            found.append(
+                f"metadynamics.{i}.height is {entry.height:g} kcal/mol, {entry.height / kT(coldest):.1f} kT at "
+                f"{coldest:g} K: hills above kT / 2 leave a rough free energy"
+            )
     for key, every in (
         ("output.trajectory.interval", config.trajectory_every),
         ("output.log.interval", config.log_every),

@@ -300,3 +300,7 @@ def test_warnings(folder: Path) -> None:
     assert warnings(load_run(folder / "small.yaml")) == ()
     odd = load_run(folder / "small.yaml", ["dynamics.timestep=25 fs", "output.log.interval=2 ns"])
     assert len(warnings(odd)) == 2
+    fold = "name: fold, variables: {name: q, variable: native_contacts, width: 0.02}"
+    hills = f"metadynamics=[{{{fold}, height: 5 kcal/mol}}]"
+    (high,) = warnings(load_run(folder / "small.yaml", [hills]))
+    assert high.startswith("metadynamics.0.height is 5 kcal/mol, 8.4 kT at 300 K")
