@@ -83,7 +83,7 @@ def _unknown(path: Key, root: type[BaseModel]) -> str:
     if near:
         return f"is not a known key; did you mean '{near}'?"
     elsewhere = _places_of(str(path[-1]), root, (), root)
-    if elsewhere:
+    if len(elsewhere) == 1:  # of several, one would be a guess
         return f"does not belong here; write it as '{elsewhere[0]}'"
     section = section_at(path[:-1], root)
     return f"is not a known key; known here: {', '.join(section.model_fields if section else ())}"
@@ -94,7 +94,7 @@ def _places_of(key: str, section: type[BaseModel], above: tuple[str, ...], root:
     places = [".".join((*above, key))] if key in section.model_fields else []
     for name in section.model_fields:
         below = section_at((*above, name), root)
-        if below is not None and get_origin(section.model_fields[name].annotation) is not tuple:  # items have no name
+        if below is not None:
             places += _places_of(key, below, (*above, name), root)
     return places
 
