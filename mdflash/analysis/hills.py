@@ -29,7 +29,7 @@ from mdflash.errors import MdflashError
 from mdflash.io.colvars import column
 from mdflash.potentials.bias.kernels_cpu import add_kernels
 from mdflash.potentials.variables import VARIABLES
-from mdflash.potentials.variables.base import UNITS
+from mdflash.potentials.variables.base import AXES, UNITS
 from mdflash.units import kT
 
 METHODS: Final = {"well-tempered": "metadynamics", "opes": "OPES", "opes-explore": "OPES explore"}
@@ -195,7 +195,7 @@ def _column(variable: HillVariable) -> str:
 
 
 def _label(variable: HillVariable) -> str:
-    unit = {"length": " / Å", "angle": " / rad", None: ""}[VARIABLES[variable.variable].dimension]
+    unit = AXES[VARIABLES[variable.variable].dimension]
     return f"{variable.variable.replace('_', ' ')} ({variable.name}){unit}"
 
 

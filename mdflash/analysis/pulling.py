@@ -20,6 +20,7 @@ from mdflash.config.load import load_run
 from mdflash.core.types import FloatArray
 from mdflash.errors import MdflashError
 from mdflash.potentials.variables import VARIABLES
+from mdflash.potentials.variables.base import AXES
 from mdflash.units import kT
 
 RESAMPLES = 200
@@ -91,7 +92,7 @@ def find_pulled(run: Run, name: str) -> tuple[list[Pulled], list[str]]:
         drawn = np.array([jarzynski(np.repeat(w, often, axis=0), thermal) for often in resample(len(w), RESAMPLES)])
         what = "force constant" if entry.center_to is None else "center"
         variable = VARIABLES[entry.variable]
-        unit = {"length": " / Å", "angle": " / rad", None: ""}[variable.dimension] if what == "center" else ""
+        unit = AXES[variable.dimension] if what == "center" else ""
         moved = tables[what.replace(" ", "_")].loc[work.index[0]].to_numpy(np.float64)
         found.append(
             Pulled(

@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisWarning
 
 from tests.garbage.judge import FINDINGS
 from tests.garbage.kinds import KINDS, Kind
-from tests.garbage.worker import sound, worker
+from tests.garbage.worker import drawing, sound, worker
 
 HEAD = "| input | tried | taken | refused with its place | traceback | over 10 s | no place | others' files touched |"
 _BATCH = 1000
@@ -54,13 +54,7 @@ def try_kind(kind: Kind, inputs: int, number: int) -> Tally:
                 left = min(_BATCH, inputs - sum(counts.values()))
 
                 @seed(number * 1000 + batch)
-                @settings(
-                    max_examples=left,
-                    database=None,
-                    deadline=None,
-                    phases=[Phase.generate],
-                    suppress_health_check=list(HealthCheck),
-                )
+                @drawing(left)
                 @given(st.data())
                 def read(data: st.DataObject) -> None:
                     k = data.draw(st.integers(0, len(seeds) - 1))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.garbage.judge import FINDINGS
 from tests.garbage.kinds import KINDS, Kind
-from tests.garbage.worker import sound, worker
+from tests.garbage.worker import drawing, sound, worker
 
 EXAMPLES = 40
 """Of each kind: 20 s of CPU for all."""
@@ -25,13 +25,7 @@ def test_damaged_files_end_in_a_sentence(kind: Kind, tmp_path: Path) -> None:
     damaged = [seed.damaged for seed in seeds]
     with worker(seeds) as helper:
 
-        @settings(
-            max_examples=EXAMPLES,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
+        @drawing(EXAMPLES)
         @given(st.data())
         def read(data: st.DataObject) -> None:
             k = data.draw(st.integers(0, len(seeds) - 1))

@@ -11,9 +11,22 @@ import warnings
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 
+from hypothesis import HealthCheck, Phase, settings
+
 from mdflash.core import hdf5_check
 from tests.garbage.judge import SLOW, Outcome, judge
 from tests.garbage.kinds import Seed
+
+
+def drawing(examples: int) -> settings:
+    """Hypothesis draws so many inputs, and neither keeps nor shrinks them."""
+    return settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 class Worker:

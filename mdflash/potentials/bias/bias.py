@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from mdflash.core.state import Layout
-from mdflash.core.types import FloatArray, IntArray
+from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
-from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
+from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias_form import EQUATIONS, ONE_SIDED, BiasForm
+from mdflash.potentials.bias.by_replica import ReplicaBias
 from mdflash.potentials.variables.base import Variable
 
 FORCE_CONSTANT, CENTER, WIDTH = range(3)
@@ -61,7 +62,7 @@ class Path:
         return found if found <= self.stop else None
 
 
-class Bias(Potential):
+class Bias(ReplicaBias):
     """A bias on the replicas of one system; compiled with the priors, and plain torch here.
 
     The parameters may change between two blocks of steps (a reporter that moves a center, an exchange of windows):
@@ -91,8 +92,6 @@ class Bias(Potential):
             flat bottom; a linear bias or a wall on a periodic variable.
     """
 
-    cutoff = None
-
     def __init__(
         self,
         name: str,
@@ -104,15 +103,13 @@ class Bias(Potential):
         form: BiasForm = "harmonic",
         system: int = 0,
     ) -> None:
+        super().__init__(layout, system)
         self.name, self.variable, self.form = name, variable, form
-        first, last = layout.replica_offset[system : system + 2]
-        self.replica_ids = layout.replica_ids[int(first) : int(last)]
         self.parameters: FloatArray = np.stack(
             [self._column(word, values) for word, values in zip(COLUMNS, (force_constant, center, width), strict=True)],
             axis=1,
         )
         self.path: Path | None = None
-        self._row = {replica: k for k, replica in enumerate(self.replica_ids)}
         if form not in EQUATIONS:
             raise InputError(f"bias '{name}': form must be one of {', '.join(EQUATIONS)}, found '{form}'")
         if (self.parameters[:, WIDTH] < 0).any():
@@ -163,10 +160,6 @@ class Bias(Potential):
             )
         return np.broadcast_to(column, (n,))
 
-    def rows(self, layout: Layout) -> IntArray:
-        """[R] the row of `parameters` of each replica of a layout, -1 for those without this bias."""
-        return np.array([self._row.get(replica, -1) for replica in layout.replica_ids], np.int64)
-
     def energies(self, values: Tensor, parameters: Tensor) -> Tensor:
         """Bias energies, kcal/mol, of values of the variable under parameters [..., 3]; shapes broadcast."""
         k, center, width = parameters.unbind(-1)
@@ -181,22 +174,9 @@ class Bias(Potential):
             d = d.clamp(min=0.0)
         return 0.5 * k * (d.abs() - width).clamp(min=0.0) ** 2
 
-    def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
-        energy = positions.new_zeros(layout.n_replicas)
-        forces = torch.zeros_like(positions)
-        for r, row in enumerate(self.rows(layout).tolist()):
-            if row >= 0:
-                energy[r], forces[layout.rows(r)] = self._one(positions[layout.rows(r)], row)
-        return EnergyForces(energy, forces)
-
-    def _one(self, x: Tensor, row: int) -> tuple[Tensor, Tensor]:
-        """Energy [] and forces [N, 3] of one replica at x [N, 3]."""
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            q = self.variable.value(x[None])[0]
-            energy = self.energies(q, torch.from_numpy(self.parameters[row]).to(q))
-            (gradient,) = torch.autograd.grad(energy, x)
-        return energy.detach(), -gradient
+    def energy_of(self, x: Tensor, row: int) -> Tensor:
+        q = self.variable.value(x[None])[0]
+        return self.energies(q, torch.from_numpy(self.parameters[row]).to(q))
 
 
 def biases_of(potential: Potential) -> tuple[Bias, ...]:

@@ -13,12 +13,13 @@ from torch import Tensor
 from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
-from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
+from mdflash.potentials.base import Potential, SumPotential
+from mdflash.potentials.bias.by_replica import ReplicaBias
 from mdflash.potentials.bias.surface import Axis, empty_surface, interpolate
 from mdflash.potentials.variables.base import Variable
 
 
-class GridBias(Potential):
+class GridBias(ReplicaBias):
     """An energy on a grid, see `surface`; compiled with the priors, and plain torch here.
 
     The surfaces may change between two blocks of steps; compiled loops read them at the start of every block. After a
@@ -32,22 +33,18 @@ class GridBias(Potential):
         system: index of the system in the layout.
 
     Attributes:
-        replica_ids: [K] the replicas.
-        group: [K] the surface of each.
+        group: [K] the surface of each of `replica_ids`.
         surfaces: [groups, points of each axis, 2 or 4] kcal/mol.
 
     Raises:
         InputError: not one or two axes, a grid that is too large, or replicas that do not fill groups.
     """
 
-    cutoff = None
-
     def __init__(
         self, name: str, axes: Sequence[Axis], layout: Layout, walkers: int | None = None, system: int = 0
     ) -> None:
+        super().__init__(layout, system)
         self.name, self.axes = name, tuple(axes)
-        first, last = layout.replica_offset[system : system + 2].tolist()
-        self.replica_ids = layout.replica_ids[first:last]
         count = len(self.replica_ids)
         size = count if walkers is None else walkers
         if size < 1 or count % size:
@@ -56,7 +53,6 @@ class GridBias(Potential):
             )
         self.group: IntArray = np.arange(count) // size
         self.surfaces: FloatArray = np.stack([empty_surface(self.axes)] * (count // size))
-        self._row = {replica: k for k, replica in enumerate(self.replica_ids)}
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -79,10 +75,6 @@ class GridBias(Potential):
         other.surfaces = self.surfaces.copy()
         return other
 
-    def rows(self, layout: Layout) -> IntArray:
-        """[R] the place of each replica of a layout among `replica_ids`, -1 for those without this bias."""
-        return np.array([self._row.get(replica, -1) for replica in layout.replica_ids], np.int64)
-
     def inside(self, values: FloatArray) -> npt.NDArray[np.bool_]:
         """[n] whether values [n, D] are on the grid."""
         return np.asarray(np.logical_and.reduce([a.inside(q) for a, q in zip(self.axes, values.T, strict=True)]))
@@ -91,22 +83,9 @@ class GridBias(Potential):
         """[n] bias energies, kcal/mol, of values [n, D] of the variables on the surfaces of groups [n]."""
         return interpolate(torch.from_numpy(self.surfaces[group]), self.axes, values)
 
-    def energy_and_forces(self, positions: Tensor, layout: Layout, pairs: Pairs | None) -> EnergyForces:
-        energy = positions.new_zeros(layout.n_replicas)
-        forces = torch.zeros_like(positions)
-        for r, row in enumerate(self.rows(layout).tolist()):
-            if row >= 0:
-                energy[r], forces[layout.rows(r)] = self._one(positions[layout.rows(r)], row)
-        return EnergyForces(energy, forces)
-
-    def _one(self, x: Tensor, row: int) -> tuple[Tensor, Tensor]:
-        """Energy [] and forces [N, 3] of one replica at x [N, 3]."""
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            q = torch.stack([variable.value(x[None]) for variable in self.variables], dim=-1)
-            energy = self.energies(q, self.group[row : row + 1])[0]
-            (gradient,) = torch.autograd.grad(energy, x)
-        return energy.detach(), -gradient
+    def energy_of(self, x: Tensor, row: int) -> Tensor:
+        q = torch.stack([variable.value(x[None]) for variable in self.variables], dim=-1)
+        return self.energies(q, self.group[row : row + 1])[0]
 
 
 def grid_biases_of(potential: Potential) -> tuple[GridBias, ...]:

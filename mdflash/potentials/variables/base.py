@@ -35,6 +35,8 @@ Symmetry = Literal["translation", "rotation"]
 
 UNITS: Final[Mapping[Dimension | None, str]] = MappingProxyType({"length": "A", "angle": "rad", None: ""})
 """The unit of a value, as columns name it."""
+AXES: Final[Mapping[Dimension | None, str]] = MappingProxyType({"length": " / Å", "angle": " / rad", None: ""})
+"""What follows the name of a variable at an axis."""
 
 
 class Options(NamedTuple):
