@@ -7,7 +7,7 @@ from mdflash.forcefields.model import ForceField
 
 
 def ready_run(ff: ForceField) -> str:
-    """A commented system.yaml for the force field's folder: its systems, a short run in mlcg's own scheme, or as it suggests."""
+    """A commented system.yaml for the force field: its systems, a short run as it suggests or as mlcg does."""
     entries = [{"structure": f"systems/{system.name}.safetensors"} for system, _ in ff.systems]
     return commented_yaml(
         {
