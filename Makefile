@@ -7,6 +7,10 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Images of containers often forbid Python to keep what it compiled. Then each of the hundreds of processes of the tests
+# would compile torch again, for 2 s, and each worker of pytest all of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test kernels lint types wheel site physics bench faults garbage gpu-check gpu-wheels aot clean example-ala2 example-teacher
 
 run: $(READY)

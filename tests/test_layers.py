@@ -30,7 +30,7 @@ FLOORS = (
     "training",
     "analysis",
     "bench",
-    "simulation openmm ase torchsim testing",
+    "simulation replica openmm ase torchsim testing",
     "cli",
 )
 """From the ground up; a file may import from its own floor and from those below."""

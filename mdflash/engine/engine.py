@@ -2,6 +2,9 @@
 
 A block is the stretch of steps until the next report. Inside it nothing returns to Python where the potential
 is compiled. How steps are grouped into blocks changes no bit of the result.
+
+Torch takes longer to import than all of this package, so whoever only names the class does without: an engine imports
+what it is made of when it is made.
 """
 
 from __future__ import annotations
@@ -10,33 +13,27 @@ import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numba
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from mdflash.core.gpu import describe
-from mdflash.core.state import Layout, State
-from mdflash.engine.blocks.ranks import RankPropagator
-from mdflash.engine.choose import choose_propagator
-from mdflash.engine.deposits import Deposits
-from mdflash.engine.diagnosis import no_start
-from mdflash.engine.exchange.replica_exchange import ReplicaExchange
-from mdflash.engine.guards import Guard
-from mdflash.engine.minimize import Minimized, minimize
-from mdflash.engine.protocols import Changing, Choose, Propagator
-from mdflash.engine.settings import Backend, Dynamics, settings_of
-from mdflash.engine.steering import Steering
 from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
-from mdflash.potentials.base import Potential
-from mdflash.potentials.bias.bias import Bias, biases_of
-from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
-from mdflash.potentials.variables.images import check_images
 from mdflash.units import BOLTZMANN
+
+if TYPE_CHECKING:
+    import torch
+
+    from mdflash.core.state import Layout, State
+    from mdflash.engine.exchange.replica_exchange import ReplicaExchange
+    from mdflash.engine.guards import Guard
+    from mdflash.engine.minimize import Minimized
+    from mdflash.engine.protocols import Changing, Choose, Propagator
+    from mdflash.engine.settings import Backend, Dynamics
+    from mdflash.potentials.base import Potential
+    from mdflash.potentials.bias.bias import Bias
+    from mdflash.potentials.bias.grid_bias import GridBias
 
 LONGEST_BLOCK = 0.5
 """Seconds after which a block ends anyway, so that signals and time limits are noticed."""
@@ -89,6 +86,15 @@ class Engine:
         choose: Choose | None = None,
         **keywords: Any,
     ) -> None:
+        from mdflash.engine.choose import choose_propagator
+        from mdflash.engine.deposits import Deposits
+        from mdflash.engine.guards import Guard
+        from mdflash.engine.settings import settings_of
+        from mdflash.engine.steering import Steering
+        from mdflash.potentials.bias.bias import biases_of
+        from mdflash.potentials.bias.grid_bias import grid_biases_of
+        from mdflash.potentials.variables.images import check_images
+
         self.layout, self.potential, self.state = layout, potential, state
         self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
         self.exchange, self.guard = exchange, guard or Guard(layout)
@@ -150,18 +156,32 @@ class Engine:
         self._current = True
         self.guard.forget()
 
+    def moved(self) -> None:
+        """Mark positions as changed: energy and forces are evaluated again before they are used."""
+        self._current = False
+        self.guard.forget()
+
+    def refresh(self) -> None:
+        """Evaluate energy and forces if positions have changed since the last evaluation."""
+        if not self._current:
+            self.evaluate()
+
     def up_to_date(self) -> None:
         """Mark energy and forces of the state as up to date, as after restoring a checkpoint."""
         self._current = True
 
     def minimize(self, steps: int, tolerance: float = 1.0) -> Minimized:
         """Minimize the energy of every replica; see `minimize.minimize`."""
+        from mdflash.engine.minimize import minimize
+
         result = minimize(self.layout, self.state, self.propagator.evaluate, steps, tolerance)
         self._changed()
         return result
 
     def draw_velocities(self) -> None:
         """Set Maxwell-Boltzmann velocities at each replica's temperature."""
+        from mdflash.integrators.cpu import maxwell_boltzmann, remove_com_motion
+
         masses, v = self.layout.masses.numpy(), self.state.velocities.numpy()
         for r, replica in enumerate(self.layout.replica_ids):
             rows = self.layout.rows(r)
@@ -173,6 +193,8 @@ class Engine:
 
     def kinetic_energy(self) -> npt.NDArray[np.float64]:
         """[R] in kcal/mol, from the velocities as the integrator defines them (half-step ones for langevin-middle)."""
+        from mdflash.integrators.cpu import kinetic_energies
+
         out: npt.NDArray[np.float64] = kinetic_energies(
             self.state.velocities.numpy(), self.layout.masses.numpy(), self.layout.bead_offset
         )
@@ -181,6 +203,10 @@ class Engine:
     @property
     def device(self) -> str:
         """Where the batch runs, in words: 'CPU, 8 threads', 'GPU 0, NVIDIA H100 80GB HBM3'."""
+        import numba
+
+        from mdflash.core.gpu import describe
+
         threads = numba.get_num_threads()
         return f"CPU, {threads} thread{'s' if threads > 1 else ''}" if self.gpu is None else describe(self.gpu)
 
@@ -208,8 +234,9 @@ class Engine:
             UnstableError: a replica's energy is no longer finite, and the guard cannot recover it.
                 Reporters have received everything before that block.
         """
-        if not self._current:
-            self.evaluate()
+        from mdflash.engine.blocks.ranks import RankPropagator
+
+        self.refresh()
         self.require_finite()
         self.guard.begin(self.state)
         begin, end = self.state.step, self.state.step + steps
@@ -271,7 +298,7 @@ class Engine:
 
     def _with_lost_beads(self, failed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`failed`, and replicas with a position that is not finite: a free bead can get lost without any energy."""
-        finite = torch.isfinite(self.state.positions).all(dim=1).numpy()
+        finite = np.isfinite(self.state.positions.numpy()).all(axis=1)
         lost = ~np.logical_and.reduceat(finite, self.layout.bead_offset[:-1])
         return np.where(lost & (failed < 0), self.state.step - 1, failed)
 
@@ -286,4 +313,6 @@ class Engine:
         failed = np.where(np.isfinite(self.state.energy.numpy()), -1, self.state.step)
         failed = self._with_lost_beads(failed)
         if (failed >= 0).any():
+            from mdflash.engine.diagnosis import no_start
+
             raise no_start(self.layout, self.potential, self.state, failed)
