@@ -29,6 +29,7 @@ FLOORS = (
     "sampling",
     "training",
     "analysis",
+    "campaigns",
     "bench",
     "simulation openmm ase torchsim testing",
     "cli",

@@ -1,0 +1,130 @@
+"""The runs of a campaign: every combination of what varies, each with a name and the run that it describes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mdflash.campaigns.recipe import MOST_RUNS, Axis, Campaign
+from mdflash.config.load import load_run, locate
+from mdflash.config.schema import RunConfig
+from mdflash.config.write import scalar
+from mdflash.core.words import LONGEST, plain_word
+from mdflash.core.yamlfile import Document
+from mdflash.errors import InputError
+from mdflash.mapping.formats import bare_name
+
+
+class Planned(NamedTuple):
+    """One run of a campaign.
+
+    Attributes:
+        name: a plain word, its own in the campaign.
+        values: by dotted key, as YAML writes them on one line.
+        config: what runs; its folder is not the one that it gets.
+    """
+
+    name: str
+    values: dict[str, str]
+    config: RunConfig
+
+
+def expand(campaign: Campaign, document: Document) -> Iterator[Planned]:
+    """Every run, axes that were written first changing slowest.
+
+    Args:
+        campaign: the plan.
+        document: its file, whose lines are named in errors.
+
+    Raises:
+        InputError: the run file is no system.yaml, or a combination is no valid run.
+    """
+    file = _base(campaign, document)
+    count = math.prod(len(next(iter(axis.values()))) for axis in campaign.axes)
+    if count > MOST_RUNS:
+        raise InputError(
+            f"{count:,} runs, and a campaign has at most {MOST_RUNS:,}; sweep fewer values, or plan several campaigns",
+            file=document.file,
+            key="sweep",
+        )
+    same = {key: scalar(value) for key, value in campaign.set.items()}
+    labeled = [list(zip(_labels(axis), _rows(axis), strict=True)) for axis in campaign.axes]
+    taken: set[str] = set()
+    for combination in product(*labeled):
+        values = {key: scalar(value) for _, row in combination for key, value in row.items()}
+        name = _name([label for label, _ in combination], values, taken)
+        yield Planned(name, values, _load(file, {**same, **values}, document))
+
+
+def _base(campaign: Campaign, document: Document) -> Path:
+    """The system.yaml that all runs start from."""
+    beside = document.file.parent / campaign.run
+    try:
+        return locate(beside if beside.exists() else campaign.run)
+    except InputError as error:
+        raise InputError(
+            f"{error.message} (looked for it beside {document.file})",
+            file=document.file,
+            line=document.line(("run",)),
+            key="run",
+        ) from None
+
+
+def _load(file: Path, values: dict[str, str], document: Document) -> RunConfig:
+    """One combination as a run; an error in a value names its line in the sweep."""
+    overrides = [f"{key}={value}" for key, value in values.items()]
+    try:
+        return load_run(file, overrides)
+    except InputError as error:
+        given = next((text for text in overrides if error.file == f"--set {text}"), None)
+        if given is None:
+            raise InputError(f"{error.message} (with {', '.join(overrides)})", file=error.file, line=error.line,
+                             key=error.key) from None  # fmt: skip
+        line = next((n for path, n in document.lines.items() if path and path[-1] == given.partition("=")[0]), None)
+        raise InputError(
+            f"{error.message} (in the run with {given})", file=document.file, line=line, key=error.key
+        ) from None
+
+
+def _rows(axis: Axis) -> list[dict[str, Any]]:
+    return [dict(zip(axis, row, strict=True)) for row in zip(*axis.values(), strict=True)]
+
+
+def _labels(axis: Axis) -> list[str]:
+    """A short word for each value of an axis: of its first key that tells them apart, else of all its keys."""
+    by_key = [[_label(key, value, i) for i, value in enumerate(values, 1)] for key, values in axis.items()]
+    joined = ["_".join(words) for words in zip(*by_key, strict=True)]
+    telling = (labels for labels in by_key if len({label.casefold() for label in labels}) == len(labels))
+    labels = next(telling, joined)
+    seen: dict[str, int] = {}
+    found = []
+    for label in labels:
+        seen[label.casefold()] = seen.get(label.casefold(), 0) + 1
+        again = seen[label.casefold()]
+        found.append(label if again == 1 else f"{label}.{again}")
+    return found
+
+
+def _label(key: str, value: Any, number: int) -> str:
+    """'villin' for a path to villin.pdb, '300K' for a quantity, 'seed1' for a number."""
+    last = next((word for word in reversed(key.split(".")) if not word.isdigit()), key)
+    if isinstance(value, (dict, list)):
+        return plain_word(f"{last}{number}")
+    if not isinstance(value, str) or value == "none":
+        return plain_word(f"{last}{scalar(value)}")
+    if key.rpartition(".")[2] in ("structure", "start", "file", "reference"):
+        return plain_word(bare_name(Path(value)))
+    return plain_word(Path(value.replace(" ", "")).name)
+
+
+def _name(labels: Sequence[str], values: dict[str, str], taken: set[str]) -> str:
+    """The labels as a word that no run before has."""
+    name = "_".join(labels)
+    if len(name) > LONGEST or name.casefold() in taken:
+        name = f"{name[: LONGEST - 9]}-{hashlib.sha256(repr(values).encode()).hexdigest()[:8]}"
+    taken.add(name.casefold())
+    return name
