@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -101,6 +102,8 @@ def parsl(workers: Workers) -> Executor:
     require("parsl", "parsl", "--executor parsl")
     from parsl.concurrent import ParslPoolExecutor
 
+    beside = sysconfig.get_path("scripts")  # Parsl starts programs of its own, which are found if this one is
+    os.environ["PATH"] = f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     config = _on_this_machine(workers) if workers.config is None else _config_of(workers.config)
     return ParslPoolExecutor(config)  # type: ignore[no-any-return]
 
@@ -117,6 +120,7 @@ def _on_this_machine(workers: Workers) -> Any:
             HighThroughputExecutor(
                 label="local", address="127.0.0.1", max_workers_per_node=count, provider=LocalProvider(max_blocks=1),
                 available_accelerators=gpus[:count],
+                heartbeat_period=5, heartbeat_threshold=30,
             )
         ],
         run_dir=str(workers.campaign / ".parsl"),

@@ -41,7 +41,9 @@ from mdflash.core.regular import open_own, read_input
 from mdflash.errors import Interrupted, MdflashError, StorageError, UnstableError
 from mdflash.io.runfolder import FolderLock
 
+PROGRAM: Final = (sys.executable, "-m", "mdflash")
 POLL: Final = 0.25
+"""Seconds between two looks at a process."""
 _SHOWN: Final = 2000
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -194,7 +196,7 @@ def _when(begun: float | None) -> dict[str, Any]:
 
 def _run(manner: Manner, place: Path, lock: FolderLock, environment: Mapping[str, str]) -> tuple[int, str]:
     """One process of the run: its exit status, and what it said at its end where that is not 0."""
-    words = [sys.executable, "-m", "mdflash", "run", SYSTEM]
+    words = [*PROGRAM, "run", SYSTEM]
     words += ["--report"] if manner.analyze else []
     words += [] if manner.threads is None else ["--set", f"hardware.threads={manner.threads}"]
     words += [] if manner.deadline is None else ["--until", f"{max(manner.deadline - time.time(), 1.0):.0f} s"]
