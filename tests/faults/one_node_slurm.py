@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sinfo")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 
 
 def missing() -> list[str]:
@@ -49,6 +49,11 @@ def slurm(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
         _wait_until_idle(env, folder)
         yield env
     finally:
+        if len(started) == 3:  # jobs would outlive it
+            subprocess.run(["scancel", "--full", "-u", getpass.getuser()], env=env, timeout=60, check=False)
+            end = time.monotonic() + 30
+            while time.monotonic() < end and jobs_left(env):
+                time.sleep(1.0)
         for process in reversed(started):
             process.terminate()
             with suppress(subprocess.TimeoutExpired):

