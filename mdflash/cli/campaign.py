@@ -239,8 +239,10 @@ def status(folder: Folder) -> None:
     if console.is_terminal:
         console.print(_table(found))
     else:
+        width = max(len(row.name) for row, _ in found)
         for row, stand in found:
-            show_line(console, "\t".join([str(row.number), row.name, *_cells(stand)]).rstrip("\t"))
+            state, share, about = _cells(stand)
+            show_line(console, f"{row.number:>6}  {row.name:<{width}}  {state:<7}  {share:>5}  {about}".rstrip())
     show_line(console, _summary([stand for _, stand in found]))
 
 

@@ -186,7 +186,7 @@ def test_a_list_of_runs_that_a_stranger_made_leads_nowhere(name: str, tmp_path: 
     rows[2][1] = name
     with file.open("w") as lines:
         csv.writer(lines).writerows(rows)
-    with pytest.raises(InputError, match="runs.csv, line 3: the name of a run names files"):
+    with pytest.raises(InputError, match=r"runs\.csv, line 3: the name of a run names files"):
         read_rows(laid.folder)
 
 
