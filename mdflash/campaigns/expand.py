@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mdflash.campaigns.recipe import MOST_RUNS, Axis, Campaign
-from mdflash.config.load import load_run, locate
+from mdflash.config.load import load_run, locate, parse_run
 from mdflash.config.schema import RunConfig
-from mdflash.config.write import scalar
+from mdflash.config.write import resolved_yaml, scalar
 from mdflash.core.words import LONGEST, plain_word
 from mdflash.core.yamlfile import Document
 from mdflash.errors import InputError
@@ -51,13 +51,48 @@ def expand(campaign: Campaign, document: Document) -> Iterator[Planned]:
             file=document.file,
             key="sweep",
         )
-    same = {key: scalar(value) for key, value in campaign.set.items()}
-    labeled = [list(zip(_labels(axis), _rows(axis), strict=True)) for axis in campaign.axes]
+    labeled = [(axis, list(zip(_labels(axis), _rows(axis), strict=True))) for axis in campaign.axes]
+    apart = [values for axis, values in labeled if not campaign.shared(axis)]
+    within = [values for axis, values in labeled if campaign.shared(axis)]
     taken: set[str] = set()
-    for combination in product(*labeled):
-        values = {key: scalar(value) for _, row in combination for key, value in row.items()}
-        name = _name([label for label, _ in combination], values, taken)
-        yield Planned(name, values, _load(file, {**same, **values}, document))
+    for combination in product(*apart):
+        values = _texts(combination)
+        members = {}
+        for choice in product(*within):
+            given = {**_texts([("", campaign.set)]), **values, **_texts(choice)}
+            members[_joined(choice)] = _load(file, given, document)
+        name = _name(_joined(combination) or campaign.name, values, taken)
+        yield Planned(name, values, next(iter(members.values())) if not within else _as_one(members, document))
+
+
+def _texts(chosen: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Values as YAML on one line, of chosen (label, values by key)."""
+    return {key: scalar(value) for _, row in chosen for key, value in row.items()}
+
+
+def _joined(chosen: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    return "_".join(label for label, _ in chosen)
+
+
+def _as_one(members: Mapping[str, RunConfig], document: Document) -> RunConfig:
+    """Runs that differ in their systems as one with all of these, each named as it would be alone."""
+    first = next(iter(members.values()))
+    entries = []
+    for label, config in members.items():
+        own = [entry.model_copy(update={"forcefield": entry.forcefield or config.model.forcefield})
+               for entry in config.system]  # fmt: skip
+        named = [label] if len(own) == 1 else [plain_word(f"{label}_{entry.name}") for entry in own]
+        entries += [entry.model_copy(update={"name": name}) for entry, name in zip(own, named, strict=True)]
+    text = resolved_yaml(first.model_copy(update={"system": tuple(entries)}))
+    try:
+        return parse_run(text, document.file)
+    except InputError as error:
+        raise InputError(
+            f"these systems cannot share a run: {error.message}; write `share: none`",
+            file=document.file,
+            line=document.line(("share",)),
+            key=error.key,
+        ) from None
 
 
 def _base(campaign: Campaign, document: Document) -> Path:
@@ -121,9 +156,8 @@ def _label(key: str, value: Any, number: int) -> str:
     return plain_word(Path(value.replace(" ", "")).name)
 
 
-def _name(labels: Sequence[str], values: dict[str, str], taken: set[str]) -> str:
-    """The labels as a word that no run before has."""
-    name = "_".join(labels)
+def _name(name: str, values: dict[str, str], taken: set[str]) -> str:
+    """A word that no run before has."""
     if len(name) > LONGEST or name.casefold() in taken:
         name = f"{name[: LONGEST - 9]}-{hashlib.sha256(repr(values).encode()).hexdigest()[:8]}"
     taken.add(name.casefold())

@@ -132,6 +132,11 @@ class Campaign(Section):
         description="none, or keys whose values change together, as lists of one length; combined with sweep",
         examples=["[{system.structure: [a.pdb, b.pdb], model.forcefield: [a-go, b-go]}]"],
     )
+    share: Literal["none", "batch"] = Field(
+        default="none",
+        description="none | batch (runs that differ in system.* and model.forcefield alone are one run with several "
+        "systems, which is faster; its table has a row for each)",
+    )
     folder: Folder | None = Field(
         default=None, description="default: campaigns/<name>, relative to where the command is given"
     )
@@ -141,6 +146,11 @@ class Campaign(Section):
     def axes(self) -> tuple[Axis, ...]:
         """What varies; within an axis, keys change together, and axes are combined."""
         return (*self.together, *({key: values} for key, values in self.sweep.items()))
+
+    def shared(self, axis: Axis) -> bool:
+        """Whether the values of an axis share a run, as its systems."""
+        ours = all(key.split(".")[0] == "system" or key == "model.forcefield" for key in axis)
+        return self.share == "batch" and ours
 
 
 def load_campaign(file: Path) -> tuple[Campaign, Document]:

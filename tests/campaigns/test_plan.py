@@ -152,6 +152,25 @@ def test_what_is_wrong_in_a_sweep_is_said_with_its_line(text: str, says: str, tm
     assert not (tmp_path / "all").exists()
 
 
+def test_molecules_share_a_run_where_that_is_wanted(tmp_path: Path) -> None:
+    laid = laid_out(
+        write(
+            tmp_path,
+            "share: batch\nsweep: {dynamics.temperature: [300 K, 320 K]}\n"
+            "together: {system.structure: [a.pdb, b.pdb], model.forcefield: [one, two]}\n",
+        )
+    )
+    assert [(row.name, row.values) for row in laid.rows] == [
+        ("300K", {"dynamics.temperature": "300 K"}),
+        ("320K", {"dynamics.temperature": "320 K"}),
+    ]
+    config = load_run(laid.folder / "runs" / "320K" / "system.yaml")
+    assert [(entry.name, entry.forcefield and entry.forcefield.name) for entry in config.system] == [
+        ("a", "one"),
+        ("b", "two"),
+    ]
+
+
 def test_the_run_file_that_is_missing_is_named(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text("mdflash: 1\nrun: absent.yaml\nsweep: {dynamics.seed: [1]}\n")
