@@ -29,6 +29,7 @@ FLOORS = (
     "sampling",
     "training",
     "analysis",
+    "campaigns",
     "bench",
     "simulation replica openmm ase torchsim testing",
     "cli",
