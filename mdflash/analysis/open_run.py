@@ -163,6 +163,11 @@ class Run:
         return self._csv("hills.csv", "this run has no metadynamics")
 
     @property
+    def walkers(self) -> pandas.DataFrame:
+        """walkers.csv: every resampling of a weighted ensemble; `weight` also belongs to frames up to its step."""
+        return self._csv("walkers.csv", "this run has no weighted ensemble")
+
+    @property
     def windows(self) -> pandas.DataFrame:
         """What each replica ran under at the start: a row for each, with exchange or without.
 
