@@ -115,7 +115,9 @@ class Run:
 
     @property
     def biased(self) -> bool:
-        """Whether biases, metadynamics or scaled terms act on its frames."""
+        """Whether biases, metadynamics or scaled terms act on its frames, or they have weights."""
+        if (self.folder / "walkers.csv").is_file():
+            return True
         if not (self.folder / "colvars.csv").is_file():
             return False
         try:

@@ -39,7 +39,7 @@ from mdflash.errors import InputError
 from mdflash.integrators.cpu import remove_com_motion
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.pack import PackedBiases
-from mdflash.units import BOLTZMANN
+from mdflash.units import ACCELERATION, BOLTZMANN
 
 
 class Target(NamedTuple):
@@ -186,7 +186,7 @@ class WeightedEnsemble:
         state.positions[beads] = torch.from_numpy(self.starts[frame])
         if engine.dynamics.integrator.has_velocities:
             masses = layout.masses[beads].numpy()
-            spread = np.sqrt(BOLTZMANN * float(state.temperature[replica]) / masses)[:, None]
+            spread = np.sqrt(BOLTZMANN * float(state.temperature[replica]) * ACCELERATION / masses)[:, None]
             v = spread * normals(engine.dynamics.seed, int(self._ids[row]), state.step, len(masses), VELOCITIES)
             if engine.dynamics.remove_com_motion:
                 remove_com_motion(v, masses)

@@ -100,4 +100,4 @@ def _after(weight: FloatArray, copies: IntArray, split: int, kept: int, gone: in
 
 
 def _divide(weight: float, copies: int) -> list[float]:
-    return [weight / copies] * copies
+    return [weight / copies] * copies if copies else []
