@@ -24,6 +24,7 @@ from mdflash.analysis.pulling import find_pulled
 from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.thermodynamics import add_melting, add_surfaces, focus_state, map_states
+from mdflash.analysis.walkers import find_walkers
 from mdflash.analysis.windows import find_windows
 from mdflash.core.types import FloatArray
 from mdflash.errors import MdflashError
@@ -118,12 +119,18 @@ def _molecule(
     found.notes += why
     found.filled, unfilled, why = find_hills(run, found.name)
     found.pulled, unpulled = find_pulled(run, found.name)
+    found.walked = find_walkers(run, found.name)
     found.lacking = [*unfilled, *unpulled]
     found.notes += [*found.lacking, *why]
     if "q" in names:
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
     biased = bool(found.windows) or run.biased
-    if biased:
+    if found.walked is not None:
+        found.biased = (
+            "Replicas are walkers of a weighted ensemble, so means and distributions of frames, which leave the "
+            "weights out, are those of no ensemble; rates and populations are weighted."
+        )
+    elif biased:
         found.biased = (
             "Biases act in this run, so means and distributions of frames are those of the biased ensembles; only the "
             "free energies along biased variables are freed of them."

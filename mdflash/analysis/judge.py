@@ -12,6 +12,7 @@ from mdflash.analysis.hills import METHODS
 from mdflash.analysis.phases import phase_lights, phase_words
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
+from mdflash.analysis.walkers import Walked, interval_text, passage_text
 from mdflash.units import BOLTZMANN
 
 FEWEST = 20
@@ -31,12 +32,15 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
     title = {o.name: o.title for o in sample.observables}[found.key]
     share = found.left_out / found.length if found.length else 0.0
     few = sample.frames < FEWEST * len(sample.tracks)
-    moved = bool(found.filled or found.pulled or found.lacking)  # a bias that changes has no equilibrium
+    # frames under a bias that changes, or with weights, show no equilibrium
+    moved = bool(found.filled or found.pulled or found.lacking or found.walked)
     if not moved:
         lights.append(_equilibrium(found, few, share))
     _judge_windows(found, lights)
     _judge_hills(found, lights)
     _judge_works(found, lights)
+    if found.walked is not None:
+        _judge_walkers(found.walked, lights)
     if found.lacking:
         lights.append(_lacking(found))
     if not found.windows and not moved:
@@ -191,6 +195,47 @@ def _judge_works(found: MoleculeAnalysis, lights: list[Light]) -> None:
         )  # fmt: skip
 
 
+def _judge_walkers(walked: Walked | str, lights: list[Light]) -> None:
+    """A rate stands on a flux that is stationary, on independent stretches of it, and on many arrivals."""
+    if isinstance(walked, str) or (walked.target is not None and walked.rate is None):
+        lights.append(
+            Light(
+                "The weighted ensemble tells a rate", "bad", "not yet", "resamplings, and arrivals in the target",
+                f"{walked}." if isinstance(walked, str) else
+                f"No walker reached the target of {walked.name} in the part that is used; run longer, or place bins "
+                "nearer to each other.",
+            )
+        )  # fmt: skip
+        return
+    if walked.rate is None:
+        return
+    rate = walked.rate
+    lights.append(
+        Light(
+            "Steady state", grade(rate.drift, 2.0, 3.0, more=False),
+            "-" if math.isnan(rate.drift) else f"{rate.drift:.1f} σ",
+            "fluxes of the first and second half within 2 standard errors (care: 3)",
+            "The flux per ps: " + " then ".join(measured(*half) for half in rate.halves)
+            + f", after the first {time_text(float(walked.times[walked.first]))} were left out.",
+        )
+    )  # fmt: skip
+    lights.append(
+        Light(
+            "Independent stretches", grade(rate.blocks, 20, 10, more=True), f"{rate.blocks}",
+            "20 blocks of resamplings or more (care: 10)",
+            f"One in {rate.inefficiency:.1f} resamplings is independent; the interval is a bootstrap over blocks of "
+            "twice as many.",
+        )
+    )  # fmt: skip
+    lights.append(
+        Light(
+            "Arrivals", grade(rate.effective, 30, 10, more=True), f"{rate.effective:.0f}",
+            "worth 30 of equal weight or more (care: 10)",
+            f"{rate.arrivals:,} walkers arrived; a flux that hangs on few heavy ones has a larger error than it shows.",
+        )
+    )  # fmt: skip
+
+
 def _lacking(found: MoleculeAnalysis) -> Light:
     """Of biases that changed and have no estimate: their frames are no equilibrium that anything else could judge."""
     return Light(
@@ -254,6 +299,8 @@ def _what(found: MoleculeAnalysis) -> str:
     how = " that exchange" if sample.exchanged else ""
     if found.windows:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
+    if isinstance(found.walked, Walked):
+        at += f" as walkers of a weighted ensemble along {found.walked.name}"
     for f in found.filled:
         at += f" under {METHODS[f.method]} of {f.name}"
     many = len(sample.tracks)
@@ -272,7 +319,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
     for n in (
         ()
-        if found.windows or found.filled or found.pulled or found.lacking
+        if found.windows or found.filled or found.pulled or found.lacking or found.walked
         else dict.fromkeys([found.key, "rg", "chain_rg", *unfolded])
     ):
         if n in found.measured and found.focus in found.measured[n].states:
@@ -305,6 +352,12 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
         lowest = np.unravel_index(int(f.scaled.argmin()), f.scaled.shape)
         at = [_place(v, float(nodes[i])) for v, nodes, i in zip(f.variables, f.nodes, lowest, strict=True)]
         parts.append(f"the free energy by {METHODS[f.method]} is lowest at {' and '.join(at)}")
+    if isinstance(found.walked, Walked) and found.walked.rate is not None:
+        rate = found.walked.rate
+        parts.append(
+            f"{found.walked.name} reaches its target at {interval_text(rate.rate, '/ps')}, a mean first passage time "
+            f"of {passage_text(rate)}; the flux is {'' if rate.drift <= 2.0 else 'not '}in a steady state"
+        )
     for p in found.pulled:
         change = measured(float(p.free[-1]), float(p.error[-1]), "kcal/mol")
         parts.append(f"the free energy changes by {change} while the {p.what} of {p.name} moves (Jarzynski)")
@@ -361,6 +414,9 @@ def _enough(found: MoleculeAnalysis) -> str:
             n = f"{fewest:,.0f} independent samples or more in each window"
         elif found.filled:
             n = " and ".join(f"{f.hills:,} hills of {f.name}" for f in found.filled)
+        elif isinstance(found.walked, Walked):
+            rate = found.walked.rate
+            n = f"{len(found.walked.times):,} resamplings" + (f", {rate.arrivals:,} arrivals" if rate else "")
         elif found.pulled:
             n = f"the work of {found.pulled[0].replicas} replicas"
         trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""

@@ -22,6 +22,7 @@ from mdflash.analysis.pulling import Pulled
 from mdflash.analysis.sample import Progress, Sample
 from mdflash.analysis.statistics import Equilibration
 from mdflash.analysis.verdict import Light
+from mdflash.analysis.walkers import Walked
 from mdflash.analysis.windows import Windows
 from mdflash.io.claims import refuse_links
 
@@ -48,6 +49,7 @@ class MoleculeAnalysis:
         windows: umbrella sampling.
         filled: metadynamics.
         pulled: biases that moved.
+        walked: the weighted ensemble, or why it tells nothing yet.
         lacking: why biases that changed tell nothing yet, in sentences.
         kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
@@ -76,6 +78,7 @@ class MoleculeAnalysis:
     windows: list[Windows] = field(default_factory=list)
     filled: list[Filled] = field(default_factory=list)
     pulled: list[Pulled] = field(default_factory=list)
+    walked: Walked | str | None = None
     lacking: list[str] = field(default_factory=list)
     kinetics: Kinetics | None = None
     passages: int | None = None

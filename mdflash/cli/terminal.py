@@ -16,6 +16,8 @@ from mdflash.cli.lines import PlainConsole, plural, show_line, show_rows, styled
 from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, lasting_console
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
+from mdflash.engine.ensemble.bins import Bins
+from mdflash.engine.ensemble.ensemble import WeightedEnsemble
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefields.model import ForceField
 from mdflash.io.formats import EXPORTED
@@ -96,6 +98,8 @@ def _sampling(plan: Plan) -> dict[str, str]:
     for word, entries in (("biases", plan.prepared.biases), ("monitor", plan.prepared.monitored)):
         if entries:
             rows[word] = ", ".join(f"{entry.name} ({entry.variable.name.replace('_', ' ')})" for entry in entries)
+    if engine.ensemble is not None:
+        rows["weighted ensemble"] = _walkers(engine.ensemble, engine.integrator.timestep)
     for bias in engine.deposits.biases:
         walkers = len(bias.replica_ids) // bias.groups
         shared = f"{walkers} walkers" if bias.groups == 1 else f"{bias.groups} groups of {walkers} walkers"
@@ -105,6 +109,14 @@ def _sampling(plan: Plan) -> dict[str, str]:
             [*filter(None, [rows.get("metadynamics")]), f"{bias.name} along {over}, {shared}, hills every {every}"]
         )
     return rows
+
+
+def _walkers(ensemble: WeightedEnsemble, timestep: float) -> str:
+    scheme = ensemble.scheme
+    how = f"in {len(scheme.edges) + 1} bins" if isinstance(scheme, Bins) else "by REVO"
+    until = ", to a target" if ensemble.target is not None else ""
+    every = _time(ensemble.every * timestep)
+    return f"{len(ensemble.weights)} walkers along {ensemble.variable.name} {how}{until}, resampled every {every}"
 
 
 def _states(exchange: ReplicaExchange) -> str:
@@ -208,6 +220,7 @@ class Follower:
             "exchange.csv": "which replica held which state",
             "colvars.csv": "variables and bias energies",
             "hills.csv": "every hill of metadynamics",
+            "walkers.csv": "weights and parents of walkers",
             "topology.pdb": "the beads, for viewers",
             "manifest.json": "versions, hashes, speed",
         }

@@ -30,6 +30,7 @@ _OWN_FILES = (
     "exchange.csv",
     "colvars.csv",
     "hills.csv",
+    "walkers.csv",
     "events.jsonl",
     "manifest.json",
 )

@@ -137,6 +137,17 @@ def build_monitored(
     )
 
 
+def build_walkers(
+    config: RunConfig, layout: Layout, starts: Sequence[FloatArray], forcefields: Sequence[ForceField]
+) -> Bias | None:
+    """The variable of a weighted ensemble, as a bias without force. Arguments, errors: as `build_biases`."""
+    entry = config.weighted_ensemble
+    if entry is None:
+        return None
+    s, variable = _variable("weighted_ensemble", entry, config, layout, starts, forcefields)
+    return Bias(entry.name, variable, layout, 0.0, system=s)
+
+
 def _variables(
     section: str,
     entries: Sequence[VariableEntry],
@@ -146,21 +157,33 @@ def _variables(
     forcefields: Sequence[ForceField],
 ) -> Iterator[tuple[int, Variable]]:
     """Of each entry of a section, the number of its system, and its variable."""
-    names = [system.name for system in layout.systems]
     for i, entry in enumerate(entries):
-        s = 0 if entry.system is None else names.index(entry.system)
-        try:
-            reference = _reference(entry, config.system[s], layout.systems[s], starts[s], forcefields[s])
-        except InputError as error:
-            raise InputError(error.message, file=error.file, key=f"{section}.{i}.reference") from None
-        try:
-            groups = [_beads(group, layout.systems[s]) for group in entry.beads]
-            variable = VARIABLES[entry.variable].select(layout.systems[s], Selected(groups, reference, entry.options))
-            if config.box is not None:
-                variable = in_box(variable, layout.systems[s], config.box)
-        except InputError as error:
-            raise InputError(error.message, key=error.key or f"{section}.{i}.beads") from None
-        yield s, variable
+        yield _variable(f"{section}.{i}", entry, config, layout, starts, forcefields)
+
+
+def _variable(
+    key: str,
+    entry: VariableEntry,
+    config: RunConfig,
+    layout: Layout,
+    starts: Sequence[FloatArray],
+    forcefields: Sequence[ForceField],
+) -> tuple[int, Variable]:
+    """The number of an entry's system, and its variable; `key` is where the entry is."""
+    names = [system.name for system in layout.systems]
+    s = 0 if entry.system is None else names.index(entry.system)
+    try:
+        reference = _reference(entry, config.system[s], layout.systems[s], starts[s], forcefields[s])
+    except InputError as error:
+        raise InputError(error.message, file=error.file, key=f"{key}.reference") from None
+    try:
+        groups = [_beads(group, layout.systems[s]) for group in entry.beads]
+        variable = VARIABLES[entry.variable].select(layout.systems[s], Selected(groups, reference, entry.options))
+        if config.box is not None:
+            variable = in_box(variable, layout.systems[s], config.box)
+    except InputError as error:
+        raise InputError(error.message, key=error.key or f"{key}.beads") from None
+    return s, variable
 
 
 def build_scales(config: RunConfig, layout: Layout, terms: Sequence[Potential]) -> tuple[Bias, ...]:

@@ -207,6 +207,8 @@ class RunSession:
                 outputs.attach(engine)
                 engine.guard.listeners.append(log.write)
                 engine.deposits.listeners.append(log.write)
+                if engine.ensemble is not None:
+                    engine.ensemble.listeners.append(log.write)
                 manifest.write("running", outputs)
                 self._ranks.from_first(lambda: outputs.intervals)
                 yield _Keeper(outputs, manifest)
@@ -354,6 +356,7 @@ def changed(folder: Path, config: RunConfig) -> Iterator[tuple[str, Any, Any]]:
     before = {
         "monitor": "none",
         "metadynamics": "none",
+        "weighted_ensemble": "none",
         **load_yaml(folder / "resolved.yaml").data,
     }  # older runs had none
     yield from _differences(before, to_data(config))
@@ -377,12 +380,14 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
     """What a checkpoint must agree with."""
     monitored = {entry.name: entry.variable.digest for entry in prepared.monitored}
     hills = {bias.name: _digest(bias) for bias in prepared.grid_biases}
+    walkers = prepared.walkers
     return {
         "forcefields": {f.name: f.digest for f in prepared.forcefields},
         "systems": {s.name: s.digest for s in prepared.layout.systems},
         "bias variables": {bias.name: bias.variable.digest for bias in prepared.biases},
         **({"monitored variables": monitored} if monitored else {}),
         **({"metadynamics variables": hills} if hills else {}),
+        **({"walker variables": {walkers.name: walkers.variable.digest}} if walkers is not None else {}),
     }
 
 
@@ -546,6 +551,8 @@ class _Manifest:
             found["exchange"] = exchange.summary()
         if self.engine.deposits.biases:
             found["metadynamics"] = self.engine.deposits.summary()
+        if self.engine.ensemble is not None:
+            found["weighted_ensemble"] = self.engine.ensemble.summary()
         if guard.frozen.any():
             since = guard.frozen_since.tolist()
             found["frozen_since_step"] = {str(r): step for r, step in zip(ids, since, strict=True) if step >= 0}

@@ -14,6 +14,7 @@ from mdflash.analysis.kinetics import States
 from mdflash.analysis.phases import Phases
 from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.verdict import measured
+from mdflash.analysis.walkers import Rate, Walked
 
 SCALARS = (
     ("pairs", "rh", "rh_A", "hydrodynamic radius / Å"),
@@ -65,10 +66,22 @@ def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
             p = m.sample.profiles.get(profile, {}).get(s)
             if p is not None and key in p.values:
                 row |= {column: _text(p.values[key]), f"{column}_error": _text(p.errors.get(key, np.nan))}
+        if isinstance(m.walked, Walked) and m.walked.rate is not None:
+            row |= _rate_columns(m.walked.rate)
         if m.experiment is not None and m.experiment.state == s:
             row |= _experiment_columns(m.experiment, {n: _UNITS[known[n].unit] for n in m.experiment.observables})
         found.append(row)
     return found
+
+
+def _rate_columns(rate: Rate) -> dict[str, str]:
+    """Rate and mean first passage time of a weighted ensemble, with their 95 % intervals."""
+    numbers = {"rate_per_ps": rate.rate, "first_passage_ps": rate.passage}
+    return {
+        f"{name}{end}": _text(value)
+        for name, interval in numbers.items()
+        for end, value in zip(("", "_low", "_high"), interval, strict=True)
+    }
 
 
 def _experiment_columns(e: ExperimentResult, units: dict[str, str]) -> dict[str, str]:
@@ -233,6 +246,8 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
         }
         for p in m.pulled
     ]
+    if isinstance(m.walked, Walked):
+        found["weighted_ensemble"] = _walkers(m.walked)
     found["metadynamics"] = [
         {
             "name": f.name,
@@ -253,6 +268,34 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
         for f in m.filled
     ]
     return found
+
+
+def _walkers(w: Walked) -> dict[str, Any]:
+    rate = w.rate
+    return {
+        "name": w.name,
+        "target": w.target,
+        "temperature_K": w.kelvin,
+        "walkers": w.walkers,
+        "resamplings": len(w.times),
+        "interval_ps": w.every,
+        "left_out": w.first,
+        "rate": rate
+        and {
+            "per_ps": rate.rate.value,
+            "interval_95": rate.rate[1:],
+            "mean_first_passage_ps": rate.passage.value,
+            "mean_first_passage_interval_95_ps": rate.passage[1:],
+            "statistical_inefficiency_resamplings": rate.inefficiency,
+            "blocks": rate.blocks,
+            "arrivals": rate.arrivals,
+            "effective_arrivals": rate.effective,
+            "halves_per_ps": rate.halves,
+        },
+        "edges": w.edges,
+        "population": w.population,
+        "population_errors": w.errors,
+    }
 
 
 def _states(s: States, lag: float) -> dict[str, Any]:
