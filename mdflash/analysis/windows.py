@@ -15,6 +15,7 @@ from mdflash.analysis.reweight import RESAMPLES, log_mixture, mbar, overlap_matr
 from mdflash.analysis.sample import States
 from mdflash.analysis.statistics import resample, statistical_inefficiency
 from mdflash.config.biases import BiasEntry
+from mdflash.config.exchange import scale_name
 from mdflash.config.load import load_run
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
@@ -92,6 +93,25 @@ def bias_energy(
     elif form == "upper-wall":
         d = np.maximum(d, 0.0)
     return np.asarray(0.5 * constant * np.maximum(np.abs(d) - width, 0.0) ** 2)
+
+
+def bias_energies(run: Run, name: str) -> dict[int, tuple[IntArray, FloatArray]]:
+    """By replica of a molecule: steps of colvars.csv, and the energy of all biases then, kcal/mol; {}: not recorded."""
+    try:
+        config, table = load_run(run.folder), run.colvars
+    except (MdflashError, OSError):
+        return {}
+    names = [b.name for b in config.biases if (b.system or config.system[0].name) == name]
+    names += [m.name for m in config.metadynamics if (m.system or config.system[0].name) == name]
+    names += [] if config.exchange is None else [scale_name(term) for term in config.exchange.scale]
+    columns = [f"{n}_kcal_mol" for n in names]
+    if not columns or not set(columns) <= set(table.columns):
+        return {}
+    rows = table[table["system"] == name]
+    return {
+        int(r): (g["step"].to_numpy(np.int64), g[columns].sum(axis=1, skipna=False).to_numpy(np.float64))
+        for r, g in rows.groupby("replica")
+    }
 
 
 def find_windows(run: Run, name: str, states: States, first_step: int) -> tuple[list[Windows], list[str]]:

@@ -173,6 +173,9 @@ class Follower:
         show_plan(plan, self._console)
         if plan.start == "finished":
             return
+        if plan.start == "fresh":
+            folder = plan.prepared.config.folder
+            self._console.print(styled(("starting", "green"), f" a new run in {folder}"), soft_wrap=True)
         self._begun = time.monotonic()
         self._first, self._total = plan.engine.state.step, plan.prepared.config.total_steps
         terminal = self._console.is_terminal

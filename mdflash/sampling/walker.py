@@ -211,7 +211,7 @@ class _Ladder:
         energy = KCAL_PER_KJ * np.array(found)
         everyone = np.ones(len(kelvin), bool)
         labels = permute(
-            np.outer(1.0 / (BOLTZMANN * kelvin), energy), self.labels, everyone, "neighbours",
+            np.outer(1.0 / (BOLTZMANN * kelvin), energy), self.labels, everyone, "neighbors",
             seed=walker.seed % 2**32, ladder=walker.number, step=attempt, attempt=attempt,
         ).labels  # fmt: skip
         for k in np.flatnonzero(labels != self.labels):

@@ -164,7 +164,7 @@ def test_a_walker_outside_deposits_nothing_and_comes_back() -> None:
     engine.deposits.hill_listeners.append(lambda step, time, hills: heard.append(hills))
     engine.run(10)
     assert [(event, f["replica"], f["reason"]) for _, event, f in events] == [("no hills", 1, "outside the grid")]
-    assert heard[0].replica.tolist() == [0] and events[0][2]["values"][0] > 40.0
+    assert heard[0].replica.tolist() == [0] and float(events[0][2]["values"]["ends"].removesuffix(" A")) > 40.0
     engine.run(2_000)
     assert events[1][1:] == ("hills again", {"bias": "meta", "replica": 1})
     assert bias.hills[0] < 2 * 201
