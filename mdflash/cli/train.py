@@ -41,6 +41,7 @@ def train(
 ) -> None:
     """Train a SchNet on the forces of a dataset; rerun the same command to resume, with more epochs to go on.
 
+    With `relative_entropy:` in the recipe, go on from a force field until its molecules are where the frames are.
     With many processes: torchrun --nproc-per-node N -m mdflash train RECIPE.
     """
     from mdflash.engine.distributed import join
@@ -89,6 +90,15 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
     torch.set_num_threads(set_threads(threads or ranks.threads))
     console = PlainConsole(quiet=ranks.rank > 0)
     prepared = prepare_training(plan)
+    if plan.relative_entropy is not None:
+        from mdflash.cli import train_entropy
+
+        train_entropy.show_plan(prepared, console)
+        if dry_run:
+            console.print("Dry run: nothing was written.")
+        else:
+            train_entropy.run(prepared, file, ranks, console)
+        return
     _show_plan(prepared, console)
     if dry_run:
         seconds = make_trainer(prepared, ranks).time_step()
