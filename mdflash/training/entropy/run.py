@@ -17,7 +17,7 @@ from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.forcefields.model import ForceField
 from mdflash.training.entropy.loop import EntropyTrainer, Material
-from mdflash.training.entropy.loss import Group, groups_of
+from mdflash.training.entropy.loss import Group, equal_weights, groups_of
 from mdflash.training.entropy.profiles import make_profiles
 from mdflash.training.entropy.sampler import Sampler
 from mdflash.training.recipe import Optimization
@@ -36,7 +36,7 @@ def groups_of_training(prepared: PreparedTraining) -> tuple[Group, ...]:
     Raises:
         InputError: frames that cannot be weighed, or too few.
     """
-    return groups_of(prepared.data.molecules)
+    return groups_of(prepared.data.molecules, equal_weights, prepared.recipe.data.validation)
 
 
 def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
