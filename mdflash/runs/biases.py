@@ -154,7 +154,7 @@ def _variables(
         except InputError as error:
             raise InputError(error.message, file=error.file, key=f"{section}.{i}.reference") from None
         try:
-            groups = [_beads(group, layout.systems[s]) for group in entry.beads]
+            groups = [beads_of(group, layout.systems[s]) for group in entry.beads]
             variable = VARIABLES[entry.variable].select(layout.systems[s], Selected(groups, reference, entry.options))
             if config.box is not None:
                 variable = in_box(variable, layout.systems[s], config.box)
@@ -194,8 +194,12 @@ def _spread(values: Sequence[float], replicas: int) -> list[float]:
     return [values[r % len(values)] for r in range(replicas)]
 
 
-def _beads(group: Group, system: System) -> list[int]:
-    """The beads of one entry of `beads:`."""
+def beads_of(group: Group, system: System) -> list[int]:
+    """The beads of one entry of `beads:`.
+
+    Raises:
+        InputError: a selection that means nothing, or selects nothing.
+    """
     if isinstance(group, int):
         return [group]
     if isinstance(group, tuple):
