@@ -85,8 +85,8 @@ def _assigned(entry: BiasEntry, mine: Sequence[tuple[Dataset, Molecule]], key: s
 
 def _alike(a: Restraint, b: Restraint) -> bool:
     """Whether both are on one variable, with the same center and constant."""
-    numbers = [[r.entry.center[0], r.entry.force_constant[0]] for r in (a, b)]
-    return a.entry.variable == b.entry.variable and bool(np.allclose(*numbers, rtol=1e-6, atol=1e-6))
+    mine, other = ([r.entry.center[0], r.entry.force_constant[0]] for r in (a, b))
+    return a.entry.variable == b.entry.variable and bool(np.allclose(mine, other, rtol=1e-6, atol=1e-6))
 
 
 def _reference(entry: BiasEntry, dataset: Dataset, molecule: Molecule, key: str) -> FloatArray | None:

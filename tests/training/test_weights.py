@@ -198,7 +198,7 @@ def spoil(folder: Path, number: int, change: Callable[[h5py.File], None]) -> Non
     ("change", "said"),
     [
         (lambda f: f.attrs.__delitem__("window"), r"001.h5.*was held in a window.*data.windows"),
-        (lambda f: f.attrs.__setitem__("window", '{"variable": "colour"}'), r"001.h5.*variable.*distance"),
+        (lambda f: f.attrs.__setitem__("window", '{"variable": "hue"}'), r"001.h5.*variable.*distance"),
         (lambda f: f.attrs.__setitem__("window", "nonsense"), r"001.h5.*as JSON"),
         (
             lambda f: f.attrs.__setitem__(
