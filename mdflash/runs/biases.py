@@ -184,7 +184,7 @@ def select_variable(
     except InputError as error:
         raise InputError(error.message, file=error.file, key=f"{key}.reference") from None
     try:
-        groups = [_beads(group, system) for group in entry.beads]
+        groups = [beads_of(group, system) for group in entry.beads]
         return VARIABLES[entry.variable].select(system, Selected(groups, structure, entry.options))
     except InputError as error:
         raise InputError(error.message, key=error.key or f"{key}.beads") from None
@@ -221,8 +221,12 @@ def _spread(values: Sequence[float], replicas: int) -> list[float]:
     return [values[r % len(values)] for r in range(replicas)]
 
 
-def _beads(group: Group, system: System) -> list[int]:
-    """The beads of one entry of `beads:`."""
+def beads_of(group: Group, system: System) -> list[int]:
+    """The beads of one entry of `beads:`.
+
+    Raises:
+        InputError: a selection that means nothing, or selects nothing.
+    """
     if isinstance(group, int):
         return [group]
     if isinstance(group, tuple):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_h
 
 from pydantic import BeforeValidator, Field, StrictBool, ValidationError, ValidationInfo, create_model
 
+from mdflash.config.biases import BiasEntry
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
 from mdflash.config.overrides import apply_overrides
 from mdflash.config.rules import Problem
-from mdflash.config.section import Folder, ForceFieldFolder, SchemaVersion, Section, as_list
+from mdflash.config.section import Folder, ForceFieldFolder, SchemaVersion, Section, as_entries, as_list
 from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
 from mdflash.core.types import Device, Kernels
 from mdflash.core.yamlfile import MOST_OF_A_PLAN, load_yaml
@@ -61,6 +62,21 @@ class Data(Section):
     )
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.1, description="share of each molecule's trajectories that is held out"
+    )
+    weights: Word | None = Field(
+        default=None,
+        description="of each frame at the temperature: mbar (over all windows and temperatures) | equal | "
+        "a column of the trajectories; null: none. Forces need none",
+        examples=["mbar"],
+    )
+    windows: Annotated[tuple[BiasEntry, ...], BeforeValidator(as_entries)] = Field(
+        default=(),
+        description="of datasets that do not store them: biases as in system.yaml, which the held trajectories of a "
+        "molecule (`system:`) take in turn",
+        examples=[
+            "[{name: fold, variable: rmsd, center: {min: 1 angstrom, max: 7 angstrom, count: 13}, "
+            "force_constant: 5 kcal/mol/angstrom^2}]"
+        ],
     )
     decoys: Decoys | None = Field(
         default=None, description="frames with noise, on which the network's force is trained to zero; null: none",
@@ -248,6 +264,10 @@ class Recipe(Section):
             del said["priors"], said["network"]  # its own
         if self.backbone is None:
             del said["backbone"]  # such a training may have begun before there were backbones
+        if not self.data.windows:
+            del said["data"]["windows"]
+        if self.data.weights is None:
+            del said["data"]["weights"]
         for key in ("torsion_weight", "contact_weight", "energy_weight"):
             if said["training"][key] == 0:
                 del said["training"][key]  # nor weights

@@ -46,9 +46,11 @@ from mdflash.training.recipe import Optimization, Recipe
 from mdflash.training.state import check_state, read_identity
 from mdflash.training.torsions import TorsionWeight
 from mdflash.training.trainer import FrameSet, Trainer
+from mdflash.training.weights import FrameWeights, load_weighted
 
 NETWORK = "schnet"
-_FILES = ("lock", "recipe.yaml", "log.csv", "state.safetensors", "priors", "progress", "forcefield", "tensorboard")
+_FILES = ("lock", "recipe.yaml", "log.csv", "state.safetensors", "priors", "progress", "weights", "forcefield",
+          "tensorboard")  # fmt: skip
 TORSIONS = "torsions"
 """The coefficients of `LearnedTorsions` among the parameters."""
 
@@ -66,6 +68,7 @@ class PreparedTraining:
         fits: what the priors were fitted to; empty for priors from a folder.
         targets: for each molecule [F, N, 3], forces less those of the priors, kcal/mol/Å.
         energies: for each molecule [F], energies less those of the priors, kcal/mol; None without `energy_weight`.
+        weights: for each molecule those of its frames at all temperatures; empty where the recipe asks for none.
     """
 
     recipe: Recipe
@@ -76,6 +79,7 @@ class PreparedTraining:
     fits: tuple[Samples, ...]
     targets: tuple[torch.Tensor, ...]
     energies: tuple[torch.Tensor, ...] | None = None
+    weights: tuple[FrameWeights, ...] = ()
 
     def loss_without_network(self) -> float:
         """The validation loss of the priors alone, (kcal/mol/Å)^2."""
@@ -126,7 +130,11 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
         targets.append(torch.from_numpy(molecule.forces - forces))
         if recipe.training.energy_weight and molecule.energies is not None:
             energies.append(torch.from_numpy((molecule.energies - energy).astype(np.float32)))
-    return PreparedTraining(recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None)
+    unweighted = recipe.data.weights is None or recipe.relative_entropy is not None  # which weighs each temperature
+    weights = () if unweighted else load_weighted(recipe.data)[1]
+    return PreparedTraining(
+        recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None, weights
+    )  # fmt: skip
 
 
 def _need_energies(recipe: Recipe, data: TrainingData) -> None:
@@ -308,7 +316,7 @@ def remarks(prepared: PreparedTraining) -> list[str]:
     training, decoys = prepared.recipe.training, prepared.recipe.data.decoys
     frames = prepared.data.count(False) * (1.0 if decoys is None else 1.0 + decoys.share)
     steps = training.epochs * math.ceil(frames / training.batch)
-    found = [*prepared.data.notes]
+    found = [*prepared.data.notes, *(note for weights in prepared.weights for note in weights.notes)]
     if training.warmup >= steps:
         found.append(
             f"training.warmup is {training.warmup} steps and the whole training about {steps}: the learning rate never "

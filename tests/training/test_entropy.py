@@ -33,7 +33,8 @@ def _prepare(folder: Path, dataset: Path, begun: Path, **sections: object) -> Pr
     folder.mkdir(exist_ok=True)
     entropy: dict[str, object] = {
         "updates": 15, "renew_after": 4, "keep": 2, "replicas": 6, "settle": "2 ps", "length": "2 ps",
-        "every": "0.25 ps", "batch": 32, "friction": "20 /ps", "along": [{"name": "ends", "variable": "distance", "beads": [0, 6]}], "seed": 4,
+        "every": "0.25 ps", "batch": 32, "friction": "20 /ps", "seed": 4,
+        "along": [{"name": "ends", "variable": "distance", "beads": [0, 6]}],
     }  # fmt: skip
     recipe: dict[str, object] = {
         "mdflash": 1, "data": {"dataset": str(dataset), "validation": 0.3}, "start": str(begun),
@@ -123,7 +124,10 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bits(
 
 def test_it_stops_where_nothing_is_gained(dataset: Path, begun: Path, tmp_path: Path) -> None:
     prepared = _prepare(
-        tmp_path, dataset, begun, relative_entropy={"updates": 200, "patience": 5, "learning_rate": 1e-9}
+        tmp_path,
+        dataset,
+        begun,
+        relative_entropy={"updates": 200, "patience": 5, "learning_rate": 1e-9, "renew_after": 999},
     )
     trainer = train_entropy(prepared)[1]
     assert trainer.progress.update - trainer.progress.best_update == 5 < trainer.progress.update < 200
@@ -138,7 +142,7 @@ def test_temperatures_learn_together(begun: Path, tmp_path: Path) -> None:
 
 
 def test_a_step_that_would_lose_the_overlap_is_cut(dataset: Path, begun: Path, tmp_path: Path) -> None:
-    prepared = _prepare(tmp_path, dataset, begun, relative_entropy={"updates": 5, "learning_rate": 0.3})
+    prepared = _prepare(tmp_path, dataset, begun, relative_entropy={"updates": 5, "learning_rate": 0.05})
     train_entropy(prepared)
     row = _log(tmp_path)[-1]
     assert row["shortened"] >= 1 and row["effective_share"] >= 0.4

@@ -14,9 +14,8 @@ Molecules and temperatures count by their share of the frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +26,9 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.training.forces import Forces
 from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
+from mdflash.training.weights import FrameWeights
 from mdflash.units import kT
 
-Weigh: TypeAlias = Callable[[MoleculeFrames, float], FloatArray]
 CHUNK = 2048
 """Frames whose energies are evaluated together."""
 
@@ -79,28 +78,23 @@ class Group:
         return kT(self.kelvin)
 
 
-def equal_weights(molecule: MoleculeFrames, kelvin: float) -> FloatArray:
-    """[F] of a molecule's frames: those at a temperature count equally."""
-    here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
-    return np.asarray(here / here.sum())
-
-
-def groups_of(molecules: Sequence[MoleculeFrames], weigh: Weigh, share: float) -> tuple[Group, ...]:
+def groups_of(
+    molecules: Sequence[MoleculeFrames], weights: Sequence[Sequence[FrameWeights]], share: float
+) -> tuple[Group, ...]:
     """The groups of a training: each molecule at each of its temperatures.
 
     Args:
         molecules: with their frames.
-        weigh: the weights [F] of a molecule's frames at a temperature.
+        weights: for each molecule those of its frames at each temperature.
         share: of each trajectory that is held out at its end, where a temperature has no frames that are.
 
     Raises:
         InputError: a group with too few frames to hold some out.
     """
     found = []
-    total = sum(len(m.positions) for m in molecules)
-    for number, molecule in enumerate(molecules):
-        for kelvin in temperatures(molecule.temperature):
-            w = weigh(molecule, kelvin)
+    for number, (molecule, at_temperatures) in enumerate(zip(molecules, weights, strict=True)):
+        for known in at_temperatures:
+            w, kelvin = known.values, known.temperature
             held = molecule.validation
             if not (held & (w > 0.0)).any() or held[w > 0.0].all():
                 held = _ends(molecule.source, w > 0.0, share)
@@ -114,8 +108,9 @@ def groups_of(molecules: Sequence[MoleculeFrames], weigh: Weigh, share: float) -
                     )
                 parts.append(Known(torch.from_numpy(molecule.positions[chosen]), w[chosen] / w[chosen].sum()))
             here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
-            found.append(Group(number, kelvin, float(here.sum()) / total, *parts))
-    return tuple(found)
+            found.append(Group(number, kelvin, float(here.sum()), *parts))
+    total = sum(group.share for group in found)
+    return tuple(replace(group, share=group.share / total) for group in found)
 
 
 def _ends(source: IntArray, used: npt.NDArray[np.bool_], share: float) -> npt.NDArray[np.bool_]:
