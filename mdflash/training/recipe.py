@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
@@ -22,6 +22,7 @@ from mdflash.core.yamlfile import MOST_OF_A_PLAN, load_yaml
 from mdflash.errors import InputError
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import Hyperparameters
+from mdflash.training.entropy.section import RelativeEntropy
 
 
 def _read_dataset(value: object, info: ValidationInfo) -> Path:
@@ -65,7 +66,7 @@ class Data(Section):
     weights: Word | None = Field(
         default=None,
         description="of each frame at the temperature: mbar (over all windows and temperatures) | equal | "
-        "a column of the trajectories; null: none. Forces need none",
+        "a column of the trajectories; null: mbar where `relative_entropy` needs them (forces alone do not)",
         examples=["mbar"],
     )
     windows: Annotated[tuple[BiasEntry, ...], BeforeValidator(as_entries)] = Field(
@@ -232,6 +233,11 @@ class Recipe(Section):
         default=None, description="how blocks are joined; null: x + block(x)", examples=["{rule: prenorm}"]
     )
     training: Optimization = Optimization()
+    relative_entropy: RelativeEntropy | None = Field(
+        default=None,
+        description="instead of `training`: from forces and from where the frames are, going on from `start`; "
+        "null: force matching",
+    )
     folder: Folder | None = Field(
         default=None, description="folder of all results; default: runs/train-<name>, relative to the current folder"
     )
@@ -240,6 +246,11 @@ class Recipe(Section):
     def output(self) -> Path:
         """The output folder, absolute."""
         return self.folder or Path.cwd() / "runs" / f"train-{self.name}"
+
+    @property
+    def weights(self) -> str | None:
+        """What frames are weighed by; None where nothing needs to know."""
+        return self.data.weights or (None if self.relative_entropy is None else "mbar")
 
     def hyperparameters(self, types: int) -> Hyperparameters:
         """Of the network, for that many bead types.
@@ -267,6 +278,10 @@ class Recipe(Section):
                 del said["training"][key]  # nor weights
         if not self.training.learn_torsions:
             del said["training"]["learn_torsions"]
+        if self.relative_entropy is None:
+            del said["relative_entropy"]  # nor this section
+        else:
+            del said["training"]
         return said
 
 
@@ -289,9 +304,26 @@ def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     if recipe.start is not None and (said := recipe.model_fields_set & {"priors", "network", "backbone"}):
         message = f"{recipe.start} has priors and a network, from which `start` continues; leave this section out"
         raise input_error([Problem((key,), message) for key in sorted(said)], document, given)
+    if recipe.relative_entropy is not None:
+        problems = list(_misplaced(recipe))
+        if problems:
+            raise input_error(problems, document, given)
     for key, part in (("network", recipe.network), ("backbone", recipe)):
         try:
             part.hyperparameters(1)
         except InputError as error:
             raise input_error([Problem((key,), error.message)], document, given) from None
     return recipe if recipe.name else recipe.model_copy(update={"name": plain_word(file.stem)})
+
+
+def _misplaced(recipe: Recipe) -> Iterator[Problem]:
+    """What does not go with `relative_entropy:`."""
+    if recipe.start is None:
+        message = "goes on from a force field; add for example `start: runs/train-protein/forcefield`"
+        yield Problem(("relative_entropy",), message)
+    if "training" in recipe.model_fields_set:
+        message = "is of force matching, and `relative_entropy` has settings of its own; leave one of the two out"
+        yield Problem(("training",), message)
+    if recipe.data.decoys is not None:
+        message = "are of force matching: samples of the force field do their work here; leave this line out"
+        yield Problem(("data", "decoys"), message)

@@ -313,7 +313,7 @@ def _checkpoints(folder: Path) -> Iterator[Seed]:
     yield _seed(newest, npz_file, read)
     state = folder / "state.safetensors"
     save_progress(state, Progress(identity="x"))
-    yield _seed(state, safetensors_file, lambda path: load_progress(path, "x"))
+    yield _seed(state, safetensors_file, lambda path: load_progress(path, "x", Progress))
 
 
 def _read_run(run: Path) -> None:

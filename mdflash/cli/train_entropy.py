@@ -1,0 +1,134 @@
+"""What `mdflash train` shows of a training by relative entropy."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from mdflash.cli import weighed
+from mdflash.cli.lines import plural, show_line, styled
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from mdflash.engine.distributed import Ranks
+    from mdflash.training.entropy.loop import EntropyTrainer
+    from mdflash.training.run import PreparedTraining
+
+
+def show_plan(prepared: PreparedTraining, console: Console) -> None:
+    """What will be done."""
+    from rich.table import Table
+
+    from mdflash.training.entropy.run import groups_of_training
+    from mdflash.training.run import remarks
+
+    recipe, data = prepared.recipe, prepared.data
+    settings = recipe.relative_entropy
+    assert settings is not None
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "goes on from": str(recipe.start),
+        "frames": f"{data.count(False):,} for training, {data.count(True):,} held out",
+        **{
+            key: value
+            for (name, _), weights in prepared.weights.items()
+            for key, value in weighed.rows(name, weights).items()
+        },
+        **{
+            f"{data.molecules[g.molecule].system.name} at {g.kelvin:g} K": f"{g.training.effective:,.0f} effective "
+            f"frames for training, {g.held_out.effective:,.0f} held out"
+            for g in groups_of_training(prepared)
+        },
+        "samples": f"{settings.replicas} replicas of {settings.length:g} ps whenever the effective share falls below "
+        f"{settings.renew_below:g}",
+        "updates": f"at most {settings.updates}",
+        "folder": str(recipe.output),
+    }
+    for name, value in rows.items():
+        table.add_row(styled((name, "bold")), value)
+    console.print(table)
+    for note in remarks(prepared):
+        console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
+
+
+def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console) -> None:
+    """Train, and say what came of it."""
+    from mdflash.core.signals import stop_signals
+    from mdflash.training.entropy.run import train_entropy
+    from mdflash.training.run import training_folder, write_head
+
+    with training_folder(prepared.recipe.output):
+        write_head(prepared, source)
+        weighed.draw(prepared.recipe.output / "weights", prepared.weights)
+        with stop_signals() as received, _Bar(console) as bar:
+            folder, trainer = train_entropy(prepared, ranks.size, bar.show, lambda: bool(received))
+    p = trainer.progress
+    why = "" if p.update == trainer.settings.updates else ", where the relative entropy held out no longer fell"
+    console.print(
+        f"{plural(p.update, 'update')}{why}; {plural(p.renewals, 'simulation')}; relative entropy held out "
+        f"{p.best:+.3f} from the start, after update {p.best_update}\n"
+        f"wrote {folder}\npicture: {prepared.recipe.output / 'progress' / 'progress.png'}\n"
+        f"next: mdflash validate {folder} --against {prepared.recipe.data.dataset[0]}"
+    )
+
+
+class _Bar:
+    """The progress: a bar with the last row of the log and the time left; outside a terminal a line for each row."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("at most", markup=False),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+            refresh_per_second=2,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("compiling the kernels", total=None)
+        self._row, self._left_out = -1.0, 0
+        self._first: tuple[int, float] | None = None
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def show(self, trainer: EntropyTrainer) -> None:
+        """Before and after a simulation, and after an update."""
+        p, row = trainer.progress, trainer.row
+        for said in trainer.left_out[self._left_out :]:
+            show_line(self._console, f"left out, unstable: {said}")
+        self._left_out = len(trainer.left_out)
+        self._first = self._first or (p.update, time.monotonic())
+        text = f"update {p.update} of {trainer.settings.updates}"
+        if row:
+            text += (
+                f": relative entropy {row['held_out_entropy']:+.3f}, effective share {row['effective_share']:.2f}, "
+                f"force loss {row['force_loss']:.4g}"
+            )
+            text += "".join(
+                f", {c.removesuffix('_rmse')} off by {v:.2f}" for c, v in row.items() if c.endswith("_rmse")
+            )
+        description = text if trainer.doing == "updating" else f"{text} ({trainer.doing})"
+        self._bar.update(self._task, total=trainer.settings.updates, completed=p.update, description=description)
+        if row and row["update"] != self._row and not self._console.is_terminal:
+            show_line(self._console, text + self._left(trainer))
+            self._row = row["update"]
+
+    def _left(self, trainer: EntropyTrainer) -> str:
+        """The time left at most, from that of the updates so far."""
+        assert self._first is not None
+        done, seconds = trainer.progress.update - self._first[0], time.monotonic() - self._first[1]
+        if not done:
+            return ""
+        left = seconds / done * (trainer.settings.updates - trainer.progress.update)
+        return f"; at most {left / 60:.1f} minutes left"

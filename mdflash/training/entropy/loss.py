@@ -1,0 +1,156 @@
+"""The relative entropy of frames and a force field, and its gradient by the weights.
+
+For a molecule at a temperature, with frames of known weights and samples of the force field U,
+
+    S = beta <U>_frames - beta A,      dS/dw = beta (<dU/dw>_frames - <dU/dw>_samples)
+
+A is the free energy of the force field. M. S. Shell, J. Chem. Phys. 129, 144108 (2008); S. Thaler, M. Stupp and J.
+Zavadlav, J. Chem. Phys. 157, 244103 (2022).
+
+A frame's likelihood has both its place and the noisy force there, -ln p = beta (U - A) + |F - F*|^2 / (2 sigma^2), so
+the force loss L (the mean square of a component) has the weight 3N / (2 sigma^2) beside S, and nothing is to choose.
+Molecules and temperatures count by their share of the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.errors import InputError
+from mdflash.training.forces import Forces
+from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
+from mdflash.units import kT
+
+CHUNK = 2048
+"""Frames whose energies are evaluated together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Frames of one molecule at one temperature, of which weights are known.
+
+    Attributes:
+        positions: [F, N, 3] Å, float32.
+        weights: [F], with the sum 1.
+    """
+
+    positions: Tensor
+    weights: FloatArray
+
+    @property
+    def effective(self) -> float:
+        """How many frames of equal weights say as much."""
+        return float(1.0 / (self.weights**2).sum())
+
+    def draw(self, count: int, rng: np.random.Generator) -> Tensor:
+        """[count, N, 3] frames, each as often as its weight has it."""
+        return self.positions[torch.from_numpy(systematic(self.weights, count, rng))]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """A molecule at a temperature.
+
+    Attributes:
+        molecule: its number.
+        kelvin: the temperature.
+        share: of the frames of all groups.
+        training, held_out: its frames.
+    """
+
+    molecule: int
+    kelvin: float
+    share: float
+    training: Known
+    held_out: Known
+
+    @property
+    def kT(self) -> float:
+        """kcal/mol."""
+        return kT(self.kelvin)
+
+
+def equal_weights(molecule: MoleculeFrames, kelvin: float) -> FloatArray:
+    """[F] of a molecule's frames: those at a temperature count equally."""
+    here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
+    return np.asarray(here / here.sum())
+
+
+def groups_of(
+    molecules: tuple[MoleculeFrames, ...], weigh: Callable[[MoleculeFrames, float], FloatArray] = equal_weights
+) -> tuple[Group, ...]:
+    """The groups of a training: each molecule at each of its temperatures.
+
+    Args:
+        molecules: with their frames.
+        weigh: the weights [F] of a molecule's frames at a temperature.
+
+    Raises:
+        InputError: a group without frames to learn from, or to judge by.
+    """
+    found = []
+    total = sum(len(m.positions) for m in molecules)
+    for number, molecule in enumerate(molecules):
+        for kelvin in temperatures(molecule.temperature):
+            here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
+            weights = weigh(molecule, kelvin)
+            parts = []
+            for held in (False, True):
+                chosen = (molecule.validation == held) & (weights > 0.0)
+                if not chosen.any():
+                    raise InputError(
+                        f"molecule '{molecule.system.name}' has no frames at {kelvin:g} K "
+                        f"{'that are held out' if held else 'to learn from'}; sample more trajectories at this "
+                        "temperature, or choose one with data.temperature",
+                        key="data.validation",
+                    )
+                w = weights[chosen]
+                parts.append(Known(torch.from_numpy(molecule.positions[chosen]), w / w.sum()))
+            found.append(Group(number, kelvin, float(here.sum()) / total, *parts))
+    return tuple(found)
+
+
+def temperatures(kelvin: np.ndarray) -> list[float]:
+    """The distinct temperatures among those of frames, K."""
+    found: list[float] = []
+    for value in np.unique(np.round(kelvin.astype(np.float64), 3)).tolist():
+        if not found or value - found[-1] > SAME_TEMPERATURE:
+            found.append(value)
+    return found
+
+
+def add_gradient(forces: Forces, molecule: int, positions: Tensor, slopes: Tensor) -> None:
+    """Add to the weights' .grad that of sum_i slope_i U(x_i), at positions [M, N, 3], with slopes [M]."""
+    energies = forces.energies(molecule, positions)
+    (slopes.to(energies) @ energies).backward()  # type: ignore[no-untyped-call]
+
+
+def slopes_of(group: Group, frames: FloatArray, samples: FloatArray) -> Tensor:
+    """[frames + samples] dS/dU of each: weights of both sum to 1."""
+    return torch.from_numpy(group.share / group.kT * np.concatenate([frames, -samples]))
+
+
+def energies_of(forces: Forces, molecule: int, positions: Tensor, device: torch.device) -> FloatArray:
+    """[M] kcal/mol of the network at positions [M, N, 3], as numbers."""
+    with torch.no_grad():
+        parts = [
+            forces.energies(molecule, positions[k : k + CHUNK].to(device)).double().cpu()
+            for k in range(0, len(positions), CHUNK)
+        ]
+    return np.asarray(torch.cat(parts).numpy())
+
+
+def systematic(weights: FloatArray, count: int, rng: np.random.Generator) -> IntArray:
+    """[count] numbers of entries, each as often as its weight has it, or one more or less.
+
+    Evenly spaced points on the sum of weights: the least noise that drawing can have.
+    """
+    edges = np.cumsum(weights)
+    points = (np.arange(count) + rng.random()) / count * edges[-1]
+    return np.asarray(np.minimum(np.searchsorted(edges, points, side="right"), len(weights) - 1))

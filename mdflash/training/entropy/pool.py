@@ -1,0 +1,97 @@
+"""Samples of the last renewals, used together: multistate reweighting to whatever the weights are now.
+
+Renewal g drew n_g samples with energies U_g. At other weights, with energies U, the samples of all renewals count as
+
+    w_i  ~  exp(-beta U(x_i)) / sum_g n_g exp(beta (A_g - U_g(x_i)))         A = -kT ln sum_i of the right side
+
+M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008). A_g are free energies against the start, where they
+are 0; that of the oldest renewal is kept from before, so the chain reaches back to the start however far that is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mdflash.core.types import FloatArray
+
+ROUNDS, CLOSE = 200, 1e-9
+"""Iterations that solve for A_g at most; kT, where they end."""
+
+
+@dataclass(eq=False)
+class Pool:
+    """Samples of one group.
+
+    Attributes:
+        kT: kcal/mol.
+        keep: renewals that are kept.
+        positions: [M, N, 3] Å, float32: renewal by renewal, the oldest first.
+        counts: samples of each renewal.
+        energies: [renewals, M] kcal/mol of every sample with the weights of every renewal.
+        free: [renewals] A_g, kcal/mol.
+    """
+
+    kT: float
+    keep: int
+    positions: Tensor = field(default_factory=lambda: torch.zeros((0, 0, 3)))
+    counts: tuple[int, ...] = ()
+    energies: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    free: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    def weigh(self, now: FloatArray) -> tuple[FloatArray, float]:
+        """Weights [M] of the samples with energies `now` [M], of sum 1, and the free energy A, kcal/mol."""
+        log_w = -now / self.kT - self._log_mixture(self.free)
+        top = log_w.max()
+        w = np.exp(log_w - top)
+        return w / w.sum(), float(-self.kT * (top + np.log(w.sum())))
+
+    def newest_share(self, now: FloatArray) -> float:
+        """The effective share of the newest samples, with energies `now` [M] of all: 1 where nothing has changed."""
+        first = sum(self.counts[:-1])
+        log_w = (self.energies[-1, first:] - now[first:]) / self.kT
+        w = np.exp(log_w - log_w.max())
+        return float(w.sum() ** 2 / (w**2).sum() / len(w))
+
+    def add(self, positions: Tensor, old: FloatArray, now: FloatArray) -> None:
+        """Take the samples of a renewal, and let go of the oldest one where there are too many.
+
+        Args:
+            positions: [n, N, 3] Å.
+            old: [renewals, n] kcal/mol with the weights of the renewals that are here.
+            now: [M + n] kcal/mol of all samples with the weights that these were drawn with.
+        """
+        if not self.counts:
+            self.positions, self.counts = positions, (len(positions),)
+            self.energies, self.free = now[None], np.zeros(1)
+            return
+        free = self.weigh(now[: len(self.positions)])[1]
+        self.positions = torch.cat([self.positions, positions])
+        self.energies = np.concatenate([np.concatenate([self.energies, old], axis=1), now[None]])
+        self.counts, self.free = (*self.counts, len(positions)), np.append(self.free, free)
+        self._solve()
+        if len(self.counts) > self.keep:
+            gone = self.counts[0]
+            self.positions, self.counts = self.positions[gone:], self.counts[1:]
+            self.energies, self.free = self.energies[1:, gone:], self.free[1:]
+
+    def _log_mixture(self, free: FloatArray) -> FloatArray:
+        """[M] ln sum_g n_g exp(beta (A_g - U_g))."""
+        exponents = np.log(np.array(self.counts))[:, None] + (free[:, None] - self.energies) / self.kT
+        top = exponents.max(axis=0)
+        return np.asarray(top + np.log(np.exp(exponents - top).sum(axis=0)))
+
+    def _solve(self) -> None:
+        """A_g that agree with each other; that of the oldest stays."""
+        for _ in range(ROUNDS):
+            exponents = -self.energies / self.kT - self._log_mixture(self.free)
+            top = exponents.max(axis=1, keepdims=True)
+            new = -self.kT * (top[:, 0] + np.log(np.exp(exponents - top).sum(axis=1)))
+            new += self.free[0] - new[0]
+            done = np.abs(new - self.free).max() < CLOSE * self.kT
+            self.free = new
+            if done:
+                return
