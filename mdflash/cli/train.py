@@ -111,7 +111,8 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
     with training_folder(plan.output) if ranks.rank == 0 else nullcontext():
         if ranks.rank == 0:
             write_head(prepared, file)
-            weighed.draw(plan.output / "weights", prepared.weights)
+            names = [molecule.system.name for molecule in prepared.data.molecules]
+            weighed.draw(plan.output / "weights", list(zip(names, prepared.weights, strict=False)))
         with stop_signals() as received, _Bar(console) as bar:
             folder, trainer = train(prepared, ranks, bar.show, lambda: bool(received))
     p = trainer.progress
@@ -139,8 +140,8 @@ def _show_plan(prepared: PreparedTraining, console: Console) -> None:
         "loss of the priors alone": f"{prepared.loss_without_network():.5g} (kcal/mol/Å)², on the frames held out",
         **{
             key: value
-            for (name, _), weights in prepared.weights.items()
-            for key, value in weighed.rows(name, weights).items()
+            for molecule, weights in zip(data.molecules, prepared.weights, strict=False)
+            for key, value in weighed.rows(molecule.system.name, weights).items()
         },
         "folder": str(recipe.output),
     }

@@ -9,6 +9,7 @@ from mdflash.cli import weighed
 from mdflash.cli.lines import plural, show_line, styled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -16,31 +17,29 @@ if TYPE_CHECKING:
     from mdflash.engine.distributed import Ranks
     from mdflash.training.entropy.loop import EntropyTrainer
     from mdflash.training.run import PreparedTraining
+    from mdflash.training.weights import FrameWeights
 
 
 def show_plan(prepared: PreparedTraining, console: Console) -> None:
     """What will be done."""
     from rich.table import Table
 
-    from mdflash.training.entropy.run import groups_of_training
+    from mdflash.training.entropy.run import weigh
     from mdflash.training.run import remarks
 
     recipe, data = prepared.recipe, prepared.data
     settings = recipe.relative_entropy
     assert settings is not None
+    weighed_data = weigh(prepared)
     table = Table.grid(padding=(0, 2))
     rows = {
         "goes on from": str(recipe.start),
         "frames": f"{data.count(False):,} for training, {data.count(True):,} held out",
         **{
             key: value
-            for (name, _), weights in prepared.weights.items()
-            for key, value in weighed.rows(name, weights).items()
-        },
-        **{
-            f"{data.molecules[g.molecule].system.name} at {g.kelvin:g} K": f"{g.training.effective:,.0f} effective "
-            f"frames for training, {g.held_out.effective:,.0f} held out"
-            for g in groups_of_training(prepared)
+            for molecule, weights in zip(weighed_data.molecules, weighed_data.weights, strict=True)
+            for known in weights
+            for key, value in weighed.rows(_name(molecule.system.name, known, weights), known).items()
         },
         "samples": f"{settings.replicas} replicas of {settings.length:g} ps whenever the effective share falls below "
         f"{settings.renew_below:g}",
@@ -50,19 +49,31 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
     for name, value in rows.items():
         table.add_row(styled((name, "bold")), value)
     console.print(table)
-    for note in remarks(prepared):
+    notes = (note for weights in weighed_data.weights for known in weights for note in known.notes)
+    for note in (*remarks(prepared), *notes):
         console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
+
+
+def _name(molecule: str, known: FrameWeights, weights: Sequence[FrameWeights]) -> str:
+    """Of a molecule's weights at one of its temperatures."""
+    return molecule if len(weights) == 1 else f"{molecule} at {known.temperature:g} K"
 
 
 def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console) -> None:
     """Train, and say what came of it."""
     from mdflash.core.signals import stop_signals
-    from mdflash.training.entropy.run import train_entropy
+    from mdflash.training.entropy.run import train_entropy, weigh
     from mdflash.training.run import training_folder, write_head
 
     with training_folder(prepared.recipe.output):
         write_head(prepared, source)
-        weighed.draw(prepared.recipe.output / "weights", prepared.weights)
+        found = weigh(prepared)
+        named = [
+            (_name(molecule.system.name, known, weights), known)
+            for molecule, weights in zip(found.molecules, found.weights, strict=True)
+            for known in weights
+        ]
+        weighed.draw(prepared.recipe.output / "weights", named)
         with stop_signals() as received, _Bar(console) as bar:
             folder, trainer = train_entropy(prepared, ranks.size, bar.show, lambda: bool(received))
     p = trainer.progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,15 +22,16 @@ _UNIT = {"length": (1.0, "Å"), "angle": (180.0 / np.pi, "°"), None: (1.0, "")}
 def rows(name: str, found: FrameWeights) -> dict[str, str]:
     """Rows of the plan, for the weights of one molecule."""
     link = f", weakest overlap {found.overlap:.2g}" if len(found.states) > 1 else ""
-    kelvin, count = f"{found.temperature:g} K", plural(len(found.states), "state")
-    effective = f"{found.effective:,.0f} effective frames of {len(found.values):,}"
-    said = {f"weights of {name} at {kelvin}": f"{effective}, from {count}{link}"}
+    said = {
+        f"weights of {name}": f"{found.effective:,.0f} effective frames of {len(found.values):,} at "
+        f"{found.temperature:g} K, from {plural(len(found.states), 'state')}{link}"
+    }
     for along, profile in profiles(found):
         size, unit = _UNIT[along.dimension]
         seen = np.flatnonzero(np.isfinite(profile.energy))
         pick = seen[np.unique(np.linspace(0, len(seen) - 1, SHOWN).round().astype(int))]
         middle = 0.5 * size * (profile.edges[0][1:] + profile.edges[0][:-1])
-        said[f"free energy along {along.variable} at {kelvin}"] = (
+        said[f"free energy along {along.variable}"] = (
             ", ".join(f"{profile.energy[k]:.1f} at {middle[k]:.3g}{' ' if unit != '°' else ''}{unit}" for k in pick)
             + " (kcal/mol)"
         )
@@ -49,8 +50,8 @@ def profiles(found: FrameWeights) -> Iterator[tuple[Along, Surface]]:
         )
 
 
-def draw(folder: Path, named: Mapping[tuple[str, float], FrameWeights]) -> list[Path]:
-    """Write the free energies as MOLECULE-TEMPERATURE-VARIABLE.png; returns their paths.
+def draw(folder: Path, named: Sequence[tuple[str, FrameWeights]]) -> list[Path]:
+    """Write the free energies as MOLECULE-VARIABLE.png; returns their paths.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -61,11 +62,11 @@ def draw(folder: Path, named: Mapping[tuple[str, float], FrameWeights]) -> list[
     from mdflash.core.optional import require
     from mdflash.core.regular import own_folder
 
-    if any(found.along for found in named.values()):
+    if any(found.along for _, found in named):
         require("matplotlib", "analysis", "a picture of the weights")
         own_folder(folder)
     written = []
-    for (name, kelvin), found in named.items():
+    for name, found in named:
         for along, profile in profiles(found):
             size, unit = _UNIT[along.dimension]
             x = 0.5 * size * (profile.edges[0][1:] + profile.edges[0][:-1])
@@ -74,7 +75,7 @@ def draw(folder: Path, named: Mapping[tuple[str, float], FrameWeights]) -> list[
                 along.variable + (f" / {unit}" if unit else ""), "free energy / kcal/mol",
                 [Line("", x, np.asarray(profile.energy))],
             )  # fmt: skip
-            file = folder / f"{name}-{kelvin:g}K-{along.variable.replace(' ', '-')}.png"
+            file = folder / f"{name}-{along.variable.replace(' ', '-')}.png"
             atomic_write(file, png(plot))
             written.append(file)
     return written

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,12 +46,11 @@ from mdflash.training.recipe import Optimization, Recipe
 from mdflash.training.state import check_state, read_identity
 from mdflash.training.torsions import TorsionWeight
 from mdflash.training.trainer import FrameSet, Trainer
-from mdflash.training.weights import FrameWeights, weigh_all
+from mdflash.training.weights import FrameWeights, load_weighted
 
 NETWORK = "schnet"
-_FILES = (
-    "lock", "recipe.yaml", "log.csv", "state.safetensors", "priors", "progress", "weights", "forcefield", "tensorboard"
-)  # fmt: skip
+_FILES = ("lock", "recipe.yaml", "log.csv", "state.safetensors", "priors", "progress", "weights", "forcefield",
+          "tensorboard")  # fmt: skip
 TORSIONS = "torsions"
 """The coefficients of `LearnedTorsions` among the parameters."""
 
@@ -69,7 +68,7 @@ class PreparedTraining:
         fits: what the priors were fitted to; empty for priors from a folder.
         targets: for each molecule [F, N, 3], forces less those of the priors, kcal/mol/Å.
         energies: for each molecule [F], energies less those of the priors, kcal/mol; None without `energy_weight`.
-        weights: of frames by the name of a molecule and a temperature in K; empty where nothing asks for them.
+        weights: for each molecule those of its frames at all temperatures; empty where the recipe asks for none.
     """
 
     recipe: Recipe
@@ -80,7 +79,7 @@ class PreparedTraining:
     fits: tuple[Samples, ...]
     targets: tuple[torch.Tensor, ...]
     energies: tuple[torch.Tensor, ...] | None = None
-    weights: Mapping[tuple[str, float], FrameWeights] = field(default_factory=dict)
+    weights: tuple[FrameWeights, ...] = ()
 
     def loss_without_network(self) -> float:
         """The validation loss of the priors alone, (kcal/mol/Å)^2."""
@@ -132,7 +131,8 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
         targets.append(torch.from_numpy(molecule.forces - forces))
         if recipe.training.energy_weight and molecule.energies is not None:
             energies.append(torch.from_numpy((molecule.energies - energy).astype(np.float32)))
-    weights = {} if recipe.weights is None else weigh_all(recipe.weights, data.molecules)
+    unweighted = recipe.data.weights is None or recipe.relative_entropy is not None  # which weighs each temperature
+    weights = () if unweighted else load_weighted(recipe.data)[1]
     return PreparedTraining(
         recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None, weights
     )  # fmt: skip
@@ -313,11 +313,11 @@ def own_identity(prepared: PreparedTraining) -> str:
 def remarks(prepared: PreparedTraining) -> list[str]:
     """What of the recipe may surprise, for people."""
     if prepared.recipe.relative_entropy is not None:
-        return [*prepared.data.notes, *(note for weights in prepared.weights.values() for note in weights.notes)]
+        return list(prepared.data.notes)
     training, decoys = prepared.recipe.training, prepared.recipe.data.decoys
     frames = prepared.data.count(False) * (1.0 if decoys is None else 1.0 + decoys.share)
     steps = training.epochs * math.ceil(frames / training.batch)
-    found = [*prepared.data.notes, *(note for weights in prepared.weights.values() for note in weights.notes)]
+    found = [*prepared.data.notes, *(note for weights in prepared.weights for note in weights.notes)]
     if training.warmup >= steps:
         found.append(
             f"training.warmup is {training.warmup} steps and the whole training about {steps}: the learning rate never "

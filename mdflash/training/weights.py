@@ -29,8 +29,8 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.potentials.variables.base import Variable
 from mdflash.sampling.restraint import Restraint, values_of
-from mdflash.training.entropy.loss import temperatures
-from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
+from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames, TrainingData, load_frames
+from mdflash.training.recipe import Data
 from mdflash.units import BOLTZMANN
 
 MOST = 4_000_000
@@ -100,21 +100,25 @@ class FrameWeights:
         return np.asarray(mine / mine.sum())
 
 
-def weigh_all(how: str, molecules: Sequence[MoleculeFrames]) -> dict[tuple[str, float], FrameWeights]:
-    """By the name of a molecule and a temperature in K, the weights of its frames at each temperature that it has.
-
-    Args:
-        how: see `frame_weights`.
-        molecules: as `load_frames(..., weights=how)` reads them.
+def load_weighted(section: Data) -> tuple[TrainingData, tuple[FrameWeights, ...]]:
+    """The frames of a recipe at all temperatures, and their weights at its own, for each molecule.
 
     Raises:
-        InputError: as `frame_weights`.
+        InputError: as `load_frames` and `frame_weights`; frames at several temperatures and none asked for.
     """
-    return {
-        (molecule.system.name, kelvin): frame_weights(molecule, kelvin, how)
-        for molecule in molecules
-        for kelvin in temperatures(molecule.temperature)
-    }
+    how = section.weights or "mbar"
+    data = load_frames(section.dataset, section.validation, section.mapping, None, section.windows, how)
+    kelvin = section.temperature
+    if kelvin is None:
+        there = np.unique(np.concatenate([m.temperature for m in data.molecules]).round(2))
+        if len(there) > 1:
+            raise InputError(
+                f"is needed to weigh frames of {', '.join(f'{t:g} K' for t in there)}; write for example "
+                f"`temperature: {there[0]:g} K`",
+                key="data.temperature",
+            )
+        kelvin = float(there[0])
+    return data, tuple(frame_weights(m, kelvin, how) for m in data.molecules)
 
 
 def frame_weights(molecule: MoleculeFrames, temperature: float, how: str = "mbar") -> FrameWeights:

@@ -18,8 +18,8 @@ from mdflash.sampling.dataset import create_dataset, load_dataset
 from mdflash.sampling.restraint import Restraint, make_restraint
 from mdflash.sampling.trajectory import TrajectoryWriter
 from mdflash.training.frames import load_frames
-from mdflash.training.recipe import load_recipe
-from mdflash.training.weights import frame_weights, weigh_all
+from mdflash.training.recipe import Data, load_recipe
+from mdflash.training.weights import frame_weights, load_weighted
 from mdflash.units import kT
 from tests.helpers import beads
 
@@ -269,8 +269,11 @@ def test_columns(rows: np.ndarray | None, said: str, tmp_path: Path) -> None:
     for k in range(2):
         if rows is not None:
             spoil(folder, k, lambda f, k=k: f.create_dataset("mine", data=rows if k == 0 else np.zeros(400)))
+    section = Data.model_validate(
+        {"dataset": [folder], "temperature": "300 K", "weights": "mine"}, context={"folder": tmp_path}
+    )
     with pytest.raises(InputError, match=said):
-        weigh_all("mine", load_frames([folder], 0.1, weights="mine").molecules)
+        load_weighted(section)
 
 
 def test_a_column_is_the_weights(tmp_path: Path) -> None:
@@ -278,8 +281,10 @@ def test_a_column_is_the_weights(tmp_path: Path) -> None:
     rows = np.random.default_rng().uniform(0.0, 2.0, 2 * FRAMES)
     for k in range(2):
         spoil(folder, k, lambda f, k=k: f.create_dataset("mine", data=rows[k * FRAMES :][:FRAMES]))
-    data = load_frames([folder], 0.1, weights="mine")
-    found, _ = weigh_all("mine", data.molecules).values()
+    section = Data.model_validate(
+        {"dataset": [folder], "temperature": "300 K", "weights": "mine"}, context={"folder": tmp_path}
+    )
+    data, (found,) = load_weighted(section)
     np.testing.assert_allclose(found.values, np.r_[rows[:FRAMES], np.zeros(FRAMES)] / rows[:FRAMES].sum())
     held = data.molecules[0].validation
     assert found.of(~held).sum() == pytest.approx(1.0)
@@ -303,4 +308,4 @@ def test_a_schedule_that_does_not_fit(windows: dict[str, object], said: str, tmp
     )
     section = load_recipe(file).data
     with pytest.raises(InputError, match=said):
-        load_frames(section.dataset, section.validation, windows=section.windows)
+        load_weighted(section)

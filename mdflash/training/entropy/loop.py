@@ -2,8 +2,8 @@
 
 An update draws frames of the data by their weights, and samples of the last renewals by theirs (see `pool`), and steps
 against the gradient of S and of the force loss (see `loss`). When the effective share of the newest samples falls below
-`renew_below`, replicas are simulated on with the weights as they are now. A step that would leave less than half of
-that share is cut, so no renewal loses sight of the one before.
+`renew_below`, and after `renew_after` updates, replicas are simulated on with the weights as they are now. A step that
+would leave less than half of that share is cut, so no renewal loses sight of the one before.
 
 What is learned is the mean of the last weights: that of update k counts about as k^4, so the mean is over the last
 fifth of them, whenever training stops. Its relative entropy on the frames held out, against the start, decides when to
@@ -42,7 +42,7 @@ from mdflash.training.trainer import FrameSet
 
 DECAY_RATES = (0.5, 0.9)
 """Of Adam: short memories, since gradients are those of other samples after each renewal."""
-LAST_RATE = 0.02
+LAST_RATE = 0.05
 """What is left of the learning rate at the end."""
 AVERAGE = 4
 """Power of k with which the weights of update k count in the mean."""
@@ -154,7 +154,8 @@ class EntropyTrainer:
         if not self.resumed:
             self._begin(report, should_stop)
         while not self.finished:
-            if self._share() < self.settings.renew_below:
+            spent = self.progress.update - self.progress.last_renewal >= self.settings.renew_after
+            if spent or self._share() < self.settings.renew_below:
                 self._renew(report, should_stop)
             self._update()
             p = self.progress

@@ -14,10 +14,11 @@ Molecules and temperatures count by their share of the frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.training.forces import Forces
 from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
+from mdflash.training.weights import FrameWeights
 from mdflash.units import kT
 
 CHUNK = 2048
@@ -76,47 +78,51 @@ class Group:
         return kT(self.kelvin)
 
 
-def equal_weights(molecule: MoleculeFrames, kelvin: float) -> FloatArray:
-    """[F] of a molecule's frames: those at a temperature count equally."""
-    here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
-    return np.asarray(here / here.sum())
-
-
 def groups_of(
-    molecules: tuple[MoleculeFrames, ...], weigh: Callable[[MoleculeFrames, float], FloatArray] = equal_weights
+    molecules: Sequence[MoleculeFrames], weights: Sequence[Sequence[FrameWeights]], share: float
 ) -> tuple[Group, ...]:
     """The groups of a training: each molecule at each of its temperatures.
 
     Args:
         molecules: with their frames.
-        weigh: the weights [F] of a molecule's frames at a temperature.
+        weights: for each molecule those of its frames at each temperature.
+        share: of each trajectory that is held out at its end, where a temperature has no frames that are.
 
     Raises:
-        InputError: a group without frames to learn from, or to judge by.
+        InputError: a group with too few frames to hold some out.
     """
     found = []
-    total = sum(len(m.positions) for m in molecules)
-    for number, molecule in enumerate(molecules):
-        for kelvin in temperatures(molecule.temperature):
-            here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
-            weights = weigh(molecule, kelvin)
+    for number, (molecule, at_temperatures) in enumerate(zip(molecules, weights, strict=True)):
+        for known in at_temperatures:
+            w, kelvin = known.values, known.temperature
+            held = molecule.validation
+            if not (held & (w > 0.0)).any() or held[w > 0.0].all():
+                held = _ends(molecule.source, w > 0.0, share)
             parts = []
-            for held in (False, True):
-                chosen = (molecule.validation == held) & (weights > 0.0)
+            for chosen in ((w > 0.0) & ~held, (w > 0.0) & held):
                 if not chosen.any():
                     raise InputError(
-                        f"molecule '{molecule.system.name}' has no frames at {kelvin:g} K "
-                        f"{'that are held out' if held else 'to learn from'}; sample more trajectories at this "
-                        "temperature, or choose one with data.temperature",
+                        f"molecule '{molecule.system.name}' has {(w > 0.0).sum()} frames at {kelvin:g} K, too few to "
+                        "hold some out; sample more, or leave this temperature out with data.temperature",
                         key="data.validation",
                     )
-                w = weights[chosen]
-                parts.append(Known(torch.from_numpy(molecule.positions[chosen]), w / w.sum()))
-            found.append(Group(number, kelvin, float(here.sum()) / total, *parts))
-    return tuple(found)
+                parts.append(Known(torch.from_numpy(molecule.positions[chosen]), w[chosen] / w[chosen].sum()))
+            here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
+            found.append(Group(number, kelvin, float(here.sum()), *parts))
+    total = sum(group.share for group in found)
+    return tuple(replace(group, share=group.share / total) for group in found)
 
 
-def temperatures(kelvin: np.ndarray) -> list[float]:
+def _ends(source: IntArray, used: npt.NDArray[np.bool_], share: float) -> npt.NDArray[np.bool_]:
+    """[F] whether a frame is among the last of its trajectory that are used."""
+    held = np.zeros(len(source), bool)
+    for k in np.unique(source[used]):
+        mine = np.flatnonzero((source == k) & used)
+        held[mine[len(mine) - round(share * len(mine)) :]] = True
+    return held
+
+
+def temperatures(kelvin: npt.NDArray[np.floating]) -> list[float]:
     """The distinct temperatures among those of frames, K."""
     found: list[float] = []
     for value in np.unique(np.round(kelvin.astype(np.float64), 3)).tolist():

@@ -16,10 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdflash.core.mbar import log_mixture, mbar
 from mdflash.core.types import FloatArray
-
-ROUNDS, CLOSE = 200, 1e-9
-"""Iterations that solve for A_g at most; kT, where they end."""
 
 
 @dataclass(eq=False)
@@ -44,7 +42,7 @@ class Pool:
 
     def weigh(self, now: FloatArray) -> tuple[FloatArray, float]:
         """Weights [M] of the samples with energies `now` [M], of sum 1, and the free energy A, kcal/mol."""
-        log_w = -now / self.kT - self._log_mixture(self.free)
+        log_w = -now / self.kT - self._log_mixture()
         top = log_w.max()
         w = np.exp(log_w - top)
         return w / w.sum(), float(-self.kT * (top + np.log(w.sum())))
@@ -72,26 +70,13 @@ class Pool:
         self.positions = torch.cat([self.positions, positions])
         self.energies = np.concatenate([np.concatenate([self.energies, old], axis=1), now[None]])
         self.counts, self.free = (*self.counts, len(positions)), np.append(self.free, free)
-        self._solve()
+        solved = mbar(self.energies / self.kT, np.array(self.counts, np.float64), self.free / self.kT)
+        self.free = self.free[0] + self.kT * solved
         if len(self.counts) > self.keep:
             gone = self.counts[0]
             self.positions, self.counts = self.positions[gone:], self.counts[1:]
             self.energies, self.free = self.energies[1:, gone:], self.free[1:]
 
-    def _log_mixture(self, free: FloatArray) -> FloatArray:
+    def _log_mixture(self) -> FloatArray:
         """[M] ln sum_g n_g exp(beta (A_g - U_g))."""
-        exponents = np.log(np.array(self.counts))[:, None] + (free[:, None] - self.energies) / self.kT
-        top = exponents.max(axis=0)
-        return np.asarray(top + np.log(np.exp(exponents - top).sum(axis=0)))
-
-    def _solve(self) -> None:
-        """A_g that agree with each other; that of the oldest stays."""
-        for _ in range(ROUNDS):
-            exponents = -self.energies / self.kT - self._log_mixture(self.free)
-            top = exponents.max(axis=1, keepdims=True)
-            new = -self.kT * (top[:, 0] + np.log(np.exp(exponents - top).sum(axis=1)))
-            new += self.free[0] - new[0]
-            done = np.abs(new - self.free).max() < CLOSE * self.kT
-            self.free = new
-            if done:
-                return
+        return log_mixture(self.energies / self.kT, np.array(self.counts, np.float64), self.free / self.kT)

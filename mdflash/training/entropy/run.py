@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.forcefields.model import ForceField
 from mdflash.training.entropy.loop import EntropyTrainer, Material
-from mdflash.training.entropy.loss import Group, groups_of
+from mdflash.training.entropy.loss import Group, groups_of, temperatures
 from mdflash.training.entropy.profiles import make_profiles
 from mdflash.training.entropy.sampler import Sampler
+from mdflash.training.frames import MoleculeFrames, load_frames
 from mdflash.training.recipe import Optimization
 from mdflash.training.run import (
     PreparedTraining,
@@ -28,15 +30,42 @@ from mdflash.training.run import (
     make_forces,
     with_its_interactions,
 )
+from mdflash.training.weights import FrameWeights, frame_weights
 
 
-def groups_of_training(prepared: PreparedTraining) -> tuple[Group, ...]:
-    """The groups of a training, with the weights of their frames.
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """The frames of a recipe, at all of its temperatures.
+
+    Attributes:
+        molecules: with their frames.
+        weights: for each molecule those of its frames at each temperature.
+        groups: what is learned from.
+    """
+
+    molecules: tuple[MoleculeFrames, ...]
+    weights: tuple[tuple[FrameWeights, ...], ...]
+    groups: tuple[Group, ...]
+
+
+@lru_cache(maxsize=1)
+def weigh(prepared: PreparedTraining) -> Weighed:
+    """The weights of the frames of a training.
 
     Raises:
         InputError: frames that cannot be weighed, or too few.
     """
-    return groups_of(prepared.data.molecules, lambda m, kelvin: prepared.weights[m.system.name, kelvin].values)
+    section = prepared.recipe.data
+    how = section.weights or "mbar"
+    data = load_frames(section.dataset, section.validation, section.mapping, None, section.windows, how)
+    weights = tuple(
+        tuple(
+            frame_weights(molecule, kelvin, how)
+            for kelvin in (temperatures(molecule.temperature) if section.temperature is None else [section.temperature])
+        )
+        for molecule in data.molecules
+    )
+    return Weighed(data.molecules, weights, groups_of(data.molecules, weights, section.validation))
 
 
 def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
@@ -49,7 +78,7 @@ def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
     assert settings is not None
     gpu = find_gpu(0, "relative_entropy.device") if settings.device == "cuda" else None
     device = torch.device("cpu") if gpu is None else gpu
-    groups = groups_of_training(prepared)
+    groups = weigh(prepared).groups
     loss = Optimization(device=settings.device, kernels=settings.kernels)
     forces, parameters = make_forces(prepared, loss, device)
 
