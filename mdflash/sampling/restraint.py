@@ -6,6 +6,7 @@ It is kept with the trajectory in the words of that section, so that its weight 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,12 @@ class Restraint:
         """Its keys as JSON, without the reference."""
         said = self.entry.model_dump(mode="json", exclude=_OMITTED)
         return json.dumps({key: value for key, value in said.items() if value is not None})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all of it, hexadecimal."""
+        reference = b"" if self.reference is None else np.ascontiguousarray(self.reference).tobytes()
+        return hashlib.sha256(self.words.encode() + reference).hexdigest()
 
     @property
     def label(self) -> str:

@@ -97,7 +97,7 @@ def load_frames(
     mapping: str | None = None,
     temperature: float | None = None,
     windows: Sequence[BiasEntry] = (),
-    column: str | None = None,
+    weights: str | None = None,
 ) -> TrainingData:
     """Read datasets and hold out a share of each molecule's trajectories.
 
@@ -110,7 +110,7 @@ def load_frames(
         mapping: what the datasets must be mapped by, or None.
         temperature: K; only frames within `SAME_TEMPERATURE` of it; None: all.
         windows: of held trajectories that do not store them, see `schedule.with_windows`.
-        column: a column to read beside the frames.
+        weights: what frames will be weighed by, which then belongs to the digest: "mbar", "equal" or a column.
 
     Raises:
         InputError: datasets that do not fit each other or the arguments, no frames left, a damaged file, positions or
@@ -131,7 +131,7 @@ def load_frames(
     digest = hashlib.sha256()
     molecules = []
     for name in dict.fromkeys(m.name for d in datasets for m in d.molecules):
-        molecules.append(_load_molecule(name, datasets, validation, temperature, column, notes, digest))
+        molecules.append(_load_molecule(name, datasets, validation, temperature, weights, notes, digest))
     return TrainingData(tuple(molecules), wanted, digest.hexdigest(), tuple(notes))
 
 
@@ -140,7 +140,7 @@ def _load_molecule(
     datasets: Sequence[Dataset],
     share: float,
     temperature: float | None,
-    column: str | None,
+    weights: str | None,
     notes: list[str],
     digest: hashlib._Hash,
 ) -> MoleculeFrames:
@@ -156,6 +156,7 @@ def _load_molecule(
     trajectories: list[Trajectory] = [t for _, m in mine for t in m.trajectories]
     parts, energies, used, seen = [], [], [], set()
     potential, columns = [], []
+    column = None if weights in (None, "mbar", "equal") else weights
     for trajectory in trajectories:
         frames = trajectory.read()
         if (what := other_unit(system, frames.positions)) is not None:
@@ -188,6 +189,11 @@ def _load_molecule(
     energy = np.concatenate(known) if len(known) == len(parts) else None
     if energy is not None:
         digest.update(energy.tobytes())
+    own = np.concatenate([c for c in columns if c is not None]) if column is not None else None
+    if weights is not None:
+        digest.update(np.concatenate(potential).tobytes() + (b"" if own is None else own.tobytes()))
+        for restraint in (t.restraint for t in used if t.restraint is not None):
+            digest.update(restraint.digest.encode())
     free = np.flatnonzero(~np.array(biased))
     whole = free[-max(1, round(share * len(free))) :] if len(free) > 1 else free[:0]
     held = np.isin(source, whole)
@@ -205,7 +211,7 @@ def _load_molecule(
     return MoleculeFrames(
         system, mine[0][1].start, positions, forces, energy, kelvin, source, tuple(files), held,
         np.repeat(biased, counts), tuple(t.restraint for t in used), np.concatenate(potential),
-        np.concatenate([c for c in columns if c is not None]) if column is not None else None,
+        own,
     )  # fmt: skip
 
 

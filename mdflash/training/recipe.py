@@ -66,7 +66,7 @@ class Data(Section):
     weights: Word | None = Field(
         default=None,
         description="of each frame at the temperature: mbar (over all windows and temperatures) | equal | "
-        "a column of the trajectories; null: none. Forces need none",
+        "a column of the trajectories; null: mbar where `relative_entropy` needs them (forces alone do not)",
         examples=["mbar"],
     )
     windows: Annotated[tuple[BiasEntry, ...], BeforeValidator(as_entries)] = Field(
@@ -246,6 +246,11 @@ class Recipe(Section):
     def output(self) -> Path:
         """The output folder, absolute."""
         return self.folder or Path.cwd() / "runs" / f"train-{self.name}"
+
+    @property
+    def weights(self) -> str | None:
+        """What frames are weighed by; None where nothing needs to know."""
+        return self.data.weights or (None if self.relative_entropy is None else "mbar")
 
     def hyperparameters(self, types: int) -> Hyperparameters:
         """Of the network, for that many bead types.

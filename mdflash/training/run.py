@@ -94,7 +94,8 @@ def read_priors(recipe: Recipe) -> tuple[TrainingData, ForceField, tuple[Samples
     Raises:
         InputError, ForceFieldError: whatever is wrong with recipe or data.
     """
-    data = load_frames(recipe.data.dataset, recipe.data.validation, recipe.data.mapping, recipe.data.temperature)
+    said = recipe.data
+    data = load_frames(said.dataset, said.validation, said.mapping, said.temperature, said.windows, recipe.weights)
     if recipe.start is not None:
         ff = _given(recipe.start, data, recipe.name)
         if len(ff.networks) != 1:

@@ -107,8 +107,7 @@ def load_weighted(section: Data) -> tuple[TrainingData, tuple[FrameWeights, ...]
         InputError: as `load_frames` and `frame_weights`; frames at several temperatures and none asked for.
     """
     how = section.weights or "mbar"
-    column = None if how in ("mbar", "equal") else how
-    data = load_frames(section.dataset, section.validation, section.mapping, None, section.windows, column)
+    data = load_frames(section.dataset, section.validation, section.mapping, None, section.windows, how)
     kelvin = section.temperature
     if kelvin is None:
         there = np.unique(np.concatenate([m.temperature for m in data.molecules]).round(2))

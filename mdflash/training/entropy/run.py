@@ -57,8 +57,7 @@ def weigh(prepared: PreparedTraining) -> Weighed:
     """
     section = prepared.recipe.data
     how = section.weights or "mbar"
-    column = None if how in ("mbar", "equal") else how
-    data = load_frames(section.dataset, section.validation, section.mapping, None, section.windows, column)
+    data = load_frames(section.dataset, section.validation, section.mapping, None, section.windows, how)
     weights = tuple(
         tuple(
             frame_weights(molecule, kelvin, how)
