@@ -13,7 +13,7 @@ from mdflash.analysis.hills import METHODS, STAGES, Filled
 from mdflash.analysis.phases import phase_lights, phase_words
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
-from mdflash.analysis.walkers import Walked, interval_text, passage_text
+from mdflash.analysis.walkers import BLOCKS, Walked, interval_text, passage_text
 from mdflash.units import BOLTZMANN
 
 FEWEST = 20
@@ -276,10 +276,10 @@ def _judge_walkers(walked: Walked | str, lights: list[Light]) -> None:
     )  # fmt: skip
     lights.append(
         Light(
-            "Independent stretches", grade(rate.blocks, 20, 10, more=True), f"{rate.blocks}",
-            "20 blocks of resamplings or more (care: 10)",
-            f"One in {rate.inefficiency:.1f} resamplings is independent; the interval is a bootstrap over blocks of "
-            "twice as many.",
+            "Independent stretches", grade(rate.blocks, BLOCKS, 5, more=True), f"{rate.blocks}",
+            f"{BLOCKS} blocks of resamplings (care: 5)",
+            f"By the correlation of the flux one in {rate.inefficiency:.1f} resamplings is independent; blocks are "
+            "twice as long or more.",
         )
     )  # fmt: skip
     lights.append(

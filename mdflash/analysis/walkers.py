@@ -5,10 +5,11 @@
 
 Walkers that arrive start again, so the flux grows from nothing to a plateau (Hill's relation holds there). A share of
 the run is left out that does not depend on what was seen: a start chosen by the fluxes would drop the few that are
-large. Successive fluxes are correlated: walkers have common ancestors. So errors are those of a bootstrap over blocks
-of resamplings, each twice as long as the statistical inefficiency of the flux. Zuckerman & Chong, Annu. Rev. Biophys.
-46, 43 (2017); Mostofian & Zuckerman, J. Chem. Theory Comput. 15, 3499 (2019) on what a bootstrap cannot know: events
-that have not been seen.
+large. Successive fluxes are correlated: walkers have common ancestors. So errors are those of means over ten long
+blocks of resamplings (fewer, where blocks would be shorter than twice the statistical inefficiency of the flux), and
+the 95 % interval is Student's, of the logarithm of the rate: weights differ by orders of magnitude. Zuckerman & Chong,
+Annu. Rev. Biophys. 46, 43 (2017); Mostofian & Zuckerman, J. Chem. Theory Comput. 15, 3499 (2019) on what no error can
+know: events that have not been seen.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import pandas
 
 from mdflash.analysis.open_run import Run
-from mdflash.analysis.statistics import Mean, ratio_mean, resample, statistical_inefficiency
+from mdflash.analysis.statistics import Mean, ratio_mean, resample, statistical_inefficiency, student
 from mdflash.analysis.verdict import time_text
 from mdflash.config.ensemble import WeightedEnsemble
 from mdflash.config.load import load_run
@@ -32,7 +33,8 @@ from mdflash.potentials.variables.base import AXES
 
 LEFT_OUT: Final = 0.25
 """Of the resamplings, before which weights may not be stationary."""
-RESAMPLES: Final = 1000
+BLOCKS: Final = 10
+"""That errors are made from, at most: correlations are weak and long, so short blocks hide them."""
 FEWEST: Final = 40
 """Resamplings, below which no plateau can be told."""
 BINS: Final = 60
@@ -72,7 +74,7 @@ class Rate(NamedTuple):
         flux: [T] 1/ps, of each resampling.
         first: resamplings that are left out.
         inefficiency: of the rest: so many successive fluxes are worth one.
-        blocks: of the bootstrap.
+        blocks: that the error is made from.
         rate: 1/ps.
         passage: ps, the mean first passage time.
         arrivals: walkers that arrived, after the start that is left out.
@@ -203,29 +205,28 @@ def rate_of(arrived: FloatArray, every: float) -> Rate | None:
     used = flux[first:]
     if not used.any():
         return None
-    g = statistical_inefficiency(used)
-    sums, counts = _blocked(used[:, None], g)
-    drawn = resample(len(counts), RESAMPLES)
-    low, high = np.quantile((drawn @ sums[:, 0]) / (drawn @ counts), [0.025, 0.975]).tolist()
-    value = float(used.mean())
+    value, error, blocks = _mean(used)
+    wide = math.exp(student(0.975, blocks - 1) * error / value) if blocks > 1 else math.inf
+    rate = Interval(value, value / wide, value * wide)
     weights = arrived[first:]
     half = len(used) // 2
-    halves = [_mean(part) for part in (used[:half], used[half:])]
+    halves = [Mean(*_mean(part)[:2]) for part in (used[:half], used[half:])]
     return Rate(
-        flux, first, g, len(counts), Interval(value, low, high),
-        Interval(1.0 / value, 1.0 / high, 1.0 / low if low > 0 else math.inf),
+        flux, first, statistical_inefficiency(used), blocks, rate,
+        Interval(1.0 / value, 1.0 / rate.high if blocks > 1 else 0.0, 1.0 / rate.low if blocks > 1 else math.inf),
         int((weights > 0).sum()), float(weights.sum() ** 2 / (weights**2).sum()), (halves[0], halves[1]),
     )  # fmt: skip
 
 
-def _mean(flux: FloatArray) -> Mean:
+def _mean(flux: FloatArray) -> tuple[float, float, int]:
+    """The mean of a flux, its standard error, and the blocks it is made from."""
     sums, counts = _blocked(flux[:, None], statistical_inefficiency(flux))
-    return ratio_mean(sums[:, 0], counts)
+    return (*ratio_mean(sums[:, 0], counts), len(counts))
 
 
 def _blocked(rows: FloatArray, inefficiency: float) -> tuple[FloatArray, FloatArray]:
-    """Sums [blocks, columns] and counts [blocks] over stretches of rows twice as long as they are correlated."""
-    blocks = max(1, int(len(rows) / max(1.0, 2.0 * inefficiency)))
+    """Sums [blocks, columns] and counts [blocks] over long stretches of rows."""
+    blocks = max(1, min(BLOCKS, int(len(rows) / (2.0 * inefficiency))))
     edges = np.linspace(0, len(rows), blocks + 1).round().astype(np.int64)
     return np.add.reduceat(rows, edges[:-1], axis=0), np.diff(edges).astype(np.float64)
 
@@ -251,9 +252,7 @@ def _population(values: FloatArray, weights: FloatArray, mean: FloatArray) -> tu
     bins = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1)
     t = len(values)
     flat = (bins + BINS * np.arange(t)[:, None]).ravel()
-    rows: FloatArray = (
-        np.bincount(flat, weights=weights.ravel(), minlength=BINS * t).reshape(t, BINS).astype(np.float64)
-    )
+    rows: FloatArray = np.bincount(flat, weights.ravel(), BINS * t).astype(np.float64).reshape(t, BINS)
     sums, counts = _blocked(rows, statistical_inefficiency(mean))
     drawn = resample(len(counts), 200)
     spread = (drawn @ sums / (drawn @ counts)[:, None]).std(axis=0)

@@ -199,7 +199,8 @@ def _with_units(value: Any, path: tuple[str, ...]) -> Any:
     """`value` as the YAML would have it: quantities as text, whole numbers as Python's."""
     if isinstance(value, Mapping):
         return {key: _with_units(item, (*path, str(key))) for key, item in value.items()}
-    dimension = _DIMENSIONS.get(path[-1])
+    end = path[-1] in ("min", "max")  # of a ladder of temperatures, or of something else
+    dimension = None if end and "temperatures" not in path else _DIMENSIONS.get(path[-1])
     if dimension is None:
         return _whole(value)
     try:

@@ -122,8 +122,8 @@ def methods(analysis: Analysis) -> str:
         if isinstance(first.walked, Walked) and first.walked.rate is not None:
             parts.append(
                 "The rate is the mean flux of weight into the target after the first quarter of the resamplings, the "
-                "mean first passage time its inverse; 95 % intervals are those of a bootstrap over blocks of "
-                "resamplings, twice as long as their statistical inefficiency."
+                "mean first passage time its inverse; 95 % intervals are Student's, of the logarithm, over "
+                f"{first.walked.rate.blocks} blocks of resamplings."
             )
         if first.filled:
             parts.append(
