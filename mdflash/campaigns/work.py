@@ -69,7 +69,6 @@ class Manner:
     analyze: bool = True
     again: bool = False
 
-    @property
     def over(self) -> bool:
         """Whether it is time to stop."""
         return self.stop.exists() or (self.deadline is not None and time.time() >= self.deadline)
@@ -162,18 +161,18 @@ def _attempts(job: Job, place: Path, lock: FolderLock, environment: Mapping[str,
         if not manner.again:
             return Outcome(name, "failed", before.said, before.code)
         before = None
-    if manner.over:
+    if manner.over():
         return Outcome(name, "stopped", code=Interrupted.exit_code)
     if digest_of_run(place) != job.row.digest:
         said = f"{place}: {SYSTEM} or inputs/ was changed since the run was planned; put it back"
         note_attempt(place, Attempt("failed", 0, MdflashError.exit_code, said), **_when(None))
         return Outcome(name, "failed", said, MdflashError.exit_code)
     tries = 0 if before is None else before.tries
-    while not manner.over:
+    while not manner.over():
         step, begun = newest_checkpoint(place), time.monotonic()
         code, said = _run(manner, place, lock, environment)
         tries = 1 if newest_checkpoint(place) > step else tries + 1
-        verdict = judge(code, finished(place), manner.over, tries <= manner.retries)
+        verdict = judge(code, finished(place), manner.over(), tries <= manner.retries)
         note_attempt(place, Attempt(verdict, tries if verdict == "again" else 0, code, said), **_when(begun))
         if verdict != "again":
             return Outcome(name, verdict, said, code)
