@@ -20,8 +20,11 @@ from typing import Any, Final, TypeVar
 
 from mdflash.core.optional import require
 from mdflash.errors import InputError
+from mdflash.io.claims import refuse_links
 
 T = TypeVar("T")
+RUN_DIR: Final = ".parsl"
+"""What Parsl writes for itself, in the campaign folder."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,11 @@ class LocalExecutor(ThreadPoolExecutor):
     """
 
     def __init__(self, workers: int | None, gpus: list[str]) -> None:
-        super().__init__(workers or len(gpus) or 1, thread_name_prefix="campaign")
+        count = workers or len(gpus) or 1
+        super().__init__(count, thread_name_prefix="campaign")
         self._places: SimpleQueue[dict[str, str]] = SimpleQueue()
-        for number in range(self._max_workers):
+        for number in range(count):
             self._places.put({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {})
-
-    @property
-    def workers(self) -> int:
-        """How many there are."""
-        return self._max_workers
 
     def submit(self, work: Callable[..., T], /, *args: Any, **more: Any) -> Future[T]:
         """As `Executor.submit`."""
@@ -113,6 +112,7 @@ def _on_this_machine(workers: Workers) -> Any:
     from parsl.executors import HighThroughputExecutor
     from parsl.providers import LocalProvider
 
+    refuse_links(workers.campaign, [RUN_DIR])
     gpus = visible_gpus()
     count = workers.count or len(gpus) or 1
     return Config(
@@ -123,7 +123,7 @@ def _on_this_machine(workers: Workers) -> Any:
                 heartbeat_period=5, heartbeat_threshold=30,
             )
         ],
-        run_dir=str(workers.campaign / ".parsl"),
+        run_dir=str(workers.campaign / RUN_DIR),
     )  # fmt: skip
 
 

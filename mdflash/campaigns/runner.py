@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from mdflash.campaigns.work import Job, Outcome, work_off
+from mdflash.campaigns.state import finished, held_by
+from mdflash.campaigns.work import Job, Outcome, Result, work_off
 from mdflash.core.files import storage_errors
+from mdflash.errors import Interrupted, MdflashError
 
-LOST = 3
+LOST: Final = 3
 """How often a run is given to another worker because its worker was lost."""
+GRACE: Final = 5.0
+"""Seconds after which a run that nobody has begun is not waited for any more, where all are asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,12 @@ def work_through(jobs: Sequence[Job], executor: Executor, watch: Watch) -> list[
     futures: dict[Future[Outcome], Job] = {executor.submit(work_off, job): job for job in jobs}
     lost = {job.row.name: 0 for job in jobs}
     found: dict[str, Outcome] = {}
-    stopping = False
+
+    def end(job: Job, outcome: Outcome) -> None:
+        found[job.row.name] = outcome
+        watch.ended(outcome)
+
+    asked: float | None = None
     while futures:
         done, _ = wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
         watch.waiting()
@@ -65,26 +76,34 @@ def work_through(jobs: Sequence[Job], executor: Executor, watch: Watch) -> list[
             job = futures.pop(future)
             try:
                 outcome = future.result()
-            except CancelledError:
-                outcome = Outcome(job.row.name, "stopped", code=75)
             except Exception as error:  # of the executor: `work_off` itself returns what went wrong
                 lost[job.row.name] += 1
-                if lost[job.row.name] <= LOST and not stopping:
+                if lost[job.row.name] <= LOST and asked is None:
                     futures[executor.submit(work_off, job)] = job
                     continue
-                outcome = Outcome(
-                    job.row.name, "failed", f"its worker was lost: {str(error) or type(error).__name__}", 1
-                )
-            found[job.row.name] = outcome
-            watch.ended(outcome)
-        if not stopping and watch.should_stop() is not None:
-            stopping = True
+                said = f"its worker was lost: {str(error) or type(error).__name__}"
+                outcome = Outcome(job.row.name, "failed", said, MdflashError.exit_code)
+            end(job, outcome)
+        if asked is None and watch.should_stop() is not None:
+            asked = time.monotonic()
             _ask_to_stop(jobs[0].manner.stop)
-            for future in futures:
-                future.cancel()
+        if asked is not None:
+            late = time.monotonic() - asked > GRACE
+            for future, job in list(futures.items()):
+                if _cancel(future) or (late and held_by(job.place) is None):  # it waits for a worker
+                    del futures[future]
+                    result: Result = "before" if finished(job.place) else "stopped"
+                    end(job, Outcome(job.row.name, result, code=Interrupted.exit_code))
     return [found[job.row.name] for job in jobs]
 
 
 def _ask_to_stop(path: Path) -> None:
     with storage_errors(path):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _cancel(future: Future[Outcome]) -> bool:
+    try:
+        return future.cancel()
+    except NotImplementedError:  # Parsl's
+        return False

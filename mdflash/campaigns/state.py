@@ -136,9 +136,14 @@ def note_attempt(place: Path, attempt: Attempt, **more: object) -> None:
 def held_by(place: Path) -> str | None:
     """Who runs a run: 'process 17 on host node3'; None where nobody does."""
     for lock in (place / LOCK, place / "run" / "lock"):
-        if is_held(lock) or lock.with_name(f"{lock.name}.held").exists():  # where the file system has no locks
+        if is_taken(lock):
             return _owner(lock)
     return None
+
+
+def is_taken(lock: Path) -> bool:
+    """Whether a process holds a lock, or did when it ended where the file system has no locks."""
+    return is_held(lock) or lock.with_name(f"{lock.name}.held").exists()
 
 
 def is_held(lock: Path) -> bool:

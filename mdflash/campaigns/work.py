@@ -32,6 +32,7 @@ from mdflash.campaigns.state import (
     finished,
     held_by,
     is_held,
+    is_taken,
     last_attempt,
     newest_checkpoint,
     note_attempt,
@@ -68,7 +69,6 @@ class Manner:
     analyze: bool = True
     again: bool = False
 
-    @property
     def over(self) -> bool:
         """Whether it is time to stop."""
         return self.stop.exists() or (self.deadline is not None and time.time() >= self.deadline)
@@ -80,6 +80,14 @@ class Job(NamedTuple):
     campaign: Path
     row: Row
     manner: Manner
+
+    @property
+    def place(self) -> Path:
+        """The folder of the run."""
+        return self.campaign / "runs" / self.row.name
+
+
+Result = Literal["done", "stopped", "failed", "elsewhere", "before"]
 
 
 class Outcome(NamedTuple):
@@ -93,7 +101,7 @@ class Outcome(NamedTuple):
     """
 
     name: str
-    result: Literal["done", "stopped", "failed", "elsewhere", "before"]
+    result: Result
     said: str = ""
     code: int = 0
 
@@ -105,8 +113,7 @@ def work_off(job: Job, environment: Mapping[str, str] = NOTHING) -> Outcome:
         job: the run.
         environment: variables of its process beside those of this one.
     """
-    name = job.row.name
-    place = job.campaign / "runs" / name
+    name, place = job.row.name, job.place
     try:
         with storage_errors(place):
             refuse_links(job.campaign, name)
@@ -127,21 +134,22 @@ def _take(place: Path) -> FolderLock | None:
     Raises:
         StorageError: it cannot be written.
     """
-    for pause in (0.1, 0.3, None):  # who only looks takes it for an instant
+    left = 3
+    while True:
         try:
             lock = FolderLock(place / LOCK)
+            break
         except StorageError:
-            if is_held(place / LOCK):
+            if is_taken(place / LOCK):
                 return None
-            if pause is None:
+            left -= 1
+            if not left:
                 raise
-            time.sleep(pause)
-            continue
-        if is_held(place / "run" / "lock"):
-            lock.release()
-            return None
-        return lock
-    return None
+            time.sleep(0.2)  # who only looks takes it for an instant
+    if is_held(place / "run" / "lock"):
+        lock.release()
+        return None
+    return lock
 
 
 def _attempts(job: Job, place: Path, lock: FolderLock, environment: Mapping[str, str]) -> Outcome:
@@ -153,16 +161,18 @@ def _attempts(job: Job, place: Path, lock: FolderLock, environment: Mapping[str,
         if not manner.again:
             return Outcome(name, "failed", before.said, before.code)
         before = None
+    if manner.over():
+        return Outcome(name, "stopped", code=Interrupted.exit_code)
     if digest_of_run(place) != job.row.digest:
         said = f"{place}: {SYSTEM} or inputs/ was changed since the run was planned; put it back"
         note_attempt(place, Attempt("failed", 0, MdflashError.exit_code, said), **_when(None))
         return Outcome(name, "failed", said, MdflashError.exit_code)
     tries = 0 if before is None else before.tries
-    while not manner.over:
+    while not manner.over():
         step, begun = newest_checkpoint(place), time.monotonic()
         code, said = _run(manner, place, lock, environment)
         tries = 1 if newest_checkpoint(place) > step else tries + 1
-        verdict = judge(code, finished(place), manner.over, tries <= manner.retries)
+        verdict = judge(code, finished(place), manner.over(), tries <= manner.retries)
         note_attempt(place, Attempt(verdict, tries if verdict == "again" else 0, code, said), **_when(begun))
         if verdict != "again":
             return Outcome(name, verdict, said, code)

@@ -148,7 +148,7 @@ def run(
         manner = Manner(stop, deadline, retries, threads, analysis, failed)
         jobs = [Job(folder.absolute(), row, manner) for row in rows]
         with EXECUTORS[executor](Workers(1 if task else workers, folder.absolute(), config)) as pool:
-            watch = Watch(shown.ended, shown.waiting, lambda: next(iter(signals), None))
+            watch = Watch(shown.ended, shown.waiting, lambda: shown.stopping(next(iter(signals), None)))
             outcomes = work_through(jobs, pool, watch)
     shown.table(write_table(folder))
     _end(folder, outcomes, next(iter(signals), None), until)
@@ -176,6 +176,12 @@ class _Shown:
         said = outcome.said.splitlines()[0] if outcome.said else ""
         where = "is run by " if outcome.result == "elsewhere" else f"{outcome.result}{': ' if said else ''}"
         self._say(f"{outcome.name}: {where}{said}")
+
+    def stopping(self, reason: str | None) -> str | None:
+        """Say what happens now; returns the reason."""
+        if reason is not None:
+            show_line(self._console, f"{reason}: the runs write a checkpoint and stop")
+        return reason
 
     def waiting(self) -> None:
         if self._clock() - self._last > 60.0:
@@ -262,7 +268,8 @@ def _cells(stand: Stand) -> list[str]:
     share = f"{100 * stand.step / stand.total:.0f} %" if stand.total else ""
     about = stand.reason
     if stand.state == "running":
-        left = "" if stand.left is None else f", about {duration(stand.left)} left"
+        over = stand.total and stand.step >= stand.total
+        left = ", in its analysis" if over else "" if stand.left is None else f", about {duration(stand.left)} left"
         about = f"by {stand.where}{left}"
     return [stand.state, share, " ".join(about.split())]
 

@@ -64,7 +64,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
 
 
 def started(job: Job) -> int:
-    file = job.campaign / "runs" / job.row.name / "started"
+    file = job.place / "started"
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
@@ -89,7 +89,7 @@ def test_exit_codes_decide(todo: str, starts: int, result: str, said: str, make:
     (job,) = make(todo)
     outcome = work_off(job)
     assert (outcome.result, outcome.said, started(job)) == (result, said, starts)
-    stand = stand_of(job.campaign / "runs" / job.row.name)
+    stand = stand_of(job.place)
     assert (stand.state, stand.reason) == (result, said)
     again = work_off(job)  # the next `mdflash campaign run`
     assert again.result == ("before" if result == "done" else "failed")
@@ -113,14 +113,14 @@ def test_every_end_has_one_verdict() -> None:
 
 def test_an_input_that_was_changed_is_refused(make: Callable[..., list[Job]]) -> None:
     (job,) = make("finish")
-    (job.campaign / "runs" / "run1" / "system.yaml").write_text("number: 7\n")
+    (job.place / "system.yaml").write_text("number: 7\n")
     assert "was changed since the run was planned" in work_off(job).said
     assert started(job) == 0
 
 
 def test_a_line_that_was_cut_is_no_attempt(make: Callable[..., list[Job]]) -> None:
     (job,) = make("finish")
-    place = job.campaign / "runs" / "run1"
+    place = job.place
     note_attempt(place, Attempt("again", 2, -9, "first"))
     with (place / "attempts.jsonl").open("a") as file:
         file.write('{"verdict": "failed", "tri')
@@ -138,13 +138,13 @@ def test_two_runners_at_once_do_no_run_twice(make: Callable[..., list[Job]]) -> 
         for thread in both:
             thread.join()
     assert [started(job) for job in jobs] == [1] * 6
-    assert all(stand_of(job.campaign / "runs" / job.row.name).state == "done" for job in jobs)
+    assert all(stand_of(job.place).state == "done" for job in jobs)
 
 
 def test_a_run_whose_runner_was_killed_is_left_alone(make: Callable[..., list[Job]], tmp_path: Path) -> None:
     """Its process has the runner's lock, so the next runner waits for no lock that nobody gives back."""
     (job,) = make("touch begun; while [ ! -e go ]; do sleep 0.05; done; finish")
-    place = job.campaign / "runs" / "run1"
+    place = job.place
     code = (
         "from mdflash.campaigns import work; from mdflash.campaigns.work import *; from pathlib import Path\n"
         f"from mdflash.campaigns.folder import Row\nwork.PROGRAM = {work.PROGRAM!r}\n"
@@ -171,7 +171,7 @@ def test_all_stop_with_a_checkpoint_and_go_on_later(how: str, make: Callable[...
     if how == "deadline":
         wait = "sleep 0.3; exit 75"
     jobs = make(*[f"{wait}|finish"] * 3, deadline=time.time() + 0.3 if how == "deadline" else None)
-    begun = [job.campaign / "runs" / job.row.name / "begun" for job in jobs]
+    begun = [job.place / "begun" for job in jobs]
 
     def stop() -> str | None:
         return "SIGTERM" if how == "asked" and sum(file.exists() for file in begun) == 2 else None
@@ -227,7 +227,7 @@ def test_each_worker_has_a_gpu(make: Callable[..., list[Job]], monkeypatch: pyte
     jobs = make(wait, wait)
     with LocalExecutor(None, ["2", "GPU-5e"]) as pool:
         work_through(jobs, pool, Watch())
-    assert {(job.campaign / "runs" / job.row.name / "gpu").read_text() for job in jobs} == {"2", "GPU-5e"}
+    assert {(job.place / "gpu").read_text() for job in jobs} == {"2", "GPU-5e"}
 
 
 def test_one_table_over_all(make: Callable[..., list[Job]]) -> None:
