@@ -8,8 +8,6 @@ import re
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -236,16 +234,8 @@ def test_impulses_of_networks_do_not_depend_on_ranks(tmp_path: Path) -> None:
 
 def test_torchrun_starts_again_by_itself(mixed: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    launcher = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", "2", "--max-restarts", "1"),
-            *command(mixed, folder),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
+    launcher = Process(*torchrun, *command(mixed, folder))
     wait_for_checkpoint(folder, 8000, [launcher])
     workers = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     first = json.loads((folder / "lock").read_text())["pid"]
