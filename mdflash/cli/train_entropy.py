@@ -82,7 +82,8 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
         f"{plural(p.update, 'update')}{why}; {plural(p.renewals, 'simulation')}; relative entropy held out "
         f"{p.best:+.3f} from the start, after update {p.best_update}\n"
         f"wrote {folder}\npicture: {prepared.recipe.output / 'progress' / 'progress.png'}\n"
-        f"next: mdflash validate {folder} --against {prepared.recipe.data.dataset[0]}"
+        f"next: mdflash validate {folder} --against {prepared.recipe.data.dataset[0]}",
+        soft_wrap=True,
     )
 
 
