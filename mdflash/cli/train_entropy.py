@@ -76,11 +76,18 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
         weighed.draw(prepared.recipe.output / "weights", named)
         with stop_signals() as received, _Bar(console) as bar:
             folder, trainer = train_entropy(prepared, ranks.size, bar.show, lambda: bool(received))
-    p = trainer.progress
-    why = "" if p.update == trainer.settings.updates else ", where the relative entropy held out no longer fell"
+    p, row = trainer.progress, trainer.best_row()
+    aim = "the targets came no nearer" if trainer.material.targets else "the relative entropy held out no longer fell"
+    why = "" if p.update == trainer.settings.updates else f", where {aim}"
     console.print(
         f"{plural(p.update, 'update')}{why}; {plural(p.renewals, 'simulation')}; relative entropy held out "
-        f"{p.best:+.3f} from the start, after update {p.best_update}\n"
+        f"{row['held_out_entropy']:+.3f} from the start, after update {p.best_update}"
+    )
+    for target in trainer.material.targets:
+        console.print(f"{target.name}: {row[target.name]:.4g}, shall be {target.goal:.4g} ± {target.error:.2g}")
+    if trainer.material.targets:
+        console.print(f"price: {row['price']:.3f} nats from the ensembles of the start")
+    console.print(
         f"wrote {folder}\npicture: {prepared.recipe.output / 'progress' / 'progress.png'}\n"
         f"next: mdflash validate {folder} --against {prepared.recipe.data.dataset[0]}",
         soft_wrap=True,
@@ -127,6 +134,7 @@ class _Bar:
                 f": relative entropy {row['held_out_entropy']:+.3f}, effective share {row['effective_share']:.2f}, "
                 f"force loss {row['force_loss']:.4g}"
             )
+            text += "".join(f", {t.name} {row[t.name]:.3g} of {t.goal:.3g}" for t in trainer.material.targets)
             text += "".join(
                 f", {c.removesuffix('_rmse')} off by {v:.2f}" for c, v in row.items() if c.endswith("_rmse")
             )

@@ -23,6 +23,7 @@ from mdflash.errors import InputError
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import Hyperparameters
 from mdflash.training.entropy.section import RelativeEntropy
+from mdflash.training.entropy.target_section import TargetEntry
 
 
 def _read_dataset(value: object, info: ValidationInfo) -> Path:
@@ -238,6 +239,13 @@ class Recipe(Section):
         description="instead of `training`: from forces and from where the frames are, going on from `start`; "
         "null: force matching",
     )
+    targets: Annotated[tuple[TargetEntry, ...], BeforeValidator(as_entries)] = Field(
+        default=(),
+        description="averages and populations that the force field shall have, beside `relative_entropy`",
+        examples=[
+            "[{name: folded, variable: native_contacts, above: 0.5, population: 0.64, error: 0.02, temperature: 320 K}]"
+        ],
+    )
     folder: Folder | None = Field(
         default=None, description="folder of all results; default: runs/train-<name>, relative to the current folder"
     )
@@ -269,6 +277,8 @@ class Recipe(Section):
             del said["priors"], said["network"]  # its own
         if self.backbone is None:
             del said["backbone"]  # such a training may have begun before there were backbones
+        if not self.targets:
+            del said["targets"]
         if not self.data.windows:
             del said["data"]["windows"]
         if self.data.weights is None:
@@ -304,6 +314,9 @@ def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     if recipe.start is not None and (said := recipe.model_fields_set & {"priors", "network", "backbone"}):
         message = f"{recipe.start} has priors and a network, from which `start` continues; leave this section out"
         raise input_error([Problem((key,), message) for key in sorted(said)], document, given)
+    if recipe.targets and recipe.relative_entropy is None:
+        message = "are learned by simulating; add `start:` and `relative_entropy: {}`, or leave this section out"
+        raise input_error([Problem(("targets",), message)], document, given)
     if recipe.relative_entropy is not None:
         problems = list(_misplaced(recipe))
         if problems:
@@ -324,6 +337,9 @@ def _misplaced(recipe: Recipe) -> Iterator[Problem]:
     if "training" in recipe.model_fields_set:
         message = "is of force matching, and `relative_entropy` has settings of its own; leave one of the two out"
         yield Problem(("training",), message)
+    if recipe.relative_entropy is not None and recipe.relative_entropy.hold == "start" and not recipe.targets:
+        message = "without targets nothing would be learned; add `targets:`, or write `hold: data`"
+        yield Problem(("relative_entropy", "hold"), message)
     if recipe.data.decoys is not None:
         message = "are of force matching: samples of the force field do their work here; leave this line out"
         yield Problem(("data", "decoys"), message)

@@ -15,6 +15,8 @@ that was killed resumes to the same bits, with the same number of threads.
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from mdflash.core.files import storage_errors
+from mdflash.core.regular import open_input
 from mdflash.core.types import FloatArray
 from mdflash.errors import Interrupted, UnstableError
 from mdflash.forcefields.model import ForceField
@@ -36,6 +39,7 @@ from mdflash.training.entropy.pool import Pool
 from mdflash.training.entropy.profiles import Profile, write_profile
 from mdflash.training.entropy.sampler import Sampler, Samples
 from mdflash.training.entropy.section import RelativeEntropy
+from mdflash.training.entropy.targets import Reached, Target, price, price_slopes, reached, target_slopes
 from mdflash.training.forces import Forces
 from mdflash.training.state import EntropyProgress, load_progress, save_progress
 from mdflash.training.trainer import FrameSet
@@ -76,6 +80,7 @@ class Material:
         sampler: simulates.
         profiles: free energies to look at.
         device: of the parameters.
+        targets: averages that it shall have.
     """
 
     forces: Forces
@@ -87,6 +92,7 @@ class Material:
     sampler: Sampler
     profiles: tuple[Profile, ...]
     device: torch.device
+    targets: tuple[Target, ...] = ()
 
 
 class EntropyTrainer:
@@ -121,6 +127,7 @@ class EntropyTrainer:
         self._now: list[FloatArray] = []  # energies of the pools, with the weights as they are now
         self._held: list[FloatArray] = []  # energies of the frames held out, at the start
         self._curves: list[FloatArray] = []  # at the start
+        self._started: tuple[int, list[FloatArray]] | None = None  # see `_at_start`
         self.row: dict[str, float] = {}
         self.doing, self.left_out = "compiling the kernels", list[str]()
         self.progress = EntropyProgress(identity=identity)
@@ -134,6 +141,13 @@ class EntropyTrainer:
         """Whether all updates are done, or none helps any more."""
         p, patience = self.progress, self.settings.patience
         return p.update >= self.settings.updates or (patience is not None and p.update - p.best_update >= patience)
+
+    def best_row(self) -> dict[str, float]:
+        """The row of log.csv that `best` was chosen by, by column."""
+        with storage_errors(self.log_file), open_input(self.log_file) as file:
+            rows = csv.DictReader(io.TextIOWrapper(file))
+            found = next(row for row in rows if int(row["update"]) == self.progress.best_update)
+        return {name: float(value) for name, value in found.items()}
 
     def run(
         self,
@@ -176,6 +190,8 @@ class EntropyTrainer:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.log_file.unlink(missing_ok=True)
         columns = [f"{p.name}_{what}" for p in self.material.profiles for what in ("mean", "rmse")]
+        if self.material.targets:
+            columns += [*(target.name for target in self.material.targets), "target_cost", "price"]
         header = ",".join([EntropyLog.header, *columns]) + "\n"
         EntropyLog.start(self.log_file, header)
         self.progress.log_bytes = len(header.encode())
@@ -242,18 +258,61 @@ class EntropyTrainer:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         for group, pool, now in zip(groups, self.pools, self._now, strict=True):
+            if not group.share or self._holds_start:
+                continue
             frames, drawn = (max(1, round(n * group.share)) for n in (settings.batch, 2 * settings.batch))
             chosen = systematic(pool.weigh(now)[0], drawn, rng)
             x = torch.cat([group.training.draw(frames, rng), pool.positions[torch.from_numpy(chosen)]])
             slopes = slopes_of(group, np.full(frames, 1.0 / frames), np.full(drawn, 1.0 / drawn))
             add_gradient(self.material.forces, group.molecule, x.to(self.material.device), slopes)
-        if settings.force_weight:
+        if self.material.targets:
+            self._add_targets(rng)
+        if settings.force_weight and not self._holds_start:
             self._add_forces(rng)
         self._step()
         p.update += 1
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 self.mean[name].lerp_(parameter, (AVERAGE + 1.0) / (p.update + AVERAGE))
+
+    @property
+    def _holds_start(self) -> bool:
+        """Whether the ensemble of the start, and not the data, holds what targets leave open."""
+        return bool(self.material.targets) and self.settings.hold == "start"
+
+    def _add_targets(self, rng: np.random.Generator) -> None:
+        """The gradient of the cost of targets, and of the price where that is paid."""
+        targets, drawn = self.material.targets, 2 * self.settings.batch
+        for k, (group, pool, now) in enumerate(zip(self.material.groups, self.pools, self._now, strict=True)):
+            w = pool.weigh(now)[0]
+            slopes = target_slopes(targets, k, group.kT, pool.positions, w)
+            if self._holds_start:
+                slopes = slopes + price_slopes(group.kT, self._at_start()[k], now, w)
+            chosen = systematic(w, drawn, rng)
+            x = pool.positions[torch.from_numpy(chosen)].to(self.material.device)
+            add_gradient(self.material.forces, group.molecule, x, torch.from_numpy(slopes[chosen] / drawn))
+
+    def _at_start(self) -> list[FloatArray]:
+        """Energies of the pools with the weights of the start, kcal/mol; kept until the next renewal."""
+        if self._started is None or self._started[0] != self.progress.renewals:
+            current = self._weights()
+            self._put(self.start)
+            pairs = zip(self.material.groups, self.pools, strict=True)
+            self._started = self.progress.renewals, [self._energies(g.molecule, q.positions) for g, q in pairs]
+            self._put(current)
+        return self._started[1]
+
+    def _targets(self, now: Sequence[FloatArray]) -> tuple[Reached, float]:
+        """Where the targets stand, and the price of all groups in nats, with energies `now` of the pools."""
+        weighed = [pool.weigh(energies) for pool, energies in zip(self.pools, now, strict=True)]
+        stand = reached(self.material.targets, [pool.positions for pool in self.pools], [w for w, _ in weighed])
+        paid = [
+            price(group.kT, start, energies, w, free)
+            for group, start, energies, (w, free) in zip(
+                self.material.groups, self._at_start(), now, weighed, strict=True
+            )
+        ]
+        return stand, sum(paid)
 
     def _add_forces(self, rng: np.random.Generator) -> None:
         """The gradient of the force loss, on half as many frames."""
@@ -299,13 +358,19 @@ class EntropyTrainer:
         loss = self._force_loss()
         self._put(current)
         curves, means = self._profile(now)
-        if entropy < p.best:
-            p.best, p.best_update = entropy, p.update
+        objective, ends = entropy, list[float]()
+        if self.material.targets:
+            stand, paid = self._targets(now)
+            objective = stand.cost + (paid if self._holds_start else entropy)
+            ends = [*stand.means, stand.cost, paid]
+        if objective < p.best:
+            p.best, p.best_update = objective, p.update
             self.best = {name: value.clone() for name, value in self.mean.items()}
         share = self._share()
         row = [p.update, p.renewals, self._rate(), share, p.shortened, p.left_out, entropy, loss]
         for profile, curve, mean in zip(self.material.profiles, curves, means, strict=True):
             row += [mean, profile.error(curve)]
+        row += ends
         text = ",".join(str(v) if isinstance(v, int) else f"{v:.7g}" for v in row)
         log = EntropyLog.resume(self.log_file, p.log_bytes)
         log.add(text)

@@ -21,6 +21,7 @@ from mdflash.training.entropy.loop import EntropyTrainer, Material
 from mdflash.training.entropy.loss import Group, groups_of, temperatures
 from mdflash.training.entropy.profiles import make_profiles
 from mdflash.training.entropy.sampler import Sampler
+from mdflash.training.entropy.targets import make_targets, with_target_groups
 from mdflash.training.frames import MoleculeFrames, load_frames
 from mdflash.training.recipe import Optimization
 from mdflash.training.run import (
@@ -78,7 +79,8 @@ def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
     assert settings is not None
     gpu = find_gpu(0, "relative_entropy.device") if settings.device == "cuda" else None
     device = torch.device("cpu") if gpu is None else gpu
-    groups = weigh(prepared).groups
+    entries, molecules, of_data = prepared.recipe.targets, prepared.data.molecules, weigh(prepared).groups
+    groups = with_target_groups(of_data, entries, [m.system.name for m in molecules])
     loss = Optimization(device=settings.device, kernels=settings.kernels)
     forces, parameters = make_forces(prepared, loss, device)
 
@@ -89,7 +91,8 @@ def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
     material = Material(
         forces, parameters, forcefield, groups, frame_set(prepared, False, device), frame_set(prepared, True, device),
         Sampler(systems, groups, settings, gpu),
-        make_profiles(settings, prepared.data.molecules, groups, prepared.priors), device,
+        make_profiles(settings, molecules, of_data, prepared.priors), device,
+        make_targets(entries, molecules, groups, prepared.priors),
     )  # fmt: skip
     return EntropyTrainer(material, settings, prepared.recipe.output, identity(prepared))
 
@@ -115,7 +118,7 @@ def learned_forcefield(prepared: PreparedTraining, trainer: EntropyTrainer) -> F
             "validation_frames": data.count(True),
             "temperatures_K": sorted({round(g.kelvin, 1) for g in trainer.material.groups}),
         },
-        "held_out_relative_entropy_nats": p.best,
+        **_achieved(trainer),
         "force_variance_(kcal/mol/angstrom)^2": p.variance,
         "best_update": p.best_update,
         "updates": p.update,
@@ -124,6 +127,18 @@ def learned_forcefield(prepared: PreparedTraining, trainer: EntropyTrainer) -> F
     }
     learned = with_weights(prepared, trainer.best)
     return replace(learned, provenance={**prepared.priors.provenance, **provenance})
+
+
+def _achieved(trainer: EntropyTrainer) -> dict[str, Any]:
+    """What was learned, from the row of the log that it was chosen by."""
+    row = trainer.best_row()
+    found: dict[str, Any] = {"held_out_relative_entropy_nats": row["held_out_entropy"]}
+    if trainer.material.targets:
+        found["price_nats"] = row["price"]
+        found["targets"] = {
+            t.name: {"reached": row[t.name], "goal": t.goal, "error": t.error} for t in trainer.material.targets
+        }
+    return found
 
 
 def train_entropy(

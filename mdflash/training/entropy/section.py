@@ -63,6 +63,11 @@ class RelativeEntropy(Section):
         description="of the force loss beside the relative entropy: likelihood (3N / 2 sigma², sigma² the loss of "
         "`start`), or a number in (kcal/mol/Å)⁻²; 0: none",
     )
+    hold: Literal["data", "start"] = Field(
+        default="data",
+        description="what targets leave open: data (relative entropy and forces of the frames) | start (the ensemble "
+        "of `start`, as near as they allow)",
+    )
     priors: Annotated[Literal["fixed"], BeforeValidator(_read_priors, json_schema_input_type=Literal["fixed"])] = Field(
         default="fixed", description="fixed (terms keep their parameters)"
     )
