@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -145,19 +146,18 @@ def test_targets_are_approached_and_their_price_is_told(dataset: Path, begun: Pa
     """A population at a temperature without data, held as near to the start as it allows; and killed on the way."""
     wanted = {"name": "short", "variable": "distance", "beads": [0, 6], "below": "10 angstrom",
               "error": 0.02, "temperature": "330 K"}  # fmt: skip
-    settings = {"hold": "start", "updates": 20, "learning_rate": 5e-3, "patience": None}
+    settings = {"hold": "start", "updates": 10, "learning_rate": 1e-2, "patience": None}
     for name in ("whole", "killed"):
         target = {**wanted, "population": 0.9}
         prepared = _prepare(tmp_path / name, dataset, begun, relative_entropy=settings, targets=target)
         if name == "killed":
-            seen: list[int] = []
             with pytest.raises(Interrupted):
-                train_entropy(prepared, report=lambda t: seen.append(1), should_stop=lambda: len(seen) > 9)
+                train_entropy(prepared, should_stop=itertools.chain([False] * 12, itertools.repeat(True)).__next__)
         trainer = train_entropy(prepared)[1]
         assert [(g.kelvin, g.share) for g in trainer.material.groups] == [(300.0, 1.0), (330.0, 0.0)]
     rows = _log(tmp_path / "whole")
     assert rows[0]["price"] == pytest.approx(0.0, abs=1e-6)
-    assert rows[0]["short"] < rows[-1]["short"] and rows[-1]["target_cost"] < 0.7 * rows[0]["target_cost"]
+    assert rows[0]["short"] < rows[-1]["short"] and rows[-1]["target_cost"] < 0.9 * rows[0]["target_cost"]
     assert 0.0 < rows[-1]["price"] < 5.0
     learned = load_forcefield(tmp_path / "whole/out/forcefield").provenance
     assert learned["targets"]["short"]["goal"] == 0.9 and learned["price_nats"] > 0.0
