@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from mdflash.config.biases import BiasEntry, text_of
+from mdflash.core.regular import parse_json
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
@@ -129,7 +130,9 @@ def read_restraint(words: Mapping[str, Any] | str, reference: FloatArray | None,
     """
     where = "attribute window"
     try:
-        given = json.loads(words) if isinstance(words, str) else dict(words)
+        given = parse_json(words) if isinstance(words, str) else dict(words)
+        if foreign := sorted(_OMITTED & set(given)):
+            raise InputError(f"{where}: '{foreign[0]}' does not belong there", file=file)
         entry = BiasEntry.model_validate({"name": "window", **given})
     except ValidationError as error:
         problem = error.errors()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 from mdflash.cli.app import app
 from mdflash.errors import InputError, Interrupted, UnstableError
 from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.training.entropy import loop
 from mdflash.training.entropy.loop import EntropyTrainer
+from mdflash.training.entropy.loss import energies_of
 from mdflash.training.entropy.run import make_entropy_trainer, train_entropy
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import PreparedTraining, prepare_training, train
@@ -139,6 +142,29 @@ def test_it_stops_where_nothing_is_gained(dataset: Path, begun: Path, tmp_path: 
     assert trainer.progress.update - trainer.progress.best_update == 5 < trainer.progress.update < 200
 
 
+def test_targets_are_approached_and_their_price_is_told(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    """A population at a temperature without data, held as near to the start as it allows; and killed on the way."""
+    wanted = {"name": "short", "variable": "distance", "beads": [0, 6], "below": "10 angstrom",
+              "error": 0.02, "temperature": "330 K"}  # fmt: skip
+    settings = {"hold": "start", "updates": 10, "learning_rate": 1e-2, "patience": None}
+    for name in ("whole", "killed"):
+        target = {**wanted, "population": 0.9}
+        prepared = _prepare(tmp_path / name, dataset, begun, relative_entropy=settings, targets=target)
+        if name == "killed":
+            with pytest.raises(Interrupted):
+                train_entropy(prepared, should_stop=itertools.chain([False] * 12, itertools.repeat(True)).__next__)
+        trainer = train_entropy(prepared)[1]
+        assert [(g.kelvin, g.share) for g in trainer.material.groups] == [(300.0, 1.0), (330.0, 0.0)]
+    rows = _log(tmp_path / "whole")
+    assert rows[0]["price"] == pytest.approx(0.0, abs=1e-6)
+    assert rows[0]["short"] < rows[-1]["short"] and rows[-1]["target_cost"] < 0.9 * rows[0]["target_cost"]
+    assert 0.0 < rows[-1]["price"] < 5.0
+    learned = load_forcefield(tmp_path / "whole/out/forcefield").provenance
+    assert learned["targets"]["short"]["goal"] == 0.9 and learned["price_nats"] > 0.0
+    for file in ("log.csv", "forcefield/weights.safetensors"):
+        assert (tmp_path / "killed/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
+
+
 def test_temperatures_learn_together(begun: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
     trainer = train_entropy(_prepare(tmp_path, tmp_path / "data", begun, relative_entropy={"updates": 5}))[1]
@@ -147,9 +173,11 @@ def test_temperatures_learn_together(begun: Path, tmp_path: Path) -> None:
     assert {"ends_300K_rmse", "ends_360K_mean"} <= set(_log(tmp_path)[-1])
 
 
-def test_a_step_that_would_lose_the_overlap_is_cut(dataset: Path, begun: Path, tmp_path: Path) -> None:
-    prepared = _prepare(tmp_path, dataset, begun, relative_entropy={"updates": 5, "learning_rate": 3.0})
-    train_entropy(prepared)
+def test_a_step_that_would_lose_the_overlap_is_cut(
+    dataset: Path, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "energies_of", lambda *args: 100.0 * energies_of(*args))  # a step does more than it seems
+    train_entropy(_prepare(tmp_path, dataset, begun, relative_entropy={"updates": 5, "learning_rate": 0.05}))
     row = _log(tmp_path)[-1]
     assert row["shortened"] >= 1 and row["effective_share"] >= 0.4
 
