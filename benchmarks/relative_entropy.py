@@ -10,9 +10,17 @@ share, after each stage; writes results/relative_entropy.json beside this file.
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import json
+import platform
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from mdflash import (
     Backend,
@@ -26,12 +34,18 @@ from mdflash import (
     load_forcefield,
 )
 from mdflash.analysis.measures import fraction_of_contacts, rmsd
-from mdflash.analysis.reweight import log_mixture, mbar, weights
+from mdflash.config.biases import BiasEntry
+from mdflash.engine.blocks.compiled import set_threads
+from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.variables.rmsd import Rmsd
 from mdflash.sampling.dataset import create_dataset
+from mdflash.sampling.restraint import Restraint
 from mdflash.sampling.trajectory import TrajectoryWriter
+from mdflash.training.entropy.run import train_entropy
+from mdflash.training.recipe import load_recipe
+from mdflash.training.run import prepare_training, train
 from mdflash.units import kT
 
 KELVIN = 340.0
@@ -45,6 +59,14 @@ TEACHER = load_forcefield("go-chignolin")
 SYSTEM, NATIVE = TEACHER.system()
 N = SYSTEM.n_beads
 CONTACTS = next(term for term in TEACHER.terms if term.name == "contacts")
+RECIPE = Path(__file__).parents[1] / "examples" / "teacher" / "relative-entropy.yaml"
+MATCH = """mdflash: 1
+data: {{dataset: data, validation: 0.15}}
+priors: {{forcefield: {priors}}}
+network: {{cutoff: 12 angstrom, features: 32, blocks: 2}}
+training: {{epochs: 30, batch: 128, optimizer: soap, learning_rate: 3e-3, clip: none, patience: none, seed: {seed}}}
+folder: {folder}
+"""
 COLUMNS = {
     "Q": lambda x: fraction_of_contacts(np.asarray(x, np.float64), CONTACTS.keys, CONTACTS.parameters["r0"]),
     "RMSD": lambda x: rmsd(np.asarray(x, np.float64), NATIVE[0]),
@@ -121,28 +143,75 @@ def write_truth(file: Path) -> dict[str, np.ndarray]:
     return dict(np.load(file))
 
 
-def write_data(folder: Path, seed: int, frames: int) -> np.ndarray:
-    """Frames of the windows with noisy forces; returns their weights, trajectory by trajectory."""
+def write_data(folder: Path, seed: int, frames: int) -> None:
+    """Frames of the windows, with noisy forces."""
     x = sample(make_engine(TEACHER, starts(28, 10 * seed), 10 * seed + 1, held=True), frames * 10, 20_000)[9::10]
     free = make_engine(TEACHER, x.reshape(-1, N, 3), 0)
     free.evaluate()
     f = free.layout.view(free.state.forces, 0).numpy().reshape(x.shape)
     good = np.abs(f).max(axis=(2, 3)) < LARGEST
     noisy = f + NOISE * np.random.default_rng(seed).standard_normal(f.shape)
-    r = np.stack([COLUMNS["RMSD"](frame) for frame in x]).T[good.T]  # replica by replica
-    reduced = 0.5 * STIFFNESS * (r - CENTERS[:, None]) ** 2 / kT(KELVIN)  # [14, frames]
-    counts = good.T.reshape(14, -1).sum(axis=1).astype(float)
-    w = weights(np.zeros(len(r)), log_mixture(reduced, counts, mbar(reduced, counts)))
     create_dataset(folder, {SYSTEM.name: (SYSTEM, NATIVE)}, "ca", {"teacher": TEACHER.name})
     for k in range(28):
-        file = folder / SYSTEM.name / f"{k:03d}.h5"
-        with TrajectoryWriter(file, N, seed=seed, aggregation="basic", biased=True) as writer:
+        window = BiasEntry.model_validate(
+            {"name": "fold", "variable": "rmsd", "center": f"{CENTERS[k // 2]} angstrom",
+             "force_constant": f"{STIFFNESS} kcal/mol/angstrom^2"}
+        )  # fmt: skip
+        file, restraint = folder / SYSTEM.name / f"{k:03d}.h5", Restraint(window, NATIVE[0])
+        with TrajectoryWriter(file, N, seed=seed, aggregation="basic", restraint=restraint) as writer:
             for t in np.flatnonzero(good[:, k]):
                 writer.append(x[t, k], noisy[t, k], KELVIN, 20.0 * (t + 1))
-    return w
 
 
-def measure(ff: ForceField, truth: dict[str, np.ndarray], seed: int = 5) -> dict[str, float]:
-    """Errors of a force field: 64 replicas of 0.5 ns."""
-    x = sample(make_engine(ff, starts(64, seed), seed + 1), 250, 10_000)
-    return errors(truth, profiles(x)) | {"halves": errors(profiles(x[:, :32]), profiles(x[:, 32:]))["Q"]}
+def measure(ff: ForceField, truth: dict[str, np.ndarray], frames: int, seed: int = 5) -> dict[str, float]:
+    """Errors of a force field, from 64 replicas of `frames` x 2 ps each after 200 ps."""
+    x = sample(make_engine(ff, starts(64, seed), seed + 1), frames, 20_000)
+    halves = errors(profiles(x[:, :32]), profiles(x[:, 32:]))
+    return errors(truth, profiles(x)) | {f"halves of {name}": halves[name] for name in COLUMNS}
+
+
+def one_seed(out: Path, seed: int, truth: dict[str, np.ndarray], frames: int) -> dict[str, Any]:
+    """Data, force matching and relative entropy."""
+    write_data(out / "data", seed, 50)
+    (out / "match.yaml").write_text(MATCH.format(priors=out.parent / "priors", seed=seed, folder=out / "matched"))
+    began = time.process_time()
+    matched, _ = train(prepare_training(load_recipe(out / "match.yaml")))
+    matching = time.process_time() - began
+    given = {"data.dataset": out / "data", "start": matched, "folder": out / "refined", "relative_entropy.seed": seed}
+    began = time.process_time()
+    refined, trainer = train_entropy(prepare_training(load_recipe(RECIPE, [f"{k}={v}" for k, v in given.items()])))
+    return {
+        "seed": seed,
+        "CPU s of force matching": round(matching, 1),
+        "CPU s of relative entropy": round(time.process_time() - began, 1),
+        "updates": trainer.progress.update,
+        "simulations": trainer.progress.renewals,
+        "held out, nats": round(trainer.progress.best, 3),
+        "after force matching": measure(load_forcefield(matched), truth, frames),
+        "after relative entropy": measure(load_forcefield(refined), truth, frames),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--frames", type=int, default=250, help="of each replica that measures a force field")
+    options = parser.parse_args()
+    out: Path = options.out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(set_threads(1))
+    truth = write_truth(out / "truth.npz")
+    save_forcefield(out / "priors", replace(load_forcefield("teacher-chignolin"), networks=()))
+    print("truth: folded", round(float(truth["folded"]), 3), flush=True)
+    found = []
+    for seed in options.seeds:
+        (out / str(seed)).mkdir(exist_ok=True)
+        found.append(one_seed(out / str(seed), seed, truth, options.frames))
+        print(json.dumps(found[-1], indent=1), flush=True)
+    said = {"date": str(datetime.date.today()), "processor": platform.processor(), "seeds": found}
+    (Path(__file__).parent / "results" / "relative_entropy.json").write_text(json.dumps(said, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

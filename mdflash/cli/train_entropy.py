@@ -89,7 +89,8 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
         console.print(f"price: {row['price']:.3f} nats from the ensembles of the start")
     console.print(
         f"wrote {folder}\npicture: {prepared.recipe.output / 'progress' / 'progress.png'}\n"
-        f"next: mdflash validate {folder} --against {prepared.recipe.data.dataset[0]}"
+        f"next: mdflash validate {folder} --against {prepared.recipe.data.dataset[0]}",
+        soft_wrap=True,
     )
 
 

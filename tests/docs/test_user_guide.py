@@ -106,14 +106,18 @@ def test_experiment_files_are_valid(tmp_path: Path) -> None:
 
 
 def test_recipes_are_valid(tmp_path: Path) -> None:
+    """Those of trainings, with what they name; fragments begin with the version."""
     found = [t for page in USER for t in blocks(page, "yaml") if "data" in yaml.safe_load(t)]
     for text in found:
-        recipe = yaml.safe_load(text)
-        for file in (f"{recipe['data']['dataset']}/dataset.yaml", f"{recipe['start']}/forcefield.yaml"):
-            (tmp_path / file).parent.mkdir(parents=True)
+        recipe = {"mdflash": 1} | yaml.safe_load(text)
+        folders = recipe["data"]["dataset"]
+        named = [f"{folder}/dataset.yaml" for folder in ([folders] if isinstance(folders, str) else folders)]
+        named += [f"{recipe['start']}/forcefield.yaml"] if "start" in recipe else []
+        for file in (*named, "native.pdb"):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file).touch()
-        (tmp_path / "train.yaml").write_text(text, encoding="utf-8")
-        assert load_recipe(tmp_path / "train.yaml").relative_entropy is not None
+        (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        assert load_recipe(tmp_path / "train.yaml").data.dataset
     assert found
 
 

@@ -1,9 +1,9 @@
 """The loop of relative entropy: weigh samples, step, renew the samples where they are spent.
 
 An update draws frames of the data by their weights, and samples of the last renewals by theirs (see `pool`), and steps
-against the gradient of S and of the force loss (see `loss`). When the effective share of the newest samples falls below
-`renew_below`, and after `renew_after` updates, replicas are simulated on with the weights as they are now. A step that
-would leave less than half of that share is cut, so no renewal loses sight of the one before.
+against the gradient of S and of the force loss (see `loss`). When fewer samples are effective than `renew_below` of one
+renewal, and after `renew_after` updates, replicas are simulated on with the weights as they are now. A step that would
+leave less than half of that is cut, so no renewal loses sight of those before.
 
 What is learned is the mean of the last weights: that of update k counts about as k^4, so the mean is over the last
 fifth of them, whenever training stops. Its relative entropy on the frames held out, against the start, decides when to
@@ -243,8 +243,8 @@ class EntropyTrainer:
         self._drawn_with = [*self._drawn_with, current][-self.settings.keep :]
 
     def _share(self) -> float:
-        """The smallest effective share of the newest samples of any group."""
-        return min(pool.newest_share(now) for pool, now in zip(self.pools, self._now, strict=True))
+        """The effective samples of the group that has the fewest, as a share of those of one renewal."""
+        return min(pool.effective(now) for pool, now in zip(self.pools, self._now, strict=True))
 
     def _rate(self) -> float:
         share = self.progress.update / self.settings.updates
@@ -325,7 +325,7 @@ class EntropyTrainer:
         self.material.forces.backward(frames.batches(chosen), count)
 
     def _step(self) -> None:
-        """A step of Adam, cut until half of `renew_below` is left of the newest samples."""
+        """A step of Adam, cut until half of `renew_below` is left."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         before = self._weights()

@@ -35,10 +35,11 @@ def draw(path: Path, log: Path, curves: Sequence[tuple[Profile, FloatArray, Floa
     from matplotlib.figure import Figure
 
     panels = 2 + len(curves)
-    lines = -(-panels // COLUMNS)
-    figure = Figure(figsize=(4.0 * COLUMNS, 3.0 * lines), layout="constrained")
+    columns = 2 if panels in (2, 4) else COLUMNS
+    lines = -(-panels // columns)
+    figure = Figure(figsize=(4.0 * columns, 3.0 * lines), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = list(figure.subplots(lines, COLUMNS, squeeze=False).flat)
+    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     with storage_errors(log), log.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     update = np.array([int(row["update"]) for row in rows])

@@ -47,12 +47,9 @@ class Pool:
         w = np.exp(log_w - top)
         return w / w.sum(), float(-self.kT * (top + np.log(w.sum())))
 
-    def newest_share(self, now: FloatArray) -> float:
-        """The effective share of the newest samples, with energies `now` [M] of all: 1 where nothing has changed."""
-        first = sum(self.counts[:-1])
-        log_w = (self.energies[-1, first:] - now[first:]) / self.kT
-        w = np.exp(log_w - log_w.max())
-        return float(w.sum() ** 2 / (w**2).sum() / len(w))
+    def effective(self, now: FloatArray) -> float:
+        """How many samples of equal weights say as much as all these with energies `now` [M], in newest renewals."""
+        return float(1.0 / np.square(self.weigh(now)[0]).sum() / self.counts[-1])
 
     def add(self, positions: Tensor, old: FloatArray, now: FloatArray) -> None:
         """Take the samples of a renewal, and let go of the oldest one where there are too many.

@@ -117,7 +117,11 @@ class Sampler:
         frames = max(1, round(settings.length / settings.every))
         found: list[list[FloatArray]] = []
         for steps in (max(1, round(settle / settings.timestep)) if settle else 0, *[every] * frames):
-            if engine.run(steps, should_stop) < steps:
+            try:
+                done = engine.run(steps, should_stop)
+            except UnstableError as error:  # every one of them
+                raise self._hopeless(str(error)) from None
+            if done < steps:
                 raise Interrupted("stopped while simulating; run the same command again to resume")
             found.append(self._split(engine))
         sampled, ends = [], []
@@ -125,11 +129,7 @@ class Sampler:
         for k, (group, count) in enumerate(zip(self.groups, self.counts, strict=True)):
             frozen = engine.frozen[first : first + count]
             if frozen.all():
-                raise UnstableError(
-                    f"every replica at {group.kelvin:g} K became unstable ({events[-1]}); lower "
-                    f"relative_entropy.learning_rate (now {settings.learning_rate:g}) or .timestep "
-                    f"(now {1e3 * settings.timestep:g} fs)"
-                )
+                raise self._hopeless(f"every replica at {group.kelvin:g} K became unstable: {events[-1]}")
             moved = np.array([frame[k] for frame in found[1:]])[:, ~frozen]  # [frames, moving, N, 3]
             sampled.append(torch.from_numpy(moved.reshape(-1, *moved.shape[2:]).astype(np.float32)))
             end = found[-1][k]
@@ -138,6 +138,12 @@ class Sampler:
             ends.append(end)
             first += count
         return Samples(tuple(sampled), tuple(ends), tuple(events))
+
+    def _hopeless(self, what: str) -> UnstableError:
+        return UnstableError(
+            f"{what}. While samples were renewed: lower relative_entropy.learning_rate (now "
+            f"{self.settings.learning_rate:g}) or .timestep (now {1e3 * self.settings.timestep:g} fs)"
+        )
 
     def _split(self, engine: Engine) -> list[FloatArray]:
         """For each group [replicas, N, 3], each replica about its middle: they drift, and float32 should not care."""

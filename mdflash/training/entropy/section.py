@@ -44,18 +44,18 @@ class RelativeEntropy(Section):
     )
     settle: Duration = Field(default=100.0, description="of each replica before the first samples", examples=["1 ns"])
     length: Duration = Field(
-        default=50.0, description="of each replica whenever samples are renewed", examples=["50 ps"]
+        default=20.0, description="of each replica whenever samples are renewed", examples=["20 ps"]
     )
-    every: Duration = Field(default=5.0, description="time between samples of a replica", examples=["5 ps"])
+    every: Duration = Field(default=2.0, description="time between samples of a replica", examples=["2 ps"])
     timestep: Timestep = Field(default=0.004, description="of the simulation, as it will be used", examples=["4 fs"])
     friction: Rate = Field(default=1.0, description="coupling to the bath", examples=["1 /ps"])
     renew_below: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.8, description="samples are renewed when their effective share falls below this"
+        default=0.8, description="samples are renewed when fewer are effective than this share of one renewal"
     )
     renew_after: Annotated[int, Whole(1, 10**6)] = Field(
-        default=20, description="updates after which samples are renewed at the latest, so that none fits their noise"
+        default=10, description="updates after which samples are renewed at the latest, so that none fits their noise"
     )
-    keep: Annotated[int, Whole(1, 100)] = Field(default=4, description="renewals whose samples are used together")
+    keep: Annotated[int, Whole(1, 100)] = Field(default=6, description="renewals whose samples are used together")
     force_weight: Annotated[
         float | Literal["likelihood"], BeforeValidator(_read_force_weight, json_schema_input_type=float | str)
     ] = Field(
