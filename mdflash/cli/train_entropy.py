@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from mdflash.training.weights import FrameWeights
 
 
+HELD_BY = {
+    "data": "the frames: relative entropy and forces",
+    "start": "the ensembles of the start: what targets leave open stays near them",
+}
+
+
 def show_plan(prepared: PreparedTraining, console: Console) -> None:
     """What will be done."""
     from rich.table import Table
@@ -44,6 +50,13 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
         "samples": f"{settings.replicas} replicas of {settings.length:g} ps whenever the effective share falls below "
         f"{settings.renew_below:g}",
         "updates": f"at most {settings.updates}",
+        **{
+            f"target {t.name}": f"{t.variable}, at {t.temperature:g} K: "
+            + (f"mean {t.mean:g}" if t.population is None else f"population {t.population:g}")
+            + f" ± {t.error:g}"
+            for t in recipe.targets
+        },
+        **({"held by": HELD_BY[settings.hold]} if recipe.targets else {}),
         "folder": str(recipe.output),
     }
     for name, value in rows.items():

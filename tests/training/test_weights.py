@@ -16,7 +16,7 @@ from mdflash.core.system import System
 from mdflash.errors import InputError
 from mdflash.sampling.dataset import create_dataset, load_dataset
 from mdflash.sampling.restraint import Restraint, make_restraint
-from mdflash.sampling.trajectory import TrajectoryWriter
+from mdflash.sampling.trajectory import TrajectoryWriter, open_trajectory
 from mdflash.training.frames import load_frames
 from mdflash.training.recipe import Data, load_recipe
 from mdflash.training.weights import frame_weights, load_weighted
@@ -309,3 +309,14 @@ def test_a_schedule_that_does_not_fit(windows: dict[str, object], said: str, tmp
     section = load_recipe(file).data
     with pytest.raises(InputError, match=said):
         load_weighted(section)
+
+
+def test_a_file_from_before_potentials_goes_on_as_it_began(tmp_path: Path) -> None:
+    file, x = tmp_path / "000.h5", np.zeros((5, 3))
+    with TrajectoryWriter(file, 5, seed=1, aggregation="basic", biased=True) as writer:
+        writer.append(x, x, 300.0, 1.0)
+    held = make_restraint("rmsd", "all", 1.0, 2.0, np.eye(5, 3))
+    with TrajectoryWriter(file, 5, seed=1, aggregation="basic", frames=1, potential=True, restraint=held) as writer:
+        writer.append(x, x, 300.0, 2.0, potential=-3.0)
+    found = open_trajectory(file, "five")
+    assert found.n_frames == 2 and found.biased and found.restraint is None and found.read().potential is None

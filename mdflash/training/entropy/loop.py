@@ -389,7 +389,7 @@ class EntropyTrainer:
         if not hasattr(self, "_shown"):
             return
         curves = list(zip(self.material.profiles, self._curves, self._shown, strict=True))
-        draw(self.folder / "progress" / "progress.png", self.log_file, curves)
+        draw(self.folder / "progress" / "progress.png", self.log_file, curves, self.material.targets)
         self._drawn = time.monotonic()
 
     def _held_out_entropy(self, now: Sequence[FloatArray]) -> float:

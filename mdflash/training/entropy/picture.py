@@ -13,18 +13,25 @@ from mdflash.core.files import replacing, storage_errors
 from mdflash.core.optional import require
 from mdflash.core.types import FloatArray
 from mdflash.training.entropy.profiles import POPULATED, Profile
+from mdflash.training.entropy.targets import Target
 
 DATA, START, NOW = "#1b4965", "#9aa5b1", "#ca6702"
 COLUMNS = 3
 
 
-def draw(path: Path, log: Path, curves: Sequence[tuple[Profile, FloatArray, FloatArray]]) -> None:
+def draw(
+    path: Path,
+    log: Path,
+    curves: Sequence[tuple[Profile, FloatArray, FloatArray]],
+    targets: Sequence[Target] = (),
+) -> None:
     """Draw the picture anew.
 
     Args:
         path: the PNG.
         log: log.csv of the training.
         curves: each profile with its free energies at the start and now, [bins] kcal/mol.
+        targets: what shall be reached, if anything.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -34,7 +41,7 @@ def draw(path: Path, log: Path, curves: Sequence[tuple[Profile, FloatArray, Floa
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = 2 + len(curves)
+    panels = 2 + len(curves) + (2 if targets else 0)
     columns = 2 if panels in (2, 4) else COLUMNS
     lines = -(-panels // columns)
     figure = Figure(figsize=(4.0 * columns, 3.0 * lines), layout="constrained")
@@ -47,6 +54,9 @@ def draw(path: Path, log: Path, curves: Sequence[tuple[Profile, FloatArray, Floa
     _follow(axes[1], update, rows, "force_loss", "force loss held out / (kcal/mol/Å)²")
     for axis, (profile, start, now) in zip(axes[2:], curves, strict=False):
         _compare(axis, profile, start, now)
+    if targets:
+        _approach(axes[panels - 2], update, rows, targets)
+        _follow(axes[panels - 1], update, rows, "price", "price: relative entropy from the start / nats", False)
     for axis in axes[panels:]:
         axis.set_visible(False)
     with storage_errors(path):
@@ -55,10 +65,24 @@ def draw(path: Path, log: Path, curves: Sequence[tuple[Profile, FloatArray, Floa
             figure.savefig(partial, dpi=110, format="png")
 
 
-def _follow(axis: Any, update: FloatArray, rows: Sequence[dict[str, str]], column: str, title: str) -> None:
+def _approach(axis: Any, update: FloatArray, rows: Sequence[dict[str, str]], targets: Sequence[Target]) -> None:
+    """How far each target is, in its uncertainty."""
+    axis.axhspan(-1.0, 1.0, color=START, alpha=0.3, lw=0)
+    for target in targets:
+        values = np.array([float(row[target.name]) for row in rows])
+        axis.plot(update, (values - target.goal) / target.error, ".-", ms=4, lw=1, label=target.name)
+    axis.set_title("targets: off by, in their uncertainty", fontsize=9)
+    axis.set_xlabel("update", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.legend(fontsize=7, frameon=False)
+
+
+def _follow(
+    axis: Any, update: FloatArray, rows: Sequence[dict[str, str]], column: str, title: str, lowest: bool = True
+) -> None:
     values = np.array([float(row[column]) for row in rows])
     axis.plot(update, values, ".-", ms=4, lw=1, color=NOW)
-    if len(values) > 1:
+    if len(values) > 1 and lowest:
         best = int(np.argmin(values))
         axis.annotate(f"{values[best]:.4g}", (update[best], values[best]), fontsize=8, va="bottom", ha="right")
     axis.set_title(title, fontsize=9)
