@@ -124,7 +124,7 @@ def _molecule(
     found.notes += [*found.lacking, *why]
     if "q" in names:
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
-    biased = bool(found.windows) or run.biased
+    biased = bool(found.windows) or run.biased or found.walked is not None
     if found.walked is not None:
         found.biased = (
             "Replicas are walkers of a weighted ensemble, so means and distributions of frames, which leave the "

@@ -115,9 +115,7 @@ class Run:
 
     @property
     def biased(self) -> bool:
-        """Whether biases, metadynamics or scaled terms act on its frames, or they have weights."""
-        if (self.folder / "walkers.csv").is_file():
-            return True
+        """Whether biases, metadynamics or scaled terms act on its frames."""
         if not (self.folder / "colvars.csv").is_file():
             return False
         try:
@@ -129,6 +127,11 @@ class Run:
         return any(
             given not in (None, "none", [], {}) for given in (config.get("biases"), config.get("metadynamics"), scaled)
         )
+
+    @property
+    def weighted(self) -> bool:
+        """Whether frames of one of its molecules have weights: those of a weighted ensemble, in walkers.csv."""
+        return (self.folder / "walkers.csv").is_file()
 
     @property
     def positions(self) -> Mapping[int, LazyPositions]:

@@ -38,8 +38,10 @@ def _read_bins(value: object, info: ValidationInfo) -> tuple[float, ...]:
         edges = [read_number(edge, dimension, "bins") for edge in value]
     else:
         raise ValueError(f"expected a list of edges, or {_BINS}; found {describe(value)}")
-    if any(a >= b for a, b in pairwise(edges)):
-        raise ValueError(f"edges must increase, found {describe(value)}; write for example {_BINS}")
+    for a, b in pairwise(edges):
+        if a >= b:
+            found = " before ".join(str(text_of(edge, dimension)) for edge in (a, b))
+            raise ValueError(f"edges must increase, found {found}; write for example {_BINS}")
     return tuple(edges)
 
 

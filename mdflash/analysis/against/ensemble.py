@@ -189,10 +189,10 @@ def _named(molecules: Sequence[DataMolecule], molecule: Molecule, folder: Path) 
 
 def _from_run(folder: Path, molecule: Molecule, kelvin: float) -> Ensemble:
     run = open_run(folder)
-    if run.biased:
+    if run.biased or run.weighted:
         raise InputError(
-            "is a run under biases, whose frames do not measure how often a molecule is where; compare with a run "
-            "without `biases:`, `metadynamics:`, `weighted_ensemble:` and scaled terms",
+            "is a run under biases or with weights, whose frames do not measure how often a molecule is where; compare "
+            "with a run without `biases:`, `metadynamics:`, `weighted_ensemble:` and scaled terms",
             file=folder,
         )
     names = list(run.systems)
