@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from mdflash.analysis import load_experiment
+from mdflash.campaigns.recipe import load_campaign
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
 
@@ -72,8 +73,8 @@ def run_files() -> Iterator[tuple[str, dict[str, Any]]]:
         biases = None
         for k, text in enumerate(blocks(page, "yaml")):
             fragment = yaml.safe_load(text)
-            if "mdflash_experiment" in fragment:
-                continue  # see test_experiment_files_are_valid
+            if "mdflash_experiment" in fragment or "sweep" in fragment:
+                continue  # see test_experiment_files_are_valid, test_sweeps_are_valid
             biases = fragment.get("biases", biases)
             dynamics = BASE["dynamics"] | fragment.get("dynamics", {})
             exchange = fragment.get("exchange", {})
@@ -99,6 +100,14 @@ def test_experiment_files_are_valid(tmp_path: Path) -> None:
     for text in found:
         (tmp_path / "experiment.yaml").write_text(text, encoding="utf-8")
         assert load_experiment([str(tmp_path / "experiment.yaml")])
+    assert found
+
+
+def test_sweeps_are_valid(tmp_path: Path) -> None:
+    found = [text for page in USER for text in blocks(page, "yaml") if "sweep" in yaml.safe_load(text)]
+    for text in found:
+        (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
+        assert load_campaign(tmp_path / "sweep.yaml")[0].axes
     assert found
 
 
