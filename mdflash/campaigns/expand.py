@@ -62,7 +62,7 @@ def expand(campaign: Campaign, document: Document) -> Iterator[Planned]:
             given = {**_texts([("", campaign.set)]), **values, **_texts(choice)}
             members[_joined(choice)] = _load(file, given, document)
         name = _name(_joined(combination) or campaign.name, values, taken)
-        yield Planned(name, values, next(iter(members.values())) if not within else _as_one(members, document))
+        yield Planned(name, values, _as_one(members, document) if within else members[""])
 
 
 def _texts(chosen: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
@@ -130,11 +130,9 @@ def _rows(axis: Axis) -> list[dict[str, Any]]:
 
 
 def _labels(axis: Axis) -> list[str]:
-    """A short word for each value of an axis: of its first key that tells them apart, else of all its keys."""
+    """A short word for each value of an axis, of all its keys: it stays when values are added."""
     by_key = [[_label(key, value, i) for i, value in enumerate(values, 1)] for key, values in axis.items()]
-    joined = ["_".join(words) for words in zip(*by_key, strict=True)]
-    telling = (labels for labels in by_key if len({label.casefold() for label in labels}) == len(labels))
-    labels = next(telling, joined)
+    labels = ["_".join(words) for words in zip(*by_key, strict=True)]
     seen: dict[str, int] = {}
     found = []
     for label in labels:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from mdflash.campaigns.inputs import INPUTS, SYSTEM, Copier, differences, digest
 from mdflash.campaigns.jobs import SCHEDULERS, script_values, write_script
 from mdflash.campaigns.recipe import Campaign, load_campaign
 from mdflash.campaigns.table import locked
-from mdflash.core.files import atomic_write, new_folder, storage_errors
+from mdflash.core.files import TEMPORARY, atomic_write, new_folder, storage_errors
 from mdflash.core.regular import own_folder, read_input
 from mdflash.errors import InputError
 from mdflash.io import claims
@@ -85,6 +87,9 @@ def _open(folder: Path, campaign: Campaign) -> None:
 
 def _write(folder: Path, campaign: Campaign, planned: Sequence[Planned], file: Path, progress: Progress) -> Laid:
     rows = read_rows(folder) if (folder / RUNS).is_file() else []
+    for left in (folder / "runs").glob(".*"):
+        if re.fullmatch(TEMPORARY, left.name):  # of a plan that was killed
+            shutil.rmtree(left)
     known = {row.name for row in rows}
     before, copier = len(rows), Copier(folder / INPUTS)
     for k, run in enumerate(planned):

@@ -50,7 +50,7 @@ def test_every_combination_has_a_name_and_its_values(tmp_path: Path) -> None:
         "together:\n- {system.structure: [a.pdb, b.pdb], model.forcefield: [one, two]}\n",
     )
     runs = list(expand(*load_campaign(sweep)))
-    names = [f"{s}_{t}_seed{n}" for s in "ab" for t in ("300K", "temperature2") for n in (3, 4)]
+    names = [f"{s}_{t}_seed{n}" for s in ("a_one", "b_two") for t in ("300K", "temperature2") for n in (3, 4)]
     assert [run.name for run in runs] == names
     assert runs[-1].values == {
         "system.structure": "b.pdb",
@@ -166,8 +166,8 @@ def test_molecules_share_a_run_where_that_is_wanted(tmp_path: Path) -> None:
     ]
     config = load_run(laid.folder / "runs" / "320K" / "system.yaml")
     assert [(entry.name, entry.forcefield and entry.forcefield.name) for entry in config.system] == [
-        ("a", "one"),
-        ("b", "two"),
+        ("a_one", "one"),
+        ("b_two", "two"),
     ]
 
 
@@ -211,12 +211,14 @@ def test_a_list_of_runs_that_a_stranger_made_leads_nowhere(name: str, tmp_path: 
 
 def test_a_plan_that_was_killed_is_taken_up(tmp_path: Path) -> None:
     laid = laid_out(write(tmp_path, "sweep: {dynamics.seed: [1, 2]}\n"))
+    (laid.folder / "runs" / ".mdflash-0123456789abcdef.tmp").mkdir()
     kept = laid.folder / "runs" / "seed1" / "system.yaml"
     before = kept.stat()
     shutil.rmtree(laid.folder / "runs" / "seed2")
     (laid.folder / "runs.csv").unlink()
     assert laid_out(tmp_path / "sweep.yaml").rows == laid.rows
     assert kept.stat() == before
+    assert sorted(path.name for path in kept.parents[1].iterdir()) == ["seed1", "seed2"]
 
 
 @pytest.mark.parametrize(("scheduler", "script"), [("slurm", "job.slurm"), ("pbs", "job.pbs"), ("shell", "job.sh")])

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mdflash.campaigns import work
-from mdflash.campaigns.executors import EXECUTORS, LocalExecutor, Workers, visible_gpus
+from mdflash.campaigns.executors import EXECUTORS, LocalExecutor, Workers, count_of, share_of_cores, visible_gpus
 from mdflash.campaigns.folder import Row, rows_text
 from mdflash.campaigns.inputs import digest_of_run
 from mdflash.campaigns.plan import lay_out
@@ -27,6 +27,7 @@ from mdflash.campaigns.state import Attempt, held_by, last_attempt, note_attempt
 from mdflash.campaigns.table import write_table
 from mdflash.campaigns.work import Job, Manner, judge, work_off
 from mdflash.cli.app import app
+from mdflash.core.cores import usable_cores
 from mdflash.errors import InputError
 from mdflash.io.claims import claim
 
@@ -221,12 +222,17 @@ def test_workers_that_are_lost_are_replaced(losses: int, result: str, make: Call
 def test_each_worker_has_a_gpu(make: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-5e")
     assert visible_gpus() == ["2", "GPU-5e"]
+    assert count_of(Workers(None, Path())) == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []
+    assert count_of(Workers(None, Path())) == 1
+    cores = usable_cores()
+    assert share_of_cores(Workers(None, Path())) is None  # as the run says
+    assert share_of_cores(Workers(2, Path())) == max(1, cores // 2)
     both = "[ -e ../run1/gpu -a -e ../run2/gpu ]"
     wait = f'echo -n "$CUDA_VISIBLE_DEVICES" > gpu; until {both}; do sleep 0.02; done; finish'
     jobs = make(wait, wait)
-    with LocalExecutor(None, ["2", "GPU-5e"]) as pool:
+    with LocalExecutor(2, ["2", "GPU-5e"]) as pool:
         work_through(jobs, pool, Watch())
     assert {(job.place / "gpu").read_text() for job in jobs} == {"2", "GPU-5e"}
 
