@@ -14,6 +14,7 @@ from mdflash.campaigns.folder import read_rows
 from mdflash.campaigns.inputs import digest_of_run
 from mdflash.campaigns.plan import Laid, lay_out
 from mdflash.campaigns.recipe import load_campaign
+from mdflash.campaigns.table import write_table
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
 from mdflash.errors import InputError, StorageError
@@ -168,6 +169,15 @@ def test_molecules_share_a_run_where_that_is_wanted(tmp_path: Path) -> None:
     assert [(entry.name, entry.forcefield and entry.forcefield.name) for entry in config.system] == [
         ("a_one", "one"),
         ("b_two", "two"),
+    ]
+    analysis = laid.folder / "runs" / "320K" / "run" / "analysis"
+    analysis.mkdir(parents=True)
+    (analysis / "properties.csv").write_text("molecule,rg_A\na_one,5\nb_two,6\n")
+    table = list(csv.DictReader(write_table(laid.folder).read_text().splitlines()))
+    assert [(x["run"], x["molecule"], x["system.structure"], x["model.forcefield"], x["rg_A"]) for x in table] == [
+        ("300K", "", "", "", ""),
+        ("320K", "a_one", "a.pdb", "one", "5"),
+        ("320K", "b_two", "b.pdb", "two", "6"),
     ]
 
 
