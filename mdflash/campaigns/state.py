@@ -121,7 +121,7 @@ def last_attempt(place: Path) -> Attempt | None:
 
 def _verdict(found: object) -> Verdict:
     """ValueError where it is none."""
-    return _VERDICTS[_VERDICTS.index(found)]  # type: ignore[arg-type]
+    return _VERDICTS[_VERDICTS.index(found)]
 
 
 def note_attempt(place: Path, attempt: Attempt, **more: object) -> None:
