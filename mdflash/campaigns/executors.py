@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from mdflash.core.cores import usable_cores
 from mdflash.core.optional import require
 from mdflash.errors import InputError
 from mdflash.io.claims import refuse_links
@@ -57,18 +58,28 @@ def visible_gpus() -> list[str]:
     return []
 
 
+def count_of(workers: Workers) -> int:
+    """How many workers there are on this machine."""
+    return workers.count or len(visible_gpus()) or 1
+
+
+def share_of_cores(workers: Workers) -> int | None:
+    """CPU threads of each run where several share this machine; None: as the run says."""
+    count = count_of(workers)
+    return None if count == 1 or workers.config is not None else max(1, usable_cores() // count)
+
+
 class LocalExecutor(ThreadPoolExecutor):
     """Workers on this machine, each with a GPU of its own where there are some.
 
     A worker is a thread that waits for a process; its GPU goes to the process as `environment`.
 
     Args:
-        workers: how many; None: one for each GPU, or one.
+        count: how many there are.
         gpus: as CUDA_VISIBLE_DEVICES names them.
     """
 
-    def __init__(self, workers: int | None, gpus: list[str]) -> None:
-        count = workers or len(gpus) or 1
+    def __init__(self, count: int, gpus: list[str]) -> None:
         super().__init__(count, thread_name_prefix="campaign")
         self._places: SimpleQueue[dict[str, str]] = SimpleQueue()
         for number in range(count):
@@ -88,7 +99,7 @@ class LocalExecutor(ThreadPoolExecutor):
 
 def local(workers: Workers) -> Executor:
     """Threads of this process, each with a process of its own to watch."""
-    return LocalExecutor(workers.count, visible_gpus())
+    return LocalExecutor(count_of(workers), visible_gpus())
 
 
 def parsl(workers: Workers) -> Executor:
@@ -113,8 +124,7 @@ def _on_this_machine(workers: Workers) -> Any:
     from parsl.providers import LocalProvider
 
     refuse_links(workers.campaign, [RUN_DIR])
-    gpus = visible_gpus()
-    count = workers.count or len(gpus) or 1
+    count, gpus = count_of(workers), visible_gpus()
     return Config(
         executors=[
             HighThroughputExecutor(

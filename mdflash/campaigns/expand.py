@@ -7,16 +7,20 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from mdflash.campaigns.recipe import MOST_RUNS, Axis, Campaign
 from mdflash.config.load import load_run, locate, parse_run
+from mdflash.config.molecules import SystemEntry
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import resolved_yaml, scalar
 from mdflash.core.words import LONGEST, plain_word
 from mdflash.core.yamlfile import Document
 from mdflash.errors import InputError
 from mdflash.mapping.formats import bare_name
+
+NOTHING: Final[Mapping[str, dict[str, str]]] = MappingProxyType({})
 
 
 class Planned(NamedTuple):
@@ -26,11 +30,13 @@ class Planned(NamedTuple):
         name: a plain word, its own in the campaign.
         values: by dotted key, as YAML writes them on one line.
         config: what runs; its folder is not the one that it gets.
+        molecules: where several share the run, the values of each, by the name of its system.
     """
 
     name: str
     values: dict[str, str]
     config: RunConfig
+    molecules: Mapping[str, dict[str, str]] = NOTHING
 
 
 def expand(campaign: Campaign, document: Document) -> Iterator[Planned]:
@@ -57,12 +63,14 @@ def expand(campaign: Campaign, document: Document) -> Iterator[Planned]:
     taken: set[str] = set()
     for combination in product(*apart):
         values = _texts(combination)
-        members = {}
-        for choice in product(*within):
-            given = {**_texts([("", campaign.set)]), **values, **_texts(choice)}
-            members[_joined(choice)] = _load(file, given, document)
         name = _name(_joined(combination) or campaign.name, values, taken)
-        yield Planned(name, values, next(iter(members.values())) if not within else _as_one(members, document))
+        same = {**_texts([("", campaign.set)]), **values}
+        if not within:
+            yield Planned(name, values, _load(file, same, document))
+            continue
+        members = [(_joined(choice), _texts(choice)) for choice in product(*within)]
+        alone = [(label, given, _load(file, {**same, **given}, document)) for label, given in members]
+        yield Planned(name, values, *_as_one(alone, document))
 
 
 def _texts(chosen: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
@@ -74,18 +82,22 @@ def _joined(chosen: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     return "_".join(label for label, _ in chosen)
 
 
-def _as_one(members: Mapping[str, RunConfig], document: Document) -> RunConfig:
-    """Runs that differ in their systems as one with all of these, each named as it would be alone."""
-    first = next(iter(members.values()))
-    entries = []
-    for label, config in members.items():
-        own = [entry.model_copy(update={"forcefield": entry.forcefield or config.model.forcefield})
-               for entry in config.system]  # fmt: skip
-        named = [label] if len(own) == 1 else [plain_word(f"{label}_{entry.name}") for entry in own]
-        entries += [entry.model_copy(update={"name": name}) for entry, name in zip(own, named, strict=True)]
-    text = resolved_yaml(first.model_copy(update={"system": tuple(entries)}))
+def _as_one(
+    members: Sequence[tuple[str, dict[str, str], RunConfig]], document: Document
+) -> tuple[RunConfig, dict[str, dict[str, str]]]:
+    """Runs (label, values, run) that differ in their systems as one with all, and the values of each system."""
+    first = members[0][2]
+    entries: dict[str, SystemEntry] = {}
+    molecules, taken = {}, set[str]()
+    for label, values, config in members:
+        for entry in config.system:
+            name = _name(label if len(config.system) == 1 else plain_word(f"{label}_{entry.name}"), values, taken)
+            forcefield = entry.forcefield or config.model.forcefield
+            entries[name] = entry.model_copy(update={"name": name, "forcefield": forcefield})
+            molecules[name] = values
+    text = resolved_yaml(first.model_copy(update={"system": tuple(entries.values())}))
     try:
-        return parse_run(text, document.file)
+        return parse_run(text, document.file), molecules
     except InputError as error:
         raise InputError(
             f"these systems cannot share a run: {error.message}; write `share: none`",
@@ -130,11 +142,9 @@ def _rows(axis: Axis) -> list[dict[str, Any]]:
 
 
 def _labels(axis: Axis) -> list[str]:
-    """A short word for each value of an axis: of its first key that tells them apart, else of all its keys."""
+    """A short word for each value of an axis, of all its keys: it stays when values are added."""
     by_key = [[_label(key, value, i) for i, value in enumerate(values, 1)] for key, values in axis.items()]
-    joined = ["_".join(words) for words in zip(*by_key, strict=True)]
-    telling = (labels for labels in by_key if len({label.casefold() for label in labels}) == len(labels))
-    labels = next(telling, joined)
+    labels = ["_".join(words) for words in zip(*by_key, strict=True)]
     seen: dict[str, int] = {}
     found = []
     for label in labels:
@@ -151,14 +161,23 @@ def _label(key: str, value: Any, number: int) -> str:
         return plain_word(f"{last}{number}")
     if not isinstance(value, str) or value == "none":
         return plain_word(f"{last}{scalar(value)}")
-    if key.rpartition(".")[2] in ("structure", "start", "file", "reference"):
-        return plain_word(bare_name(Path(value)))
-    return plain_word(Path(value.replace(" ", "")).name)
+    if last in ("structure", "start", "file", "reference"):
+        return _short(plain_word(bare_name(Path(value))))
+    return _short(plain_word(Path(value.replace(" ", "")).name))
+
+
+def _short(word: str) -> str:
+    """A word as it is, or the beginning of a long one, such as a sequence, told from others by a digest."""
+    return word if len(word) <= 24 else f"{word[:15]}-{_digest(word)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _name(name: str, values: dict[str, str], taken: set[str]) -> str:
     """A word that no run before has."""
     if len(name) > LONGEST or name.casefold() in taken:
-        name = f"{name[: LONGEST - 9]}-{hashlib.sha256(repr(values).encode()).hexdigest()[:8]}"
+        name = f"{name[: LONGEST - 9]}-{_digest(repr(values))}"
     taken.add(name.casefold())
     return name

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from mdflash.core.words import is_word, what_a_word_is
 from mdflash.errors import InputError
 from mdflash.io.claims import claimed
 
+MOLECULES = "molecules.csv"
 RUNS, TABLE, SWEEP = "runs.csv", "properties.csv", "sweep.yaml"
 _HEAD: Final = ("number", "run", "sha256")
 
@@ -96,3 +97,31 @@ def rows_text(rows: Iterable[Row]) -> str:
     for row in rows:
         writer.writerow([row.number, row.name, row.digest, *(row.values.get(key, "") for key in keys)])
     return out.getvalue()
+
+
+def molecules_text(molecules: Mapping[str, Mapping[str, str]]) -> str:
+    """molecules.csv."""
+    out = io.StringIO()
+    keys = list(dict.fromkeys(key for values in molecules.values() for key in values))
+    writer = csv.DictWriter(out, ["molecule", *keys], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"molecule": name, **values} for name, values in molecules.items())
+    return out.getvalue()
+
+
+def read_molecules(folder: Path) -> dict[str, dict[str, str]]:
+    """The swept values of each molecule that shares its run with others; nothing where none does.
+
+    Raises:
+        InputError: molecules.csv cannot be read.
+    """
+    file = folder / MOLECULES
+    try:
+        lines = list(csv.DictReader(io.StringIO(read_text(file)), restval=""))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot be read: {error}", file=file) from None
+    return {
+        line["molecule"]: {k: v for k, v in line.items() if k != "molecule"} for line in lines if "molecule" in line
+    }

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from mdflash.config.load import load_run
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import commented_yaml, to_data
+from mdflash.core.files import replacing
 from mdflash.core.regular import open_input
 from mdflash.core.words import plain_word
 
@@ -86,9 +87,8 @@ class Copier:
         digest = digest_of_file(file)
         kept = self._store / digest
         if not kept.exists():
-            partial = kept.with_name(f".{digest}.{os.getpid()}")
-            shutil.copyfile(file, partial)
-            os.replace(partial, kept)
+            with replacing(kept) as partial:
+                shutil.copyfile(file, partial)
         return kept
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mdflash.campaigns.expand import Planned, expand
-from mdflash.campaigns.folder import RUNS, SWEEP, Row, is_campaign, read_rows, refuse_links, rows_text
+from mdflash.campaigns.folder import (
+    MOLECULES,
+    RUNS,
+    SWEEP,
+    Row,
+    is_campaign,
+    molecules_text,
+    read_rows,
+    refuse_links,
+    rows_text,
+)
 from mdflash.campaigns.inputs import INPUTS, SYSTEM, Copier, differences, digest_of_run, system_yaml
 from mdflash.campaigns.jobs import SCHEDULERS, script_values, write_script
 from mdflash.campaigns.recipe import Campaign, load_campaign
 from mdflash.campaigns.table import locked
-from mdflash.core.files import atomic_write, new_folder, storage_errors
+from mdflash.core.files import TEMPORARY, atomic_write, new_folder, storage_errors
 from mdflash.core.regular import own_folder, read_input
 from mdflash.errors import InputError
 from mdflash.io import claims
@@ -74,7 +86,7 @@ def lay_out(file: Path, check: Callable[[Sequence[Planned]], None], progress: Pr
 def _open(folder: Path, campaign: Campaign) -> None:
     """Create the folder, or take one that no other has filled."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [RUNS, SWEEP, "runs", INPUTS, "jobs", "lock", SCHEDULERS[campaign.job.scheduler]]
+    names = [RUNS, SWEEP, MOLECULES, "runs", INPUTS, "jobs", "lock", SCHEDULERS[campaign.job.scheduler]]
     if not is_campaign(folder):
         claims.refuse_in_the_way(folder, [folder / name for name in names], "campaign", "folder")
     claims.refuse_links(folder, names)
@@ -85,6 +97,9 @@ def _open(folder: Path, campaign: Campaign) -> None:
 
 def _write(folder: Path, campaign: Campaign, planned: Sequence[Planned], file: Path, progress: Progress) -> Laid:
     rows = read_rows(folder) if (folder / RUNS).is_file() else []
+    for left in (folder / "runs").glob(".*"):
+        if re.fullmatch(TEMPORARY, left.name):  # of a plan that was killed
+            shutil.rmtree(left)
     known = {row.name for row in rows}
     before, copier = len(rows), Copier(folder / INPUTS)
     for k, run in enumerate(planned):
@@ -92,6 +107,8 @@ def _write(folder: Path, campaign: Campaign, planned: Sequence[Planned], file: P
         if run.name not in known:
             rows.append(Row(len(rows) + 1, run.name, _write_run(folder, run, copier), run.values))
     atomic_write(folder / SWEEP, read_input(file))
+    if planned[0].molecules:
+        atomic_write(folder / MOLECULES, molecules_text(planned[0].molecules))  # the same in all
     atomic_write(folder / RUNS, rows_text(rows))  # last: what it does not list is not there
     job = campaign.job
     values = script_values(campaign.name, job.time, job.cores, job.gpus, job.at_once)

@@ -18,6 +18,7 @@ ATTEMPTS, OUTPUT, LOCK = "attempts.jsonl", "output.txt", "lock"
 Verdict = Literal["done", "again", "stopped", "failed"]
 """What follows from an attempt: nothing is left; another one; another one later; nothing more without being asked."""
 
+_VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 State = Literal["done", "running", "stopped", "waiting", "failed"]
 STATES: Final[tuple[State, ...]] = get_args(State)
 
@@ -67,7 +68,8 @@ def stand_of(place: Path) -> Stand:
     """Where the run in a folder of a campaign stands; reads only."""
     manifest = _manifest(place / "run")
     step, total = (_whole(manifest.get(key)) for key in ("step", "total_steps"))
-    seconds = (manifest.get("timing") or {}).get("wall_seconds")
+    timing = manifest.get("timing")
+    seconds = timing.get("wall_seconds") if isinstance(timing, dict) else None
     speed = step / seconds if isinstance(seconds, (int, float)) and seconds > 0 and step else None
     last = last_attempt(place)
     owner = held_by(place)
@@ -111,10 +113,15 @@ def last_attempt(place: Path) -> Attempt | None:
     """How the last process of a run ended; a line that was cut by a kill is no line."""
     with suppress(OSError):
         for line in reversed(read_input(place / ATTEMPTS)[-_TAIL:].split(b"\n")):
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, OverflowError):
                 found = parse_json(line)
-                return Attempt(found["verdict"], int(found["tries"]), int(found["code"]), str(found["said"]))
+                return Attempt(_verdict(found["verdict"]), int(found["tries"]), int(found["code"]), str(found["said"]))
     return None
+
+
+def _verdict(found: object) -> Verdict:
+    """ValueError where it is none."""
+    return _VERDICTS[_VERDICTS.index(found)]
 
 
 def note_attempt(place: Path, attempt: Attempt, **more: object) -> None:

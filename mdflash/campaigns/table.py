@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mdflash.campaigns.folder import TABLE, Row, read_rows
+from mdflash.campaigns.folder import TABLE, Row, read_molecules, read_rows
 from mdflash.campaigns.state import stand_of
 from mdflash.core.files import atomic_write
 from mdflash.core.regular import read_text
@@ -35,7 +35,8 @@ def write_table(campaign: Path) -> Path:
 
 def table_text(campaign: Path, rows: Sequence[Row]) -> str:
     """The table as CSV."""
-    lines = [line for row in rows for line in _lines(campaign, row)]
+    molecules = read_molecules(campaign)
+    lines = [line for row in rows for line in _lines(campaign, row, molecules)]
     columns = list(dict.fromkeys(key for line in lines for key in line))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
@@ -44,7 +45,7 @@ def table_text(campaign: Path, rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def _lines(campaign: Path, row: Row) -> Iterator[dict[str, str]]:
+def _lines(campaign: Path, row: Row, molecules: Mapping[str, Mapping[str, str]]) -> Iterator[dict[str, str]]:
     """The lines of one run."""
     place = campaign / "runs" / row.name
     head = {"number": str(row.number), "run": row.name, "status": stand_of(place).state, **row.values}
@@ -52,7 +53,8 @@ def _lines(campaign: Path, row: Row) -> Iterator[dict[str, str]]:
     with suppress(OSError, UnicodeDecodeError, csv.Error):
         found = list(csv.DictReader(io.StringIO(read_text(place / "run" / "analysis" / TABLE)), restval=""))
     for line in found or [{}]:
-        yield {**head, **{key: value for key, value in line.items() if key}}
+        own = molecules.get(line.get("molecule", ""), {})
+        yield {**head, **own, **{key: value for key, value in line.items() if key}}
 
 
 @contextmanager

@@ -102,7 +102,8 @@ def run(
         int | None, typer.Option(min=1, help="Runs at a time.", show_default="one for each GPU, or 1")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each run.", show_default="what the run says, or all")
+        int | None,
+        typer.Option(min=1, help="CPU threads of each run.", show_default="what the run says; of several, a share"),
     ] = None,
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop all with a checkpoint after this wall time: 23h.")
@@ -124,7 +125,7 @@ def run(
     """
     import time
 
-    from mdflash.campaigns.executors import EXECUTORS, Workers
+    from mdflash.campaigns.executors import EXECUTORS, Workers, share_of_cores
     from mdflash.campaigns.folder import read_rows
     from mdflash.campaigns.runner import Watch, stop_file, work_through
     from mdflash.campaigns.state import stand_of
@@ -132,7 +133,7 @@ def run(
     from mdflash.campaigns.work import Job, Manner
     from mdflash.cli.options import quantity
     from mdflash.core.signals import stop_signals
-    from mdflash.errors import InputError
+    from mdflash.errors import InputError, StorageError
 
     if executor not in EXECUTORS:
         raise InputError(f"expected {' or '.join(EXECUTORS)}, found '{executor}'", key="--executor")
@@ -144,13 +145,17 @@ def run(
     deadline = None if until is None else time.time() + quantity("--until", until, "wall")
     shown = _Shown(PlainConsole(), len(rows))
     shown.begin(_summary([stand_of(folder / "runs" / row.name) for row in rows]))
+    using = Workers(1 if task else workers, folder.absolute(), config)
     with stop_signals() as signals, stop_file(folder.absolute()) as stop:
-        manner = Manner(stop, deadline, retries, threads, analysis, failed)
+        manner = Manner(stop, deadline, retries, threads or share_of_cores(using), analysis, failed)
         jobs = [Job(folder.absolute(), row, manner) for row in rows]
-        with EXECUTORS[executor](Workers(1 if task else workers, folder.absolute(), config)) as pool:
+        with EXECUTORS[executor](using) as pool:
             watch = Watch(shown.ended, shown.waiting, lambda: shown.stopping(next(iter(signals), None)))
             outcomes = work_through(jobs, pool, watch)
-    shown.table(write_table(folder))
+    try:
+        shown.table(write_table(folder))
+    except StorageError as error:  # the runs are what they are
+        typer.echo(f"note: properties.csv was not written: {error}; mdflash campaign table {folder} does", err=True)
     _end(folder, outcomes, next(iter(signals), None), until)
 
 

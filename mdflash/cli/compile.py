@@ -60,7 +60,7 @@ def _in_processes(tasks: list[Task], jobs: int | None) -> None:
     import time
     from concurrent.futures import ProcessPoolExecutor
 
-    from mdflash.cli.doctor import usable_cores
+    from mdflash.core.cores import usable_cores
 
     began, total = time.monotonic(), 0
     workers = min(jobs or usable_cores(), len(tasks))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import typer
 
 from mdflash.cli.lines import PlainConsole, styled
+from mdflash.core.cores import usable_cores
 
 REQUIRED = ("torch", "numba", "numpy", "h5py", "mdtraj", "gemmi", "pydantic", "safetensors")
 OPTIONAL = {"openmm": "openmm", "triton": "gpu"}
@@ -105,13 +106,6 @@ def _kernels() -> Iterator[Finding]:
         yield Finding("kernels", found, good=False)
     else:
         yield Finding("kernels", f"compiled for {target}")
-
-
-def usable_cores() -> int:
-    """Cores this process may use: fewer than the machine has in a container or a batch job."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory() -> Finding:

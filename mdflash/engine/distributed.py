@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from mdflash.core.cores import usable_cores
 from mdflash.core.signals import Stopped
 from mdflash.engine.job import LAUNCHER, Job, find_job
 from mdflash.engine.messages import describe_error, pack, recall_error, unpack
@@ -88,7 +89,7 @@ class Ranks:
 
         A machine's cores are divided, unless SLURM has done so.
         """
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         given = os.environ.get("SLURM_CPUS_PER_TASK", "")
         return min(cores, int(given)) if given.isdigit() else max(1, cores // self.local_size)
 

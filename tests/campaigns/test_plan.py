@@ -14,6 +14,7 @@ from mdflash.campaigns.folder import read_rows
 from mdflash.campaigns.inputs import digest_of_run
 from mdflash.campaigns.plan import Laid, lay_out
 from mdflash.campaigns.recipe import load_campaign
+from mdflash.campaigns.table import write_table
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
 from mdflash.errors import InputError, StorageError
@@ -50,7 +51,7 @@ def test_every_combination_has_a_name_and_its_values(tmp_path: Path) -> None:
         "together:\n- {system.structure: [a.pdb, b.pdb], model.forcefield: [one, two]}\n",
     )
     runs = list(expand(*load_campaign(sweep)))
-    names = [f"{s}_{t}_seed{n}" for s in "ab" for t in ("300K", "temperature2") for n in (3, 4)]
+    names = [f"{s}_{t}_seed{n}" for s in ("a_one", "b_two") for t in ("300K", "temperature2") for n in (3, 4)]
     assert [run.name for run in runs] == names
     assert runs[-1].values == {
         "system.structure": "b.pdb",
@@ -166,8 +167,17 @@ def test_molecules_share_a_run_where_that_is_wanted(tmp_path: Path) -> None:
     ]
     config = load_run(laid.folder / "runs" / "320K" / "system.yaml")
     assert [(entry.name, entry.forcefield and entry.forcefield.name) for entry in config.system] == [
-        ("a", "one"),
-        ("b", "two"),
+        ("a_one", "one"),
+        ("b_two", "two"),
+    ]
+    analysis = laid.folder / "runs" / "320K" / "run" / "analysis"
+    analysis.mkdir(parents=True)
+    (analysis / "properties.csv").write_text("molecule,rg_A\na_one,5\nb_two,6\n")
+    table = list(csv.DictReader(write_table(laid.folder).read_text().splitlines()))
+    assert [(x["run"], x["molecule"], x["system.structure"], x["model.forcefield"], x["rg_A"]) for x in table] == [
+        ("300K", "", "", "", ""),
+        ("320K", "a_one", "a.pdb", "one", "5"),
+        ("320K", "b_two", "b.pdb", "two", "6"),
     ]
 
 
@@ -211,12 +221,14 @@ def test_a_list_of_runs_that_a_stranger_made_leads_nowhere(name: str, tmp_path: 
 
 def test_a_plan_that_was_killed_is_taken_up(tmp_path: Path) -> None:
     laid = laid_out(write(tmp_path, "sweep: {dynamics.seed: [1, 2]}\n"))
+    (laid.folder / "runs" / ".mdflash-0123456789abcdef.tmp").mkdir()
     kept = laid.folder / "runs" / "seed1" / "system.yaml"
     before = kept.stat()
     shutil.rmtree(laid.folder / "runs" / "seed2")
     (laid.folder / "runs.csv").unlink()
     assert laid_out(tmp_path / "sweep.yaml").rows == laid.rows
     assert kept.stat() == before
+    assert sorted(path.name for path in kept.parents[1].iterdir()) == ["seed1", "seed2"]
 
 
 @pytest.mark.parametrize(("scheduler", "script"), [("slurm", "job.slurm"), ("pbs", "job.pbs"), ("shell", "job.sh")])

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mdflash.campaigns import work
-from mdflash.campaigns.executors import LocalExecutor, visible_gpus
+from mdflash.campaigns.executors import EXECUTORS, LocalExecutor, Workers, count_of, share_of_cores, visible_gpus
 from mdflash.campaigns.folder import Row, rows_text
 from mdflash.campaigns.inputs import digest_of_run
 from mdflash.campaigns.plan import lay_out
@@ -27,6 +27,8 @@ from mdflash.campaigns.state import Attempt, held_by, last_attempt, note_attempt
 from mdflash.campaigns.table import write_table
 from mdflash.campaigns.work import Job, Manner, judge, work_off
 from mdflash.cli.app import app
+from mdflash.core.cores import usable_cores
+from mdflash.errors import InputError
 from mdflash.io.claims import claim
 
 PROGRAM = """
@@ -220,14 +222,34 @@ def test_workers_that_are_lost_are_replaced(losses: int, result: str, make: Call
 def test_each_worker_has_a_gpu(make: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-5e")
     assert visible_gpus() == ["2", "GPU-5e"]
+    assert count_of(Workers(None, Path())) == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []
+    assert count_of(Workers(None, Path())) == 1
+    cores = usable_cores()
+    assert share_of_cores(Workers(None, Path())) is None  # as the run says
+    assert share_of_cores(Workers(2, Path())) == max(1, cores // 2)
     both = "[ -e ../run1/gpu -a -e ../run2/gpu ]"
     wait = f'echo -n "$CUDA_VISIBLE_DEVICES" > gpu; until {both}; do sleep 0.02; done; finish'
     jobs = make(wait, wait)
-    with LocalExecutor(None, ["2", "GPU-5e"]) as pool:
+    with LocalExecutor(2, ["2", "GPU-5e"]) as pool:
         work_through(jobs, pool, Watch())
     assert {(job.place / "gpu").read_text() for job in jobs} == {"2", "GPU-5e"}
+
+
+def test_parsl_as_a_file_of_the_user_says(make: Callable[..., list[Job]], tmp_path: Path) -> None:
+    pytest.importorskip("parsl", reason="Parsl is not installed: pip install parsl")
+    jobs = make("finish", f"{CRASH}|finish", "exit 2")
+    config = tmp_path / "machines.py"
+    config.write_text(
+        "from parsl.config import Config\nfrom parsl.executors import ThreadPoolExecutor\n"
+        f"config = Config(executors=[ThreadPoolExecutor(max_threads=2)], run_dir={str(tmp_path / 'parsl')!r})\n"
+    )
+    with EXECUTORS["parsl"](Workers(None, jobs[0].campaign, config)) as pool:
+        assert [outcome.result for outcome in work_through(jobs, pool, Watch())] == ["done", "done", "failed"]
+    config.write_text("machines = 3\n")
+    with pytest.raises(InputError, match="has no `config`"):
+        EXECUTORS["parsl"](Workers(None, jobs[0].campaign, config))
 
 
 def test_one_table_over_all(make: Callable[..., list[Job]]) -> None:

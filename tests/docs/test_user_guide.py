@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from mdflash.analysis import load_experiment
+from mdflash.campaigns.recipe import load_campaign
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
 from mdflash.training.recipe import load_recipe
@@ -73,10 +74,8 @@ def run_files() -> Iterator[tuple[str, dict[str, Any]]]:
         biases = None
         for k, text in enumerate(blocks(page, "yaml")):
             fragment = yaml.safe_load(text)
-            if "mdflash_experiment" in fragment:
-                continue  # see test_experiment_files_are_valid
-            if "data" in fragment:
-                continue  # see test_recipes_are_valid
+            if {"mdflash_experiment", "sweep", "data"} & set(fragment):
+                continue  # see test_experiment_files_are_valid, test_sweeps_are_valid, test_recipes_are_valid
             biases = fragment.get("biases", biases)
             dynamics = BASE["dynamics"] | fragment.get("dynamics", {})
             exchange = fragment.get("exchange", {})
@@ -118,6 +117,14 @@ def test_recipes_are_valid(tmp_path: Path) -> None:
             (tmp_path / file).touch()
         (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
         assert load_recipe(tmp_path / "train.yaml").data.dataset
+    assert found
+
+
+def test_sweeps_are_valid(tmp_path: Path) -> None:
+    found = [text for page in USER for text in blocks(page, "yaml") if "sweep" in yaml.safe_load(text)]
+    for text in found:
+        (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
+        assert load_campaign(tmp_path / "sweep.yaml")[0].axes
     assert found
 
 

@@ -15,6 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
+from mdflash.campaigns.folder import Row, molecules_text, read_rows, rows_text
+from mdflash.campaigns.recipe import load_campaign
+from mdflash.campaigns.state import last_attempt, stand_of
+from mdflash.campaigns.table import table_text
 from mdflash.cli.app import main
 from mdflash.config.load import load_run
 from mdflash.core.system import load_system, save_system
@@ -23,6 +27,7 @@ from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.importers.smog import import_smog
 from mdflash.io.checkpoint import load_checkpoint
+from mdflash.io.claims import claim
 from mdflash.io.frames import load_frames
 from mdflash.io.topology import cif_text, write_pdb
 from mdflash.mapping.structure import map_structure
@@ -262,6 +267,26 @@ folder: t
 """
 
 
+SWEEP = """\
+mdflash: 1
+name: sweep
+run: run.yaml
+set: {dynamics.steps: 20}
+sweep: {dynamics.temperature: [300 K, 320 K], dynamics.seed: {from: 1, to: 2}}
+together: [{replicas.count: [1, 2], guards.nonfinite: [stop, freeze]}]
+share: none
+folder: campaign
+job: {scheduler: pbs, time: 2 h, cores: 2, gpus: 0, at_once: 4}
+"""
+
+
+def _read_campaign(folder: Path) -> None:
+    for row in read_rows(folder):
+        stand_of(folder / "runs" / row.name)
+        last_attempt(folder / "runs" / row.name)
+    table_text(folder, read_rows(folder))
+
+
 def _dataset(folder: Path) -> Path:
     system, _ = go_helix(BEADS)
     create_dataset(folder / "data", {"helix": (system, helix(BEADS)[None])}, "ca", {"made_for": "tests"})
@@ -276,6 +301,18 @@ def _recipes(folder: Path) -> Iterator[Seed]:
     _dataset(folder)
     yield Seed(folder / "train.yaml", TRAIN.encode(), yaml_file, load_recipe)
     yield Seed(folder / "sample.yaml", SAMPLE.encode(), yaml_file, load_sampling)
+    yield Seed(folder / "sweep.yaml", SWEEP.encode(), yaml_file, load_campaign)
+    campaign, row = folder / "campaign", Row(1, "a", "0" * 64, {"dynamics.seed": "1"})
+    (campaign / "runs" / "a" / "run").mkdir(parents=True)
+    claim(campaign, "campaign")
+    for name, text, how in (
+        ("runs.csv", rows_text([row, Row(2, "b", "1" * 64, {"dynamics.seed": "2"})]), text_file),
+        ("molecules.csv", molecules_text({"m": {"system.structure": "m.pdb"}}), text_file),
+        ("runs/a/attempts.jsonl", '{"verdict": "again", "tries": 1, "code": -9, "said": "x"}\n', text_file),
+        ("runs/a/run/manifest.json", '{"status": "running", "step": 1, "timing": {"wall_seconds": 2.0}}', json_file),
+    ):
+        (campaign / name).write_text(text)
+        yield _seed(campaign / name, how, lambda path: _read_campaign(campaign), str(campaign))
 
 
 def _read_dataset(folder: Path) -> None:
