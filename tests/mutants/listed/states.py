@@ -152,14 +152,14 @@ MUTANTS: Final = (
         "engine/blocks/ranks.py",
         "for each in zip(self.parts, received, strict=True)])",
         "for each in zip(self.parts, received[::-1], strict=True)])",
-        "engine/test_ranks.py::test_a_share_of_everything_changes_no_bit",
+        "engine/test_ranks.py::test_results_of_every_rank_go_to_its_replicas",
     ),
     Mutant(
         "Every rank numbers its replicas from 0, so all have the same noise",
         "core/partition.py",
         "layout.replica_ids[first:stop],",
         "tuple(range(stop - first)),",
-        "engine/test_ranks.py::test_a_share_of_everything_changes_no_bit",
+        "engine/test_ranks.py::test_every_replica_is_carried_once_and_the_load_is_even",
     ),
     Mutant(
         "A part of a batch brings home the results of a replica that was lent to it",
