@@ -79,7 +79,7 @@ MUTANTS: Final = (
         "engine/exchange/replica_exchange.py",
         "ladder=ladder.number,",
         "ladder=0,",
-        f"{_EXCHANGE}::test_decisions_do_not_depend_on_the_rest_of_the_batch",
+        f"{_EXCHANGE}::test_ladders_decide_independently_of_each_other",
     ),
     # --- metadynamics and OPES --------------------------------------------------------------------------------------
     Mutant(
@@ -108,7 +108,7 @@ MUTANTS: Final = (
         "potentials/bias/metadynamics.py",
         "from_lowest(-self.bias_factor / (self.bias_factor - 1.0) * self.surfaces[..., 0])",
         "from_lowest(-self.surfaces[..., 0])",
-        f"{_DEPOSITS}::test_free_energy_of_a_double_well",
+        "analysis/test_hills.py::test_a_torsion_with_a_known_free_energy",
     ),
     Mutant(
         "Forces are those from before a deposit",
