@@ -50,7 +50,7 @@ bench: $(READY)
 
 # 200 kills of everything that can be resumed; rewrites the table of docs/reliability.md. Then the other faults.
 faults: $(READY)
-	PYTHONPATH=. $(BIN)/python -m tests.faults.campaign --kills 200 --report docs/reliability.md
+	PYTHONPATH=. $(BIN)/python -m tests.faults.kills --kills 200 --report docs/reliability.md
 	$(BIN)/python -m pytest tests/faults
 
 # 100,000 damaged files of every kind that is read; rewrites the table of docs/reliability.md. 1 at the end: a finding.

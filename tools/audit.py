@@ -39,8 +39,10 @@ def main() -> None:
     done = subprocess.run([sys.executable, "-m", *words], input=listed, capture_output=True, text=True)
     if not done.stdout:
         sys.exit(f"pip-audit could not ask: {done.stderr.strip().splitlines()[-1]}")
-    bad = 0
-    for package in json.loads(done.stdout)["dependencies"]:
+    bad, found = 0, json.loads(done.stdout)["dependencies"]
+    if unknown := [package["name"] for package in found if "skip_reason" in package]:
+        sys.exit(f"the package index knows no advisories of {', '.join(unknown)}: ask one that does (PIP_INDEX_URL)")
+    for package in found:
         for flaw in package.get("vulns", ()):
             names = {flaw["id"], *flaw["aliases"]}
             why = next((EXPLAINED[name] for name in names if name in EXPLAINED), None)

@@ -143,6 +143,15 @@ def test_decisions_do_not_depend_on_the_rest_of_the_batch() -> None:
         assert first[4:].tolist() == second.tolist()
 
 
+def test_ladders_decide_independently_of_each_other() -> None:
+    """Two ladders with the same energies have random numbers of their own."""
+    exchange = ReplicaExchange(Layout((go_helix(5)[0],), (8,)), LADDER, 10)
+    energy, labels = np.tile([0.0, 0.3, 0.6, 1.0], 2), np.tile(np.arange(4), 2)
+    decided = [exchange.decide(energy, labels, np.ones(8, bool), 3, step)[0] for step in range(10, 1000, 10)]
+    alike = np.mean([new[:4].tolist() == new[4:].tolist() for new in decided])
+    assert 0.2 < alike < 0.95
+
+
 def test_random_numbers_are_of_their_own_purpose() -> None:
     assert EXCHANGE not in (LANGEVIN, VELOCITIES)
 

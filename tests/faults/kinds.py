@@ -23,7 +23,7 @@ RUNS: Final[Mapping[str, str]] = {
     ),
     "biases that move": (
         "{biases: [{name: pull, variable: distance, beads: [0, 9], force_constant: 2 kcal/mol/angstrom^2,"
-        " center: 6 angstrom, center_to: 20 angstrom, moving: {after: 20 ps, length: 200 ps, every: 0.04 ps}}]}"
+        " center: 6 angstrom, center_to: 20 angstrom, moving: {after: 20 ps, length: 100 ps, every: 0.04 ps}}]}"
     ),
     "metadynamics": (
         "{metadynamics: [{name: fold, variables: [{name: ends, variable: distance, beads: [0, 9],"
@@ -54,10 +54,10 @@ mdflash: 1
 name: chignolin
 system: {{structure: {ROOT / "systems" / "chignolin.pdb"}}}
 model: {{forcefield: go-chignolin}}
-dynamics: {{timestep: 4 fs, temperature: 340 K, seed: 5, steps: 80000}}
+dynamics: {{timestep: 4 fs, temperature: 340 K, seed: 5, steps: 40000}}
 replicas: {{count: 4}}
 output: {{trajectory: {{interval: 4 ps}}, log: {{interval: 4 ps}}, colvars: {{interval: 4 ps}},
-         checkpoint: {{interval: 16 ps}}}}
+         checkpoint: {{interval: 8 ps}}}}
 hardware: {{device: cpu, threads: 1}}
 """
 

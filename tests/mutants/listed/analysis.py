@@ -20,10 +20,10 @@ MUTANTS: Final = (
         f"{_REWEIGHT}::test_melting_of_two_states",
     ),
     Mutant(
-        "MBAR takes free energies with the wrong sign",
+        "Free energies of MBAR have the wrong sign",
         "analysis/reweight.py",
-        "w = np.exp(log_n + f[:, None] - u - log_d)",
-        "w = np.exp(log_n - f[:, None] - u - log_d)",
+        "return np.asarray(free - free[0])",
+        "return np.asarray(free[0] - free)",
         f"{_REWEIGHT}::test_free_energies_are_pymbars",
     ),
     Mutant(

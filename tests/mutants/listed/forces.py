@@ -67,7 +67,7 @@ MUTANTS: Final = (
         "neighbors/boxes.py",
         "near |= gap2 < reach2",
         "near |= gap2 < 0.25 * reach2",
-        "potentials/test_eights.py::test_a_list_of_eights_holds_the_pairs_within_reach",
+        "potentials/test_eights.py::test_strands_beside_each_other_are_neighbors",
     ),
     Mutant(
         "Lists of eights exclude the bead behind the one that is meant",
@@ -180,7 +180,7 @@ MUTANTS: Final = (
         "forcefields/mixing.py",
         "product: FloatArray = q[:, None] * q[None]",
         "product: FloatArray = -q[:, None] * q[None]",
-        "forcefields/test_models.py::test_energies_of_pairs",
+        "forcefields/test_models.py::test_energies_of_whole_chains",
     ),
     # --- SchNet -----------------------------------------------------------------------------------------------------
     Mutant(
@@ -195,7 +195,7 @@ MUTANTS: Final = (
         "potentials/schnet/tables.py",
         "3.0 * np.diff(value, axis=0) - 2.0 * s[:-1] - s[1:]",
         "3.0 * np.diff(value, axis=0) - s[:-1] - 2.0 * s[1:]",
-        "potentials/test_tables.py::test_tables_pass_through_the_knots_with_the_right_slope",
+        "potentials/test_tables.py::test_the_error_falls_with_the_third_power_of_the_interval",
     ),
     Mutant(
         "Half of the channels of a message are not added up for the second bead",

@@ -79,7 +79,7 @@ MUTANTS: Final = (
         "engine/exchange/replica_exchange.py",
         "ladder=ladder.number,",
         "ladder=0,",
-        f"{_EXCHANGE}::test_decisions_do_not_depend_on_the_rest_of_the_batch",
+        f"{_EXCHANGE}::test_ladders_decide_independently_of_each_other",
     ),
     # --- metadynamics and OPES --------------------------------------------------------------------------------------
     Mutant(
@@ -108,7 +108,7 @@ MUTANTS: Final = (
         "potentials/bias/metadynamics.py",
         "from_lowest(-self.bias_factor / (self.bias_factor - 1.0) * self.surfaces[..., 0])",
         "from_lowest(-self.surfaces[..., 0])",
-        f"{_DEPOSITS}::test_free_energy_of_a_double_well",
+        "analysis/test_hills.py::test_a_torsion_with_a_known_free_energy",
     ),
     Mutant(
         "Forces are those from before a deposit",
@@ -152,14 +152,14 @@ MUTANTS: Final = (
         "engine/blocks/ranks.py",
         "for each in zip(self.parts, received, strict=True)])",
         "for each in zip(self.parts, received[::-1], strict=True)])",
-        "engine/test_ranks.py::test_a_share_of_everything_changes_no_bit",
+        "engine/test_ranks.py::test_results_of_every_rank_go_to_its_replicas",
     ),
     Mutant(
         "Every rank numbers its replicas from 0, so all have the same noise",
         "core/partition.py",
         "layout.replica_ids[first:stop],",
         "tuple(range(stop - first)),",
-        "engine/test_ranks.py::test_a_share_of_everything_changes_no_bit",
+        "engine/test_ranks.py::test_every_replica_is_carried_once_and_the_load_is_even",
     ),
     Mutant(
         "A part of a batch brings home the results of a replica that was lent to it",

@@ -1,6 +1,6 @@
 """Kills: everything that can be resumed, killed at random moments and started again, ends as one that was left alone.
 
-    PYTHONPATH=. python -m tests.faults.campaign --kills 200 --report docs/reliability.md
+    PYTHONPATH=. python -m tests.faults.kills --kills 200 --report docs/reliability.md
 
 Of each kind one is left alone, and others are killed (SIGKILL; now and then SIGTERM or SIGINT, which must leave with
 75) at moments drawn from the time that a whole one takes, start and resuming included. Between kills a second process
@@ -54,7 +54,7 @@ def kill(kind: Kind, inputs: Path, out: Path, seconds: float, rng: random.Random
         AssertionError: it ended in another way than by the signal, or a second process was let in.
     """
     process = Process(*kind.command(inputs, out))
-    end = time.monotonic() + rng.uniform(0.0, seconds)
+    end = time.monotonic() + rng.uniform(0.0, 0.7 * seconds)
     held: list[BinaryIO] = []
     number = rng.choice(SIGNALS)
     if rng.random() < 0.1:
@@ -89,6 +89,7 @@ def try_kind(kind: Kind, kills: int, seed: int) -> Counter[str]:
     with tempfile.TemporaryDirectory(prefix="mdflash-faults-") as folder:
         inputs = Path(folder)
         kind.prepare(inputs)
+        python("-c", "pass")  # the first one waits until the libraries are imported
         began = time.monotonic()
         whole = python(*kind.command(inputs, inputs / "whole"))
         assert whole.returncode == 0, whole.stderr
