@@ -192,7 +192,9 @@ def test_molecules_of_different_sizes_share_batches(tmp_path: Path) -> None:
     for name, beads in (("short", 6), ("long", 9)):
         write_dataset(tmp_path / name, name, beads, frames=200)
     both = {"dataset": [str(tmp_path / "short"), str(tmp_path / "long")]}
-    prepared = _prepare(tmp_path, tmp_path / "short", data=both, priors={"key": "types"}, training={"epochs": 8, "learning_rate": 1e-2})
+    prepared = _prepare(
+        tmp_path, tmp_path / "short", data=both, priors={"key": "types"}, training={"epochs": 8, "learning_rate": 1e-2}
+    )
     trainer = make_trainer(prepared, _alone())
     molecules = {b.molecule for b in trainer.training.batches(np.arange(0, len(trainer.training), 7))}
     assert molecules == {0, 1}
