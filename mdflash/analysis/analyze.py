@@ -26,6 +26,7 @@ from mdflash.analysis.sample import Progress, Sample, States, average_profiles, 
 from mdflash.analysis.thermodynamics import add_melting, add_surfaces, focus_state, map_states
 from mdflash.analysis.walkers import find_walkers
 from mdflash.analysis.windows import bias_energies, find_windows
+from mdflash.core.plural import plural
 from mdflash.core.types import FloatArray
 from mdflash.errors import MdflashError
 from mdflash.mapping.choices import Reading
@@ -104,9 +105,8 @@ def _molecule(
         found.notes.append("there is no complete frame yet")
         return found
     if sample.frames < FEWEST * len(sample.tracks):
-        found.notes.append(
-            f"only {sample.frames} frames of {len(sample.tracks)} replicas: too few to tell an equilibrium from a start"
-        )
+        seen = f"{plural(sample.frames, 'frame')} of {plural(len(sample.tracks), 'replica')}"
+        found.notes.append(f"only {seen}: too few to tell an equilibrium from a start")
     found.measured = {n: measure(sample, n, first) for n in names}
     _attach_energy(run, found, log)
     if sample.molecule.reference is None and not sample.molecule.many:

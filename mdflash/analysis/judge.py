@@ -14,6 +14,7 @@ from mdflash.analysis.phases import phase_lights, phase_words
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 from mdflash.analysis.walkers import BLOCKS, Walked, interval_text, passage_text
+from mdflash.core.plural import plural
 from mdflash.units import BOLTZMANN
 
 FEWEST = 20
@@ -125,9 +126,10 @@ def _equilibrium(found: MoleculeAnalysis, few: bool, share: float) -> Light:
     """Of frames: how much of the run was before it."""
     sample = found.sample
     if few:
+        seen = f"{plural(sample.frames, 'frame')} of {plural(len(sample.tracks), 'replica')}"
         return Light(
             "Equilibrium", "unknown", "not judged", f"at least {FEWEST} frames of each replica",
-            f"{sample.frames:,} frames of {len(sample.tracks)} replicas are too few to tell it from a start.",
+            f"{seen}: too few to tell it from a start.",
         )  # fmt: skip
     return Light(
         "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
@@ -373,8 +375,8 @@ def _what(found: MoleculeAnalysis) -> str:
         at += f" under {METHODS[f.method]} of {f.name}"
     many = len(sample.tracks)
     return (
-        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)}"
-        f"{' each' if many > 1 else ''} at {at}: {sample.frames:,} frames; {_left_out(found)}."
+        f"{plural(many, 'replica')} of {found.name}{how if many > 1 else ''}, {time_text(found.length)}"
+        f"{' each' if many > 1 else ''} at {at}: {plural(sample.frames, 'frame')}; {_left_out(found)}."
     )
 
 

@@ -120,7 +120,7 @@ def write_folder(out: Path, ff: ForceField) -> None:
 
 def summary(out: Path, ff: ForceField) -> str:
     """What was written, and what to type next."""
-    from mdflash.cli.lines import plural
+    from mdflash.core.plural import plural
 
     counts = ((ff.bead_types, "bead type"), (ff.terms, "prior"), (ff.networks, "network"))
     lines = [f"wrote {out}: {', '.join(plural(len(items), word) for items, word in counts)}"]

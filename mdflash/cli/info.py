@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mdflash.cli.lines import PlainConsole
+from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -203,7 +204,7 @@ def _show_run(folder: Path, console: Console) -> None:
         step = checkpoint.header.get("step")
         facts["last checkpoint"] = f"step {step}" + (f" of {total}" if total else "")
     elif total:
-        facts["length"] = f"{total} steps; no checkpoint yet"
+        facts["length"] = f"{plural(total, 'step')}; no checkpoint yet"
     facts |= _written(folder)
     _facts(console, {name: _text(value) for name, value in (facts | manifest).items()})
 
@@ -220,7 +221,9 @@ def _written(folder: Path) -> dict[str, str]:
     try:
         for path in dict.fromkeys(source.path for source in trajectories(folder)):
             steps = read_times(path)[0]
-            found[f"trajectory/{path.name}"] = f"{len(steps)} frames" + (f", to step {steps[-1]}" if len(steps) else "")
+            found[f"trajectory/{path.name}"] = plural(len(steps), "frame") + (
+                f", to step {steps[-1]}" if len(steps) else ""
+            )
     except MdflashError as error:
         found["trajectory"] = str(error)
     for name in (table.name for table in TABLES):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mdflash.cli import weighed
-from mdflash.cli.lines import PlainConsole, plural, show_line, styled
+from mdflash.cli.lines import PlainConsole, show_line, styled
 from mdflash.cli.outputs import Force, forcefield_files, may_write
+from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

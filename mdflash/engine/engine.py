@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.core.plural import plural
 from mdflash.core.types import IntArray
 from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
@@ -217,8 +218,7 @@ class Engine:
 
         from mdflash.core.gpu import describe
 
-        threads = numba.get_num_threads()
-        return f"CPU, {threads} thread{'s' if threads > 1 else ''}" if self.gpu is None else describe(self.gpu)
+        return f"CPU, {plural(numba.get_num_threads(), 'thread')}" if self.gpu is None else describe(self.gpu)
 
     @property
     def device_kind(self) -> str:

@@ -257,9 +257,7 @@ def split_filters(network: SchNet, tolerance: float, samples: Sequence[Sample] =
     return SplitFilters(near, far, split.scales, max(errors[: len(samples)] or errors), split.near_fraction)
 
 
-def _nearest_start(
-    network: SchNet, rank: int, near: Filters, excess: Callable[[Filters], float]
-) -> FarField | None:
+def _nearest_start(network: SchNet, rank: int, near: Filters, excess: Callable[[Filters], float]) -> FarField | None:
     """The far field with the smallest start that keeps half of what is allowed; None if the largest does not."""
     best, low, high = None, NEAREST, FARTHEST
     place = high

@@ -83,9 +83,7 @@ def halve(
 
 
 @triton.jit
-def _product(
-    a: tl.tensor, b: tl.tensor, b_low: tl.tensor, acc: tl.tensor, PRODUCTS: tl.constexpr
-) -> tl.tensor:
+def _product(a: tl.tensor, b: tl.tensor, b_low: tl.tensor, acc: tl.tensor, PRODUCTS: tl.constexpr) -> tl.tensor:
     """acc + a b with a in fp32 and b in one or two parts."""
     high = a.to(tl.float16)
     acc = tl.dot(high, b, acc)
