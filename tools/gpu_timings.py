@@ -144,10 +144,11 @@ def split() -> None:
 
 
 def split_or_table(name: str, replicas: int, precision: str) -> None:
-    """Steps a second by tables, and with 16 and 32 cosines and as a run chooses; each is also a row of its own."""
+    """Steps a second by tables and by cosines, as many as a run chooses, or 16 or 32; each is also a row of its own."""
     case = SYSTEMS.one(name).times(1 if OPTIONS.interpret else replicas)
     rates: dict[str, float] = {}
-    for filters in ("table", "split") if OPTIONS.interpret else ("table", "split-16", "split-32", "split"):
+    every = ("split-16", "split-32") if name == "folded" and replicas > 1 and not OPTIONS.interpret else ()
+    for filters in ("table", "split", *every):
         try:
             rates[filters] = benchmark(name, case, precision, filters)
         except ForceFieldError as error:  # not with so few cosines, or not smooth enough at all
@@ -158,8 +159,8 @@ def split_or_table(name: str, replicas: int, precision: str) -> None:
     best = max(rates, key=lambda filters: rates[filters])
     ratio = rates["split"] / rates["table"]
     NOTES.row(
-        True, f"{name} {precision}, {replicas} replicas: {best} is fastest; `filters: split` is {ratio:.2f} times as "
-        f"fast as tables; {chosen.describe()}", system=name, precision=precision, replicas=replicas,
+        True, f"{name} {precision}, {case.layout.n_replicas} replicas: {best} is fastest; `filters: split` is "
+        f"{ratio:.2f} times as fast as tables; {chosen.describe()}", system=name, precision=precision, replicas=replicas,
         steps_per_s_by_filters=rates, fastest=best, split_over_table=ratio, rank=chosen.far.rank,
         start=chosen.far.start,
     )  # fmt: skip

@@ -235,10 +235,14 @@ def test_steps_have_the_same_bits_however_they_are_grouped() -> None:
     assert torch.equal(ends[0][:9], ends[2])
 
 
-def test_float64_is_refused() -> None:
+def test_what_does_not_fit_is_refused() -> None:
     rng = np.random.default_rng(37)
     layout = layout_of((3,), (1,))
     model = network(WIDE)
     potential = schnet([model], layout, rng)
     with pytest.raises(InputError, match="products in 16 bits"):
         on_device(layout, [potential], walks(layout, rng), {id(model): split_of(model)}, "fp64")
+    wide = network(replace(WIDE, filters=130))
+    potential = schnet([wide], layout, rng)
+    with pytest.raises(InputError, match="hold 128 filters, and this network has 256; write `filters: auto`"):
+        on_device(layout, [potential], walks(layout, rng), {id(wide): split_of(wide)}, "fp32")
