@@ -158,9 +158,10 @@ def split_or_table(name: str, replicas: int, precision: str) -> None:
     (chosen,) = SYSTEMS.filters_of(case.network, precision, "split").values()
     best = max(rates, key=lambda filters: rates[filters])
     ratio = rates["split"] / rates["table"]
+    many = case.layout.n_replicas
     NOTES.row(
-        True, f"{name} {precision}, {case.layout.n_replicas} replicas: {best} is fastest; `filters: split` is "
-        f"{ratio:.2f} times as fast as tables; {chosen.describe()}", system=name, precision=precision, replicas=replicas,
+        True, f"{name} {precision}, {many} replicas: {best} is fastest; `filters: split` is {ratio:.2f} times as fast "
+        f"as tables; {chosen.describe()}", system=name, precision=precision, replicas=many,
         steps_per_s_by_filters=rates, fastest=best, split_over_table=ratio, rank=chosen.far.rank,
         start=chosen.far.start,
     )  # fmt: skip
