@@ -142,6 +142,7 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
     from mdflash.forcefields.build import network_exclusions, network_types
     from mdflash.forcefields.distances import distances_of
     from mdflash.forcefields.networks import load_schnet
+    from mdflash.potentials.schnet.split import split_filters
     from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample, samples_of
     from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 
@@ -165,6 +166,18 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
         kept = tables.rounded() if precision == "mixed16" else tables
         errors = [f"{force_error(model, kept, sample):.1e}" for sample in samples.values()]
         table.add_row(precision, f"{tables.intervals + 1:,}", f"{size * tables.rows.size / 1e6:.1f}", *errors)
+    for precision, size in sizes[1:]:
+        try:
+            split = split_filters(model, TABLE_ERROR[precision], chains)
+        except ForceFieldError as error:
+            console.print(f"{precision}, split: {error}")
+            continue
+        errors = [f"{force_error(model, split, sample):.1e}" for sample in samples.values()]
+        near, far = split.near, split.far
+        table.add_row(
+            f"{precision}, split", f"{near.intervals + 1:,}, and {far.rank} cosines from {far.start:.2f} Å on",
+            f"{size * near.rows.size / 1e6:.1f}", *errors,
+        )  # fmt: skip
     console.print(table)
 
 

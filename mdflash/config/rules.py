@@ -139,6 +139,14 @@ def _filters(config: RunConfig) -> Iterator[Problem]:
     model = config.model
     if model.kernels == "reference" and model.filters == "table":
         yield Problem(("model", "filters"), "the reference kernels have no tables; write `filters: auto`")
+    if model.filters == "split":
+        if model.kernels == "reference" or config.hardware.device == "cpu":
+            yield Problem(("model", "filters"), "split is for the kernels of a GPU; write `filters: auto`")
+        elif model.precision == "fp64":
+            yield Problem(
+                ("model", "filters"),
+                "split multiplies numbers in 16 bits; write `filters: auto`, or `precision: fp32` or `mixed16`",
+            )
     for key, value in (("kernels", "reference"), ("filters", "exact")):
         if model.precision == "mixed16" and getattr(model, key) == value:
             yield Problem(

@@ -131,7 +131,8 @@ class Model(Section):
     )
     filters: FilterKind = Field(
         default="auto",
-        description="of networks: table | exact (slow; plain torch on a CPU) | auto (tables where exact enough)",
+        description="of networks: table | exact (slow; plain torch on a CPU) | auto (tables where exact enough) | "
+        "split (GPU: tables for near pairs, products of matrices for the others)",
     )
     kernels: Annotated[
         Kernels,

@@ -15,6 +15,7 @@ column and that of j's row and i's column are both listed, or neither is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -245,7 +246,7 @@ class TileLists:
 def _rows(offset: np.ndarray, height: int) -> np.ndarray:
     """[rows, 4] int32, see `list_tiles`."""
     found, first = [], 0
-    for begin, end in zip(offset[:-1], offset[1:], strict=True):
+    for begin, end in pairwise(offset.tolist()):
         starts = np.arange(begin, end, height)
         found.append(np.stack([starts, *(np.full(len(starts), v) for v in (begin, end, first))], axis=1))
         first += len(starts)

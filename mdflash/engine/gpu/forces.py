@@ -1,8 +1,8 @@
 """All forces of a batch on one device: neighbor list, networks, priors, their sum. Nothing returns to the host.
 
 What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds),
-`select_nonbonded` and the priors, then for each network `select_near` (and the tiles of its far pairs, where its filters
-are in two parts) and its own kernels, and `collect`.
+`select_nonbonded` and the priors, then for each network `select_near` and its own kernels (where its filters are in two
+parts, also the tiles of its far pairs), and `collect`.
 """
 
 from __future__ import annotations
@@ -178,8 +178,8 @@ class DeviceForces:
         return self._put(start, torch.int32), self._put(np.append(other[order], 0), torch.int32)
 
     def _network(
-        self, group: _Group, networks: Sequence[SchNetPotential], tables: Mapping[int, FilterTables | SplitFilters] | None,
-        precision: Precision, tiles: Tiles,
+        self, group: _Group, networks: Sequence[SchNetPotential],
+        tables: Mapping[int, FilterTables | SplitFilters] | None, precision: Precision, tiles: Tiles,
     ) -> DeviceSchNet:  # fmt: skip
         layout = self.layout
         types = []

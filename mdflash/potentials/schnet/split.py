@@ -34,6 +34,7 @@ from mdflash.potentials.schnet.tables import (
     BEYOND,
     FEWEST,
     MOST,
+    Filters,
     FilterTables,
     Sample,
     exact_filters,
@@ -119,12 +120,16 @@ class SplitFilters:
     force_error: float
     near_fraction: float
 
+    def describe(self) -> str:
+        """One line for logs."""
+        return (
+            f"filters from {self.far.start:.2f} Å on are {self.far.rank} cosines, nearer ones tables of "
+            f"{self.near.intervals} intervals; both put the forces off by {self.force_error:.1e} of their rms"
+        )
+
     def filters(self, block: int, d: Tensor) -> Tensor:
         """W(d): distances [P] -> [P, F], differentiable in d."""
         return _joined(self.near.filters, self.far)(block, d)
-
-
-Filters = Callable[[int, Tensor], Tensor]
 
 
 def _joined(near: Filters, far: FarField) -> Filters:
@@ -153,7 +158,8 @@ def fit_far_field(network: SchNet, start: float, rank: int, decays: Sequence[flo
     cutoff = network.hyper.cutoff
     inner = 0.5 - 0.5 * np.cos(np.pi * (np.arange(8 * rank) + 0.5) / (8 * rank))
     d = start + (cutoff - start) * np.concatenate(([0.0], inner, [1.0 - 1e-12]))
-    exact = [tuple(map(torch.from_numpy, filter_values(network, b, d))) for b in range(len(network.blocks))]
+    values = [filter_values(network, b, d) for b in range(len(network.blocks))]
+    exact = [(torch.from_numpy(w), torch.from_numpy(dw)) for w, dw in values]
     x = torch.from_numpy(d)
     return min((_fit(start, cutoff, rank, decay, x, exact) for decay in decays), key=lambda found: found[1])[0]
 
@@ -167,7 +173,7 @@ def _fit(
     x = d.clone().requires_grad_()
     turns = far.turns(x)
     (slope,) = torch.autograd.grad(turns.sum(), x)
-    k, angle = 2.0 * np.pi * torch.arange(rank), turns.detach()[:, None]
+    k, angle = 2.0 * np.pi * torch.arange(rank, dtype=torch.float64), turns.detach()[:, None]
     value_of, slope_of = torch.cos(k * angle), -k * torch.sin(k * angle) * slope[:, None]
     length, weight = (cutoff - start) / rank, torch.gradient(d)[0].sqrt()[1:-1, None]
     ends = torch.cat([value_of[[0, -1]], slope_of[[0, -1]]])  # [4, rank]: what must hold exactly
@@ -199,15 +205,9 @@ def _angles(start: float, cutoff: float, decay: float) -> FloatArray:
 
 
 @on_one_thread()
-def split_error(network: SchNet, far: FarField, sample: Sample) -> float:
-    """Error of the forces by the far field alone (near pairs exact), float64, relative to their rms."""
-    network, sample = in_double(network), sample.core()
-    exact = sample_forces(network, exact_filters(network), sample)
-    return relative_error(sample_forces(network, _joined(exact_filters(network), far), sample), exact)
-
-
-@on_one_thread()
-def split_filters(network: SchNet, tolerance: float, samples: Sequence[Sample] = ()) -> SplitFilters:
+def split_filters(
+    network: SchNet, tolerance: float, samples: Sequence[Sample] = (), ranks: Sequence[int] = RANKS
+) -> SplitFilters:
     """The cheapest split whose force error on every one of `samples` is at most `tolerance`.
 
     Half of it is for the far field, and the tables are as fine as the rest asks for.
@@ -216,6 +216,7 @@ def split_filters(network: SchNet, tolerance: float, samples: Sequence[Sample] =
         network: in any precision; evaluated in float64.
         tolerance: of the forces, relative to their rms; `BEYOND` times as much on `random_sample(network)`.
         samples: from `samples_of`, or nothing: `random_sample(network)` alone.
+        ranks: numbers of cosines that are tried.
 
     Raises:
         ForceFieldError: too few pairs are far where the error allows it; the message states what was reached.
@@ -233,10 +234,10 @@ def split_filters(network: SchNet, tolerance: float, samples: Sequence[Sample] =
         )
 
     fine = tabulate(network, FINE).filters
-    found = [far for rank in RANKS if (far := _nearest_start(network, rank, fine, excess)) is not None]
+    found = [far for rank in ranks if (far := _nearest_start(network, rank, fine, excess)) is not None]
     if not found:
         raise ForceFieldError(
-            f"the filters of this SchNet are not smooth enough for `filters: split`: with {RANKS[-1]} cosines from "
+            f"the filters of this SchNet are not smooth enough for `filters: split`: with {ranks[-1]} cosines from "
             f"{FARTHEST / PLACES * network.hyper.cutoff:.3g} Å on, the forces are off by more than {tolerance:.0e} of "
             "their rms; write `filters: table`"
         )
@@ -250,7 +251,7 @@ def split_filters(network: SchNet, tolerance: float, samples: Sequence[Sample] =
                 f"the filters of this SchNet cannot be tabulated: with {MOST} intervals over {far.start:.3g} Å the "
                 f"forces are still off by more than {tolerance:.0e} of their rms; write `filters: exact`"
             )
-    split = SplitFilters(near, far, _scales(network, [s for s, _ in limits]), 0.0, _near_fraction(sample, far))
+    split = SplitFilters(near, far, operand_scales(network, [s for s, _ in limits]), 0.0, _near_fraction(sample, far))
     errors = [
         relative_error(sample_forces(network, split.filters, s), f) for (s, _), f in zip(limits, exact, strict=True)
     ]
@@ -278,8 +279,8 @@ def _near_fraction(sample: Sample, far: FarField) -> float:
     return float((d < far.start).sum() / max(1, (d < far.cutoff).sum()))
 
 
-def _scales(network: SchNet, samples: Sequence[Sample]) -> FloatArray:
-    """[blocks, 2] powers of two over the rms of features h and of gradients dE/dm."""
+def operand_scales(network: SchNet, samples: Sequence[Sample]) -> FloatArray:
+    """[blocks, 2] powers of two that bring features h and gradients dE/dm of a float64 network to an rms of about 1."""
     squares = np.zeros((2, len(network.blocks), 2))  # sums, counts: of h and of dE/dm
     handles = []
     for b, block in enumerate(network.blocks):
@@ -291,7 +292,7 @@ def _scales(network: SchNet, samples: Sequence[Sample]) -> FloatArray:
             add(0, output)
 
         def follow(module: object, inputs: tuple[Tensor, ...], add: Callable[..., None] = add) -> None:
-            inputs[0].register_hook(lambda gradient: add(1, gradient))
+            inputs[0].register_hook(lambda gradient: add(1, gradient))  # type: ignore[no-untyped-call]
 
         handles += [block.input.register_forward_hook(keep), block.update[0].register_forward_pre_hook(follow)]  # type: ignore[union-attr, index]
     for sample in samples:

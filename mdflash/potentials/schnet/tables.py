@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,13 @@ SIZED_BY: Final = 2
 
 Filters = Callable[[int, Tensor], Tensor]
 """(block, distances [P]) -> [P, F]."""
+
+
+class Approximate(Protocol):
+    """What stands for a network's own filters."""
+
+    def filters(self, block: int, d: Tensor) -> Tensor:
+        """W(d): distances [P] -> [P, F], differentiable in d."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,8 +259,8 @@ def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] =
 
 
 @on_one_thread()
-def force_error(network: SchNet, tables: FilterTables, sample: Sample) -> float:
-    """Error of the forces by the tables alone, relative to their rms."""
+def force_error(network: SchNet, tables: Approximate, sample: Sample) -> float:
+    """Error of the forces by the tables alone (or what else stands for the filters), relative to their rms."""
     network, sample = in_double(network), sample.core()
     exact = sample_forces(network, exact_filters(network), sample)
     return relative_error(sample_forces(network, tables.filters, sample), exact)

@@ -35,10 +35,12 @@ _LARGEST = tl.constexpr(65504.0)
 def _half_turn(place: tl.tensor, order: tl.tensor, PRODUCTS: tl.constexpr) -> tl.tensor:
     """order * place turns in radians; for three products from -pi to pi, where the hardware's cosine is best."""
     if PRODUCTS == 1:
-        return place * (order * _TURN)
+        radians: tl.tensor = place * (order * _TURN)
+        return radians
     else:
         whole = (place * order + 12582912.0) - 12582912.0  # 1.5 x 2^23: rounds to a whole number
-        return tl.fma(place, order, -whole) * _TURN
+        reduced: tl.tensor = tl.fma(place, order, -whole) * _TURN
+        return reduced
 
 
 @triton.jit

@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdflash.errors import InputError
 from mdflash.neighbors.tiles import COLUMNS, Mapped, TileLists
 from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.triton import far
 
+WIDEST = 128
+"""Filters that fit the registers of a program beside the functions of its beads."""
 ROWS_OF_A_PRODUCT = 128
 """Beads of a row of tiles times functions of each: two groups of four warps have a matrix of 64 rows each."""
 
@@ -54,6 +57,9 @@ class DeviceFarField:
         device: where the kernels run.
         shape: of the launches.
 
+    Raises:
+        InputError: too many filters.
+
     Attributes:
         height: beads of a row of tiles.
         mapped: the distances that are far.
@@ -64,6 +70,11 @@ class DeviceFarField:
         shape: FarShape,
     ) -> None:  # fmt: skip
         field, (_, width) = split.far, size
+        if width > WIDEST:
+            raise InputError(
+                f"is `split`, whose kernels hold {WIDEST} filters, and this network has {width}; write `filters: auto`",
+                key="model.filters",
+            )
         self.rank, self.height = field.rank, ROWS_OF_A_PRODUCT // field.rank
         self.mapped = Mapped(field.start, field.cutoff, field.angles)
         self._width, self._mixed, self._shape = width, mixed, shape
