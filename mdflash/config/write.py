@@ -42,7 +42,7 @@ def to_data(config: RunConfig) -> dict[str, Any]:
             section[key] = section[key][0]
     for section, key in (
         (data, "box"), (data, "exchange"), (data, "biases"), (data, "metadynamics"), (data, "monitor"),
-        (data["dynamics"], "temperature"), (data["guards"], "max_force"),
+        (data["dynamics"], "temperature"), (data["dynamics"], "annealing"), (data["guards"], "max_force"),
     ):  # fmt: skip
         section[key] = section[key] or "none"
     if config.exchange is not None:

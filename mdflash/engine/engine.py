@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ import torch
 
 from mdflash.core.gpu import describe
 from mdflash.core.state import Layout, State
+from mdflash.engine.annealing import Annealing, Stage
 from mdflash.engine.blocks.ranks import RankPropagator
 from mdflash.engine.choose import choose_propagator
 from mdflash.engine.deposits import Deposits
@@ -68,8 +69,10 @@ class Engine:
         guard: what happens to replicas that fail; default: they end the run.
         choose: chooses a propagator for a state, its dynamics and a backend, such as `across_ranks`; default:
             `choose_propagator`.
+        annealing: stages of a schedule of temperatures, which begins at those of the state at step 0.
 
     Attributes:
+        annealing: moves temperatures that have a schedule.
         reporters: called in this order, each at the steps it asks for.
         steering: moves biases that have a path.
         deposits: adds hills of metadynamics.
@@ -87,12 +90,14 @@ class Engine:
         exchange: ReplicaExchange | None = None,
         guard: Guard | None = None,
         choose: Choose | None = None,
+        annealing: Sequence[Stage] = (),
         **keywords: Any,
     ) -> None:
         self.layout, self.potential, self.state = layout, potential, state
         self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
         self.exchange, self.guard = exchange, guard or Guard(layout)
         self.reporters: list[Reporter] = []
+        self.annealing = Annealing(state.temperature.tolist(), annealing)
         self.steering, self.deposits = Steering(layout, potential), Deposits(layout, potential)
         acting: list[Bias | GridBias] = [*biases_of(potential), *grid_biases_of(potential)]
         for bias in acting:
@@ -109,8 +114,8 @@ class Engine:
 
     @property
     def changing(self) -> tuple[Changing, ...]:
-        """What changes biases between blocks, in this order."""
-        return self.steering, self.deposits
+        """What changes temperatures and biases between blocks, in this order."""
+        return self.annealing, self.steering, self.deposits
 
     @property
     def integrator(self) -> Integrator:
@@ -254,7 +259,7 @@ class Engine:
         due = [changing for changing in self.changing if changing.next_change(before) == step]
         for changing in due:
             changing.change(self)
-        if due:
+        if any(changing.moves_forces for changing in due):
             self.propagator.evaluate(self.state)
         if self.exchange is not None and self.exchange.next_attempt(before) == step:
             self.exchange.attempt(self)

@@ -48,13 +48,16 @@ Choose = Callable[[State, Dynamics, Backend], Chosen]
 
 
 class Changing(Protocol):
-    """Changes biases at fixed steps, between blocks; see `steering` and `deposits`."""
+    """Changes biases or temperatures at fixed steps, between blocks; see `annealing`, `steering` and `deposits`."""
+
+    moves_forces: bool
+    """Whether energy and forces of the state are old after a change."""
 
     def next_change(self, step: int) -> int:
         """The first change after `step`."""
 
     def change(self, engine: Running, /) -> None:
-        """Change what is due at this step; energy and forces of the state are old afterwards."""
+        """Change what is due at this step."""
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What a checkpoint must hold to continue with the same bits."""

@@ -29,6 +29,7 @@ from mdflash.core.state import Layout, State
 from mdflash.core.system import System, load_system
 from mdflash.core.types import FloatArray
 from mdflash.engine import settings
+from mdflash.engine.annealing import Stage
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
@@ -109,7 +110,8 @@ class Prepared:
         own = dataclasses.replace(self, potential=SumPotential(terms))
         return Engine(
             own.layout, own.potential, own.state(), own.dynamics(), own.backend(ranks.local_rank),
-            exchange=own.exchange(), guard=own.guard(), choose=None if ranks.size == 1 else own._across(ranks),
+            annealing=own.annealing(), exchange=own.exchange(),
+            guard=own.guard(), choose=None if ranks.size == 1 else own._across(ranks),
         )  # fmt: skip
 
     def _across(self, ranks: Ranks) -> Choose:
@@ -169,6 +171,18 @@ class Prepared:
         return ReplicaExchange(
             self.layout, config.exchange_states, config.exchange_every, config.exchange.scheme, traded
         )
+
+    def annealing(self) -> tuple[Stage, ...]:
+        """The schedule of temperatures that the run asks for."""
+        found: list[Stage] = []
+        for entry in self.config.dynamics.annealing:
+            begin = (found[-1].stop if found else 0) + self._steps(entry.after)
+            stop = begin + self._steps(entry.length)
+            found.append(Stage(entry.to, begin, stop, self._steps(entry.every), entry.form))
+        return tuple(found)
+
+    def _steps(self, time: float) -> int:
+        return round(time / self.config.dynamics.timestep)
 
     def guard(self) -> Guard:
         """The guard that the run asks for."""
