@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdflash.cli.lines import PlainConsole, plural, show_line
+from mdflash.cli.lines import PlainConsole, show_line
+from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from mdflash.cli import weighed
-from mdflash.cli.lines import plural, show_line, styled
+from mdflash.cli.lines import show_line, styled
+from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdflash.cli.lines import plural
+from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
     from mdflash.analysis.free_energy import Surface

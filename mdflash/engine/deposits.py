@@ -63,6 +63,8 @@ class Deposits:
         hill_listeners: called with the hills of every deposit.
     """
 
+    moves_forces = True
+
     def __init__(self, layout: Layout, potential: Potential) -> None:
         self.layout = layout
         self.biases = tuple(bias for bias in grid_biases_of(potential) if isinstance(bias, GrowingBias))

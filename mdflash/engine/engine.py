@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from mdflash.core.state import Layout, State
+    from mdflash.engine.annealing import Stage
     from mdflash.engine.ensemble.ensemble import WeightedEnsemble
     from mdflash.engine.exchange.replica_exchange import ReplicaExchange
     from mdflash.engine.guards import Guard
@@ -69,8 +70,10 @@ class Engine:
         guard: what happens to replicas that fail; default: they end the run.
         choose: chooses a propagator for a state, its dynamics and a backend, such as `across_ranks`; default:
             `choose_propagator`.
+        annealing: stages of a schedule of temperatures, which begins at those of the state at step 0.
 
     Attributes:
+        annealing: moves temperatures that have a schedule.
         reporters: called in this order, each at the steps it asks for.
         steering: moves biases that have a path.
         deposits: adds hills of metadynamics.
@@ -89,8 +92,10 @@ class Engine:
         ensemble: WeightedEnsemble | None = None,
         guard: Guard | None = None,
         choose: Choose | None = None,
+        annealing: Sequence[Stage] = (),
         **keywords: Any,
     ) -> None:
+        from mdflash.engine.annealing import Annealing
         from mdflash.engine.choose import choose_propagator
         from mdflash.engine.deposits import Deposits
         from mdflash.engine.guards import Guard
@@ -104,6 +109,7 @@ class Engine:
         self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
         self.exchange, self.ensemble, self.guard = exchange, ensemble, guard or Guard(layout)
         self.reporters: list[Reporter] = []
+        self.annealing = Annealing(state.temperature.tolist(), annealing)
         self.steering, self.deposits = Steering(layout, potential), Deposits(layout, potential)
         acting: list[Bias | GridBias] = [*biases_of(potential), *grid_biases_of(potential)]
         for bias in acting:
@@ -120,8 +126,9 @@ class Engine:
 
     @property
     def changing(self) -> tuple[Changing, ...]:
-        """What changes biases and walkers between blocks, in this order."""
-        return (self.steering, self.deposits, *(() if self.ensemble is None else (self.ensemble,)))
+        """What changes temperatures, biases and walkers between blocks, in this order."""
+        walkers = () if self.ensemble is None else (self.ensemble,)
+        return (self.annealing, self.steering, self.deposits, *walkers)
 
     @property
     def integrator(self) -> Integrator:
@@ -291,7 +298,7 @@ class Engine:
         due = [changing for changing in self.changing if changing.next_change(before) == step]
         for changing in due:
             changing.change(self)
-        if due:
+        if any(changing.moves_forces for changing in due):
             self.propagator.evaluate(self.state)
         if self.exchange is not None and self.exchange.next_attempt(before) == step:
             self.exchange.attempt(self)

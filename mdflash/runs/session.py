@@ -367,6 +367,8 @@ def changed(folder: Path, config: RunConfig) -> Iterator[tuple[str, Any, Any]]:
 def as_now_written(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a resolved.yaml of any version, as this version writes them."""
     found = {"monitor": "none", "metadynamics": "none", "weighted_ensemble": "none", **resolved}  # older runs had none
+    if isinstance(dynamics := found.get("dynamics"), dict):
+        found["dynamics"] = {"annealing": "none", **dynamics}
     if isinstance(exchange := found.get("exchange"), dict) and exchange.get("scheme") == "neighbours":
         found["exchange"] = {**exchange, "scheme": "neighbors"}
     if isinstance(entries := found["metadynamics"], list):

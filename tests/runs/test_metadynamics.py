@@ -174,12 +174,13 @@ def test_killed_it_has_the_same_bits(tmp_path: Path) -> None:
     assert content(folder) == whole
 
 
-def test_the_number_of_ranks_changes_no_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_number_of_ranks_changes_no_bit(tmp_path: Path, ranks: int) -> None:
     source = write(tmp_path)
     whole = content(run(source, tmp_path / "one"))
-    results = finish(start_ranks(2, command(source, tmp_path / "two", 2_000)))
-    assert [code for code, *_ in results] == [0, 0], results
-    assert content(tmp_path / "two") == whole
+    results = finish(start_ranks(ranks, command(source, tmp_path / "many", 2_000)))
+    assert [code for code, *_ in results] == [0] * ranks, results
+    assert content(tmp_path / "many") == whole
 
 
 def test_resolved_yaml_reads_back(tmp_path: Path) -> None:
