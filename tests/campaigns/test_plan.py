@@ -256,3 +256,14 @@ def test_the_command_lists_runs_without_writing(tmp_path: Path, monkeypatch: pyt
     assert "320K_seed4" in done.stdout
     assert "8 runs; nothing was written" in done.stdout
     assert [file.name for file in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
+def test_what_could_not_start_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = write(tmp_path, "sweep: {model.forcefield: [one, ala2], dynamics.seed: [1, 2]}\n")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["campaign", "plan", str(sweep)])
+    assert "the run ala2_seed1 could not start: " in str(done.exception)
+    assert "has no bead type 'TYR-N'" in str(done.exception)
+    assert not (tmp_path / "all").exists()
