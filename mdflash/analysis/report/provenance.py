@@ -79,6 +79,9 @@ def methods(analysis: Analysis) -> str:
             f"{d.get('timestep')}{friction}; the seed was {m.get('seed')}."
         )
     parts += conditions(c)
+    if (stages := d.get("annealing")) not in (None, "none", []):
+        told = [f"to {s['to']} within {s['length']} ({s['form']}) after {s['after']}" for s in stages]
+        parts.append(f"The temperature was moved in stages: {', then '.join(told)}.")
     exchange = m.get("exchange")
     if exchange is not None:
         kelvin = exchange["temperatures_K"]
