@@ -162,7 +162,7 @@ def conditions(c: dict[str, Any]) -> list[str]:
             )
             continue
         walkers = hills.get("walkers")
-        gamma = hills.get("bias_factor") if _given(hills.get("bias_factor")) else f"{BIAS_FACTOR:g}"
+        gamma = f"{float(hills['bias_factor']) if _given(hills.get('bias_factor')) else BIAS_FACTOR:g}"
         parts.append(
             f"Well-tempered metadynamics '{hills.get('name')}' acted on the {over}, with hills of "
             f"{hills.get('height')} every {hills.get('every')}, a bias factor of {gamma}, and "
