@@ -63,6 +63,9 @@ class Simulation(Engine):
         metadynamics: biases that walkers fill with hills, each as an entry of the `metadynamics` section of a
             system.yaml: `{"name": "fold", "variables": {"name": "q", "variable": "native_contacts", "width": 0.02},
             "height": "0.3 kcal/mol", "bias_factor": 10, "every": "1 ps"}`.
+        weighted_ensemble: replicas as walkers that are split and merged along a variable, as the `weighted_ensemble`
+            section of a system.yaml: `{"name": "q", "variable": "native_contacts", "bins": {"min": 0.2, "max": 0.9,
+            "count": 15}, "target": {"max": 0.2}, "every": "10 ps"}`; see `Engine.ensemble`.
         monitor: collective variables without a bias, for `variables`, each as an entry of the `monitor` section of a
             system.yaml: `{"name": "q", "variable": "native_contacts"}`.
         network_every: steps between forces of networks; priors and biases act at every step.
@@ -105,6 +108,7 @@ class Simulation(Engine):
         box: Quantities | None = None,
         biases: Sequence[Mapping[str, Any] | Potential] = (),
         metadynamics: Sequence[Mapping[str, Any]] = (),
+        weighted_ensemble: Mapping[str, Any] | None = None,
         monitor: Sequence[Mapping[str, Any]] = (),
         network_every: int = 1,
         precision: Precision = "fp32",
@@ -143,6 +147,7 @@ class Simulation(Engine):
                     "network_every": network_every,
                 },
                 "metadynamics": list(metadynamics),
+                "weighted_ensemble": weighted_ensemble,
                 "monitor": list(monitor),
                 "exchange": exchange,
                 "environment": environment or {},
@@ -158,7 +163,7 @@ class Simulation(Engine):
         try:
             super().__init__(
                 prepared.layout, called.potential, prepared.state(), prepared.dynamics(), prepared.backend(),
-                exchange=prepared.exchange(), guard=prepared.guard(),
+                exchange=prepared.exchange(), ensemble=prepared.ensemble(), guard=prepared.guard(),
             )  # fmt: skip
         except InputError as error:
             raise as_argument(error) from None

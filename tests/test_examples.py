@@ -69,6 +69,15 @@ def test_metadynamics() -> None:
     assert 1.0 < free[q < 0.95].max() < 8.0  # all of it has been filled
 
 
+def test_weighted_ensemble() -> None:
+    assert 60.0 < runpy.run_path(str(EXAMPLES / "weighted_ensemble.py"))["main"](length="120 ps") < 600.0
+
+
+def test_adaptive_sampling() -> None:
+    reached = runpy.run_path(str(EXAMPLES / "adaptive_sampling.py"))["main"](rounds=3, length=4)
+    assert len(reached) == 3 and 10.0 < reached[0] <= reached[1] <= reached[2] < 36.0
+
+
 def test_umbrella() -> None:
     r, free = runpy.run_path(str(EXAMPLES / "umbrella.py"))["main"](samples=40, equilibration="50 ps")
     assert r.shape == free.shape == (32,)

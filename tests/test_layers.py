@@ -30,6 +30,7 @@ FLOORS = (
     "sampling",
     "training",
     "analysis",
+    "campaigns",
     "bench",
     "simulation replica openmm ase torchsim testing",
     "cli",

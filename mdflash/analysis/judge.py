@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.analysis.hills import METHODS
+from mdflash.analysis.experiment.compare import ExperimentResult
+from mdflash.analysis.hills import METHODS, STAGES, Filled
 from mdflash.analysis.phases import phase_lights, phase_words
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
+from mdflash.analysis.walkers import BLOCKS, Walked, interval_text, passage_text
 from mdflash.core.plural import plural
 from mdflash.units import BOLTZMANN
 
@@ -20,6 +22,11 @@ FEWEST = 20
 
 HARDLY = 0.1
 """Effective fraction of frames, below which no weights mend a simulation."""
+NEAR = (0.25, 0.5)
+"""kT by which parts of a run may differ in a free energy: of no cause for care, and of some."""
+_NEAR_TEXT = "{:g} kT (care: {:g} kT)".format(*NEAR)
+SOME = 0.3
+"""Effective fraction of frames, from which on weights are no cause for care."""
 
 
 def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[dict[str, Any]]) -> None:
@@ -32,12 +39,15 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
     title = {o.name: o.title for o in sample.observables}[found.key]
     share = found.left_out / found.length if found.length else 0.0
     few = sample.frames < FEWEST * len(sample.tracks)
-    moved = bool(found.filled or found.pulled or found.lacking)  # a bias that changes has no equilibrium
+    # frames under a bias that changes, or with weights, show no equilibrium
+    moved = bool(found.filled or found.pulled or found.lacking or found.walked)
     if not moved:
         lights.append(_equilibrium(found, few, share))
     _judge_windows(found, lights)
     _judge_hills(found, lights)
     _judge_works(found, lights)
+    if found.walked is not None:
+        _judge_walkers(found.walked, lights)
     if found.lacking:
         lights.append(_lacking(found))
     if not found.windows and not moved:
@@ -46,6 +56,8 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
         lights += phase_lights(found.phases, found.focus)
     if found.walk is not None:
         _judge_walk(found, lights)
+    if found.experiment is not None:
+        lights.append(_weights(found.experiment))
     frozen = [t.replica for t in sample.tracks if t.frozen is not None]
     broken = [e for e in events if e.get("event") in ("failure", "unstable")]
     spikes = [e for e in events if "spike" in str(e.get("event"))]
@@ -158,26 +170,73 @@ def _judge_hills(found: MoleculeAnalysis, lights: list[Light]) -> None:
     """Metadynamics stands on two estimates of one function, and on whether it still changes."""
     for f in found.filled:
         thermal = BOLTZMANN * f.kelvin
-        late = float(f.drift[-1]) / thermal
+        late = float(f.drift[STAGES // 2 - 1]) / thermal
         lights.append(
             Light(
-                f"Bias of {f.name} has settled", grade(late, 0.5, 1.0, more=False),
-                "-" if math.isnan(late) else f"{late:.2f} kT",
-                "within 0.5 kT over the last tenth of the run, root mean square (care: 1 kT)",
+                f"Bias of {f.name} has settled", grade(late, *NEAR, more=False), _kT(late),
+                f"within {_NEAR_TEXT} over the last half of the run, root mean square",
                 f"What {f.hills:,} hills add up to, over places up to 8 kT above the lowest, less a constant.",
             )
         )  # fmt: skip
+        _judge_frames(f, lights)
         if f.method == "opes-explore":  # whose kernels are too wide to be an estimate
             continue
         apart = f.disagreement / thermal
         lights.append(
             Light(
                 f"Estimates of {f.name} agree", "unknown" if math.isnan(apart) else grade(apart, 0.5, 1.0, more=False),
-                "-" if math.isnan(apart) else f"{apart:.2f} kT",
-                "bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
+                _kT(apart), "bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
                 f"Two estimates of the free energy along {' and '.join(f.variables)}, less a constant.",
             )
         )  # fmt: skip
+
+
+def _judge_frames(f: Filled, lights: list[Light]) -> None:
+    """A bias that has settled is right only where walkers have crossed often, and where parts of the frames agree."""
+    if f.check is None:
+        lights.append(
+            Light(
+                f"Frames of {f.name}", "bad", "too few", "100 rows of colvars.csv or more, after the first fifth",
+                "Without them nobody knows how often walkers have crossed; write `output.colvars.interval` shorter.",
+            )
+        )  # fmt: skip
+        return
+    thermal = BOLTZMANN * f.kelvin
+    names = " and ".join(f.variables)
+    lights += [
+        Light(
+            f"Round trips of {f.name}", grade(f.check.trips, 10.0, 2.0, more=True), f"{f.check.trips:,.0f}",
+            "10 or more, all walkers together (care: 2)",
+            f"From one end of what was visited along {names} to the other and back"
+            + (", of the variable that is crossed least." if len(f.variables) > 1 else "."),
+        ),
+        Light(
+            f"Effective frames of {f.name}", grade(f.check.effective, 300.0, 50.0, more=True),
+            f"{f.check.effective:,.0f}", "300 or more (care: 50)",
+            "Independent frames, after the first fifth of the run, that are left by the weights exp((V - c(t)) / kT).",
+        ),
+        Light(
+            f"Halves of {f.name} agree", grade(f.check.halves / thermal, *NEAR, more=False),
+            _kT(f.check.halves / thermal), f"free energies within {_NEAR_TEXT}, root mean square",
+            "Frames of the first and of the second half of the run, each reweighted.",
+        ),
+    ]  # fmt: skip
+    if f.groups > 1:
+        apart = float(np.sqrt(f.groups * np.mean(f.scaled_error[f.visited] ** 2))) / thermal
+        what = f"The free energies of {f.groups} groups of walkers, each by its own bias: their standard deviation."
+    else:
+        apart, what = f.check.walkers / thermal, "Frames of every second walker and of the others, each reweighted."
+    if math.isfinite(apart):
+        lights.append(
+            Light(
+                f"Walkers of {f.name} agree", grade(apart, *NEAR, more=False), _kT(apart),
+                f"free energies within {_NEAR_TEXT}, root mean square", what,
+            )
+        )  # fmt: skip
+
+
+def _kT(number: float) -> str:
+    return "-" if math.isnan(number) else f"{number:.2f} kT"
 
 
 def _judge_works(found: MoleculeAnalysis, lights: list[Light]) -> None:
@@ -193,11 +252,65 @@ def _judge_works(found: MoleculeAnalysis, lights: list[Light]) -> None:
         )  # fmt: skip
 
 
+def _judge_walkers(walked: Walked | str, lights: list[Light]) -> None:
+    """A rate stands on a flux that is stationary, on independent stretches of it, and on many arrivals."""
+    if isinstance(walked, str) or (walked.target is not None and walked.rate is None):
+        lights.append(
+            Light(
+                "The weighted ensemble tells a rate", "bad", "not yet", "resamplings, and arrivals in the target",
+                f"{walked}." if isinstance(walked, str) else
+                f"No walker reached the target of {walked.name} in the part that is used; run longer, or place bins "
+                "nearer to each other.",
+            )
+        )  # fmt: skip
+        return
+    if walked.rate is None:
+        return
+    rate = walked.rate
+    lights.append(
+        Light(
+            "Steady state", grade(rate.drift, 2.0, 3.0, more=False),
+            "-" if math.isnan(rate.drift) else f"{rate.drift:.1f} σ",
+            "fluxes of the first and second half within 2 standard errors (care: 3)",
+            "The flux per ps: " + " then ".join(measured(*half) for half in rate.halves)
+            + f", after the first {time_text(float(walked.times[walked.first]))} were left out.",
+        )
+    )  # fmt: skip
+    lights.append(
+        Light(
+            "Independent stretches", grade(rate.blocks, BLOCKS, 5, more=True), f"{rate.blocks}",
+            f"{BLOCKS} blocks of resamplings (care: 5)",
+            f"By the correlation of the flux one in {rate.inefficiency:.1f} resamplings is independent; blocks are "
+            "twice as long or more.",
+        )
+    )  # fmt: skip
+    lights.append(
+        Light(
+            "Arrivals", grade(rate.effective, 30, 10, more=True), f"{rate.effective:.0f}",
+            "worth 30 of equal weight or more (care: 10)",
+            f"{rate.arrivals:,} walkers arrived; a flux that hangs on few heavy ones has a larger error than it shows.",
+        )
+    )  # fmt: skip
+
+
 def _lacking(found: MoleculeAnalysis) -> Light:
     """Of biases that changed and have no estimate: their frames are no equilibrium that anything else could judge."""
     return Light(
         "Every changing bias tells a free energy", "bad", f"{len(found.lacking)} not",
         "enough hills or works of each", "; ".join(found.lacking) + ".",
+    )  # fmt: skip
+
+
+def _weights(e: ExperimentResult) -> Light:
+    """Of frames reweighted to an experiment: how many of them still count."""
+    within = not e.given and e.chi2 <= 1.0
+    fraction = 1.0 if within else e.used.fraction
+    return Light(
+        "Frames still count against experiment", grade(fraction, SOME, HARDLY, more=True), f"{100 * fraction:.0f} %",
+        f"an effective fraction of {100 * SOME:.0f} % or more (care: {100 * HARDLY:.0f} %)",
+        "The simulation is within the errors without weights." if within
+        else f"The effective fraction of frames at theta {e.used.theta:.3g}; a small one rests on frames that were "
+        "hardly seen.",
     )  # fmt: skip
 
 
@@ -256,6 +369,8 @@ def _what(found: MoleculeAnalysis) -> str:
     how = " that exchange" if sample.exchanged else ""
     if found.windows:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
+    if isinstance(found.walked, Walked):
+        at += f" as walkers of a weighted ensemble along {found.walked.name}"
     for f in found.filled:
         at += f" under {METHODS[f.method]} of {f.name}"
     many = len(sample.tracks)
@@ -274,7 +389,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
     for n in (
         ()
-        if found.windows or found.filled or found.pulled or found.lacking
+        if found.windows or found.filled or found.pulled or found.lacking or found.walked
         else dict.fromkeys([found.key, "rg", "chain_rg", *unfolded])
     ):
         if n in found.measured and found.focus in found.measured[n].states:
@@ -283,7 +398,9 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
             means.append(f"{name} is {measured(*found.measured[n].states[found.focus].mean, o.unit)}")
     pairs = found.sample.profiles.get("pairs", {}).get(found.focus)
     if means and (unfolded or found.sample.molecule.many) and pairs is not None and "nu" in pairs.values:
-        means.append(f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan))}")
+        means.append(
+            f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan), most=3)}"
+        )
     if means:
         text = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
         parts.append(f"at {state_text(found, found.focus)} {text}")
@@ -304,9 +421,14 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
                 f"to {x[top]:.4g}{unit}"
             )
     for f in found.filled:
-        lowest = np.unravel_index(int(f.scaled.argmin()), f.scaled.shape)
-        at = [_place(v, float(nodes[i])) for v, nodes, i in zip(f.variables, f.nodes, lowest, strict=True)]
+        at = [_place(v, x) for v, x in zip(f.variables, f.lowest, strict=True)]
         parts.append(f"the free energy by {METHODS[f.method]} is lowest at {' and '.join(at)}")
+    if isinstance(found.walked, Walked) and found.walked.rate is not None:
+        rate = found.walked.rate
+        parts.append(
+            f"{found.walked.name} reaches its target at {interval_text(rate.rate, '/ps')}, a mean first passage time "
+            f"of {passage_text(rate)}; the flux is {'' if rate.drift <= 2.0 else 'not '}in a steady state"
+        )
     for p in found.pulled:
         change = measured(float(p.free[-1]), float(p.error[-1]), "kcal/mol")
         parts.append(f"the free energy changes by {change} while the {p.what} of {p.name} moves (Jarzynski)")
@@ -362,7 +484,13 @@ def _enough(found: MoleculeAnalysis) -> str:
             fewest = min(float(w.effective.min()) for w in found.windows)
             n = f"{fewest:,.0f} independent samples or more in each window"
         elif found.filled:
-            n = " and ".join(f"{f.hills:,} hills of {f.name}" for f in found.filled)
+            n = " and ".join(
+                f"{f.hills:,} hills of {f.name}" + (f", {f.check.trips:,.0f} round trips" if f.check else "")
+                for f in found.filled
+            )
+        elif isinstance(found.walked, Walked):
+            rate = found.walked.rate
+            n = f"{len(found.walked.times):,} resamplings" + (f", {rate.arrivals:,} arrivals" if rate else "")
         elif found.pulled:
             n = f"the work of {found.pulled[0].replicas} replicas"
         trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""

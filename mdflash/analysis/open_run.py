@@ -116,7 +116,9 @@ class Run:
 
     @property
     def biased(self) -> bool:
-        """Whether biases, metadynamics or scaled terms act on its frames."""
+        """Whether biases, metadynamics or scaled terms act on its frames, or they have weights."""
+        if (self.folder / "walkers.csv").is_file():
+            return True
         if not (self.folder / "colvars.csv").is_file():
             return False
         try:
@@ -162,6 +164,11 @@ class Run:
     def hills(self) -> pandas.DataFrame:
         """hills.csv: every hill of metadynamics, in order; centers and widths in the units of the variables."""
         return self._csv("hills.csv", "this run has no metadynamics")
+
+    @property
+    def walkers(self) -> pandas.DataFrame:
+        """walkers.csv: every resampling of a weighted ensemble; `weight` also belongs to frames up to its step."""
+        return self._csv("walkers.csv", "this run has no weighted ensemble")
 
     @property
     def windows(self) -> pandas.DataFrame:

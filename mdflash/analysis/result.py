@@ -22,11 +22,14 @@ from mdflash.analysis.pulling import Pulled
 from mdflash.analysis.sample import Progress, Sample
 from mdflash.analysis.statistics import Equilibration
 from mdflash.analysis.verdict import Light
+from mdflash.analysis.walkers import Walked
 from mdflash.analysis.windows import Windows
 from mdflash.io.claims import refuse_links
 
 ENERGY: Final = "energy"
 """The name of the potential energy among observables."""
+BIAS: Final = "bias"
+"""The name of the energy of biases among them."""
 
 
 @dataclass(eq=False)
@@ -38,7 +41,8 @@ class MoleculeAnalysis:
         equilibration: what is left out, and the step from which on frames count.
         first_step: that step.
         measured: by observable.
-        energy: of log.csv, likewise.
+        energy: of log.csv, likewise; without the biases, where `bias` is known.
+        bias: the energy of all biases of a replica, from colvars.csv, likewise; None: none, or not known.
         key: the observable that tells most: Q, RMSD from the reference, or Rg.
         focus: the state that pictures are of.
         walk: its exchange.
@@ -48,6 +52,7 @@ class MoleculeAnalysis:
         windows: umbrella sampling.
         filled: metadynamics.
         pulled: biases that moved.
+        walked: the weighted ensemble, or why it tells nothing yet.
         lacking: why biases that changed tell nothing yet, in sentences.
         kinetics: the slowest motions, of replicas that keep their state.
         passages: of folding and unfolding, all replicas.
@@ -67,6 +72,7 @@ class MoleculeAnalysis:
     energy: Measured | None
     key: str
     focus: int
+    bias: Measured | None = None
     walk: ladder.Walk | None = None
     acceptance: list[float | None] = field(default_factory=list)
     exchange_ps: float = 0.0
@@ -76,6 +82,7 @@ class MoleculeAnalysis:
     windows: list[Windows] = field(default_factory=list)
     filled: list[Filled] = field(default_factory=list)
     pulled: list[Pulled] = field(default_factory=list)
+    walked: Walked | str | None = None
     lacking: list[str] = field(default_factory=list)
     kinetics: Kinetics | None = None
     passages: int | None = None

@@ -131,6 +131,13 @@ def ratio_mean(sums: FloatArray, counts: FloatArray) -> Mean:
     return Mean(mean, float(np.sqrt(b / (b - 1) * square) / total))
 
 
+def student(probability: float, freedom: int) -> float:
+    """Quantile of Student's distribution with so many degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, probability))
+
+
 def gelman_rubin(series: Sequence[FloatArray]) -> float:
     """R-hat of replicas, each split in halves: 1 where all agree; above 1.05 they have not seen the same.
 

@@ -17,6 +17,8 @@ from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, las
 from mdflash.core.plural import plural
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
+from mdflash.engine.ensemble.bins import Bins
+from mdflash.engine.ensemble.ensemble import WeightedEnsemble
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefields.model import ForceField
 from mdflash.io.formats import EXPORTED
@@ -95,6 +97,8 @@ def _sampling(plan: Plan) -> dict[str, str]:
     for word, entries in (("biases", plan.prepared.biases), ("monitor", plan.prepared.monitored)):
         if entries:
             rows[word] = ", ".join(f"{entry.name} ({entry.variable.name.replace('_', ' ')})" for entry in entries)
+    if engine.ensemble is not None:
+        rows["weighted ensemble"] = _walkers(engine.ensemble, engine.integrator.timestep)
     for bias in engine.deposits.biases:
         walkers = len(bias.replica_ids) // bias.groups
         shared = (
@@ -106,6 +110,14 @@ def _sampling(plan: Plan) -> dict[str, str]:
             [*filter(None, [rows.get("metadynamics")]), f"{bias.name} along {over}, {shared}, hills every {every}"]
         )
     return rows
+
+
+def _walkers(ensemble: WeightedEnsemble, timestep: float) -> str:
+    scheme = ensemble.scheme
+    how = f"in {len(scheme.edges) + 1} bins" if isinstance(scheme, Bins) else "by REVO"
+    until = ", to a target" if ensemble.target is not None else ""
+    every = _time(ensemble.every * timestep)
+    return f"{len(ensemble.weights)} walkers along {ensemble.variable.name} {how}{until}, resampled every {every}"
 
 
 def _states(exchange: ReplicaExchange) -> str:
@@ -162,6 +174,9 @@ class Follower:
         show_plan(plan, self._console)
         if plan.start == "finished":
             return
+        if plan.start == "fresh":
+            folder = plan.prepared.config.folder
+            self._console.print(styled(("starting", "green"), f" a new run in {folder}"), soft_wrap=True)
         self._begun = time.monotonic()
         self._first, self._total = plan.engine.state.step, plan.prepared.config.total_steps
         terminal = self._console.is_terminal
@@ -209,6 +224,7 @@ class Follower:
             "exchange.csv": "which replica held which state",
             "colvars.csv": "variables and bias energies",
             "hills.csv": "every hill of metadynamics",
+            "walkers.csv": "weights and parents of walkers",
             "topology.pdb": "the beads, for viewers",
             "manifest.json": "versions, hashes, speed",
         }

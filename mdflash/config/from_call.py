@@ -199,7 +199,8 @@ def _with_units(value: Any, path: tuple[str, ...]) -> Any:
     """`value` as the YAML would have it: quantities as text, whole numbers as Python's."""
     if isinstance(value, Mapping):
         return {key: _with_units(item, (*path, str(key))) for key, item in value.items()}
-    dimension = _DIMENSIONS.get(path[-1])
+    end = path[-1] in ("min", "max")  # of a ladder of temperatures, or of something else
+    dimension = None if end and "temperatures" not in path else _DIMENSIONS.get(path[-1])
     if dimension is None:
         return _whole(value)
     try:
@@ -215,10 +216,14 @@ def _with_units(value: Any, path: tuple[str, ...]) -> Any:
     return text
 
 
+_SECTIONS: Final = ("exchange", "biases", "metadynamics", "weighted_ensemble", "monitor", "environment")
+"""Sections that are arguments under their own names."""
+
+
 def _argument(path: tuple[str | int, ...]) -> str:
     """The argument that stands for a key of the YAML, with the place inside it where it is a dict or list."""
     words = [p if path[0] == "environment" else _ARGUMENTS.get(str(p), p) for p in path]
-    if words[0] not in ("exchange", "guard", "box", "biases", "metadynamics", "monitor", "environment"):
+    if words[0] not in (*_SECTIONS, "guard", "box"):
         words = words[1:]
     words = [w for k, w in enumerate(words) if isinstance(w, str) or k > 0]
     return "".join(f"[{w}]" if isinstance(w, int) else f".{w}" for w in words).lstrip(".")
@@ -237,8 +242,7 @@ def _error(found: Sequence[Problem]) -> InputError:
 
 def _as_call(problem: Problem) -> str:
     """The message with its corrected YAML lines (`timestep: 4 fs`) as arguments (`timestep='4 fs'`)."""
-    sections = ("exchange", "guards", "biases", "metadynamics", "monitor", "environment")
-    inside = problem.path[0] in sections and len(problem.path) > 1
+    inside = problem.path[0] in (*_SECTIONS, "guards") and len(problem.path) > 1
 
     def call(match: re.Match[str]) -> str:
         line = yaml.safe_load(match[1])

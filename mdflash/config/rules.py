@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from mdflash.config.biases import BiasEntry, VariableEntry
+from mdflash.config.ensemble import WeightedEnsemble
 from mdflash.config.exchange import Exchange, scale_name
 from mdflash.config.molecules import Source
 from mdflash.config.schema import RunConfig
@@ -42,6 +43,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from _variables(config)
     yield from _biases(config)
     yield from _metadynamics(config)
+    yield from _ensemble(config)
     yield from _durations(config)
 
 
@@ -394,6 +396,54 @@ def _metadynamics(config: RunConfig) -> Iterator[Problem]:
             )
 
 
+def _ensemble(config: RunConfig) -> Iterator[Problem]:
+    entry = config.weighted_ensemble
+    if entry is None:
+        return
+    here = ("weighted_ensemble",)
+    cycle = config.dynamics.timestep * config.dynamics.network_every
+    yield from whole_steps((*here, "every"), entry.every, cycle)
+    if not entry.bins and entry.merge_distance is None:
+        yield Problem(
+            (*here, "bins"),
+            "is missing; add for example `bins: {min: 0.2, max: 0.9, count: 15}`, or a `merge_distance` for REVO",
+        )
+    elif entry.bins and entry.merge_distance is not None:
+        yield Problem((*here, "merge_distance"), "is of REVO, which has no bins; remove it, or `bins`")
+    names = [system.name for system in config.system]
+    if not _system_is_known(entry, names):
+        wrong = "is missing" if entry.system is None else f"there is no system '{entry.system}'"
+        yield Problem((*here, "system"), f"{wrong}; name one of {', '.join(names)}: `system: {names[0]}`")
+        return
+    scheme = INTEGRATORS[config.dynamics.integrator]
+    if not scheme.takes_noise:
+        yield Problem(
+            ("dynamics", "integrator"),
+            f"{scheme.name} has no noise, so copies of a walker would never part; write `integrator: {DEFAULT}`, or "
+            "remove `weighted_ensemble:`",
+        )
+    if config.exchange is not None:
+        yield Problem(("exchange",), "replicas of a weighted ensemble keep their state; remove one of the two sections")
+    name = entry.system or names[0]
+    of = names.index(name)
+    first = sum(config.counts[:of])
+    if config.exchange is None and len(set(config.temperatures[first : first + config.counts[of]])) > 1:
+        yield Problem(("dynamics", "temperature"), "walkers of one ensemble have one temperature; give one")
+    if config.counts[of] < 2:
+        yield Problem(("replicas", "count"), "replicas are the walkers, and one cannot be split; write `count: 48`")
+    for k, hills in enumerate(config.metadynamics):
+        if (hills.system or names[0]) == name:
+            yield Problem(
+                ("metadynamics", k), "grows while walkers move, so their weights would have no meaning; remove one"
+            )
+    for i, bias in enumerate(config.biases):
+        if (bias.system or names[0]) == name and (bias.windows > 1 or bias.moving is not None):
+            yield Problem(
+                ("biases", i),
+                f"'{bias.name}' differs between walkers or moves; give it one center and one force constant",
+            )
+
+
 def _durations(config: RunConfig) -> Iterator[Problem]:
     dynamics, output = config.dynamics, config.output
     if dynamics.length is not None and dynamics.steps is not None:
@@ -499,6 +549,8 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
             found.append(
                 f"metadynamics.{k}.every is longer than the run ({config.total_steps} steps): no hill is added"
             )
+    if config.weighted_ensemble is not None:
+        found += _ensemble_warnings(config, config.weighted_ensemble)
     for i, bias in enumerate(config.biases):
         if (
             bias.moving is not None
@@ -514,3 +566,19 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
     if span.dimension == "wall" and span.value < 1.0:
         found.append("output.checkpoint.interval is below 1 s: writing checkpoints will take most of the time")
     return tuple(found)
+
+
+PER_BIN = 4
+"""Walkers of a bin, below which merging leaves little to choose from."""
+
+
+def _ensemble_warnings(config: RunConfig, entry: WeightedEnsemble) -> Iterator[str]:
+    if config.steps_in(entry.every) > config.total_steps:
+        yield f"weighted_ensemble.every is longer than the run ({config.total_steps} steps): nothing is resampled"
+    names = [system.name for system in config.system]
+    walkers = config.counts[names.index(entry.system or names[0])]
+    if entry.bins and walkers < PER_BIN * (len(entry.bins) + 1):
+        yield (
+            f"weighted_ensemble.bins: {walkers} walkers for up to {len(entry.bins) + 1} bins leave fewer than "
+            f"{PER_BIN} for each where all are occupied; write fewer, or `count: {PER_BIN * (len(entry.bins) + 1)}`"
+        )

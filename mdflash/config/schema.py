@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from mdflash.config.biases import BiasEntry, VariableEntry
+from mdflash.config.ensemble import WeightedEnsemble
 from mdflash.config.exchange import Exchange
 from mdflash.config.metadynamics import Metadynamics
 from mdflash.config.molecules import BoxEdges, SystemEntry, read_systems
@@ -299,6 +300,11 @@ class RunConfig(Section):
         default=(),
         description="none, or a list of biases that walkers fill with hills along one or two variables",
         examples=["[{name: fold, variables: {name: q, variable: native_contacts, width: 0.02}}]"],
+    )
+    weighted_ensemble: Annotated[WeightedEnsemble | None, NoneWord] = Field(
+        default=None,
+        description="none, or a weighted ensemble: walkers that are split and merged along a variable, for rates",
+        examples=["{name: q, variable: native_contacts, bins: {min: 0.2, max: 0.9, count: 15}, target: {max: 0.2}}"],
     )
     monitor: Annotated[
         tuple[VariableEntry, ...],

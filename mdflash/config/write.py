@@ -41,7 +41,8 @@ def to_data(config: RunConfig) -> dict[str, Any]:
         if section[key] is not None and len(section[key]) == 1:
             section[key] = section[key][0]
     for section, key in (
-        (data, "box"), (data, "exchange"), (data, "biases"), (data, "metadynamics"), (data, "monitor"),
+        (data, "box"), (data, "exchange"), (data, "biases"), (data, "metadynamics"), (data, "weighted_ensemble"),
+        (data, "monitor"),
         (data["dynamics"], "temperature"), (data["guards"], "max_force"),
     ):  # fmt: skip
         section[key] = section[key] or "none"
@@ -53,7 +54,9 @@ def to_data(config: RunConfig) -> dict[str, Any]:
     hills = [
         variable for entry in (data["metadynamics"] if config.metadynamics else ()) for variable in entry["variables"]
     ]
-    for bias in [*(data["biases"] if config.biases else ()), *hills, *(data["monitor"] if config.monitor else ())]:
+    walkers = [] if config.weighted_ensemble is None else [data["weighted_ensemble"]]
+    monitored = data["monitor"] if config.monitor else ()
+    for bias in [*(data["biases"] if config.biases else ()), *hills, *walkers, *monitored]:
         bias.update({key: "none" for key, value in bias.items() if value is None})
     return data
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.plural import plural
+from mdflash.core.types import IntArray
 from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
 from mdflash.units import BOLTZMANN
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from mdflash.core.state import Layout, State
+    from mdflash.engine.ensemble.ensemble import WeightedEnsemble
     from mdflash.engine.exchange.replica_exchange import ReplicaExchange
     from mdflash.engine.guards import Guard
     from mdflash.engine.minimize import Minimized
@@ -63,6 +65,7 @@ class Engine:
             for one more release.
         backend: how forces are computed; default: on the CPU, in float64.
         exchange: replica exchange, or None.
+        ensemble: the weighted ensemble, or None.
         guard: what happens to replicas that fail; default: they end the run.
         choose: chooses a propagator for a state, its dynamics and a backend, such as `across_ranks`; default:
             `choose_propagator`.
@@ -83,6 +86,7 @@ class Engine:
         backend: Backend | None = None,
         *,
         exchange: ReplicaExchange | None = None,
+        ensemble: WeightedEnsemble | None = None,
         guard: Guard | None = None,
         choose: Choose | None = None,
         **keywords: Any,
@@ -98,7 +102,7 @@ class Engine:
 
         self.layout, self.potential, self.state = layout, potential, state
         self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
-        self.exchange, self.guard = exchange, guard or Guard(layout)
+        self.exchange, self.ensemble, self.guard = exchange, ensemble, guard or Guard(layout)
         self.reporters: list[Reporter] = []
         self.steering, self.deposits = Steering(layout, potential), Deposits(layout, potential)
         acting: list[Bias | GridBias] = [*biases_of(potential), *grid_biases_of(potential)]
@@ -116,8 +120,8 @@ class Engine:
 
     @property
     def changing(self) -> tuple[Changing, ...]:
-        """What changes biases between blocks, in this order."""
-        return self.steering, self.deposits
+        """What changes biases and walkers between blocks, in this order."""
+        return (self.steering, self.deposits, *(() if self.ensemble is None else (self.ensemble,)))
 
     @property
     def integrator(self) -> Integrator:
@@ -153,9 +157,15 @@ class Engine:
         self.propagator.evaluate(self.state)
         self._changed()
 
+    def replaced(self, rows: IntArray) -> None:
+        """Note that these replicas have been given other coordinates, which are sound."""
+        self.guard.replaced(rows)
+
     def _changed(self) -> None:
         self._current = True
         self.guard.forget()
+        if self.ensemble is not None and self.state.step == 0:
+            self.ensemble.begin(self.state)
 
     def moved(self) -> None:
         """Mark positions as changed: energy and forces are evaluated again before they are used."""
@@ -273,7 +283,7 @@ class Engine:
         return min([*due, self.guard.next_boundary(step)])
 
     def _at_boundary(self, before: int) -> None:
-        """Do what follows the block that began at the step `before`: reports, changes of biases, the exchange."""
+        """Do what follows the block that began at the step `before`: reports, changes of biases and walkers, swaps."""
         step = self.state.step
         for reporter in self.reporters:
             if reporter.next_report(before) == step:

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.state import Layout, State
+from mdflash.core.types import IntArray
 from mdflash.engine.diagnosis import Failure, diagnose, unstable
 from mdflash.engine.protocols import Running
 from mdflash.errors import UnstableError
@@ -106,6 +107,13 @@ class Guard:
     def forget(self) -> None:
         """The state was changed from outside: the last boundary no longer leads to it."""
         self._anchor = self._energy = None
+
+    def replaced(self, rows: IntArray) -> None:
+        """These replicas hold other coordinates now: they move again, and their energies are no spikes."""
+        self.frozen_since[rows] = -1
+        self._spiking[rows] = False
+        if self._energy is not None:
+            self._energy[rows] = np.inf
 
     def mark(self, state: State) -> None:
         """Here is a boundary, where everything is in order: what fails from now on comes back to this state."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from mdflash.core.state import Layout, State
+from mdflash.core.types import IntArray
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.potentials.base import Potential
 
@@ -48,7 +49,7 @@ Choose = Callable[[State, Dynamics, Backend], Chosen]
 
 
 class Changing(Protocol):
-    """Changes biases at fixed steps, between blocks; see `steering` and `deposits`."""
+    """Changes biases or walkers at fixed steps, between blocks; see `steering`, `deposits` and `ensemble`."""
 
     def next_change(self, step: int) -> int:
         """The first change after `step`."""
@@ -88,6 +89,9 @@ class Running(Protocol):
     @property
     def time(self) -> float:
         """Simulated time in ps."""
+
+    def replaced(self, rows: IntArray) -> None:
+        """Note that these replicas have been given other coordinates, which are sound."""
 
     def choose(self, state: State, dynamics: Dynamics) -> Propagator:
         """A propagator of the same batch from another state, under other dynamics."""

@@ -18,8 +18,9 @@ from mdflash.io.hills import HillsLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import FolderLock, is_run_folder, refuse_links_of_run
 from mdflash.io.table import Table, changed_tables, recorded_tables
+from mdflash.io.walkers import WalkersLog
 
-TABLES: tuple[type[Table], ...] = (LogWriter, ExchangeLog, ColvarsLog, HillsLog)
+TABLES: tuple[type[Table], ...] = (LogWriter, ExchangeLog, ColvarsLog, HillsLog, WalkersLog)
 EVENTS = "events.jsonl"
 
 

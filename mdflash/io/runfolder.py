@@ -30,6 +30,7 @@ _OWN_FILES = (
     "exchange.csv",
     "colvars.csv",
     "hills.csv",
+    "walkers.csv",
     "events.jsonl",
     "manifest.json",
 )
@@ -115,6 +116,11 @@ class FolderLock:
             return f"process {owner['pid']} on host {owner['host']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"  # which has not written its name yet
+
+    @property
+    def handle(self) -> int:
+        """Its file descriptor; a process that inherits it holds the lock too, as long as it runs."""
+        return self._fd
 
     def release(self) -> None:
         """Give it back. The file stays: removing it would let two others lock two different files."""

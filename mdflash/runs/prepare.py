@@ -34,6 +34,10 @@ from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.engine import Engine
+from mdflash.engine.ensemble.bins import Bins
+from mdflash.engine.ensemble.ensemble import Target, WeightedEnsemble
+from mdflash.engine.ensemble.resample import Scheme
+from mdflash.engine.ensemble.revo import Revo
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
 from mdflash.engine.protocols import Choose
@@ -55,7 +59,7 @@ from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
-from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales
+from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales, build_walkers
 from mdflash.runs.environment import surround
 from mdflash.runs.starts import start_frames
 
@@ -72,6 +76,7 @@ class Prepared:
         start: [B, 3] Å, before minimization.
         notes: messages for the user (what was skipped, cycled, assumed).
         monitored: variables that are recorded only, each as a bias without force that is no term of the potential.
+        walkers: the variable of a weighted ensemble, likewise; None without one.
     """
 
     config: RunConfig
@@ -81,6 +86,7 @@ class Prepared:
     start: torch.Tensor
     notes: tuple[str, ...]
     monitored: tuple[Bias, ...] = ()
+    walkers: Bias | None = None
 
     @property
     def biases(self) -> tuple[Bias, ...]:
@@ -109,7 +115,8 @@ class Prepared:
         own = dataclasses.replace(self, potential=SumPotential(terms))
         return Engine(
             own.layout, own.potential, own.state(), own.dynamics(), own.backend(ranks.local_rank),
-            exchange=own.exchange(), guard=own.guard(), choose=None if ranks.size == 1 else own._across(ranks),
+            exchange=own.exchange(), ensemble=own.ensemble(), guard=own.guard(),
+            choose=None if ranks.size == 1 else own._across(ranks),
         )  # fmt: skip
 
     def _across(self, ranks: Ranks) -> Choose:
@@ -169,6 +176,17 @@ class Prepared:
         return ReplicaExchange(
             self.layout, config.exchange_states, config.exchange_every, config.exchange.scheme, traded
         )
+
+    def ensemble(self) -> WeightedEnsemble | None:
+        """The weighted ensemble that the run asks for."""
+        entry = self.config.weighted_ensemble
+        if entry is None or self.walkers is None:
+            return None
+        scheme: Scheme = Bins(entry.bins)
+        if entry.merge_distance is not None:
+            scheme = Revo(entry.merge_distance, 2.0 * np.pi if self.walkers.variable.periodic else None)
+        target = None if entry.target is None else Target(*entry.target)
+        return WeightedEnsemble(self.layout, self.walkers, self.config.steps_in(entry.every), scheme, target)
 
     def guard(self) -> Guard:
         """The guard that the run asks for."""
@@ -268,7 +286,8 @@ def assemble(
     coarse = impossible or coarse_step(potential.terms, layout, config.dynamics.timestep)
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
-    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored)
+    walkers = build_walkers(config, layout, first, forcefields)
+    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers)
 
 
 def _source(entry: SystemEntry) -> Path | None:

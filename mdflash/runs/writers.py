@@ -23,6 +23,7 @@ from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.engine.deposits import Deposits, Hills
 from mdflash.engine.engine import Engine, Reporter
+from mdflash.engine.ensemble.ensemble import Generation
 from mdflash.engine.steering import Steering
 from mdflash.io.background import BackgroundWriter
 from mdflash.io.checkpoint import Checkpoint, save_checkpoint
@@ -34,6 +35,7 @@ from mdflash.io.hills import HillsLog
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import Table, written
+from mdflash.io.walkers import WalkersLog
 from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.bias.growing import GrowingBias
@@ -209,6 +211,12 @@ class Outputs:
         if prepared.grid_biases:
             path = folder.path / HillsLog.name
             self.hills = HillsLog.create(path) if before is None else HillsLog.resume(path, before["hills_size"])
+        self.walkers: WalkersLog | None = None
+        if prepared.walkers is not None:
+            path = folder.path / WalkersLog.name
+            self.walkers = (
+                WalkersLog.create(path) if before is None else WalkersLog.resume(path, before["walkers_size"])
+            )
         self.writers: list[FrameWriter] = []
         if config.output.trajectory.format != "none":
             kind = written_format(config.output.trajectory.format).writer
@@ -256,6 +264,8 @@ class Outputs:
             engine.exchange.listeners.append(self._exchanged)
         if self.hills is not None:
             engine.deposits.hill_listeners.append(self._deposited)
+        if engine.ensemble is not None:
+            engine.ensemble.generation_listeners.append(self._resampled)
 
     @property
     def intervals(self) -> list[int]:
@@ -271,6 +281,10 @@ class Outputs:
         rest = (hills.replica, hills.group, hills.centers, hills.heights, hills.widths)
         self._background.submit(partial(self.hills.append, step, time, hills.bias.name, *rest))
 
+    def _resampled(self, step: int, time: float, generation: Generation) -> None:
+        assert self.walkers is not None
+        self._background.submit(partial(self.walkers.append, step, time, *generation))
+
     def report(self, engine: Engine) -> None:
         """Report the start of a run (step 0), which no schedule contains."""
         for reporter in self.reporters:
@@ -280,7 +294,8 @@ class Outputs:
 
     @property
     def _tables(self) -> list[Table]:
-        return [self.log, *(table for table in (self.exchange, self.colvars, self.hills) if table is not None)]
+        some = (self.exchange, self.colvars, self.hills, self.walkers)
+        return [self.log, *(table for table in some if table is not None)]
 
     @property
     def _flushes(self) -> list[Callable[..., None]]:
@@ -330,6 +345,7 @@ class Outputs:
                 "exchange_size": 0 if self.exchange is None else self.exchange.size,
                 "colvars_size": 0 if self.colvars is None else self.colvars.size,
                 **({} if self.hills is None else {"hills_size": self.hills.size}),
+                **({} if self.walkers is None else {"walkers_size": self.walkers.size}),
                 "written": written(self._tables),
                 **self._identity,
             },
@@ -360,6 +376,8 @@ def misfit(prepared: Prepared, arrays: Mapping[str, npt.NDArray[Any]], header: M
     expected |= prepared.guard().arrays() | ({} if exchange is None else exchange.arrays())
     for changing in (Steering(prepared.layout, prepared.potential), Deposits(prepared.layout, prepared.potential)):
         expected |= changing.arrays()
+    ensemble = prepared.ensemble()
+    expected |= {} if ensemble is None else ensemble.arrays()
     if "anchor_step" in arrays:
         expected["anchor_step"] = np.array(0)
         expected |= {f"anchor_{name}": expected[name] for name in state.results()}
@@ -377,7 +395,8 @@ def misfit(prepared: Prepared, arrays: Mapping[str, npt.NDArray[Any]], header: M
         return "its temperatures are not those of the run"
     if (arrays["replica_ids"] != expected["replica_ids"]).any():
         return "its replicas are not those of the run"
-    for key in ("log_rows", "exchange_size", "colvars_size", *(["hills_size"] if prepared.grid_biases else [])):
+    sizes = ["log_rows", "exchange_size", "colvars_size", *(["hills_size"] if prepared.grid_biases else [])]
+    for key in (*sizes, *(["walkers_size"] if prepared.walkers is not None else [])):
         if type(header.get(key)) is not int or header[key] < 0:
             return f"its header has no {key}"
     frames = header.get("frames")
@@ -409,6 +428,8 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
         total += per_row * layout.n_replicas * (steps // config.colvars_every + 1)
     for entry in config.metadynamics:
         total += 110 * layout.n_replicas * (steps // config.steps_in(entry.every))
+    if config.weighted_ensemble is not None:
+        total += 95 * layout.n_replicas * (steps // config.steps_in(config.weighted_ensemble.every))
     if config.exchange_every is not None:
         total += (24 + 3 * layout.n_replicas) * (steps // config.exchange_every + 1)
     if config.trajectory_every is not None:

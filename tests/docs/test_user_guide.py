@@ -14,6 +14,7 @@ import yaml
 from mdflash.analysis import load_experiment
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
+from mdflash.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 USER = [ROOT / "README.md", *sorted((ROOT / "docs" / "user").glob("*.md"))]
@@ -74,6 +75,8 @@ def run_files() -> Iterator[tuple[str, dict[str, Any]]]:
             fragment = yaml.safe_load(text)
             if "mdflash_experiment" in fragment:
                 continue  # see test_experiment_files_are_valid
+            if "data" in fragment:
+                continue  # see test_recipes_are_valid
             biases = fragment.get("biases", biases)
             dynamics = BASE["dynamics"] | fragment.get("dynamics", {})
             exchange = fragment.get("exchange", {})
@@ -99,6 +102,18 @@ def test_experiment_files_are_valid(tmp_path: Path) -> None:
     for text in found:
         (tmp_path / "experiment.yaml").write_text(text, encoding="utf-8")
         assert load_experiment([str(tmp_path / "experiment.yaml")])
+    assert found
+
+
+def test_recipes_are_valid(tmp_path: Path) -> None:
+    found = [t for page in USER for t in blocks(page, "yaml") if "data" in yaml.safe_load(t)]
+    for text in found:
+        recipe = yaml.safe_load(text)
+        for file in (f"{recipe['data']['dataset']}/dataset.yaml", f"{recipe['start']}/forcefield.yaml"):
+            (tmp_path / file).parent.mkdir(parents=True)
+            (tmp_path / file).touch()
+        (tmp_path / "train.yaml").write_text(text, encoding="utf-8")
+        assert load_recipe(tmp_path / "train.yaml").relative_entropy is not None
     assert found
 
 

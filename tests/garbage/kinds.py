@@ -21,6 +21,7 @@ from mdflash.core.system import load_system, save_system
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.importers.smog import import_smog
 from mdflash.io.checkpoint import load_checkpoint
 from mdflash.io.frames import load_frames
 from mdflash.io.topology import cif_text, write_pdb
@@ -36,6 +37,7 @@ from mdflash.training.state import Progress, load_progress, save_progress
 from tests.garbage.binary import hdf5_file, npz_file, safetensors_file, zip_file
 from tests.garbage.mutations import changed_bytes, command, json_file, text_file, yaml_file
 from tests.helpers import go_helix, helix
+from tests.smog_files import write_smog
 
 BEADS = 7
 Damage = Callable[[bytes], SearchStrategy[bytes]]
@@ -313,7 +315,7 @@ def _checkpoints(folder: Path) -> Iterator[Seed]:
     yield _seed(newest, npz_file, read)
     state = folder / "state.safetensors"
     save_progress(state, Progress(identity="x"))
-    yield _seed(state, safetensors_file, lambda path: load_progress(path, "x"))
+    yield _seed(state, safetensors_file, lambda path: load_progress(path, "x", Progress))
 
 
 def _read_run(run: Path) -> None:
@@ -392,6 +394,12 @@ def _xml(folder: Path) -> Iterator[Seed]:
     yield _seed(file, text_file, load_xml, str(folder))
 
 
+def _smog(folder: Path) -> Iterator[Seed]:
+    files = write_smog(folder, helix(BEADS))
+    for file in files[:2]:
+        yield _seed(file, text_file, lambda _: import_smog(files, "m"), *(file.name for file in files))
+
+
 class _Touched(Exception):
     """A file of others is not what it was."""
 
@@ -455,7 +463,7 @@ def _commands(folder: Path) -> Iterator[Seed]:
 KINDS = (
     Kind("system.yaml", _runs, 150),
     Kind("forcefield.yaml", _forcefields, 150),
-    Kind("weights", _weights, 80),
+    Kind("weights", _weights, 60),
     Kind("systems", _systems, 120),
     Kind("structures", _structures, 120),
     Kind("recipes", _recipes, 90),
@@ -465,5 +473,6 @@ KINDS = (
     Kind("trajectories", _trajectories, 40),
     Kind("mlcg checkpoints", _models, 50),
     Kind("System XML", _xml, 20),
+    Kind("SMOG models", _smog, 20),
     Kind("command lines", _commands, 10),
 )

@@ -192,7 +192,7 @@ def _from_run(folder: Path, molecule: Molecule, kelvin: float) -> Ensemble:
     if run.biased:
         raise InputError(
             "is a run under biases, whose frames do not measure how often a molecule is where; compare with a run "
-            "without `biases:`, `metadynamics:` and scaled terms",
+            "without `biases:`, `metadynamics:`, `weighted_ensemble:` and scaled terms",
             file=folder,
         )
     names = list(run.systems)

@@ -13,6 +13,7 @@ from mdflash.analysis.hills import METHODS
 from mdflash.analysis.observables import PROFILES
 from mdflash.analysis.result import Analysis
 from mdflash.analysis.verdict import time_text
+from mdflash.analysis.walkers import Walked
 from mdflash.config.metadynamics import BIAS_FACTOR
 from mdflash.core.plural import plural
 from mdflash.core.regular import read_input
@@ -121,6 +122,12 @@ def methods(analysis: Analysis) -> str:
                 "Free energies of pulling are Jarzynski averages of the work over replicas; errors are bootstrap "
                 "standard deviations over them."
             )
+        if isinstance(first.walked, Walked) and first.walked.rate is not None:
+            parts.append(
+                "The rate is the mean flux of weight into the target after the first quarter of the resamplings, the "
+                "mean first passage time its inverse; 95 % intervals are Student's, of the logarithm, over "
+                f"{first.walked.rate.blocks} blocks of resamplings."
+            )
         if first.filled:
             parts.append(
                 "Free energies by metadynamics are the bias times -gamma / (gamma - 1), by OPES -kT ln of the kernels, "
@@ -167,6 +174,13 @@ def conditions(c: dict[str, Any]) -> list[str]:
             f"Well-tempered metadynamics '{hills.get('name')}' acted on the {over}, with hills of "
             f"{hills.get('height')} every {hills.get('every')}, a bias factor of {gamma}, and "
             f"{'all replicas' if walkers == 'all' else f'{walkers} replicas'} as walkers of one bias."
+        )
+    for walkers in _listed(c.get("weighted_ensemble")):
+        how = "in bins" if _given(walkers.get("bins")) else "by REVO"
+        again = "; those that reached the target started again" if _given(walkers.get("target")) else ""
+        parts.append(
+            f"Replicas were walkers of a weighted ensemble along the {str(walkers.get('variable')).replace('_', ' ')}, "
+            f"resampled {how} every {walkers.get('every')}{again}."
         )
     if d.get("minimize"):
         parts.append(f"Start frames were minimized in at most {d['minimize']} steps.")
@@ -270,6 +284,11 @@ def references(analysis: Analysis) -> list[str]:
         found.append("Prinz et al., J. Chem. Phys. 134, 174105 (2011) (Markov models)")
     if any(x.pulled for x in analysis.molecules.values()):
         found.append("Jarzynski, Phys. Rev. Lett. 78, 2690 (1997) (free energies from work)")
+    if any(isinstance(x.walked, Walked) for x in analysis.molecules.values()):
+        found.append("Huber & Kim, Biophys. J. 70, 97 (1996) (weighted ensemble)")
+        found.append("Zuckerman & Chong, Annu. Rev. Biophys. 46, 43 (2017) (rates by weighted ensembles)")
+        if not _given((c.get("weighted_ensemble") or {}).get("bins")):
+            found.append("Donyapour, Roussey & Dickson, J. Chem. Phys. 150, 244112 (2019) (REVO)")
     if any(x.filled for x in analysis.molecules.values()):
         methods = {f.method for x in analysis.molecules.values() for f in x.filled}
         if methods & {"opes", "opes-explore"}:

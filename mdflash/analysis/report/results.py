@@ -12,8 +12,9 @@ import numpy as np
 from mdflash.analysis.experiment.compare import ExperimentResult
 from mdflash.analysis.kinetics import States
 from mdflash.analysis.phases import Phases
-from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
+from mdflash.analysis.result import BIAS, ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.verdict import measured
+from mdflash.analysis.walkers import Rate, Walked
 
 SCALARS = (
     ("pairs", "rh", "rh_A", "hydrodynamic radius / Å"),
@@ -23,6 +24,8 @@ SCALARS = (
     ("secondary", "strand_fraction", "strand", "in a strand"),
 )
 """Numbers of profiles: the profile, the number, its column in properties.csv, and its title on the page."""
+WEIGHTS_HEADER = "replica,step,weight"
+"""The first line of weights.csv."""
 _UNITS = {"Å": "_A", "": "", "kcal/mol": "_kcal_mol"}
 
 
@@ -56,19 +59,32 @@ def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
             at = x.states[s]
             row |= {column: _text(at.mean.value), f"{column}_error": _text(at.mean.error)}
             row[f"{name}_independent"] = _text(at.effective)
-        if m.energy is not None and s in m.energy.states:
-            mean = m.energy.states[s].mean
-            row |= {f"{ENERGY}_kcal_mol": _text(mean.value), f"{ENERGY}_kcal_mol_error": _text(mean.error)}
+        for name, of in ((ENERGY, m.energy), (BIAS, m.bias)):
+            if of is not None and s in of.states:
+                mean = of.states[s].mean
+                row |= {f"{name}_kcal_mol": _text(mean.value), f"{name}_kcal_mol_error": _text(mean.error)}
         if m.phases is not None:
             row |= _concentrations(m.phases, s)
         for profile, key, column, _ in SCALARS:
             p = m.sample.profiles.get(profile, {}).get(s)
             if p is not None and key in p.values:
                 row |= {column: _text(p.values[key]), f"{column}_error": _text(p.errors.get(key, np.nan))}
+        if isinstance(m.walked, Walked) and m.walked.rate is not None:
+            row |= _rate_columns(m.walked.rate)
         if m.experiment is not None and m.experiment.state == s:
             row |= _experiment_columns(m.experiment, {n: _UNITS[known[n].unit] for n in m.experiment.observables})
         found.append(row)
     return found
+
+
+def _rate_columns(rate: Rate) -> dict[str, str]:
+    """Rate and mean first passage time of a weighted ensemble, with their 95 % intervals."""
+    numbers = {"rate_per_ps": rate.rate, "first_passage_ps": rate.passage}
+    return {
+        f"{name}{end}": _text(value)
+        for name, interval in numbers.items()
+        for end, value in zip(("", "_low", "_high"), interval, strict=True)
+    }
 
 
 def _experiment_columns(e: ExperimentResult, units: dict[str, str]) -> dict[str, str]:
@@ -84,7 +100,7 @@ def _experiment_columns(e: ExperimentResult, units: dict[str, str]) -> dict[str,
 def weights_csv(e: ExperimentResult) -> str:
     """The weight of every frame that was compared."""
     rows = (f"{r},{s},{w:.9g}" for r, s, w in zip(e.replicas, e.steps, e.used.weights, strict=True))
-    return "\n".join(["replica,step,weight", *rows, ""])
+    return "\n".join([WEIGHTS_HEADER, *rows, ""])
 
 
 def _concentrations(phases: Phases, state: int) -> dict[str, str]:
@@ -233,6 +249,8 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
         }
         for p in m.pulled
     ]
+    if isinstance(m.walked, Walked):
+        found["weighted_ensemble"] = _walkers(m.walked)
     found["metadynamics"] = [
         {
             "name": f.name,
@@ -249,10 +267,42 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
             if f.reweighted is None
             else {"edges": f.reweighted.edges, "kcal_mol": f.reweighted.energy, "errors": f.reweighted.errors},
             "estimates_differ_kcal_mol": f.disagreement,
+            "round_trips": f.check and f.check.trips,
+            "effective_frames": f.check and f.check.effective,
+            "halves_differ_kcal_mol": f.check and f.check.halves,
+            "walkers_differ_kcal_mol": f.check and f.check.walkers,
         }
         for f in m.filled
     ]
     return found
+
+
+def _walkers(w: Walked) -> dict[str, Any]:
+    rate = w.rate
+    return {
+        "name": w.name,
+        "target": w.target,
+        "temperature_K": w.kelvin,
+        "walkers": w.walkers,
+        "resamplings": len(w.times),
+        "interval_ps": w.every,
+        "left_out": w.first,
+        "rate": rate
+        and {
+            "per_ps": rate.rate.value,
+            "interval_95": rate.rate[1:],
+            "mean_first_passage_ps": rate.passage.value,
+            "mean_first_passage_interval_95_ps": rate.passage[1:],
+            "statistical_inefficiency_resamplings": rate.inefficiency,
+            "blocks": rate.blocks,
+            "arrivals": rate.arrivals,
+            "effective_arrivals": rate.effective,
+            "halves_per_ps": rate.halves,
+        },
+        "edges": w.edges,
+        "population": w.population,
+        "population_errors": w.errors,
+    }
 
 
 def _states(s: States, lag: float) -> dict[str, Any]:

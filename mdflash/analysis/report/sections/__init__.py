@@ -20,6 +20,7 @@ from mdflash.analysis.report.sections.pulling import pulling
 from mdflash.analysis.report.sections.series import time_series
 from mdflash.analysis.report.sections.slow import slow
 from mdflash.analysis.report.sections.structure import structure
+from mdflash.analysis.report.sections.walkers import walkers
 
 SECTIONS: Sequence[Section] = (
     Section("series", "Over time", "Replicas that cross each other, and no drift after the start.", time_series),
@@ -33,6 +34,7 @@ SECTIONS: Sequence[Section] = (
     Section("biases", "Umbrella windows", "Windows that overlap.", biases),
     Section("pulling", "Pulling", "Work that is hardly more than the free energy.", pulling),
     Section("metadynamics", "Metadynamics", "A free energy that no longer changes.", metadynamics),
+    Section("walkers", "Weighted ensemble", "A flux on a plateau, by many arrivals without common ancestors.", walkers),
     Section("structure", "Structure", "Contacts that belong to the fold, and those that do not.", structure),
     Section("slow", "Slow motions", "Timescales well below the length of the run.", slow),
     Section("chain", "Size of the chain", "Whether it behaves as a globule or as a coil.", chain),
