@@ -113,6 +113,8 @@ def find_windows(run: Run, name: str, states: States, first_step: int) -> tuple[
         len(set(b.center)) > 1 and b.name not in config.exchange.biases for b in mine
     ):
         return [], ["windows that do not take part in the exchange are not analyzed"]
+    if config.dynamics.annealing:
+        return [], ["windows are not joined into a free energy while the temperature moves"]
     if len({round(float(t), 6) for t in kelvin}) > 1:
         return [], ["windows at several temperatures are not joined into one free energy"]
     order = _first_replicas(run, name, states, len(kelvin))

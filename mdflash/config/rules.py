@@ -193,8 +193,8 @@ def _annealing(config: RunConfig) -> Iterator[Problem]:
     if not scheme.takes_noise:
         text = f"{scheme.name} holds no temperature that could move; write `integrator: {DEFAULT}`, or remove it"
         yield Problem(here, text)
-    if config.exchange is not None and config.exchange.temperatures is not None:
-        yield Problem(here, "temperatures that move cannot be exchanged; remove it, or `exchange.temperatures`")
+    if config.exchange is not None:
+        yield Problem(here, "states of an exchange keep their temperatures; remove it, or `exchange:`")
     if config.metadynamics:
         yield Problem(here, "hills are made for one temperature, which must not move; remove it, or `metadynamics:`")
     if config.weighted_ensemble is not None:

@@ -113,7 +113,7 @@ class Guard:
         self.frozen_since[rows] = -1
         self._spiking[rows] = False
         if self._energy is not None:
-            self._energy[rows] = np.inf
+            self._energy[rows] = np.nan  # nothing is a rise from there
 
     def mark(self, state: State) -> None:
         """Here is a boundary, where everything is in order: what fails from now on comes back to this state."""

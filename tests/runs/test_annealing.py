@@ -81,6 +81,24 @@ def test_wrong_schedules_are_explained(tmp_path: Path, given: str, words: str) -
         parse_run(source.read_text().replace("steps: 2_000", f"steps: 2_000, annealing: {given}"), source)
 
 
+def test_it_does_not_go_with_any_exchange(tmp_path: Path) -> None:
+    """States are told apart by their temperatures, also where biases or scales are traded."""
+    source = write(tmp_path, "exchange: {scale: {bonds: [0.9, 1]}}\n")
+    load_run(source, [EARLY])
+    with pytest.raises(InputError, match="states of an exchange keep their temperatures"):
+        load_run(source, [f"dynamics.annealing={SCHEDULE}", EARLY])
+
+
+def test_windows_tell_no_free_energy_while_it_moves(tmp_path: Path) -> None:
+    windows = (
+        "biases: {name: ends, variable: distance, beads: [0, 9], force_constant: 1 kcal/mol/angstrom^2, "
+        "center: [13 angstrom, 14 angstrom]}\n"
+    )
+    folder = run(write(tmp_path, windows), tmp_path / "out", f"dynamics.annealing={SCHEDULE}", EARLY)
+    (molecule,) = mdflash.open_run(folder).analyze().molecules.values()
+    assert not molecule.windows and any("while the temperature moves" in note for note in molecule.notes)
+
+
 def test_it_does_not_go_with_hills_and_cannot_be_added_later(tmp_path: Path) -> None:
     source = write(tmp_path)
     with pytest.raises(InputError, match="hills are made for one temperature"):
