@@ -272,6 +272,7 @@ def _judge_walkers(walked: Walked | str, lights: list[Light]) -> None:
         )  # fmt: skip
         return
     if walked.rate is None:
+        _judge_weights(walked, lights)
         return
     rate = walked.rate
     lights.append(
@@ -296,6 +297,24 @@ def _judge_walkers(walked: Walked | str, lights: list[Light]) -> None:
             "Arrivals", grade(rate.effective, 30, 10, more=True), f"{rate.effective:.0f}",
             "worth 30 of equal weight or more (care: 10)",
             f"{rate.arrivals:,} walkers arrived; a flux that hangs on few heavy ones has a larger error than it shows.",
+        )
+    )  # fmt: skip
+
+
+def _judge_weights(walked: Walked, lights: list[Light]) -> None:
+    """An equilibrium stands on weights that no longer change, and on independent stretches of them."""
+    lights.append(
+        Light(
+            f"Halves of {walked.name} agree", grade(walked.halves, *NEAR, more=False), _kT(walked.halves),
+            f"free energies within {_NEAR_TEXT}, root mean square",
+            "Walkers of the first and of the second half of what is used, over places up to 8 kT above the lowest.",
+        )
+    )  # fmt: skip
+    lights.append(
+        Light(
+            "Independent stretches", grade(walked.blocks, BLOCKS, 5, more=True), f"{walked.blocks}",
+            f"{BLOCKS} blocks of resamplings (care: 5)",
+            f"By the correlation of the mean of {walked.name}; blocks are twice as long or more.",
         )
     )  # fmt: skip
 

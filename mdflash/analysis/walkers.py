@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas
 
+from mdflash.analysis.hills import LOW, spread
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.statistics import Mean, ratio_mean, resample, statistical_inefficiency, student
 from mdflash.analysis.verdict import time_text
@@ -117,6 +118,9 @@ class Walked:
         rate: None without a target, or where nothing arrived after the start that is left out.
         edges: [B + 1] of the variable.
         population, errors: [B] weight in each bin, and its standard error.
+        blocks: that this error is made from.
+        halves: kT, root mean square difference of -ln weight between both halves of what is used, in bins of twice the
+            size, over what is low in both; NaN for none.
         ancestors: [T] of how many walkers of each resampling the last ones are copies.
         lineages: (times, values) of walkers that arrived, or of the last ones, back to where they started.
     """
@@ -134,6 +138,8 @@ class Walked:
     edges: FloatArray
     population: FloatArray
     errors: FloatArray
+    blocks: int
+    halves: float
     ancestors: IntArray
     lineages: list[tuple[FloatArray, FloatArray]]
 
@@ -236,27 +242,41 @@ def _walked(entry: WeightedEnsemble, g: Generations, kelvin: float) -> Walked:
     rate = None if entry.target is None else rate_of(g.weights * g.arrived, every)
     mean = (g.values * g.weights).sum(axis=1)
     first = int(LEFT_OUT * len(mean))
-    edges, population, errors = _population(g.values[first:], g.weights[first:], mean[first:])
+    edges, rows = _populations(g.values[first:], g.weights[first:])
+    errors, blocks = _errors(rows, mean[first:])
     variable = VARIABLES[entry.variable]
     axis = AXES[variable.dimension]
     return Walked(
         entry.name, f"{variable.name.replace('_', ' ')} ({entry.name}){axis}", axis.removeprefix(" / "), entry.target,
-        kelvin, g.values.shape[1], every, g.times, first, rate, edges, population, errors, ancestors(g.parents),
-        _lineages(g),
+        kelvin, g.values.shape[1], every, g.times, first, rate, edges, rows.mean(axis=0), errors, blocks,
+        _halves(rows), ancestors(g.parents), _lineages(g),
     )  # fmt: skip
 
 
-def _population(values: FloatArray, weights: FloatArray, mean: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Edges, weight of each bin, and its standard error."""
+def _populations(values: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Edges [B + 1], and the weight [T, B] of each bin at each resampling."""
     edges = np.linspace(float(values.min()), float(values.max()) + 1e-9, BINS + 1)
     bins = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1)
     t = len(values)
     flat = (bins + BINS * np.arange(t)[:, None]).ravel()
-    rows: FloatArray = np.bincount(flat, weights.ravel(), BINS * t).astype(np.float64).reshape(t, BINS)
+    return edges, np.bincount(flat, weights.ravel(), BINS * t).astype(np.float64).reshape(t, BINS)
+
+
+def _errors(rows: FloatArray, mean: FloatArray) -> tuple[FloatArray, int]:
+    """The standard error of the mean of each column, and from how many blocks; by the correlation of a mean [T]."""
     sums, counts = _blocked(rows, statistical_inefficiency(mean))
     drawn = resample(len(counts), 200)
-    spread = (drawn @ sums / (drawn @ counts)[:, None]).std(axis=0)
-    return edges, rows.mean(axis=0), np.where(len(counts) > 1, spread, np.nan)
+    found = (drawn @ sums / (drawn @ counts)[:, None]).std(axis=0)
+    return np.where(len(counts) > 1, found, np.nan), len(counts)
+
+
+def _halves(rows: FloatArray) -> float:
+    """kT by which both halves of the weights [T, B] differ, see `Walked.halves`."""
+    half = len(rows) // 2
+    with np.errstate(divide="ignore"):
+        one, other = (-np.log(part.mean(axis=0).reshape(-1, 2).sum(axis=1)) for part in (rows[:half], rows[half:]))
+    low = (one < one.min() + LOW) & (other < other.min() + LOW)
+    return spread(one, other, low) if low.sum() > 1 else float("nan")
 
 
 def ancestors(parents: IntArray) -> IntArray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mdflash
-from mdflash.analysis.walkers import Walked, ancestors, rate_of
+from mdflash.analysis.walkers import Walked, _halves, ancestors, rate_of
 from tests.runs.test_weighted_ensemble import run, write
 
 LONG = ["dynamics.steps=8_000", "weighted_ensemble.every=0.2 ps", "output.trajectory.interval=0.4 ps"]
@@ -48,6 +48,22 @@ def test_without_a_target_it_is_a_free_energy(tmp_path: Path) -> None:
     (molecule,) = mdflash.open_run(run(source, tmp_path / "out", *LONG)).analyze().molecules.values()
     assert isinstance(molecule.walked, Walked) and molecule.walked.rate is None
     assert all(len(times) == 160 for times, _ in molecule.walked.lineages)
+    halves, stretches = (
+        next(light for light in molecule.lights if light.name == name)
+        for name in ("Halves of ends agree", "Independent stretches")
+    )
+    assert halves.color != "unknown" and stretches.value == f"{molecule.walked.blocks}"
+
+
+def test_an_equilibrium_is_judged_by_its_halves() -> None:
+    """The root mean square difference of two series, of one law and of two."""
+    rng = np.random.default_rng()
+    law = np.exp(-np.linspace(0.0, 3.0, 60))
+    rows = rng.poisson(400 * law, (200, 60)).astype(float)
+    assert _halves(rows) < 0.1
+    rows[100:] *= np.where(np.arange(60) < 30, 1.0, math.exp(2.0))
+    assert _halves(rows) == pytest.approx(1.0, abs=0.1)
+    assert math.isnan(_halves(np.eye(60)[np.zeros(10, int)]))
 
 
 def test_too_few_resamplings_are_no_rate(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from mdflash.engine.ensemble.ensemble import Generation, Target, WeightedEnsembl
 from mdflash.engine.ensemble.resample import Scheme, place, uniforms
 from mdflash.engine.ensemble.revo import Revo
 from mdflash.engine.guards import Guard
-from mdflash.errors import InputError
+from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.brownian import Brownian
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.variables.distance import Distance
@@ -190,6 +190,15 @@ def test_a_lost_walker_is_replaced_by_the_nearest() -> None:
     assert [(e["event"], e["replica"]) for e in told] == [("walker lost", 3)] and told[0]["replaced_by"] != 3
     assert not engine.frozen.any() and engine.ensemble.weights.sum() == pytest.approx(1.0, abs=1e-14)
     assert (engine.instantaneous_temperature() < 3000.0).all()
+
+
+def test_walkers_that_are_all_lost_end_the_run() -> None:
+    engine = walk(guard=Guard(Layout((HELIX,), (8,)), "freeze"))
+    engine.run(10)
+    assert engine.ensemble is not None
+    engine.guard.frozen_since[:] = 10
+    with pytest.raises(UnstableError, match="every walker of .* is frozen at step 10"):
+        engine.ensemble.change(engine)
 
 
 def test_a_target_that_walkers_start_in_is_refused() -> None:

@@ -35,7 +35,7 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.engine.ensemble.resample import Draw, Scheme, place, uniforms
 from mdflash.engine.guards import Listener
 from mdflash.engine.protocols import Running
-from mdflash.errors import InputError
+from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.cpu import remove_com_motion
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.pack import PackedBiases
@@ -142,11 +142,20 @@ class WeightedEnsemble:
         return np.asarray(self._packed.measure(state.positions.numpy())[0][self._rows, 0])
 
     def change(self, engine: Running) -> None:
-        """Resample once; energy and forces of the state are old afterwards."""
+        """Resample once; energy and forces of the state are old afterwards.
+
+        Raises:
+            UnstableError: no walker is left that moves.
+        """
         state, n = engine.state, len(self._rows)
         came, weights = self.values(state), self.weights.copy()
         draw = uniforms(engine.dynamics.seed, int(self._ids[0]), state.step)
         frozen = engine.frozen[self._rows]
+        if frozen.all():  # other systems of the run may move on
+            raise UnstableError(
+                f"every walker of {self.layout.systems[self._system].name} is frozen at step {state.step}, and none is "
+                "left to copy. Try a shorter time step or minimize first (dynamics.minimize: 500)"
+            )
         arrived = np.zeros(n, bool) if self.target is None else self.target.holds(came) & ~frozen
         origin = np.arange(n)
         for lost in np.flatnonzero(frozen).tolist():
