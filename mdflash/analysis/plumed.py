@@ -118,7 +118,14 @@ def sum_hills(file: Path) -> HillSum:
     heights = columns["height"]
     if not len(heights):
         raise InputError("holds no hills", file=file)
-    axes = [_axis(name, columns, given, MOST[len(names)]) for name in names]
+    for name in names:
+        widths = columns[f"sigma_{name}"]
+        if not (np.isfinite(widths) & (widths > 0) & np.isfinite(columns[name]) & np.isfinite(heights)).all():
+            raise InputError(f"a hill along {name} has no finite place, width above 0 and height", file=file)
+    try:
+        axes = [_axis(name, columns, given, MOST[len(names)]) for name in names]
+    except ValueError as error:
+        raise InputError(f"the period of a variable cannot be read: {error}; expected -pi or 3.14", file=file) from None
     total = np.zeros(tuple(len(nodes) for nodes, _ in axes))
     stretch = 1.0 / (1.0 - math.exp(-CUTOFF)) if kind == "stretched-gaussian" else 1.0
     shift = -stretch * math.exp(-CUTOFF) if kind == "stretched-gaussian" else 0.0
@@ -140,12 +147,17 @@ def sum_hills(file: Path) -> HillSum:
 def _axis(
     name: str, columns: Mapping[str, FloatArray], given: Mapping[str, str], most: int
 ) -> tuple[FloatArray, float]:
-    """Nodes of an axis, over its period or over what its hills reach; and the period, 0 for none."""
+    """Nodes of an axis, over its period or over what its hills reach; and the period, 0 for none.
+
+    ValueError where the ends of a period are no increasing numbers.
+    """
     sigma = columns[f"sigma_{name}"]
     ends = [given.get(f"{end}_{name}") for end in ("min", "max")]
     periodic = None not in ends
     if periodic:
         low, high = (_number(str(end)) for end in ends)
+        if not 0.0 < high - low < math.inf:
+            raise ValueError(f"from {ends[0]} to {ends[1]}")
     else:
         q = columns[name]
         low, high = float((q - 3 * sigma).min()), float((q + 3 * sigma).max())

@@ -90,7 +90,8 @@ def work_through(jobs: Sequence[Job], executor: Executor, watch: Watch) -> list[
         if asked is not None:
             late = time.monotonic() - asked > GRACE
             for future, job in list(futures.items()):
-                if _cancel(future) or (late and held_by(job.place) is None):  # it waits for a worker
+                waits = late and held_by(job.place) is None and not future.done()  # for a worker
+                if _cancel(future) or waits:
                     del futures[future]
                     result: Result = "before" if finished(job.place) else "stopped"
                     end(job, Outcome(job.row.name, result, code=Interrupted.exit_code))

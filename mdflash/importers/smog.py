@@ -203,16 +203,17 @@ def _bonded(topology: Topology, epsilon: float) -> Iterator[Term]:
                {"k": 0.5 * k * epsilon, "x0": np.radians(theta0)})  # fmt: skip
     by_beads: dict[tuple[int, ...], list[Row]] = {}
     for row in topology.dihedrals:
+        if row.values[2] not in range(1, MOST_MULTIPLE + 1):
+            raise InputError(
+                f"a dihedral has the multiplicity {row.values[2]:g}; 1 to {MOST_MULTIPLE} are imported",
+                file=topology.file, line=row.line,
+            )  # fmt: skip
         by_beads.setdefault(row.atoms, []).append(row)
     degree = max((int(row.values[2]) for row in topology.dihedrals), default=1)
     v0, k1, k2 = np.zeros(len(by_beads)), np.zeros((len(by_beads), degree)), np.zeros((len(by_beads), degree))
     for d, rows in enumerate(by_beads.values()):
         for row in rows:
             phase, k_n, n = np.radians(row.values[0]), row.values[1] * epsilon, int(row.values[2])
-            if not 1 <= n <= MOST_MULTIPLE or n != row.values[2]:
-                raise InputError(
-                    f"a dihedral has the multiplicity {row.values[2]:g}", file=topology.file, line=row.line
-                )
             v0[d] += k_n
             k1[d, n - 1] += k_n * np.sin(phase)
             k2[d, n - 1] += k_n * np.cos(phase)

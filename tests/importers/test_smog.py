@@ -87,6 +87,8 @@ WRONG = {
     "a preprocessor": ("model.top", "[ bonds ]", '#include "more.itp"\n[ bonds ]', "line .*preprocessor"),
     "another section": ("model.top", "[ angles ]", "[ cmap ]", "section 'cmap'"),
     "another function": ("model.top", "1 2 1 ", "1 2 2 ", "line .*a bond of function 2"),
+    "a turn of no multiple": ("model.top", " 3\n", " -3\n", "line .*multiplicity -3; 1 to 12"),
+    "a turn of too many": ("model.top", " 3\n", " 1000000000\n", "line .*multiplicity 1e"),
     "a word for a number": ("model.top", "2.000000000e+04", "stiff", "cannot be read as a line of"),
     "an atom beyond the last": ("model.top", "\n1 2 1 ", "\n1 99 1 ", r"cannot be read as a line of \[ bonds \]"),
     "an attraction of all": ("model.top", "A 0.0 ", "A 1e-3 ", "attraction"),

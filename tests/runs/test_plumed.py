@@ -133,6 +133,15 @@ def test_a_file_of_plumed_is_summed(tmp_path: Path, kind: str) -> None:
     (tmp_path / "HILLS").write_text(head + "1 2 3\n")
     with pytest.raises(InputError, match="line 6 must hold 5 numbers"):
         sum_hills(tmp_path / "HILLS")
+    for text, words in (
+        (head + "1 2 0 1 8\n", "a hill along phi has no finite place, width above 0"),
+        (head + "1 nan 0.3 1 8\n", "a hill along phi has no finite place"),
+        (head.replace("min_phi -pi", "min_phi west") + "1 2 0.3 1 8\n", "period of a variable cannot be read.* west"),
+        (head.replace("min_phi -pi", "min_phi pi") + "1 2 0.3 1 8\n", "cannot be read: from pi to pi"),
+    ):
+        (tmp_path / "HILLS").write_text(text)
+        with pytest.raises(InputError, match=words):
+            sum_hills(tmp_path / "HILLS")
 
 
 def test_metadynminer_sums_the_same(tmp_path: Path) -> None:

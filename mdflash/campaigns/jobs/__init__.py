@@ -6,6 +6,7 @@ To add a scheduler: its template, and a line in `SCHEDULERS`.
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ def script_values(name: str, seconds: float, cores: int, gpus: int, at_once: int
         "GPU": "#" if gpus else "##",
         "GPUS": f":ngpus={gpus}" if gpus else "",
         "AT_ONCE": str(at_once),
-        "PATH": str(Path(sys.executable).parent),
+        "PATH": shlex.quote(str(Path(sys.executable).parent)),
     }
 
 
