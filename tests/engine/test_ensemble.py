@@ -197,7 +197,7 @@ def test_walkers_that_are_all_lost_end_the_run() -> None:
     engine.run(10)
     assert engine.ensemble is not None
     engine.guard.frozen_since[:] = 10
-    with pytest.raises(UnstableError, match="every walker of .* is frozen at step 10"):
+    with pytest.raises(UnstableError, match=r"every walker of .* is frozen at step 10"):
         engine.ensemble.change(engine)
 
 
