@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from mdflash.core.plural import plural
 
@@ -16,11 +15,13 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Values of a free energy in one line."""
-_UNIT = {"length": (1.0, "Å"), "angle": (180.0 / np.pi, "°"), None: (1.0, "")}
+_UNIT = {"length": (1.0, "Å"), "angle": (180.0 / math.pi, "°"), None: (1.0, "")}
 
 
 def rows(name: str, found: FrameWeights) -> dict[str, str]:
     """Rows of the plan, for the weights of one molecule."""
+    import numpy as np
+
     link = f", weakest overlap {found.overlap:.2g}" if len(found.states) > 1 else ""
     said = {
         f"weights of {name}": f"{found.effective:,.0f} effective frames of {len(found.values):,} at "
@@ -56,6 +57,8 @@ def draw(folder: Path, named: Sequence[tuple[str, FrameWeights]]) -> list[Path]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
+    import numpy as np
+
     from mdflash.analysis.report.figure import Line, Plot
     from mdflash.analysis.report.files import png
     from mdflash.core.files import atomic_write
