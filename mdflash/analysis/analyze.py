@@ -35,6 +35,10 @@ PASSAGE = (0.8, 0.2)
 """Q of a folded and of an unfolded frame, between which a passage is complete."""
 
 
+_WHY = {False: "biases change the ensemble", True: "the temperature moves"}
+"""Of frames that are not compared, by whether they are annealed."""
+
+
 def analyze(
     run: Run,
     reference: Path | None = None,
@@ -124,8 +128,11 @@ def _molecule(
     found.notes += [*found.lacking, *why]
     if "q" in names:
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
-    biased = bool(found.windows) or run.biased or found.walked is not None
-    if found.walked is not None:
+    found.annealed = run.annealed
+    biased = bool(found.windows) or run.biased or found.annealed or found.walked is not None
+    if found.annealed:
+        found.biased = "The temperature moves in this run (annealing), so means over its frames belong to none."
+    elif found.walked is not None:
         found.biased = (
             "Replicas are walkers of a weighted ensemble, so means and distributions of frames, which leave the "
             "weights out, are those of no ensemble; rates and populations are weighted."
@@ -158,7 +165,7 @@ def _compare(run: Run, found: MoleculeAnalysis, experiment: Experimental | None,
     if experiment is None:
         return
     if found.biased or found.sample.molecule.many:
-        why = "biases change the ensemble" if found.biased else "it is a box of many molecules"
+        why = _WHY[found.annealed] if found.biased else "it is a box of many molecules"
         found.notes.append(f"the frames are not compared with experiments: {why}")
         return
     result = compare(run, found.sample, experiment, found.first_step, found.focus, progress)
@@ -174,7 +181,7 @@ def _against(
 ) -> None:
     """Add the comparison with another ensemble, or a note why there is none."""
     if found.biased or found.sample.molecule.many:
-        why = "biases change their own" if found.biased else "it is a box of many molecules"
+        why = _WHY[found.annealed] if found.biased else "it is a box of many molecules"
         found.notes.append(f"the frames are not compared with another ensemble: {why}")
         return
     progress(f"comparing with {against.paths[0].name}", 0, 1)

@@ -39,8 +39,15 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
     title = {o.name: o.title for o in sample.observables}[found.key]
     share = found.left_out / found.length if found.length else 0.0
     few = sample.frames < FEWEST * len(sample.tracks)
-    # frames under a bias that changes, or with weights, show no equilibrium
-    moved = bool(found.filled or found.pulled or found.lacking or found.walked)
+    # frames under a bias or a temperature that changes, or with weights, show no equilibrium
+    moved = bool(found.filled or found.pulled or found.lacking or found.walked or found.annealed)
+    if found.annealed:
+        lights.append(
+            Light(
+                "One temperature", "bad", "moves", "a temperature that stays",
+                "Frames were made while the temperature moved (annealing), so they are no equilibrium.",
+            )
+        )  # fmt: skip
     if not moved:
         lights.append(_equilibrium(found, few, share))
     _judge_windows(found, lights)
@@ -389,7 +396,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
     unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
     for n in (
         ()
-        if found.windows or found.filled or found.pulled or found.lacking or found.walked
+        if found.windows or found.filled or found.pulled or found.lacking or found.walked or found.annealed
         else dict.fromkeys([found.key, "rg", "chain_rg", *unfolded])
     ):
         if n in found.measured and found.focus in found.measured[n].states:

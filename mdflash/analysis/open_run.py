@@ -135,6 +135,15 @@ class Run:
         return (self.folder / "walkers.csv").is_file()
 
     @property
+    def annealed(self) -> bool:
+        """Whether its temperatures follow a schedule."""
+        try:
+            dynamics = self.config.get("dynamics")
+        except (MdflashError, OSError):
+            return False
+        return isinstance(dynamics, dict) and dynamics.get("annealing") not in (None, "none", [])
+
+    @property
     def positions(self) -> Mapping[int, LazyPositions]:
         """By replica, its positions [F, N, 3] Å, which are read when they are indexed."""
         return _Positions(self)

@@ -60,7 +60,8 @@ class MoleculeAnalysis:
         lights: what must hold.
         sentences: the verdict.
         notes: what is missing, and why.
-        biased: what biases do to the means, in a sentence; empty without them.
+        biased: what biases, or a temperature that moves, do to the means, in a sentence; empty without them.
+        annealed: whether the temperature moves.
         experiment: the frames against what was measured.
         against: the frames against a reference ensemble.
     """
@@ -91,6 +92,7 @@ class MoleculeAnalysis:
     sentences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     biased: str = ""
+    annealed: bool = False
     experiment: ExperimentResult | None = None
     against: EnsembleResult | None = None
 

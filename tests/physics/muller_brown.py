@@ -84,7 +84,8 @@ def off(r: np.ndarray, s: np.ndarray, weights: np.ndarray, top: float, bins: int
     """Of weighted samples: root mean square deviation up to `top` kcal/mol, and the share of the cells they have."""
     edges = [np.linspace(*ends, bins + 1) for ends in ENDS]
     found = np.histogram2d(r, s, bins=edges, weights=weights)[0]
-    x, y = (np.linspace(e[:-1], e[1:], 9) for e in edges)
+    inner = (np.arange(16) + 0.5)[:, None] / 16
+    x, y = (e[:-1] + inner * np.diff(e) for e in edges)
     mean = np.exp(-exact(x[:, :, None, None], y[None, None]) / KT).mean(axis=(0, 2))
     free = -KT * np.log(np.maximum(mean, 1e-300))
     low = free < free.min() + top

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mdflash
+from mdflash.analysis.report.provenance import methods
 from mdflash.config.load import load_run, parse_run
 from mdflash.engine.annealing import Annealing, Stage
 from mdflash.errors import InputError
@@ -34,6 +35,10 @@ def test_the_log_follows_and_bits_do_not_depend_on_cuts(tmp_path: Path) -> None:
     assert t[0.8] == 300.0 and t[1.2] == pytest.approx(300.0 + 100.0 * 0.32 / 2.0)  # shown before it changes
     assert t[4.8] == pytest.approx(400.0 * 0.5 ** (1.6 / 4.0)) and t[8.0] == 200.0
     assert len(set(log["target_K"])) > 10
+    analysis = mdflash.open_run(whole).analyze()
+    (molecule,) = analysis.molecules.values()
+    assert "Sampled enough: no. Not met: one temperature (moves" in molecule.sentences[-1]
+    assert "to 200 K within 4 ps (geometric) after 0 ps" in methods(analysis)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -83,6 +83,9 @@ def methods(analysis: Analysis) -> str:
             f"{d.get('timestep')}{friction}; the seed was {m.get('seed')}."
         )
     parts += conditions(c)
+    if (stages := d.get("annealing")) not in (None, "none", []):
+        told = [f"to {s['to']} within {s['length']} ({s['form']}) after {s['after']}" for s in stages]
+        parts.append(f"The temperature was moved in stages: {', then '.join(told)}.")
     exchange = m.get("exchange")
     if exchange is not None:
         kelvin = exchange["temperatures_K"]
@@ -169,7 +172,7 @@ def conditions(c: dict[str, Any]) -> list[str]:
             )
             continue
         walkers = hills.get("walkers")
-        gamma = hills.get("bias_factor") if _given(hills.get("bias_factor")) else f"{BIAS_FACTOR:g}"
+        gamma = f"{float(hills['bias_factor']) if _given(hills.get('bias_factor')) else BIAS_FACTOR:g}"
         parts.append(
             f"Well-tempered metadynamics '{hills.get('name')}' acted on the {over}, with hills of "
             f"{hills.get('height')} every {hills.get('every')}, a bias factor of {gamma}, and "
