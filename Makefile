@@ -7,7 +7,11 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test kernels lint types wheel site physics bench faults garbage gpu-check gpu-wheels aot clean example-ala2 example-teacher
+# Images of containers often forbid Python to keep what it compiled. Then each of the hundreds of processes of the tests
+# would compile torch again, for 2 s, and each worker of pytest all of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test kernels lint types wheel site physics bench faults garbage mutants bounds audit sbom gpu-check gpu-wheels aot clean example-ala2 example-teacher
 
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin-schnet.yaml --report
@@ -44,12 +48,37 @@ physics: $(READY)
 bench: $(READY)
 	PYTHONPATH=. $(BIN)/python benchmarks/standard.py
 
+# 200 kills of everything that can be resumed; rewrites the table of docs/reliability.md. Then the other faults.
 faults: $(READY)
+	PYTHONPATH=. $(BIN)/python -m tests.faults.kills --kills 200 --report docs/reliability.md
 	$(BIN)/python -m pytest tests/faults
 
 # 100,000 damaged files of every kind that is read; rewrites the table of docs/reliability.md. 1 at the end: a finding.
 garbage: $(READY)
 	PYTHONPATH=. $(BIN)/python -m tests.garbage.long --inputs 100000 --report docs/reliability.md
+
+# 123 deliberate bugs, one at a time in a copy of the tree; rewrites the table of docs/mutants.md. 1 at the end: one
+# survived.
+mutants: $(READY)
+	PYTHONPATH=. $(BIN)/python -m tests.mutants.campaign --report docs/mutants.md
+
+# The lowest versions that pyproject.toml allows, in an environment of their own; then which Pythons have wheels.
+# torch is kept where its lowest version would bring gigabytes of CUDA packages along: BOUNDS_KEEP= takes the lowest.
+BOUNDS_KEEP := torch==2.13.0
+bounds: $(READY)
+	rm -rf .bounds
+	$(BIN)/python tools/bounds.py lowest .bounds --keep $(BOUNDS_KEEP) --report docs/reliability.md
+	$(BIN)/python tools/bounds.py wheels --report docs/reliability.md
+
+# Known vulnerabilities of what a user installs. 1 at the end: there is one that is not explained in tools/audit.py.
+audit: $(READY)
+	$(BIN)/python -m pip install --quiet 'pip-audit>=2.7'
+	$(BIN)/python tools/audit.py
+
+# What a wheel brings along, as CycloneDX: dist/mdflash.cdx.json.
+sbom: $(READY)
+	$(BIN)/python -m pip install --quiet 'cyclonedx-bom>=4.6'
+	$(BIN)/python tools/sbom.py dist/mdflash.cdx.json
 
 # On a machine with a GPU: PYTHON is an interpreter that has a CUDA build of torch, and triton. Nothing is installed;
 # packages that are missing there come from the folder that `make gpu-wheels` fills on a machine with internet.

@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from mdflash.config import rules
-from mdflash.config.from_call import (
-    Points,
-    Quantities,
-    Quantity,
-    WithUnit,
-    argument_error,
-    as_argument,
-    as_length,
-    as_text,
-    describe_run,
-    steps_in,
-)
-from mdflash.config.molecules import StartFrames
-from mdflash.core.quantity import plain_word, show_quantity
-from mdflash.core.scale import other_unit
-from mdflash.core.system import System
+from mdflash.config.from_call import Quantities, Quantity, WithUnit, argument_error, as_argument, as_text, steps_in
+from mdflash.core.quantity import show_quantity
 from mdflash.core.types import Device, FilterKind, FloatArray, Kernels, Precision
-from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
-from mdflash.engine.minimize import Minimized
 from mdflash.errors import InputError
-from mdflash.forcefields.forcefield import load_forcefield
-from mdflash.forcefields.model import ForceField
-from mdflash.mapping.formats import bare_name, is_structure
-from mdflash.potentials.base import Potential, SumPotential
-from mdflash.potentials.bias.bias import Bias, biases_of
-from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
-from mdflash.potentials.bias.pack import PackedBiases
-from mdflash.runs.prepare import assemble, read_molecule
-from mdflash.runs.starts import start_frames
+from mdflash.replica import Positions, Replica, read_only
 from mdflash.units import parse
 
-PathLike: TypeAlias = str | os.PathLike[str]
-Molecule: TypeAlias = System | PathLike
-"""A System, a structure file, or the name of a molecule that came with the force field."""
-ForceFieldLike: TypeAlias = ForceField | PathLike
-"""A ForceField, its folder, or the name of a shipped one."""
-Start: TypeAlias = Points | PathLike
-"""Positions, or a trajectory file."""
+if TYPE_CHECKING:
+    from mdflash.engine.minimize import Minimized
+    from mdflash.potentials.base import Potential
+    from mdflash.potentials.bias.bias import Bias
+    from mdflash.potentials.bias.grid_bias import GridBias
+    from mdflash.runs.from_call import ForceFieldLike, Molecule, Start
 
 
 class Simulation(Engine):
@@ -103,8 +72,8 @@ class Simulation(Engine):
         precision: arithmetic of networks, "fp32", "fp64" or "mixed16" (filter tables in 16 bits); positions are always
             float64.
         kernels: "auto", or "reference" for plain torch throughout.
-        filters: how filters of networks are evaluated: "table", "exact" (plain torch, slow), or "auto" (tables where
-            they are exact enough).
+        filters: how filters of networks are evaluated: "table", "exact" (plain torch, slow), "auto" (tables where
+            they are exact enough), or "split" (on a GPU: tables for near pairs, products of matrices for all others).
         skin: margin of the neighbor list beyond the cutoff; changes speed, not results.
         remove_com_motion: keep each replica's center of mass at rest.
         device: "cpu", "cuda" (a GPU), or "auto": a GPU where there is one that has kernels for all of it, and a network
@@ -150,6 +119,9 @@ class Simulation(Engine):
         device: Device | Literal["auto"] = "auto",
         threads: int | None = None,
     ) -> None:
+        from mdflash.engine.blocks.compiled import set_threads
+        from mdflash.runs.from_call import prepare_call
+
         if temperature is not None and temperatures is not None:
             raise argument_error("temperature", "means the same as `temperatures`; give one of the two")
         temperatures = temperature if temperatures is None else temperatures
@@ -157,18 +129,12 @@ class Simulation(Engine):
         ladder = exchange is not None and not (traded and "temperatures" not in exchange)
         if ladder and temperatures is not None:
             raise argument_error("temperatures", "the ladder of `exchange` sets them; give one of the two")
-        many = isinstance(systems, (list, tuple))
-        given = systems if isinstance(systems, (list, tuple)) else [systems]
-        if not given:
-            raise argument_error("systems", "the list is empty; name at least one molecule, such as 'protein.pdb'")
-        forcefields = _forcefields(forcefield, len(given))
-        notes: list[str] = []
-        molecules = [_molecule(what, ff, notes) for what, ff in zip(given, forcefields, strict=True)]
-        described, potentials = _sorted_biases(biases)
-        starts = _one_each(start, len(given), "start") if many else [start]
-        config = describe_run(
-            [system for system, _ in molecules],
+        called = prepare_call(
+            systems,
+            forcefield,
             replicas,
+            start,
+            biases,
             {
                 "model": {"precision": precision, "kernels": kernels, "filters": filters},
                 "dynamics": {
@@ -180,7 +146,6 @@ class Simulation(Engine):
                     "remove_com_motion": remove_com_motion,
                     "network_every": network_every,
                 },
-                "biases": described,
                 "metadynamics": list(metadynamics),
                 "weighted_ensemble": weighted_ensemble,
                 "monitor": list(monitor),
@@ -192,24 +157,18 @@ class Simulation(Engine):
                 "hardware": {"device": device, "threads": threads},
             },
         )
-        for sentence in rules.warnings(config):
-            warnings.warn(sentence, stacklevel=2)
-        framed = [
-            (s, _frames(s, own, x, n, notes)) for (s, own), x, n in zip(molecules, starts, config.counts, strict=True)
-        ]
-        prepared = assemble(config, framed, forcefields, notes)
-        potential = SumPotential([*prepared.potential.terms, *potentials])
+        prepared = called.prepared
         if threads is not None:
-            set_threads(config.hardware.threads)
+            set_threads(prepared.config.hardware.threads)
         try:
             super().__init__(
-                prepared.layout, potential, prepared.state(), prepared.dynamics(), prepared.backend(),
+                prepared.layout, called.potential, prepared.state(), prepared.dynamics(), prepared.backend(),
                 exchange=prepared.exchange(), ensemble=prepared.ensemble(), guard=prepared.guard(),
             )  # fmt: skip
         except InputError as error:
             raise as_argument(error) from None
         self.notes = (*prepared.notes, *self.notes)
-        self._forcefields = tuple(forcefields)
+        self._forcefields = called.forcefields
         self._biased = bool(biases or metadynamics)
         self._monitored = prepared.monitored
         if self.integrator.has_velocities:
@@ -232,13 +191,13 @@ class Simulation(Engine):
         """
         replicas = self.layout.n_replicas
         if len({system.n_beads for system in self.layout.systems}) == 1:
-            array = _read_only(self.state.positions.view(replicas, -1, 3))
+            array = read_only(self.state.positions.view(replicas, -1, 3))
         else:
             array = np.empty(replicas, object)
             array[:] = [replica.positions for replica in self.replicas]
             array.flags.writeable = False
         positions = array.view(Positions)
-        positions.simulation = self
+        positions.engine = self
         return positions
 
     @positions.setter
@@ -249,7 +208,7 @@ class Simulation(Engine):
                 f"positions: expected one [N, 3] in Å for each of the {len(self.replicas)} replicas, found {len(rows)}"
             )
         checked = [replica.checked(x, "positions", "Å") for replica, x in zip(self.replicas, rows, strict=True)]
-        self.state.positions[:] = torch.cat(checked)
+        self.state.positions.numpy()[:] = np.concatenate(checked)
         self.moved()
 
     @property
@@ -261,13 +220,17 @@ class Simulation(Engine):
     def energies(self) -> FloatArray:
         """[R] potential energies at the positions, kcal/mol; a live view that cannot be written to."""
         self.refresh()
-        return _read_only(self.state.energy)
+        return read_only(self.state.energy)
 
     def variables(self) -> dict[str, FloatArray]:
         """The variables of `biases`, `metadynamics` and `monitor` now, by name: [R] each; NaN: of another molecule.
 
         Å, radians, or plain numbers, as in colvars.csv.
         """
+        from mdflash.potentials.bias.bias import biases_of
+        from mdflash.potentials.bias.grid_bias import grid_biases_of
+        from mdflash.potentials.bias.pack import PackedBiases
+
         measured: list[Bias | GridBias] = [
             *biases_of(self.potential),
             *self._monitored,
@@ -358,218 +321,3 @@ class Simulation(Engine):
         folder, box = writers[0].folder, self.state.box
         run = Recorded(folder, self.layout, self._forcefields, kelvin, about, box, self._biased)
         return run.analyze(**asked)
-
-    def refresh(self) -> None:
-        """Evaluate energy and forces if positions have changed since the last evaluation."""
-        if not self._current:
-            self.evaluate()
-
-    def moved(self) -> None:
-        """Mark positions as changed: energy and forces are evaluated again before they are used."""
-        self._current = False
-        self.guard.forget()
-
-
-class Replica:
-    """One replica of a Simulation.
-
-    Arrays are live views that cannot be written to; assign (`replica.positions = x`) to change them, `copy()` them to
-    keep them.
-
-    Attributes:
-        number: its number in `sim.replicas`.
-        system: its molecule.
-    """
-
-    def __init__(self, simulation: Simulation, number: int) -> None:
-        layout = simulation.layout
-        self.number, self.system = number, layout.systems[int(layout.system_of_replica[number])]
-        self._simulation, self._rows = simulation, layout.rows(number)
-
-    def __repr__(self) -> str:
-        return f"<Replica {self.number}: {self.system.name} ({self.system.n_beads} beads), {self.temperature:g} K>"
-
-    @property
-    def positions(self) -> FloatArray:
-        """[N, 3] Å. May be set from numbers in Å or from quantities."""
-        return _read_only(self._simulation.state.positions[self._rows])
-
-    @positions.setter
-    def positions(self, value: Any) -> None:
-        self._simulation.state.positions[self._rows] = self.checked(value, "positions", "Å")
-        self._simulation.moved()
-
-    @property
-    def velocities(self) -> FloatArray:
-        """[N, 3] Å/ps (those of the half step for langevin-middle). May be set."""
-        return _read_only(self._simulation.state.velocities[self._rows])
-
-    @velocities.setter
-    def velocities(self, value: Any) -> None:
-        self._simulation.state.velocities[self._rows] = self.checked(value, "velocities", "Å/ps")
-        self._simulation.guard.forget()
-
-    @property
-    def forces(self) -> FloatArray:
-        """[N, 3] kcal/mol/Å, at the positions."""
-        self._simulation.refresh()
-        return _read_only(self._simulation.state.forces[self._rows])
-
-    @property
-    def energy(self) -> float:
-        """Potential energy at the positions, kcal/mol."""
-        self._simulation.refresh()
-        return float(self._simulation.state.energy[self.number])
-
-    @property
-    def kinetic_energy(self) -> float:
-        """kcal/mol."""
-        return float(self._simulation.kinetic_energy()[self.number])
-
-    @property
-    def temperature(self) -> float:
-        """Temperature of its bath, K. May be set ("350 K"), save under replica exchange."""
-        return float(self._simulation.state.temperature[self.number])
-
-    @temperature.setter
-    def temperature(self, value: Any) -> None:
-        if self._simulation.exchange is not None:
-            raise InputError("the temperatures of replicas that exchange belong to the ladder; they cannot be set")
-        try:
-            kelvin = parse(as_text(value, "temperature"), "temperature")
-        except ValueError as error:
-            raise InputError(f"replica {self.number}: temperature: {error}") from None
-        if kelvin < 0:
-            raise InputError(f"replica {self.number}: temperature: expected 0 K or more, found {kelvin:g} K")
-        self._simulation.state.temperature[self.number] = kelvin
-        self._simulation.guard.forget()
-
-    def checked(self, value: Any, what: str, unit: str) -> torch.Tensor:
-        """[N, 3] finite numbers, as positions or velocities are set.
-
-        Raises:
-            InputError: anything else.
-        """
-        try:
-            x = as_length(value) if what == "positions" else np.asarray(value, np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"replica {self.number}: {what}: expected numbers in {unit}: {error}") from None
-        if x.shape != (self.system.n_beads, 3):
-            raise InputError(
-                f"replica {self.number}: {what} must be [{self.system.n_beads}, 3] in {unit}, found {list(x.shape)}"
-            )
-        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-        if len(bad):
-            bead = self.system.bead_label(int(bad[0]))
-            raise InputError(
-                f"replica {self.number}: the {what} of {bead} are {x[bad[0]].tolist()}; numbers must be finite"
-            )
-        if what == "positions" and (wrong := other_unit(self.system, x[None])) is not None:
-            raise InputError(f"replica {self.number}: {wrong.partition(': ')[2]}")
-        return torch.tensor(x)
-
-
-class Positions(np.ndarray[Any, Any]):
-    """Positions that may be called for one more release, for in 0.1 `sim.positions(system)` was a method."""
-
-    simulation: Simulation
-
-    def __call__(self, system: int = 0) -> FloatArray:
-        warnings.warn(
-            "sim.positions is an array, [replicas, N, 3]: write sim.positions for sim.positions(); the call goes with "
-            "the next release",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return _read_only(self.simulation.layout.view(self.simulation.state.positions, system))
-
-
-def _read_only(tensor: torch.Tensor) -> FloatArray:
-    array: FloatArray = tensor.numpy()
-    array.flags.writeable = False
-    return array
-
-
-def _one_each(value: Any, count: int, name: str) -> Sequence[Any]:
-    """`value`, a list with one entry for each molecule, or None."""
-    if value is None:
-        return [None] * count
-    if not isinstance(value, (list, tuple)) or len(value) != count:
-        found = f"{len(value)} entries" if isinstance(value, (list, tuple)) else type(value).__name__
-        raise argument_error(name, f"expected a list with one entry for each of the {count} molecules, found {found}")
-    return value
-
-
-def _forcefields(given: Any, count: int) -> list[ForceField]:
-    """One for each molecule."""
-    many = isinstance(given, (list, tuple))
-    loaded: dict[str, ForceField] = {}
-    found = []
-    for item in _one_each(given, count, "forcefield") if many else [given] * count:
-        if isinstance(item, (str, os.PathLike)):
-            key = os.fspath(item)
-            if key not in loaded:
-                loaded[key] = load_forcefield(key)
-            item = loaded[key]
-        if not isinstance(item, ForceField):
-            raise argument_error(
-                "forcefield", f"expected a folder, a shipped name or a ForceField, found {type(item).__name__}"
-            )
-        found.append(item)
-    return found
-
-
-def _molecule(given: Any, ff: ForceField, notes: list[str]) -> tuple[System, FloatArray | None]:
-    """A molecule and the start frames [F, N, 3] Å that are known for it."""
-    if isinstance(given, System):
-        known = [frames for system, frames in ff.systems if dataclasses.replace(system, name=given.name) == given]
-        return given, known[0] if known else None
-    if not isinstance(given, (str, os.PathLike)):
-        raise argument_error("systems", f"expected a System, a structure file or a name, found {type(given).__name__}")
-    path = Path(given).expanduser()
-    if path.is_file() or path.suffix == ".safetensors" or is_structure(path):
-        return read_molecule(path, ff.mapping, ff, plain_word(bare_name(path)), notes)
-    names = [system.name for system, _ in ff.systems]
-    if str(given) in names:
-        return ff.system(str(given))
-    raise argument_error(
-        "systems",
-        f"'{given}' is neither a structure file nor a molecule of the force field '{ff.name}', "
-        f"which holds {', '.join(names) or 'none'}; write for example 'protein.pdb'",
-    )
-
-
-def _frames(system: System, own: FloatArray | None, start: Any, count: int, notes: list[str]) -> FloatArray:
-    """[F, N, 3] Å, where a molecule starts."""
-    if isinstance(start, (str, os.PathLike)):
-        if not Path(start).is_file():
-            raise argument_error("start", f"no such file: {start}")
-        return start_frames(StartFrames.model_construct(file=Path(start), frame="each"), system, count, notes)
-    if start is None:
-        if own is None or not len(own):
-            raise argument_error(
-                "start", f"no positions are known for '{system.name}'; write `start=x`, x an array [N, 3] in Å"
-            )
-        return own
-    try:
-        x = as_length(start)
-    except (TypeError, ValueError) as error:
-        raise argument_error("start", f"expected positions in Å or a trajectory file: {error}") from None
-    x = x[None] if x.ndim == 2 else x
-    if x.ndim != 3 or x.shape[1:] != (system.n_beads, 3) or not len(x):
-        n = system.n_beads
-        raise argument_error("start", f"'{system.name}' needs [{n}, 3] or [F, {n}, 3] in Å, found {list(x.shape)}")
-    return x
-
-
-def _sorted_biases(
-    biases: Sequence[Mapping[str, Any] | Potential],
-) -> tuple[list[Mapping[str, Any]], list[Potential]]:
-    """Those described as in a system.yaml, and those that are potentials."""
-    if isinstance(biases, (Mapping, Potential)):
-        raise argument_error("biases", "expected a list, found a single bias; write `biases=[...]`")
-    for bias in biases:
-        if not isinstance(bias, (Mapping, Potential)):
-            raise argument_error("biases", f"expected dicts or potentials, found {type(bias).__name__} in the list")
-    described = [bias for bias in biases if isinstance(bias, Mapping)]
-    return described, [bias for bias in biases if isinstance(bias, Potential)]

@@ -11,7 +11,6 @@ from pathlib import Path
 from subprocess import Popen
 
 import h5py
-import numpy as np
 import pytest
 
 from mdflash.forcefields.forcefield import save_forcefield
@@ -56,7 +55,7 @@ def write_network(folder: Path) -> Path:
     _, ff = go_helix(8, "net", 0.4)
     weights = random_schnet(5, features=16, filters=16, blocks=1, output=(16,))
     network = Network(
-        "SchNet", "schnet", weights.hyper.to_dict(), {k: np.array(w) for k, w in weights.state_dict().items()}
+        "SchNet", "schnet", weights.hyper.to_dict(), {k: w.numpy() for k, w in weights.state_dict().items()}
     )
     save_forcefield(folder / "net", dataclasses.replace(ff, networks=(network,)))
     structure = next((folder / "net" / "systems").glob("*.safetensors")).relative_to(folder)

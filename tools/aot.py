@@ -1,6 +1,6 @@
 """Compile every GPU kernel ahead of time, as the standard benchmark launches it, for GPUs that need not be here.
 
-    PYTHONPATH=. python tools/aot.py [--targets 80 90 120] [--out benchmarks/results/aot_DATE.json]
+    PYTHONPATH=. python tools/aot.py [--targets 80 90 120] [--only split] [--out benchmarks/results/aot_DATE.json]
 
 Records registers, stack (spills), shared memory and counts of the instructions that tell how memory is read, for each
 kernel and target. Nothing runs; what the numbers say about speed is for a GPU to show.
@@ -35,9 +35,12 @@ from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.integrators.langevin import LangevinBAOAB
+from mdflash.neighbors import tiles as tile_lists
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import SchNet
-from mdflash.potentials.schnet.tables import tabulate
+from mdflash.potentials.schnet.split import SplitFilters, fit_far_field
+from mdflash.potentials.schnet.tables import in_double, tabulate
+from mdflash.potentials.schnet.triton import far as far_kernels
 from mdflash.potentials.schnet.triton.network import Tiles
 from mdflash.training import triton as convolution
 from mdflash.training.convolution import Pairs
@@ -59,6 +62,9 @@ RECORDED: tuple[tuple[Precision, bool, tuple[Backbone | None, ...]], ...] = (
 )  # fmt: skip
 """Precision, whether filters are exact, and how blocks are joined."""
 
+SPLIT: tuple[tuple[Precision, int], ...] = (("mixed16", 16), ("mixed16", 32), ("fp32", 16), ("fp32", 32))
+"""Precision and cosines of filters in two parts."""
+
 Place = tuple[int, ...]
 """Which parameter; inside a tuple, which of its items."""
 
@@ -72,6 +78,7 @@ class Launch:
     constants: tuple[tuple[Place, Any], ...]
     divisible: tuple[Place, ...]
     warps: int
+    stages: int
     fusion: bool
 
     @property
@@ -92,6 +99,20 @@ def recorded() -> Iterator[dict[Launch, None]]:
         yield launches
     finally:
         JITFunction.run = run  # type: ignore[method-assign]
+
+
+def record_split(precision: Precision, rank: int) -> list[Launch]:
+    """The kernels that filters in two parts add to a step of 1ENH in five beads; near pairs have those of tables."""
+    layout, terms, network, positions = synthetic(269, PUBLISHED, replicas=2)
+    far = fit_far_field(in_double(network), 6.0, rank)
+    split = SplitFilters(tabulate(network, 512, 6.0), far, np.ones((len(network.blocks), 2)), 0.0, 0.0)
+    with recorded() as launches:
+        propagator = CudaPropagator(
+            layout, terms, Dynamics(LangevinBAOAB(0.004, 1.0), 1), None,
+            tables={id(network): split}, precision=precision, device="cpu", tiles=Tiles(),
+        )  # fmt: skip
+        propagator.advance(State.at(layout, positions, 300.0), 1)
+    return [x for x in launches if x.kernel.__module__ in (far_kernels.__name__, tile_lists.__name__)]
 
 
 def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | None) -> list[Launch]:
@@ -136,6 +157,7 @@ def record_training() -> list[Launch]:
 
 def _launch(kernel: JITFunction[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Launch:
     warps, fusion = options.pop("num_warps", 4), options.pop("enable_fp_fusion", True)
+    stages = options.pop("num_stages", 3)
     values = dict(zip(kernel.arg_names, args, strict=False)) | options
     signature: list[tuple[str, Any]] = []
     constants: list[tuple[Place, Any]] = []
@@ -148,7 +170,7 @@ def _launch(kernel: JITFunction[Any], args: tuple[Any, ...], options: dict[str, 
         else:
             kind = _kind(value, (index,), not parameter.do_not_specialize, constants, divisible)
         signature.append((parameter.name, kind))
-    return Launch(kernel, tuple(signature), tuple(constants), tuple(divisible), warps, fusion)
+    return Launch(kernel, tuple(signature), tuple(constants), tuple(divisible), warps, stages, fusion)
 
 
 def _kind(
@@ -177,7 +199,8 @@ def compile_for(launch: Launch, target: int) -> dict[str, Any]:
         attrs={path: [["tt.divisibility", 16]] for path in launch.divisible},
     )  # fmt: skip
     compiled = triton.compile(source, target=GPUTarget("cuda", target, 32),
-                              options={"num_warps": launch.warps, "enable_fp_fusion": launch.fusion})  # fmt: skip
+                              options={"num_warps": launch.warps, "num_stages": launch.stages,
+                                       "enable_fp_fusion": launch.fusion})  # fmt: skip
     return {
         "kernel": launch.name,
         "target": f"sm_{target}",
@@ -230,6 +253,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parents[1] / "benchmarks" / "results" / f"aot_{today}.json"
     )
+    parser.add_argument("--only", nargs="+", help="kinds of filters: table, exact, none, split")
     options = parser.parse_args()
     np.random.seed(0)
     rows, done = [], set()
@@ -241,7 +265,11 @@ def main() -> None:
         for backbone in backbones:
             launches += record(precision, exact, False, backbone)
         recordings.append((precision, "exact" if exact else "table", launches))
+    for precision, rank in SPLIT:
+        recordings.append((precision, f"split, {rank}", record_split(precision, rank)))
     for what, filters, launches in recordings:
+        if options.only and not any(word in filters for word in options.only):
+            continue
         for launch in launches:
             for target in options.targets:
                 if (launch, target) in done:

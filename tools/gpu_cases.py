@@ -121,10 +121,20 @@ class Systems:
         tables = tabulate(network, 64) if self.interpret else filter_tables(network, TABLE_ERROR["fp32"])
         return {id(network): tables}
 
+    @functools.cache  # noqa: B019 (one of it a process)
+    def splits_of(self, network: Any, precision: str, rank: int | None) -> dict[int, Any]:
+        """Filters in two parts; `rank`: with so many cosines, where not as a run makes them."""
+        from mdflash.potentials.schnet.split import RANKS, split_filters
+        from mdflash.potentials.schnet.tabulated import TABLE_ERROR
+
+        ranks = RANKS if rank is None else (rank,)
+        tolerance = 0.1 if self.interpret else TABLE_ERROR[precision]  # type: ignore[index]
+        return {id(network): split_filters(network, tolerance, ranks=ranks)}
+
     def propagator(
-        self, case: Case, precision: str, exact: bool = False, graphs: bool = True, tiles: Any = None
+        self, case: Case, precision: str, filters: str = "table", graphs: bool = True, tiles: Any = None
     ) -> Any:
-        """(CudaPropagator, State), evaluated."""
+        """(CudaPropagator, State), evaluated; filters: table, exact or split (split-16, split-32: so many cosines)."""
         from mdflash.core.state import State
         from mdflash.engine.gpu.loop import CudaPropagator
         from mdflash.engine.settings import Dynamics
@@ -133,7 +143,7 @@ class Systems:
 
         carrier = CudaPropagator(
             case.layout, case.terms, Dynamics(LangevinMiddle(TIMESTEP, 1.0), 2026, SKIN), case.box,
-            tables=None if exact else self.tables_of(case.network), precision=precision, device=self.device,  # type: ignore[arg-type]
+            tables=self.filters_of(case.network, precision, filters), precision=precision, device=self.device,  # type: ignore[arg-type]
             graphs=graphs, tiles=tiles or TILES,
         )  # fmt: skip
         state = State.at(case.layout, case.x, 300.0, case.box)
@@ -142,6 +152,13 @@ class Systems:
         state.velocities.copy_(torch.from_numpy(spread * rng.normal(size=(case.layout.n_beads, 3))))
         carrier.evaluate(state)
         return carrier, state
+
+    def filters_of(self, network: Any, precision: str, filters: str) -> Any:
+        """What the kernels take for these filters."""
+        kind, _, rank = filters.partition("-")
+        if kind == "split":
+            return self.splits_of(network, precision, int(rank) if rank else None)
+        return None if filters == "exact" else self.tables_of(network)
 
     def tiny_case(self) -> Any:
         """A case of the interpreter's size, or one like chignolin where the real one is not at hand."""

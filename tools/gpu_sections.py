@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_part import DEVICE, HERE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
-from gpu_timings import backbones, bench, kernels, large, training, tune
+from gpu_timings import backbones, bench, kernels, large, split, training, tune
 
 # --- machine
 
@@ -94,12 +94,14 @@ def ceilings() -> None:
 
 def graphs() -> None:
     """Graph against eager, other groupings of the same steps, another batch; and steps that never wait for the host."""
-    for precision in ("fp32",) if OPTIONS.interpret else ("fp32", "mixed16", "fp64"):
-        NOTES.attempt(f"graphs {precision}", functools.partial(same_bits, precision))
-    NOTES.attempt("no host", no_step_waits)
+    kinds = (("fp32", "table"), ("mixed16", "split"), ("mixed16", "table"), ("fp64", "table"), ("fp32", "split"))
+    for precision, filters in kinds[:1] if OPTIONS.interpret else kinds:
+        NOTES.attempt(f"graphs {precision} {filters}", functools.partial(same_bits, precision, filters))
+    for filters in ("table",) if OPTIONS.interpret else ("table", "split"):
+        NOTES.attempt(f"no host {filters}", functools.partial(no_step_waits, filters))
 
 
-def same_bits(precision: str) -> None:
+def same_bits(precision: str, filters: str) -> None:
     steps = 3 if OPTIONS.interpret else 40
     many = SYSTEMS.one("folded").times(3)
     ends = {}
@@ -108,12 +110,12 @@ def same_bits(precision: str) -> None:
         for name, with_graphs, blocks in (
             ("graph", True, (steps,)), ("eager", False, (steps,)), ("split", True, (1, steps - 1)),
         ):  # fmt: skip
-            carrier, state = SYSTEMS.propagator(many, precision, graphs=with_graphs)
+            carrier, state = SYSTEMS.propagator(many, precision, filters, graphs=with_graphs)
             for block in blocks:
                 carrier.advance(state, block)
             ends[name] = state
-        alone, own = SYSTEMS.propagator(SYSTEMS.one("folded"), precision)
-        own.velocities.copy_(SYSTEMS.propagator(many, precision)[1].velocities[: len(own.velocities)])
+        alone, own = SYSTEMS.propagator(SYSTEMS.one("folded"), precision, filters)
+        own.velocities.copy_(SYSTEMS.propagator(many, precision, filters)[1].velocities[: len(own.velocities)])
         alone.advance(own, steps)
     x = {name: state.positions for name, state in ends.items()}
     for what, good in {
@@ -122,13 +124,19 @@ def same_bits(precision: str) -> None:
         "the batch changes no bit": torch.equal(x["graph"][: len(own.positions)], own.positions),
         "positions are finite": bool(torch.isfinite(x["graph"]).all()),
     }.items():
-        NOTES.row(good, f"{precision}: {what}{'' if good else ': NOT SO'}", precision=precision, what=what)
+        NOTES.row(
+            good,
+            f"{precision} {filters}: {what}{'' if good else ': NOT SO'}",
+            precision=precision,
+            filters=filters,
+            what=what,
+        )
 
 
-def no_step_waits() -> None:
+def no_step_waits(filters: str) -> None:
     """40 steps with PyTorch's detector of synchronizations on, as a graph and one by one."""
     for with_graphs in (True, False):
-        carrier, state = SYSTEMS.propagator(SYSTEMS.one("folded").times(2), "fp32", graphs=with_graphs)
+        carrier, state = SYSTEMS.propagator(SYSTEMS.one("folded").times(2), "fp32", filters, graphs=with_graphs)
         carrier.advance(state, 2 if OPTIONS.interpret else 40)  # compiled and captured
         if DEVICE == "cuda":
             torch.cuda.set_sync_debug_mode("error")
@@ -138,13 +146,17 @@ def no_step_waits() -> None:
             if DEVICE == "cuda":
                 torch.cuda.set_sync_debug_mode("default")
         how = "in a graph" if with_graphs else "launched one by one"
-        NOTES.row(True, f"no step waits for the host, {how}", what=f"no host synchronization, {how}")
+        NOTES.row(
+            True, f"no step waits for the host, {filters}, {how}", what=f"no host synchronization, {filters}, {how}"
+        )
 
 
 # --- errors
 
-BARS = {("fp64", False): 1e-5, ("fp64", True): 1e-9, ("fp32", False): 1e-5, ("fp32", True): 1e-5,
-        ("mixed16", False): 2e-3, ("mixed16", True): 2e-3}  # fmt: skip
+BARS = {
+    ("fp64", "table"): 1e-5, ("fp64", "exact"): 1e-9, ("fp32", "table"): 1e-5, ("fp32", "exact"): 1e-5,
+    ("mixed16", "table"): 2e-3, ("mixed16", "exact"): 2e-3, ("fp32", "split"): 1e-5, ("mixed16", "split"): 1e-3,
+}  # fmt: skip
 
 
 def errors() -> None:
@@ -163,12 +175,11 @@ def network_errors(name: str, case: Case) -> None:
     rng = np.random.default_rng(3)
     positions = torch.from_numpy(case.x + 0.2 * rng.normal(size=case.x.shape) + 30.0)
     expected = schnet.energy_and_forces(positions, case.layout, all_pairs(positions, case.layout, schnet.cutoff))
-    for (precision, exact), bar in BARS.items():
-        filters = "exact" if exact else "table"
+    for (precision, filters), bar in BARS.items():
         NOTES.attempt(
             f"{name} {precision} {filters}",
-            lambda precision=precision, exact=exact, bar=bar, filters=filters: error_row(  # type: ignore[misc]
-                f"{name}, {precision}, {filters}", case, [schnet], precision, exact, positions, expected, bar
+            lambda precision=precision, bar=bar, filters=filters: error_row(  # type: ignore[misc]
+                f"{name}, {precision}, {filters}", case, [schnet], precision, filters, positions, expected, bar
             ),
         )
 
@@ -180,22 +191,22 @@ def prior_errors(case: Case) -> None:
     priors = [t for t in case.terms if not isinstance(t, SchNetPotential)]
     positions = torch.from_numpy(case.x + 0.05 * np.random.default_rng(4).normal(size=case.x.shape))
     expected = SumPotential(priors).energy_and_forces(positions, case.layout, None)
-    error_row("1enh-5b folded, priors", case, priors, "fp64", True, positions, expected, 1e-11)
+    error_row("1enh-5b folded, priors", case, priors, "fp64", "exact", positions, expected, 1e-11)
 
 
 def error_row(
-    name: str, case: Case, terms: Sequence[Any], precision: str, exact: bool, positions: Any, expected: Any, bar: float
+    name: str, case: Case, terms: Sequence[Any], precision: str, filters: str, positions: Any, expected: Any, bar: float
 ) -> None:
     from mdflash.engine.gpu.forces import DeviceForces, DevicePotential
 
-    tables = None if exact else SYSTEMS.tables_of(case.network)
+    tables = SYSTEMS.filters_of(case.network, precision, filters)
     forces = DeviceForces(case.layout, terms, tables, precision, SKIN, None, DEVICE)  # type: ignore[arg-type]
     found = DevicePotential(forces).energy_and_forces(positions, case.layout, None)
     error = float((found.forces - expected.forces).norm() / expected.forces.norm())
     shift = float((found.energy - expected.energy).mean())
     good = error <= bar or (OPTIONS.interpret and np.isfinite(error))  # coarse tables
     NOTES.row(good, f"{name}: force error {error:.2e} (bar {bar:.0e}), mean energy off by {shift:+.2e} kcal/mol",
-              what=name, precision=precision, filters="exact" if exact else "table", force_error=error, bar=bar,
+              what=name, precision=precision, filters=filters, force_error=error, bar=bar,
               mean_energy_error=shift, mean_energy=float(expected.energy.mean()))  # fmt: skip
 
 
@@ -281,7 +292,8 @@ def kill_and_resume(folder: Path) -> None:
 
 
 SECTIONS: dict[str, Callable[[], None]] = {
-    f.__name__: f for f in (machine, graphs, errors, checks, run, bench, large, kernels, backbones, training, tune)
+    f.__name__: f
+    for f in (machine, graphs, errors, checks, run, bench, split, large, kernels, backbones, training, tune)
 }
 
 

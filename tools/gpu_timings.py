@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from gpu_part import DEVICE, NOTES, OPTIONS, SKIN, SYSTEMS, TIMESTEP, Case, synchronize
 
+from mdflash.errors import ForceFieldError
+
 STRETCH = 64
 """Steps from the start frame on, again and again: 1ENH's model unfolds, and after 700 steps has half the neighbors."""
 
@@ -39,12 +41,13 @@ def measured(step: Callable[[int], object], seconds: float, stretch: int = STRET
     return float(np.median(rates)), min(rates)
 
 
-def benchmark(name: str, case: Case, precision: str, exact: bool = False, tiles: Any = None) -> None:
+def benchmark(name: str, case: Case, precision: str, filters: str = "table", tiles: Any = None) -> float:
+    """A row of the results; steps a second."""
     if DEVICE == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
-    carrier, state = SYSTEMS.propagator(case, precision, exact, tiles=tiles)
+    carrier, state = SYSTEMS.propagator(case, precision, filters, tiles=tiles)
     start = {name: getattr(state, name).clone() for name in ("positions", "velocities", "forces", "energy")}
     near_first = carrier.forces.neighbors_per_bead()
 
@@ -54,7 +57,7 @@ def benchmark(name: str, case: Case, precision: str, exact: bool = False, tiles:
         state.step = 0
         carrier.advance(state, n)
 
-    rate, least = measured(from_the_start, OPTIONS.seconds, 16 if exact else STRETCH)
+    rate, least = measured(from_the_start, OPTIONS.seconds, 16 if filters == "exact" else STRETCH)
     whole = time.perf_counter() - began
     replicas, beads = case.layout.n_replicas, case.layout.n_beads
     near_last = carrier.forces.neighbors_per_bead()
@@ -62,10 +65,9 @@ def benchmark(name: str, case: Case, precision: str, exact: bool = False, tiles:
     finite = bool(torch.isfinite(state.energy).all())
     memory = torch.cuda.max_memory_allocated() / 1e6 if DEVICE == "cuda" else 0.0
     ns_per_day = rate * replicas * TIMESTEP * 86.4
-    filters = "exact" if exact else "table"
     NOTES.row(
         finite,
-        f"{name:17} {precision:8} {filters:6} {replicas:4} replicas, {near:5.0f} neighbors: {rate:9.1f} steps/s, "
+        f"{name:17} {precision:8} {filters:8} {replicas:4} replicas, {near:5.0f} neighbors: {rate:9.1f} steps/s, "
         f"{ns_per_day:9.0f} ns/day in all, {memory:7.0f} MB{'' if finite else '  NOT FINITE'}",
         system=name, precision=precision, filters=filters, replicas=replicas, beads=beads // replicas,
         neighbors_per_bead=round(near, 1), neighbors_first_last=[round(near_first, 1), round(near_last, 1)],
@@ -75,29 +77,30 @@ def benchmark(name: str, case: Case, precision: str, exact: bool = False, tiles:
         peak_memory_MB=memory, finite=finite, graphs=carrier._graphs is not None, replayed=carrier.replayed,
         capacity=carrier.forces.capacity, seconds=whole, tiles=str(tiles) if tiles else "default",
     )  # fmt: skip
+    return rate
 
 
-def standard_set() -> Iterator[tuple[str, str, int, str, bool]]:
-    """Name, case, replicas, precision, exact; what matters most comes first."""
+def standard_set() -> Iterator[tuple[str, str, int, str, str]]:
+    """Name, case, replicas, precision, filters; what matters most comes first."""
     if OPTIONS.interpret:
-        yield "1enh-5b folded", "folded", 2, "fp32", False
-        yield "chignolin-ca", "chignolin", 2, "mixed16", True
+        yield "1enh-5b folded", "folded", 2, "fp32", "table"
+        yield "chignolin-ca", "chignolin", 2, "mixed16", "exact"
         return
     for replicas, precisions in ((64, ("mixed16", "fp32")), (1, ("fp32", "mixed16")), (8, ("fp32",)), (128, ("fp32",))):
         for precision in precisions:
             for state in ("folded", "extended"):
-                yield f"1enh-5b {state}", state, replicas, precision, False
+                yield f"1enh-5b {state}", state, replicas, precision, "table"
     for replicas in (64, 1, 512):
-        yield "chignolin-ca", "chignolin", replicas, "fp32", False
-    yield "1enh-5b folded", "folded", 64, "fp32", True
+        yield "chignolin-ca", "chignolin", replicas, "fp32", "table"
+    yield "1enh-5b folded", "folded", 64, "fp32", "exact"
 
 
 def bench() -> None:
     """The standard systems, then plain torch with autograd on the same device."""
-    for name, case, replicas, precision, exact in standard_set():
+    for name, case, replicas, precision, filters in standard_set():
         NOTES.attempt(
             f"{name} {replicas} {precision}",
-            lambda n=name, c=case, r=replicas, p=precision, e=exact: benchmark(n, SYSTEMS.one(c).times(r), p, e),  # type: ignore[misc]
+            lambda n=name, c=case, r=replicas, p=precision, f=filters: benchmark(n, SYSTEMS.one(c).times(r), p, f),  # type: ignore[misc]
         )
     for replicas in (1,) if OPTIONS.interpret else (1, 8):
         NOTES.attempt("plain torch", functools.partial(plain_torch, SYSTEMS.one("folded").times(replicas)))
@@ -127,6 +130,41 @@ def plain_torch(case: Case) -> None:
     rate, _ = measured(evaluate, OPTIONS.seconds)
     NOTES.row(True, f"plain torch, fp32, {case.layout.n_replicas} replicas: {rate:.1f} evaluations/s",
               system="plain torch", replicas=case.layout.n_replicas, evaluations_per_s=rate)  # fmt: skip
+
+
+# --- split
+
+
+def split() -> None:
+    """Filters in two parts against tables, system by system: which is faster, and by how much."""
+    cases = (("folded", 64), ("extended", 64), ("folded", 1), ("chignolin", 64))
+    for case, replicas in cases[:1] if OPTIONS.interpret else cases:
+        for precision in ("mixed16", "fp32"):
+            NOTES.attempt(f"{case} {precision}", functools.partial(split_or_table, case, replicas, precision))
+
+
+def split_or_table(name: str, replicas: int, precision: str) -> None:
+    """Steps a second by tables and by cosines, as many as a run chooses, or 16 or 32; each is also a row of its own."""
+    case = SYSTEMS.one(name).times(1 if OPTIONS.interpret else replicas)
+    rates: dict[str, float] = {}
+    every = ("split-16", "split-32") if name == "folded" and replicas > 1 and not OPTIONS.interpret else ()
+    for filters in ("table", "split", *every):
+        try:
+            rates[filters] = benchmark(name, case, precision, filters)
+        except ForceFieldError as error:  # not with so few cosines, or not smooth enough at all
+            NOTES.row(True, f"{name} {precision} {filters}: {error}", system=name, filters=filters, refused=str(error))
+    if "split" not in rates:
+        return
+    (chosen,) = SYSTEMS.filters_of(case.network, precision, "split").values()
+    best = max(rates, key=lambda filters: rates[filters])
+    ratio = rates["split"] / rates["table"]
+    many = case.layout.n_replicas
+    NOTES.row(
+        True, f"{name} {precision}, {many} replicas: {best} is fastest; `filters: split` is {ratio:.2f} times as fast "
+        f"as tables; {chosen.describe()}", system=name, precision=precision, replicas=many,
+        steps_per_s_by_filters=rates, fastest=best, split_over_table=ratio, rank=chosen.far.rank,
+        start=chosen.far.start,
+    )  # fmt: skip
 
 
 # --- backbones
@@ -237,15 +275,20 @@ def lists(n: str) -> None:
 
 def kernels() -> None:
     """Microseconds of each kernel in one step, from PyTorch's profiler, launched one by one."""
-    for name, replicas, precision in (("folded", 64, "fp32"), ("folded", 1, "fp32"), ("folded", 64, "mixed16")):
+    for name, replicas, precision, filters in (
+        ("folded", 64, "fp32", "table"), ("folded", 1, "fp32", "table"), ("folded", 64, "mixed16", "table"),
+        ("folded", 64, "mixed16", "split"), ("folded", 64, "fp32", "split"),
+    ):  # fmt: skip
         if DEVICE == "cuda":
-            NOTES.attempt(f"{name} {precision}", functools.partial(by_kernel, name, replicas, precision))
+            NOTES.attempt(
+                f"{name} {precision} {filters}", functools.partial(by_kernel, name, replicas, precision, filters)
+            )
 
 
-def by_kernel(name: str, replicas: int, precision: str) -> None:
+def by_kernel(name: str, replicas: int, precision: str, filters: str) -> None:
     from torch.profiler import ProfilerActivity, profile
 
-    carrier, state = SYSTEMS.propagator(SYSTEMS.one(name).times(replicas), precision, graphs=False)
+    carrier, state = SYSTEMS.propagator(SYSTEMS.one(name).times(replicas), precision, filters, graphs=False)
     carrier.advance(state, 5)
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as found:
         carrier.advance(state, 10)
@@ -253,12 +296,12 @@ def by_kernel(name: str, replicas: int, precision: str) -> None:
     times = {e.key: e.self_device_time_total / 10 for e in found.key_averages() if e.self_device_time_total > 0}
     times = dict(sorted(times.items(), key=lambda item: -item[1])[:20])
     shown = ", ".join(f"{k} {v:.0f}" for k, v in list(times.items())[:8])
-    NOTES.row(True, f"{name} {precision}, {replicas} replicas, µs a step: {shown}",
-              system=name, replicas=replicas, precision=precision, us_by_kernel=times)  # fmt: skip
+    NOTES.row(True, f"{name} {precision} {filters}, {replicas} replicas, µs a step: {shown}",
+              system=name, filters=filters, replicas=replicas, precision=precision, us_by_kernel=times)  # fmt: skip
 
 
 def tune() -> None:
-    """Other shapes of tiles."""
+    """Other shapes of tiles, and of the far field's launches."""
     many = 1 if OPTIONS.interpret else 64
     for precision in ("fp32", "mixed16"):
         for shape in tiles():
@@ -266,6 +309,25 @@ def tune() -> None:
                 str(shape),
                 lambda p=precision, t=shape: benchmark("1enh-5b folded", SYSTEMS.one("folded").times(many), p, tiles=t),  # type: ignore[misc]
             )
+
+    for precision in ("mixed16", "fp32"):
+        for filters in ("split-16", "split-32"):
+            for shape in far_shapes():
+                NOTES.attempt(
+                    f"{filters} {shape}",
+                    lambda p=precision, f=filters, t=shape: benchmark(  # type: ignore[misc]
+                        "1enh-5b folded", SYSTEMS.one("folded").times(many), p, f, tiles=t
+                    ),
+                )
+
+
+def far_shapes() -> list[Any]:
+    from mdflash.potentials.schnet.triton.far_field import FarShape
+    from mdflash.potentials.schnet.triton.network import Tiles
+
+    if OPTIONS.interpret:
+        return []
+    return [Tiles(far=FarShape(warps, stages, back)) for warps in (4, 8) for stages in (2, 3, 4) for back in (1, 2, 3)]
 
 
 def tiles() -> list[Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
+import messages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from typer.testing import CliRunner
@@ -29,7 +30,12 @@ MODULES = ("mdflash.ase", "mdflash.torchsim", "mdflash.openmm", "mdflash.analysi
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """The order of pages: that of the indexes that the repository has already."""
-    reference = [{"Commands": "commands.md"}, {"Files' keys": "keys.md"}, {"Python": "api/mdflash.md"}]
+    reference = [
+        {"Commands": "commands.md"},
+        {"Files' keys": "keys.md"},
+        {"Messages": "messages.md"},
+        {"Python": "api/mdflash.md"},
+    ]
     config.nav = [
         {"mdflash": "README.md"},
         {"Guide": _indexed("docs/user/README.md")},
@@ -55,7 +61,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     theme = [file for file in files if not Path(file.abs_src_path or "").is_relative_to(config.docs_dir)]
     pages = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
     own = {_relative(page): page for page in sorted(pages)}
-    written = {"commands.md": _commands(), "keys.md": _keys(), **dict(_api())}
+    written = {"commands.md": _commands(), "keys.md": _keys(), "messages.md": messages.page(), **dict(_api())}
     for page in list(own.values()):
         for target in LINK.findall(page.read_text(encoding="utf-8")):
             path = (page.parent / target).resolve()

@@ -21,11 +21,12 @@ from mdflash.analysis.numbers import equilibration, measure
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.phases import measure_phases
 from mdflash.analysis.pulling import find_pulled
-from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
+from mdflash.analysis.result import BIAS, ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.sample import Progress, Sample, States, average_profiles, collect, read_states
 from mdflash.analysis.thermodynamics import add_melting, add_surfaces, focus_state, map_states
 from mdflash.analysis.walkers import find_walkers
-from mdflash.analysis.windows import find_windows
+from mdflash.analysis.windows import bias_energies, find_windows
+from mdflash.core.plural import plural
 from mdflash.core.types import FloatArray
 from mdflash.errors import MdflashError
 from mdflash.mapping.choices import Reading
@@ -104,9 +105,8 @@ def _molecule(
         found.notes.append("there is no complete frame yet")
         return found
     if sample.frames < FEWEST * len(sample.tracks):
-        found.notes.append(
-            f"only {sample.frames} frames of {len(sample.tracks)} replicas: too few to tell an equilibrium from a start"
-        )
+        seen = f"{plural(sample.frames, 'frame')} of {plural(len(sample.tracks), 'replica')}"
+        found.notes.append(f"only {seen}: too few to tell an equilibrium from a start")
     found.measured = {n: measure(sample, n, first) for n in names}
     _attach_energy(run, found, log)
     if sample.molecule.reference is None and not sample.molecule.many:
@@ -210,13 +210,38 @@ def _attach_energy(run: Run, found: MoleculeAnalysis, log: pandas.DataFrame | No
             energy[a] = mine["potential_kcal_mol"].to_numpy()[b]
             matched += len(a)
         track.values[ENERGY] = energy
-    complete = matched == found.sample.frames
-    if complete:
+    if matched == found.sample.frames:
+        _without_biases(run, found)
         found.energy = measure(found.sample, ENERGY, found.first_step)
     else:
         found.notes.append(
             f"{matched:,} of {found.sample.frames:,} frames have a row in log.csv at the same step; write "
             "`output.log.interval` equal to `output.trajectory.interval` to use them all for reweighting"
+        )
+
+
+def _without_biases(run: Run, found: MoleculeAnalysis) -> None:
+    """Take the energy of biases, which log.csv counts in, out of the potential energies; it is one of its own."""
+    if not run.biased:
+        return
+    by_replica = bias_energies(run, found.name)
+    known = 0
+    for track in found.sample.tracks:
+        bias = np.full(len(track), np.nan)
+        steps, energy = by_replica.get(track.replica, (np.zeros(0, np.int64), np.zeros(0)))
+        _, a, b = np.intersect1d(track.steps, steps, return_indices=True)
+        bias[a] = energy[b]
+        known += int(np.isfinite(bias).sum())
+        track.values[BIAS] = bias
+    if known == found.sample.frames:
+        for track in found.sample.tracks:
+            track.values[ENERGY] = track.values[ENERGY] - track.values[BIAS]
+        found.bias = measure(found.sample, BIAS, found.first_step)
+    else:
+        found.notes.append(
+            f"the potential energy holds that of the biases: {known:,} of {found.sample.frames:,} frames have a row in "
+            "colvars.csv at the same step; write `output.colvars.interval` so that it divides "
+            "`output.trajectory.interval` to have them apart"
         )
 
 

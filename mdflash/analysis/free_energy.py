@@ -73,6 +73,7 @@ def surface(
     blocks: IntArray | None = None,
     spans: Sequence[tuple[float, float] | None] = (),
     most: int | None = None,
+    given: Sequence[FloatArray] | None = None,
 ) -> Surface:
     """The free energy over one or two variables.
 
@@ -84,10 +85,13 @@ def surface(
         blocks: [N] the independent block of each frame, for bootstrap errors.
         spans: of each axis, or None.
         most: bins of each axis; default: as many as the frames fill.
+        given: edges of the bins of each axis, in place of `spans` and `most`.
     """
     limits = list(spans) or [None] * len(values)
     many = BINS if len(values) == 1 else BINS_2D
-    edges = tuple(bin_edges(v, most or bins_for(v, many, span), span) for v, span in zip(values, limits, strict=True))
+    edges = tuple(given or ()) or tuple(
+        bin_edges(v, most or bins_for(v, many, span), span) for v, span in zip(values, limits, strict=True)
+    )
     shape = tuple(len(e) - 1 for e in edges)
     places = [np.searchsorted(e, v, "right") - 1 for e, v in zip(edges, values, strict=True)]
     inside = np.all([(p >= 0) & (p < n) for p, n in zip(places, shape, strict=True)], axis=0)

@@ -7,20 +7,26 @@
 Both are estimates of the same function, with different errors. What was added has no error of its own: where there are
 several groups of walkers, each has built its own, and their spread is the error; of a single one the difference to what
 it was at nine tenths of the run is shown instead. See `potentials.bias.metadynamics` for the papers.
+
+Both may settle on something wrong, where walkers have not crossed often. So passages along each variable are counted,
+and reweighted frames are compared between the halves of the run, and between two halves of the walkers.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas
 
 from mdflash.analysis.free_energy import BINS, BINS_2D, Surface, surface
 from mdflash.analysis.open_run import Run
+from mdflash.analysis.statistics import statistical_inefficiency
 from mdflash.analysis.windows import sample_blocks
 from mdflash.config.load import load_run
 from mdflash.config.metadynamics import HillVariable, Metadynamics
@@ -44,8 +50,28 @@ MOST = 200_000
 """Rows of colvars.csv that are reweighted."""
 FEWEST = 100
 """Hills, or rows that are reweighted, of a free energy."""
+QUARTER = 0.25
+"""Of the range of a variable, at both of its ends, between which a walker passes."""
 FLOOR = 1e-12
 """Of the highest probability, which places that nobody has seen are given."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What reweighted frames say of how well a free energy is known.
+
+    Attributes:
+        trips: from one end of what was visited to the other and back, all walkers together; of the variable that is
+            crossed least.
+        effective: independent frames that the weights leave.
+        halves: kcal/mol, root mean square difference between the free energies of both halves of the run.
+        walkers: kcal/mol, likewise between those of every second walker and of the others; NaN for one walker.
+    """
+
+    trips: float
+    effective: float
+    halves: float
+    walkers: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +85,15 @@ class Filled:
         method: as in `metadynamics:`.
         hills, groups: how many hills of how many groups of walkers.
         nodes: of each axis of the grid.
-        scaled: [points of each axis] kcal/mol, by the scaled bias (or kernels) of all groups, lowest point 0.
+        scaled: [points of each axis] kcal/mol, by the scaled bias (or kernels) of all groups, lowest point 0; NaN where
+            no hill is within a width.
         scaled_error: of the same shape; NaN: not known.
+        inner: of the same shape, whether a node is more than a width from every end of the grid: hills are round, and
+            an end is not.
         times: [STAGES] ps.
         stages: [STAGES, points of each axis] kcal/mol, the scaled bias until then.
         reweighted: from frames; None: too few rows.
+        check: what else the frames say; None: too few rows.
         kelvin: temperature.
         heights: [hills] kcal/mol, and of each its time in ps.
     """
@@ -77,16 +107,28 @@ class Filled:
     nodes: tuple[FloatArray, ...]
     scaled: FloatArray
     scaled_error: FloatArray
+    inner: npt.NDArray[np.bool_]
     times: FloatArray
     stages: FloatArray
     reweighted: Surface | None
+    check: Check | None
     kelvin: float
     heights: tuple[FloatArray, FloatArray]
 
     @property
-    def visited(self) -> FloatArray:
+    def visited(self) -> npt.NDArray[np.bool_]:
         """[points of each axis] whether a node is within `LOW` kT of the minimum."""
-        return np.asarray(self.scaled < LOW * kT(self.kelvin))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.scaled < LOW * kT(self.kelvin))
+
+    @property
+    def lowest(self) -> tuple[float, ...]:
+        """Where it is lowest, of each variable: among places that hills are near, and not where an end distorts it."""
+        known = np.where(self.inner, self.scaled, np.nan)
+        if not np.isfinite(known).any():
+            known = self.scaled
+        at = np.unravel_index(int(np.nanargmin(known)), known.shape)
+        return tuple(float(n[i]) for n, i in zip(self.nodes, at, strict=True))
 
     @property
     def drift(self) -> FloatArray:
@@ -100,11 +142,11 @@ class Filled:
             return float("nan")
         middles = [0.5 * (e[1:] + e[:-1]) for e in self.reweighted.edges]
         at = np.ix_(*[np.abs(n[:, None] - m).argmin(axis=0) for n, m in zip(self.nodes, middles, strict=True)])
-        known = np.isfinite(self.reweighted.energy) & self.visited[at]
+        known = np.asarray(np.isfinite(self.reweighted.energy) & self.visited[at], np.bool_)
         return spread(self.reweighted.energy, self.scaled[at], known)
 
 
-def spread(one: FloatArray, other: FloatArray, where: FloatArray) -> float:
+def spread(one: FloatArray, other: FloatArray, where: npt.NDArray[np.bool_]) -> float:
     """Root mean square difference over some places, up to a constant; NaN for none."""
     d = (one - other)[where]
     return float(d.std()) if len(d) else float("nan")
@@ -153,23 +195,62 @@ def _filled(entry: Metadynamics, hills: pandas.DataFrame, groups: int, rows: pan
     flat = np.zeros((groups, int(np.prod(shape)) * 2**d))
     ends = np.searchsorted(time, time[-1] * np.arange(1, STAGES + 1) / STAGES, "right")
     stages = []
+    sampled = _near_hills(entry, axes, centers)
     for a, b in pairwise([0, *ends.tolist()]):
         for g in range(groups):
             add_kernels(flat[g], axes, rows_of[a:b][group[a:b] == g])
         each = _free(entry, flat.reshape(groups, *shape, 2**d)[..., 0], kT(kelvin))
         stages.append(_from_lowest(each.mean(axis=0)))
-    scaled = stages[-1]
+    scaled = stages[-1] = np.where(sampled, stages[-1] - stages[-1][sampled].min(), np.nan)
     error = np.full(shape, np.nan)
     if groups > 1:
-        aligned = each - each.reshape(groups, -1).mean(axis=1).reshape(groups, *[1] * d)
-        error = aligned.std(axis=0, ddof=1) / np.sqrt(groups)
+        aligned = each - each[:, sampled].mean(axis=1).reshape(groups, *[1] * d)
+        error = np.where(sampled, aligned.std(axis=0, ddof=1) / np.sqrt(groups), np.nan)
+    nodes = tuple(row[0] + row[1] * np.arange(n) for row, n in zip(axes, shape, strict=True))
+    late = _late(entry, rows, kelvin)
+    visited = np.nan_to_num(scaled, nan=np.inf) < LOW * kT(kelvin)
+    reweighted = None if late is None else _reweighted(entry, late, kelvin, nodes, visited)
     return Filled(
         entry.name, tuple(_label(v) for v in entry.variables), tuple(v.variable for v in entry.variables),
-        entry.method, len(hills), groups,
-        tuple(row[0] + row[1] * np.arange(n) for row, n in zip(axes, shape, strict=True)),
-        scaled, error, time[-1] * np.arange(1, STAGES + 1) / STAGES, np.array(stages),
-        _reweighted(entry, rows, kelvin), kelvin, (time, heights),
+        entry.method, len(hills), groups, nodes, scaled, error, _inner(entry, nodes),
+        time[-1] * np.arange(1, STAGES + 1) / STAGES, np.array(stages), reweighted,
+        None if late is None or reweighted is None else _check(entry, late, reweighted, nodes, visited),
+        kelvin, (time, heights),
     )  # fmt: skip
+
+
+def _inner(entry: Metadynamics, nodes: Sequence[FloatArray]) -> npt.NDArray[np.bool_]:
+    """[points of each axis] nodes more than a width from every end of the grid; a turn has none."""
+    sides = [
+        np.full(len(n), True)
+        if VARIABLES[v.variable].periodic
+        else (n > v.grid[0] + v.width) & (n < v.grid[1] - v.width)
+        for v, n in zip(entry.variables, nodes, strict=True)
+    ]
+    return np.asarray(functools.reduce(np.logical_and.outer, sides))
+
+
+def _near_hills(entry: Metadynamics, axes: FloatArray, centers: FloatArray) -> npt.NDArray[np.bool_]:
+    """[points of each axis] nodes within about one width of a hill: beyond, a grid holds what nobody has seen."""
+    shape = tuple(v.grid[2] for v in entry.variables)
+    seen = np.zeros(shape, bool)
+    at = []
+    for k, (n, row) in enumerate(zip(shape, axes, strict=True)):
+        place = np.rint((centers[:, k] - row[0]) / row[1]).astype(np.int64)
+        at.append(place % n if row[3] else np.clip(place, 0, n - 1))
+    seen[tuple(at)] = True
+    for k, (v, row) in enumerate(zip(entry.variables, axes, strict=True)):
+        nodes = np.flatnonzero(seen.any(axis=tuple(d for d in range(len(shape)) if d != k)))
+        if not len(nodes):
+            continue
+        wide, moved = seen.copy(), np.moveaxis(seen, k, 0)
+        out = np.moveaxis(wide, k, 0)
+        for shift in range(-max(1, round(v.width / row[1])), max(1, round(v.width / row[1])) + 1):
+            to = nodes + shift
+            inside = np.ones(len(to), bool) if row[3] else (to >= 0) & (to < shape[k])
+            out[to[inside] % shape[k]] |= moved[nodes[inside]]
+        seen = wide
+    return seen
 
 
 def _free(entry: Metadynamics, total: FloatArray, thermal: float) -> FloatArray:
@@ -199,22 +280,135 @@ def _label(variable: HillVariable) -> str:
     return f"{variable.variable.replace('_', ' ')} ({variable.name}){unit}"
 
 
-def _reweighted(entry: Metadynamics, rows: pandas.DataFrame, kelvin: float) -> Surface | None:
-    """From the rows of one temperature, after the first part of the run."""
+def _late(entry: Metadynamics, rows: pandas.DataFrame, kelvin: float) -> pandas.DataFrame | None:
+    """The rows of one temperature, after the first part of the run; None: too few."""
     if not len(rows):
         return None
     late = rows[(rows["step"] >= SETTLED * rows["step"].max()) & (rows["target_K"] - kelvin).abs().lt(1e-6)]
     late = late[np.isfinite(late[f"{entry.name}_rbias_kcal_mol"])]
-    late = late.iloc[:: max(1, -(-len(late) // MOST))]
-    values = [late[_column(v)].to_numpy(np.float64) for v in entry.variables]
-    if len(late) < FEWEST or any(np.ptp(v) == 0 for v in values):
-        return None
-    log_weight = late[f"{entry.name}_rbias_kcal_mol"].to_numpy(np.float64) / kT(kelvin)
+    steps = np.unique(late["step"].to_numpy())[:: max(1, -(-len(late) // MOST))]  # of all replicas alike
+    late = late[late["step"].isin(steps)]
+    few = len(late) < FEWEST or any(np.ptp(late[_column(v)].to_numpy(np.float64)) == 0 for v in entry.variables)
+    return None if few else late
+
+
+def _weights(entry: Metadynamics, rows: pandas.DataFrame, kelvin: float) -> FloatArray:
+    """[N] normalized exp((V - c(t)) / kT)."""
+    log_weight = rows[f"{entry.name}_rbias_kcal_mol"].to_numpy(np.float64) / kT(kelvin)
     weight = np.exp(log_weight - log_weight.max())
+    return np.asarray(weight / weight.sum())
+
+
+def _reweighted(
+    entry: Metadynamics,
+    rows: pandas.DataFrame,
+    kelvin: float,
+    nodes: Sequence[FloatArray],
+    visited: npt.NDArray[np.bool_],
+) -> Surface:
+    """From frames: over one variable in bins of its own, over two in cells of whole nodes of the grid."""
+    values = [rows[_column(v)].to_numpy(np.float64) for v in entry.variables]
+    edges = None
+    if len(values) == 2:
+        edges = [_cells(n, _range(visited, k, n)) for k, n in enumerate(nodes)]
+        for k, v in enumerate(entry.variables):  # a cell may reach beyond the end of a period
+            if VARIABLES[v.variable].periodic:
+                values[k] = np.where(values[k] >= edges[k][-1], values[k] - 2.0 * np.pi, values[k])
     spans: Sequence[tuple[float, float] | None] = [
         (v.grid[0], v.grid[1]) if VARIABLES[v.variable].periodic else None for v in entry.variables
     ]
-    blocks: IntArray = sample_blocks(late["replica"].to_numpy())
-    most = BINS if len(values) == 1 else BINS_2D
+    blocks: IntArray = sample_blocks(rows["replica"].to_numpy())
     names = tuple(v.name for v in entry.variables)
-    return surface(names, values, kelvin, weight / weight.sum(), blocks, spans, most)
+    return surface(names, values, kelvin, _weights(entry, rows, kelvin), blocks, spans, BINS, edges)
+
+
+def node_edges(nodes: FloatArray) -> FloatArray:
+    """[points + 1] half way between the nodes of an axis."""
+    return np.asarray(np.append(nodes, 2 * nodes[-1] - nodes[-2]) - 0.5 * (nodes[1] - nodes[0]))
+
+
+def _range(visited: npt.NDArray[np.bool_], k: int, nodes: FloatArray) -> tuple[float, float]:
+    """The ends along axis k of what was visited."""
+    seen = nodes[visited.any(axis=tuple(d for d in range(visited.ndim) if d != k))]
+    return float(seen[0]), float(seen[-1])
+
+
+def _cells(nodes: FloatArray, seen: tuple[float, float]) -> FloatArray:
+    """Edges of cells of whole nodes, `BINS_2D` over what was visited, from the first node of an axis to its last."""
+    edges = node_edges(nodes)
+    each = max(1, round((seen[1] - seen[0]) / (nodes[1] - nodes[0]) / BINS_2D))
+    found = edges[::each]
+    return found if found[-1] == edges[-1] else np.append(found, edges[-1])
+
+
+def _check(
+    entry: Metadynamics,
+    rows: pandas.DataFrame,
+    whole: Surface,
+    nodes: Sequence[FloatArray],
+    visited: npt.NDArray[np.bool_],
+) -> Check:
+    """What else the frames say; `whole` is the free energy of all of them."""
+    values = [rows[_column(v)].to_numpy(np.float64) for v in entry.variables]
+    replica, step = rows["replica"].to_numpy(), rows["step"].to_numpy()
+    order = np.argsort(replica, kind="stable")  # rows of a replica stay in the order of time
+    cuts = np.flatnonzero(np.diff(replica[order])) + 1
+    tracks = np.split(order, cuts)
+    trips, independent = [], []
+    for k, (v, q) in enumerate(zip(entry.variables, values, strict=True)):
+        low, high = _range(visited, k, nodes[k])
+        if VARIABLES[v.variable].periodic:  # a turn has no ends: from its lowest place and back
+            lowest = _lowest(whole, k)
+            seen = visited.any(axis=tuple(d for d in range(len(nodes)) if d != k))
+            low, high = 0.0, float(_turn(nodes[k][seen] - lowest).max())
+            q = _turn(q - lowest)
+        trips.append(0.5 * sum(_passages(q[rows_of], low, high) for rows_of in tracks))
+        independent.append(sum(len(t) / statistical_inefficiency(q[t]) for t in tracks))
+    weight = _weights(entry, rows, whole.kelvin)
+    effective = min(independent) / (len(rows) * float((weight**2).sum()))
+    middle = 0.5 * (step.min() + step.max())
+    number = np.unique(replica, return_inverse=True)[1]
+    parts = [(step <= middle, step > middle), (number % 2 == 0, number % 2 == 1)]
+    halves, walkers = (
+        _apart(entry, rows, whole, one, other) if one.any() and other.any() else float("nan") for one, other in parts
+    )
+    return Check(min(trips), effective, halves, walkers)
+
+
+def _turn(away: FloatArray) -> FloatArray:
+    """How far angles are apart, whichever way round."""
+    return np.asarray(np.abs((away + np.pi) % (2.0 * np.pi) - np.pi))
+
+
+def _lowest(s: Surface, k: int) -> float:
+    """The value of a variable where a free energy is lowest."""
+    at = np.unravel_index(int(np.nanargmin(s.energy)), s.energy.shape)[k]
+    return float(0.5 * (s.edges[k][at] + s.edges[k][at + 1]))
+
+
+def _passages(q: FloatArray, low: float, high: float) -> int:
+    """How often a series goes from the lowest quarter of a range to the highest, or back."""
+    side = np.where(q <= low + QUARTER * (high - low), -1, np.where(q >= high - QUARTER * (high - low), 1, 0))
+    side = side[side != 0]
+    return int((np.diff(side) != 0).sum())
+
+
+def _apart(
+    entry: Metadynamics,
+    rows: pandas.DataFrame,
+    whole: Surface,
+    one: npt.NDArray[np.bool_],
+    other: npt.NDArray[np.bool_],
+) -> float:
+    """Root mean square difference of the free energies of two parts of the rows, in bins of twice the size."""
+    edges = [e[::2] if len(e) > 16 else e for e in whole.edges]
+    found = []
+    for part in (one, other):
+        some = rows[part]
+        values = [some[_column(v)].to_numpy(np.float64) for v in entry.variables]
+        found.append(
+            surface(whole.names, values, whole.kelvin, _weights(entry, some, whole.kelvin), given=edges).energy
+        )
+    top = LOW * kT(whole.kelvin)
+    with np.errstate(invalid="ignore"):
+        return spread(found[0], found[1], (found[0] < top) & (found[1] < top))

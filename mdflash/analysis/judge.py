@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mdflash.analysis.hills import METHODS
+from mdflash.analysis.experiment.compare import ExperimentResult
+from mdflash.analysis.hills import METHODS, STAGES, Filled
 from mdflash.analysis.phases import phase_lights, phase_words
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.verdict import Light, grade, measured, time_text, worst
 from mdflash.analysis.walkers import BLOCKS, Walked, interval_text, passage_text
+from mdflash.core.plural import plural
 from mdflash.units import BOLTZMANN
 
 FEWEST = 20
@@ -20,6 +22,11 @@ FEWEST = 20
 
 HARDLY = 0.1
 """Effective fraction of frames, below which no weights mend a simulation."""
+NEAR = (0.25, 0.5)
+"""kT by which parts of a run may differ in a free energy: of no cause for care, and of some."""
+_NEAR_TEXT = "{:g} kT (care: {:g} kT)".format(*NEAR)
+SOME = 0.3
+"""Effective fraction of frames, from which on weights are no cause for care."""
 
 
 def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[dict[str, Any]]) -> None:
@@ -49,6 +56,8 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
         lights += phase_lights(found.phases, found.focus)
     if found.walk is not None:
         _judge_walk(found, lights)
+    if found.experiment is not None:
+        lights.append(_weights(found.experiment))
     frozen = [t.replica for t in sample.tracks if t.frozen is not None]
     broken = [e for e in events if e.get("event") in ("failure", "unstable")]
     spikes = [e for e in events if "spike" in str(e.get("event"))]
@@ -117,9 +126,10 @@ def _equilibrium(found: MoleculeAnalysis, few: bool, share: float) -> Light:
     """Of frames: how much of the run was before it."""
     sample = found.sample
     if few:
+        seen = f"{plural(sample.frames, 'frame')} of {plural(len(sample.tracks), 'replica')}"
         return Light(
             "Equilibrium", "unknown", "not judged", f"at least {FEWEST} frames of each replica",
-            f"{sample.frames:,} frames of {len(sample.tracks)} replicas are too few to tell it from a start.",
+            f"{seen}: too few to tell it from a start.",
         )  # fmt: skip
     return Light(
         "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
@@ -160,26 +170,73 @@ def _judge_hills(found: MoleculeAnalysis, lights: list[Light]) -> None:
     """Metadynamics stands on two estimates of one function, and on whether it still changes."""
     for f in found.filled:
         thermal = BOLTZMANN * f.kelvin
-        late = float(f.drift[-1]) / thermal
+        late = float(f.drift[STAGES // 2 - 1]) / thermal
         lights.append(
             Light(
-                f"Bias of {f.name} has settled", grade(late, 0.5, 1.0, more=False),
-                "-" if math.isnan(late) else f"{late:.2f} kT",
-                "within 0.5 kT over the last tenth of the run, root mean square (care: 1 kT)",
+                f"Bias of {f.name} has settled", grade(late, *NEAR, more=False), _kT(late),
+                f"within {_NEAR_TEXT} over the last half of the run, root mean square",
                 f"What {f.hills:,} hills add up to, over places up to 8 kT above the lowest, less a constant.",
             )
         )  # fmt: skip
+        _judge_frames(f, lights)
         if f.method == "opes-explore":  # whose kernels are too wide to be an estimate
             continue
         apart = f.disagreement / thermal
         lights.append(
             Light(
                 f"Estimates of {f.name} agree", "unknown" if math.isnan(apart) else grade(apart, 0.5, 1.0, more=False),
-                "-" if math.isnan(apart) else f"{apart:.2f} kT",
-                "bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
+                _kT(apart), "bias and reweighted frames within 0.5 kT, root mean square (care: 1 kT)",
                 f"Two estimates of the free energy along {' and '.join(f.variables)}, less a constant.",
             )
         )  # fmt: skip
+
+
+def _judge_frames(f: Filled, lights: list[Light]) -> None:
+    """A bias that has settled is right only where walkers have crossed often, and where parts of the frames agree."""
+    if f.check is None:
+        lights.append(
+            Light(
+                f"Frames of {f.name}", "bad", "too few", "100 rows of colvars.csv or more, after the first fifth",
+                "Without them nobody knows how often walkers have crossed; write `output.colvars.interval` shorter.",
+            )
+        )  # fmt: skip
+        return
+    thermal = BOLTZMANN * f.kelvin
+    names = " and ".join(f.variables)
+    lights += [
+        Light(
+            f"Round trips of {f.name}", grade(f.check.trips, 10.0, 2.0, more=True), f"{f.check.trips:,.0f}",
+            "10 or more, all walkers together (care: 2)",
+            f"From one end of what was visited along {names} to the other and back"
+            + (", of the variable that is crossed least." if len(f.variables) > 1 else "."),
+        ),
+        Light(
+            f"Effective frames of {f.name}", grade(f.check.effective, 300.0, 50.0, more=True),
+            f"{f.check.effective:,.0f}", "300 or more (care: 50)",
+            "Independent frames, after the first fifth of the run, that are left by the weights exp((V - c(t)) / kT).",
+        ),
+        Light(
+            f"Halves of {f.name} agree", grade(f.check.halves / thermal, *NEAR, more=False),
+            _kT(f.check.halves / thermal), f"free energies within {_NEAR_TEXT}, root mean square",
+            "Frames of the first and of the second half of the run, each reweighted.",
+        ),
+    ]  # fmt: skip
+    if f.groups > 1:
+        apart = float(np.sqrt(f.groups * np.mean(f.scaled_error[f.visited] ** 2))) / thermal
+        what = f"The free energies of {f.groups} groups of walkers, each by its own bias: their standard deviation."
+    else:
+        apart, what = f.check.walkers / thermal, "Frames of every second walker and of the others, each reweighted."
+    if math.isfinite(apart):
+        lights.append(
+            Light(
+                f"Walkers of {f.name} agree", grade(apart, *NEAR, more=False), _kT(apart),
+                f"free energies within {_NEAR_TEXT}, root mean square", what,
+            )
+        )  # fmt: skip
+
+
+def _kT(number: float) -> str:
+    return "-" if math.isnan(number) else f"{number:.2f} kT"
 
 
 def _judge_works(found: MoleculeAnalysis, lights: list[Light]) -> None:
@@ -244,6 +301,19 @@ def _lacking(found: MoleculeAnalysis) -> Light:
     )  # fmt: skip
 
 
+def _weights(e: ExperimentResult) -> Light:
+    """Of frames reweighted to an experiment: how many of them still count."""
+    within = not e.given and e.chi2 <= 1.0
+    fraction = 1.0 if within else e.used.fraction
+    return Light(
+        "Frames still count against experiment", grade(fraction, SOME, HARDLY, more=True), f"{100 * fraction:.0f} %",
+        f"an effective fraction of {100 * SOME:.0f} % or more (care: {100 * HARDLY:.0f} %)",
+        "The simulation is within the errors without weights." if within
+        else f"The effective fraction of frames at theta {e.used.theta:.3g}; a small one rests on frames that were "
+        "hardly seen.",
+    )  # fmt: skip
+
+
 def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
     walk = found.walk
     assert walk is not None
@@ -305,8 +375,8 @@ def _what(found: MoleculeAnalysis) -> str:
         at += f" under {METHODS[f.method]} of {f.name}"
     many = len(sample.tracks)
     return (
-        f"{many} replica{'s' if many > 1 else ''} of {found.name}{how if many > 1 else ''}, {time_text(found.length)}"
-        f"{' each' if many > 1 else ''} at {at}: {sample.frames:,} frames; {_left_out(found)}."
+        f"{plural(many, 'replica')} of {found.name}{how if many > 1 else ''}, {time_text(found.length)}"
+        f"{' each' if many > 1 else ''} at {at}: {plural(sample.frames, 'frame')}; {_left_out(found)}."
     )
 
 
@@ -328,7 +398,9 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
             means.append(f"{name} is {measured(*found.measured[n].states[found.focus].mean, o.unit)}")
     pairs = found.sample.profiles.get("pairs", {}).get(found.focus)
     if means and (unfolded or found.sample.molecule.many) and pairs is not None and "nu" in pairs.values:
-        means.append(f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan))}")
+        means.append(
+            f"the scaling exponent nu is {measured(pairs.values['nu'], pairs.errors.get('nu', math.nan), most=3)}"
+        )
     if means:
         text = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
         parts.append(f"at {state_text(found, found.focus)} {text}")
@@ -349,8 +421,7 @@ def _numbers(found: MoleculeAnalysis, title: str) -> str:
                 f"to {x[top]:.4g}{unit}"
             )
     for f in found.filled:
-        lowest = np.unravel_index(int(f.scaled.argmin()), f.scaled.shape)
-        at = [_place(v, float(nodes[i])) for v, nodes, i in zip(f.variables, f.nodes, lowest, strict=True)]
+        at = [_place(v, x) for v, x in zip(f.variables, f.lowest, strict=True)]
         parts.append(f"the free energy by {METHODS[f.method]} is lowest at {' and '.join(at)}")
     if isinstance(found.walked, Walked) and found.walked.rate is not None:
         rate = found.walked.rate
@@ -413,7 +484,10 @@ def _enough(found: MoleculeAnalysis) -> str:
             fewest = min(float(w.effective.min()) for w in found.windows)
             n = f"{fewest:,.0f} independent samples or more in each window"
         elif found.filled:
-            n = " and ".join(f"{f.hills:,} hills of {f.name}" for f in found.filled)
+            n = " and ".join(
+                f"{f.hills:,} hills of {f.name}" + (f", {f.check.trips:,.0f} round trips" if f.check else "")
+                for f in found.filled
+            )
         elif isinstance(found.walked, Walked):
             rate = found.walked.rate
             n = f"{len(found.walked.times):,} resamplings" + (f", {rate.arrivals:,} arrivals" if rate else "")

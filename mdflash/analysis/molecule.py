@@ -16,6 +16,7 @@ from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.errors import InputError, MdflashError
 from mdflash.io.runfolder import topology_path
 from mdflash.mapping.residues import RESIDUE_MASS
+from mdflash.potentials.forms import NATIVE
 
 if TYPE_CHECKING:
     from mdflash.analysis.open_run import Run
@@ -249,7 +250,7 @@ def _from_topology(run: Run) -> Found:
 
 def _native(system: System, ff: ForceField | None) -> tuple[FloatArray | None, str]:
     """What a Gō force field was made from."""
-    if ff is None or not any(term.form == "contact_12_10" for term in ff.terms):
+    if ff is None or not any(term.form in NATIVE for term in ff.terms):
         return None, ""
     for other, frames in ff.systems:
         if other.types == system.types and frames is not None and len(frames):
@@ -261,7 +262,7 @@ def _contacts(system: System, native: FloatArray | None, ff: ForceField | None) 
     """Those that a Gō force field attracts."""
     if native is not None and ff is not None:
         for term in ff.terms:
-            if term.form == "contact_12_10" and term.keyed_by == "beads" and len(term.keys) >= FEWEST_CONTACTS:
+            if term.form in NATIVE and term.keyed_by == "beads" and len(term.keys) >= FEWEST_CONTACTS:
                 return np.asarray(term.keys, np.int64), np.asarray(term.parameters["r0"], np.float64)
     return np.zeros((0, 2), np.int64), np.zeros(0)
 

@@ -17,6 +17,7 @@ from mdflash.analysis.run_windows import windows
 from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
+from mdflash.core.plural import plural
 from mdflash.core.regular import open_input, read_input
 from mdflash.core.types import Box, FloatArray
 from mdflash.core.yamlfile import load_yaml
@@ -385,4 +386,4 @@ class _Positions(Mapping[int, LazyPositions]):
         return len(self._sources)
 
     def __repr__(self) -> str:
-        return f"<positions of {len(self)} replicas, by number>"
+        return f"<positions of {plural(len(self), 'replica')}, by number>"

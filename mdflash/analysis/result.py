@@ -28,6 +28,8 @@ from mdflash.io.claims import refuse_links
 
 ENERGY: Final = "energy"
 """The name of the potential energy among observables."""
+BIAS: Final = "bias"
+"""The name of the energy of biases among them."""
 
 
 @dataclass(eq=False)
@@ -39,7 +41,8 @@ class MoleculeAnalysis:
         equilibration: what is left out, and the step from which on frames count.
         first_step: that step.
         measured: by observable.
-        energy: of log.csv, likewise.
+        energy: of log.csv, likewise; without the biases, where `bias` is known.
+        bias: the energy of all biases of a replica, from colvars.csv, likewise; None: none, or not known.
         key: the observable that tells most: Q, RMSD from the reference, or Rg.
         focus: the state that pictures are of.
         walk: its exchange.
@@ -69,6 +72,7 @@ class MoleculeAnalysis:
     energy: Measured | None
     key: str
     focus: int
+    bias: Measured | None = None
     walk: ladder.Walk | None = None
     acceptance: list[float | None] = field(default_factory=list)
     exchange_ps: float = 0.0

@@ -16,6 +16,7 @@ from mdflash.analysis.molecule import Molecule
 from mdflash.analysis.observables import OBSERVABLES, PROFILES
 from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.open_run import Run
+from mdflash.core.plural import plural
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.io.exchange_log import ExchangeTable, read_exchange
@@ -200,9 +201,9 @@ def collect(
         lost = [t for t in sample.tracks if t.lost]
         if lost:
             sample.notes.append(
-                f"{sum(t.lost for t in lost):,} frames of {len(lost)} replicas "
-                f"({', '.join(str(t.replica) for t in lost[:8])}{', ...' if len(lost) > 8 else ''}) are left out: "
-                "they are not finite, or the replica was frozen"
+                f"{plural(sum(t.lost for t in lost), 'frame')} of {plural(len(lost), 'replica')} "
+                f"({', '.join(str(t.replica) for t in lost[:8])}{', ...' if len(lost) > 8 else ''}) left out: "
+                "not finite, or the replica was frozen"
             )
         empty = [t.replica for t in sample.tracks if not len(t)]
         if empty:

@@ -10,6 +10,7 @@ from mdflash.analysis import reweight
 from mdflash.analysis.free_energy import surface
 from mdflash.analysis.numbers import block_ids
 from mdflash.analysis.result import ENERGY, MoleculeAnalysis
+from mdflash.core.mbar import log_mixture, weights
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.units import BOLTZMANN
 
@@ -98,8 +99,8 @@ def add_surfaces(found: MoleculeAnalysis) -> None:
         e = energy[keep] - energy[keep].mean()
         beta = 1.0 / (BOLTZMANN * sample.temperatures)
         counts = np.bincount(states[keep], minlength=len(beta)).astype(np.float64)
-        mixture = reweight.log_mixture(beta[:, None] * e, counts, found.melting.free)
-        weight = reweight.weights(beta[found.focus] * e, mixture)
+        mixture = log_mixture(beta[:, None] * e, counts, found.melting.free)
+        weight = weights(beta[found.focus] * e, mixture)
     if keep.sum() < 50:
         found.notes.append("too few frames for free energies")
         return

@@ -43,16 +43,21 @@ def worst(lights: list[Light]) -> Color:
     return max((light.color for light in lights), key=lambda c: RANK[c], default="unknown")
 
 
-def measured(value: float, error: float, unit: str = "") -> str:
-    """'347.9 ± 0.9 K': as many digits as the error's first two (one, where it begins above 2) say."""
+def measured(value: float, error: float, unit: str = "", most: int = 9) -> str:
+    """'347.9 ± 0.9 K': as many digits as the error's first two (one, where it begins above 2) say.
+
+    `most` are the digits after the point that a reader has a use for.
+    """
     end = f" {unit}" if unit else ""
     if not math.isfinite(value):
         return "not known"
     if not math.isfinite(error) or error <= 0:
-        return f"{value:.4g}{end}"
+        return f"{round(value, most):.4g}{end}"
     digits = -math.floor(math.log10(error))
     if error * 10.0**digits < 1.95:
         digits += 1
+    if digits > most:
+        return f"{value:,.{most}f} ± {error:.{most}f}{end}" if round(error, most) > 0 else f"{value:,.{most}f}{end}"
     places = max(digits, 0)
     return f"{round(value, digits):,.{places}f} ± {round(error, digits):.{places}f}{end}"
 

@@ -11,13 +11,16 @@ import pandas
 
 from mdflash.analysis.free_energy import BINS, Surface, surface
 from mdflash.analysis.open_run import Run
-from mdflash.analysis.reweight import RESAMPLES, log_mixture, mbar, overlap_matrix, weights
+from mdflash.analysis.reweight import RESAMPLES
 from mdflash.analysis.sample import States
 from mdflash.analysis.statistics import resample, statistical_inefficiency
 from mdflash.config.biases import BiasEntry
+from mdflash.config.exchange import scale_name
 from mdflash.config.load import load_run
+from mdflash.core.mbar import log_mixture, mbar, overlap_matrix, weights
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
+from mdflash.potentials.bias.energy import bias_energy
 from mdflash.potentials.variables import VARIABLES
 from mdflash.units import BOLTZMANN
 
@@ -73,25 +76,23 @@ class Windows:
         return min((float(self.overlap[a, b]) for a, b in itertools.pairwise(order)), default=1.0)
 
 
-def bias_energy(
-    values: FloatArray,
-    constant: float,
-    center: float,
-    width: float = 0.0,
-    form: str = "harmonic",
-    periodic: bool = False,
-) -> FloatArray:
-    """[N] kcal/mol, as `mdflash.potentials.bias.bias` has it."""
-    d = values - center
-    if periodic:
-        d = d - 2.0 * np.pi * np.round(d / (2.0 * np.pi))
-    if form == "linear":
-        return np.asarray(constant * d)
-    if form == "lower-wall":
-        d = np.minimum(d, 0.0)
-    elif form == "upper-wall":
-        d = np.maximum(d, 0.0)
-    return np.asarray(0.5 * constant * np.maximum(np.abs(d) - width, 0.0) ** 2)
+def bias_energies(run: Run, name: str) -> dict[int, tuple[IntArray, FloatArray]]:
+    """By replica of a molecule: steps of colvars.csv, and the energy of all biases then, kcal/mol; {}: not recorded."""
+    try:
+        config, table = load_run(run.folder), run.colvars
+    except (MdflashError, OSError):
+        return {}
+    names = [b.name for b in config.biases if (b.system or config.system[0].name) == name]
+    names += [m.name for m in config.metadynamics if (m.system or config.system[0].name) == name]
+    names += [] if config.exchange is None else [scale_name(term) for term in config.exchange.scale]
+    columns = [f"{n}_kcal_mol" for n in names]
+    if not columns or not set(columns) <= set(table.columns):
+        return {}
+    rows = table[table["system"] == name]
+    return {
+        int(r): (g["step"].to_numpy(np.int64), g[columns].sum(axis=1, skipna=False).to_numpy(np.float64))
+        for r, g in rows.groupby("replica")
+    }
 
 
 def find_windows(run: Run, name: str, states: States, first_step: int) -> tuple[list[Windows], list[str]]:

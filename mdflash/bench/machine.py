@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import numpy as np
 
 from mdflash.bench.kernels import CHAINS, chains, triad
 from mdflash.compiled.simd import BYTES
+from mdflash.core.cores import usable_cores
 
 _TRIES: Final = 5
 _ELEMENTS: Final = 1 << 23
@@ -71,8 +71,3 @@ def cpu_name() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

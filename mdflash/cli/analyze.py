@@ -40,7 +40,10 @@ NOTHING: Final = Wanted()
 def analyze(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Run folders, or their system.yaml: finished, running or killed.", metavar="RUN..."),
+        typer.Argument(
+            help="Run folders, or their system.yaml: finished, running or killed. Or PLUMED's HILLS, to sum them.",
+            metavar="RUN...",
+        ),
     ],
     reference: Annotated[
         Path | None,
@@ -80,8 +83,15 @@ def analyze(
     A reference is read as the run read its structure; --model, --chain, --keep, --modified, --gaps choose otherwise.
     """
 
+    from mdflash.analysis.plumed import is_hills
     from mdflash.errors import InputError
 
+    if hills := [file for file in runs if is_hills(file)]:
+        if len(hills) < len(runs) or experiment or against or reference:
+            raise InputError("is PLUMED's HILLS, which is summed on its own; leave out all other runs and comparisons",
+                             file=hills[0])  # fmt: skip
+        _sum_hills(hills, out, force)
+        return
     if out is not None:
         may_write([out / name for name in ("report.html", "properties.csv", "analysis.json", "weights.csv")], force)
     kinds = [kind for kind, wanted in (("png", png), ("svg", svg)) if wanted]
@@ -109,6 +119,27 @@ def analyze(
     found = [report(folder, PlainConsole(), wanted, None, kinds) for folder in folders]
     name = plain_word("-".join(["compare", *run_names(found)]))[:100]
     show_line(PlainConsole(), f"wrote {write_comparison(found, out or Path.cwd() / 'runs' / name)}")
+
+
+def _sum_hills(files: Sequence[Path], out: Path | None, force: bool) -> None:
+    """The free energy of each HILLS, as a table and a picture beside it (or in `out`)."""
+    from mdflash.analysis.plumed import sum_hills
+    from mdflash.analysis.report.hills import hill_files, write_hills
+    from mdflash.cli.lines import show_line
+
+    console = PlainConsole()
+    for file in files:
+        folder = out or file.parent
+        may_write(hill_files(file, folder), force)
+        found = sum_hills(file)
+        places = " and ".join(f"{name} = {x:.4g}" for name, x in zip(found.names, found.lowest, strict=True))
+        show_line(
+            console,
+            f"{found.hills:,} hills of {file.name}: the free energy is lowest at {places} (in the units of the file; "
+            "PLUMED's own are nm, kJ/mol and rad).",
+        )
+        for path in write_hills(found, file, folder):
+            show_line(console, f"wrote {path}")
 
 
 def _folder(run: Path) -> Path:

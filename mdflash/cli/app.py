@@ -20,6 +20,7 @@ from mdflash import __version__
 from mdflash.cli.analyze import analyze
 from mdflash.cli.bench import bench
 from mdflash.cli.build import build
+from mdflash.cli.campaign import app as campaign_app
 from mdflash.cli.check import check
 from mdflash.cli.compile import compile_
 from mdflash.cli.doctor import doctor
@@ -72,6 +73,7 @@ app.command()(fit)
 app.command()(train)
 app.command()(validate)
 app.add_typer(import_app, name="import")
+app.add_typer(campaign_app, name="campaign")
 app.command()(export)
 app.command()(repair)
 app.command()(bench)

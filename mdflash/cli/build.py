@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mdflash.cli.outputs import Force, may_write
+from mdflash.core.plural import plural
 
 
 def build(
@@ -39,4 +40,6 @@ def build(
     positions = relax(create_system(topology), positions, hold=np.array(backbone))
     with storage_errors(out):
         write_pdb(out, topology, positions)
-    typer.echo(f"wrote {out}: {len(residues)} residues, {len(positions)} atoms\nnext: mdflash map {out}")
+    typer.echo(
+        f"wrote {out}: {plural(len(residues), 'residue')}, {plural(len(positions), 'atom')}\nnext: mdflash map {out}"
+    )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from mdflash.core.plural import plural
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
@@ -60,12 +62,11 @@ def _in_processes(tasks: list[Task], jobs: int | None) -> None:
     import time
     from concurrent.futures import ProcessPoolExecutor
 
-    from mdflash.cli.doctor import usable_cores
+    from mdflash.core.cores import usable_cores
 
     began, total = time.monotonic(), 0
     workers = min(jobs or usable_cores(), len(tasks))
-    runs, processes = f"{len(tasks)} run{'s'[: len(tasks) > 1]}", f"{workers} process{'es'[: 2 * (workers > 1)]}"
-    typer.echo(f"compiling for {runs} in {processes}", err=True)
+    typer.echo(f"compiling for {plural(len(tasks), 'run')} in {plural(workers, 'process')}", err=True)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         pending = {pool.submit(compile_for, task): task for task in tasks}
         for done, future in enumerate(_as_they_end(pending), 1):
@@ -73,8 +74,11 @@ def _in_processes(tasks: list[Task], jobs: int | None) -> None:
             total += count
             seconds = time.monotonic() - began
             left = f", about {seconds / done * (len(tasks) - done):.0f} s left" if done < len(tasks) else ""
-            typer.echo(f"[{done}/{len(tasks)}] {pending[future]}: {count} functions; {seconds:.0f} s{left}", err=True)
-    typer.echo(f"compiled {total} functions in {time.monotonic() - began:.0f} s" if total else "all is compiled")
+            compiled = plural(count, "function")
+            typer.echo(f"[{done}/{len(tasks)}] {pending[future]}: {compiled}; {seconds:.0f} s{left}", err=True)
+    typer.echo(
+        f"compiled {plural(total, 'function')} in {time.monotonic() - began:.0f} s" if total else "all is compiled"
+    )
 
 
 def _as_they_end(pending: dict[Future[int], Task]) -> Iterator[Future[int]]:

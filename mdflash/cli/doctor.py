@@ -11,6 +11,8 @@ from typing import NamedTuple
 import typer
 
 from mdflash.cli.lines import PlainConsole, styled
+from mdflash.core.cores import usable_cores
+from mdflash.core.plural import plural
 
 REQUIRED = ("torch", "numba", "numpy", "h5py", "mdtraj", "gemmi", "pydantic", "safetensors")
 OPTIONAL = {"openmm": "openmm", "triton": "gpu"}
@@ -91,7 +93,7 @@ def _kernels() -> Iterator[Finding]:
         return
     yield Finding("threads", f"{numba.config.NUMBA_NUM_THREADS} (numba)")
     usage = cache.usage()
-    text = f"{usage.folder}: {usage.entries:,} functions, {usage.size / 1e6:.0f} MB"
+    text = f"{usage.folder}: {plural(usage.entries, 'function')}, {usage.size / 1e6:.0f} MB"
     yield Finding("kernel cache", text if usage.writable else f"{text}; it cannot be written", good=usage.writable)
     try:
         loops = import_module("mdflash.engine.blocks.compiled"), import_module("mdflash.engine.blocks.network")
@@ -105,13 +107,6 @@ def _kernels() -> Iterator[Finding]:
         yield Finding("kernels", found, good=False)
     else:
         yield Finding("kernels", f"compiled for {target}")
-
-
-def usable_cores() -> int:
-    """Cores this process may use: fewer than the machine has in a container or a batch job."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory() -> Finding:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mdflash.cli.outputs import Force, forcefield_files, may_write
+from mdflash.core.plural import plural
 
 
 def domains(
@@ -64,10 +65,10 @@ def domains(
     if not found:
         typer.echo(f"{system.name}: no folded domain was found; mdflash init {structure} --forcefield {forcefield}")
         return
-    typer.echo(f"{system.name}: {system.n_beads} residues, {len(found)} folded domain{'s' if len(found) > 1 else ''}")
+    typer.echo(f"{system.name}: {system.n_beads} residues, {plural(len(found), 'folded domain')}")
     for beads in found:
         sure = "" if plddt is None else f", mean pLDDT {plddt[beads].mean():.0f}"
-        typer.echo(f"  {show_domains([beads], system)}: {len(beads)} residues{sure}")
+        typer.echo(f"  {show_domains([beads], system)}: {plural(len(beads), 'residue')}{sure}")
     text = show_domains(found, system)
     if out is None:
         again = f"mdflash domains {structure} --domains '{text}' --forcefield {forcefield} --out {system.name}"

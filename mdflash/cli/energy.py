@@ -10,6 +10,7 @@ import typer
 
 from mdflash.cli.outputs import Force, may_write
 from mdflash.cli.structures import takes_reading
+from mdflash.core.plural import plural
 from mdflash.mapping.choices import AS_IT_IS, Reading
 
 if TYPE_CHECKING:
@@ -118,8 +119,9 @@ def energy(
     np.savez(buffer, **arrays)
     atomic_write(out, buffer.getvalue())
     e, f = arrays["energy"], arrays["forces"]
+    what = f"{plural(len(e), 'frame')} of {molecule.name} ({plural(molecule.n_beads, 'bead')})"
     typer.echo(
-        f"{len(e)} frames of {molecule.name} ({molecule.n_beads} beads), {precision.value}: energy {e.min():.6g} to "
+        f"{what}, {precision.value}: energy {e.min():.6g} to "
         f"{e.max():.6g} kcal/mol, largest force {np.linalg.norm(f, axis=-1).max():.6g} kcal/mol/Å\nwrote {out}"
     )
     if precision is Precision.mixed16 or device is Device.cuda:

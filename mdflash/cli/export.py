@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mdflash.cli.outputs import Force, may_write
+from mdflash.core.plural import plural
 from mdflash.io.formats import EXPORTED
 
 if TYPE_CHECKING:
@@ -78,13 +79,13 @@ def export(
     if by is By.temperature:
         found = _find_state(run, temperature, state, system, ladder)
         frames = write_frames(found.frames(stride), found.sources[0], kind, out)
-        typer.echo(f"{out}: {frames} frames of state {found.state} of {found.sources[0].system}, from {run}")
+        typer.echo(f"{out}: {plural(frames, 'frame')} of state {found.state} of {found.sources[0].system}, from {run}")
         return
     if temperature is not None or state is not None or ladder is not None:
         raise InputError("--temperature, --state and --ladder go with --by temperature")
     source = find_replica(run, replica, system)
     frames = write(source, kind, out, stride)
-    typer.echo(f"{out}: {frames} frames of replica {source.replica} of {source.system}, from {source.path}")
+    typer.echo(f"{out}: {plural(frames, 'frame')} of replica {source.replica} of {source.system}, from {source.path}")
 
 
 def _find_state(

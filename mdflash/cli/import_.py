@@ -44,7 +44,7 @@ def mlcg(
     """
     from mdflash.core.files import atomic_write
     from mdflash.core.quantity import plain_word
-    from mdflash.errors import InputError, StorageError
+    from mdflash.errors import InputError
 
     inputs = [f for f in files if f.suffix in (".yaml", ".yml")]
     if inputs:
@@ -59,11 +59,47 @@ def mlcg(
 
     from mdflash.importers.mlcg import import_mlcg
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):  # a folder is not mixed with another, --force or not
-        raise StorageError(f"{out} already exists; give another name with --out, or remove it first")
+    _new(out)
     ff = import_mlcg(files, structures, name or plain_word(out.resolve().name))
     write_folder(out, ff)
     typer.echo(summary(out, ff))
+
+
+@app.command()
+def smog(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A model of SMOG 2 or OpenSMOG: its .top, its .xml where it has one, and its .gro.",
+            metavar="FILES...",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The force field folder to write.", show_default=False)],
+    epsilon: Annotated[
+        str, typer.Option(help="SMOG's unit of energy; the folding temperature is proportional to it.")
+    ] = "1 kJ/mol",
+    name: Annotated[str | None, typer.Option(help="Default: the name of --out.", show_default=False)] = None,
+) -> None:
+    """Turn a structure-based C-alpha model of SMOG 2 into a force field folder with a ready system.yaml."""
+    from mdflash.cli.options import quantity
+    from mdflash.core.quantity import plain_word
+    from mdflash.importers.smog import import_smog
+
+    _new(out)
+    ff, notes = import_smog(files, name or plain_word(out.resolve().name), quantity("--epsilon", epsilon, "energy"))
+    write_folder(out, ff)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(summary(out, ff))
+
+
+def _new(out: Path) -> None:
+    """Refuse a folder that holds something: it is not mixed with another, --force or not."""
+    from mdflash.errors import StorageError
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StorageError(f"{out} already exists; give another name with --out, or remove it first")
 
 
 def write_folder(out: Path, ff: ForceField) -> None:
@@ -84,7 +120,7 @@ def write_folder(out: Path, ff: ForceField) -> None:
 
 def summary(out: Path, ff: ForceField) -> str:
     """What was written, and what to type next."""
-    from mdflash.cli.lines import plural
+    from mdflash.core.plural import plural
 
     counts = ((ff.bead_types, "bead type"), (ff.terms, "prior"), (ff.networks, "network"))
     lines = [f"wrote {out}: {', '.join(plural(len(items), word) for items, word in counts)}"]

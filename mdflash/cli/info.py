@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mdflash.cli.lines import PlainConsole
+from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,6 +142,7 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
     from mdflash.forcefields.build import network_exclusions, network_types
     from mdflash.forcefields.distances import distances_of
     from mdflash.forcefields.networks import load_schnet
+    from mdflash.potentials.schnet.split import split_filters
     from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample, samples_of
     from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 
@@ -164,6 +166,18 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
         kept = tables.rounded() if precision == "mixed16" else tables
         errors = [f"{force_error(model, kept, sample):.1e}" for sample in samples.values()]
         table.add_row(precision, f"{tables.intervals + 1:,}", f"{size * tables.rows.size / 1e6:.1f}", *errors)
+    for precision, size in sizes[1:]:
+        try:
+            split = split_filters(model, TABLE_ERROR[precision], chains)
+        except ForceFieldError as error:
+            console.print(f"{precision}, split: {error}")
+            continue
+        errors = [f"{force_error(model, split, sample):.1e}" for sample in samples.values()]
+        near, far = split.near, split.far
+        table.add_row(
+            f"{precision}, split", f"{near.intervals + 1:,}, and {far.rank} cosines from {far.start:.2f} Å on",
+            f"{size * near.rows.size / 1e6:.1f}", *errors,
+        )  # fmt: skip
     console.print(table)
 
 
@@ -203,7 +217,7 @@ def _show_run(folder: Path, console: Console) -> None:
         step = checkpoint.header.get("step")
         facts["last checkpoint"] = f"step {step}" + (f" of {total}" if total else "")
     elif total:
-        facts["length"] = f"{total} steps; no checkpoint yet"
+        facts["length"] = f"{plural(total, 'step')}; no checkpoint yet"
     facts |= _written(folder)
     _facts(console, {name: _text(value) for name, value in (facts | manifest).items()})
 
@@ -220,7 +234,9 @@ def _written(folder: Path) -> dict[str, str]:
     try:
         for path in dict.fromkeys(source.path for source in trajectories(folder)):
             steps = read_times(path)[0]
-            found[f"trajectory/{path.name}"] = f"{len(steps)} frames" + (f", to step {steps[-1]}" if len(steps) else "")
+            found[f"trajectory/{path.name}"] = plural(len(steps), "frame") + (
+                f", to step {steps[-1]}" if len(steps) else ""
+            )
     except MdflashError as error:
         found["trajectory"] = str(error)
     for name in (table.name for table in TABLES):

@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from mdflash.cli.init_recipe import recipe_text
+from mdflash.cli.init_recipe import RECIPES, recipe_text
 from mdflash.cli.init_sequence import Box, from_sequences
 from mdflash.cli.outputs import Force, may_write
 from mdflash.cli.structures import takes_reading
@@ -25,7 +25,7 @@ def init(
         str | None,
         typer.Argument(
             help="PDB, mmCIF, GRO, or an mdflash system (.safetensors). With --sample: a structure or a sequence; with "
-            "--train: a dataset.",
+            "--train: a dataset; with --campaign: a system.yaml.",
             metavar="STRUCTURE",
             show_default=False,
         ),
@@ -37,7 +37,7 @@ def init(
         Path | None,
         typer.Option(
             help="The file to write, or a folder for it and its run (a name without .yaml).",
-            show_default="system.yaml, sample.yaml or train.yaml",
+            show_default="system.yaml, sample.yaml, train.yaml or sweep.yaml",
         ),
     ] = None,
     sequence: Annotated[
@@ -61,6 +61,7 @@ def init(
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Write a recipe of mdflash sample instead.")] = False,
     train: Annotated[bool, typer.Option("--train", help="Write a recipe of mdflash train instead.")] = False,
+    campaign: Annotated[bool, typer.Option("--campaign", help="Write a sweep of mdflash campaign instead.")] = False,
     reading: Reading = AS_IT_IS,
     force: Force = False,
 ) -> None:
@@ -68,10 +69,11 @@ def init(
 
     Inside exchange and biases: mdflash schema exchange, mdflash schema biases.
     """
-    if sample and train:
-        raise InputError("--sample and --train write two files; give one of them")
-    verb: Literal["sample", "train"] | None = "sample" if sample else "train" if train else None
-    out = out or Path(f"{verb or 'system'}.yaml")
+    verbs = [recipe for recipe, wanted in zip(RECIPES, (sample, train, campaign), strict=True) if wanted]
+    if len(verbs) > 1:
+        raise InputError(f"{' and '.join(f'--{verb}' for verb in verbs)} write several files; give one of them")
+    verb = verbs[0] if verbs else None
+    out = out or Path("system.yaml" if verb is None else RECIPES[verb].file)
     many = Box(count, box, slab)
     transferable = sequence is not None or fasta is not None or many.wanted
     own_folder = verb is None and out.suffix not in (".yaml", ".yml")
@@ -81,7 +83,8 @@ def init(
     may_write([out], force, inputs if verb is None else [])
     if verb is not None:
         atomic_write(out, recipe_text(verb, structure, out))
-        typer.echo(f"wrote {out}\nnext: mdflash {verb} {out} --dry-run, then mdflash {verb} {out}")
+        command = f"mdflash {RECIPES[verb].command} {out}"
+        typer.echo(f"wrote {out}\nnext: {command} --dry-run, then {command}")
         return
     if transferable and forcefield is not None:
         from_sequences(structure, sequence, fasta, forcefield, out, set_ or [], many, reading)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mdflash.core.files import atomic_write, storage_errors
+from mdflash.core.plural import plural
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.units import parse
@@ -98,7 +99,8 @@ def from_sequences(
         said, text = _box_of_many(name, molecules, longest, ff, out, model, folder, overrides, box)
     else:
         text = compose(name, molecules, of_chain(longest), ff, out, model=model, folder=folder, overrides=overrides)
-        said = f"{len(found)} sequences, the longest of {longest} residues" if len(found) > 1 else f"{longest} residues"
+        said = f"{len(found)} sequences, the longest of " if len(found) > 1 else ""
+        said += plural(longest, "residue")
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(out, text)
@@ -140,7 +142,7 @@ def _box_of_many(
     beads = prepared.layout.systems[0].n_beads
     where = f"{'slab' if box.slab else 'box'} of {' x '.join(edges)}"
     many = count * len(molecules)
-    return f"{many:,} molecule{'s' if many > 1 else ''}, {beads:,} beads, in a {where}", text
+    return f"{plural(many, 'molecule')}, {beads:,} beads, in a {where}", text
 
 
 def _residues(structure: Path, ff: ForceField, reading: Reading) -> int:

@@ -51,9 +51,3 @@ def show_rows(console: Console, rows: Mapping[str, Any], *, indent: str = "", st
 def show_line(console: Console, line: str) -> None:
     """One line as it stands."""
     console.print(styled(line), soft_wrap=True)
-
-
-def plural(count: int, word: str) -> str:
-    """'1 frame', '2,000 frames', '3 clashes'."""
-    ending = "" if count == 1 else "es" if word.endswith(("s", "sh", "ch")) else "s"
-    return f"{count:,} {word}{ending}"

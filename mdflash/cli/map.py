@@ -9,6 +9,7 @@ import typer
 
 from mdflash.cli.outputs import Force, may_write
 from mdflash.cli.structures import takes_reading
+from mdflash.core.plural import plural
 from mdflash.mapping.choices import AS_IT_IS, Reading
 
 
@@ -72,11 +73,11 @@ def map_(
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(
-        f"wrote {molecule}, {picture}: {system.n_beads} beads of {len(set(system.types))} types, "
-        f"{len(positions)} frames"
+        f"wrote {molecule}, {picture}: {plural(system.n_beads, 'bead')} of "
+        f"{plural(len(set(system.types)), 'type')}, {plural(len(positions), 'frame')}"
     )
     for target, count in frames.items():
-        typer.echo(f"wrote {target}: {count} frames")
+        typer.echo(f"wrote {target}: {plural(count, 'frame')}")
     if forcefield is not None:
         atomic_write(run_file, commented_run(molecule, forcefield, run_file))
         typer.echo(f"wrote {run_file}\nnext: mdflash check {run_file}, then mdflash run {run_file}")

@@ -28,9 +28,9 @@ def rebuild(
     import time
     from contextlib import ExitStack
 
-    from mdflash.cli.doctor import usable_cores
-    from mdflash.cli.lines import plural
     from mdflash.cli.options import duration
+    from mdflash.core.cores import usable_cores
+    from mdflash.core.plural import plural
     from mdflash.core.signals import ASKED_TO_STOP
     from mdflash.errors import InputError, Interrupted
     from mdflash.mapping.allatom import openmm_version

@@ -86,7 +86,7 @@ def follow(
     from mdflash.compiled.jit import compilation
     from mdflash.io.runfolder import may_be_run_folder
     from mdflash.runs.execute import Plan, execute
-    from mdflash.runs.place import at_its_folder
+    from mdflash.runs.place import at_its_folder, other_run
     from mdflash.runs.prepare import prepare
     from mdflash.runs.writers import bytes_to_come
 
@@ -94,6 +94,12 @@ def follow(
     if found.folder != config.folder and ranks.rank == 0:
         typer.echo(
             f"note: {file} was run from another folder before; going on in {found.folder} (or --fresh)", err=True
+        )
+    elif not fresh and ranks.rank == 0 and (other := other_run(config, path, overrides)) is not None:
+        typer.echo(
+            f"note: the run in {other} was made from another file or with other settings, so a new one begins in "
+            f"{config.folder}; to resume that one, write mdflash run {other}",
+            err=True,
         )
     config = found
     compilation.quiet = ranks.rank > 0

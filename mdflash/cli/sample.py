@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdflash.cli.lines import plural
 from mdflash.cli.options import duration
+from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
     from mdflash.sampling.recipe import SampleRecipe

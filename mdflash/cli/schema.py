@@ -17,6 +17,7 @@ FILES: Final[Mapping[str, str]] = MappingProxyType(
         "run": "system.yaml",
         "sample": "A recipe of mdflash sample",
         "train": "A recipe of mdflash train",
+        "campaign": "A sweep of mdflash campaign",
         "experiment": "What was measured, for mdflash analyze --experiment",
     }
 )
@@ -27,8 +28,8 @@ def schema(
     what: Annotated[
         str,
         typer.Argument(
-            help="run (system.yaml), sample or train (recipes), experiment (of analyze), or a section: dynamics, "
-            "biases, output.trajectory, train.network.",
+            help="run (system.yaml), sample or train (recipes), campaign (its sweep), experiment (of analyze), or a "
+            "section: dynamics, biases, output.trajectory, train.network.",
             metavar="[FILE|SECTION]",
         ),
     ] = "run",
@@ -57,6 +58,10 @@ def file_model(file: str) -> type[Section]:
         from mdflash.training.recipe import Recipe
 
         return Recipe
+    if file == "campaign":
+        from mdflash.campaigns.recipe import Campaign
+
+        return Campaign
     if file == "experiment":
         from mdflash.analysis.experiment.file import Experiment
 

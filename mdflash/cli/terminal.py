@@ -12,8 +12,9 @@ import numpy as np
 from rich.console import Console
 
 from mdflash import __version__
-from mdflash.cli.lines import PlainConsole, plural, show_line, show_rows, styled
+from mdflash.cli.lines import PlainConsole, show_line, show_rows, styled
 from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, lasting_console
+from mdflash.core.plural import plural
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
 from mdflash.engine.ensemble.bins import Bins
@@ -90,9 +91,7 @@ def _sampling(plan: Plan) -> dict[str, str]:
     if exchange is not None:
         k, n = len(exchange.temperatures), len(exchange.ladders)
         every = _time(exchange.every * engine.integrator.timestep)
-        rows["exchange"] = (
-            f"{n} ladder{'s' if n > 1 else ''} of {k} {_states(exchange)}, {exchange.scheme}, every {every}"
-        )
+        rows["exchange"] = f"{plural(n, 'ladder')} of {k} {_states(exchange)}, {exchange.scheme}, every {every}"
     if guard.nonfinite != "stop":
         rows["unstable replicas"] = guard.nonfinite
     for word, entries in (("biases", plan.prepared.biases), ("monitor", plan.prepared.monitored)):
@@ -102,7 +101,9 @@ def _sampling(plan: Plan) -> dict[str, str]:
         rows["weighted ensemble"] = _walkers(engine.ensemble, engine.integrator.timestep)
     for bias in engine.deposits.biases:
         walkers = len(bias.replica_ids) // bias.groups
-        shared = f"{walkers} walkers" if bias.groups == 1 else f"{bias.groups} groups of {walkers} walkers"
+        shared = (
+            plural(walkers, "walker") if bias.groups == 1 else f"{bias.groups} groups of {plural(walkers, 'walker')}"
+        )
         every = _time(bias.every * engine.integrator.timestep)
         over = " and ".join(f"{axis.name} ({axis.points} points)" for axis in bias.axes)
         rows["metadynamics"] = "; ".join(
@@ -173,6 +174,9 @@ class Follower:
         show_plan(plan, self._console)
         if plan.start == "finished":
             return
+        if plan.start == "fresh":
+            folder = plan.prepared.config.folder
+            self._console.print(styled(("starting", "green"), f" a new run in {folder}"), soft_wrap=True)
         self._begun = time.monotonic()
         self._first, self._total = plan.engine.state.step, plan.prepared.config.total_steps
         terminal = self._console.is_terminal

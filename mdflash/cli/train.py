@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdflash.cli.lines import PlainConsole, plural, show_line, styled
+from mdflash.cli import weighed
+from mdflash.cli.lines import PlainConsole, show_line, styled
 from mdflash.cli.outputs import Force, forcefield_files, may_write
+from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +43,7 @@ def train(
 ) -> None:
     """Train a SchNet on the forces of a dataset; rerun the same command to resume, with more epochs to go on.
 
+    With `relative_entropy:` in the recipe, go on from a force field until its molecules are where the frames are.
     With many processes: torchrun --nproc-per-node N -m mdflash train RECIPE.
     """
     from mdflash.engine.distributed import join
@@ -89,6 +92,15 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
     torch.set_num_threads(set_threads(threads or ranks.threads))
     console = PlainConsole(quiet=ranks.rank > 0)
     prepared = prepare_training(plan)
+    if plan.relative_entropy is not None:
+        from mdflash.cli import train_entropy
+
+        train_entropy.show_plan(prepared, console)
+        if dry_run:
+            console.print("Dry run: nothing was written.")
+        else:
+            train_entropy.run(prepared, file, ranks, console)
+        return
     _show_plan(prepared, console)
     if dry_run:
         seconds = make_trainer(prepared, ranks).time_step()
@@ -100,6 +112,8 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
     with training_folder(plan.output) if ranks.rank == 0 else nullcontext():
         if ranks.rank == 0:
             write_head(prepared, file)
+            names = [molecule.system.name for molecule in prepared.data.molecules]
+            weighed.draw(plan.output / "weights", list(zip(names, prepared.weights, strict=False)))
         with stop_signals() as received, _Bar(console) as bar:
             folder, trainer = train(prepared, ranks, bar.show, lambda: bool(received))
     p = trainer.progress
@@ -125,6 +139,11 @@ def _show_plan(prepared: PreparedTraining, console: Console) -> None:
         "network": f"SchNet, {n.features} features, {plural(n.blocks, 'block')}, cutoff {n.cutoff:g} Å",
         **({} if n.backbone is None else {"backbone": _said(n.backbone.to_dict())}),
         "loss of the priors alone": f"{prepared.loss_without_network():.5g} (kcal/mol/Å)², on the frames held out",
+        **{
+            key: value
+            for molecule, weights in zip(data.molecules, prepared.weights, strict=False)
+            for key, value in weighed.rows(molecule.system.name, weights).items()
+        },
         "folder": str(recipe.output),
     }
     table = Table.grid(padding=(0, 2))

@@ -61,6 +61,11 @@ def _read_factor(name: str, number: object) -> float:
     return float(number)
 
 
+def _read_scheme(value: object) -> object:
+    """Files written before 0.3 spell it `neighbours`."""
+    return "neighbors" if value == "neighbours" else value
+
+
 def scale_name(term: str) -> str:
     """The name of the bias that scales a term."""
     return f"scale_{term}"
@@ -108,8 +113,8 @@ class Exchange(Section):
         examples=["{contacts: {min: 0.7, max: 1, count: 8}}"],
     )
     interval: Duration = Field(default=2.0, description="time between attempts", examples=["2 ps"])
-    scheme: Literal["neighbours", "gibbs"] = Field(
-        default="neighbours", description="neighbours (even and odd pairs in turn) | gibbs (many random pairs)"
+    scheme: Annotated[Literal["neighbors", "gibbs"], BeforeValidator(_read_scheme)] = Field(
+        default="neighbors", description="neighbors (even and odd pairs in turn) | gibbs (many random pairs)"
     )
 
     @property

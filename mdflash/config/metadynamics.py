@@ -137,7 +137,7 @@ class Metadynamics(Section):
     )
     bias_factor: Annotated[Annotated[float, Field(gt=1.0, le=1e6)] | None, NoneWord] = Field(
         default=None,
-        description="gamma: barriers are lowered by this factor in the end; none: 10, and barrier / kT of opes",
+        description="gamma: barriers are lowered by this factor in the end; default: 10, and barrier / kT of opes",
     )
     every: Duration = Field(default=1.0, description="time between the hills of a walker", examples=["1 ps"])
     walkers: Annotated[
@@ -161,6 +161,8 @@ class Metadynamics(Section):
 
     @field_serializer("bias_factor")
     def _bias_factor(self, value: float | None) -> float | str:
+        if value is None and self.method == "well-tempered":
+            return self.gamma
         return "none" if value is None else value
 
     @field_serializer("walkers")

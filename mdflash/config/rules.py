@@ -39,6 +39,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from _filters(config)
     yield from _device(config)
     yield from _temperatures(config)
+    yield from _annealing(config)
     yield from _exchange(config)
     yield from _variables(config)
     yield from _biases(config)
@@ -139,6 +140,14 @@ def _filters(config: RunConfig) -> Iterator[Problem]:
     model = config.model
     if model.kernels == "reference" and model.filters == "table":
         yield Problem(("model", "filters"), "the reference kernels have no tables; write `filters: auto`")
+    if model.filters == "split":
+        if model.kernels == "reference" or config.hardware.device == "cpu":
+            yield Problem(("model", "filters"), "split is for the kernels of a GPU; write `filters: auto`")
+        elif model.precision == "fp64":
+            yield Problem(
+                ("model", "filters"),
+                "split multiplies numbers in 16 bits; write `filters: auto`, or `precision: fp32` or `mixed16`",
+            )
     for key, value in (("kernels", "reference"), ("filters", "exact")):
         if model.precision == "mixed16" and getattr(model, key) == value:
             yield Problem(
@@ -172,6 +181,41 @@ def _temperatures(config: RunConfig) -> Iterator[Problem]:
             f"lists {len(given)} temperatures for {config.n_replicas} replicas; give one for all, or one for each "
             f"(for {len(given)} replicas: `count: {len(given)}` under `replicas:`)",
         )
+
+
+def _annealing(config: RunConfig) -> Iterator[Problem]:
+    """Stages of whole steps, a bath that follows them, and nothing else that needs one temperature."""
+    stages = config.dynamics.annealing
+    if not stages:
+        return
+    here: tuple[str | int, ...] = ("dynamics", "annealing")
+    scheme = INTEGRATORS[config.dynamics.integrator]
+    if not scheme.takes_noise:
+        text = f"{scheme.name} holds no temperature that could move; write `integrator: {DEFAULT}`, or remove it"
+        yield Problem(here, text)
+    if config.exchange is not None and config.exchange.temperatures is not None:
+        yield Problem(here, "temperatures that move cannot be exchanged; remove it, or `exchange.temperatures`")
+    if config.metadynamics:
+        yield Problem(here, "hills are made for one temperature, which must not move; remove it, or `metadynamics:`")
+    if config.weighted_ensemble is not None:
+        yield Problem(here, "walkers have one temperature, which must not move; remove it, or `weighted_ensemble:`")
+    if min(config.temperatures, default=1.0) <= 0 or min(stage.to for stage in stages) <= 0:
+        yield Problem(here, "temperatures must be above 0 K; write for example `to: 300 K`")
+    step = config.dynamics.timestep
+    for k, stage in enumerate(stages):
+        yield from whole_steps((*here, k, "every"), stage.every, step * config.dynamics.network_every)
+        for key, time in (("after", stage.after), ("length", stage.length)):
+            times = time / stage.every
+            if abs(times - round(times)) > 1e-6 * max(times, 1.0):
+                yield Problem((*here, k, key), f"must be a multiple of `every`, {stage.every:g} ps; found {time:g} ps")
+    begins = 0.0
+    for k, stage in enumerate(stages):
+        begins += stage.after
+        times = begins / stage.every
+        if abs(times - round(times)) > 1e-6 * max(times, 1.0):
+            text = f"begins at {begins:g} ps, which must be a multiple of its `every`, {stage.every:g} ps"
+            yield Problem((*here, k, "every"), text)
+        begins += stage.length
 
 
 def _exchange(config: RunConfig) -> Iterator[Problem]:

@@ -131,7 +131,8 @@ class Model(Section):
     )
     filters: FilterKind = Field(
         default="auto",
-        description="of networks: table | exact (slow; plain torch on a CPU) | auto (tables where exact enough)",
+        description="of networks: table | exact (slow; plain torch on a CPU) | auto (tables where exact enough) | "
+        "split (GPU: tables for near pairs, products of matrices for the others)",
     )
     kernels: Annotated[
         Kernels,
@@ -140,6 +141,20 @@ class Model(Section):
             triton="is what a GPU runs (`hardware.device: cuda`); write `kernels: auto`",
         ),
     ] = Field(default="auto", description="auto (the fastest that fits) | reference (plain, slow, for comparison)")
+
+
+class AnnealingStage(Section):
+    """The temperature of every replica moves from what it is to another one; stages follow each other."""
+
+    to: Temperature = Field(description="where it ends", examples=["500 K"])
+    after: Annotated[float, Quantity("time", "100 ps", ("ps", "ns", "us", "fs"), zero=True)] = Field(
+        default=0.0, description="time for which it holds before, after the last stage", examples=["100 ps"]
+    )
+    length: Duration = Field(description="how long it moves", examples=["1 ns"])
+    every: Duration = Field(default=1.0, description="time between its steps", examples=["1 ps"])
+    form: Literal["linear", "geometric"] = Field(
+        default="linear", description="linear | geometric (equal ratios in equal times)"
+    )
 
 
 class Dynamics(Section):
@@ -160,6 +175,14 @@ class Dynamics(Section):
         default=None,
         description="one value, or a list with one for each replica; left out where exchange.temperatures sets them",
         examples=["300 K"],
+    )
+    annealing: Annotated[
+        tuple[AnnealingStage, ...],
+        BeforeValidator(as_entries, json_schema_input_type=AnnealingStage | list[AnnealingStage] | None),
+    ] = Field(
+        default=(),
+        description="none, or stages in a row that move the temperature",
+        examples=["[{to: 500 K, length: 1 ns}, {to: 300 K, length: 4 ns, form: geometric}]"],
     )
     length: RunLength | None = Field(
         default=None, description="simulated time of each replica (or steps)", examples=["100 ns"]

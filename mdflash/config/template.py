@@ -67,5 +67,5 @@ def _value(section: type[BaseModel], key: str) -> str:
 
 def _example(field: FieldInfo) -> str:
     """The end of the comment of a key whose default is no value."""
-    empty = field.default is None or field.default in ("", ())
+    empty = field.default is None or field.default in ("", (), {})
     return f"; for example {field.examples[0]}" if field.examples and empty and not _must_be_given(field) else ""

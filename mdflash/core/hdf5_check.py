@@ -11,6 +11,7 @@ import os
 import select
 import subprocess
 import sys
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -82,6 +83,7 @@ class _Helper:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
+        self._leave = weakref.finalize(self, _leave, self._process, self._owner)
         self._read(_STARTS_WITHIN)
 
     @classmethod
@@ -118,6 +120,16 @@ class _Helper:
 
     def _end(self) -> None:
         type(self)._one = None
+        self._leave()
+
+
+def _leave(process: subprocess.Popen[bytes], owner: int) -> None:
+    """End the process and close its pipes; one that was forked from the owner only closes its own ends of them."""
+    if os.getpid() == owner:
         with suppress(OSError):
-            self._process.kill()
-            self._process.wait()
+            process.kill()
+            process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):
+            if pipe is not None:
+                pipe.close()

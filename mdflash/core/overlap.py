@@ -36,7 +36,8 @@ def nearest_pair(x: FloatArray) -> tuple[int, int] | None:
     """Two beads of [N, 3] nearer than `NEAREST`, those of the lowest numbers."""
     if len(x) <= _FEW:
         i, j = np.triu_indices(len(x), 1)
-        near = np.flatnonzero(((x[i] - x[j]) ** 2).sum(axis=1) < NEAREST**2)
+        with np.errstate(over="ignore"):  # beads that far apart are not near
+            near = np.flatnonzero(((x[i] - x[j]) ** 2).sum(axis=1) < NEAREST**2)
         return (int(i[near[0]]), int(j[near[0]])) if len(near) else None
     from scipy.spatial import cKDTree
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mdflash.core.plural import plural
 from mdflash.core.state import Layout, Rows, State
 from mdflash.errors import InputError
 
@@ -52,7 +53,7 @@ def by_rank(layout: Layout, size: int) -> tuple[Part, ...]:
     n = layout.n_replicas
     if size > n:
         raise InputError(
-            f"{size} ranks for {n} replica{'s' if n > 1 else ''}: every rank needs one; start {n} ranks or fewer, or "
+            f"{size} ranks for {plural(n, 'replica')}: every rank needs one; start {n} ranks or fewer, or "
             f"write `count: {size}` under `replicas:`"
         )
     cuts = [0]

@@ -18,8 +18,11 @@ Box: TypeAlias = tuple[float, float, float]
 
 Precision: TypeAlias = Literal["fp64", "fp32", "mixed16"]
 """Arithmetic of networks; "mixed16" keeps filter tables in 16 bits, and on a GPU features too."""
-FilterKind: TypeAlias = Literal["auto", "table", "exact"]
-"""How a network's filters are evaluated: from tables, by its own layers, or from tables where they are exact enough."""
+FilterKind: TypeAlias = Literal["auto", "table", "exact", "split"]
+"""How a network's filters are evaluated: from tables, by its own layers, or from tables where they are exact enough.
+
+"split", on a GPU: tables for near pairs, and products of matrices for all others.
+"""
 Kernels: TypeAlias = Literal["auto", "reference"]
 """The fastest code that fits, or the plain one for comparison."""
 Device: TypeAlias = Literal["cpu", "cuda"]

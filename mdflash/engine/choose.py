@@ -32,7 +32,7 @@ def choose_propagator(
         dynamics, backend: see `settings`.
 
     Raises:
-        InputError: incompatible settings; with `gpu_must`, a term that has no GPU kernel.
+        InputError: incompatible settings; with `gpu_must` or filters that only a GPU has, a term without a GPU kernel.
         ForceFieldError: the filters of a network cannot be tabulated.
     """
     terms = potential.terms if isinstance(potential, SumPotential) else (potential,)
@@ -43,7 +43,7 @@ def choose_propagator(
     try:
         return choose_on_gpu(layout, terms, state, dynamics, backend)
     except GpuRefused as refused:
-        if backend.gpu_must:
+        if backend.gpu_must or backend.filters == "split":
             raise
         chosen = _on_cpu(layout, terms, state, dynamics, backend)
         return Chosen(chosen.propagator, (f"running on the CPU: {refused.why}", *chosen.notes))
@@ -51,6 +51,11 @@ def choose_propagator(
 
 def _on_cpu(layout: Layout, terms: Sequence[Potential], state: State, dynamics: Dynamics, backend: Backend) -> Chosen:
     precision = backend.precision
+    if backend.filters == "split":
+        raise InputError(
+            "is `split`, which is for the kernels of a GPU, and there is none; write `filters: auto`",
+            key="model.filters",
+        )
     if backend.kernels == "reference":
         if precision == "mixed16" or backend.filters == "table":
             what = "precision: mixed16" if precision == "mixed16" else "filters: table"

@@ -63,6 +63,8 @@ class Deposits:
         hill_listeners: called with the hills of every deposit.
     """
 
+    moves_forces = True
+
     def __init__(self, layout: Layout, potential: Potential) -> None:
         self.layout = layout
         self.biases = tuple(bias for bias in grid_biases_of(potential) if isinstance(bias, GrowingBias))
@@ -103,12 +105,11 @@ class Deposits:
     ) -> None:
         """Report replicas that have begun or ceased to deposit nothing."""
         for r in np.flatnonzero(idle != self._idle[b]).tolist():
-            q = values[r].tolist()
             fields: dict[str, Any] = {"bias": bias.name, "replica": int(self._ids[r])}
             if idle[r]:
                 finite = bool(np.isfinite(values[r]).all())
                 why = "frozen" if engine.frozen[r] else "outside the grid" if finite else "not finite"
-                fields |= {"reason": why, "values": [x if np.isfinite(x) else None for x in q]}
+                fields |= {"reason": why, "values": _with_units(bias, values[r])}
             for listener in self.listeners:
                 listener(engine.state.step, "no hills" if idle[r] else "hills again", **fields)
         self._idle[b] = idle
@@ -130,3 +131,11 @@ class Deposits:
     def summary(self) -> list[dict[str, Any]]:
         """For manifest.json: hills of each bias, by group of walkers."""
         return [{"name": bias.name, "groups": bias.groups, "hills": bias.hills.tolist()} for bias in self.biases]
+
+
+def _with_units(bias: GrowingBias, values: FloatArray) -> dict[str, str | None]:
+    """Values of the variables of a bias as a person reads them: {"ends": "41.2 A"}; None: not finite."""
+    return {
+        axis.name: f"{x:.6g} {axis.variable.unit}".rstrip() if np.isfinite(x) else None
+        for axis, x in zip(bias.axes, values.tolist(), strict=True)
+    }

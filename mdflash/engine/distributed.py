@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from mdflash.core.cores import usable_cores
 from mdflash.core.signals import Stopped
 from mdflash.engine.job import LAUNCHER, Job, find_job
 from mdflash.engine.messages import describe_error, pack, recall_error, unpack
@@ -41,8 +42,11 @@ T = TypeVar("T")
 
 STARTED_WITHIN: Final = timedelta(minutes=5)
 """How long the first ranks wait for the last to start."""
-PATIENCE: Final = 3.0
-"""Seconds that the first rank stays for the others after one was lost; they notice at the end of their block."""
+PATIENCE: Final = 10.0
+"""Seconds that the first rank stays for the others after one was lost; they notice at the end of their block.
+
+Whoever needs longer finds neither the lost rank nor the first, cannot know who has spoken, and says itself why it ends.
+"""
 
 LOST: Final = (
     "another rank ended without a message: killed, out of memory, or its machine is gone. The newest checkpoint is "
@@ -85,7 +89,7 @@ class Ranks:
 
         A machine's cores are divided, unless SLURM has done so.
         """
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         given = os.environ.get("SLURM_CPUS_PER_TASK", "")
         return min(cores, int(given)) if given.isdigit() else max(1, cores // self.local_size)
 
@@ -165,7 +169,8 @@ class ManyRanks(Ranks):
         """Whether it is this rank's part to show the error in which all end.
 
         The first rank may be the lost one, so then who comes first to the store speaks. Where the first rank was the
-        keeper of the store (with torchrun it is not), every rank reports its loss.
+        keeper of the store (with torchrun it is not), every rank reports its loss; and so does one that comes to the
+        store later than the first rank waits (`PATIENCE`).
         """
         if not isinstance(self._end, _Lost):
             return self.rank == 0

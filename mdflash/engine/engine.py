@@ -2,43 +2,42 @@
 
 A block is the stretch of steps until the next report. Inside it nothing returns to Python where the potential
 is compiled. How steps are grouped into blocks changes no bit of the result.
+
+Torch takes longer to import than all of this package, so whoever only names the class does without: an engine imports
+what it is made of when it is made.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numba
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from mdflash.core.gpu import describe
-from mdflash.core.state import Layout, State
+from mdflash.core.plural import plural
 from mdflash.core.types import IntArray
-from mdflash.engine.blocks.ranks import RankPropagator
-from mdflash.engine.choose import choose_propagator
-from mdflash.engine.deposits import Deposits
-from mdflash.engine.diagnosis import no_start
-from mdflash.engine.ensemble.ensemble import WeightedEnsemble
-from mdflash.engine.exchange.replica_exchange import ReplicaExchange
-from mdflash.engine.guards import Guard
-from mdflash.engine.minimize import Minimized, minimize
-from mdflash.engine.protocols import Changing, Choose, Propagator
-from mdflash.engine.settings import Backend, Dynamics, settings_of
-from mdflash.engine.steering import Steering
 from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
-from mdflash.integrators.cpu import kinetic_energies, maxwell_boltzmann, remove_com_motion
-from mdflash.potentials.base import Potential
-from mdflash.potentials.bias.bias import Bias, biases_of
-from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
-from mdflash.potentials.variables.images import check_images
 from mdflash.units import BOLTZMANN
+
+if TYPE_CHECKING:
+    import torch
+
+    from mdflash.core.state import Layout, State
+    from mdflash.engine.annealing import Stage
+    from mdflash.engine.ensemble.ensemble import WeightedEnsemble
+    from mdflash.engine.exchange.replica_exchange import ReplicaExchange
+    from mdflash.engine.guards import Guard
+    from mdflash.engine.minimize import Minimized
+    from mdflash.engine.protocols import Changing, Choose, Propagator
+    from mdflash.engine.settings import Backend, Dynamics
+    from mdflash.potentials.base import Potential
+    from mdflash.potentials.bias.bias import Bias
+    from mdflash.potentials.bias.grid_bias import GridBias
 
 LONGEST_BLOCK = 0.5
 """Seconds after which a block ends anyway, so that signals and time limits are noticed."""
@@ -71,8 +70,10 @@ class Engine:
         guard: what happens to replicas that fail; default: they end the run.
         choose: chooses a propagator for a state, its dynamics and a backend, such as `across_ranks`; default:
             `choose_propagator`.
+        annealing: stages of a schedule of temperatures, which begins at those of the state at step 0.
 
     Attributes:
+        annealing: moves temperatures that have a schedule.
         reporters: called in this order, each at the steps it asks for.
         steering: moves biases that have a path.
         deposits: adds hills of metadynamics.
@@ -91,12 +92,24 @@ class Engine:
         ensemble: WeightedEnsemble | None = None,
         guard: Guard | None = None,
         choose: Choose | None = None,
+        annealing: Sequence[Stage] = (),
         **keywords: Any,
     ) -> None:
+        from mdflash.engine.annealing import Annealing
+        from mdflash.engine.choose import choose_propagator
+        from mdflash.engine.deposits import Deposits
+        from mdflash.engine.guards import Guard
+        from mdflash.engine.settings import settings_of
+        from mdflash.engine.steering import Steering
+        from mdflash.potentials.bias.bias import biases_of
+        from mdflash.potentials.bias.grid_bias import grid_biases_of
+        from mdflash.potentials.variables.images import check_images
+
         self.layout, self.potential, self.state = layout, potential, state
         self.dynamics, self.backend = settings_of(dynamics, backend, keywords)
         self.exchange, self.ensemble, self.guard = exchange, ensemble, guard or Guard(layout)
         self.reporters: list[Reporter] = []
+        self.annealing = Annealing(state.temperature.tolist(), annealing)
         self.steering, self.deposits = Steering(layout, potential), Deposits(layout, potential)
         acting: list[Bias | GridBias] = [*biases_of(potential), *grid_biases_of(potential)]
         for bias in acting:
@@ -113,8 +126,9 @@ class Engine:
 
     @property
     def changing(self) -> tuple[Changing, ...]:
-        """What changes biases and walkers between blocks, in this order."""
-        return (self.steering, self.deposits, *(() if self.ensemble is None else (self.ensemble,)))
+        """What changes temperatures, biases and walkers between blocks, in this order."""
+        walkers = () if self.ensemble is None else (self.ensemble,)
+        return (self.annealing, self.steering, self.deposits, *walkers)
 
     @property
     def integrator(self) -> Integrator:
@@ -160,18 +174,32 @@ class Engine:
         if self.ensemble is not None and self.state.step == 0:
             self.ensemble.begin(self.state)
 
+    def moved(self) -> None:
+        """Mark positions as changed: energy and forces are evaluated again before they are used."""
+        self._current = False
+        self.guard.forget()
+
+    def refresh(self) -> None:
+        """Evaluate energy and forces if positions have changed since the last evaluation."""
+        if not self._current:
+            self.evaluate()
+
     def up_to_date(self) -> None:
         """Mark energy and forces of the state as up to date, as after restoring a checkpoint."""
         self._current = True
 
     def minimize(self, steps: int, tolerance: float = 1.0) -> Minimized:
         """Minimize the energy of every replica; see `minimize.minimize`."""
+        from mdflash.engine.minimize import minimize
+
         result = minimize(self.layout, self.state, self.propagator.evaluate, steps, tolerance)
         self._changed()
         return result
 
     def draw_velocities(self) -> None:
         """Set Maxwell-Boltzmann velocities at each replica's temperature."""
+        from mdflash.integrators.cpu import maxwell_boltzmann, remove_com_motion
+
         masses, v = self.layout.masses.numpy(), self.state.velocities.numpy()
         for r, replica in enumerate(self.layout.replica_ids):
             rows = self.layout.rows(r)
@@ -183,6 +211,8 @@ class Engine:
 
     def kinetic_energy(self) -> npt.NDArray[np.float64]:
         """[R] in kcal/mol, from the velocities as the integrator defines them (half-step ones for langevin-middle)."""
+        from mdflash.integrators.cpu import kinetic_energies
+
         out: npt.NDArray[np.float64] = kinetic_energies(
             self.state.velocities.numpy(), self.layout.masses.numpy(), self.layout.bead_offset
         )
@@ -191,8 +221,11 @@ class Engine:
     @property
     def device(self) -> str:
         """Where the batch runs, in words: 'CPU, 8 threads', 'GPU 0, NVIDIA H100 80GB HBM3'."""
-        threads = numba.get_num_threads()
-        return f"CPU, {threads} thread{'s' if threads > 1 else ''}" if self.gpu is None else describe(self.gpu)
+        import numba
+
+        from mdflash.core.gpu import describe
+
+        return f"CPU, {plural(numba.get_num_threads(), 'thread')}" if self.gpu is None else describe(self.gpu)
 
     @property
     def device_kind(self) -> str:
@@ -218,8 +251,9 @@ class Engine:
             UnstableError: a replica's energy is no longer finite, and the guard cannot recover it.
                 Reporters have received everything before that block.
         """
-        if not self._current:
-            self.evaluate()
+        from mdflash.engine.blocks.ranks import RankPropagator
+
+        self.refresh()
         self.require_finite()
         self.guard.begin(self.state)
         begin, end = self.state.step, self.state.step + steps
@@ -264,7 +298,7 @@ class Engine:
         due = [changing for changing in self.changing if changing.next_change(before) == step]
         for changing in due:
             changing.change(self)
-        if due:
+        if any(changing.moves_forces for changing in due):
             self.propagator.evaluate(self.state)
         if self.exchange is not None and self.exchange.next_attempt(before) == step:
             self.exchange.attempt(self)
@@ -281,7 +315,7 @@ class Engine:
 
     def _with_lost_beads(self, failed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`failed`, and replicas with a position that is not finite: a free bead can get lost without any energy."""
-        finite = torch.isfinite(self.state.positions).all(dim=1).numpy()
+        finite = np.isfinite(self.state.positions.numpy()).all(axis=1)
         lost = ~np.logical_and.reduceat(finite, self.layout.bead_offset[:-1])
         return np.where(lost & (failed < 0), self.state.step - 1, failed)
 
@@ -296,4 +330,6 @@ class Engine:
         failed = np.where(np.isfinite(self.state.energy.numpy()), -1, self.state.step)
         failed = self._with_lost_beads(failed)
         if (failed >= 0).any():
+            from mdflash.engine.diagnosis import no_start
+
             raise no_start(self.layout, self.potential, self.state, failed)

@@ -49,13 +49,19 @@ Choose = Callable[[State, Dynamics, Backend], Chosen]
 
 
 class Changing(Protocol):
-    """Changes biases or walkers at fixed steps, between blocks; see `steering`, `deposits` and `ensemble`."""
+    """Changes temperatures, biases or walkers at fixed steps, between blocks.
+
+    See `annealing`, `steering`, `deposits` and `ensemble`.
+    """
+
+    moves_forces: bool
+    """Whether energy and forces of the state are old after a change."""
 
     def next_change(self, step: int) -> int:
         """The first change after `step`."""
 
     def change(self, engine: Running, /) -> None:
-        """Change what is due at this step; energy and forces of the state are old afterwards."""
+        """Change what is due at this step."""
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What a checkpoint must hold to continue with the same bits."""

@@ -92,7 +92,7 @@ class Backend:
             "mixed16": fp32 with filter tables in 16 bits.
         kernels: "auto", or "reference" for plain torch throughout.
         filters: how filters of networks are evaluated: "table"; "exact", in plain torch on a CPU; "auto": tables where
-            they are exact enough.
+            they are exact enough; "split", on a GPU: tables for near pairs, products of matrices for all others.
         gpu: where the batch runs, from `core.gpu.find_gpu`; None: the CPU.
         gpu_must: whether a term without a GPU kernel is an error; else the batch runs on the CPU, and a note explains
             why.

@@ -38,6 +38,8 @@ class Steering:
         work: [biases, R] kcal/mol done so far; NaN for replicas without the bias, or frozen.
     """
 
+    moves_forces = True
+
     def __init__(self, layout: Layout, potential: Potential) -> None:
         self.layout = layout
         self._packed = PackedBiases([bias for bias in biases_of(potential) if bias.path is not None], layout)

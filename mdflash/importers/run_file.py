@@ -7,7 +7,7 @@ from mdflash.forcefields.model import ForceField
 
 
 def ready_run(ff: ForceField) -> str:
-    """A commented system.yaml for the force field's folder: its systems, a short run in mlcg's own scheme."""
+    """A commented system.yaml for the force field: its systems, a short run as it suggests or as mlcg does."""
     entries = [{"structure": f"systems/{system.name}.safetensors"} for system, _ in ff.systems]
     return commented_yaml(
         {
@@ -21,6 +21,7 @@ def ready_run(ff: ForceField) -> str:
                 "friction": "1 /ps",
                 "temperature": ff.provenance.get("temperature", "300 K"),
                 "length": "10 ps",
+                **ff.dynamics,
             },
             "replicas": {"count": 1},
             "output": {"trajectory": {"interval": "0.4 ps"}, "log": {"interval": "0.4 ps"}},

@@ -1,7 +1,7 @@
 """Whose files are in a folder: the mark by which mdflash knows what an earlier start put there.
 
-A file is not mdflash's because it has a name that mdflash uses. A run, a training or a sampling writes only into a
-folder where none of its names is taken, or that an earlier one has claimed.
+A file is not mdflash's because it has a name that mdflash uses. A run, a training, a sampling or a campaign writes only
+into a folder where none of its names is taken, or that an earlier one has claimed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mdflash.errors import StorageError
 MARK = ".mdflash"
 """The file that marks a folder; written before anything else."""
 
-Kind = Literal["run", "training", "sampling"]
+Kind = Literal["run", "training", "sampling", "campaign"]
 
 _SHOWN = 8
 

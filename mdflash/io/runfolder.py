@@ -117,6 +117,11 @@ class FolderLock:
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"  # which has not written its name yet
 
+    @property
+    def handle(self) -> int:
+        """Its file descriptor; a process that inherits it holds the lock too, as long as it runs."""
+        return self._fd
+
     def release(self) -> None:
         """Give it back. The file stays: removing it would let two others lock two different files."""
         if self._fd >= 0:

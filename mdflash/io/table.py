@@ -175,7 +175,7 @@ def recorded_tables(header: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def changed_tables(folder: Path, recorded: Mapping[str, Any]) -> list[str]:
-    """The tables of a folder whose bytes are not those that `written` recorded; shorter ones are another matter."""
+    """The tables of a folder whose bytes are not those that `written` recorded; not those that are shorter."""
     found = []
     for name, what in recorded.items():
         file = folder / name
@@ -183,6 +183,15 @@ def changed_tables(folder: Path, recorded: Mapping[str, Any]) -> list[str]:
         if whole and checksum(file, what["bytes"]) != what["crc32"]:
             found.append(name)
     return found
+
+
+def cut_tables(folder: Path, recorded: Mapping[str, Any]) -> list[str]:
+    """The tables of a folder that are shorter than `written` recorded."""
+    return [
+        name
+        for name, what in recorded.items()
+        if (folder / name).is_file() and (folder / name).stat().st_size < what["bytes"]
+    ]
 
 
 def last_row(path: Path) -> str | None:

@@ -8,12 +8,13 @@ from XML. Bonds to hydrogen are constrained, and hydrogens weigh 3 Da, so that 4
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
+from mdflash.units import KCAL_PER_KJ
 
 if TYPE_CHECKING:
     import openmm as mm
@@ -142,12 +143,23 @@ def _minimize(system: mm.System, positions: FloatArray, tolerance: float, most: 
     return found
 
 
-def frame(context: mm.Context) -> tuple[FloatArray, FloatArray]:
-    """Positions in Å and forces in kcal/mol/Å, [atoms, 3] each. Forces: the model's, no constraints, no biases."""
-    state = context.getState(positions=True, forces=True, groups={0})
+class AtomFrame(NamedTuple):
+    """Positions in Å, forces in kcal/mol/Å [atoms, 3], and the potential energy in kcal/mol.
+
+    Forces and energy are those of the model: without constraints and biases.
+    """
+
+    positions: FloatArray
+    forces: FloatArray
+    energy: float
+
+
+def frame(context: mm.Context) -> AtomFrame:
+    """Where a simulation is."""
+    state = context.getState(positions=True, forces=True, energy=True, groups={0})
     positions: FloatArray = state.getPositions(asNumpy=True)._value * 10.0
     forces: FloatArray = state.getForces(asNumpy=True)._value * FORCE_PER_OPENMM
-    return positions, forces
+    return AtomFrame(positions, forces, float(state.getPotentialEnergy()._value) * KCAL_PER_KJ)
 
 
 def constraints(system: mm.System) -> IntArray:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from mdflash.core.plural import plural
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.mapping.chains import PEPTIDE_BOND, Link, Residue
@@ -248,7 +249,7 @@ def _rest(groups: Sequence[Group], kinds: Sequence[Kind]) -> list[str]:
         if there:
             chains = [c for c in dict.fromkeys(g.first.chain for g in there) if c]
             where = f" (chain{'s' if len(chains) > 1 else ''} {', '.join(chains)})" if chains else ""
-            texts.append(f"{len(there)} residues of {kind}{where}")
+            texts.append(f"{plural(len(there), 'residue')} of {kind}{where}")
     ligands: dict[str, list[str]] = {}
     for g, k in zip(groups, kinds, strict=True):
         if k == "ligand":

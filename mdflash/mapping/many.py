@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mdflash.core.copies import join
+from mdflash.core.plural import plural
 from mdflash.core.system import System
 from mdflash.core.types import Box, FloatArray
 from mdflash.forcefields.copies import Part, merge
@@ -49,7 +50,7 @@ class Filled(NamedTuple):
         where = f"a slab of {self.thickness / 10:.3g} nm" if slab else "the box"
         chains = int(self.system.chain_index[-1]) + 1
         return (
-            f"{chains:,} chain{'s' if chains > 1 else ''} ({self.system.n_beads:,} beads) placed in {where}, no bead "
+            f"{plural(chains, 'chain')} ({plural(self.system.n_beads, 'bead')}) placed in {where}, no bead "
             f"nearer than {self.apart:g} angstrom to one of another molecule"
         )
 

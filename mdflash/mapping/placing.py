@@ -17,6 +17,7 @@ import numpy as np
 from mdflash.compiled.jit import njit
 from mdflash.compiled.philox import PLACING, normal3
 from mdflash.core.geometry import long_axis
+from mdflash.core.plural import plural
 from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.chain import BOND, SECOND
@@ -131,7 +132,7 @@ def place(
 
 def _what(kinds: Sequence[Kind]) -> str:
     copies, beads = sum(k.count for k in kinds), sum(k.count * k.beads for k in kinds)
-    return f"{copies:,} molecules ({beads:,} beads)"
+    return f"{plural(copies, 'molecule')} ({plural(beads, 'bead')})"
 
 
 def _fill(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy as np
 from mdflash.config.biases import BiasEntry, Group, VariableEntry
 from mdflash.config.exchange import scale_name
 from mdflash.config.metadynamics import Metadynamics as MetadynamicsEntry
-from mdflash.config.molecules import SystemEntry
 from mdflash.config.schema import RunConfig
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout
@@ -21,6 +21,7 @@ from mdflash.errors import InputError
 from mdflash.forcefields.model import ForceField
 from mdflash.io.frames import load_frames
 from mdflash.io.topology import mdtraj_topology
+from mdflash.mapping.choices import Reading
 from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import CENTER, FORCE_CONSTANT, Bias
@@ -170,20 +171,45 @@ def _variable(
     forcefields: Sequence[ForceField],
 ) -> tuple[int, Variable]:
     """The number of an entry's system, and its variable; `key` is where the entry is."""
-    names = [system.name for system in layout.systems]
-    s = 0 if entry.system is None else names.index(entry.system)
+    s = 0 if entry.system is None else [system.name for system in layout.systems].index(entry.system)
+    molecule = config.system[s]
+    mapping = forcefields[s].mapping if molecule.mapping == "from-forcefield" else molecule.mapping
+    read = partial(read_structure, layout.systems[s], forcefields[s], mapping, molecule.reading)
+    variable = select_variable(key, entry, layout.systems[s], starts[s], read)
+    if config.box is not None:
+        try:
+            variable = in_box(variable, layout.systems[s], config.box)
+        except InputError as error:
+            raise InputError(error.message, key=error.key or f"{key}.beads") from None
+    return s, variable
+
+
+def select_variable(
+    key: str, entry: VariableEntry, system: System, start: FloatArray, read: Callable[[Path], FloatArray]
+) -> Variable:
+    """The variable of one entry.
+
+    Args:
+        key: where the entry is, for messages.
+        entry: what it says.
+        system: the molecule.
+        start: [N, 3] Å, the structure that `reference: start` means.
+        read: reads another one from a file.
+
+    Raises:
+        InputError: beads that the molecule does not have, a selection that means nothing, a reference of another
+            molecule.
+    """
     try:
-        reference = _reference(entry, config.system[s], layout.systems[s], starts[s], forcefields[s])
+        reference = entry.reference
+        structure = read(reference) if isinstance(reference, Path) else start if reference == "start" else None
     except InputError as error:
         raise InputError(error.message, file=error.file, key=f"{key}.reference") from None
     try:
-        groups = [_beads(group, layout.systems[s]) for group in entry.beads]
-        variable = VARIABLES[entry.variable].select(layout.systems[s], Selected(groups, reference, entry.options))
-        if config.box is not None:
-            variable = in_box(variable, layout.systems[s], config.box)
+        groups = [beads_of(group, system) for group in entry.beads]
+        return VARIABLES[entry.variable].select(system, Selected(groups, structure, entry.options))
     except InputError as error:
         raise InputError(error.message, key=error.key or f"{key}.beads") from None
-    return s, variable
 
 
 def build_scales(config: RunConfig, layout: Layout, terms: Sequence[Potential]) -> tuple[Bias, ...]:
@@ -217,8 +243,12 @@ def _spread(values: Sequence[float], replicas: int) -> list[float]:
     return [values[r % len(values)] for r in range(replicas)]
 
 
-def _beads(group: Group, system: System) -> list[int]:
-    """The beads of one entry of `beads:`."""
+def beads_of(group: Group, system: System) -> list[int]:
+    """The beads of one entry of `beads:`.
+
+    Raises:
+        InputError: a selection that means nothing, or selects nothing.
+    """
     if isinstance(group, int):
         return [group]
     if isinstance(group, tuple):
@@ -256,13 +286,12 @@ def _range(system: System) -> str:
     return f"{system.n_beads} beads, {system.bead_label(0)} to {system.bead_label(last)}"
 
 
-def _reference(
-    entry: VariableEntry, molecule: SystemEntry, system: System, start: FloatArray, forcefield: ForceField
-) -> FloatArray | None:
-    """[N, 3] Å the structure that an entry refers to; None where it refers to none."""
-    if entry.reference is None or entry.reference == "start":
-        return None if entry.reference is None else start
-    file = Path(entry.reference)
+def read_structure(system: System, forcefield: ForceField, mapping: str, reading: Reading, file: Path) -> FloatArray:
+    """[N, 3] Å a structure of the molecule from a file, of atoms that are mapped as told.
+
+    Raises:
+        InputError: not a file of the molecule.
+    """
     if file.suffix == ".npy":
         given = load_frames(file, system)[:1]
         if (what := other_unit(system, given)) is not None:
@@ -271,8 +300,7 @@ def _reference(
     if file.suffix == ".safetensors":
         other, frames = load_system(file)
     else:
-        mapping = forcefield.mapping if molecule.mapping == "from-forcefield" else molecule.mapping
-        other, frames, _ = map_structure(file, mapping, forcefield, system.name, molecule.reading)
+        other, frames, _ = map_structure(file, mapping, forcefield, system.name, reading)
     if frames is not None and (what := other_unit(other, frames[:1])) is not None:
         raise InputError(what, file=file)
     if other.types != system.types or frames is None:

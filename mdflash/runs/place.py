@@ -40,6 +40,18 @@ def at_its_folder(config: RunConfig, source: Path, overrides: Sequence[str] = ()
     return config
 
 
+def other_run(config: RunConfig, source: Path, overrides: Sequence[str] = ()) -> Path | None:
+    """A run of this name where an earlier command may have put it, which is not resumed; None: there is none.
+
+    It was made from another file, or with other settings. Arguments: as of `at_its_folder`, which found nothing.
+    """
+    place = _place(config, source, overrides)
+    if is_run_folder(config.folder) or place is None:
+        return None
+    above = (Path(os.path.abspath(parent / place)) for parent in Path(os.path.abspath(source)).parents)
+    return next((folder for folder in above if is_run_folder(folder)), None)
+
+
 def _place(config: RunConfig, source: Path, overrides: Sequence[str]) -> Path | None:
     """`output.folder` as it was given; None where it is the same from every folder."""
     data, _ = apply_overrides(load_yaml(source).data, overrides)

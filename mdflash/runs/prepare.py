@@ -29,6 +29,7 @@ from mdflash.core.state import Layout, State
 from mdflash.core.system import System, load_system
 from mdflash.core.types import FloatArray
 from mdflash.engine import settings
+from mdflash.engine.annealing import Stage
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
@@ -115,8 +116,8 @@ class Prepared:
         own = dataclasses.replace(self, potential=SumPotential(terms))
         return Engine(
             own.layout, own.potential, own.state(), own.dynamics(), own.backend(ranks.local_rank),
-            exchange=own.exchange(), ensemble=own.ensemble(), guard=own.guard(),
-            choose=None if ranks.size == 1 else own._across(ranks),
+            annealing=own.annealing(), exchange=own.exchange(), ensemble=own.ensemble(),
+            guard=own.guard(), choose=None if ranks.size == 1 else own._across(ranks),
         )  # fmt: skip
 
     def _across(self, ranks: Ranks) -> Choose:
@@ -187,6 +188,18 @@ class Prepared:
             scheme = Revo(entry.merge_distance, 2.0 * np.pi if self.walkers.variable.periodic else None)
         target = None if entry.target is None else Target(*entry.target)
         return WeightedEnsemble(self.layout, self.walkers, self.config.steps_in(entry.every), scheme, target)
+
+    def annealing(self) -> tuple[Stage, ...]:
+        """The schedule of temperatures that the run asks for."""
+        found: list[Stage] = []
+        for entry in self.config.dynamics.annealing:
+            begin = (found[-1].stop if found else 0) + self._steps(entry.after)
+            stop = begin + self._steps(entry.length)
+            found.append(Stage(entry.to, begin, stop, self._steps(entry.every), entry.form))
+        return tuple(found)
+
+    def _steps(self, time: float) -> int:
+        return round(time / self.config.dynamics.timestep)
 
     def guard(self) -> Guard:
         """The guard that the run asks for."""

@@ -25,6 +25,7 @@ import torch
 from pydantic import BaseModel
 
 from mdflash import __version__
+from mdflash.config.metadynamics import BIAS_FACTOR
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import resolved_yaml, to_data
 from mdflash.core.files import atomic_write, atomic_write_json, patch_head, storage_errors
@@ -36,7 +37,7 @@ from mdflash.errors import InputError, Interrupted, MdflashError, StorageError, 
 from mdflash.io.checkpoint import Checkpoint, drop_newer, load_checkpoint
 from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder, load_manifest
-from mdflash.io.table import changed_tables, recorded_tables
+from mdflash.io.table import changed_tables, cut_tables, recorded_tables
 from mdflash.io.topology import write_topology
 from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.schnet.tables import SIZED_BY
@@ -135,26 +136,33 @@ class RunSession:
         return misfit(self.prepared, arrays, header)
 
     def _before_changed_rows(self, newest: Checkpoint) -> Checkpoint:
-        """An older checkpoint where rows between it and the newest were changed since they were written."""
+        """An older checkpoint where rows between it and the newest were changed or cut off since they were written."""
         changed = changed_tables(self.folder.path, recorded_tables(newest.header))
-        if not changed:
+        cut = cut_tables(self.folder.path, recorded_tables(newest.header))
+        if not (changed or cut):
             return newest
-        files = ", ".join(changed)
+        files = ", ".join([*changed, *cut])
+        what = "changed" if changed else "cut off"
         with suppress(StorageError):
             older = load_checkpoint(
                 self.folder.checkpoint,
-                lambda arrays, header: (
-                    self._fits(arrays, header)
-                    or ("rows" if changed_tables(self.folder.path, recorded_tables(header)) else None)
-                ),
+                lambda arrays, header: self._fits(arrays, header) or self._rows(header),
             )
             if older is not None:
-                why = f"{files}: rows before {newest.path.name} were changed since they were written; the run goes on "
+                why = f"{files}: rows before {newest.path.name} were {what} since they were written; the run goes on "
                 return dataclasses.replace(
                     older, notes=(*newest.notes, f"{why}from {older.path.name} and writes them again")
                 )
+        if cut:
+            return newest  # which no file fits; opening it says so
         why = f"{files}: rows were changed since they were written, before every checkpoint that is left; "
         return dataclasses.replace(newest, notes=(*newest.notes, f"{why}the run goes on behind them, as they are"))
+
+    def _rows(self, header: Mapping[str, Any]) -> str | None:
+        """Why the tables in the folder are not what they were at a checkpoint."""
+        tables = recorded_tables(header)
+        sound = not (changed_tables(self.folder.path, tables) or cut_tables(self.folder.path, tables))
+        return None if sound else "rows"
 
     def clear(self) -> None:
         """Delete what an earlier run, or a start that failed, left here: the new one is known to start.
@@ -353,13 +361,24 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
 
 def changed(folder: Path, config: RunConfig) -> Iterator[tuple[str, Any, Any]]:
     """Every setting of the run in a folder that `config` has otherwise, and that may not change: key, then, now."""
-    before = {
-        "monitor": "none",
-        "metadynamics": "none",
-        "weighted_ensemble": "none",
-        **load_yaml(folder / "resolved.yaml").data,
-    }  # older runs had none
-    yield from _differences(before, to_data(config))
+    yield from _differences(as_now_written(load_yaml(folder / "resolved.yaml").data), to_data(config))
+
+
+def as_now_written(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a resolved.yaml of any version, as this version writes them."""
+    found = {"monitor": "none", "metadynamics": "none", "weighted_ensemble": "none", **resolved}  # older runs had none
+    if isinstance(dynamics := found.get("dynamics"), dict):
+        found["dynamics"] = {"annealing": "none", **dynamics}
+    if isinstance(exchange := found.get("exchange"), dict) and exchange.get("scheme") == "neighbours":
+        found["exchange"] = {**exchange, "scheme": "neighbors"}
+    if isinstance(entries := found["metadynamics"], list):
+        found["metadynamics"] = [
+            {**e, "bias_factor": BIAS_FACTOR}
+            if isinstance(e, dict) and e.get("method") == "well-tempered" and e.get("bias_factor") == "none"
+            else e
+            for e in entries
+        ]
+    return found
 
 
 def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -448,11 +467,11 @@ def _recorded_starts(folder: Path) -> dict[str, str]:
 
 def _variables(prepared: Prepared) -> dict[str, dict[str, str]]:
     """What the columns of colvars.csv are."""
-    entries = [entry.variable for entry in (*prepared.biases, *prepared.monitored)]
-    names = [entry.name for entry in (*prepared.biases, *prepared.monitored)]
+    entries = [(entry.name, entry.variable) for entry in (*prepared.biases, *prepared.monitored)]
+    entries += [(axis.name, axis.variable) for bias in prepared.grid_biases for axis in bias.axes]
     return {
         name: {"variable": v.name, "unit": v.unit, **({"about": v.about} if v.about else {})}
-        for name, v in zip(names, entries, strict=True)
+        for name, v in entries
         if v.name in VARIABLES
     }
 

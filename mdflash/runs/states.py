@@ -13,7 +13,7 @@ def held_states(engine: Engine) -> IntArray:
     """[R] the number of each replica's state, from 0: of the exchange ladder where there is one.
 
     Without exchange, the states of a system are its temperatures with the parameters of its biases, in the order of its
-    replicas. Biases that move make no states.
+    replicas. Biases and temperatures that move make no states.
     """
     if engine.exchange is not None:
         return engine.exchange.labels(engine.state)
@@ -21,7 +21,7 @@ def held_states(engine: Engine) -> IntArray:
     acting = [
         (bias.parameters, bias.rows(layout).tolist()) for bias in biases_of(engine.potential) if bias.path is None
     ]
-    temperatures = engine.state.temperature.tolist()
+    temperatures = (engine.annealing.start if engine.annealing.stages else engine.state.temperature.numpy()).tolist()
     numbers: dict[int, dict[tuple[float, ...], int]] = {}
     held = []
     for r, system in enumerate(layout.system_of_replica.tolist()):

@@ -21,6 +21,7 @@ from mdflash import __version__
 from mdflash.config.schema import RunConfig
 from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
+from mdflash.engine.annealing import Annealing
 from mdflash.engine.deposits import Deposits, Hills
 from mdflash.engine.engine import Engine, Reporter
 from mdflash.engine.ensemble.ensemble import Generation
@@ -391,7 +392,9 @@ def misfit(prepared: Prepared, arrays: Mapping[str, npt.NDArray[Any]], header: M
             return f"its '{name}' must be {like.dtype} {list(like.shape)}, found {found}"
         if like.dtype.kind == "f" and name in state.names() and not np.isfinite(arrays[name]).all():
             return f"its '{name}' holds numbers that are not finite"
-    if (np.sort(arrays["temperature"]) != np.sort(state.temperature.numpy())).any():
+    step = header.get("step")
+    due = Annealing(state.temperature.tolist(), prepared.annealing()).at(step if type(step) is int else 0)
+    if (np.sort(arrays["temperature"]) != np.sort(due)).any():
         return "its temperatures are not those of the run"
     if (arrays["replica_ids"] != expected["replica_ids"]).any():
         return "its replicas are not those of the run"

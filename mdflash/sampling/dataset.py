@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from mdflash.core.system import System, load_system, save_system
 from mdflash.core.types import FloatArray
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
+from mdflash.sampling.older import recorded_restraint
 from mdflash.sampling.trajectory import Trajectory, open_trajectory
 
 SCHEMA = 1
@@ -84,7 +85,7 @@ class Dataset:
             for trajectory in molecule.trajectories:
                 frames = trajectory.read()
                 columns = [frames.positions, frames.forces, frames.temperature, frames.time]
-                columns += [] if frames.energy is None else [frames.energy]
+                columns += [column for column in (frames.energy, frames.potential) if column is not None]
                 for column in columns:
                     h.update(np.ascontiguousarray(column).tobytes())
         return h.hexdigest()
@@ -165,15 +166,17 @@ def load_dataset(folder: str | Path) -> Dataset:
     if not isinstance(data.get("mapping", "none"), str):
         raise InputError("expected a word", file=file, line=document.line(("mapping",)), key="mapping")
     provenance = data.get("provenance")
+    provenance = provenance if isinstance(provenance, dict) else {}
     return Dataset(
         folder=path,
         mapping=str(data.get("mapping", "none")),
-        molecules=tuple(_load_molecule(path / name, name) for name in names),
-        provenance=provenance if isinstance(provenance, dict) else {},
+        molecules=tuple(_load_molecule(path, name, provenance) for name in names),
+        provenance=provenance,
     )
 
 
-def _load_molecule(folder: Path, name: str) -> Molecule:
+def _load_molecule(dataset: Path, name: str, provenance: Mapping[str, Any]) -> Molecule:
+    folder = dataset / name
     file = folder / "system.safetensors"
     if not file.is_file():
         raise InputError("no such file; every molecule of a dataset has one", file=file)
@@ -187,6 +190,10 @@ def _load_molecule(folder: Path, name: str) -> Molecule:
                 file=trajectory.file,
             )
     trajectories = [t for t in trajectories if t.n_frames]
+    for k, trajectory in enumerate(trajectories):
+        if trajectory.biased and trajectory.restraint is None and trajectory.file.stem.isdecimal():
+            known = recorded_restraint(provenance, dataset, name, system, int(trajectory.file.stem))
+            trajectories[k] = replace(trajectory, restraint=known)
     if not trajectories:
         raise InputError(f"no frames: expected trajectories such as {folder / '000.h5'}", file=folder)
     return Molecule(name, system, start, tuple(trajectories))

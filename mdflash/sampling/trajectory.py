@@ -5,8 +5,12 @@
     /temperature [F] float32 K
     /replica     [F] int32, only where replicas exchanged temperatures
     /energy      [F] float64 kcal/mol, only where a coarse-grained model made the frames
+    /potential   [F] float64 kcal/mol, that of all atoms, where all atoms were simulated
     /time        [F] float64 ps
-    attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (held in an umbrella window)
+    attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (held in an umbrella window),
+                 window (what held it: keys of `biases:` as JSON; /window_reference [N, 3] Å is its structure, if any)
+
+Other columns [F] of real numbers may stand beside these, such as weights that another program computed.
 
 Positions are centered and rounded to 1/1024 Å, forces to 1/128 kcal/mol/Å: far below the noise of mapped forces, and it
 halves the file. `time` is written last and reads as NaN where it was never written, so frames that have a
@@ -15,7 +19,7 @@ time are complete, whenever the writer was killed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +35,7 @@ from mdflash.core.types import FloatArray
 from mdflash.errors import InputError, StorageError
 from mdflash.io.hdf5_space import METADATA_BYTES, claim, create, hdf5_errors, open_to_read, open_to_write, written_rows
 from mdflash.io.superblock import admit_readers, trim, unlock
+from mdflash.sampling.restraint import Restraint, read_restraint
 
 if TYPE_CHECKING:
     import h5py
@@ -39,14 +44,15 @@ VERSION = 1
 BLOCK = 256
 """Frames per chunk; the writer adds whole chunks, since a compressed chunk that grows would be written twice."""
 POSITION_STEPS, FORCE_STEPS = 1024.0, 128.0
-COLUMNS = ("positions", "forces", "temperature", "replica", "energy", "time")
+COLUMNS = ("positions", "forces", "temperature", "replica", "energy", "potential", "time")
 """In the order in which they are written: time last, see the module."""
+REFERENCE = "window_reference"
 Float32 = npt.NDArray[np.float32]
 Aggregation = Literal["basic", "optimised"]
 
 
 class Frames(NamedTuple):
-    """Consecutive frames: positions and forces [F, N, 3], temperature and time [F], replica and energy [F] or None."""
+    """Consecutive frames: positions and forces [F, N, 3], the rest [F]; replica, energy and potential may be None."""
 
     positions: Float32
     forces: Float32
@@ -54,6 +60,7 @@ class Frames(NamedTuple):
     time: FloatArray
     replica: npt.NDArray[np.int32] | None
     energy: FloatArray | None
+    potential: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class Trajectory:
         aggregation: how atom forces became bead forces.
         seed: of the simulation that made it.
         biased: whether it was held in a window, so the frequency of a frame has no meaning; its forces are unbiased.
+        restraint: what held it; None where nothing did, or the file does not say.
     """
 
     file: Path
@@ -77,6 +85,7 @@ class Trajectory:
     aggregation: Aggregation
     seed: int
     biased: bool
+    restraint: Restraint | None = None
 
     def read(self, start: int = 0, stop: int | None = None, stride: int = 1) -> Frames:
         """Read frames start:stop:stride.
@@ -93,8 +102,9 @@ class Trajectory:
                 f["time"][part],
                 f["replica"][part] if "replica" in f else None,
                 f["energy"][part] if "energy" in f else None,
+                f["potential"][part] if "potential" in f else None,
             )
-        for name in ("positions", "forces", "temperature", "energy"):
+        for name in ("positions", "forces", "temperature", "energy", "potential"):
             values = getattr(frames, name)
             if values is None:
                 continue
@@ -109,6 +119,22 @@ class Trajectory:
                     file=self.file,
                 )
         return frames
+
+    def column(self, name: str) -> FloatArray:
+        """[F] the numbers of a column, whatever they are.
+
+        Raises:
+            InputError: there is no such column, or it has fewer rows than there are frames.
+        """
+        with _reading(self.file) as f:
+            if name not in f:
+                known = ", ".join(key for key in f if key not in COLUMNS and key != REFERENCE) or "none beside its own"
+                raise InputError(f"has no column /{name}; its columns: {known}", file=self.file)
+            _check_column(f, self.file, name)
+            found: FloatArray = f[name][: self.n_frames].astype(np.float64)
+        if len(found) < self.n_frames:
+            raise InputError(f"column /{name} has {len(found)} rows for {self.n_frames} frames", file=self.file)
+        return found
 
 
 def _first_bad(values: Float32) -> str:
@@ -157,6 +183,7 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
             aggregation=_aggregation(f, file),
             seed=_number(f, file, "seed", 0) or 0,
             biased=bool(_number(f, file, "biased", 0)),
+            restraint=_restraint(f, file),
         )
 
 
@@ -166,6 +193,21 @@ def _number(f: h5py.File, file: Path, name: str, default: int | None) -> int | N
     if found is not None and (np.ndim(found) or np.asarray(found).dtype.kind not in "iub"):
         raise InputError(f"attribute {name}: expected a whole number, found {str(found)[:60]}", file=file)
     return None if found is None else int(found)
+
+
+def _restraint(f: h5py.File, file: Path) -> Restraint | None:
+    words = f.attrs.get("window")
+    if words is None:
+        return None
+    if not isinstance(words, str):
+        raise InputError(f"attribute window: expected text, found {str(words)[:60]}", file=file)
+    reference = None
+    if REFERENCE in f:
+        shape = getattr(f[REFERENCE], "shape", None)
+        if shape != f["positions"].shape[1:] or f[REFERENCE].dtype.kind != "f":
+            raise InputError(f"dataset /{REFERENCE}: expected real numbers [beads, 3], found {shape}", file=file)
+        reference = f[REFERENCE][:].astype(np.float64)
+    return read_restraint(words, reference, file)
 
 
 def _aggregation(f: h5py.File, file: Path) -> Aggregation:
@@ -228,8 +270,9 @@ class TrajectoryWriter:
         n_beads: beads per frame.
         seed, aggregation: noted in the file.
         frames: how many frames to keep of an existing file.
-        replica, energy: whether a replica number and an energy are stored with each frame.
+        replica, energy, potential: whether each of these is stored with each frame; an old file keeps its columns.
         biased: noted in the file.
+        restraint: what held it, if anything did.
 
     Raises:
         StorageError: the file has fewer frames than `frames` or another number of beads; it cannot be written.
@@ -245,13 +288,17 @@ class TrajectoryWriter:
         frames: int = 0,
         replica: bool = False,
         energy: bool = False,
+        potential: bool = False,
         biased: bool = False,
+        restraint: Restraint | None = None,
     ) -> None:
         self.file, self.n_beads = file, n_beads
         self._pending: list[tuple[Any, ...]] = []
         if not frames:
-            attributes = {"seed": seed, "aggregation": aggregation, "biased": biased}
-            create(file, lambda empty: _lay_out(empty, n_beads, attributes, replica, energy))
+            attributes = {"seed": seed, "aggregation": aggregation, "biased": biased or restraint is not None}
+            more = {"replica": replica, "energy": energy, "potential": potential}
+            names = tuple(name for name, wanted in more.items() if wanted)
+            create(file, lambda empty: _lay_out(empty, n_beads, attributes, names, restraint))
         with hdf5_errors(file):
             if frames:
                 unlock(file)
@@ -265,7 +312,8 @@ class TrajectoryWriter:
                         f"{file}: holds {found} frames of {beads} beads, but the checkpoint counted {frames} of "
                         f"{n_beads}; remove the folder to start over"
                     )
-            self._columns = [self._h5[name] for name in COLUMNS if name in self._h5]
+            self._names = [name for name in COLUMNS if name in self._h5]
+            self._columns = [self._h5[name] for name in self._names]
             claim(self._h5, file, METADATA_BYTES)
             for column in self._columns:
                 column.resize(frames, axis=0)
@@ -280,16 +328,17 @@ class TrajectoryWriter:
 
     def append(
         self, positions: FloatArray, forces: FloatArray, temperature: float, time: float, replica: int | None = None,
-        energy: float | None = None,
+        energy: float | None = None, potential: float | None = None,
     ) -> None:  # fmt: skip
         """Add a frame: positions and forces [N, 3] in Å and kcal/mol/Å, temperature in K, time in ps.
 
-        With a replica, and an energy in kcal/mol, where the writer was made with `energy`.
+        With a replica, and an energy and a potential in kcal/mol, where the writer was made with these.
         """
         x = np.round((positions - positions.mean(axis=0)) * POSITION_STEPS) / POSITION_STEPS
         f = np.round(forces * FORCE_STEPS) / FORCE_STEPS
-        more = tuple(value for value in (replica, energy) if value is not None)
-        self._pending.append((x, f, temperature, *more, time))
+        more = {"replica": replica, "energy": energy, "potential": potential}
+        own = (more[name] for name in self._names if name in more)
+        self._pending.append((x, f, temperature, *own, time))
         if (self._written + len(self._pending)) % BLOCK == 0:
             self._write()
 
@@ -329,7 +378,13 @@ class TrajectoryWriter:
         self.close()
 
 
-def _lay_out(file: h5py.File, n_beads: int, attributes: Mapping[str, Any], replica: bool, energy: bool) -> None:
+def _lay_out(
+    file: h5py.File,
+    n_beads: int,
+    attributes: Mapping[str, Any],
+    more: Collection[str],
+    restraint: Restraint | None,
+) -> None:
     packed: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 6}
     for name in ("positions", "forces"):
         file.create_dataset(
@@ -343,11 +398,16 @@ def _lay_out(file: h5py.File, n_beads: int, attributes: Mapping[str, Any], repli
         )
     series: dict[str, Any] = {"shape": (0,), "maxshape": (None,), "chunks": (8 * BLOCK,)}
     file.create_dataset("temperature", dtype=np.float32, fillvalue=np.nan, **series, **packed)
-    if replica:
+    if "replica" in more:
         file.create_dataset("replica", dtype=np.int32, fillvalue=-1, **series, **packed)
-    if energy:
-        file.create_dataset("energy", dtype=np.float64, fillvalue=np.nan, **series)
+    for name in ("energy", "potential"):
+        if name in more:
+            file.create_dataset(name, dtype=np.float64, fillvalue=np.nan, **series)
     file.create_dataset("time", dtype=np.float64, fillvalue=np.nan, **series)
     file.attrs["mdflash_data"] = VERSION
     for name, value in attributes.items():
         file.attrs[name] = value
+    if restraint is not None:
+        file.attrs["window"] = restraint.words
+        if restraint.reference is not None:
+            file.create_dataset(REFERENCE, data=restraint.reference)

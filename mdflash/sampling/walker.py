@@ -132,10 +132,11 @@ def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], No
     setup, _ = read_tensors(walker.setup / "setup.safetensors")
     atoms, force_map = setup["atoms"], setup["force_map"]
     system = mm.XmlSerializer.deserialize(read_input(walker.setup / "system.xml").decode())
-    starts = setup["starts"]
+    starts, restraint = setup["starts"], None
     if walker.window is not None:
         held = held_in(setup)
         held.hold(system, walker.window)
+        restraint = held.restraint(walker.window, atoms)
     ladder = _Ladder(walker, system)
     done = ladder.restore()
     if not done:
@@ -145,14 +146,14 @@ def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], No
     owner, count = os.getppid(), len(walker.temperatures)
     with TrajectoryWriter(
         walker.trajectory, len(atoms), seed=walker.seed, aggregation=walker.aggregation, frames=done,
-        replica=count > 1, biased=walker.window is not None,
+        replica=count > 1, potential=True, biased=walker.window is not None, restraint=restraint,
     ) as writer:  # fmt: skip
         while writer.frames < frames and os.getppid() == owner:  # whoever asked for this may be gone
             number = writer.frames // count  # of the frames of one replica
             ladder.run(number)
             now = (number + 1) * walker.stride * walker.timestep
             for replica, (context, label) in enumerate(zip(ladder.contexts, ladder.labels, strict=True)):
-                positions, forces = frame(context)
+                positions, forces, energy = frame(context)
                 if not (np.isfinite(positions).all() and np.isfinite(forces).all()):
                     raise UnstableError(
                         f"{walker.label}: coordinates became NaN or infinite at frame {writer.frames}; "
@@ -160,7 +161,7 @@ def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], No
                     )
                 temperature = walker.temperatures[label]
                 own = replica if count > 1 else None
-                writer.append(positions[atoms], force_map @ forces, temperature, now, own)
+                writer.append(positions[atoms], force_map @ forces, temperature, now, own, potential=energy)
             if (number + 1) % BLOCK == 0 or writer.frames == frames:
                 writer.flush()
                 ladder.save(writer.frames)
@@ -211,7 +212,7 @@ class _Ladder:
         energy = KCAL_PER_KJ * np.array(found)
         everyone = np.ones(len(kelvin), bool)
         labels = permute(
-            np.outer(1.0 / (BOLTZMANN * kelvin), energy), self.labels, everyone, "neighbours",
+            np.outer(1.0 / (BOLTZMANN * kelvin), energy), self.labels, everyone, "neighbors",
             seed=walker.seed % 2**32, ladder=walker.number, step=attempt, attempt=attempt,
         ).labels  # fmt: skip
         for k in np.flatnonzero(labels != self.labels):

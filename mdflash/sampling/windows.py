@@ -19,6 +19,7 @@ from mdflash.core.geometry import torsions
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.mapping.allatom import BIAS_GROUP, relax
+from mdflash.sampling.restraint import Restraint, make_restraint
 from mdflash.units import KCAL_PER_KJ
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ class Torsion(NamedTuple):
         """As `held_in` reads it."""
         return {"torsion": self.atoms, "beyond": self.beyond}
 
+    def restraint(self, window: Window, beads: IntArray) -> Restraint:
+        """The window as a dataset keeps it, where bead k lies on atom `beads[k]`."""
+        mine = [int(np.flatnonzero(beads == atom)[0]) for atom in self.atoms]
+        return make_restraint("dihedral", mine, window.center, window.stiffness)
+
 
 class BeadRmsd(NamedTuple):
     """The beads' root mean square distance from a reference [N, 3] in Å, the best superposition taken.
@@ -104,6 +110,10 @@ class BeadRmsd(NamedTuple):
     def arrays(self) -> dict[str, IntArray | FloatArray]:
         """As `held_in` reads it."""
         return {"reference": self.reference}
+
+    def restraint(self, window: Window, beads: IntArray) -> Restraint:
+        """The window as a dataset keeps it."""
+        return make_restraint("rmsd", "all", window.center, window.stiffness, self.reference)
 
 
 def held_in(setup: Mapping[str, Any]) -> Torsion | BeadRmsd:

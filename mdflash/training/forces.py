@@ -91,8 +91,11 @@ class Forces(Protocol):
     def predict(self, molecule: int, positions: Tensor) -> Tensor:
         """Forces [M, N, 3] at positions [M, N, 3]."""
 
-    def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
+    def backward(self, batches: Sequence[Batch], components: float) -> Tensor:
         """Add the gradient of the loss, of n = `components`, to the weights' .grad; returns |r|^2, [] float64."""
+
+    def energies(self, molecule: int, positions: Tensor) -> Tensor:
+        """Energies [M] kcal/mol at positions [M, N, 3]; differentiable by the weights, but under `torch.no_grad`."""
 
 
 class PlainForces:
@@ -122,7 +125,12 @@ class PlainForces:
     def predict(self, molecule: int, positions: Tensor) -> Tensor:
         return self._evaluate(molecule, positions, False)[0]
 
-    def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
+    def energies(self, molecule: int, positions: Tensor) -> Tensor:
+        learning = torch.is_grad_enabled()
+        energies = self._evaluate(molecule, positions, learning)[1]
+        return energies if learning else energies.detach()
+
+    def backward(self, batches: Sequence[Batch], components: float) -> Tensor:
         squares = []
         for batch in batches:
             topology = self.topologies[batch.molecule]
@@ -177,7 +185,16 @@ class FlashForces:
             tables = self._tables()
             return self._forces(molecule, positions, tables)[0]
 
-    def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
+    def energies(self, molecule: int, positions: Tensor) -> Tensor:
+        topology, tables = self.topologies[molecule], self._tables()
+        d = _distances(topology.pairs, positions)
+        if torch.is_grad_enabled():
+            energies = self._change(molecule, tables, d, torch.zeros_like(d))[0]
+        else:
+            energies = self._atomic_energies(molecule, d, tables).sum(dim=(1, 2))
+        return energies if topology.torsions is None else energies + topology.torsions.energies(positions)
+
+    def backward(self, batches: Sequence[Batch], components: float) -> Tensor:
         tables = self._tables()
         constant = [table.detach() for table in tables]
         squares, changes = [], []
@@ -201,11 +218,27 @@ class FlashForces:
 
     def _forces(self, molecule: int, positions: Tensor, tables: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Forces [M, N, 3], energies [M], distances [M, P] and unit vectors from first to second [M, P, 3]."""
-        topology, act = self.topologies[molecule], ACTIVATIONS[self.model.hyper.activation]
+        topology = self.topologies[molecule]
         pairs = topology.pairs
         unit = positions[:, pairs.second] - positions[:, pairs.first]
         d = torch.linalg.vector_norm(unit, dim=-1)
         unit = unit / d[..., None]
+        with torch.enable_grad():
+            d = d.requires_grad_()
+            x = self._atomic_energies(molecule, d, tables)
+            (slope,) = torch.autograd.grad(x.sum(), d)
+        d, energies = d.detach(), x.detach().sum(dim=(1, 2))
+        pull = slope[..., None] * unit
+        forces = pairs.on_beads(pull)
+        if topology.torsions is not None:
+            forces += topology.torsions.forces(positions)
+            energies = energies + topology.torsions.energies(positions).detach()
+        return forces, energies, d, unit
+
+    def _atomic_energies(self, molecule: int, d: Tensor, tables: Sequence[Tensor]) -> Tensor:
+        """[M, N, 1] at distances d [M, P], by which they are differentiable; the weights are constants."""
+        topology, act = self.topologies[molecule], ACTIVATIONS[self.model.hyper.activation]
+        pairs = topology.pairs
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
 
         def message(k: int, c: Tensor) -> Tensor:
@@ -216,21 +249,12 @@ class FlashForces:
                 m = functional.linear(act(m) if layer else m, weights[f"{name}.weight"], weights[f"{name}.bias"])
             return m
 
-        with torch.enable_grad():
-            d = d.requires_grad_()
-            x = weights["embedding"][topology.types].expand(len(positions), -1, -1)
-            x = self._through_blocks(x, message, constant=True)
-            for k in range(len(self.model.output)):
-                name = f"output.{k}"
-                x = functional.linear(act(x) if k else x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
-            (slope,) = torch.autograd.grad(x.sum(), d)
-        d, energies = d.detach(), x.detach().sum(dim=(1, 2))
-        pull = slope[..., None] * unit
-        forces = pairs.on_beads(pull)
-        if topology.torsions is not None:
-            forces += topology.torsions.forces(positions)
-            energies = energies + topology.torsions.energies(positions).detach()
-        return forces, energies, d, unit
+        x = weights["embedding"][topology.types].expand(len(d), -1, -1)
+        x = self._through_blocks(x, message, constant=True)
+        for k in range(len(self.model.output)):
+            name = f"output.{k}"
+            x = functional.linear(act(x) if k else x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+        return x
 
     def _change(self, molecule: int, tables: Sequence[Tensor], d: Tensor, dd: Tensor) -> tuple[Tensor, Tensor]:
         """Energies [M], and the change of their sum while distances d change by dd, [M, P].
@@ -270,6 +294,12 @@ class FlashForces:
         weights = {name: p.detach() if constant else p for name, p in residual.named_parameters()}
         joined: Tensor = functional_call(residual, weights, (x.reshape(-1, shape[-1]), branch))
         return joined.view(shape)
+
+
+def _distances(pairs: Pairs, positions: Tensor) -> Tensor:
+    """[M, P] Å of positions [M, N, 3]."""
+    d: Tensor = torch.linalg.vector_norm(positions[:, pairs.second] - positions[:, pairs.first], dim=-1)
+    return d
 
 
 def _square(residual: Tensor) -> Tensor:

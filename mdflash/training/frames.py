@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mdflash.config.biases import BiasEntry
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
@@ -22,7 +23,9 @@ from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.sampling.dataset import Dataset, load_dataset
+from mdflash.sampling.restraint import Restraint
 from mdflash.sampling.trajectory import Trajectory
+from mdflash.training.schedule import with_windows
 from mdflash.training.units import other_force_unit
 
 Float32 = npt.NDArray[np.float32]
@@ -47,6 +50,9 @@ class MoleculeFrames:
         files: files of the trajectories.
         validation: [F] whether a frame is held out.
         biased: [F] whether a frame was held in an umbrella window: its force counts, how often it comes does not.
+        restraints: what held each trajectory; None where nothing did, or nothing is known of it.
+        potential: [F] kcal/mol of the model that was simulated, NaN where it is not known; for weights.
+        column: [F] the numbers of the column that was asked for, or None.
     """
 
     system: System
@@ -59,6 +65,9 @@ class MoleculeFrames:
     files: tuple[Path, ...]
     validation: npt.NDArray[np.bool_]
     biased: npt.NDArray[np.bool_]
+    restraints: tuple[Restraint | None, ...] = ()
+    potential: FloatArray | None = None
+    column: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +92,12 @@ class TrainingData:
 
 
 def load_frames(
-    folders: Sequence[Path], validation: float, mapping: str | None = None, temperature: float | None = None
+    folders: Sequence[Path],
+    validation: float,
+    mapping: str | None = None,
+    temperature: float | None = None,
+    windows: Sequence[BiasEntry] = (),
+    weights: str | None = None,
 ) -> TrainingData:
     """Read datasets and hold out a share of each molecule's trajectories.
 
@@ -95,12 +109,14 @@ def load_frames(
         validation: share to hold out.
         mapping: what the datasets must be mapped by, or None.
         temperature: K; only frames within `SAME_TEMPERATURE` of it; None: all.
+        windows: of held trajectories that do not store them, see `schedule.with_windows`.
+        weights: what frames will be weighed by, which then belongs to the digest: "mbar", "equal" or a column.
 
     Raises:
         InputError: datasets that do not fit each other or the arguments, no frames left, a damaged file, positions or
             forces in another unit.
     """
-    datasets = [load_dataset(folder) for folder in folders]
+    datasets = with_windows([load_dataset(folder) for folder in folders], windows)
     mappings = {d.mapping: d.folder for d in datasets}
     wanted = mapping or datasets[0].mapping
     for found, folder in mappings.items():
@@ -115,7 +131,7 @@ def load_frames(
     digest = hashlib.sha256()
     molecules = []
     for name in dict.fromkeys(m.name for d in datasets for m in d.molecules):
-        molecules.append(_load_molecule(name, datasets, validation, temperature, notes, digest))
+        molecules.append(_load_molecule(name, datasets, validation, temperature, weights, notes, digest))
     return TrainingData(tuple(molecules), wanted, digest.hexdigest(), tuple(notes))
 
 
@@ -124,6 +140,7 @@ def _load_molecule(
     datasets: Sequence[Dataset],
     share: float,
     temperature: float | None,
+    weights: str | None,
     notes: list[str],
     digest: hashlib._Hash,
 ) -> MoleculeFrames:
@@ -137,7 +154,9 @@ def _load_molecule(
                 file=dataset.folder / name / "system.safetensors",
             )
     trajectories: list[Trajectory] = [t for _, m in mine for t in m.trajectories]
-    parts, energies, files, biased, seen = [], [], [], [], set()
+    parts, energies, used, seen = [], [], [], set()
+    potential, columns = [], []
+    column = None if weights in (None, "mbar", "equal") else weights
     for trajectory in trajectories:
         frames = trajectory.read()
         if (what := other_unit(system, frames.positions)) is not None:
@@ -149,14 +168,17 @@ def _load_molecule(
         if keep.any():
             parts.append((frames.positions[keep], frames.forces[keep], frames.temperature[keep]))
             energies.append(None if frames.energy is None else frames.energy[keep])
-            biased.append(trajectory.biased)
-            files.append(trajectory.file)
+            known_energy = frames.energy if frames.potential is None else frames.potential
+            potential.append(np.full(keep.sum(), np.nan) if known_energy is None else known_energy[keep])
+            columns.append(None if column is None else trajectory.column(column)[keep])
+            used.append(trajectory)
     if not parts:
         raise InputError(
             f"molecule '{name}' has no frames at {temperature:g} K; its temperatures are "
             f"{', '.join(f'{t} K' for t in sorted(seen))}",
             file=mine[0][0].folder,
         )
+    biased, files = [t.biased for t in used], [t.file for t in used]
     counts = np.array([len(p[0]) for p in parts])
     source = np.repeat(np.arange(len(parts)), counts)
     positions, forces, kelvin = (np.concatenate([p[k] for p in parts]) for k in range(3))
@@ -167,6 +189,11 @@ def _load_molecule(
     energy = np.concatenate(known) if len(known) == len(parts) else None
     if energy is not None:
         digest.update(energy.tobytes())
+    own = np.concatenate([c for c in columns if c is not None]) if column is not None else None
+    if weights is not None:
+        digest.update(np.concatenate(potential).tobytes() + (b"" if own is None else own.tobytes()))
+        for restraint in (t.restraint for t in used if t.restraint is not None):
+            digest.update(restraint.digest.encode())
     free = np.flatnonzero(~np.array(biased))
     whole = free[-max(1, round(share * len(free))) :] if len(free) > 1 else free[:0]
     held = np.isin(source, whole)
@@ -183,7 +210,8 @@ def _load_molecule(
         raise InputError(f"molecule '{name}': {len(source)} frames are too few to train on", file=mine[0][0].folder)
     return MoleculeFrames(
         system, mine[0][1].start, positions, forces, energy, kelvin, source, tuple(files), held,
-        np.repeat(biased, counts),
+        np.repeat(biased, counts), tuple(t.restraint for t in used), np.concatenate(potential),
+        own,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from mdflash.training.forces import Batch, Forces
 MOST = 16
 """Kinds of steps that are captured; others are launched one by one."""
 
-Kind: TypeAlias = tuple[int, tuple[tuple[int, int], ...]]
+Kind: TypeAlias = tuple[float, tuple[tuple[int, int], ...]]
 """Components, and molecule and frames of each batch."""
 
 
@@ -42,12 +42,12 @@ class GraphedForces:
 
     def __init__(self, forces: Forces) -> None:
         self._forces = forces
-        self.predict = forces.predict
+        self.predict, self.energies = forces.predict, forces.energies
         self.captured: dict[Kind, _Captured] = {}
         self._most = MOST
         self._seen: set[Kind] = set()
 
-    def backward(self, batches: Sequence[Batch], components: int) -> Tensor:
+    def backward(self, batches: Sequence[Batch], components: float) -> Tensor:
         """As `Forces`; the sum is overwritten by the next step of the same kind."""
         kind = components, tuple((b.molecule, len(b.positions)) for b in batches)
         captured = self._capture(kind, batches) if kind in self._seen else None

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 from pydantic import BeforeValidator, Field, StrictBool, ValidationError, ValidationInfo, create_model
 
+from mdflash.config.biases import BiasEntry
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
 from mdflash.config.overrides import apply_overrides
 from mdflash.config.rules import Problem
-from mdflash.config.section import Folder, ForceFieldFolder, SchemaVersion, Section, as_list
+from mdflash.config.section import Folder, ForceFieldFolder, SchemaVersion, Section, as_entries, as_list
 from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
 from mdflash.core.types import Device, Kernels
 from mdflash.core.yamlfile import MOST_OF_A_PLAN, load_yaml
 from mdflash.errors import InputError
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.schnet.network import Hyperparameters
+from mdflash.training.entropy.section import RelativeEntropy
+from mdflash.training.entropy.target_section import TargetEntry
 
 
 def _read_dataset(value: object, info: ValidationInfo) -> Path:
@@ -60,6 +63,21 @@ class Data(Section):
     )
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.1, description="share of each molecule's trajectories that is held out"
+    )
+    weights: Word | None = Field(
+        default=None,
+        description="of each frame at the temperature: mbar (over all windows and temperatures) | equal | "
+        "a column of the trajectories; null: mbar where `relative_entropy` needs them (forces alone do not)",
+        examples=["mbar"],
+    )
+    windows: Annotated[tuple[BiasEntry, ...], BeforeValidator(as_entries)] = Field(
+        default=(),
+        description="of datasets that do not store them: biases as in system.yaml, which the held trajectories of a "
+        "molecule (`system:`) take in turn",
+        examples=[
+            "[{name: fold, variable: rmsd, center: {min: 1 angstrom, max: 7 angstrom, count: 13}, "
+            "force_constant: 5 kcal/mol/angstrom^2}]"
+        ],
     )
     decoys: Decoys | None = Field(
         default=None, description="frames with noise, on which the network's force is trained to zero; null: none",
@@ -216,6 +234,18 @@ class Recipe(Section):
         default=None, description="how blocks are joined; null: x + block(x)", examples=["{rule: prenorm}"]
     )
     training: Optimization = Optimization()
+    relative_entropy: RelativeEntropy | None = Field(
+        default=None,
+        description="instead of `training`: from forces and from where the frames are, going on from `start`; "
+        "null: force matching",
+    )
+    targets: Annotated[tuple[TargetEntry, ...], BeforeValidator(as_entries)] = Field(
+        default=(),
+        description="averages and populations that the force field shall have, beside `relative_entropy`",
+        examples=[
+            "[{name: folded, variable: native_contacts, above: 0.5, population: 0.64, error: 0.02, temperature: 320 K}]"
+        ],
+    )
     folder: Folder | None = Field(
         default=None, description="folder of all results; default: runs/train-<name>, relative to the current folder"
     )
@@ -224,6 +254,11 @@ class Recipe(Section):
     def output(self) -> Path:
         """The output folder, absolute."""
         return self.folder or Path.cwd() / "runs" / f"train-{self.name}"
+
+    @property
+    def weights(self) -> str | None:
+        """What frames are weighed by; None where nothing needs to know."""
+        return self.data.weights or (None if self.relative_entropy is None else "mbar")
 
     def hyperparameters(self, types: int) -> Hyperparameters:
         """Of the network, for that many bead types.
@@ -242,11 +277,21 @@ class Recipe(Section):
             del said["priors"], said["network"]  # its own
         if self.backbone is None:
             del said["backbone"]  # such a training may have begun before there were backbones
+        if not self.targets:
+            del said["targets"]
+        if not self.data.windows:
+            del said["data"]["windows"]
+        if self.data.weights is None:
+            del said["data"]["weights"]
         for key in ("torsion_weight", "contact_weight", "energy_weight"):
             if said["training"][key] == 0:
                 del said["training"][key]  # nor weights
         if not self.training.learn_torsions:
             del said["training"]["learn_torsions"]
+        if self.relative_entropy is None:
+            del said["relative_entropy"]  # nor this section
+        else:
+            del said["training"]
         return said
 
 
@@ -269,9 +314,32 @@ def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     if recipe.start is not None and (said := recipe.model_fields_set & {"priors", "network", "backbone"}):
         message = f"{recipe.start} has priors and a network, from which `start` continues; leave this section out"
         raise input_error([Problem((key,), message) for key in sorted(said)], document, given)
+    if recipe.targets and recipe.relative_entropy is None:
+        message = "are learned by simulating; add `start:` and `relative_entropy: {}`, or leave this section out"
+        raise input_error([Problem(("targets",), message)], document, given)
+    if recipe.relative_entropy is not None:
+        problems = list(_misplaced(recipe))
+        if problems:
+            raise input_error(problems, document, given)
     for key, part in (("network", recipe.network), ("backbone", recipe)):
         try:
             part.hyperparameters(1)
         except InputError as error:
             raise input_error([Problem((key,), error.message)], document, given) from None
     return recipe if recipe.name else recipe.model_copy(update={"name": plain_word(file.stem)})
+
+
+def _misplaced(recipe: Recipe) -> Iterator[Problem]:
+    """What does not go with `relative_entropy:`."""
+    if recipe.start is None:
+        message = "goes on from a force field; add for example `start: runs/train-protein/forcefield`"
+        yield Problem(("relative_entropy",), message)
+    if "training" in recipe.model_fields_set:
+        message = "is of force matching, and `relative_entropy` has settings of its own; leave one of the two out"
+        yield Problem(("training",), message)
+    if recipe.relative_entropy is not None and recipe.relative_entropy.hold == "start" and not recipe.targets:
+        message = "without targets nothing would be learned; add `targets:`, or write `hold: data`"
+        yield Problem(("relative_entropy", "hold"), message)
+    if recipe.data.decoys is not None:
+        message = "are of force matching: samples of the force field do their work here; leave this line out"
+        yield Problem(("data", "decoys"), message)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch.nn import Parameter
 
 import mdflash
 from mdflash.core.files import atomic_write, storage_errors
@@ -42,12 +43,14 @@ from mdflash.training.learned_torsions import LearnedTorsions, with_coefficients
 from mdflash.training.plots import plot_priors
 from mdflash.training.priors import Samples, fit_priors
 from mdflash.training.recipe import Optimization, Recipe
-from mdflash.training.state import load_progress, read_identity
+from mdflash.training.state import check_state, read_identity
 from mdflash.training.torsions import TorsionWeight
 from mdflash.training.trainer import FrameSet, Trainer
+from mdflash.training.weights import FrameWeights, load_weighted
 
 NETWORK = "schnet"
-_FILES = ("lock", "recipe.yaml", "log.csv", "state.safetensors", "priors", "forcefield", "tensorboard")
+_FILES = ("lock", "recipe.yaml", "log.csv", "state.safetensors", "priors", "progress", "weights", "forcefield",
+          "tensorboard")  # fmt: skip
 TORSIONS = "torsions"
 """The coefficients of `LearnedTorsions` among the parameters."""
 
@@ -65,6 +68,7 @@ class PreparedTraining:
         fits: what the priors were fitted to; empty for priors from a folder.
         targets: for each molecule [F, N, 3], forces less those of the priors, kcal/mol/Å.
         energies: for each molecule [F], energies less those of the priors, kcal/mol; None without `energy_weight`.
+        weights: for each molecule those of its frames at all temperatures; empty where the recipe asks for none.
     """
 
     recipe: Recipe
@@ -75,6 +79,7 @@ class PreparedTraining:
     fits: tuple[Samples, ...]
     targets: tuple[torch.Tensor, ...]
     energies: tuple[torch.Tensor, ...] | None = None
+    weights: tuple[FrameWeights, ...] = ()
 
     def loss_without_network(self) -> float:
         """The validation loss of the priors alone, (kcal/mol/Å)^2."""
@@ -89,7 +94,8 @@ def read_priors(recipe: Recipe) -> tuple[TrainingData, ForceField, tuple[Samples
     Raises:
         InputError, ForceFieldError: whatever is wrong with recipe or data.
     """
-    data = load_frames(recipe.data.dataset, recipe.data.validation, recipe.data.mapping, recipe.data.temperature)
+    said = recipe.data
+    data = load_frames(said.dataset, said.validation, said.mapping, said.temperature, said.windows, recipe.weights)
     if recipe.start is not None:
         ff = _given(recipe.start, data, recipe.name)
         if len(ff.networks) != 1:
@@ -121,11 +127,15 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
         _need_energies(recipe, data)
     targets, energies = [], []
     for molecule in data.molecules:
-        forces, energy = prior_forces(priors, _with_its_interactions(molecule.system, priors), molecule.positions)
+        forces, energy = prior_forces(priors, with_its_interactions(molecule.system, priors), molecule.positions)
         targets.append(torch.from_numpy(molecule.forces - forces))
         if recipe.training.energy_weight and molecule.energies is not None:
             energies.append(torch.from_numpy((molecule.energies - energy).astype(np.float32)))
-    return PreparedTraining(recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None)
+    unweighted = recipe.data.weights is None or recipe.relative_entropy is not None  # which weighs each temperature
+    weights = () if unweighted else load_weighted(recipe.data)[1]
+    return PreparedTraining(
+        recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None, weights
+    )  # fmt: skip
 
 
 def _need_energies(recipe: Recipe, data: TrainingData) -> None:
@@ -146,7 +156,7 @@ def _need_energies(recipe: Recipe, data: TrainingData) -> None:
         raise InputError("decoys (data.decoys) have no energies; leave out one of the two", key=key)
 
 
-def _with_its_interactions(system: System, priors: ForceField) -> System:
+def with_its_interactions(system: System, priors: ForceField) -> System:
     """The molecule as the priors know it: what they are keyed by types for is listed there."""
     return next((own for own, _ in priors.systems if own.name == system.name), system)
 
@@ -182,17 +192,33 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     Raises:
         InputError: the folder holds another training.
     """
-    recipe, data, ff, network = prepared.recipe, prepared.data, prepared.priors, prepared.network
-    settings = recipe.training
+    recipe, settings = prepared.recipe, prepared.recipe.training
     gpu = settings.device == "cuda"
     device = find_gpu(ranks.local_rank, "training.device") if gpu else torch.device("cpu")
+    training, held_out = _training_set(prepared, device), frame_set(prepared, True, device)
+    said = own_identity(prepared)
+    forces, parameters = make_forces(prepared, settings, device, (training, held_out))
+    return Trainer(parameters, forces, training, held_out, settings, recipe.output, said, ranks)
+
+
+def make_forces(
+    prepared: PreparedTraining, settings: Optimization, device: torch.device, frames: Sequence[FrameSet] = ()
+) -> tuple[Forces, dict[str, Parameter]]:
+    """What evaluates the network of a training, and its parameters by name.
+
+    Args:
+        prepared: the training.
+        settings: of the loss and of kernels.
+        device: where.
+        frames: all that will be met; none: any frame may be.
+    """
+    data, ff, network = prepared.data, prepared.priors, prepared.network
     if device.type == "cuda":
         torch.cuda.set_device(device)  # where Triton launches
-    training, held_out = _training_set(prepared, device), _frame_set(prepared, True, device)
     torsions = LearnedTorsions(ff).to(device) if settings.learn_torsions else None
     topologies = []
     for molecule in data.molecules:
-        system = _with_its_interactions(molecule.system, ff)
+        system = with_its_interactions(molecule.system, ff)
         allowed = np.triu(np.ones((system.n_beads, system.n_beads), bool), 1)
         allowed[tuple(network_exclusions(network, system).T)] = False
         first, second = (torch.from_numpy(side).to(device) for side in np.nonzero(allowed))
@@ -204,14 +230,13 @@ def make_trainer(prepared: PreparedTraining, ranks: Ranks) -> Trainer:
     model = load_schnet(network).requires_grad_(True).to(device, torch.float32)
     forces: Forces = PlainForces(model, topologies)
     if settings.kernels == "auto":
-        reach = _distance_range((training, held_out), topologies)
-        forces = FlashForces(model, topologies, *reach, _convolution(gpu))
+        reach = _distance_range(frames, topologies) if frames else (0.0, math.inf)
+        forces = FlashForces(model, topologies, *reach, _convolution(settings.device == "cuda"))
         forces = GraphedForces(forces) if device.type == "cuda" else forces
-    said = own_identity(prepared)
     parameters = dict(model.named_parameters())
     if torsions is not None:
         parameters[TORSIONS] = torsions.coefficients
-    return Trainer(parameters, forces, training, held_out, settings, recipe.output, said, ranks)
+    return forces, parameters
 
 
 def _weights(
@@ -236,7 +261,8 @@ def _convolution(gpu: bool) -> ModuleType:
     return convolution
 
 
-def _frame_set(prepared: PreparedTraining, held_out: bool, device: torch.device) -> FrameSet:
+def frame_set(prepared: PreparedTraining, held_out: bool, device: torch.device) -> FrameSet:
+    """The frames to learn from, or those held out."""
     parts = [torch.from_numpy(molecule.validation == held_out) for molecule in prepared.data.molecules]
     positions = [torch.from_numpy(m.positions)[part] for m, part in zip(prepared.data.molecules, parts, strict=True)]
     targets = [target[part] for target, part in zip(prepared.targets, parts, strict=True)]
@@ -247,7 +273,7 @@ def _frame_set(prepared: PreparedTraining, held_out: bool, device: torch.device)
 
 def _training_set(prepared: PreparedTraining, device: torch.device) -> FrameSet:
     """The frames to learn from, decoys among them."""
-    frames, recipe = _frame_set(prepared, False, device), prepared.recipe
+    frames, recipe = frame_set(prepared, False, device), prepared.recipe
     if recipe.data.decoys is None:
         return frames
     positions, targets = [], []
@@ -273,7 +299,7 @@ def own_identity(prepared: PreparedTraining) -> str:
         InputError: the folder's state is damaged.
     """
     now, state = identity(prepared), prepared.recipe.output / "state.safetensors"
-    if not state.is_file():
+    if not state.is_file() or prepared.recipe.relative_entropy is not None:
         return now
     before, done = read_identity(state)
     training = prepared.recipe.training
@@ -286,10 +312,12 @@ def own_identity(prepared: PreparedTraining) -> str:
 
 def remarks(prepared: PreparedTraining) -> list[str]:
     """What of the recipe may surprise, for people."""
+    if prepared.recipe.relative_entropy is not None:
+        return list(prepared.data.notes)
     training, decoys = prepared.recipe.training, prepared.recipe.data.decoys
     frames = prepared.data.count(False) * (1.0 if decoys is None else 1.0 + decoys.share)
     steps = training.epochs * math.ceil(frames / training.batch)
-    found = [*prepared.data.notes]
+    found = [*prepared.data.notes, *(note for weights in prepared.weights for note in weights.notes)]
     if training.warmup >= steps:
         found.append(
             f"training.warmup is {training.warmup} steps and the whole training about {steps}: the learning rate never "
@@ -441,7 +469,7 @@ def write_head(prepared: PreparedTraining, source: Path | None = None) -> None:
                 key=key,
             )
     if state.is_file():
-        load_progress(state, own_identity(prepared))  # before anything of another training is replaced
+        check_state(state, own_identity(prepared))  # before anything of another training is replaced
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / "recipe.yaml"

@@ -122,7 +122,7 @@ class Trainer:
         self.progress = Progress(identity=identity)
         self.resumed = self.state_file.is_file()
         if self.resumed:
-            self._restore(load_progress(self.state_file, identity))
+            self._restore(load_progress(self.state_file, identity, Progress))
         self._saved = time.monotonic()
         self._board: Any = None
 

@@ -247,5 +247,12 @@ def test_a_run_against_experiments(plain: Path, tmp_path: Path) -> None:
     assert row.chi2_reweighted < row.chi2 and row.theta == 0.5 and row.rg_A_reweighted > row.rg_A
     numbers = json.loads((tmp_path / "analysis.json").read_text())["molecules"]["chignolin"]["experiment"]
     assert set(numbers["data"]) == {"saxs", "rg"}
+    (light,) = (x for x in found.molecules["chignolin"].lights if x.name.startswith("Frames still count"))
+    assert light.rule == "an effective fraction of 30 % or more (care: 10 %)"
+    analyze(run).write(tmp_path)
+    assert not (tmp_path / "weights.csv").exists(), "of an earlier analysis"
+    (tmp_path / "weights.csv").write_text("mine\n")
+    analyze(run).write(tmp_path)
+    assert (tmp_path / "weights.csv").read_text() == "mine\n"
     text = page(found)
     assert all(key in text for key in ("figure-saxs-curve", "figure-saxs-residuals", "figure-rg-weights"))

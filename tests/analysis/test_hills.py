@@ -7,10 +7,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import mdflash
 from mdflash.analysis.hills import Filled
 from mdflash.analysis.judge import judge
+from mdflash.analysis.open_run import Run
+from mdflash.analysis.report.figure import Map
+from mdflash.analysis.report.sections.metadynamics import metadynamics
+from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.config.load import load_run
 from mdflash.core.system import save_system
 from mdflash.forcefields.forcefield import save_forcefield
@@ -76,3 +81,44 @@ def test_frames_count_before_the_first_checkpoint(tmp_path: Path) -> None:
     molecule.lights.clear()
     judge(molecule, found.manifest | {"status": "running", "step": 0, "total_steps": 4000}, [])
     assert [light.value for light in molecule.lights if light.name == "Complete"] == ["50 %"]
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, MoleculeAnalysis]:
+    """24 ps of two groups of walkers along two variables."""
+    folder = tmp_path_factory.mktemp("short")
+    found = mdflash.open_run(run(write(folder), folder / "out", "dynamics.steps=6_000"))
+    return found, found.analyze().molecules["helix"]
+
+
+def test_a_short_run_is_not_enough(short: tuple[Run, MoleculeAnalysis]) -> None:
+    """Walkers have hardly crossed, and the verdict names what is missing."""
+    _, molecule = short
+    (filled,) = molecule.filled
+    lights = {light.name: light for light in molecule.lights}
+    assert filled.check is not None and filled.check.effective < 300
+    assert lights["Effective frames of fold"].color in ("care", "bad")
+    assert {"Round trips of fold", "Halves of fold agree", "Walkers of fold agree"} <= set(lights)
+    assert "Sampled enough: yes" not in molecule.sentences[-1]
+
+
+def test_both_maps_have_the_same_axes(short: tuple[Run, MoleculeAnalysis]) -> None:
+    _, molecule = short
+    maps = {f.key: f for f in metadynamics(molecule) if isinstance(f, Map)}
+    one, other = maps["meta-fold"], maps["meta-reweighted-fold"]
+    for a, b in ((one.x_edges, other.x_edges), (one.y_edges, other.y_edges)):
+        assert a[0] == b[0] and a[-1] == b[-1]
+    (filled,) = molecule.filled
+    assert np.isnan(filled.scaled).any(), "places that no hill was near are blank"
+    assert filled.nodes[0][0] + 0.6 < filled.lowest[0] < filled.nodes[0][-1] - 0.6
+
+
+def test_the_potential_energy_is_without_the_bias(short: tuple[Run, MoleculeAnalysis]) -> None:
+    found, molecule = short
+    assert molecule.energy is not None and molecule.bias is not None
+    rows = found.log.merge(found.colvars, on=["step", "replica"])
+    rows = rows[rows["step"] >= molecule.first_step]
+    assert molecule.bias.states[0].mean.value == pytest.approx(rows["fold_kcal_mol"].mean())
+    without = rows["potential_kcal_mol"] - rows["fold_kcal_mol"]
+    assert molecule.energy.states[0].mean.value == pytest.approx(without.mean())
+    assert found.manifest["variables"]["ends"]["unit"] == "A"

@@ -8,7 +8,8 @@ from pymbar import MBAR
 
 from mdflash.analysis.free_energy import surface
 from mdflash.analysis.ladder import round_trips, second_eigenvalue, walk
-from mdflash.analysis.reweight import crossing, log_mixture, mbar, melting, overlap_matrix, weights
+from mdflash.analysis.reweight import crossing, melting
+from mdflash.core.mbar import log_mixture, mbar, overlap_matrix, weights
 from mdflash.units import BOLTZMANN, kT
 
 

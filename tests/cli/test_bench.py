@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +27,8 @@ from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import SumPotential
 from tests.helpers import beads, simulate, walk
 from tests.potentials.random_schnet import random_batch, random_schnet
+from tests.processes import ROOT, python
 
-ROOT = Path(__file__).parents[2]
 MACHINE = Machine("a", 1, 1, 1e9, 1e9)
 
 
@@ -124,11 +122,9 @@ def test_memory_says_why_it_failed(tmp_path: Path) -> None:
 
 
 def test_the_standard_benchmark_without_models(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "benchmarks/standard.py", "--quick", "--out", str(tmp_path),
-         "--reference", str(tmp_path / "no")],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    script = f"import runpy; runpy.run_path('{ROOT}/benchmarks/standard.py', run_name='__main__')"
+    options = ("--quick", "--out", tmp_path, "--reference", tmp_path / "no")
+    done = python("-c", script, *options, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     assert "left out: no models in" in done.stdout
     (file,) = tmp_path.iterdir()

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
-from mdflash.cli.lines import plural
 from mdflash.config.load import load_run
+from mdflash.core.plural import plural
 from mdflash.errors import InputError
 from mdflash.importers.unpickle import load_torch
 from mdflash.mapping.read import read_structure

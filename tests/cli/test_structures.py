@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.mapping.structure import map_structure
 from mdflash.runs.prepare import prepare
 from tests.mapping.drawn import Line, draw, moved, pdb
+from tests.processes import ROOT, python
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases"
 
@@ -117,12 +120,12 @@ def test_map_says_what_pdb_cannot_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the cases are not beside the repository")
-def test_shared_cases(tmp_path: Path) -> None:
-    script = tmp_path / "mdflash"
-    root = Path(__file__).parents[2]
-    script.write_text(f'#!/bin/sh\ncd {root}\nexec {sys.executable} -m mdflash "$@"\n')
-    script.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, SHARED / "check_structures.py", SHARED / "structures", script], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
+def test_shared_cases(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        return python("-m", *command, cwd=ROOT, timeout=options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["check_structures.py", str(SHARED / "structures"), "mdflash"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SHARED / "check_structures.py"), run_name="__main__")
+    assert not end.value.code, capsys.readouterr().out

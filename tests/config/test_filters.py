@@ -18,6 +18,11 @@ SYSTEM = Path(__file__).parents[2] / "systems" / "chignolin.yaml"
         (["kernels=reference", "filters=table"], "model.filters'.*have no tables; write `filters: auto`"),
         (["precision=mixed16", "filters=exact"], "`filters: exact` has none; write `precision: fp32`"),
         (["precision=mixed16", "kernels=reference"], "`kernels: reference` has none; write `precision: fp32`"),
+        (
+            ["filters=split", "kernels=reference"],
+            "model.filters'.*split is for the kernels of a GPU; write `filters: auto`",
+        ),
+        (["filters=split", "precision=fp64"], "model.filters'.*16 bits; write `filters: auto`, or `precision: fp32`"),
         (["filters=spline"], "model.filters'"),
     ],
 )
@@ -30,3 +35,9 @@ def test_defaults_and_what_goes_together() -> None:
     assert load_run(SYSTEM).model.filters == "auto"
     model = load_run(SYSTEM, ["model.precision=mixed16", "model.filters=table"]).model
     assert (model.precision, model.filters) == ("mixed16", "table")
+    assert load_run(SYSTEM, ["model.filters=split"]).model.filters == "split"
+
+
+def test_a_cpu_takes_no_split() -> None:
+    with pytest.raises(InputError, match="split is for the kernels of a GPU"):
+        load_run(SYSTEM, ["model.filters=split", "hardware.device=cpu"])

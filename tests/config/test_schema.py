@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mdflash.config.exchange import Exchange
 from mdflash.config.schema import json_schema
 from mdflash.core.yamlfile import load_yaml
 
@@ -64,3 +65,7 @@ def test_defaults_and_texts_are_those_of_the_file() -> None:
     for section in (schema, *schema["$defs"].values()):
         for key, below in section["properties"].items():
             assert below.get("description") or "$ref" in below or "allOf" in below, key
+
+
+def test_the_spelling_of_older_files_is_read() -> None:
+    assert Exchange(temperatures=["300 K", "320 K"], scheme="neighbours").scheme == "neighbors"  # type: ignore[arg-type]

@@ -28,6 +28,8 @@ from mdflash import units
         ("300 K", "temperature", 300.0),
         ("4.184 kJ/mol", "energy", 1.0),
         ("10 kJ/mol/nm", "force", 10 / 4.184 / 10),
+        ("200 kcal/mol/nm^2", "stiffness", 2.0),
+        ("4.184 kJ/mol/Å^2", "stiffness", 1.0),
         ("12 Da", "mass", 12.0),
         ("5 min", "wall", 300.0),
         ("2 h", "wall", 7200.0),

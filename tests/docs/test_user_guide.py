@@ -12,8 +12,10 @@ import typer
 import yaml
 
 from mdflash.analysis import load_experiment
+from mdflash.campaigns.recipe import load_campaign
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
+from mdflash.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 USER = [ROOT / "README.md", *sorted((ROOT / "docs" / "user").glob("*.md"))]
@@ -72,8 +74,8 @@ def run_files() -> Iterator[tuple[str, dict[str, Any]]]:
         biases = None
         for k, text in enumerate(blocks(page, "yaml")):
             fragment = yaml.safe_load(text)
-            if "mdflash_experiment" in fragment:
-                continue  # see test_experiment_files_are_valid
+            if {"mdflash_experiment", "sweep", "data"} & set(fragment):
+                continue  # see test_experiment_files_are_valid, test_sweeps_are_valid, test_recipes_are_valid
             biases = fragment.get("biases", biases)
             dynamics = BASE["dynamics"] | fragment.get("dynamics", {})
             exchange = fragment.get("exchange", {})
@@ -99,6 +101,30 @@ def test_experiment_files_are_valid(tmp_path: Path) -> None:
     for text in found:
         (tmp_path / "experiment.yaml").write_text(text, encoding="utf-8")
         assert load_experiment([str(tmp_path / "experiment.yaml")])
+    assert found
+
+
+def test_recipes_are_valid(tmp_path: Path) -> None:
+    """Those of trainings, with what they name; fragments begin with the version."""
+    found = [t for page in USER for t in blocks(page, "yaml") if "data" in yaml.safe_load(t)]
+    for text in found:
+        recipe = {"mdflash": 1} | yaml.safe_load(text)
+        folders = recipe["data"]["dataset"]
+        named = [f"{folder}/dataset.yaml" for folder in ([folders] if isinstance(folders, str) else folders)]
+        named += [f"{recipe['start']}/forcefield.yaml"] if "start" in recipe else []
+        for file in (*named, "native.pdb"):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).touch()
+        (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        assert load_recipe(tmp_path / "train.yaml").data.dataset
+    assert found
+
+
+def test_sweeps_are_valid(tmp_path: Path) -> None:
+    found = [text for page in USER for text in blocks(page, "yaml") if "sweep" in yaml.safe_load(text)]
+    for text in found:
+        (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
+        assert load_campaign(tmp_path / "sweep.yaml")[0].axes
     assert found
 
 

@@ -135,6 +135,20 @@ def test_forces_are_those_of_the_bias_after_a_deposit() -> None:
     assert torch.equal(before, engine.state.forces)
 
 
+def test_what_is_deposited_is_what_is_told() -> None:
+    """The bias is the sum of the hills that listeners heard of, each once."""
+    engine, heard = walk((0, 1, 2), two=False), list[Hills]()
+    engine.deposits.hill_listeners.append(lambda step, time, hills: heard.append(hills))
+    engine.run(130)
+    (bias,) = engine.deposits.biases
+    (axis,) = bias.axes
+    centers, heights = np.concatenate([h.centers[:, 0] for h in heard]), np.concatenate([h.heights for h in heard])
+    assert len(heard) == 2 and bias.hills.tolist() == [6]
+    nodes = axis.low + axis.spacing * np.arange(axis.points)
+    hills = heights * np.exp(-0.5 * ((nodes[:, None] - centers) / bias.widths[0]) ** 2)
+    np.testing.assert_allclose(surfaces(engine)[0, :, 0], hills.sum(axis=1), atol=1e-6)
+
+
 def test_a_lost_walker_leaves_the_bias_alone() -> None:
     """Forced to NaN before the first hill: the others, and their bias, are those of a run without it."""
     events: list[tuple[int, str, dict[str, Any]]] = []
@@ -164,7 +178,7 @@ def test_a_walker_outside_deposits_nothing_and_comes_back() -> None:
     engine.deposits.hill_listeners.append(lambda step, time, hills: heard.append(hills))
     engine.run(10)
     assert [(event, f["replica"], f["reason"]) for _, event, f in events] == [("no hills", 1, "outside the grid")]
-    assert heard[0].replica.tolist() == [0] and events[0][2]["values"][0] > 40.0
+    assert heard[0].replica.tolist() == [0] and float(events[0][2]["values"]["ends"].removesuffix(" A")) > 40.0
     engine.run(2_000)
     assert events[1][1:] == ("hills again", {"bias": "meta", "replica": 1})
     assert bias.hills[0] < 2 * 201

@@ -35,7 +35,7 @@ def uniform(seed: int, ladder: int, step: int, swap: int, word: int = 0) -> floa
 # --- decisions --------------------------------------------------------------------------------------------------
 
 
-def expected_neighbours(energy, temperatures, labels, active, *, seed, ladder, step, attempt):
+def expected_neighbors(energy, temperatures, labels, active, *, seed, ladder, step, attempt):
     """The rule as the papers write it, one pair of labels after the other."""
     labels = list(labels)
     members = sorted((x for x in range(len(labels)) if active[x]), key=lambda x: labels[x])
@@ -56,7 +56,7 @@ def pairs(counts: np.ndarray) -> set[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("frozen", [0, 1, 3])
-def test_neighbours_against_the_rule_as_written(frozen: int) -> None:
+def test_neighbors_against_the_rule_as_written(frozen: int) -> None:
     rng = np.random.default_rng(frozen)
     attempted = accepted = 0
     for attempt in range(300):
@@ -67,8 +67,8 @@ def test_neighbours_against_the_rule_as_written(frozen: int) -> None:
         active[rng.choice(k, frozen, replace=False)] = False
         where = {"seed": int(rng.integers(2**32)), "ladder": int(rng.integers(100)), "step": 500 * (attempt + 1)}
         reduced = np.array([beta(t) * energy for t in temperatures])
-        found = permute(reduced, labels, active, "neighbours", attempt=attempt, **where)
-        new, tried, done = expected_neighbours(energy, temperatures, labels, active, attempt=attempt, **where)
+        found = permute(reduced, labels, active, "neighbors", attempt=attempt, **where)
+        new, tried, done = expected_neighbors(energy, temperatures, labels, active, attempt=attempt, **where)
         assert found.labels.tolist() == new
         assert (pairs(found.attempted), pairs(found.accepted)) == (tried, done)
         assert found.attempted.sum() == len(tried)
@@ -94,12 +94,12 @@ def test_equal_energies_always_swap_and_a_gain_is_always_taken() -> None:
     for step in range(20):
         where = {"seed": 1, "ladder": 0, "step": step, "attempt": 0}
         # the hot replica has the lower energy: it goes to the cold temperature
-        assert permute(reduced, np.array([0, 1]), np.ones(2, bool), "neighbours", **where).labels.tolist() == [1, 0]
+        assert permute(reduced, np.array([0, 1]), np.ones(2, bool), "neighbors", **where).labels.tolist() == [1, 0]
         # and does not come back
-        assert permute(reduced, np.array([1, 0]), np.ones(2, bool), "neighbours", **where).labels.tolist() == [1, 0]
+        assert permute(reduced, np.array([1, 0]), np.ones(2, bool), "neighbors", **where).labels.tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("scheme", ["neighbours", "gibbs"])
+@pytest.mark.parametrize("scheme", ["neighbors", "gibbs"])
 def test_the_permutations_are_drawn_from_their_distribution(scheme: str) -> None:
     """Over fixed coordinates, labels are a Markov chain over the 24 permutations with P ~ exp(-sum u[l(x), x])."""
     from scipy import stats
@@ -110,7 +110,7 @@ def test_the_permutations_are_drawn_from_their_distribution(scheme: str) -> None
     weight = np.array([math.exp(-sum(reduced[p[x], x] for x in range(4))) for p in every])
     counts = np.zeros(24)
     labels, active = np.arange(4), np.ones(4, bool)
-    for n in range(60_000 if scheme == "neighbours" else 6_000):
+    for n in range(60_000 if scheme == "neighbors" else 6_000):
         where = {"seed": 9, "ladder": 0, "step": n, "attempt": n}
         labels = permute(reduced, labels, active, scheme, **where).labels  # type: ignore[arg-type]
         if scheme == "gibbs" or n % 12 == 0:  # far enough apart to be independent
@@ -118,7 +118,7 @@ def test_the_permutations_are_drawn_from_their_distribution(scheme: str) -> None
     assert stats.chisquare(counts, weight / weight.sum() * counts.sum()).pvalue > 0.01
 
 
-def test_gibbs_mixes_what_neighbours_cannot() -> None:
+def test_gibbs_mixes_what_neighbors_cannot() -> None:
     """Without energy differences one attempt reaches every permutation; labels of frozen replicas stay."""
     active = np.array([True, True, False, True, True])
     seen = set()
@@ -143,6 +143,15 @@ def test_decisions_do_not_depend_on_the_rest_of_the_batch() -> None:
         assert first[4:].tolist() == second.tolist()
 
 
+def test_ladders_decide_independently_of_each_other() -> None:
+    """Two ladders with the same energies have random numbers of their own."""
+    exchange = ReplicaExchange(Layout((go_helix(5)[0],), (8,)), LADDER, 10)
+    energy, labels = np.tile([0.0, 0.3, 0.6, 1.0], 2), np.tile(np.arange(4), 2)
+    decided = [exchange.decide(energy, labels, np.ones(8, bool), 3, step)[0] for step in range(10, 1000, 10)]
+    alike = np.mean([new[:4].tolist() == new[4:].tolist() for new in decided])
+    assert 0.2 < alike < 0.95
+
+
 def test_random_numbers_are_of_their_own_purpose() -> None:
     assert EXCHANGE not in (LANGEVIN, VELOCITIES)
 
@@ -160,7 +169,7 @@ def test_bad_ladders_are_refused(temperatures: tuple[float, ...], count: int, wo
 # --- in a simulation --------------------------------------------------------------------------------------------
 
 
-def exchanging(ladders: int = 2, every: int = 20, scheme: str = "neighbours", **options: object) -> Engine:
+def exchanging(ladders: int = 2, every: int = 20, scheme: str = "neighbors", **options: object) -> Engine:
     system, ff = go_helix(8, epsilon=0.4)
     layout = Layout((system,), (4 * ladders,))
     exchange = ReplicaExchange(layout, LADDER, every, scheme)  # type: ignore[arg-type]
@@ -233,7 +242,7 @@ def test_attempts_fall_on_multiples_after_the_reports() -> None:
         held = labels
 
 
-@pytest.mark.parametrize("scheme", ["neighbours", "gibbs"])
+@pytest.mark.parametrize("scheme", ["neighbors", "gibbs"])
 def test_labels_stay_permutations_and_counts_add_up(scheme: str) -> None:
     simulation = exchanging(ladders=3, every=10, scheme=scheme)
     exchange = simulation.exchange
@@ -244,7 +253,7 @@ def test_labels_stay_permutations_and_counts_add_up(scheme: str) -> None:
     for labels in seen:
         for ladder in labels.reshape(3, 4):
             assert sorted(ladder) == [0, 1, 2, 3]
-    if scheme == "neighbours":
+    if scheme == "neighbors":
         history = np.array([np.tile(np.arange(4), 3), *seen])
         swaps = sum(int((a != b).sum()) for a, b in pairwise(history)) // 2
         assert exchange.accepted.sum() == swaps
@@ -261,7 +270,7 @@ def test_labels_stay_permutations_and_counts_add_up(scheme: str) -> None:
     assert exchange.round_trips.sum() == trips > 0
 
 
-@pytest.mark.parametrize("scheme", ["neighbours", "gibbs"])
+@pytest.mark.parametrize("scheme", ["neighbors", "gibbs"])
 def test_stopping_and_other_blocks_change_no_bit(scheme: str) -> None:
     whole, parts = exchanging(scheme=scheme), exchanging(scheme=scheme)
     whole.run(1000)

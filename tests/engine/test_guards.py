@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from mdflash.config.load import load_run
-from mdflash.core.state import Layout
+from mdflash.core.state import Layout, State
 from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import STRETCH, Guard
+from mdflash.engine.protocols import Propagator
+from mdflash.engine.settings import Dynamics
 from mdflash.errors import UnstableError
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.integrators.langevin import LangevinMiddle
@@ -157,12 +159,20 @@ def test_what_is_retried_does_not_depend_on_where_runs_stop() -> None:
     assert all(same_bits(whole, parts, r, r) for r in range(2))
 
 
-def test_the_finer_steps_have_noise_of_their_own() -> None:
-    """The retried stretch must not be another stretch of the run."""
-    simulation = stiff("retry", 0.01, [300.0])
-    fine = simulation.dynamics.finer(1, (simulation.seed + 0x9E3779B9) % 2**32)
-    assert fine.seed != simulation.seed
-    assert fine.timestep == 0.005 and fine.integrator.friction == simulation.integrator.friction
+def test_the_finer_steps_have_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The retried stretch must not be another stretch of the run, nor that of the retry before."""
+    simulation = stiff("retry", 0.06, [300.0])
+    right, tried = simulation.choose, []
+
+    def choose(state: State, dynamics: Dynamics) -> Propagator:
+        tried.append(dynamics)
+        return right(state, dynamics)
+
+    monkeypatch.setattr(simulation, "choose", choose)
+    simulation.run(STRETCH)
+    assert [d.timestep for d in tried] == [0.03, 0.015]
+    assert len({simulation.seed, *(d.seed for d in tried)}) == 3
+    assert all(d.integrator.friction == simulation.integrator.friction for d in tried)
 
 
 # --- spikes -----------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ import re
 import resource
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
 from mdflash.engine.distributed import Ranks
+from mdflash.engine.engine import Engine
 from mdflash.engine.job import find_job, first_host
 from mdflash.errors import InputError
+from mdflash.forcefields.build import build_potential
 from mdflash.io.events import read_events
 from mdflash.runs.execute import execute
 from tests.engine.test_guards import springs
@@ -129,6 +132,43 @@ def test_a_share_of_everything_changes_no_bit() -> None:
     for simulation in (plain, shared):
         simulation.run(300)
     assert all(same_bits(plain, shared, r, r) for r in range(5))
+
+
+class InThreads(Ranks):
+    """One of several ranks in one process; they wait for each other as processes do."""
+
+    def __init__(self, rank: int, board: list[torch.Tensor], barrier: threading.Barrier) -> None:
+        self.rank, self.size, self._board, self._barrier = rank, len(board), board, barrier
+
+    def share(self, step: int, own: torch.Tensor, everyone: Sequence[torch.Tensor]) -> None:
+        self._board[self.rank] = own.clone()
+        self._barrier.wait()
+        for each, theirs in zip(everyone, self._board, strict=True):
+            each.copy_(theirs)
+        self._barrier.wait()
+
+
+def test_results_of_every_rank_go_to_its_replicas() -> None:
+    """Three ranks whose shares differ in size and in molecules; each knows all bits of one process afterwards."""
+    (one, ff1), (two, ff2) = go_helix(8, "one", 0.4), go_helix(6, "two", 0.4)
+    layout = Layout((one, two), (2, 3))
+    x = np.concatenate([np.tile(helix(8), (2, 1)), np.tile(helix(6), (3, 1))])
+    plain = simulate(layout, [ff1, ff2], x)
+    plain.run(200)
+    board, barrier = [torch.empty(0)] * 3, threading.Barrier(3, timeout=CLOCK)
+
+    def run(rank: int) -> Engine:
+        parts = by_rank(layout, 3)
+        own = parts[rank]
+        potential = build_potential([(ff1, ff2)[s] for s in own.systems], own.layout)
+        choose = across_ranks(InThreads(rank, board, barrier), parts, partial(choose_propagator, own.layout, potential))
+        shared = simulate(layout, [ff1, ff2], x, choose=choose)
+        shared.run(200)
+        return shared
+
+    with ThreadPoolExecutor(3) as pool:
+        for shared in pool.map(run, range(3)):
+            assert all(same_bits(plain, shared, r, r) for r in range(5))
 
 
 # --- the same bytes ---------------------------------------------------------------------------------------------
@@ -236,16 +276,8 @@ def test_impulses_of_networks_do_not_depend_on_ranks(tmp_path: Path) -> None:
 
 def test_torchrun_starts_again_by_itself(mixed: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    launcher = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", "2", "--max-restarts", "1"),
-            *command(mixed, folder),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
+    launcher = Process(*torchrun, *command(mixed, folder))
     wait_for_checkpoint(folder, 8000, [launcher])
     workers = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     first = json.loads((folder / "lock").read_text())["pid"]

@@ -37,10 +37,12 @@ FORCEFIELD = toy(
     bead_term("spring", "harmonic_bond", [[0, 1]], k=K, x0=X0),
 )
 """Two beads, bound at 6 Å by a contact, or apart at 11 Å by a spring."""
+GRID = np.linspace(4.5, 16.0, 20_001)
+"""Å."""
 
 
 def start(ladders: int, temperatures: list[float], exchanging: bool = True, seed: int = 2026) -> Engine:
-    """Ladders over the strength of the contact; every second replica starts bound."""
+    """Ladders over the strength of the contact; every replica starts at a distance drawn from its state's own."""
     k = len(SCALES)
     layout = Layout((PAIR,), (k * ladders,))
     contact = next(t for t in build_potential([FORCEFIELD], layout).terms if t.name == "contact")
@@ -48,7 +50,13 @@ def start(ladders: int, temperatures: list[float], exchanging: bool = True, seed
     constants = [scale - 1.0 for scale in SCALES] * ladders
     bias = Bias("scale_contact", TermEnergy(PAIR, contact), layout, constants, form="linear")
     exchange = ReplicaExchange(layout, temperatures, 20, biases=[bias])
-    x = [[[0.0, 0.0, 0.0], [R0 if r % 2 else X0, 0.0, 0.0]] for r in range(k * ladders)]
+    states = [cdf(s, t)(GRID) for s, t in enumerate(temperatures)]
+    drawn = np.random.default_rng(seed).random((ladders, k))
+    x = [
+        [[0.0, 0.0, 0.0], [np.interp(u, state, GRID), 0.0, 0.0]]
+        for row in drawn
+        for u, state in zip(row, states, strict=True)
+    ]
     return simulate(
         layout, [FORCEFIELD], np.array(x), LangevinMiddle(0.01, 8.0), exchange.start_temperatures.tolist(),
         extra=[bias], exchange=exchange if exchanging else None, seed=seed,
@@ -57,17 +65,16 @@ def start(ladders: int, temperatures: list[float], exchanging: bool = True, seed
 
 def cdf(state: int, temperature: float) -> Callable[[np.ndarray], np.ndarray]:
     """Of the distance in a state, exact."""
-    r = np.linspace(4.5, 16.0, 20_001)
-    contact = EPSILON * (5 * (R0 / r) ** 12 - 6 * (R0 / r) ** 10)
-    density = r**2 * np.exp(-(SCALES[state] * contact + K * (r - X0) ** 2) / kT(temperature))
-    return lambda at: np.asarray(np.interp(at, r, np.cumsum(density) / density.sum()))
+    contact = EPSILON * (5 * (R0 / GRID) ** 12 - 6 * (R0 / GRID) ** 10)
+    density = GRID**2 * np.exp(-(SCALES[state] * contact + K * (GRID - X0) ** 2) / kT(temperature))
+    return lambda at: np.asarray(np.interp(at, GRID, np.cumsum(density) / density.sum()))
 
 
 def distances(simulation: Engine, temperatures: list[float], frames: int) -> list[np.ndarray]:
     """The distances seen in every state."""
     biases = biases_of(simulation.potential)
     exchange = simulation.exchange or ReplicaExchange(simulation.layout, temperatures, 1, biases=biases)
-    simulation.run(20_000)  # strong contacts come to their share through exchange with weak ones
+    simulation.run(4_000)  # 200 exchanges, after which wrong ones have left the distributions of the start
     found: list[list[np.ndarray]] = [[] for _ in SCALES]
     for _ in range(frames):
         simulation.run(300)

@@ -20,7 +20,9 @@ from mdflash.potentials.schnet.tables import BEYOND, SHORTEST, Sample, exact_for
 from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, FlashSchNet, tables_for, take_networks
 
 NETWORKS = [
-    name for name in shipped_names("forcefields") if load_forcefield(find_shipped("forcefields", name)).networks
+    name
+    for name in shipped_names("forcefields")
+    if (find_shipped("forcefields", name) / "weights.safetensors").is_file()
 ]
 
 

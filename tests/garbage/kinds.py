@@ -15,13 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
+from mdflash.campaigns.folder import Row, molecules_text, read_rows, rows_text
+from mdflash.campaigns.recipe import load_campaign
+from mdflash.campaigns.state import last_attempt, stand_of
+from mdflash.campaigns.table import table_text
 from mdflash.cli.app import main
 from mdflash.config.load import load_run
 from mdflash.core.system import load_system, save_system
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.importers.smog import import_smog
 from mdflash.io.checkpoint import load_checkpoint
+from mdflash.io.claims import claim
 from mdflash.io.frames import load_frames
 from mdflash.io.topology import cif_text, write_pdb
 from mdflash.mapping.structure import map_structure
@@ -36,6 +42,7 @@ from mdflash.training.state import Progress, load_progress, save_progress
 from tests.garbage.binary import hdf5_file, npz_file, safetensors_file, zip_file
 from tests.garbage.mutations import changed_bytes, command, json_file, text_file, yaml_file
 from tests.helpers import go_helix, helix
+from tests.smog_files import write_smog
 
 BEADS = 7
 Damage = Callable[[bytes], SearchStrategy[bytes]]
@@ -260,6 +267,26 @@ folder: t
 """
 
 
+SWEEP = """\
+mdflash: 1
+name: sweep
+run: run.yaml
+set: {dynamics.steps: 20}
+sweep: {dynamics.temperature: [300 K, 320 K], dynamics.seed: {from: 1, to: 2}}
+together: [{replicas.count: [1, 2], guards.nonfinite: [stop, freeze]}]
+share: none
+folder: campaign
+job: {scheduler: pbs, time: 2 h, cores: 2, gpus: 0, at_once: 4}
+"""
+
+
+def _read_campaign(folder: Path) -> None:
+    for row in read_rows(folder):
+        stand_of(folder / "runs" / row.name)
+        last_attempt(folder / "runs" / row.name)
+    table_text(folder, read_rows(folder))
+
+
 def _dataset(folder: Path) -> Path:
     system, _ = go_helix(BEADS)
     create_dataset(folder / "data", {"helix": (system, helix(BEADS)[None])}, "ca", {"made_for": "tests"})
@@ -274,6 +301,18 @@ def _recipes(folder: Path) -> Iterator[Seed]:
     _dataset(folder)
     yield Seed(folder / "train.yaml", TRAIN.encode(), yaml_file, load_recipe)
     yield Seed(folder / "sample.yaml", SAMPLE.encode(), yaml_file, load_sampling)
+    yield Seed(folder / "sweep.yaml", SWEEP.encode(), yaml_file, load_campaign)
+    campaign, row = folder / "campaign", Row(1, "a", "0" * 64, {"dynamics.seed": "1"})
+    (campaign / "runs" / "a" / "run").mkdir(parents=True)
+    claim(campaign, "campaign")
+    for name, text, how in (
+        ("runs.csv", rows_text([row, Row(2, "b", "1" * 64, {"dynamics.seed": "2"})]), text_file),
+        ("molecules.csv", molecules_text({"m": {"system.structure": "m.pdb"}}), text_file),
+        ("runs/a/attempts.jsonl", '{"verdict": "again", "tries": 1, "code": -9, "said": "x"}\n', text_file),
+        ("runs/a/run/manifest.json", '{"status": "running", "step": 1, "timing": {"wall_seconds": 2.0}}', json_file),
+    ):
+        (campaign / name).write_text(text)
+        yield _seed(campaign / name, how, lambda path: _read_campaign(campaign), str(campaign))
 
 
 def _read_dataset(folder: Path) -> None:
@@ -313,7 +352,7 @@ def _checkpoints(folder: Path) -> Iterator[Seed]:
     yield _seed(newest, npz_file, read)
     state = folder / "state.safetensors"
     save_progress(state, Progress(identity="x"))
-    yield _seed(state, safetensors_file, lambda path: load_progress(path, "x"))
+    yield _seed(state, safetensors_file, lambda path: load_progress(path, "x", Progress))
 
 
 def _read_run(run: Path) -> None:
@@ -392,6 +431,12 @@ def _xml(folder: Path) -> Iterator[Seed]:
     yield _seed(file, text_file, load_xml, str(folder))
 
 
+def _smog(folder: Path) -> Iterator[Seed]:
+    files = write_smog(folder, helix(BEADS))
+    for file in files[:2]:
+        yield _seed(file, text_file, lambda _: import_smog(files, "m"), *(file.name for file in files))
+
+
 class _Touched(Exception):
     """A file of others is not what it was."""
 
@@ -455,7 +500,7 @@ def _commands(folder: Path) -> Iterator[Seed]:
 KINDS = (
     Kind("system.yaml", _runs, 150),
     Kind("forcefield.yaml", _forcefields, 150),
-    Kind("weights", _weights, 80),
+    Kind("weights", _weights, 60),
     Kind("systems", _systems, 120),
     Kind("structures", _structures, 120),
     Kind("recipes", _recipes, 90),
@@ -465,5 +510,6 @@ KINDS = (
     Kind("trajectories", _trajectories, 40),
     Kind("mlcg checkpoints", _models, 50),
     Kind("System XML", _xml, 20),
+    Kind("SMOG models", _smog, 20),
     Kind("command lines", _commands, 10),
 )

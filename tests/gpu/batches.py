@@ -15,6 +15,7 @@ from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.base import EnergyForces, Potential
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables, tabulate
 from mdflash.potentials.schnet.triton.network import Tiles
 from tests.helpers import beads, walk
@@ -65,7 +66,8 @@ def tables_of(potential: SchNetPotential, intervals: int) -> Mapping[int, Filter
 
 
 def on_device(
-    layout: Layout, terms: Sequence[Potential], x: torch.Tensor, tables: Mapping[int, FilterTables] | None,
+    layout: Layout, terms: Sequence[Potential], x: torch.Tensor,
+    tables: Mapping[int, FilterTables | SplitFilters] | None,
     precision: Precision = "fp64", box: Box = None, skin: float = 1.0, tiles: Tiles = TILES,
 ) -> EnergyForces:  # fmt: skip
     forces = DeviceForces(layout, terms, tables, precision, skin, box, DEVICE, tiles)

@@ -78,6 +78,23 @@ def test_any_damage_falls_back_to_the_one_before(tmp_path):
         assert len(loaded.notes) == 1 and newest.name in loaded.notes[0]
 
 
+@pytest.mark.parametrize("what", ["positions", "energy", "seed"])
+def test_numbers_that_were_changed_are_noticed(tmp_path, what):
+    """By whatever keeps the archive whole: its CRCs fit, and the digest does not."""
+    save_checkpoint(tmp_path, arrays(1), {"step": 1, "seed": 3})
+    newest = save_checkpoint(tmp_path, arrays(2), {"step": 2, "seed": 3})
+    with np.load(newest) as plain:
+        changed = dict(plain)
+    if what == "seed":
+        changed["header"] = np.array(str(changed["header"]).replace('"seed": 3', '"seed": 4'))
+    else:
+        changed[what].flat[1] += 1e-9
+    np.savez(newest, **changed)
+    loaded = load_checkpoint(tmp_path)
+    assert loaded is not None and loaded.header["step"] == 1
+    assert "its content was changed since it was written" in loaded.notes[0]
+
+
 def test_nothing_left_to_fall_back_to(tmp_path):
     for step in (1, 2):
         save_checkpoint(tmp_path, arrays(step), {"step": step}).write_bytes(b"x")

@@ -116,6 +116,18 @@ def test_resume_refuses_another_kind_of_box(format, target):
         written_format(format).writer.resume(target, 4)
 
 
+def test_any_number_of_frames_is_kept(format, target, tmp_path):
+    """Blocks are of four frames: one alone, full ones, and what is left of one when the file is closed."""
+    for count in range(1, 10):
+        folder = tmp_path / f"{count} frames"
+        folder.mkdir()
+        target = replace(target, folder=folder)
+        writer = new_writer(format, target)
+        fill(writer, 0, count)
+        writer.close()
+        assert [len(read_frames(path, replica)) for replica, path in files_of(format, target).items()] == [count] * 3
+
+
 def test_own_reader_gives_positions_steps_and_times(format, target):
     writer = new_writer(format, target)
     fill(writer, 0, COUNT)

@@ -81,17 +81,17 @@ def check_double_wells(simulation: Engine) -> None:
 
 def test_double_well_short() -> None:
     """100 torsions and 1,200 velocities at each of 6 temperatures."""
-    simulation = double_wells(100, "neighbours", LangevinMiddle(0.01, 0.5))
+    simulation = double_wells(100, "neighbors", LangevinMiddle(0.01, 0.5))
     simulation.run(8000)
     check_double_wells(simulation)
-    alone = double_wells(30, "neighbours", LangevinMiddle(0.01, 0.5), exchanging=False)
+    alone = double_wells(30, "neighbors", LangevinMiddle(0.01, 0.5), exchanging=False)
     alone.run(8000)
     with pytest.raises(AssertionError, match=r"torsion at 300\.0 K"):  # so exchange was needed
         check_double_wells(alone)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["neighbours", "gibbs"])
+@pytest.mark.parametrize("scheme", ["neighbors", "gibbs"])
 @pytest.mark.parametrize("integrator", [LangevinMiddle(0.01, 0.5), LangevinBAOAB(0.01, 0.5)], ids=lambda s: s.name)
 def test_double_well(scheme: Scheme, integrator: Integrator) -> None:
     """400 torsions and 4,800 velocities at each of 6 temperatures."""
@@ -139,7 +139,7 @@ def test_go_helix_short() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["neighbours", "gibbs"])
+@pytest.mark.parametrize("scheme", ["neighbors", "gibbs"])
 def test_go_chignolin(scheme: Scheme) -> None:
     """4 temperatures around folding, 32 ladders, 10 samples each 0.1 ns apart (correlation < 0.1): 320 of each."""
     ff = load_forcefield(Path(__file__).parents[2] / "forcefields" / "go-chignolin")

@@ -109,3 +109,17 @@ def test_a_list_of_eights_holds_the_pairs_within_reach(n: int, box: tuple[float,
     assert count == start[n] and found == set(zip(*(side.tolist() for side in np.nonzero(within)), strict=True))
     entries = [neighbor[start[i] : start[i + 1]] >> 8 for i in range(n)]
     assert all((np.diff(row) > 0).all() for row in entries)  # each eight once, in order
+
+
+def test_strands_beside_each_other_are_neighbors() -> None:
+    """Far along the chain and 7 Å apart: whole windows of beads are near that share no bead's place."""
+    n, reach = 256, 9.0
+    along = np.concatenate([np.arange(n // 2), np.arange(n // 2)[::-1]]) * 3.8
+    x = np.stack([along, np.repeat([0.0, 7.0], n // 2), np.zeros(n)], axis=1)
+    x += np.random.default_rng().uniform(-0.3, 0.3, x.shape)
+    start, neighbor = np.zeros(n + 1, np.int64), np.zeros(n * n, np.int64)
+    nothing = np.zeros(n + 1, np.int64), np.zeros(0, np.int64)
+    build_eights(x, np.arange(n, dtype=np.int32), reach, np.zeros(3), *nothing, start, neighbor)
+    found = sum(int(entry & 255).bit_count() for entry in neighbor[: start[n]])
+    d = np.linalg.norm(x[:, None] - x, axis=-1)
+    assert found == np.triu(d < reach, 1).sum() > 3 * n

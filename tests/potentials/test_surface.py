@@ -168,6 +168,10 @@ def test_heights_and_offset() -> None:
     )
     meta.surfaces[1, :, 0] = 3.0
     np.testing.assert_allclose(meta.offsets(), [0.0, 3.0], atol=1e-12)
+    meta.surfaces[..., 0] = np.random.default_rng(2).uniform(0.0, 5.0, meta.surfaces.shape[:-1])
+    v = meta.surfaces[..., 0] / 0.6
+    expected = 0.6 * np.log(np.exp(8.0 / 7.0 * v).sum(axis=1) / np.exp(v / 7.0).sum(axis=1))
+    np.testing.assert_allclose(meta.offsets(), expected, rtol=1e-12)
 
 
 def test_wrong_grids_are_refused() -> None:

@@ -14,12 +14,13 @@ import mdflash
 from mdflash.config.load import load_run, parse_run
 from mdflash.config.rules import warnings
 from mdflash.config.write import resolved_yaml
-from mdflash.errors import InputError
+from mdflash.errors import InputError, StorageError
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.io.checkpoint import load_checkpoint
 from mdflash.io.repair import repair_file
 from mdflash.runs.execute import execute
 from mdflash.runs.prepare import prepare
+from mdflash.runs.session import as_now_written
 from mdflash.runs.writers import misfit
 from mdflash.units import kT
 from tests.helpers import go_helix
@@ -127,6 +128,24 @@ def test_a_checkpoint_must_hold_the_bias(tmp_path: Path, hills: str) -> None:
     assert misfit(prepared, found.arrays, header) == "its header has no hills_size"
 
 
+def test_a_table_that_was_cut_off_goes_on_from_an_older_checkpoint(tmp_path: Path) -> None:
+    """Rows before the newest checkpoint are gone: the one before it knows how to write them again."""
+    source, keep = write(tmp_path), "output.checkpoint.keep=3"
+    whole = content(run(source, tmp_path / "whole", keep))
+    folder = run(source, tmp_path / "cut", keep, "dynamics.steps=1_500")
+    size = load_checkpoint(folder / "checkpoint").header["hills_size"]  # type: ignore[union-attr]
+    with (folder / "hills.csv").open("r+b") as table:
+        table.truncate(size - 10)
+    plan = execute(load_run(source, [f"output.folder={folder}", keep]), source)
+    assert plan.start == "resume"
+    assert any("hills.csv: rows before" in note and "were cut off since" in note for note in plan.notes), plan.notes
+    assert content(folder) == whole
+    with (folder / "hills.csv").open("r+b") as table:
+        table.truncate(90)  # before all of them
+    with pytest.raises(StorageError, match=r"hills\.csv: has 90 bytes"):
+        run(source, folder, keep, "dynamics.steps=2_500")
+
+
 def test_too_few_hills_are_not_enough(tmp_path: Path) -> None:
     folder = run(write(tmp_path), tmp_path / "short", "dynamics.steps=1_000", "output.trajectory.interval=0.08 ps")
     (molecule,) = mdflash.open_run(folder).analyze().molecules.values()
@@ -155,12 +174,13 @@ def test_killed_it_has_the_same_bits(tmp_path: Path) -> None:
     assert content(folder) == whole
 
 
-def test_the_number_of_ranks_changes_no_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_number_of_ranks_changes_no_bit(tmp_path: Path, ranks: int) -> None:
     source = write(tmp_path)
     whole = content(run(source, tmp_path / "one"))
-    results = finish(start_ranks(2, command(source, tmp_path / "two", 2_000)))
-    assert [code for code, *_ in results] == [0, 0], results
-    assert content(tmp_path / "two") == whole
+    results = finish(start_ranks(ranks, command(source, tmp_path / "many", 2_000)))
+    assert [code for code, *_ in results] == [0] * ranks, results
+    assert content(tmp_path / "many") == whole
 
 
 def test_resolved_yaml_reads_back(tmp_path: Path) -> None:
@@ -169,6 +189,11 @@ def test_resolved_yaml_reads_back(tmp_path: Path) -> None:
     assert entry.walkers == 2 and [v.grid[2] for v in entry.variables] == [318, 90]
     (tmp_path / "resolved.yaml").write_text(resolved_yaml(config))
     again = load_run(tmp_path / "resolved.yaml")
+    assert "bias_factor: 8" in (tmp_path / "resolved.yaml").read_text()
+    default = resolved_yaml(load_run(write(tmp_path, HILLS.replace("    bias_factor: 8\n", ""))))
+    assert "bias_factor: 10" in default
+    older = as_now_written({"metadynamics": [{"method": "well-tempered", "bias_factor": "none"}]})
+    assert older["metadynamics"][0]["bias_factor"] == 10.0
     assert again.metadynamics == config.metadynamics and resolved_yaml(again) == resolved_yaml(config)
 
 

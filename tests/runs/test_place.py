@@ -76,6 +76,8 @@ def test_another_run_starts_here(project: Path, more: list[str], monkeypatch: py
     before = (project / "runs" / "a" / "log.csv").read_bytes()
     _, err = run("../configs/a.yaml", *(word.format(here=here) for word in more))
     assert "going on" not in err
+    if "dynamics.seed=5" in more:
+        assert f"the run in {project / 'runs' / 'a'} was made from another file or with other settings" in err
     assert steps(here / "runs" / "a") == 100
     assert (project / "runs" / "a" / "log.csv").read_bytes() == before
     assert (

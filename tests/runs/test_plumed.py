@@ -6,14 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
 import mdflash
+from mdflash.analysis.plumed import is_hills, read_plumed, sum_hills
+from mdflash.cli.app import app
 from mdflash.cli.export import OutFormat, export
 from mdflash.errors import InputError
 from mdflash.io.checkpoint import load_checkpoint
+from mdflash.potentials.bias.surface import Axis, interpolate
+from mdflash.potentials.variables.dihedral import Dihedral
+from mdflash.potentials.variables.distance import Distance
 from mdflash.runs.plumed import export_plumed
+from tests.helpers import go_helix
 from tests.runs.test_metadynamics import HILLS, run, write
 
+CHAIN = go_helix(10, "helix", 0.4)[0]
 BIASES = """biases:
   - {name: wall, variable: distance, beads: [0, 9], form: upper-wall, center: 35 angstrom,
      force_constant: 2 kcal/mol/angstrom^2}
@@ -75,6 +84,55 @@ def test_the_sum_of_hills_is_the_free_energy(exported: tuple[Path, Path]) -> Non
             total += height * np.outer(np.exp(-0.5 * ((ends - e) / se) ** 2), images)
         bias = checkpoint.arrays["hills_surface_fold"][group, ..., 0]
         np.testing.assert_allclose(total, 8.0 / 7.0 * bias, atol=1e-6)
+
+
+def test_hills_are_read_back(exported: tuple[Path, Path]) -> None:
+    """What is exported sums to the free energy that the bias says, up to what PLUMED cuts; COLVAR is colvars.csv."""
+    done, out = exported
+    checkpoint = load_checkpoint(done / "checkpoint")
+    assert checkpoint is not None and is_hills(out / "HILLS.fold.0") and not is_hills(done / "hills.csv")
+    found = sum_hills(out / "HILLS.fold.0")
+    assert (found.names, found.hills) == (("ends", "twist"), 80)
+    expected = interpolate(
+        torch.from_numpy(checkpoint.arrays["hills_surface_fold"][:1]).expand(400, -1, -1, -1),
+        [Axis("e", Distance(CHAIN, 0, 9), 2.0, 40.0, 318), Axis("t", Dihedral(CHAIN, 0, 3, 6, 9), -np.pi, np.pi, 90)],
+        torch.from_numpy(
+            np.stack([g.ravel() for g in np.meshgrid(*(n[::15][:20] for n in found.nodes), indexing="ij")], 1)
+        ),
+    )
+    mine = found.energy[::15, ::15][:20, :20].ravel()
+    assert np.ptp(mine + 8.0 / 7.0 * expected.numpy()) < 0.02
+    columns, given = read_plumed(out / "COLVAR.0")
+    rows = mdflash.open_run(done).colvars
+    np.testing.assert_array_equal(columns["twist"], rows[rows["replica"] == 0]["twist_rad"])
+    assert given["min_twist"] == "-pi"
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "stretched-gaussian"])
+def test_a_file_of_plumed_is_summed(tmp_path: Path, kind: str) -> None:
+    """As `plumed sum_hills` has it, hill by hill; the door is `mdflash analyze HILLS`."""
+    rng = np.random.default_rng(4)
+    rows = np.column_stack(
+        [np.arange(30.0), rng.uniform(-3, 3, 30), np.full(30, 0.3), rng.uniform(0.1, 1, 30), np.full(30, 8)]
+    )
+    head = "#! FIELDS time phi sigma_phi height biasf\n#! SET multivariate false\n"
+    head += f"#! SET kerneltype {kind}\n#! SET min_phi -pi\n#! SET max_phi pi\n"
+    body = "".join(" ".join(map(repr, row)) + "\n" for row in rows.tolist())
+    (tmp_path / "HILLS").write_text(head + body + " 30.0 0.1")  # a torn row
+    found = sum_hills(tmp_path / "HILLS")
+    total = np.zeros_like(found.nodes[0])
+    for _, center, sigma, height, _ in rows.tolist():
+        away = found.nodes[0] - center
+        r = 0.5 * ((away - 2 * np.pi * np.rint(away / (2 * np.pi))) / sigma) ** 2
+        stretch = (np.exp(-r) - np.exp(-6.25)) / (1 - np.exp(-6.25)) if kind.startswith("stretched") else np.exp(-r)
+        total += np.where(r < 6.25, height * stretch, 0.0)
+    np.testing.assert_allclose(found.energy, total.max() - total, atol=1e-12)
+    done = CliRunner().invoke(app, ["analyze", str(tmp_path / "HILLS")])
+    assert done.exit_code == 0 and "30 hills of HILLS: the free energy is lowest at phi = " in done.output
+    assert (tmp_path / "HILLS.pmf.svg").is_file() and (tmp_path / "HILLS.pmf.csv").read_text().count("\n") > 50
+    (tmp_path / "HILLS").write_text(head + "1 2 3\n")
+    with pytest.raises(InputError, match="line 6 must hold 5 numbers"):
+        sum_hills(tmp_path / "HILLS")
 
 
 def test_metadynminer_sums_the_same(tmp_path: Path) -> None:

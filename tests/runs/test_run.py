@@ -9,6 +9,7 @@ import mdtraj
 import numpy as np
 import pytest
 
+import mdflash
 from mdflash.analysis.watching import look
 from mdflash.config.load import load_run, locate
 from mdflash.engine.engine import Engine
@@ -18,6 +19,7 @@ from mdflash.io.claims import claim
 from mdflash.io.log import COLUMNS
 from mdflash.runs import session
 from mdflash.runs.execute import Plan, Watch, execute
+from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.processes import python
 
 QUICK = (
@@ -56,6 +58,22 @@ def test_a_run_leaves_what_the_readme_promises(tmp_path: Path) -> None:
     assert frames.n_atoms == 30
     assert (folder / "input.yaml").read_bytes() == locate("chignolin").read_bytes()
     assert load_run(folder / "resolved.yaml").total_steps == 1000
+
+
+def test_the_log_is_what_the_checkpoint_says(tmp_path: Path) -> None:
+    """Energies by the force field at the positions of the last checkpoint, and by its velocities and masses."""
+    run(tmp_path, steps=100)
+    last = rows(tmp_path)[-3:]
+    with np.load(tmp_path / "checkpoint" / "step_000000000000100.npz") as kept:
+        x, v = kept["positions"], kept["velocities"]
+    ff = load_forcefield("go-chignolin")
+    system = ff.systems[0][0]
+    energy = mdflash.Evaluator(ff, system, 3)(x)[0]
+    np.testing.assert_allclose(last["potential_kcal_mol"], energy, rtol=1e-12)
+    kinetic = 0.5 * (np.tile(system.masses, 3)[:, None] * v**2).reshape(3, -1).sum(axis=1) / ACCELERATION
+    np.testing.assert_allclose(last["kinetic_kcal_mol"], kinetic, rtol=1e-12)
+    degrees = 3 * system.n_beads
+    np.testing.assert_allclose(last["temperature_K"], 2 * kinetic / (BOLTZMANN * degrees), rtol=1e-12)
 
 
 def test_longer_goes_on_and_equals_a_long_run(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -12,9 +13,11 @@ from mdflash.core.geometry import torsions
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 from mdflash.mapping.allatom import create_context, frame
-from mdflash.sampling.dataset import load_dataset
-from mdflash.sampling.recipe import load_recipe
+from mdflash.sampling.dataset import Molecule, load_dataset
+from mdflash.sampling.recipe import SampleRecipe, load_recipe
+from mdflash.sampling.restraint import values_of
 from mdflash.sampling.sample import prepare, sample, walkers
+from mdflash.sampling.trajectory import Trajectory
 from mdflash.sampling.windows import BeadRmsd, Window
 
 RECIPE = """\
@@ -52,6 +55,21 @@ def _about_the_bond(x: FloatArray, b: int, c: int, beyond: list[int]) -> FloatAr
     return field
 
 
+def check_stored(recipe: SampleRecipe, molecule: Molecule, trajectory: Trajectory, energy: FloatArray) -> None:
+    """What held a trajectory is stored with it, and is found where older ones do not store it."""
+    found = trajectory.restraint
+    assert found is not None and recipe.folder is not None
+    values = values_of(found.variable(molecule.system), trajectory.read().positions)
+    np.testing.assert_allclose(found.energy(values), energy, rtol=1e-4, atol=1e-5)
+    with h5py.File(trajectory.file, "r+") as f:
+        del f.attrs["window"]
+    (older,) = load_dataset(recipe.folder).molecules
+    again = older.trajectories[int(trajectory.file.stem)].restraint
+    assert again is not None and again.words == found.words
+    if found.reference is not None:
+        np.testing.assert_array_equal(again.reference, found.reference)
+
+
 def test_walkers_stay_and_the_forces_written_are_those_of_the_model(tmp_path: Path) -> None:
     """At rest on average, a window pulls as the model pushes: <torque of the model> = k <phi - center>.
 
@@ -66,9 +84,11 @@ def test_walkers_stay_and_the_forces_written_are_those_of_the_model(tmp_path: Pa
     for trajectory, center in zip(molecule.trajectories, np.radians([-180.0, -90.0, 0.0, 90.0]), strict=True):
         assert trajectory.biased
         frames = trajectory.read()
+        assert frames.potential is not None and np.ptp(frames.potential) > 5.0
         x = frames.positions.astype(np.float64)
         away = (torsions(x, phi)[:, 0] - center + np.pi) % (2 * np.pi) - np.pi
         assert abs(away.mean()) < 0.5 and away.std() < 0.5  # on a barrier the model pushes outwards
+        check_stored(load_recipe(write(tmp_path)), molecule, trajectory, 0.5 * STIFFNESS * away**2)
         torque = (frames.forces * _about_the_bond(x, phi[0, 1], phi[0, 2], beyond)).sum(axis=(1, 2))
         blocks = (torque - STIFFNESS * away).reshape(20, -1).mean(axis=1)
         error = blocks.std(ddof=1) / np.sqrt(20)
@@ -135,8 +155,10 @@ def test_walkers_stay_at_their_rmsd(tmp_path: Path) -> None:
     assert isinstance(reference, BeadRmsd)
     (molecule,) = load_dataset(sample(recipe, lambda text: None, lambda progress: None)).molecules
     for trajectory, center in zip(molecule.trajectories, [0.4, 0.8, 1.2], strict=True):
-        away = rmsd(trajectory.read().positions.astype(np.float64), reference.reference) - center
+        x = trajectory.read().positions
+        away = rmsd(x.astype(np.float64), reference.reference) - center
         assert trajectory.biased and abs(away.mean()) < 0.3 and away.std() < 0.3
+        check_stored(recipe, molecule, trajectory, 25.0 * away**2)
     assert "RMSD 1.2 Å" in walkers(recipe, tmp_path)[2].label
 
 

@@ -192,7 +192,9 @@ def test_molecules_of_different_sizes_share_batches(tmp_path: Path) -> None:
     for name, beads in (("short", 6), ("long", 9)):
         write_dataset(tmp_path / name, name, beads, frames=200)
     both = {"dataset": [str(tmp_path / "short"), str(tmp_path / "long")]}
-    prepared = _prepare(tmp_path, tmp_path / "short", data=both, priors={"key": "types"}, training={"epochs": 15})
+    prepared = _prepare(
+        tmp_path, tmp_path / "short", data=both, priors={"key": "types"}, training={"epochs": 8, "learning_rate": 1e-2}
+    )
     trainer = make_trainer(prepared, _alone())
     molecules = {b.molecule for b in trainer.training.batches(np.arange(0, len(trainer.training), 7))}
     assert molecules == {0, 1}
@@ -203,7 +205,7 @@ def test_molecules_of_different_sizes_share_batches(tmp_path: Path) -> None:
 
 
 def test_training_stops_when_validation_no_longer_improves(dataset: Path, tmp_path: Path) -> None:
-    options = {"epochs": 50, "patience": 2, "learning_rate": 1e-9, "ema": 0, "warmup": 0}
+    options = {"epochs": 50, "patience": 2, "learning_rate": 1e-12, "ema": 0, "warmup": 0}
     _, trainer = train(_prepare(tmp_path, dataset, training=options))
     assert trainer.progress.epoch < 50
     assert trainer.progress.epoch == trainer.progress.best_epoch + 2
@@ -221,7 +223,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_advice(optimizer: str, dat
 
 def test_schedules(dataset: Path, tmp_path: Path) -> None:
     for schedule, last in (("cosine", 0.05), ("constant", 1.0)):
-        options = {"epochs": 6, "schedule": schedule, "learning_rate": 1e-3, "warmup": 0}
+        options = {"epochs": 3, "schedule": schedule, "learning_rate": 1e-3, "warmup": 0}
         train(_prepare(tmp_path / schedule, dataset, training=options))
         rates = [row["learning_rate"] for row in _log(tmp_path / schedule)]
         assert rates[-1] == pytest.approx(last * 1e-3, abs=0.05e-3)

@@ -158,7 +158,7 @@ def tables(runs: Sequence[Named]) -> list[Figure]:
         if any(p is not None and key in p.values for p in at):
             rows.append(
                 (title, *("-" if p is None or key not in p.values
-                          else measured(p.values[key], p.errors.get(key, np.nan)) for p in at))
+                          else measured(p.values[key], p.errors.get(key, np.nan), most=3) for p in at))
             )  # fmt: skip
     melting = [m.melting.melting if m.melting is not None else None for _, m in runs]
     if any(t is not None for t in melting):

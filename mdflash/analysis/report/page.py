@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mdflash.analysis.report.document import document, escape, section, table
 from mdflash.analysis.report.figure import Figure
 from mdflash.analysis.report.provenance import changes_of, facts, methods, references
-from mdflash.analysis.report.results import SCALARS, as_json, properties_csv, weights_csv
+from mdflash.analysis.report.results import SCALARS, WEIGHTS_HEADER, as_json, properties_csv, weights_csv
 from mdflash.analysis.report.sections import SECTIONS
 from mdflash.analysis.report.sections.base import Section
 from mdflash.analysis.report.viewer import view
@@ -38,12 +39,23 @@ def write_page(analysis: Analysis, folder: Path, progress: Progress = lambda wha
         folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / TABLE, properties_csv(analysis))
     atomic_write_json(folder / NUMBERS, as_json(analysis))
-    for m in analysis.molecules.values():
-        if m.experiment is not None:
-            atomic_write(folder / WEIGHTS, weights_csv(m.experiment))
+    weighed = [m.experiment for m in analysis.molecules.values() if m.experiment is not None]
+    for experiment in weighed:
+        atomic_write(folder / WEIGHTS, weights_csv(experiment))
+    if not weighed and _is_weights(folder / WEIGHTS):  # of an earlier analysis, which this one replaces
+        with storage_errors(folder / WEIGHTS):
+            (folder / WEIGHTS).unlink()
     atomic_write(folder / PAGE, page(analysis))
     progress("writing the report", 1, 1)
     return folder / PAGE
+
+
+def _is_weights(file: Path) -> bool:
+    """Whether a file is a table that `write_page` wrote, and no other of that name."""
+    if file.is_symlink() or not file.is_file():
+        return False
+    with storage_errors(file), file.open("rb") as table_:
+        return table_.readline().decode(errors="replace").rstrip("\n") == WEIGHTS_HEADER
 
 
 def figures(analysis: Analysis) -> Iterator[tuple[int, Section, list[Figure]]]:
@@ -102,7 +114,9 @@ def _all_molecules(analysis: Analysis) -> str:
         ]
         pairs = m.sample.profiles.get("pairs", {}).get(m.focus)
         known = pairs is not None and "nu" in pairs.values
-        nu = measured(pairs.values["nu"], pairs.errors.get("nu", np.nan)) if pairs is not None and known else "-"
+        nu = (
+            measured(pairs.values["nu"], pairs.errors.get("nu", np.nan), most=3) if pairs is not None and known else "-"
+        )
         kelvin = m.sample.temperatures[m.focus] if m.sample.frames else np.nan
         rows.append([m.name, str(len(m.sample.tracks)), f"{kelvin:.4g} K" if np.isfinite(kelvin) else "-", *means, nu])
     head = ["molecule", "replicas", "temperature", "radius of gyration / Å", "end-to-end distance / Å", "nu"]
@@ -167,7 +181,9 @@ def _numbers(m: MoleculeAnalysis, k: int) -> str:
         row += [measured(*m.measured[o.name].states[s].mean) if s in m.measured[o.name].states else "-" for o in known]
         for profile, key, _ in extra:
             p = profiles[profile].get(s)
-            row.append("-" if p is None or key not in p.values else measured(p.values[key], p.errors.get(key, np.nan)))
+            row.append(
+                "-" if p is None or key not in p.values else measured(p.values[key], p.errors.get(key, np.nan), most=3)
+            )
         rows.append(row)
     quality = [
         [o.title, f"{m.measured[o.name].effective:,.0f}", f"{m.measured[o.name].inefficiency:.1f}",
@@ -197,9 +213,7 @@ def _events(analysis: Analysis) -> str:
     rows = []
     for e in shown:
         rest = {k: v for k, v in e.items() if k not in ("time", "step", "event")}
-        text = "; ".join(
-            f"{k}: {', '.join(map(str, v)) if isinstance(v, list) else v}" for k, v in rest.items() if v != []
-        )
+        text = "; ".join(f"{k}: {_event_text(v)}" for k, v in rest.items() if v != [])
         rows.append(
             [str(e.get("time", ""))[:19].replace("T", " "), f"{e.get('step', 0):,}", str(e.get("event", "")), text]
         )
@@ -212,6 +226,12 @@ def _events(analysis: Analysis) -> str:
         '<h2 id="events">Events and warnings</h2><p class="want">What you want to see: a start, and an end.</p>'
         + table(["time (UTC)", "step", "event", ""], rows, ' class="facts events"') + more
     )  # fmt: skip
+
+
+def _event_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {x}" for name, x in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _text_of(path: Path) -> str:

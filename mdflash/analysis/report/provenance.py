@@ -15,6 +15,7 @@ from mdflash.analysis.result import Analysis
 from mdflash.analysis.verdict import time_text
 from mdflash.analysis.walkers import Walked
 from mdflash.config.metadynamics import BIAS_FACTOR
+from mdflash.core.plural import plural
 from mdflash.core.regular import read_input
 from mdflash.errors import MdflashError
 
@@ -70,7 +71,9 @@ def methods(analysis: Analysis) -> str:
     d = c.get("dynamics", {})
     version = (m.get("versions") or {}).get("mdflash", "")
     first = next(iter(analysis.molecules.values()), None)
-    replicas = ", ".join(f"{s['replicas']} replicas of {s['name']} ({s['beads']} beads)" for s in m["systems"])
+    replicas = ", ".join(
+        f"{plural(s['replicas'], 'replica')} of {s['name']} ({plural(s['beads'], 'bead')})" for s in m["systems"]
+    )
     fields = ", ".join(f["name"] for f in m.get("forcefields", []))
     parts = [f"Simulations of {replicas} were carried out with mdflash {version} and the force field {fields}."]
     if d:

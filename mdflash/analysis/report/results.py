@@ -12,7 +12,7 @@ import numpy as np
 from mdflash.analysis.experiment.compare import ExperimentResult
 from mdflash.analysis.kinetics import States
 from mdflash.analysis.phases import Phases
-from mdflash.analysis.result import ENERGY, Analysis, MoleculeAnalysis
+from mdflash.analysis.result import BIAS, ENERGY, Analysis, MoleculeAnalysis
 from mdflash.analysis.verdict import measured
 from mdflash.analysis.walkers import Rate, Walked
 
@@ -24,6 +24,8 @@ SCALARS = (
     ("secondary", "strand_fraction", "strand", "in a strand"),
 )
 """Numbers of profiles: the profile, the number, its column in properties.csv, and its title on the page."""
+WEIGHTS_HEADER = "replica,step,weight"
+"""The first line of weights.csv."""
 _UNITS = {"Å": "_A", "": "", "kcal/mol": "_kcal_mol"}
 
 
@@ -57,9 +59,10 @@ def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
             at = x.states[s]
             row |= {column: _text(at.mean.value), f"{column}_error": _text(at.mean.error)}
             row[f"{name}_independent"] = _text(at.effective)
-        if m.energy is not None and s in m.energy.states:
-            mean = m.energy.states[s].mean
-            row |= {f"{ENERGY}_kcal_mol": _text(mean.value), f"{ENERGY}_kcal_mol_error": _text(mean.error)}
+        for name, of in ((ENERGY, m.energy), (BIAS, m.bias)):
+            if of is not None and s in of.states:
+                mean = of.states[s].mean
+                row |= {f"{name}_kcal_mol": _text(mean.value), f"{name}_kcal_mol_error": _text(mean.error)}
         if m.phases is not None:
             row |= _concentrations(m.phases, s)
         for profile, key, column, _ in SCALARS:
@@ -97,7 +100,7 @@ def _experiment_columns(e: ExperimentResult, units: dict[str, str]) -> dict[str,
 def weights_csv(e: ExperimentResult) -> str:
     """The weight of every frame that was compared."""
     rows = (f"{r},{s},{w:.9g}" for r, s, w in zip(e.replicas, e.steps, e.used.weights, strict=True))
-    return "\n".join(["replica,step,weight", *rows, ""])
+    return "\n".join([WEIGHTS_HEADER, *rows, ""])
 
 
 def _concentrations(phases: Phases, state: int) -> dict[str, str]:
@@ -264,6 +267,10 @@ def _molecule(m: MoleculeAnalysis) -> dict[str, Any]:
             if f.reweighted is None
             else {"edges": f.reweighted.edges, "kcal_mol": f.reweighted.energy, "errors": f.reweighted.errors},
             "estimates_differ_kcal_mol": f.disagreement,
+            "round_trips": f.check and f.check.trips,
+            "effective_frames": f.check and f.check.effective,
+            "halves_differ_kcal_mol": f.check and f.check.halves,
+            "walkers_differ_kcal_mol": f.check and f.check.walkers,
         }
         for f in m.filled
     ]

@@ -129,7 +129,7 @@ class CompiledPriors(Potential):
 
 
 class Crew:
-    """Whether all threads work on one replica, or one: whichever was faster of late. The bits are the same.
+    """Whether all threads do some work, or one: whichever was faster of late. The bits are the same.
 
     Threads that share a replica wait for each other some twenty times a step, which takes microseconds on cores of
     their own and milliseconds on cores that are busy with something else.
@@ -196,6 +196,7 @@ class CompiledPropagator:
         self._dynamics, self._box = dynamics, edges(box)
         self._batch = batch(layout)
         self._crew = Crew()
+        self._evaluators = Crew()  # one evaluation, as after each hill, may take less than waking the other threads
         self._lists: list[Lists] = []  # of each replica, once they run one by one
         self._scratch: list[Scratch] = []  # of each system
 
@@ -208,7 +209,7 @@ class CompiledPropagator:
             self.packed.listed, self.packed.nonbonded, self.packed.biases.arrays(), self._batch, self._box,
             state.positions.numpy(), state.forces.numpy(), state.energy.numpy(),
         )  # fmt: skip
-        over_ranges(_evaluate, arguments, self.layout.n_replicas)
+        self._evaluators.time(over_ranges, 1)(_evaluate, arguments, self.layout.n_replicas)
 
     def advance(self, state: State, steps: int) -> IntArray:
         """Run `steps` steps, in place.

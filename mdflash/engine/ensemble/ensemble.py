@@ -98,6 +98,8 @@ class WeightedEnsemble:
         generation_listeners: called with every resampling.
     """
 
+    moves_forces = True
+
     def __init__(
         self, layout: Layout, variable: Bias, every: int, scheme: Scheme, target: Target | None = None
     ) -> None:

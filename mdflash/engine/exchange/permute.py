@@ -8,7 +8,7 @@ reduced energy u[i, x]: beta_i U(x) where the states are temperatures. Replicas 
 which is the Metropolis rule. Random numbers are Philox4x32-10 keyed by (seed, ladder), counter (step, swap,
 EXCHANGE), so any process that knows energies and labels comes to the same decision.
 
-* neighbours: replicas with consecutive labels, even pairs (0-1, 2-3, ...) and odd pairs (1-2, 3-4, ...) in turn.
+* neighbors: replicas with consecutive labels, even pairs (0-1, 2-3, ...) and odd pairs (1-2, 3-4, ...) in turn.
 * gibbs: many random pairs one after the other, which comes close to an independent draw of the permutation.
   Chodera & Shirts, J. Chem. Phys. 135, 194110 (2011).
 """
@@ -28,7 +28,7 @@ from mdflash.core.types import FloatArray, IntArray
 MOST_SWAPS: Final = 1_000_000
 """Random pairs a Gibbs attempt tries at most; otherwise the cube of the number of replicas."""
 
-Scheme = Literal["neighbours", "gibbs"]
+Scheme = Literal["neighbors", "gibbs"]
 
 _philox: Any = njit(cache=True)(philox4x32)
 _WORD, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)

@@ -56,7 +56,7 @@ class ReplicaExchange:
         layout: the batch; each system's replicas are cut into ladders in order.
         temperatures: [K] K, of each state; increasing, unless biases distinguish the states.
         every: steps between attempts.
-        scheme: "neighbours" or "gibbs"; see `permute`.
+        scheme: "neighbors" or "gibbs"; see `permute`.
         biases: the exchanged biases (of a batch with one system). Their first K replicas define the parameters of
             the states, and the replicas of every ladder must have them in this order.
 
@@ -76,7 +76,7 @@ class ReplicaExchange:
         layout: Layout,
         temperatures: Sequence[float],
         every: int,
-        scheme: Scheme = "neighbours",
+        scheme: Scheme = "neighbors",
         biases: Sequence[Bias] = (),
     ) -> None:
         self.layout, self.every, self.scheme = layout, every, scheme

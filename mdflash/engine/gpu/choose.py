@@ -24,8 +24,9 @@ from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import ForceFieldError, GpuRefused
 from mdflash.potentials.base import Potential
 from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables, Sample, exact_forces
-from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, tables_for
+from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, splits_for, tables_for
 
 WRONG: Final = 10.0
 """A start frame with forces off by more than so many times what the precision allows is not run."""
@@ -50,6 +51,8 @@ def choose_on_gpu(
     assert device is not None
     if backend.kernels == "reference":
         raise GpuRefused("the reference kernels run in plain torch on the CPU")
+    if backend.filters == "split" and precision == "fp64":
+        raise GpuRefused("`filters: split` multiplies numbers in 16 bits", "`precision: fp32` or `mixed16`")
     if dynamics.network_every > 1:
         raise GpuRefused("networks that act at every few steps only are not on the GPU yet", "`network_every: 1`")
     tables, notes = _tables(terms, precision, backend.filters)
@@ -72,15 +75,22 @@ def choose_on_gpu(
 
 def _tables(
     terms: Sequence[Potential], precision: Precision, filters: FilterKind
-) -> tuple[dict[int, FilterTables] | None, list[str]]:
-    """Tables of every network by its `id`, or None for exact filters; and notes."""
+) -> tuple[dict[int, FilterTables | SplitFilters] | None, list[str]]:
+    """Tables of every network by its `id`, or its filters in two parts, or None for exact filters; and notes."""
     if filters == "exact":
         return None, []
-    tables: dict[int, FilterTables] = {}
+    tables: dict[int, FilterTables | SplitFilters] = {}
+    networks = [term for term in terms if isinstance(term, SchNetPotential)]
+    if filters == "split":
+        notes = []
+        for term in networks:
+            splits = splits_for(term, TABLE_ERROR[precision])
+            notes += [f"'{term.name}': {split.describe()}" for split in splits.values()]
+            tables |= splits
+        return tables, notes
     try:
-        for term in terms:
-            if isinstance(term, SchNetPotential):
-                tables |= tables_for(term, TABLE_ERROR[precision])
+        for term in networks:
+            tables |= tables_for(term, TABLE_ERROR[precision])
     except ForceFieldError as error:
         if filters == "table" or precision == "mixed16":
             raise
@@ -92,7 +102,7 @@ def _check_networks(
     layout: Layout,
     terms: Sequence[Potential],
     state: State,
-    tables: dict[int, FilterTables] | None,
+    tables: dict[int, FilterTables | SplitFilters] | None,
     precision: Precision,
     device: torch.device,
 ) -> list[str]:

@@ -1,7 +1,8 @@
 """All forces of a batch on one device: neighbor list, networks, priors, their sum. Nothing returns to the host.
 
 What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds),
-`select_nonbonded` and the priors, then for each network `select_near` and its own kernels, and `collect`.
+`select_nonbonded` and the priors, then for each network `select_near` and its own kernels (where its filters are in two
+parts, also the tiles of its far pairs), and `collect`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mdflash.core.types import Box, Precision
 from mdflash.errors import InputError
 from mdflash.integrators import triton as integrator_kernels
 from mdflash.neighbors import triton as neighbors
+from mdflash.neighbors.tiles import Beads, TileLists
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.bias.bias import Bias
@@ -32,6 +34,7 @@ from mdflash.potentials.priors.neighbor_term import NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.triton.network import TILES, DeviceSchNet, NearList, Tiles, why_not
 from mdflash.potentials.schnet.triton.with_backbone import JoinedSchNet
@@ -79,7 +82,7 @@ class DeviceForces:
     Args:
         layout: the batch.
         terms: its potentials; `unsupported(terms, ...)` must be None.
-        tables: filter tables of each network, by `id`; None: exact filters inside the kernels.
+        tables: filters of each network as tables or in two parts, by `id`; None: exact filters inside the kernels.
         precision: arithmetic of the networks; everything else is float64.
         skin: Å.
         box: periodic edges in Å, or None.
@@ -90,14 +93,14 @@ class DeviceForces:
         x: [B, 3] Å, float64: write the positions here.
         f: [B, 3] kcal/mol/Å, energy: [R] kcal/mol: read here.
         failed: [R] int64, the step at which a replica's energy was not finite, or -1; step: [1] int64.
-        capacity: neighbors of a bead that there is room for.
+        capacity: neighbors of a bead that there is room for; rooms: how often room was made.
     """
 
     def __init__(
         self,
         layout: Layout,
         terms: Sequence[Potential],
-        tables: Mapping[int, FilterTables] | None,
+        tables: Mapping[int, FilterTables | SplitFilters] | None,
         precision: Precision,
         skin: float,
         box: Box | None,
@@ -128,7 +131,9 @@ class DeviceForces:
         self._reach = self._put(reach)
         self._listed = bool(cutoffs.any())
         self._networks = [self._network(g, networks, tables, precision, tiles) for g in groups]
+        self.rooms = 0
         self._allocate(layout)
+        self._far = [self._tile_lists(g, n) for g, n in zip(groups, self._networks, strict=True)]
 
     def _put(self, array: npt.NDArray[np.generic], dtype: torch.dtype | None = None) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, dtype)
@@ -173,8 +178,8 @@ class DeviceForces:
         return self._put(start, torch.int32), self._put(np.append(other[order], 0), torch.int32)
 
     def _network(
-        self, group: _Group, networks: Sequence[SchNetPotential], tables: Mapping[int, FilterTables] | None,
-        precision: Precision, tiles: Tiles,
+        self, group: _Group, networks: Sequence[SchNetPotential],
+        tables: Mapping[int, FilterTables | SplitFilters] | None, precision: Precision, tiles: Tiles,
     ) -> DeviceSchNet:  # fmt: skip
         layout = self.layout
         types = []
@@ -185,6 +190,17 @@ class DeviceForces:
         table = None if tables is None else tables[id(group.model)]
         kind = DeviceSchNet if group.model.residual is None else JoinedSchNet
         return kind(group.model, table, torch.cat(types), first, precision, self.device, tiles)
+
+    def _tile_lists(self, group: _Group, network: DeviceSchNet) -> TileLists | None:
+        """The tiles of far pairs, where a network has a far field."""
+        if network.far is None:
+            return None
+        beads = Beads(
+            self.x, self._rebuild, self.replica, self._template, *self._exclusions[:2], self._box, self._reach,
+            self._periodic,
+        )  # fmt: skip
+        begin, end = (int(self.layout.replica_offset[s]) for s in (group.first_system, group.last_system + 1))
+        return TileLists(beads, self.bead_offset[begin : end + 1], network.far.mapped, network.far.height)
 
     def _allocate(self, layout: Layout) -> None:
         n, r = layout.n_beads, layout.n_replicas
@@ -210,6 +226,7 @@ class DeviceForces:
     def _make_room(self, needed: int) -> None:
         # always whole multiples of 32, so that the same machine code serves any capacity: same bits
         self.capacity = -(-max(needed, 1) // 32) * 32
+        self.rooms += 1
         n = self.layout.n_beads
         rows = n if self._listed else 1
         self._neighbor = torch.zeros(rows, self.capacity, dtype=torch.int32, device=self.device)
@@ -241,13 +258,15 @@ class DeviceForces:
             Near(self._nonbonded, self._nonbonded_count, self.capacity),
             self._box, self._periodic, self._bead_energy, self._prior_forces,
         )  # fmt: skip
-        for network in self._networks:
+        for network, far in zip(self._networks, self._far, strict=True):
+            if far is not None:
+                far.launch()
             neighbors.select_near[(network.n,)](
                 self.x, self._neighbor, self._count, self._box, self._near, self._place, self._toward,
                 self._near_count, self.capacity, network.first,
                 CUTOFF=network.cutoff, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
             )  # fmt: skip
-            near = NearList(self._near, self._place, self._toward, self._near_count, self.capacity)
+            near = NearList(self._near, self._place, self._toward, self._near_count, self.capacity, far)
             network.run(near, self._bead_energy, self._shares)
         integrator_kernels.collect[(replicas,)](
             self._prior_forces, self._bead_energy, self._shares, self.bead_offset, self.f, self.energy, self.failed,
@@ -278,9 +297,10 @@ class DeviceForces:
         Waits for the device.
         """
         needed = int(self._need.max()) if self._listed else 0
-        if needed <= self.capacity:
+        more_tiles = [far.more_room() for far in self._far if far is not None]
+        if needed <= self.capacity and not any(more_tiles):
             return False
-        self._make_room(needed + needed // 8)
+        self._make_room(max(needed + needed // 8, self.capacity))
         return True
 
     def evaluate(self) -> None:
@@ -290,7 +310,7 @@ class DeviceForces:
             self.launch()
 
     def neighbors_per_bead(self) -> float:
-        """Mean number of neighbors within the network's cutoff at the last evaluation."""
+        """Mean number of neighbors in the tables' range at the last evaluation."""
         return float(self._near_count.double().mean())
 
 

@@ -22,6 +22,7 @@ from mdflash.engine.settings import Dynamics
 from mdflash.integrators import triton as kernels
 from mdflash.integrators.triton import device_scheme
 from mdflash.potentials.base import Potential
+from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.triton.network import TILES, Tiles
 from mdflash.units import BOLTZMANN
@@ -38,7 +39,7 @@ class CudaPropagator:
         terms: its potentials; `gpu.forces.unsupported` must find nothing to object to.
         dynamics: see `engine.settings`; the kernels know `network_every` 1.
         box: periodic edges in Å, or None.
-        tables: filter tables of each network, by `id`; None: exact filters inside the kernels.
+        tables: filters of each network as tables or in two parts, by `id`; None: exact filters inside the kernels.
         precision: arithmetic of the networks: "fp64", "fp32" or "mixed16".
         device: "cuda" ("cpu" through Triton's interpreter).
         graphs: capture graphs; without, every kernel is launched on its own.
@@ -57,7 +58,7 @@ class CudaPropagator:
         dynamics: Dynamics,
         box: Box | None,
         *,
-        tables: Mapping[int, FilterTables] | None,
+        tables: Mapping[int, FilterTables | SplitFilters] | None,
         precision: Precision = "fp32",
         device: torch.device | str = "cuda",
         graphs: bool = True,
@@ -80,10 +81,10 @@ class CudaPropagator:
 
     def evaluate(self, state: State) -> None:
         """Bring energy and forces of the state up to date with its positions."""
-        capacity = self.forces.capacity
+        rooms = self.forces.rooms
         self.forces.x.copy_(state.positions)
         self.forces.evaluate()
-        if self._graphs and self.forces.capacity != capacity:
+        if self._graphs and self.forces.rooms != rooms:
             self._graphs.clear()  # they point to the lists that were too short
         state.energy.copy_(self.forces.energy)
         state.forces.copy_(self.forces.f)

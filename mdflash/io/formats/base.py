@@ -258,6 +258,13 @@ class TrajectoryFormat:
         return re.fullmatch(rf"(.+)_(\d{{4,}}){re.escape(self.suffix)}", path.name)
 
 
+def as_double(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Numbers of a file as float64. A signaling NaN, as a damaged file may hold, is a NaN without a warning: whoever
+    reads the frame tells the user of it."""
+    with np.errstate(invalid="ignore"):
+        return numbers.astype(np.float64)
+
+
 def too_few_frames(path: Path, found: int, needed: int) -> StorageError:
     """The error of a file that lost frames which the checkpoint counts on."""
     return StorageError(

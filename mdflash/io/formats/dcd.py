@@ -20,7 +20,16 @@ from mdflash.core.files import append_at, create_files, patch_head, storage_erro
 from mdflash.core.regular import open_input
 from mdflash.core.types import Box
 from mdflash.errors import StorageError
-from mdflash.io.formats.base import Export, Frames, FrameWriter, Source, Target, TrajectoryFormat, too_few_frames
+from mdflash.io.formats.base import (
+    Export,
+    Frames,
+    FrameWriter,
+    Source,
+    Target,
+    TrajectoryFormat,
+    as_double,
+    too_few_frames,
+)
 from mdflash.io.formats.stream import dropped
 
 AKMA_PS = 0.04888821
@@ -213,7 +222,7 @@ def read_dcd(path: Path, replica: int | None, chunk: int, first: int, last: int 
         part = data[start : min(start + chunk, end)]
         steps = header.first_step + header.interval * np.arange(start, start + len(part), dtype=np.int64)
         yield Frames(
-            np.stack([part["x"], part["y"], part["z"]], axis=-1).astype(np.float64),
+            as_double(np.stack([part["x"], part["y"], part["z"]], axis=-1)),
             steps,
             steps.astype(np.float64) * header.timestep,
             box,

@@ -30,7 +30,15 @@ from mdflash.core.damage import reading as damaged
 from mdflash.core.files import refuse_existing, sync_file
 from mdflash.core.types import Box
 from mdflash.errors import InputError, StorageError
-from mdflash.io.formats.base import Frames, FrameWriter, ManyReplicas, Target, TrajectoryFormat, too_few_frames
+from mdflash.io.formats.base import (
+    Frames,
+    FrameWriter,
+    ManyReplicas,
+    Target,
+    TrajectoryFormat,
+    as_double,
+    too_few_frames,
+)
 from mdflash.io.hdf5_space import (
     METADATA_BYTES,
     claim,
@@ -278,13 +286,13 @@ def read_hdf5(path: Path, replica: int | None, chunk: int, first: int, last: int
         box: Box | None = None
         total = complete_frames(f)
         if "cell_lengths" in f and total:
-            a, b, c = (f["cell_lengths"][0].astype(np.float64) / NM_PER_ANGSTROM).tolist()
+            a, b, c = (as_double(f["cell_lengths"][0]) / NM_PER_ANGSTROM).tolist()
             box = (a, b, c)
         end = total if last is None else min(last, total)
         for start in range(first, end, chunk):
             rows = slice(start, min(start + chunk, end))
             yield Frames(
-                position["value"][rows, row * n : (row + 1) * n].astype(np.float64) / NM_PER_ANGSTROM,
+                as_double(position["value"][rows, row * n : (row + 1) * n]) / NM_PER_ANGSTROM,
                 position["step"][rows],
                 position["time"][rows],
                 box,

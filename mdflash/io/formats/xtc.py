@@ -21,7 +21,7 @@ from mdflash.core.files import storage_errors
 from mdflash.core.regular import open_input
 from mdflash.core.types import Box
 from mdflash.errors import StorageError
-from mdflash.io.formats.base import Export, Frames, TrajectoryFormat
+from mdflash.io.formats.base import Export, Frames, TrajectoryFormat, as_double
 from mdflash.io.formats.stream import Scan, StreamWriter
 from mdflash.units import NM_PER_ANGSTROM
 
@@ -95,7 +95,7 @@ def xtc_times(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64
         for k, start in enumerate(starts.tolist()):
             file.seek(start + 8)  # behind the magic number and the number of beads
             heads[k] = np.frombuffer(file.read(8), heads.dtype)[0]
-    return _unwrapped(heads["step"].astype(np.int64)), heads["time"].astype(np.float64)
+    return _unwrapped(heads["step"].astype(np.int64)), as_double(heads["time"])
 
 
 def _unwrapped(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -167,12 +167,12 @@ def read_xtc(path: Path, replica: int | None, chunk: int, first: int, last: int 
             ) from None
         box: Box | None = None
         if vectors is not None:
-            a, b, c = (np.diag(vectors[0]).astype(np.float64) / NM_PER_ANGSTROM).tolist()
+            a, b, c = (as_double(np.diag(vectors[0])) / NM_PER_ANGSTROM).tolist()
             box = (a, b, c)
         yield Frames(
-            positions.astype(np.float64) / NM_PER_ANGSTROM,
+            as_double(positions) / NM_PER_ANGSTROM,
             real[start:stop],
-            times.astype(np.float64),
+            as_double(times),
             box,
         )
 

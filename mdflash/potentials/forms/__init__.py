@@ -21,6 +21,7 @@ from mdflash.core.types import FloatArray
 from mdflash.potentials.forms import (
     ashbaugh_hatch,
     contact,
+    contact_gaussian,
     excluded_volume,
     fourier,
     harmonic,
@@ -45,12 +46,24 @@ MODULES: Final[tuple[Any, ...]] = (
     ashbaugh_hatch,
     yukawa,
     wang_frenkel,
+    contact_gaussian,
 )
 _NUMBERS = range(len(MODULES))
-HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME, STICKY, YUKAWA, WANG = _NUMBERS
-_HARMONIC, _REPULSION, _CONTACT, _POLYNOMIAL, _RESTRICTED, _FOURIER, _SHIFTED, _VOLUME, _STICKY, _YUKAWA, _WANG = (
-    constexpr(1 << code) for code in _NUMBERS
-)
+HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME, STICKY, YUKAWA, WANG, WELL = _NUMBERS
+(
+    _HARMONIC,
+    _REPULSION,
+    _CONTACT,
+    _POLYNOMIAL,
+    _RESTRICTED,
+    _FOURIER,
+    _SHIFTED,
+    _VOLUME,
+    _STICKY,
+    _YUKAWA,
+    _WANG,
+    _WELL,
+) = (constexpr(1 << code) for code in _NUMBERS)
 
 FORMS: Final[Mapping[str, Form]] = MappingProxyType({form.name: form for m in MODULES for form in m.FORMS})
 """Every form by name."""
@@ -58,6 +71,8 @@ CODES: Final[Mapping[str, int]] = MappingProxyType({f.name: code for code, m in 
 """By form: its number in the kernels' tables; those of a GPU hold 1 << number."""
 ON_GPU: Final = frozenset(form.name for m in MODULES if hasattr(m, "gpu_value_slope") for form in m.FORMS)
 """The forms with a Triton twin."""
+NATIVE: Final = frozenset(form.name for m in (contact, contact_gaussian) for form in m.FORMS)
+"""The forms of native contacts: r0 is the distance in the native structure."""
 ONE_BY_ONE: Final = frozenset(form.name for form in excluded_volume.FORMS)
 """The forms of near pairs that are evaluated pair by pair, not eight at a time: the bits of runs that exist."""
 
@@ -71,6 +86,8 @@ def distance(code: int, r2: float, p: FloatArray) -> tuple[float, float]:
         return contact.value_pull(r2, p)
     if code == HARMONIC:
         return harmonic.value_pull(r2, p)
+    if code == WELL:
+        return contact_gaussian.value_pull(r2, p)
     return math.nan, math.nan
 
 
@@ -127,6 +144,8 @@ def gpu_distance(r: tl.tensor, code: tl.tensor, p: tl.tuple, OCCUR: tl.constexpr
         u = _choose(code == _REPULSION, repulsion.gpu_value_slope(r, p), u)
     if _CONTACT & OCCUR:
         u = _choose(code == _CONTACT, contact.gpu_value_slope(r, p), u)
+    if _WELL & OCCUR:
+        u = _choose(code == _WELL, contact_gaussian.gpu_value_slope(r, p), u)
     return u
 
 

@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,13 @@ SIZED_BY: Final = 2
 
 Filters = Callable[[int, Tensor], Tensor]
 """(block, distances [P]) -> [P, F]."""
+
+
+class Approximate(Protocol):
+    """What stands for a network's own filters."""
+
+    def filters(self, block: int, d: Tensor) -> Tensor:
+        """W(d): distances [P] -> [P, F], differentiable in d."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,10 +191,10 @@ def exact_filters(network: SchNet) -> Filters:
     return lambda block, d: network.blocks[block].filters(d, network.basis(d))  # type: ignore[operator]
 
 
-def tabulate(network: SchNet, intervals: int) -> FilterTables:
-    """Tables with K = `intervals`; no error measured."""
-    network = _double(network)
-    rc = network.hyper.cutoff
+def tabulate(network: SchNet, intervals: int, end: float | None = None) -> FilterTables:
+    """Tables with K = `intervals`, up to `end` Å (None: the network's cutoff); no error measured."""
+    network = in_double(network)
+    rc = network.hyper.cutoff if end is None else end
     knots = np.linspace(0.0, rc, intervals + 1)
     rows = np.zeros((len(network.blocks), intervals + 1, 3, network.hyper.filters))
     for b in range(len(network.blocks)):
@@ -199,7 +206,7 @@ def tabulate(network: SchNet, intervals: int) -> FilterTables:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def on_one_thread() -> Iterator[None]:
     """Small matrices gain nothing from torch's threads, and lose a lot where cores are shared."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -209,7 +216,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@_one_thread()
+@on_one_thread()
 def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] = ()) -> FilterTables:
     """The smallest tables whose force error on every one of `samples` is at most `tolerance`.
 
@@ -222,7 +229,7 @@ def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] =
     Raises:
         ForceFieldError: no grid up to `MOST` intervals is fine enough; the message states what was reached.
     """
-    network = _double(network)
+    network = in_double(network)
     nearest = random_sample(network)
     limits = [(s.core(), tolerance) for s in samples] + [(nearest, BEYOND * tolerance if samples else tolerance)]
     exact = [sample_forces(network, exact_filters(network), s) for s, _ in limits]
@@ -231,7 +238,7 @@ def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] =
     while True:
         tables = tabulate(network, intervals)
         errors = [
-            _relative_error(sample_forces(network, tables.filters, s), f)
+            relative_error(sample_forces(network, tables.filters, s), f)
             for (s, _), f in zip(limits, exact, strict=True)
         ]
         excess = max(error / limit for error, (_, limit) in zip(errors, limits, strict=True))
@@ -251,29 +258,30 @@ def filter_tables(network: SchNet, tolerance: float, samples: Sequence[Sample] =
         intervals = min(wanted, MOST)
 
 
-@_one_thread()
-def force_error(network: SchNet, tables: FilterTables, sample: Sample) -> float:
-    """Error of the forces by the tables alone, relative to their rms."""
-    network, sample = _double(network), sample.core()
+@on_one_thread()
+def force_error(network: SchNet, tables: Approximate, sample: Sample) -> float:
+    """Error of the forces by the tables alone (or what else stands for the filters), relative to their rms."""
+    network, sample = in_double(network), sample.core()
     exact = sample_forces(network, exact_filters(network), sample)
-    return _relative_error(sample_forces(network, tables.filters, sample), exact)
+    return relative_error(sample_forces(network, tables.filters, sample), exact)
 
 
-@_one_thread()
+@on_one_thread()
 def exact_forces(network: SchNet, sample: Sample) -> FloatArray:
     """Forces [N, 3] of a network with its own filters in float64, kcal/mol/Å."""
-    network = _double(network)
+    network = in_double(network)
     return sample_forces(network, exact_filters(network), sample)
 
 
-def _relative_error(found: FloatArray, expected: FloatArray) -> float:
+def relative_error(found: FloatArray, expected: FloatArray) -> float:
     """Root mean square error over root mean square; 0 where nothing is expected and nothing found."""
     scale = float(np.sqrt((expected**2).mean()))
     error = float(np.sqrt(((found - expected) ** 2).mean()))
     return error / scale if scale > 0.0 else error
 
 
-def _double(network: SchNet) -> SchNet:
+def in_double(network: SchNet) -> SchNet:
+    """The network in float64; itself if it is."""
     if network.embedding.dtype == torch.float64:
         return network
     copy = SchNet(network.hyper).to(torch.float64)

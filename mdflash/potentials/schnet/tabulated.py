@@ -24,6 +24,7 @@ from mdflash.potentials.schnet.cpu import TOGETHER_FROM, evaluate_alone, evaluat
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.pack import pack_networks
 from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.potentials.schnet.split import SplitFilters, split_filters
 from mdflash.potentials.schnet.tables import (
     FilterTables,
     Sample,
@@ -60,6 +61,15 @@ def tables_for(potential: SchNetPotential, tolerance: float) -> dict[int, Filter
         ForceFieldError: the tolerance of the forces (relative to their rms) cannot be met.
     """
     return {key: filter_tables(network, tolerance, samples) for key, network, samples in _samples(potential)}
+
+
+def splits_for(potential: SchNetPotential, tolerance: float) -> dict[int, SplitFilters]:
+    """As `tables_for`, with filters in two parts.
+
+    Raises:
+        ForceFieldError: the filters are not smooth enough, or the tolerance cannot be met.
+    """
+    return {key: split_filters(network, tolerance, samples) for key, network, samples in _samples(potential)}
 
 
 def _samples(potential: SchNetPotential) -> list[tuple[int, SchNet, tuple[Sample, ...]]]:

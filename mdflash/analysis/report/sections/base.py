@@ -9,7 +9,7 @@ import numpy as np
 
 from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.report.figure import Figure
-from mdflash.analysis.result import ENERGY, MoleculeAnalysis
+from mdflash.analysis.result import BIAS, ENERGY, MoleculeAnalysis
 from mdflash.core.types import FloatArray
 
 
@@ -33,7 +33,10 @@ class Section:
 def observables(m: MoleculeAnalysis) -> list[Observable]:
     found = list(m.sample.observables)
     if m.energy is not None:
-        found.append(Observable(ENERGY, "potential energy", "kcal/mol", lambda _: None))
+        title = "potential energy" if m.bias is None else "potential energy without the biases"
+        found.append(Observable(ENERGY, title, "kcal/mol", lambda _: None))
+    if m.bias is not None:
+        found.append(Observable(BIAS, "energy of the biases", "kcal/mol", lambda _: None))
     return found
 
 

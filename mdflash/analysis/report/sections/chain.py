@@ -21,7 +21,7 @@ def chain(m: MoleculeAnalysis) -> list[Figure]:
         lines.append(Line(label(m, s), x, y, low, high, style="points", color=k))
         fit = p.values["r0"] * x ** p.values["nu"]
         lines.append(Line("", x[x > 5], fit[x > 5], style="line", color=k))
-        words.append(f"{measured(p.values['nu'], p.errors.get('nu', np.nan))} at {label(m, s)}")
+        words.append(f"{measured(p.values['nu'], p.errors.get('nu', np.nan), most=3)} at {label(m, s)}")
     if not lines:
         return []
     return [

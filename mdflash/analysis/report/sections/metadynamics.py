@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mdflash.analysis.hills import METHODS, Filled
+from mdflash.analysis.hills import METHODS, Filled, node_edges
 from mdflash.analysis.report.colors import shade
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot
 from mdflash.analysis.report.sections.biases import VOLUME
@@ -85,7 +85,7 @@ def _filled_line(f: Filled, title: str) -> list[Figure]:
 def _filled_plane(f: Filled, title: str) -> list[Figure]:
     first, second = f.variables
     top = float(np.quantile(f.scaled[f.visited], 0.99)) * 1.3
-    edges = [np.append(n, 2 * n[-1] - n[-2]) - 0.5 * (n[1] - n[0]) for n in f.nodes]
+    edges = [node_edges(n) for n in f.nodes]
     found: list[Figure] = [
         Map(
             f"meta-{f.name}", f"{title}: the {_estimate(f)}", "Connected basins.", first, second, edges[0], edges[1],

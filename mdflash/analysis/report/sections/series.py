@@ -7,7 +7,7 @@ import numpy as np
 from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.report.figure import Figure, Line, Map, Plot
 from mdflash.analysis.report.sections.base import cap, label, observables, the
-from mdflash.analysis.result import ENERGY, MoleculeAnalysis
+from mdflash.analysis.result import BIAS, ENERGY, MoleculeAnalysis
 from mdflash.analysis.verdict import measured, time_text
 
 COLUMNS = 300
@@ -16,7 +16,7 @@ COLUMNS = 300
 
 def _title(m: MoleculeAnalysis, o: Observable) -> str:
     """A sentence with the mean at the state of the pictures; while a bias moves there is none."""
-    x = m.energy if o.name == ENERGY else m.measured.get(o.name)
+    x = {ENERGY: m.energy, BIAS: m.bias}.get(o.name, m.measured.get(o.name))
     if m.pulled or x is None or m.focus not in x.states:
         return f"{cap(the(o))} over time"
     return f"{cap(the(o))} is {measured(*x.states[m.focus].mean, o.unit)} at {label(m, m.focus)}"
@@ -57,7 +57,7 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
         every = np.concatenate([t.values[o.name] for t in tracks])
         a, b = o.span or np.nanquantile(every, [0.001, 0.999]).tolist()
         lines = [Line(name, middle, mean, *band)]
-        if o.name != ENERGY and len(tracks) > 1:
+        if o.name not in (ENERGY, BIAS) and len(tracks) > 1:
             lines.append(Line("the chosen replica", np.zeros(0), np.zeros(0), color=1))
         limits = (a - 0.03 * (b - a), b + 0.03 * (b - a)) if b > a else None
         found.append(

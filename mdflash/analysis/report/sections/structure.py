@@ -120,7 +120,7 @@ def _secondary(m: MoleculeAnalysis) -> list[Figure]:
         low, high = (None, None) if e is None else (np.maximum(y - e, 0.0), np.minimum(y + e, 1.0))
         lines.append(Line(name, x, y, low, high, color=k))
     shares = " and ".join(
-        f"{measured(100 * p.values[f'{key}_fraction'], 100 * p.errors.get(f'{key}_fraction', np.nan), '%')} {key}"
+        f"{measured(100 * p.values[f'{key}_fraction'], 100 * p.errors.get(f'{key}_fraction', np.nan), '%', 1)} {key}"
         for key in ("helix", "strand")
     )
     return [

@@ -1,12 +1,13 @@
 """A SchNet on the device: packed weights, work arrays, and the sequence of kernels of one evaluation.
 
 One evaluation of L blocks launches L gathers, 3 L - 1 dense layers forward, as many backward, L scatters, and the
-output network. Work arrays are allocated once; nothing returns to the host.
+output network. With filters in two parts, a sweep of near pairs is followed by one of far pairs (`far.py`). Work
+arrays are allocated once; nothing returns to the host.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -15,9 +16,12 @@ from torch import Tensor
 from mdflash.compiled.activations import CODES
 from mdflash.core.types import Precision
 from mdflash.errors import InputError
+from mdflash.neighbors.tiles import TileLists
 from mdflash.potentials.schnet.network import SchNet
+from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.triton import dense, filters, message
+from mdflash.potentials.schnet.triton.far_field import DeviceFarField, FarShape
 
 Part = TypeVar("Part")
 HALF_RANGE = 32768.0
@@ -38,6 +42,7 @@ class Tiles:
         rows, columns, depth, dense_warps: of the dense layers.
         precision: of the products of tiles in fp32: "ieee", "tf32x3" or "tf32" (which put forces off by up to 4e-3
             for a fifth of the dense layers' time).
+        far: of the far field's kernels.
     """
 
     channels: int | None = None
@@ -52,6 +57,7 @@ class Tiles:
     depth: int = 32
     dense_warps: int = 4
     precision: str = "ieee"
+    far: FarShape = field(default_factory=FarShape)
 
 
 TILES = Tiles()
@@ -60,13 +66,17 @@ TILES = Tiles()
 
 @dataclass(frozen=True)
 class NearList:
-    """The near neighbors, as `neighbors.triton.select_near` leaves them; see there for shapes."""
+    """The near neighbors, as `neighbors.triton.select_near` leaves them; see there for shapes.
+
+    `far` are the tiles of the pairs beyond them, for filters in two parts.
+    """
 
     near: Tensor
     place: Tensor
     toward: Tensor
     count: Tensor
     capacity: int
+    far: TileLists | None = None
 
 
 def why_not(model: SchNet, exact: bool) -> str | None:
@@ -108,7 +118,7 @@ class DeviceSchNet:
 
     Args:
         model: the network.
-        tables: its filter tables; None: exact filters.
+        tables: its filters as tables, or in two parts; None: exact filters.
         types: [n] embedding row of each bead.
         first: their first flat row.
         precision: "fp64", "fp32", or "mixed16" (16-bit tables and gathered features; fp32 sums).
@@ -117,12 +127,16 @@ class DeviceSchNet:
 
     Raises:
         InputError: a network that the kernels cannot hold.
+
+    Attributes:
+        cutoff: of the near neighbors, Å.
+        far: what acts beyond them; None where nothing does.
     """
 
     def __init__(
         self,
         model: SchNet,
-        tables: FilterTables | None,
+        tables: FilterTables | SplitFilters | None,
         types: Tensor,
         first: int,
         precision: Precision,
@@ -134,13 +148,19 @@ class DeviceSchNet:
             raise InputError(reason)
         hyper = model.hyper
         self.hyper, self.first, self.n, self.tiles = hyper, first, len(types), tiles
-        self.cutoff = hyper.cutoff
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
         self._mixed = precision == "mixed16"
         self._stored = torch.float16 if self._mixed else self.dtype
         self._device = device
         self._act = CODES[hyper.activation]
         self.H, self.F = _up(hyper.features), _up(hyper.filters)
+        self.far: DeviceFarField | None = None
+        if isinstance(tables, SplitFilters):
+            if precision == "fp64":
+                raise InputError("filters in two parts are products in 16 bits: write `precision: fp32` or `mixed16`")
+            self.far = DeviceFarField(tables, hyper.blocks, (self.n, self.F), self._mixed, device, tiles.far)
+            tables = tables.near
+        self.cutoff = hyper.cutoff if tables is None else tables.cutoff
         self._exact = tables is None
         self.channels = self.F if tables is None else min(tiles.channels or (64 if self._mixed else 32), self.F)
         blocks = self._at_each_depth([self._block(b) for b in model.blocks])
@@ -290,6 +310,8 @@ class DeviceSchNet:
         message.gather_messages[(self.n, self.F // self.channels)](
             self._h[block], *self._tables[block], *listed, **self._table_shape()
         )
+        if self.far is not None and near.far is not None:
+            self.far.add_messages(block, self._h[block], near.far, self._message, self.first)
 
     def _scatter(self, block: int, near: NearList, forces: Tensor) -> None:
         common: dict[str, Any] = {"FEATURES": block > 0, "ADD": block < len(self._update) - 1}
@@ -304,6 +326,13 @@ class DeviceSchNet:
             self._h[block], self._ga, *self._tables[block], *listed, self.first, forces.shape[1],
             **common, **self._table_shape(),
         )  # fmt: skip
+        if self.far is not None and near.far is not None:
+            self.far.add_gradients(
+                block, self._h[block], self._ga, near.far, self._gh, self.first,
+                features=block > 0, add=block < len(self._update) - 1,
+            )  # fmt: skip
+            if block == 0:
+                self.far.add_forces(near.far, forces[0])
 
     def _table_shape(self) -> dict[str, Any]:
         return {

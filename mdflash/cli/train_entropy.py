@@ -1,0 +1,168 @@
+"""What `mdflash train` shows of a training by relative entropy."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from mdflash.cli import weighed
+from mdflash.cli.lines import show_line, styled
+from mdflash.core.plural import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from mdflash.engine.distributed import Ranks
+    from mdflash.training.entropy.loop import EntropyTrainer
+    from mdflash.training.run import PreparedTraining
+    from mdflash.training.weights import FrameWeights
+
+
+HELD_BY = {
+    "data": "the frames: relative entropy and forces",
+    "start": "the ensembles of the start: what targets leave open stays near them",
+}
+
+
+def show_plan(prepared: PreparedTraining, console: Console) -> None:
+    """What will be done."""
+    from rich.table import Table
+
+    from mdflash.training.entropy.run import weigh
+    from mdflash.training.run import remarks
+
+    recipe, data = prepared.recipe, prepared.data
+    settings = recipe.relative_entropy
+    assert settings is not None
+    weighed_data = weigh(prepared)
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "goes on from": str(recipe.start),
+        "frames": f"{data.count(False):,} for training, {data.count(True):,} held out",
+        **{
+            key: value
+            for molecule, weights in zip(weighed_data.molecules, weighed_data.weights, strict=True)
+            for known in weights
+            for key, value in weighed.rows(_name(molecule.system.name, known, weights), known).items()
+        },
+        "samples": f"{settings.replicas} replicas of {settings.length:g} ps whenever the effective share falls below "
+        f"{settings.renew_below:g}",
+        "updates": f"at most {settings.updates}",
+        **{
+            f"target {t.name}": f"{t.variable}, at {t.temperature:g} K: "
+            + (f"mean {t.mean:g}" if t.population is None else f"population {t.population:g}")
+            + f" ± {t.error:g}"
+            for t in recipe.targets
+        },
+        **({"held by": HELD_BY[settings.hold]} if recipe.targets else {}),
+        "folder": str(recipe.output),
+    }
+    for name, value in rows.items():
+        table.add_row(styled((name, "bold")), value)
+    console.print(table)
+    notes = (note for weights in weighed_data.weights for known in weights for note in known.notes)
+    for note in (*remarks(prepared), *notes):
+        console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
+
+
+def _name(molecule: str, known: FrameWeights, weights: Sequence[FrameWeights]) -> str:
+    """Of a molecule's weights at one of its temperatures."""
+    return molecule if len(weights) == 1 else f"{molecule} at {known.temperature:g} K"
+
+
+def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console) -> None:
+    """Train, and say what came of it."""
+    from mdflash.core.signals import stop_signals
+    from mdflash.training.entropy.run import train_entropy, weigh
+    from mdflash.training.run import training_folder, write_head
+
+    with training_folder(prepared.recipe.output):
+        write_head(prepared, source)
+        found = weigh(prepared)
+        named = [
+            (_name(molecule.system.name, known, weights), known)
+            for molecule, weights in zip(found.molecules, found.weights, strict=True)
+            for known in weights
+        ]
+        weighed.draw(prepared.recipe.output / "weights", named)
+        with stop_signals() as received, _Bar(console) as bar:
+            folder, trainer = train_entropy(prepared, ranks.size, bar.show, lambda: bool(received))
+    p, row = trainer.progress, trainer.best_row()
+    aim = "the targets came no nearer" if trainer.material.targets else "the relative entropy held out no longer fell"
+    why = "" if p.update == trainer.settings.updates else f", where {aim}"
+    console.print(
+        f"{plural(p.update, 'update')}{why}; {plural(p.renewals, 'simulation')}; relative entropy held out "
+        f"{row['held_out_entropy']:+.3f} from the start, after update {p.best_update}"
+    )
+    for target in trainer.material.targets:
+        console.print(f"{target.name}: {row[target.name]:.4g}, shall be {target.goal:.4g} ± {target.error:.2g}")
+    if trainer.material.targets:
+        console.print(f"price: {row['price']:.3f} nats from the ensembles of the start")
+    console.print(
+        f"wrote {folder}\npicture: {prepared.recipe.output / 'progress' / 'progress.png'}\n"
+        f"next: mdflash validate {folder} --against {prepared.recipe.data.dataset[0]}",
+        soft_wrap=True,
+    )
+
+
+class _Bar:
+    """The progress: a bar with the last row of the log and the time left; outside a terminal a line for each row."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("at most", markup=False),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+            refresh_per_second=2,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("compiling the kernels", total=None)
+        self._row, self._left_out = -1.0, 0
+        self._first: tuple[int, float] | None = None
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def show(self, trainer: EntropyTrainer) -> None:
+        """Before and after a simulation, and after an update."""
+        p, row = trainer.progress, trainer.row
+        for said in trainer.left_out[self._left_out :]:
+            show_line(self._console, f"left out, unstable: {said}")
+        self._left_out = len(trainer.left_out)
+        self._first = self._first or (p.update, time.monotonic())
+        text = f"update {p.update} of {trainer.settings.updates}"
+        if row:
+            text += (
+                f": relative entropy {row['held_out_entropy']:+.3f}, effective share {row['effective_share']:.2f}, "
+                f"force loss {row['force_loss']:.4g}"
+            )
+            text += "".join(f", {t.name} {row[t.name]:.3g} of {t.goal:.3g}" for t in trainer.material.targets)
+            text += "".join(
+                f", {c.removesuffix('_rmse')} off by {v:.2f}" for c, v in row.items() if c.endswith("_rmse")
+            )
+        description = text if trainer.doing == "updating" else f"{text} ({trainer.doing})"
+        self._bar.update(self._task, total=trainer.settings.updates, completed=p.update, description=description)
+        if row and row["update"] != self._row and not self._console.is_terminal:
+            show_line(self._console, text + self._left(trainer))
+            self._row = row["update"]
+
+    def _left(self, trainer: EntropyTrainer) -> str:
+        """The time left at most, from that of the updates so far."""
+        assert self._first is not None
+        done, seconds = trainer.progress.update - self._first[0], time.monotonic() - self._first[1]
+        if not done:
+            return ""
+        left = seconds / done * (trainer.settings.updates - trainer.progress.update)
+        return f"; at most {left / 60:.1f} minutes left"

@@ -1,0 +1,9 @@
+"""How many of what, in a sentence."""
+
+from __future__ import annotations
+
+
+def plural(count: int, word: str) -> str:
+    """'1 frame', '2,000 frames', '3 clashes'."""
+    ending = "" if count == 1 else "es" if word.endswith(("s", "sh", "ch")) else "s"
+    return f"{count:,} {word}{ending}"

@@ -1,0 +1,162 @@
+"""The relative entropy of frames and a force field, and its gradient by the weights.
+
+For a molecule at a temperature, with frames of known weights and samples of the force field U,
+
+    S = beta <U>_frames - beta A,      dS/dw = beta (<dU/dw>_frames - <dU/dw>_samples)
+
+A is the free energy of the force field. M. S. Shell, J. Chem. Phys. 129, 144108 (2008); S. Thaler, M. Stupp and J.
+Zavadlav, J. Chem. Phys. 157, 244103 (2022).
+
+A frame's likelihood has both its place and the noisy force there, -ln p = beta (U - A) + |F - F*|^2 / (2 sigma^2), so
+the force loss L (the mean square of a component) has the weight 3N / (2 sigma^2) beside S, and nothing is to choose.
+Molecules and temperatures count by their share of the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mdflash.core.types import FloatArray, IntArray
+from mdflash.errors import InputError
+from mdflash.training.forces import Forces
+from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
+from mdflash.training.weights import FrameWeights
+from mdflash.units import kT
+
+CHUNK = 2048
+"""Frames whose energies are evaluated together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Frames of one molecule at one temperature, of which weights are known.
+
+    Attributes:
+        positions: [F, N, 3] Å, float32.
+        weights: [F], with the sum 1.
+    """
+
+    positions: Tensor
+    weights: FloatArray
+
+    @property
+    def effective(self) -> float:
+        """How many frames of equal weights say as much."""
+        return float(1.0 / (self.weights**2).sum())
+
+    def draw(self, count: int, rng: np.random.Generator) -> Tensor:
+        """[count, N, 3] frames, each as often as its weight has it."""
+        return self.positions[torch.from_numpy(systematic(self.weights, count, rng))]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """A molecule at a temperature.
+
+    Attributes:
+        molecule: its number.
+        kelvin: the temperature.
+        share: of the frames of all groups.
+        training, held_out: its frames.
+    """
+
+    molecule: int
+    kelvin: float
+    share: float
+    training: Known
+    held_out: Known
+
+    @property
+    def kT(self) -> float:
+        """kcal/mol."""
+        return kT(self.kelvin)
+
+
+def groups_of(
+    molecules: Sequence[MoleculeFrames], weights: Sequence[Sequence[FrameWeights]], share: float
+) -> tuple[Group, ...]:
+    """The groups of a training: each molecule at each of its temperatures.
+
+    Args:
+        molecules: with their frames.
+        weights: for each molecule those of its frames at each temperature.
+        share: of each trajectory that is held out at its end, where a temperature has no frames that are.
+
+    Raises:
+        InputError: a group with too few frames to hold some out.
+    """
+    found = []
+    for number, (molecule, at_temperatures) in enumerate(zip(molecules, weights, strict=True)):
+        for known in at_temperatures:
+            w, kelvin = known.values, known.temperature
+            held = molecule.validation
+            if not (held & (w > 0.0)).any() or held[w > 0.0].all():
+                held = _ends(molecule.source, w > 0.0, share)
+            parts = []
+            for chosen in ((w > 0.0) & ~held, (w > 0.0) & held):
+                if not chosen.any():
+                    raise InputError(
+                        f"molecule '{molecule.system.name}' has {(w > 0.0).sum()} frames at {kelvin:g} K, too few to "
+                        "hold some out; sample more, or leave this temperature out with data.temperature",
+                        key="data.validation",
+                    )
+                parts.append(Known(torch.from_numpy(molecule.positions[chosen]), w[chosen] / w[chosen].sum()))
+            here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
+            found.append(Group(number, kelvin, float(here.sum()), *parts))
+    total = sum(group.share for group in found)
+    return tuple(replace(group, share=group.share / total) for group in found)
+
+
+def _ends(source: IntArray, used: npt.NDArray[np.bool_], share: float) -> npt.NDArray[np.bool_]:
+    """[F] whether a frame is among the last of its trajectory that are used."""
+    held = np.zeros(len(source), bool)
+    for k in np.unique(source[used]):
+        mine = np.flatnonzero((source == k) & used)
+        held[mine[len(mine) - round(share * len(mine)) :]] = True
+    return held
+
+
+def temperatures(kelvin: npt.NDArray[np.floating]) -> list[float]:
+    """The distinct temperatures among those of frames, K."""
+    found: list[float] = []
+    for value in np.unique(np.round(kelvin.astype(np.float64), 3)).tolist():
+        if not found or value - found[-1] > SAME_TEMPERATURE:
+            found.append(value)
+    return found
+
+
+def add_gradient(forces: Forces, molecule: int, positions: Tensor, slopes: Tensor) -> None:
+    """Add to the weights' .grad that of sum_i slope_i U(x_i), at positions [M, N, 3], with slopes [M]."""
+    energies = forces.energies(molecule, positions)
+    (slopes.to(energies) @ energies).backward()  # type: ignore[no-untyped-call]
+
+
+def slopes_of(group: Group, frames: FloatArray, samples: FloatArray) -> Tensor:
+    """[frames + samples] dS/dU of each: weights of both sum to 1."""
+    return torch.from_numpy(group.share / group.kT * np.concatenate([frames, -samples]))
+
+
+def energies_of(forces: Forces, molecule: int, positions: Tensor, device: torch.device) -> FloatArray:
+    """[M] kcal/mol of the network at positions [M, N, 3], as numbers."""
+    with torch.no_grad():
+        parts = [
+            forces.energies(molecule, positions[k : k + CHUNK].to(device)).double().cpu()
+            for k in range(0, len(positions), CHUNK)
+        ]
+    return np.asarray(torch.cat(parts).numpy())
+
+
+def systematic(weights: FloatArray, count: int, rng: np.random.Generator) -> IntArray:
+    """[count] numbers of entries, each as often as its weight has it, or one more or less.
+
+    Evenly spaced points on the sum of weights: the least noise that drawing can have.
+    """
+    edges = np.cumsum(weights)
+    points = (np.arange(count) + rng.random()) / count * edges[-1]
+    return np.asarray(np.minimum(np.searchsorted(edges, points, side="right"), len(weights) - 1))

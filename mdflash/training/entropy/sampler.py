@@ -1,0 +1,167 @@
+"""Samples of a force field while it learns: replicas of every molecule at every temperature, in one batch.
+
+Replicas go on from where they were. One that becomes unstable is left out of the samples of that renewal, is named, and
+begins anew from a frame of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mdflash.core.state import Layout, State
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
+from mdflash.engine.engine import Engine
+from mdflash.engine.guards import Guard
+from mdflash.engine.settings import Backend, Dynamics
+from mdflash.errors import InputError, Interrupted, UnstableError
+from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.model import ForceField
+from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.training.entropy.loss import Group
+from mdflash.training.entropy.section import RelativeEntropy
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a simulation gave.
+
+    Attributes:
+        positions: for each group [n, N, 3] Å, float32.
+        ends: for each group [replicas, N, 3] Å, where its replicas were left.
+        left_out: replicas that became unstable, in words.
+    """
+
+    positions: tuple[Tensor, ...]
+    ends: tuple[FloatArray, ...]
+    left_out: tuple[str, ...]
+
+
+class Sampler:
+    """Simulates.
+
+    Args:
+        systems: the molecules.
+        groups: what is sampled, molecule by molecule.
+        settings: of the recipe.
+        gpu: where, or None for the CPU.
+
+    Raises:
+        InputError: fewer than two replicas for a group.
+    """
+
+    def __init__(
+        self, systems: Sequence[System], groups: Sequence[Group], settings: RelativeEntropy, gpu: torch.device | None
+    ) -> None:
+        self.groups, self.settings = groups, settings
+        each, more = divmod(settings.replicas, len(groups))
+        if each < 2:
+            raise InputError(
+                f"{settings.replicas} replicas are too few for {len(groups)} groups (each molecule at each of its "
+                f"temperatures), which take two each; write for example `replicas: {16 * len(groups)}`",
+                key="relative_entropy.replicas",
+            )
+        self.counts = [each + (k < more) for k in range(len(groups))]
+        of_molecule = [
+            sum(n for n, g in zip(self.counts, groups, strict=True) if g.molecule == m) for m in range(len(systems))
+        ]
+        self._layout = Layout(tuple(systems), tuple(of_molecule))
+        self._kelvin = np.repeat([g.kelvin for g in groups], self.counts).tolist()
+        self._backend = Backend(precision="fp32", kernels=settings.kernels, gpu=gpu)
+        self._integrator = LangevinMiddle(settings.timestep, settings.friction)
+
+    def starts(self) -> tuple[FloatArray, ...]:
+        """For each group [replicas, N, 3]: frames of the data, drawn by their weights."""
+        rng = np.random.default_rng([self.settings.seed, _Purpose.STARTS])
+        return tuple(
+            g.training.draw(n, rng).numpy().astype(np.float64) for g, n in zip(self.groups, self.counts, strict=True)
+        )
+
+    def simulate(
+        self,
+        ff: ForceField,
+        starts: Sequence[FloatArray],
+        renewal: int,
+        settle: float,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Samples:
+        """Samples of `settings.length`, after `settle` ps.
+
+        Args:
+            ff: the force field.
+            starts: for each group [replicas, N, 3] Å.
+            renewal: number of this simulation, which decides its noise.
+            settle: ps without samples.
+            should_stop: asked at least about every half second.
+
+        Raises:
+            Interrupted: was asked to stop.
+            UnstableError: no replica of a group is left.
+        """
+        settings, layout = self.settings, self._layout
+        rng = np.random.default_rng([settings.seed, _Purpose.SIMULATION, renewal])
+        state = State.at(layout, np.concatenate([x.reshape(-1, 3) for x in starts]), self._kelvin)
+        dynamics = Dynamics(self._integrator, seed=int(rng.integers(2**32)))
+        guard, events = Guard(layout, "freeze"), list[str]()
+        guard.listeners.append(lambda step, event, **said: events.append(_said(said)) if event == "freeze" else None)
+        engine = Engine(
+            layout, build_potential([ff] * len(layout.systems), layout), state, dynamics, self._backend, guard=guard
+        )
+        engine.draw_velocities()
+        every = max(1, round(settings.every / settings.timestep))
+        frames = max(1, round(settings.length / settings.every))
+        found: list[list[FloatArray]] = []
+        for steps in (max(1, round(settle / settings.timestep)) if settle else 0, *[every] * frames):
+            try:
+                done = engine.run(steps, should_stop)
+            except UnstableError as error:  # every one of them
+                raise self._hopeless(str(error)) from None
+            if done < steps:
+                raise Interrupted("stopped while simulating; run the same command again to resume")
+            found.append(self._split(engine))
+        sampled, ends = [], []
+        first = 0
+        for k, (group, count) in enumerate(zip(self.groups, self.counts, strict=True)):
+            frozen = engine.frozen[first : first + count]
+            if frozen.all():
+                raise self._hopeless(f"every replica at {group.kelvin:g} K became unstable: {events[-1]}")
+            moved = np.array([frame[k] for frame in found[1:]])[:, ~frozen]  # [frames, moving, N, 3]
+            sampled.append(torch.from_numpy(moved.reshape(-1, *moved.shape[2:]).astype(np.float32)))
+            end = found[-1][k]
+            if frozen.any():
+                end[frozen] = group.training.draw(int(frozen.sum()), rng).numpy()
+            ends.append(end)
+            first += count
+        return Samples(tuple(sampled), tuple(ends), tuple(events))
+
+    def _hopeless(self, what: str) -> UnstableError:
+        return UnstableError(
+            f"{what}. While samples were renewed: lower relative_entropy.learning_rate (now "
+            f"{self.settings.learning_rate:g}) or .timestep (now {1e3 * self.settings.timestep:g} fs)"
+        )
+
+    def _split(self, engine: Engine) -> list[FloatArray]:
+        """For each group [replicas, N, 3], each replica about its middle: they drift, and float32 should not care."""
+        x = engine.state.positions.numpy()
+        found, begin = [], 0
+        for group, count in zip(self.groups, self.counts, strict=True):
+            beads = self._layout.systems[group.molecule].n_beads
+            part = x[begin : begin + count * beads].reshape(count, beads, 3)
+            found.append(part - part.mean(axis=1, keepdims=True))
+            begin += count * beads
+        return found
+
+
+class _Purpose:
+    """What random numbers are for."""
+
+    STARTS, SIMULATION = 1, 2
+
+
+def _said(event: dict[str, object]) -> str:
+    return f"replica {event['replica']} of {event['system']} at step {event['failed_step']}: {event['what']}"

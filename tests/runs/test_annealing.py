@@ -1,0 +1,86 @@
+"""Temperatures that follow a schedule: the log, the same bits however a run is cut, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mdflash
+from mdflash.config.load import load_run, parse_run
+from mdflash.engine.annealing import Annealing, Stage
+from mdflash.errors import InputError
+from mdflash.runs.execute import execute
+from tests.runs.test_metadynamics import content, run, write
+
+SCHEDULE = (
+    "[{to: 400 K, after: 0.8 ps, length: 2 ps, every: 0.08 ps}, "
+    "{to: 200 K, length: 4 ps, every: 0.4 ps, form: geometric}]"
+)
+EARLY = "output.log.interval=0.4 ps"
+
+
+def test_the_log_follows_and_bits_do_not_depend_on_cuts(tmp_path: Path) -> None:
+    source = write(tmp_path, "", replicas=2)
+    given = [f"dynamics.annealing={SCHEDULE}", EARLY]
+    whole = run(source, tmp_path / "whole", *given)
+    for steps in (333, 1_000, 2_000):
+        run(source, tmp_path / "parts", *given, f"dynamics.steps={steps}")
+    assert content(tmp_path / "parts") == content(whole)
+    log = mdflash.open_run(whole).log
+    assert set(log["state"]) == {0}
+    t = log.groupby("time_ps")["target_K"].first()
+    assert t[0.8] == 300.0 and t[1.2] == pytest.approx(300.0 + 100.0 * 0.32 / 2.0)  # shown before it changes
+    assert t[4.8] == pytest.approx(400.0 * 0.5 ** (1.6 / 4.0)) and t[8.0] == 200.0
+    assert len(set(log["target_K"])) > 10
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_schedule_is_its_formula(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    start = rng.uniform(250.0, 400.0, 3)
+    stages, stop = [], 0
+    for form in ("linear", "geometric", "linear"):
+        every = int(rng.integers(1, 9))
+        begin = -(-(stop + int(rng.integers(0, 20))) // every) * every
+        stop = begin + every * int(rng.integers(1, 30))
+        stages.append(Stage(float(rng.uniform(200.0, 600.0)), begin, stop, every, form))  # type: ignore[arg-type]
+    annealing = Annealing(start.tolist(), stages)
+    step, held = 0, annealing.at(0)
+    np.testing.assert_array_equal(held, start)
+    while (due := annealing.next_change(step)) <= stop:
+        assert all(np.array_equal(annealing.at(s), held) for s in range(step, due))
+        step, held = due, annealing.at(due)
+        stage = next(s for s in stages if due <= s.stop)
+        begin = annealing.at(stage.start)
+        share = (due - stage.start) / (stage.stop - stage.start)
+        linear, ratio = begin + share * (stage.kelvin - begin), begin * (stage.kelvin / begin) ** share
+        np.testing.assert_allclose(held, linear if stage.form == "linear" else ratio, rtol=1e-14)
+    assert (annealing.at(stop + 1000) == stages[-1].kelvin).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("[{to: 0 K, length: 1 ps}]", "above 0 K"),
+        ("[{to: 400 K, length: 1.5 ps}]", "must be a multiple of `every`"),
+        ("[{to: 400 K, length: 1 ps, every: 0.001 ps}]", "not a whole number"),
+        ("[{to: 400 K, length: 1 ps, form: wild}]", "linear"),
+        ("[{to: 400 K}]", "length"),
+    ],
+)
+def test_wrong_schedules_are_explained(tmp_path: Path, given: str, words: str) -> None:
+    source = write(tmp_path, "")
+    with pytest.raises(InputError, match=words):
+        parse_run(source.read_text().replace("steps: 2_000", f"steps: 2_000, annealing: {given}"), source)
+
+
+def test_it_does_not_go_with_hills_and_cannot_be_added_later(tmp_path: Path) -> None:
+    source = write(tmp_path)
+    with pytest.raises(InputError, match="hills are made for one temperature"):
+        load_run(source, [f"dynamics.annealing={SCHEDULE}"])
+    source = write(tmp_path, "")
+    folder = run(source, tmp_path / "plain", "dynamics.steps=100", EARLY)
+    with pytest.raises(InputError, match=r"dynamics\.annealing: none"):
+        execute(load_run(source, [f"output.folder={folder}", f"dynamics.annealing={SCHEDULE}", EARLY]), source)

@@ -1,0 +1,253 @@
+"""Training by relative entropy: it learns, goes on to the same bits, and says what does not fit."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mdflash.cli.app import app
+from mdflash.errors import InputError, Interrupted, UnstableError
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.training.entropy import loop
+from mdflash.training.entropy.loop import EntropyTrainer
+from mdflash.training.entropy.loss import energies_of
+from mdflash.training.entropy.run import make_entropy_trainer, train_entropy
+from mdflash.training.recipe import load_recipe
+from mdflash.training.run import PreparedTraining, prepare_training, train
+from tests.processes import Process, python
+from tests.training.datasets import write_dataset, write_recipe
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def begun(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A force field that force matching began, without angles."""
+    folder = tmp_path_factory.mktemp("begun")
+    recipe = write_recipe(
+        folder / "recipe.yaml", dataset, priors={"key": "beads", "angles": "none"}, training={"epochs": 1}
+    )
+    return train(prepare_training(load_recipe(recipe)))[0]
+
+
+def _prepare(folder: Path, dataset: Path, begun: Path, **sections: object) -> PreparedTraining:
+    folder.mkdir(exist_ok=True)
+    entropy: dict[str, object] = {
+        "updates": 15, "renew_after": 4, "keep": 2, "replicas": 6, "settle": "2 ps", "length": "2 ps",
+        "every": "0.25 ps", "batch": 32, "friction": "20 /ps", "seed": 4,
+        "along": [{"name": "ends", "variable": "distance", "beads": [0, 6]}],
+    }  # fmt: skip
+    recipe: dict[str, object] = {
+        "mdflash": 1, "data": {"dataset": str(dataset), "validation": 0.3}, "start": str(begun),
+        "folder": str(folder / "out"),
+    }  # fmt: skip
+    recipe["relative_entropy"] = entropy | sections.pop("relative_entropy", {})  # type: ignore[operator]
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe | sections))
+    return prepare_training(load_recipe(file))
+
+
+def _log(folder: Path) -> list[dict[str, float]]:
+    with (folder / "out/log.csv").open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(dataset: Path, begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    train_entropy(_prepare(folder, dataset, begun))
+    return folder
+
+
+def test_it_learns_where_the_frames_are(whole: Path, begun: Path) -> None:
+    rows = _log(whole)
+    assert [row["update"] for row in rows] == [0, 5, 10, 15]
+    assert rows[0]["held_out_entropy"] == pytest.approx(0.0, abs=1e-6)
+    assert rows[-1]["held_out_entropy"] < -0.1  # nats
+    assert all(0.4 <= row["effective_share"] <= 2.0 for row in rows)
+    assert rows[-1]["force_loss"] < 1.05 * rows[0]["force_loss"]
+    learned, start = load_forcefield(whole / "out/forcefield"), load_forcefield(begun)
+    assert learned.provenance["method"] == "relative entropy" and learned.provenance["start"] == start.digest
+    assert learned.provenance["held_out_relative_entropy_nats"] == pytest.approx(rows[-1]["held_out_entropy"], rel=1e-5)
+    assert [t.name for t in learned.terms] == [t.name for t in start.terms]
+    assert (whole / "out/progress/progress.png").stat().st_size > 10_000
+    with (whole / "out/progress/ends.csv").open() as file:
+        bins = list(csv.DictReader(file))
+    assert list(bins[0]) == ["ends_A", "data_kcal_mol", "start_kcal_mol", "now_kcal_mol"] and len(bins) == 20
+
+
+def test_stopped_while_updating_and_while_simulating_it_goes_on_to_the_same_bits(
+    whole: Path, dataset: Path, begun: Path, tmp_path: Path
+) -> None:
+    prepared = _prepare(tmp_path, dataset, begun)
+    for stop in (
+        lambda t: True,
+        lambda t: t.progress.update == 3,
+        lambda t: t.progress.renewals and t.doing != "updating",
+    ):
+        told: list[bool] = []
+        with pytest.raises(Interrupted, match="same command"):
+            train_entropy(
+                prepared, 1, lambda t: told.append(bool(stop(t))), lambda: any(told)  # noqa: B023
+            )  # fmt: skip
+    train_entropy(prepared)
+    for file in ("log.csv", "forcefield/weights.safetensors"):
+        assert (tmp_path / "out" / file).read_bytes() == (whole / "out" / file).read_bytes()
+
+
+class Killed(BaseException):
+    """As a kill: nothing is saved on the way out."""
+
+
+def test_killed_at_random_moments_it_goes_on_to_the_same_bits(
+    whole: Path, dataset: Path, begun: Path, tmp_path: Path
+) -> None:
+    prepared = _prepare(tmp_path, dataset, begun)
+    rng = np.random.default_rng()
+
+    def killer(moments: int):  # type: ignore[no-untyped-def]
+        def report(trainer: EntropyTrainer) -> None:
+            nonlocal moments
+            moments -= 1
+            if moments < 0:
+                raise Killed
+
+        return report
+
+    for moments in (0, 1, *rng.integers(2, 8, 4)):  # before and after the first simulation, and later
+        with suppress(Killed):  # some may get to the end
+            train_entropy(prepared, report=killer(int(moments)))
+    trainer = train_entropy(prepared)[1]
+    assert trainer.resumed
+    for file in ("log.csv", "forcefield/weights.safetensors", "progress/ends.csv"):
+        assert (tmp_path / "out" / file).read_bytes() == (whole / "out" / file).read_bytes()
+
+
+def test_it_stops_where_nothing_is_gained(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    prepared = _prepare(
+        tmp_path,
+        dataset,
+        begun,
+        relative_entropy={"updates": 200, "patience": 5, "learning_rate": 1e-9, "renew_after": 999},
+    )
+    trainer = train_entropy(prepared)[1]
+    assert trainer.progress.update - trainer.progress.best_update == 5 < trainer.progress.update < 200
+
+
+def test_targets_are_approached_and_their_price_is_told(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    """A population at a temperature without data, held as near to the start as it allows; and killed on the way."""
+    wanted = {"name": "short", "variable": "distance", "beads": [0, 6], "below": "10 angstrom",
+              "error": 0.02, "temperature": "330 K"}  # fmt: skip
+    settings = {"hold": "start", "updates": 10, "learning_rate": 1e-2, "patience": None}
+    for name in ("whole", "killed"):
+        target = {**wanted, "population": 0.9}
+        prepared = _prepare(tmp_path / name, dataset, begun, relative_entropy=settings, targets=target)
+        if name == "killed":
+            with pytest.raises(Interrupted):
+                train_entropy(prepared, should_stop=itertools.chain([False] * 12, itertools.repeat(True)).__next__)
+        trainer = train_entropy(prepared)[1]
+        assert [(g.kelvin, g.share) for g in trainer.material.groups] == [(300.0, 1.0), (330.0, 0.0)]
+    rows = _log(tmp_path / "whole")
+    assert rows[0]["price"] == pytest.approx(0.0, abs=1e-6)
+    assert rows[0]["short"] < rows[-1]["short"] and rows[-1]["target_cost"] < 0.9 * rows[0]["target_cost"]
+    assert 0.0 < rows[-1]["price"] < 5.0
+    learned = load_forcefield(tmp_path / "whole/out/forcefield").provenance
+    assert learned["targets"]["short"]["goal"] == 0.9 and learned["price_nats"] > 0.0
+    for file in ("log.csv", "forcefield/weights.safetensors"):
+        assert (tmp_path / "killed/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
+
+
+def test_temperatures_learn_together(begun: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
+    trainer = train_entropy(_prepare(tmp_path, tmp_path / "data", begun, relative_entropy={"updates": 5}))[1]
+    assert [g.kelvin for g in trainer.material.groups] == [300.0, 360.0]
+    assert [p.positions.shape[0] for p in trainer.pools] == [2 * 3 * 8] * 2 or trainer.progress.renewals < 2
+    assert {"ends_300K_rmse", "ends_360K_mean"} <= set(_log(tmp_path)[-1])
+
+
+def test_a_step_that_would_lose_the_overlap_is_cut(
+    dataset: Path, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "energies_of", lambda *args: 100.0 * energies_of(*args))  # a step does more than it seems
+    train_entropy(_prepare(tmp_path, dataset, begun, relative_entropy={"updates": 5, "learning_rate": 0.05}))
+    row = _log(tmp_path)[-1]
+    assert row["shortened"] >= 1 and row["effective_share"] >= 0.4
+
+
+def test_replicas_that_become_unstable_are_left_out_and_named(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    prepared = _prepare(tmp_path, dataset, begun)
+    sampler, ff = make_entropy_trainer(prepared).material.sampler, load_forcefield(begun)
+    (starts,) = sampler.starts()
+    starts[2] *= 1e6  # torn
+    samples = sampler.simulate(ff, [starts], 0, 0.0)
+    assert len(samples.left_out) == 1 and samples.left_out[0].startswith("replica 2 of helix at step ")
+    assert samples.positions[0].shape == (5 * 8, 7, 3) and bool((samples.positions[0].abs() < 50.0).all())
+    assert (np.abs(samples.ends[0]) < 50.0).all()
+    with pytest.raises(UnstableError, match=r"every replica .*lower relative_entropy\.learning_rate"):
+        sampler.simulate(ff, [1e6 * starts], 0, 0.0)
+
+
+def test_the_command_says_what_it_does_and_what_came_of_it(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    _prepare(tmp_path, dataset, begun, relative_entropy={"updates": 5})
+    recipe = str(tmp_path / "recipe.yaml")
+    dry = CliRunner().invoke(app, ["train", recipe, "--dry-run", "--threads", "1"])
+    assert dry.exit_code == 0 and not (tmp_path / "out").exists(), dry.output
+    for words in ("goes on from", "effective frames of 600 at 300 K", "6 replicas of 2 ps", "nothing was written"):
+        assert words in dry.output
+    done = CliRunner().invoke(app, ["train", recipe, "--threads", "1"])
+    assert done.exit_code == 0, done.output
+    for words in ("update 5 of 5: relative entropy ", "effective share", "ends off by", "5 updates", "progress.png"):
+        assert words in done.output
+    with pytest.raises(InputError, match="belongs to another recipe"):
+        train_entropy(_prepare(tmp_path, dataset, begun, relative_entropy={"updates": 6}))
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_to_the_same_bits(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    """Killed ten times, each at a random moment after it saved something."""
+
+    def command(name: str) -> list[str]:
+        _prepare(tmp_path / name, dataset, begun, relative_entropy={"updates": 60})
+        return ["-m", "mdflash", "train", str(tmp_path / name / "recipe.yaml"), "--threads", "1"]
+
+    python(*command("whole"), cwd=ROOT, check=True)
+    killed, rng, state = command("killed"), np.random.default_rng(), tmp_path / "killed/out/state.safetensors"
+    for _ in range(10):
+        process = Process(*killed, cwd=ROOT)
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns > before):
+            time.sleep(0.02)
+        time.sleep(float(rng.uniform(0.0, 0.5)))
+        process.kill()
+        process.wait()
+    python(*killed, cwd=ROOT, check=True)
+    for file in ("log.csv", "forcefield/weights.safetensors"):
+        assert (tmp_path / "killed/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
+
+
+def test_what_does_not_go_together_is_refused(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    for sections, message in (
+        ({"start": None}, r"key 'relative_entropy': goes on from a force field; add for example `start:"),
+        ({"training": {"epochs": 3}}, r"key 'training': .*settings of its own"),
+        ({"relative_entropy": {"priors": "learn"}}, r"key 'relative_entropy\.priors': `learn` does not exist yet"),
+        ({"relative_entropy": {"force_weight": "some"}}, r"expected `likelihood`, or a number such as 0\.17"),
+        ({"relative_entropy": {"replicas": "4"}}, r"key 'relative_entropy\.replicas'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            _prepare(tmp_path, dataset, begun, **sections)
+    with pytest.raises(InputError, match=r"2 replicas are too few|key 'relative_entropy\.replicas'"):
+        write_dataset(tmp_path / "data", trajectories=4, frames=40, temperatures=(300.0, 360.0))
+        make_entropy_trainer(_prepare(tmp_path, tmp_path / "data", begun, relative_entropy={"replicas": 3}))
+    with pytest.raises(InputError, match="runs in one process"):
+        train_entropy(_prepare(tmp_path, dataset, begun), ranks=2)
+    with pytest.raises(InputError, match=r"key 'relative_entropy\.along\.0\.beads'"):
+        along = [{"name": "far", "variable": "distance", "beads": [0, 70]}]
+        make_entropy_trainer(_prepare(tmp_path, dataset, begun, relative_entropy={"along": along}))
