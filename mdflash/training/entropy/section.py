@@ -44,9 +44,9 @@ class RelativeEntropy(Section):
     )
     settle: Duration = Field(default=100.0, description="of each replica before the first samples", examples=["1 ns"])
     length: Duration = Field(
-        default=20.0, description="of each replica whenever samples are renewed", examples=["20 ps"]
+        default=40.0, description="of each replica whenever samples are renewed", examples=["40 ps"]
     )
-    every: Duration = Field(default=2.0, description="time between samples of a replica", examples=["2 ps"])
+    every: Duration = Field(default=4.0, description="time between samples of a replica", examples=["4 ps"])
     timestep: Timestep = Field(default=0.004, description="of the simulation, as it will be used", examples=["4 fs"])
     friction: Rate = Field(default=1.0, description="coupling to the bath", examples=["1 /ps"])
     renew_below: Annotated[float, Field(gt=0, lt=1)] = Field(
