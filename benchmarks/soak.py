@@ -3,7 +3,7 @@
     PYTHONPATH=. python benchmarks/soak.py --replicas 512 --steps 10_000_000 --report docs/reliability.md
 
 Memory is what the process holds (VmRSS). Its slope is fitted to the second half, with the error that blocks of it give;
-the files must be as large as their frames and rows make them. Without `--steps` it stops after `--minutes`.
+the files must be as large as their frames and rows make them. `--minutes` ends it so long after the first checkpoint.
 """
 
 from __future__ import annotations
@@ -62,11 +62,13 @@ def watch(replicas: int, steps: int, minutes: float | None, folder: Path) -> lis
         seconds = time.monotonic() - began
         sample = look(process.pid, folder, seconds)
         found += [] if sample is None else [sample]
-        if minutes is not None and seconds > 60.0 * minutes:
+        if minutes is not None and found and seconds > found[0].seconds + 60.0 * minutes:
             process.send_signal(signal.SIGTERM)
             process.wait()
     if process.returncode not in (0, 75):
         sys.exit(f"the run ended with {process.returncode}")
+    if len(found) < 4 * BLOCKS:
+        sys.exit(f"the run was seen {len(found)} times, which is too short for a slope; let it run longer")
     return found
 
 
