@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 # would compile torch again, for 2 s, and each worker of pytest all of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test kernels lint types wheel site physics bench faults garbage mutants bounds audit sbom gpu-check gpu-wheels aot clean example-ala2 example-teacher
+.PHONY: run test kernels lint types wheel site physics bench faults garbage mutants soak bounds audit sbom gpu-check gpu-wheels aot clean example-ala2 example-teacher
 
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin-schnet.yaml --report
@@ -61,6 +61,10 @@ garbage: $(READY)
 # survived.
 mutants: $(READY)
 	PYTHONPATH=. $(BIN)/python -m tests.mutants.campaign --report docs/mutants.md
+
+# 512 replicas of chignolin over 10 million steps, an hour or more on two cores: memory, files, speed.
+soak: $(READY)
+	PYTHONPATH=. $(BIN)/python benchmarks/soak.py --report docs/reliability.md
 
 # The lowest versions that pyproject.toml allows, in an environment of their own; then which Pythons have wheels.
 # torch is kept where its lowest version would bring gigabytes of CUDA packages along: BOUNDS_KEEP= takes the lowest.

@@ -130,13 +130,13 @@ def _molecule(
         found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
     found.annealed = run.annealed
     biased = bool(found.windows) or run.biased or found.annealed or found.walked is not None
-    if found.walked is not None:
+    if found.annealed:
+        found.biased = "The temperature moves in this run (annealing), so means over its frames belong to none."
+    elif found.walked is not None:
         found.biased = (
             "Replicas are walkers of a weighted ensemble, so means and distributions of frames, which leave the "
             "weights out, are those of no ensemble; rates and populations are weighted."
         )
-    elif found.annealed:
-        found.biased = "The temperature moves in this run (annealing), so means over its frames belong to none."
     elif biased:
         found.biased = (
             "Biases act in this run, so means and distributions of frames are those of the biased ensembles; only the "

@@ -39,7 +39,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
     title = {o.name: o.title for o in sample.observables}[found.key]
     share = found.left_out / found.length if found.length else 0.0
     few = sample.frames < FEWEST * len(sample.tracks)
-    # frames under a bias or temperature that changes, or with weights, show no equilibrium
+    # frames under a bias or a temperature that changes, or with weights, show no equilibrium
     moved = bool(found.filled or found.pulled or found.lacking or found.walked or found.annealed)
     if found.annealed:
         lights.append(

@@ -243,6 +243,12 @@ class RunFolder:
                 file.unlink()
         return files
 
+    def drop_unfinished(self) -> None:
+        """Delete what was being written when an earlier process was killed."""
+        for file in _unfinished(self.path):
+            with suppress(OSError):
+                file.unlink()
+
     def discard(self) -> None:
         """Remove again what `open` created, if nothing was written into it; that gives the lock back."""
         if self.own_files() or self.path not in self._made:
@@ -402,6 +408,11 @@ def _named_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
             yield file
 
 
+def _unfinished(path: Path) -> Iterator[Path]:
+    for folder in (path, path / "trajectory", path / "checkpoint"):
+        yield from unfinished(folder)
+
+
 def _own_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
     """What is here of a run of these systems."""
     yield from (file for file in _named_files(path, systems) if file.is_file() or file.is_symlink())
@@ -409,7 +420,6 @@ def _own_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
     yield from (file for file in topologies if file.is_file())
     beside = (file for topology in topologies for file in beside_topology(topology))
     yield from (file for file in beside if file.is_file() and is_own(file))
-    for folder in (path, path / "trajectory", path / "checkpoint"):
-        yield from unfinished(folder)
+    yield from _unfinished(path)
     if (path / MARK).is_file():
         yield path / MARK

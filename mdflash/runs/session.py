@@ -209,6 +209,7 @@ class RunSession:
             else:
                 outputs = Outputs.resume(folder, prepared, identity, checkpoint)
                 drop_newer(folder.checkpoint, engine.state.step)
+                folder.drop_unfinished()
                 atomic_write(folder.resolved, resolved_yaml(prepared.config))
                 log.write(engine.state.step, "resume", version=__version__, notes=list(checkpoint.notes))
             try:

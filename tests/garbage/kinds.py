@@ -36,6 +36,7 @@ from mdflash.runs.prepare import prepare
 from mdflash.runs.writers import misfit, restore
 from mdflash.sampling.dataset import create_dataset, load_dataset
 from mdflash.sampling.recipe import load_recipe as load_sampling
+from mdflash.sampling.restraint import make_restraint, values_of
 from mdflash.sampling.trajectory import TrajectoryWriter
 from mdflash.training.recipe import load_recipe
 from mdflash.training.state import Progress, load_progress, save_progress
@@ -265,6 +266,20 @@ backbone: {rule: prenorm}
 training: {epochs: 2, batch: 32, learning_rate: 1e-3, clip: 10, patience: 2, schedule: cosine, ema: 0.9}
 folder: t
 """
+ENTROPY = """\
+mdflash: 1
+data:
+  dataset: data
+  temperature: 300 K
+  weights: mbar
+  windows:
+    - {name: w, variable: rmsd, center: [1 angstrom, 2 angstrom], force_constant: 5 kcal/mol/angstrom^2}
+start: go-chignolin
+relative_entropy: {updates: 10, hold: start, along: [{name: q, variable: native_contacts}]}
+targets:
+  - {name: f, variable: native_contacts, above: 0.5, population: 0.7, error: 0.01, temperature: 320 K}
+  - {name: d, variable: distance, beads: [0, 4], mean: 8 angstrom, error: 0.2 angstrom, temperature: 320 K}
+"""
 
 
 SWEEP = """\
@@ -291,15 +306,20 @@ def _dataset(folder: Path) -> Path:
     system, _ = go_helix(BEADS)
     create_dataset(folder / "data", {"helix": (system, helix(BEADS)[None])}, "ca", {"made_for": "tests"})
     rng = np.random.default_rng(1)
-    with TrajectoryWriter(folder / "data" / "helix" / "000.h5", BEADS, seed=1, aggregation="basic") as writer:
+    held = make_restraint("rmsd", "all", 0.2, 5.0, helix(BEADS))
+    with TrajectoryWriter(
+        folder / "data" / "helix" / "000.h5", BEADS, seed=1, aggregation="basic", potential=True, restraint=held
+    ) as writer:
         for k in range(5):
-            writer.append(helix(BEADS) + rng.normal(0, 0.1, (BEADS, 3)), rng.normal(0, 5, (BEADS, 3)), 300.0, float(k))
+            x, f = helix(BEADS) + rng.normal(0, 0.1, (BEADS, 3)), rng.normal(0, 5, (BEADS, 3))
+            writer.append(x, f, 300.0, float(k), potential=-2.0 * k)
     return folder / "data"
 
 
 def _recipes(folder: Path) -> Iterator[Seed]:
     _dataset(folder)
     yield Seed(folder / "train.yaml", TRAIN.encode(), yaml_file, load_recipe)
+    yield Seed(folder / "entropy.yaml", ENTROPY.encode(), yaml_file, load_recipe)
     yield Seed(folder / "sample.yaml", SAMPLE.encode(), yaml_file, load_sampling)
     yield Seed(folder / "sweep.yaml", SWEEP.encode(), yaml_file, load_campaign)
     campaign, row = folder / "campaign", Row(1, "a", "0" * 64, {"dynamics.seed": "1"})
@@ -319,7 +339,10 @@ def _read_dataset(folder: Path) -> None:
     from mdflash.training.frames import load_frames as load_training
 
     load_dataset(folder)
-    load_training([folder], 0.2)
+    for molecule in load_training([folder], 0.2, weights="mbar").molecules:
+        for restraint in molecule.restraints:
+            if restraint is not None:
+                restraint.energy(values_of(restraint.variable(molecule.system), molecule.positions))
 
 
 def _datasets(folder: Path) -> Iterator[Seed]:

@@ -85,6 +85,16 @@ def test_longer_goes_on_and_equals_a_long_run(tmp_path: Path) -> None:
     assert (tmp_path / "a" / last).read_bytes() == (tmp_path / "b" / last).read_bytes()
 
 
+def test_what_a_kill_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
+    run(tmp_path, steps=200)
+    halves = [tmp_path / part / f".mdflash-{k:016x}.tmp" for k, part in enumerate((".", "checkpoint", "trajectory"))]
+    mine = [tmp_path / ".mdflash-notes.tmp", tmp_path / "notes.tmp", tmp_path / "trajectory" / ".mine"]
+    for file in (*halves, *mine):
+        file.write_text("half")
+    run(tmp_path, steps=300)
+    assert not any(file.exists() for file in halves) and all(file.exists() for file in mine)
+
+
 def test_steps_with_tables_of_another_grid_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = locate("chignolin-schnet")
     given = ["replicas.count=1", "dynamics.seed=1", f"output.folder={tmp_path / 'run'}"]

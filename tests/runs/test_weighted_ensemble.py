@@ -154,6 +154,7 @@ def test_resolved_yaml_reads_back(tmp_path: Path, ensemble: str) -> None:
         ("target: {min: 17", "target: {min: 12", "target", "replica 0 starts in the target"),
         ("beads: [0, 9]", "beads: [0, 99]", "beads", "bead 99 is not in system"),
         ("timestep: 4 fs", "timestep: 4 fs, integrator: verlet", "integrator", "never part"),
+        ("timestep: 4 fs", "timestep: 4 fs, annealing: [{length: 4 ps, to: 500 K}]", "annealing", "must not move"),
         ("count: 6", "count: 1", "replicas.count", "one cannot be split"),
         ("temperature: 600 K", "temperature: [6 K, 6 K, 6 K, 6 K, 6 K, 7 K]", "temperature", "have one temperature"),
         ("temperature: 600 K,", "", "exchange", "keep their state"),

@@ -14,14 +14,14 @@ _INVERSION = "training/test_inversion.py"
 MUTANTS: Final = (
     Mutant(
         "The mixture of MBAR has the wrong sign of reduced energies",
-        "analysis/reweight.py",
+        "core/mbar.py",
         "np.log(counts[used])[:, None] + free[used][:, None] - reduced[used]",
         "np.log(counts[used])[:, None] + free[used][:, None] + reduced[used]",
         f"{_REWEIGHT}::test_melting_of_two_states",
     ),
     Mutant(
         "Free energies of MBAR have the wrong sign",
-        "analysis/reweight.py",
+        "core/mbar.py",
         "return np.asarray(free - free[0])",
         "return np.asarray(free[0] - free)",
         f"{_REWEIGHT}::test_free_energies_are_pymbars",
