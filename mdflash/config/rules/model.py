@@ -1,0 +1,36 @@
+"""`model:` and `hardware:`: kernels, filters and devices that fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mdflash.config.rules.problem import Problem
+from mdflash.config.schema import RunConfig
+
+
+def filter_rules(config: RunConfig) -> Iterator[Problem]:
+    model = config.model
+    if model.kernels == "reference" and model.filters == "table":
+        yield Problem(("model", "filters"), "the reference kernels have no tables; write `filters: auto`")
+    if model.filters == "split":
+        if model.kernels == "reference" or config.hardware.device == "cpu":
+            yield Problem(("model", "filters"), "split is for the kernels of a GPU; write `filters: auto`")
+        elif model.precision == "fp64":
+            yield Problem(
+                ("model", "filters"),
+                "split multiplies numbers in 16 bits; write `filters: auto`, or `precision: fp32` or `mixed16`",
+            )
+    for key, value in (("kernels", "reference"), ("filters", "exact")):
+        if model.precision == "mixed16" and getattr(model, key) == value:
+            yield Problem(
+                ("model", "precision"),
+                f"mixed16 is a format of filter tables, and `{key}: {value}` has none; write `precision: fp32`",
+            )
+            break
+
+
+def device_rules(config: RunConfig) -> Iterator[Problem]:
+    if config.hardware.device == "cuda" and config.model.kernels == "reference":
+        yield Problem(
+            ("hardware", "device"), "the reference kernels run in plain torch on the CPU; write `device: cpu`"
+        )
