@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
+from mdflash.config.input_paths import input_paths
 from mdflash.config.load import load_run
 from mdflash.config.schema import RunConfig
 from mdflash.config.write import commented_yaml, to_data
@@ -24,18 +23,6 @@ from mdflash.core.regular import open_input
 from mdflash.core.words import plain_word
 
 SYSTEM, INPUTS = "system.yaml", "inputs"
-
-
-def input_paths(value: Any) -> Iterator[Path]:
-    """Every file and folder that a run reads."""
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, BaseModel):
-        yield from (file for key, part in value if key != "folder" for file in input_paths(part))
-    elif isinstance(value, (list, tuple)):
-        yield from (file for part in value for file in input_paths(part))
-    elif isinstance(value, dict):
-        yield from (file for part in value.values() for file in input_paths(part))
 
 
 def system_yaml(config: RunConfig, name: str) -> tuple[str, dict[str, Path]]:

@@ -38,11 +38,12 @@ def surround(
                 key="environment.temperature",
             )
     around = [e for e in found if e is not None]
-    if given.temperature is None and one is None and any("temperature" in ff.needs for ff in depend):
+    differ = one is None or bool(config.dynamics.annealing)
+    if given.temperature is None and differ and any("temperature" in ff.needs for ff in depend):
         kelvin = ", ".join(f"{t:g} K" for t in sorted({e.temperature for e in around}))
         notes.append(
-            f"replicas differ in temperature, but the energy does not: permittivity and screening stay those of "
-            f"{kelvin} (set environment.temperature for another)"
+            f"{'replicas differ in temperature' if one is None else 'the temperature moves'}, but the energy does not: "
+            f"permittivity and screening stay those of {kelvin} (set environment.temperature for another)"
         )
     same = all(e == around[0] for e in around)
     if same:

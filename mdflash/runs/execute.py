@@ -24,8 +24,9 @@ from mdflash.engine.distributed import Ranks, places, same_run
 from mdflash.engine.engine import Engine
 from mdflash.errors import Interrupted
 from mdflash.io.checkpoint import Checkpoint
+from mdflash.runs.identity import table_rule, with_recorded_seed
 from mdflash.runs.prepare import Prepared, prepare
-from mdflash.runs.session import Saves, Source, open_session, table_rule, with_recorded_seed
+from mdflash.runs.session import Saves, Source, open_session
 from mdflash.runs.writers import restore
 
 

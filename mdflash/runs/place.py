@@ -18,7 +18,7 @@ from mdflash.core.regular import read_input
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.runfolder import is_run_folder, load_manifest
-from mdflash.runs.session import changed, with_recorded_seed
+from mdflash.runs.identity import changed, with_recorded_seed
 
 
 def at_its_folder(config: RunConfig, source: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -7,66 +7,33 @@ Of many ranks, the first keeps the folder; the sessions of the others are silent
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-import numba
-import numpy as np
 import numpy.typing as npt
-import torch
-from pydantic import BaseModel
 
 from mdflash import __version__
-from mdflash.config.metadynamics import BIAS_FACTOR
-from mdflash.config.schema import RunConfig
-from mdflash.config.write import resolved_yaml, to_data
-from mdflash.core.files import atomic_write, atomic_write_json, patch_head, storage_errors
-from mdflash.core.regular import read_input
-from mdflash.core.yamlfile import load_yaml
+from mdflash.config.input_paths import input_paths
+from mdflash.config.write import resolved_yaml
+from mdflash.core.files import atomic_write, atomic_write_json
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError, Interrupted, MdflashError, StorageError, UnstableError
 from mdflash.io.checkpoint import Checkpoint, drop_newer, load_checkpoint
 from mdflash.io.events import EventLog
-from mdflash.io.runfolder import RunFolder, load_manifest
+from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import changed_tables, cut_tables, recorded_tables
 from mdflash.io.topology import write_topology
-from mdflash.potentials.bias.grid_bias import GridBias
-from mdflash.potentials.schnet.tables import SIZED_BY
-from mdflash.potentials.variables import VARIABLES
+from mdflash.runs.identity import check_identity, check_same_run, identity_of, other_starts, table_rule
+from mdflash.runs.manifest import Manifest
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.writers import Outputs, Silence, bytes_to_come, misfit
 
-MAY_CHANGE = frozenset(
-    {
-        "dynamics.length",
-        "dynamics.steps",
-        "output.folder",
-        "output.checkpoint",
-        "guards",
-        "neighbors.skin",
-        "hardware",
-        "structure",
-        "start",
-        "forcefield",
-        "reference",
-    }
-)
-"""Keys (dotted, or the last word) that a resumed run may change.
-
-None of them changes a bit of what was written. Files may have moved: what is in them is compared by digest.
-"""
-
-
-MANIFEST_SECONDS = 5.0
+MANIFEST_SECONDS: Final = 5.0
 """How old manifest.json may be during a run, give or take a block of steps."""
 
 
@@ -123,15 +90,15 @@ class RunSession:
                 )
             return None
         if self.folder.resolved.is_file():
-            _check_same_run(self.folder, self.prepared.config)
-        _check_identity(self.folder, checkpoint, self.prepared)
+            check_same_run(self.folder, self.prepared.config)
+        check_identity(self.folder, checkpoint, self.prepared)
         checkpoint = self._before_changed_rows(checkpoint)
-        notes = (*checkpoint.notes, *_other_starts(self.folder, self.prepared))
+        notes = (*checkpoint.notes, *other_starts(self.folder, self.prepared))
         return dataclasses.replace(checkpoint, notes=notes)
 
     def _fits(self, arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any]) -> str | None:
         """Why the run cannot go on from a checkpoint of its own; of another run, that is said later."""
-        if any(header.get(kind) != now for kind, now in _identity(self.prepared).items()):
+        if any(header.get(kind) != now for kind, now in identity_of(self.prepared).items()):
             return None
         return misfit(self.prepared, arrays, header)
 
@@ -171,7 +138,7 @@ class RunSession:
             InputError: one of them is an input of the new run.
             StorageError: a file cannot be deleted.
         """
-        inputs = {file.resolve() for file in _input_files(self.prepared.config)}
+        inputs = {file.resolve() for file in input_paths(self.prepared.config)}
         for file in self.folder.own_files():
             if file.resolve() in inputs:
                 raise InputError(
@@ -199,9 +166,9 @@ class RunSession:
         """
         prepared, folder = self.prepared, self.folder
         rule = table_rule(prepared)
-        identity = _identity(prepared) | ({} if rule is None else {"tables": rule})
+        identity = identity_of(prepared) | ({} if rule is None else {"tables": rule})
         log = EventLog(folder.events)
-        manifest = _Manifest(folder.manifest, prepared, engine, self._ranks.size, source.file)
+        manifest = Manifest(folder.manifest, prepared, engine, self._ranks.size, source.file)
         try:
             if checkpoint is None:
                 outputs = self._start(engine, source.text, identity)
@@ -324,265 +291,10 @@ def open_session(prepared: Prepared, ranks: Ranks, fresh: bool) -> Iterator[RunS
         yield RunSession(prepared, folder, ranks, fresh)
 
 
-def _input_files(value: Any) -> Iterator[Path]:
-    """Every path in a run's settings but its own folder."""
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, BaseModel):
-        yield from (file for key, part in value if key != "folder" for file in _input_files(part))
-    elif isinstance(value, (list, tuple)):
-        yield from (file for part in value for file in _input_files(part))
-    elif isinstance(value, dict):
-        yield from (file for part in value.values() for file in _input_files(part))
-
-
-def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:
-    """The seed that an earlier start of this run drew."""
-    resolved = config.folder / "resolved.yaml"
-    if fresh or config.dynamics.seed is not None or not resolved.is_file():
-        return config
-    data = load_yaml(resolved).data
-    dynamics = data.get("dynamics") if isinstance(data, dict) else None
-    if not isinstance(dynamics, dict) or not isinstance(seed := dynamics.get("seed"), int):
-        raise InputError(
-            "is damaged: it has no dynamics.seed; restore it from a copy, or start over with --fresh", file=resolved
-        )
-    return config.model_copy(update={"dynamics": config.dynamics.model_copy(update={"seed": seed})})
-
-
-def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
-    for key, old, new in changed(folder.path, config):
-        raise InputError(
-            f"the run in {folder.path} was made with {key}: {old}, now it is {new}; "
-            f"`mdflash run {folder.path}` resumes it as it was made. Or put the value back, choose another "
-            "output.folder, or start over with --fresh",
-            key=key,
-        )
-
-
-def changed(folder: Path, config: RunConfig) -> Iterator[tuple[str, Any, Any]]:
-    """Every setting of the run in a folder that `config` has otherwise, and that may not change: key, then, now."""
-    yield from _differences(as_now_written(load_yaml(folder / "resolved.yaml").data), to_data(config))
-
-
-def as_now_written(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a resolved.yaml of any version, as this version writes them."""
-    found = {"monitor": "none", "metadynamics": "none", "weighted_ensemble": "none", **resolved}  # older runs had none
-    if isinstance(dynamics := found.get("dynamics"), dict):
-        found["dynamics"] = {"annealing": "none", **dynamics}
-    if isinstance(exchange := found.get("exchange"), dict) and exchange.get("scheme") == "neighbours":
-        found["exchange"] = {**exchange, "scheme": "neighbors"}
-    if isinstance(entries := found["metadynamics"], list):
-        found["metadynamics"] = [
-            {**e, "bias_factor": BIAS_FACTOR}
-            if isinstance(e, dict) and e.get("method") == "well-tempered" and e.get("bias_factor") == "none"
-            else e
-            for e in entries
-        ]
-    return found
-
-
-def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every value that differs, by dotted key, save those that `MAY_CHANGE`."""
-    if key in MAY_CHANGE or key.rpartition(".")[2] in MAY_CHANGE:
-        return
-    if isinstance(before, dict) and isinstance(now, dict):
-        for word in before.keys() & now.keys():
-            yield from _differences(before[word], now[word], f"{key}.{word}" if key else word)
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for i, (old, new) in enumerate(zip(before, now, strict=True)):
-            yield from _differences(old, new, f"{key}.{i}")
-    elif before != now:
-        yield key, before, now
-
-
-def _identity(prepared: Prepared) -> dict[str, Any]:
-    """What a checkpoint must agree with."""
-    monitored = {entry.name: entry.variable.digest for entry in prepared.monitored}
-    hills = {bias.name: _digest(bias) for bias in prepared.grid_biases}
-    walkers = prepared.walkers
-    return {
-        "forcefields": {f.name: f.digest for f in prepared.forcefields},
-        "systems": {s.name: s.digest for s in prepared.layout.systems},
-        "bias variables": {bias.name: bias.variable.digest for bias in prepared.biases},
-        **({"monitored variables": monitored} if monitored else {}),
-        **({"metadynamics variables": hills} if hills else {}),
-        **({"walker variables": {walkers.name: walkers.variable.digest}} if walkers is not None else {}),
-    }
-
-
-def _digest(bias: GridBias) -> str:
-    """Of what a grid is over."""
-    return hashlib.sha256(" ".join(variable.digest for variable in bias.variables).encode()).hexdigest()
-
-
-def table_rule(prepared: Prepared) -> int | None:
-    """How the filter tables of a run are sized; None for a run without any."""
-    model = prepared.config.model
-    exact = model.filters == "exact" or model.kernels == "reference"
-    return None if exact or not any(ff.networks for ff in prepared.forcefields) else SIZED_BY
-
-
-def _check_identity(folder: RunFolder, checkpoint: Checkpoint, prepared: Prepared) -> None:
-    for kind, now in _identity(prepared).items():
-        before = checkpoint.header.get(kind, {})
-        for name, digest in now.items():
-            if before.get(name) != digest:
-                raise InputError(
-                    f"the {kind[:-1]} '{name}' has changed since {checkpoint.path.name} was written "
-                    f"(it was {str(before.get(name))[:12]}, now it is {digest[:12]}); put the old one back, choose "
-                    f"another output.folder, or start over with --fresh",
-                    file=folder.path,
-                )
-
-
-def _start_digests(prepared: Prepared) -> list[str]:
-    """SHA-256 of the start frames of each system, to 0.001 Å: what a structure file tells, on whatever machine."""
-    layout = prepared.layout
-    frames = (layout.view(prepared.start, s).numpy() for s in range(len(layout.systems)))
-    return [hashlib.sha256(np.rint(x * 1000).astype("<i8").tobytes()).hexdigest() for x in frames]
-
-
-def _other_starts(folder: RunFolder, prepared: Prepared) -> Iterator[str]:
-    """Notes on systems whose start frames are others now; of runs before 0.2 they are not known."""
-    known = _recorded_starts(folder.path)
-    for entry, system, digest in zip(
-        prepared.config.system, prepared.layout.systems, _start_digests(prepared), strict=True
-    ):
-        if known.get(system.name, digest) != digest:
-            file = entry.structure if entry.start is None else entry.start.file
-            yield (
-                f"{system.name}: the start frames{f' of {file}' if file else ''} are others than those that this run "
-                "started from; it goes on from its checkpoint and does not use them (to start from them, choose "
-                "another output.folder, or start over with --fresh)"
-            )
-
-
-def _recorded_starts(folder: Path) -> dict[str, str]:
-    """By system, the digest of the start frames in the manifest; nothing where it is damaged or does not tell."""
-    try:
-        return {s["name"]: s["start_sha256"] for s in load_manifest(folder)["systems"] if "start_sha256" in s}
-    except (OSError, InputError, KeyError, TypeError):
-        return {}
-
-
-def _variables(prepared: Prepared) -> dict[str, dict[str, str]]:
-    """What the columns of colvars.csv are."""
-    entries = [(entry.name, entry.variable) for entry in (*prepared.biases, *prepared.monitored)]
-    entries += [(axis.name, axis.variable) for bias in prepared.grid_biases for axis in bias.axes]
-    return {
-        name: {"variable": v.name, "unit": v.unit, **({"about": v.about} if v.about else {})}
-        for name, v in entries
-        if v.name in VARIABLES
-    }
-
-
-def _gpu_versions() -> dict[str, str | None]:
-    import triton
-
-    return {"triton": triton.__version__, "cuda": torch.version.cuda}
-
-
-class _Manifest:
-    """manifest.json: what ran where, with what, and how fast."""
-
-    def __init__(self, path: Path, prepared: Prepared, engine: Engine, ranks: int, source: Path) -> None:
-        self.path, self.engine = path, engine
-        made_from: str | None = os.path.relpath(source, path.parent)  # so that both may move together
-        self._begun = time.monotonic()
-        self._first_step = engine.state.step
-        self._seconds_before = 0.0
-        if path.is_file():
-            with suppress(InputError, KeyError, TypeError, ValueError):  # damaged: it knows nothing else that matters
-                before = load_manifest(path.parent)
-                if source.parent.samefile(path.parent):  # a file of the folder itself
-                    made_from = before.get("source")
-                self._seconds_before = float(before["timing"]["wall_seconds"])
-        config, layout = prepared.config, prepared.layout
-        if engine.state.step == 0 and not path.is_file():
-            starts = dict(zip((s.name for s in layout.systems), _start_digests(prepared), strict=True))
-        else:
-            starts = _recorded_starts(path.parent)
-        started = {name: {"start_sha256": digest} for name, digest in starts.items()}
-        self._fixed = {
-            "mdflash_run": 1,
-            "name": config.name,
-            "source": made_from,
-            "versions": {
-                "mdflash": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "torch": torch.__version__,
-                "numba": numba.__version__,
-                **({} if engine.gpu is None else _gpu_versions()),
-            },
-            "device": engine.device_kind,
-            "device_name": engine.device,
-            "machine": platform.machine(),
-            "ranks": ranks,
-            "threads": numba.get_num_threads(),
-            "kernels": engine.propagator.kernels,
-            "precision": config.model.precision,
-            "seed": engine.seed,
-            "systems": [
-                {"name": s.name, "beads": s.n_beads, "replicas": n, "sha256": s.digest} | started.get(s.name, {})
-                for s, n in zip(layout.systems, layout.counts, strict=True)
-            ],
-            "forcefields": [{"name": f.name, "sha256": f.digest} for f in dict.fromkeys(prepared.forcefields)],
-            "total_steps": config.total_steps,
-            **({"variables": variables} if (variables := _variables(prepared)) else {}),
-        }
-
-    def write(self, status: str, outputs: Outputs) -> None:
-        atomic_write_json(self.path, self.content(status, outputs))
-
-    def fail(self, outputs: Outputs) -> None:
-        """Note that the run ended by an error; where a full disk takes no new file, in the one that is there."""
-        try:
-            self.write("failed", outputs)
-        except StorageError:
-            with storage_errors(self.path):
-                before = read_input(self.path)
-            patch_head(self.path, before.replace(b'"status": "running"', b'"status": "failed" ', 1))
-
-    def content(self, status: str, outputs: Outputs) -> dict[str, Any]:
-        """As of this moment."""
-        seconds = time.monotonic() - self._begun
-        steps = self.engine.state.step - self._first_step
-        ns = steps * self.engine.integrator.timestep * 1e-3 * self.engine.layout.n_replicas
-        return {
-            **self._fixed,
-            "status": status,
-            "step": self.engine.state.step,
-            **self._counted(),
-            "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "timing": {
-                "wall_seconds": round(self._seconds_before + seconds, 3),
-                "aggregate_ns_per_day": round(ns / seconds * 86400, 3) if steps else None,
-                "writer_stall_seconds": round(outputs.stall_seconds, 3),
-            },
-        }
-
-    def _counted(self) -> dict[str, Any]:
-        """What exchange, metadynamics and guard have counted, where there is any."""
-        found: dict[str, Any] = {}
-        guard, exchange, ids = self.engine.guard, self.engine.exchange, self.engine.layout.replica_ids
-        if exchange is not None:
-            found["exchange"] = exchange.summary()
-        if self.engine.deposits.biases:
-            found["metadynamics"] = self.engine.deposits.summary()
-        if self.engine.ensemble is not None:
-            found["weighted_ensemble"] = self.engine.ensemble.summary()
-        if guard.frozen.any():
-            since = guard.frozen_since.tolist()
-            found["frozen_since_step"] = {str(r): step for r, step in zip(ids, since, strict=True) if step >= 0}
-        return found
-
-
 class _Keeper:
     """What the loop of steps sees of the open run folder."""
 
-    def __init__(self, outputs: Outputs, manifest: _Manifest) -> None:
+    def __init__(self, outputs: Outputs, manifest: Manifest) -> None:
         self._outputs, self._manifest = outputs, manifest
         self._written = time.monotonic()
 

@@ -54,6 +54,12 @@ def test_a_ladder_exchanges_under_one_energy() -> None:
     assert around(prepared(temperature="", more=f"{ladder}\nenvironment: {{temperature: 310 K}}")).temperature == 310.0
 
 
+def test_annealing_moves_the_bath_alone() -> None:
+    run = prepared(temperature=", temperature: 300 K, annealing: {to: 320 K, length: 1 ps}")
+    assert around(run).temperature == 300.0
+    assert any("the temperature moves, but the energy does not" in note and "300 K" in note for note in run.notes)
+
+
 def test_a_model_with_fixed_parameters_says_so() -> None:
     run = prepared("hps-urry", more="environment: {pH: 6}")
     assert run.forcefields[0].environment is None

@@ -19,8 +19,8 @@ from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.io.checkpoint import load_checkpoint
 from mdflash.io.repair import repair_file
 from mdflash.runs.execute import execute
+from mdflash.runs.identity import as_now_written
 from mdflash.runs.prepare import prepare
-from mdflash.runs.session import as_now_written
 from mdflash.runs.writers import misfit
 from mdflash.units import kT
 from tests.helpers import go_helix

@@ -17,7 +17,7 @@ from mdflash.errors import InputError, StorageError, UnstableError
 from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.io.claims import claim
 from mdflash.io.log import COLUMNS
-from mdflash.runs import session
+from mdflash.runs import identity
 from mdflash.runs.execute import Plan, Watch, execute
 from mdflash.units import ACCELERATION, BOLTZMANN
 from tests.processes import python
@@ -103,7 +103,7 @@ def test_steps_with_tables_of_another_grid_are_told(tmp_path: Path, monkeypatch:
         return execute(load_run(source, [*given, f"dynamics.steps={count}"]), source)
 
     with monkeypatch.context() as before:
-        before.setattr(session, "SIZED_BY", 1)
+        before.setattr(identity, "SIZED_BY", 1)
         steps(4)
     (note,) = [note for note in steps(8).notes if "grid of filter tables" in note]
     assert note.startswith("the steps up to 4 were made by mdflash") and "last bits" in note

@@ -35,7 +35,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "A run goes on with another seed than it drew",
-        "runs/session.py",
+        "runs/identity.py",
         'update={"seed": seed}',
         'update={"seed": seed ^ 1}',
         f"{_RUN}::test_a_drawn_seed_is_recorded_and_kept",
