@@ -299,8 +299,8 @@ class Simulation(Engine):
             A `mdflash.analysis.result.Analysis`. Nothing is reweighted: the frames have no energies.
 
         Raises:
-            InputError: not one TrajectoryReporter, no frame yet, or replicas that exchange: only `mdflash run` writes
-                which state a frame belongs to.
+            InputError: not one TrajectoryReporter, no frame yet, replicas that exchange, or walkers: only `mdflash run`
+                writes which state a frame belongs to, and what it weighs.
         """
         from mdflash.analysis.recorded import Recorded
         from mdflash.reporters import TrajectoryReporter
@@ -314,6 +314,11 @@ class Simulation(Engine):
         if self.exchange is not None:
             raise InputError(
                 "sim.analyze() does not know which state a frame of an exchange belongs to; write the same settings "
+                "into a system.yaml, and use mdflash run and mdflash analyze"
+            )
+        if self.ensemble is not None:
+            raise InputError(
+                "sim.analyze() does not know the weights of walkers, which its frames need; write the same settings "
                 "into a system.yaml, and use mdflash run and mdflash analyze"
             )
         about = {"step": self.step, "seed": self.seed, "device": str(self.state.positions.device)}

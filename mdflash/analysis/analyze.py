@@ -35,10 +35,6 @@ PASSAGE = (0.8, 0.2)
 """Q of a folded and of an unfolded frame, between which a passage is complete."""
 
 
-_WHY = {False: "biases change the ensemble", True: "the temperature moves"}
-"""Of frames that are not compared, by whether they are annealed."""
-
-
 def analyze(
     run: Run,
     reference: Path | None = None,
@@ -160,13 +156,21 @@ def _molecule(
     return found
 
 
+def _why_not(found: MoleculeAnalysis) -> str:
+    """Why frames are compared with nothing."""
+    if not found.biased:
+        return "it is a box of many molecules"
+    if found.annealed:
+        return "the temperature moves"
+    return "walkers have weights" if found.walked is not None else "biases change the ensemble"
+
+
 def _compare(run: Run, found: MoleculeAnalysis, experiment: Experimental | None, progress: Progress) -> None:
     """Add the comparison with experiments, or a note why there is none."""
     if experiment is None:
         return
     if found.biased or found.sample.molecule.many:
-        why = _WHY[found.annealed] if found.biased else "it is a box of many molecules"
-        found.notes.append(f"the frames are not compared with experiments: {why}")
+        found.notes.append(f"the frames are not compared with experiments: {_why_not(found)}")
         return
     result = compare(run, found.sample, experiment, found.first_step, found.focus, progress)
     if isinstance(result, str):
@@ -181,8 +185,7 @@ def _against(
 ) -> None:
     """Add the comparison with another ensemble, or a note why there is none."""
     if found.biased or found.sample.molecule.many:
-        why = _WHY[found.annealed] if found.biased else "it is a box of many molecules"
-        found.notes.append(f"the frames are not compared with another ensemble: {why}")
+        found.notes.append(f"the frames are not compared with another ensemble: {_why_not(found)}")
         return
     progress(f"comparing with {against.paths[0].name}", 0, 1)
     result = against_ensemble(run, found.sample, against, reading, found.first_step, found.focus)

@@ -1,4 +1,4 @@
-"""Lights with their thresholds, and the verdict in sentences."""
+"""Lights with their thresholds, and numbers as text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Literal
 
 Color = Literal["good", "care", "bad", "unknown"]
 RANK: dict[Color, int] = {"unknown": 0, "good": 0, "care": 1, "bad": 2}
+HARDLY = 0.1
+"""Effective fraction of frames, below which no weights mend a simulation."""
 
 
 @dataclass(frozen=True)

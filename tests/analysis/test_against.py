@@ -60,7 +60,14 @@ def test_a_run_under_biases_is_no_reference(runs: tuple[Path, Path], tmp_path: P
     (free,) = mdflash.open_run(runs[0]).analyze().molecules.values()
     (pulled,) = mdflash.open_run(biased).analyze().molecules.values()
     (said,) = verdict([("free", free), ("pulled", pulled)])
-    assert said == "Biases act in pulled: their means are those of biased ensembles, and are not compared."
+    assert said.startswith("Means of pulled are not compared: biases")
+
+
+def test_an_annealed_run_is_no_reference(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    text = PLAIN.replace("seed: 7", "seed: 7, annealing: {{to: 500 K, length: 1 ps}}")
+    annealed = make(tmp_path, text, count=1, steps=100, format="xtc")
+    with pytest.raises(InputError, match="is a run under biases, with weights or annealed"):
+        mdflash.open_run(runs[0]).analyze(against=annealed)
 
 
 def test_trajectories_of_atoms_and_of_beads(runs: tuple[Path, Path], tmp_path: Path) -> None:

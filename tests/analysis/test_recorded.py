@@ -45,6 +45,15 @@ def test_states_of_an_exchange_are_not_known(tmp_path: Path) -> None:
         sim.analyze()
 
 
+def test_weights_of_walkers_are_not_known(tmp_path: Path) -> None:
+    system, ff = go_helix(6)
+    walkers = {"name": "d", "variable": "distance", "beads": [0, 5], "bins": ["8 angstrom"], "every": "1 ps"}
+    sim = Simulation(system, ff, replicas=2, weighted_ensemble=walkers, start=helix(6), seed=1)
+    sim.reporters.append(TrajectoryReporter(tmp_path / "frames", 100))
+    with pytest.raises(InputError, match="does not know the weights of walkers"):
+        sim.analyze()
+
+
 def test_hills_and_a_box_of_many_are_known(tmp_path: Path) -> None:
     ff = load_forcefield(find_shipped("forcefields", "calvados2"))
     chain = chain_of("GYGSFRGYGSFK", ff, "chain", 1)[0]

@@ -189,10 +189,11 @@ def _named(molecules: Sequence[DataMolecule], molecule: Molecule, folder: Path) 
 
 def _from_run(folder: Path, molecule: Molecule, kelvin: float) -> Ensemble:
     run = open_run(folder)
-    if run.biased or run.weighted:
+    if run.biased or run.weighted or run.annealed:
         raise InputError(
-            "is a run under biases or with weights, whose frames do not measure how often a molecule is where; compare "
-            "with a run without `biases:`, `metadynamics:`, `weighted_ensemble:` and scaled terms",
+            "is a run under biases, with weights or annealed, whose frames do not measure how often a molecule is "
+            "where; compare with a run without `biases:`, `metadynamics:`, `weighted_ensemble:`, `annealing:` and "
+            "scaled terms",
             file=folder,
         )
     names = list(run.systems)

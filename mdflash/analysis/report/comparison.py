@@ -104,14 +104,17 @@ def comparison(analyses: Sequence[Analysis], folder: Path) -> str:
 
 
 def verdict(runs: Sequence[Named]) -> list[str]:
-    """How each run differs from the first, in a sentence; runs under biases have other means whatever they sample."""
+    """How each run differs from the first, in a sentence; means of no equilibrium are not compared."""
     if len(runs) < 2:
         return []
     under = [name for name, m in runs if m.biased]
     found = []
     if under:
         names = " and ".join(under)
-        found.append(f"Biases act in {names}: their means are those of biased ensembles, and are not compared.")
+        found.append(
+            f"Means of {names} are not compared: biases, weights of walkers or a temperature that moves make them "
+            "those of no equilibrium."
+        )
     free = [(name, m) for name, m in runs if not m.biased]
     if len(free) < 2:
         return found

@@ -302,6 +302,8 @@ def _walkers(w: Walked) -> dict[str, Any]:
         "edges": w.edges,
         "population": w.population,
         "population_errors": w.errors,
+        "population_blocks": w.blocks,
+        "population_halves_differ_kT": w.halves,
     }
 
 

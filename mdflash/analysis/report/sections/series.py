@@ -15,9 +15,12 @@ COLUMNS = 300
 
 
 def _title(m: MoleculeAnalysis, o: Observable) -> str:
-    """A sentence with the mean at the state of the pictures; while a bias moves there is none."""
+    """A sentence with the mean at the state of the pictures.
+
+    There is none while a bias or the temperature moves, or where frames have weights.
+    """
     x = {ENERGY: m.energy, BIAS: m.bias}.get(o.name, m.measured.get(o.name))
-    if m.pulled or x is None or m.focus not in x.states:
+    if m.pulled or m.annealed or m.walked or x is None or m.focus not in x.states:
         return f"{cap(the(o))} over time"
     return f"{cap(the(o))} is {measured(*x.states[m.focus].mean, o.unit)} at {label(m, m.focus)}"
 
