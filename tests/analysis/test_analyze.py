@@ -254,7 +254,7 @@ def damage(folder: Path, how: str) -> None:
         ("no colvars, no events", ""),
         ("running", "step 1,000 of 20,000 (running)"),
         ("no settings", "only the run folder was used"),
-        ("not finite", "are not finite"),
+        ("not finite", "left out: not finite"),
         ("frozen", "replica was frozen"),
         ("torn events", ""),
     ],
