@@ -39,6 +39,7 @@ from mdflash.campaigns.state import (
 )
 from mdflash.core.files import storage_errors
 from mdflash.core.regular import open_own, read_input
+from mdflash.engine.job import alone
 from mdflash.errors import Interrupted, MdflashError, StorageError, UnstableError
 from mdflash.io.runfolder import FolderLock
 
@@ -215,7 +216,8 @@ def _run(manner: Manner, place: Path, lock: FolderLock, environment: Mapping[str
     try:
         begin = os.fstat(handle).st_size
         process = subprocess.Popen(
-            words, cwd=place, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle,
+            words, cwd=place, env={**alone(os.environ), **environment},
+            stdin=subprocess.DEVNULL, stdout=handle, stderr=handle,
             start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
             pass_fds=(lock.handle,),
         )  # fmt: skip

@@ -22,6 +22,9 @@ app = typer.Typer(
     help="Many runs of one plan: systems, force fields, temperatures, seeds, or any keys.", no_args_is_help=True
 )
 
+_SMALL = 200
+"""Runs of a campaign, up to which each task of an array writes the table of all: it reads the folder of every run."""
+
 Folder = Annotated[Path, typer.Argument(help="The folder of a campaign.", metavar="FOLDER", show_default=False)]
 
 
@@ -139,6 +142,7 @@ def run(
     if executor not in EXECUTORS:
         raise InputError(f"expected {' or '.join(EXECUTORS)}, found '{executor}'", key="--executor")
     rows = read_rows(folder)
+    small = task is None or len(rows) <= _SMALL
     if task is not None:
         if task > len(rows):
             raise InputError(f"the campaign has runs 1 to {len(rows)}, found {task}", key="--task")
@@ -154,7 +158,8 @@ def run(
             watch = Watch(shown.ended, shown.waiting, lambda: shown.stopping(next(iter(signals), None)))
             outcomes = work_through(jobs, pool, watch)
     try:
-        shown.table(write_table(folder))
+        if small:
+            shown.table(write_table(folder))
     except StorageError as error:  # the runs are what they are
         typer.echo(f"note: properties.csv was not written: {error}; mdflash campaign table {folder} does", err=True)
     _end(folder, outcomes, next(iter(signals), None), until)

@@ -80,6 +80,12 @@ def find_job(environment: Mapping[str, str]) -> Job:
     return Job(number("SLURM_PROCID", 0, 0, tasks - 1), tasks, number("SLURM_LOCALID", 0), local, (host, port))
 
 
+def alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a process that is started on its own from one that was started together with others."""
+    told = ("SLURM_STEP_NUM_TASKS", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    return {key: value for key, value in environment.items() if key not in told}
+
+
 def first_host(nodes: str) -> str:
     """The first of SLURM's list of machines: 'gpu[007-009,12],login' -> 'gpu007'."""
     match = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\]([^,]*))?", nodes)

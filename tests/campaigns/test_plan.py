@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from mdflash.campaigns.expand import expand
 from mdflash.campaigns.folder import read_rows
 from mdflash.campaigns.inputs import digest_of_run
+from mdflash.campaigns.jobs import script_values
 from mdflash.campaigns.plan import Laid, lay_out
 from mdflash.campaigns.recipe import load_campaign
 from mdflash.campaigns.table import write_table
@@ -245,6 +246,11 @@ def test_job_scripts(scheduler: str, script: str, tmp_path: Path) -> None:
     if scheduler != "shell":
         assert "01:30:00" in text
         assert "5100 s" in text
+
+
+def test_a_path_in_a_job_script_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/my programs/bin/python")
+    assert script_values("all", 3600.0, 1, 0, 4)["PATH"] == "'/my programs/bin'"
 
 
 def test_the_command_lists_runs_without_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from mdflash.campaigns.table import write_table
 from mdflash.campaigns.work import Job, Manner, judge, work_off
 from mdflash.cli.app import app
 from mdflash.core.cores import usable_cores
+from mdflash.engine.job import find_job
 from mdflash.errors import InputError
 from mdflash.io.claims import claim
 
@@ -237,6 +238,19 @@ def test_each_worker_has_a_gpu(make: Callable[..., list[Job]], monkeypatch: pyte
     assert {(job.place / "gpu").read_text() for job in jobs} == {"2", "GPU-5e"}
 
 
+def test_a_run_is_one_process_whatever_started_its_worker(
+    make: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that srun or torchrun started together, as those of a pilot job: no run waits for the others."""
+    together = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "2"}
+    for key, value in together.items():
+        monkeypatch.setenv(key, value)
+    (job,) = make("env > variables; finish")
+    assert work_off(job).result == "done"
+    given = dict(line.split("=", 1) for line in (job.place / "variables").read_text().splitlines() if "=" in line)
+    assert find_job(given).size == 1
+
+
 def test_parsl_as_a_file_of_the_user_says(make: Callable[..., list[Job]], tmp_path: Path) -> None:
     pytest.importorskip("parsl", reason="Parsl is not installed: pip install parsl")
     jobs = make("finish", f"{CRASH}|finish", "exit 2")
@@ -250,6 +264,19 @@ def test_parsl_as_a_file_of_the_user_says(make: Callable[..., list[Job]], tmp_pa
     config.write_text("machines = 3\n")
     with pytest.raises(InputError, match="has no `config`"):
         EXECUTORS["parsl"](Workers(None, jobs[0].campaign, config))
+
+
+def test_tasks_of_a_large_array_leave_the_table_to_the_user(
+    make: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make("finish", "finish")[0].campaign
+    words = ["campaign", "run", str(folder), "--no-analysis", "--task"]
+    monkeypatch.setattr("mdflash.cli.campaign._SMALL", 1)
+    assert CliRunner().invoke(app, [*words, "1"]).exit_code == 0
+    assert not (folder / "properties.csv").exists()
+    monkeypatch.setattr("mdflash.cli.campaign._SMALL", 2)
+    assert CliRunner().invoke(app, [*words, "2"]).exit_code == 0
+    assert (folder / "properties.csv").exists()
 
 
 def test_one_table_over_all(make: Callable[..., list[Job]]) -> None:
