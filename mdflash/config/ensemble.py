@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer
@@ -15,7 +17,15 @@ from mdflash.core.quantity import Duration, describe
 from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.base import Dimension
 
-_BINS: Final = "`bins: {min: 0.2, max: 0.9, count: 15}`"
+_ENDS: Final[Mapping[Dimension | None, tuple[str, str]]] = MappingProxyType(
+    {None: ("0.2", "0.9"), "length": ("4 angstrom", "20 angstrom"), "angle": ("-150 degree", "150 degree")}
+)
+
+
+def bins_example(dimension: Dimension | None) -> str:
+    """How bins along a variable are written."""
+    low, high = _ENDS[dimension]
+    return f"`bins: {{min: {low}, max: {high}, count: 15}}`"
 
 
 def _dimension(info: ValidationInfo) -> Dimension | None:
@@ -29,19 +39,20 @@ def _read_bins(value: object, info: ValidationInfo) -> tuple[float, ...]:
     if value in (None, "none", (), []):
         return ()
     dimension = _dimension(info)
+    example = bins_example(dimension)
     if isinstance(value, dict):
-        low, high, count = read_series(value, MAX_REPLICAS, _BINS)
+        low, high, count = read_series(value, MAX_REPLICAS, example)
         ends = [read_number(end, dimension, key) for end, key in ((low, "min"), (high, "max"))]
         step = (ends[1] - ends[0]) / (count - 1)
         edges = [ends[0], *(float(f"{ends[0] + k * step:.12g}") for k in range(1, count - 1)), ends[1]]
     elif isinstance(value, (list, tuple)):
         edges = [read_number(edge, dimension, "bins") for edge in value]
     else:
-        raise ValueError(f"expected a list of edges, or {_BINS}; found {describe(value)}")
+        raise ValueError(f"expected a list of edges, or {example}; found {describe(value)}")
     for a, b in pairwise(edges):
         if a >= b:
             found = " before ".join(str(text_of(edge, dimension)) for edge in (a, b))
-            raise ValueError(f"edges must increase, found {found}; write for example {_BINS}")
+            raise ValueError(f"edges must increase, found {found}; write for example {example}")
     return tuple(edges)
 
 

@@ -24,6 +24,6 @@ def read_series(value: Mapping[str, object], most: int, example: str, of: str = 
     count = value["count"]
     if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= most:
         raise ValueError(
-            f"{of}count must be a whole number of 2 or more, found {describe(count)}; for example {example}"
+            f"{of}count must be a whole number from 2 to {most:,}, found {describe(count)}; for example {example}"
         )
     return value["min"], value["max"], count

@@ -69,7 +69,8 @@ def test_a_schedule_is_its_formula(seed: int) -> None:
     ("given", "words"),
     [
         ("[{to: 0 K, length: 1 ps}]", "above 0 K"),
-        ("[{to: 400 K, length: 1.5 ps}]", "must be a multiple of `every`"),
+        ("[{to: 400 K, length: 1.5 ps}]", "not a whole number; .*write `length: 2 ps`"),
+        ("[{to: 400 K, length: 1e300 ps}]", "can be counted"),
         ("[{to: 400 K, length: 1 ps, every: 0.001 ps}]", "not a whole number"),
         ("[{to: 400 K, length: 1 ps, form: wild}]", "linear"),
         ("[{to: 400 K}]", "length"),

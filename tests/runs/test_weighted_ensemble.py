@@ -144,10 +144,12 @@ def test_resolved_yaml_reads_back(tmp_path: Path, ensemble: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "words"),
     [
-        ("bins: {min: 13.5 angstrom, max: 16.5 angstrom, count: 4}", "bins: none", "bins", "is missing; add for"),
+        ("bins: {min: 13.5 angstrom, max: 16.5 angstrom, count: 4}", "bins: none", "bins",
+         "is missing; add for example `bins: {min: 4 angstrom, max: 20 angstrom, count: 15}`"),
         ("every: 0.4 ps", "every: 0.401 ps", "every", "not a whole number"),
         ("every: 0.4 ps", "every: 0.4 ps\n  merge_distance: 1 angstrom", "merge_distance", "is of REVO"),
         ("max: 16.5 angstrom", "max: 16.5", "bins", "no unit"),
+        ("count: 4}", "count: 100_000_000}", "bins", "a whole number from 2 to"),
         ("{min: 13.5 angstrom, max: 16.5 angstrom, count: 4}", "[3 angstrom, 2 angstrom]", "bins", "must increase"),
         ("target: {min: 17 angstrom}", "target: 17 angstrom", "target", "write for example `target: {max: 8 angstrom"),
         ("target: {min: 17", "target: {max: 1 angstrom, min: 17", "target", "min must be below max"),

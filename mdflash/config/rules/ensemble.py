@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from mdflash.config.ensemble import WeightedEnsemble
+from mdflash.config.ensemble import WeightedEnsemble, bins_example
 from mdflash.config.rules.problem import Problem, system_is_known, whole_steps
 from mdflash.config.schema import RunConfig
 from mdflash.integrators import DEFAULT, INTEGRATORS
+from mdflash.potentials.variables import VARIABLES
 
 PER_BIN: Final = 4
 """Walkers of a bin, below which merging leaves little to choose from."""
@@ -24,7 +25,8 @@ def ensemble_rules(config: RunConfig) -> Iterator[Problem]:
     if not entry.bins and entry.merge_distance is None:
         yield Problem(
             (*here, "bins"),
-            "is missing; add for example `bins: {min: 0.2, max: 0.9, count: 15}`, or a `merge_distance` for REVO",
+            f"is missing; add for example {bins_example(VARIABLES[entry.variable].dimension)}, or a `merge_distance` "
+            "for REVO",
         )
     elif entry.bins and entry.merge_distance is not None:
         yield Problem((*here, "merge_distance"), "is of REVO, which has no bins; remove it, or `bins`")
