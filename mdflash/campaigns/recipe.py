@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
@@ -38,14 +39,24 @@ def _read_values(key: str, given: object) -> tuple[Any, ...]:
         )
     if len(given) > MOST_RUNS:
         raise ValueError(f"{key}: more than {MOST_RUNS:,} values")
-    texts = [scalar(value) for value in given]
-    twice = next((text for text in texts if texts.count(text) > 1), None) if len(texts) <= 1000 else None
-    if twice is not None:
-        raise ValueError(f"{key}: {twice} is given twice; keep one of them")
     return tuple(given)
 
 
-def _read_axis(given: object) -> object:
+def _refuse_twice(axis: Axis) -> None:
+    """ValueError where the same values are given again: two runs would be one."""
+    often = Counter(tuple(map(scalar, row)) for row in zip(*axis.values(), strict=True))
+    if often and often.total() > len(often):
+        raise ValueError(f"{', '.join(axis)}: {', '.join(often.most_common(1)[0][0])} is given twice; keep one of them")
+
+
+def _read_sweep(given: object) -> Axis:
+    axis = _read_axis(given)
+    for key, values in axis.items():
+        _refuse_twice({key: values})
+    return axis
+
+
+def _read_axis(given: object) -> Axis:
     if given is None or given == "none":
         return {}
     if not isinstance(given, dict):
@@ -72,11 +83,11 @@ def _read_together(given: object) -> object:
     found = []
     for entry in entries:
         axis = _read_axis(entry)
-        assert isinstance(axis, dict)
         counts = {key: len(values) for key, values in axis.items()}
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{key} has {count}" for key, count in counts.items())
             raise ValueError(f"keys that change together need lists of one length; {listed}")
+        _refuse_twice(axis)
         found.append(axis)
     return tuple(axis for axis in found if axis)
 
@@ -121,7 +132,7 @@ class Campaign(Section):
         description="what all runs have otherwise than that file, by dotted key of system.yaml",
         examples=["{dynamics.length: 50 ns}"],
     )
-    sweep: Annotated[Axis, BeforeValidator(_read_axis)] = Field(
+    sweep: Annotated[Axis, BeforeValidator(_read_sweep)] = Field(
         default={},
         description="any keys of system.yaml, each with a list of values; every combination is a run. Paths are "
         "relative to the system.yaml",

@@ -141,6 +141,8 @@ def run(
 
     if executor not in EXECUTORS:
         raise InputError(f"expected {' or '.join(EXECUTORS)}, found '{executor}'", key="--executor")
+    if config is not None and executor == "local":
+        raise InputError("is for Parsl; add --executor parsl, or leave it out", key="--config")
     rows = read_rows(folder)
     small = task is None or len(rows) <= _SMALL
     if task is not None:
@@ -229,7 +231,7 @@ def _end(folder: Path, outcomes: Sequence[Outcome], signal: str | None, until: s
     count = Counter(outcome.result for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.result == "failed"]
     if count["elsewhere"]:
-        typer.echo(f"note: {plural(count['elsewhere'], 'run')} left to others that work on this campaign")
+        typer.echo(f"note: {plural(count['elsewhere'], 'run')} left to others that work on this campaign", err=True)
     if failed:
         kind = UnstableError if all(outcome.code == UnstableError.exit_code for outcome in failed) else MdflashError
         raise kind(

@@ -65,6 +65,12 @@ def test_every_combination_has_a_name_and_its_values(tmp_path: Path) -> None:
     assert {run.config.model.forcefield.name for run in runs if run.config.model.forcefield} == {"one", "two"}
 
 
+def test_keys_that_change_together_may_repeat_a_value(tmp_path: Path) -> None:
+    text = "together: [{model.forcefield: [one, one], dynamics.seed: [1, 2], dynamics.temperature: [300 K, 300 K]}]\n"
+    runs = list(expand(*load_campaign(write(tmp_path, text))))
+    assert [run.name for run in runs] == ["one_seed1_300K", "one_seed2_300K"]
+
+
 def test_a_campaign_and_each_of_its_runs_can_be_moved(tmp_path: Path) -> None:
     laid = laid_out(write(tmp_path / "here", "sweep: {model.forcefield: [one, two], dynamics.seed: [1, 2]}\n"))
     assert [row.number for row in laid.rows] == [1, 2, 3, 4]
@@ -137,7 +143,8 @@ def test_another_plan_in_the_same_folder_is_refused(change: str, says: str, tmp_
         ("sweep: {dynamics.sed: [1, 2]}\n", "line 4.*dynamics.sed"),
         ("sweep:\n  replicas.count: [1]\n  dynamics.temperature: [300 K, 310]\n", "line 6.*has no unit"),
         ("sweep: {dynamics.temperature: 300 K}\n", r"expected a list of values.*dynamics.temperature: \[300 K\]"),
-        ("sweep: {dynamics.seed: [1, 2, 1]}\n", "1 is given twice"),
+        ("sweep: {dynamics.seed: [1, 2, 1]}\n", "dynamics.seed: 1 is given twice"),
+        ("together: [{dynamics.seed: [1, 2, 1], replicas.count: [1, 1, 1]}]\n", "count: 1, 1 is given twice"),
         ("sweep: {dynamics.seed: {from: 3, to: 1}}\n", "whole numbers as in"),
         ("sweep: {name: [a, b]}\n", "every run has its own"),
         ("sweep: {dynamics.seed: [1]}\nset: {dynamics.seed: 2}\n", "stands in two places"),

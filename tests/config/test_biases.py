@@ -85,7 +85,7 @@ def test_resolved_yaml_reads_back(folder: Path) -> None:
         (PULL.replace("8 angstrom", "60 degree"), "center", "unknown unit 'degree' of length"),
         (PULL.replace("8 angstrom", "{min: 1 nm, max: 2 nm}"), "center", "expected the keys min, max, count"),
         (PULL.replace("8 angstrom", "{min: 2 nm, max: 1 nm, count: 4}"), "center", "min must be below max"),
-        (PULL.replace("8 angstrom", "{min: 1 nm, max: 2 nm, count: 1}"), "center", "number from 2 to 1,000,000, found 1"),
+        (PULL.replace("8 angstrom", "{min: 1 nm, max: 2 nm, count: 1}"), "center", "from 2 to 1,000,000, found 1"),
         (PULL.replace("8 angstrom", "{min: 1 nm, max: 2 nm, count: 3}"), "center", "3 values do not spread evenly"),
         (PULL.replace("8 angstrom", "[]"), "center", "the list is empty"),
         (PULL.replace("center: 8 angstrom, ", ""), "center", "is missing; add for example `center: 8 angstrom`"),
