@@ -25,6 +25,7 @@ HARDLY = 0.1
 NEAR = (0.25, 0.5)
 """kT by which parts of a run may differ in a free energy: of no cause for care, and of some."""
 _NEAR_TEXT = "{:g} kT (care: {:g} kT)".format(*NEAR)
+MOVES = "a temperature that still moves"
 SOME = 0.3
 """Effective fraction of frames, from which on weights are no cause for care."""
 
@@ -37,7 +38,8 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
         return
     lights = found.lights
     title = {o.name: o.title for o in sample.observables}[found.key]
-    share = found.left_out / found.length if found.length else 0.0
+    rest = found.length - found.annealed
+    share = (found.left_out - found.annealed) / rest if rest > 0 else 1.0 if found.annealed else 0.0
     few = sample.frames < FEWEST * len(sample.tracks)
     # frames under a bias that changes, or with weights, show no equilibrium
     moved = bool(found.filled or found.pulled or found.lacking or found.walked)
@@ -340,13 +342,15 @@ def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
         Light(
             "States mix", grade(times, 20.0, 5.0, more=True), f"λ = {walk.eigenvalue:.4f}",
             "the run at least 20 times as long as mixing takes (care: 5)",
-            f"A replica forgets its state in {time_text(mixing)} (second eigenvalue of the transition matrix)."
+            f"A replica forgets its state in {time_text(mixing, 2)} (second eigenvalue of the transition matrix)."
             if math.isfinite(mixing) else "Replicas do not leave their states.",
         )
     )  # fmt: skip
 
 
 def _left_out(found: MoleculeAnalysis) -> str:
+    if found.annealed and found.annealed >= found.length:
+        return "none of them counts"
     return f"the first {time_text(found.left_out)} are left out" if found.left_out > 0 else "all of them count"
 
 
@@ -373,6 +377,8 @@ def _what(found: MoleculeAnalysis) -> str:
         at += f" as walkers of a weighted ensemble along {found.walked.name}"
     for f in found.filled:
         at += f" under {METHODS[f.method]} of {f.name}"
+    if found.annealed:
+        at = f"{at}, annealed until {time_text(found.annealed)}" if found.annealed < found.length else MOVES
     many = len(sample.tracks)
     return (
         f"{plural(many, 'replica')} of {found.name}{how if many > 1 else ''}, {time_text(found.length)}"

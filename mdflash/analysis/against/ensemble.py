@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from mdflash.analysis.annealed import annealed
 from mdflash.analysis.molecule import Molecule
 from mdflash.analysis.numbers import block_ids, equilibration
 from mdflash.analysis.observables.rg import RG
@@ -209,7 +210,8 @@ def _from_run(folder: Path, molecule: Molecule, kelvin: float) -> Ensemble:
         log = None
     states = read_states(run, log)
     sample = collect(run, {name: molecule} if len(names) == 1 else _all(run, molecule), states, (RG,))[name]
-    _, first = equilibration(sample, ["rg"])
+    moved = annealed(run, max((float(t.times[-1]) for t in sample.tracks if len(t)), default=0.0))
+    _, first = equilibration(sample, ["rg"], -1.0 if moved is None else moved.until)
     state = nearest_state(sample, kelvin, 0)
     return of_sample(run, sample, state, first, str(run.manifest.get("name", folder.name)))
 
