@@ -70,7 +70,7 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
         if o.name == m.key and len(tracks) > 1:
             found.append(
                 Map(
-                    f"replicas-{o.name}", f"A replica forgets {the(o)} in {time_text(_memory(m))}",
+                    f"replicas-{o.name}", f"A replica forgets {the(o)} in {time_text(_memory(m), 2)}",
                     "Every row changes its color many times; none keeps one.", f"time / {unit}", "replica",
                     edges / size, np.arange(len(tracks) + 1.0), table, o.label, o.span, link="replica", names=(o.name,),
                     rows=[str(t.replica) for t in tracks],
