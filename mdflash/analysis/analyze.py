@@ -11,6 +11,7 @@ import pandas
 from mdflash.analysis import ladder
 from mdflash.analysis.against.ensemble import Reference
 from mdflash.analysis.against.of_run import against_ensemble
+from mdflash.analysis.annealed import annealed
 from mdflash.analysis.experiment.compare import compare, molecule_of
 from mdflash.analysis.experiment.file import Experimental
 from mdflash.analysis.hills import find_hills
@@ -97,10 +98,14 @@ def _molecule(
     names = [o.name for o in sample.observables]
     key = next((n for n in ("q", "rmsd", "condensation", "rg") if n in names), names[0] if names else "")
     watched = [n for n in names if n in (key, "rg", "chain_rg")]
-    settled, first = equilibration(sample, watched)
+    end = max((float(t.times[-1]) for t in sample.tracks if len(t)), default=0.0)
+    moved = annealed(run, end)
+    settled, first = equilibration(sample, watched, -1.0 if moved is None else moved.until)
     if _minimized(run) and any((t.steps > 0).any() for t in sample.tracks):
         first = max(first, 1)  # the frame at step 0 is a minimum, and no sample
     found = MoleculeAnalysis(sample, settled, first, {}, None, key, 0, notes=list(sample.notes))
+    if moved is not None:
+        found.annealed = min(moved.until, end)
     if not sample.frames:
         found.notes.append("there is no complete frame yet")
         return found
@@ -123,11 +128,10 @@ def _molecule(
     found.lacking = [*unfilled, *unpulled]
     found.notes += [*found.lacking, *why]
     if "q" in names:
-        found.passages = sum(passages(t.values["q"]) for t in sample.tracks)
-    found.annealed = run.annealed
-    biased = bool(found.windows) or run.biased or found.annealed or found.walked is not None
-    if found.annealed:
-        found.biased = "The temperature moves in this run (annealing), so means over its frames belong to none."
+        found.passages = sum(passages(t.values["q"][t.times >= found.annealed]) for t in sample.tracks)
+    biased = bool(found.windows) or run.biased or found.walked is not None
+    if found.annealed and found.annealed >= found.length:
+        found.biased = "The temperature still moves at the end of this run (annealing), so no frame is of an ensemble."
     elif found.walked is not None:
         found.biased = (
             "Replicas are walkers of a weighted ensemble, so means and distributions of frames, which leave the "

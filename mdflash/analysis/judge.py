@@ -36,11 +36,12 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
         return
     lights = found.lights
     title = {o.name: o.title for o in sample.observables}[found.key]
-    share = found.left_out / found.length if found.length else 0.0
+    rest = found.length - found.annealed
+    share = (found.left_out - found.annealed) / rest if rest > 0 else 1.0 if found.annealed else 0.0
     few = sample.frames < FEWEST * len(sample.tracks)
-    # frames under a bias or a temperature that changes, or with weights, show no equilibrium
-    moved = bool(found.filled or found.pulled or found.lacking or found.walked or found.annealed)
-    if found.annealed:
+    # frames under a bias that changes, or with weights, show no equilibrium
+    moved = bool(found.filled or found.pulled or found.lacking or found.walked)
+    if found.annealed and found.annealed >= found.length:
         lights.append(
             Light(
                 "One temperature", "bad", "moves", "a temperature that stays",
@@ -357,7 +358,7 @@ def _judge_walk(found: MoleculeAnalysis, lights: list[Light]) -> None:
         Light(
             "States mix", grade(times, 20.0, 5.0, more=True), f"λ = {walk.eigenvalue:.4f}",
             "the run at least 20 times as long as mixing takes (care: 5)",
-            f"A replica forgets its state in {time_text(mixing)} (second eigenvalue of the transition matrix)."
+            f"A replica forgets its state in {time_text(mixing, 2)} (second eigenvalue of the transition matrix)."
             if math.isfinite(mixing) else "Replicas do not leave their states.",
         )
     )  # fmt: skip

@@ -76,23 +76,28 @@ class Measured:
     rhat: float
 
 
-def equilibration(sample: Sample, names: list[str]) -> tuple[Equilibration, int]:
+def equilibration(sample: Sample, names: list[str], until: float = -1.0) -> tuple[Equilibration, int]:
     """The common start of a molecule's equilibrium, in frames and as a step: the latest over observables.
 
     A relaxation from the start shows best in the mean over replicas, so that is the series looked at. Of its start by
-    correlation and the frame at which it reaches the plateau, the later one counts.
+    correlation and the frame at which it reaches the plateau, the later one counts. Frames that are no later than
+    `until`, ps, are none of it.
     """
     n = min((len(t) for t in sample.tracks if len(t)), default=0)
-    if n < 20:
-        return Equilibration(0, 1.0, float(n)), 0
+    if n == 0:
+        return Equilibration(0, 1.0, 0.0), 0
+    times, steps = next((t.times[:n], t.steps[:n]) for t in sample.tracks if len(t))
+    begin = int((times <= until).sum())
+    if n - begin < 20:
+        first = 0 if begin == 0 else int(steps[begin]) if begin < n else int(steps[-1]) + 1
+        return Equilibration(begin, 1.0, float(n - begin)), first
     found = []
     for name in names:
-        table = np.array([values[:n] for values in sample.series(name) if len(values)])
+        table = np.array([values[begin:n] for values in sample.series(name) if len(values)])
         e = detect_equilibration(table.mean(axis=0))
         found.append(e._replace(start=max(e.start, reaches_plateau(table))))
     last = max(found, key=lambda e: e.start)
-    track = next(t for t in sample.tracks if len(t))
-    return last, int(track.steps[min(last.start, n - 1)])
+    return last._replace(start=begin + last.start), int(steps[min(begin + last.start, n - 1)])
 
 
 def block_ids(

@@ -60,8 +60,8 @@ class MoleculeAnalysis:
         lights: what must hold.
         sentences: the verdict.
         notes: what is missing, and why.
-        biased: what biases, or a temperature that moves, do to the means, in a sentence; empty without them.
-        annealed: whether the temperature moves.
+        annealed: ps until which the temperature moved; 0 where it did not.
+        biased: what biases do to the means, in a sentence; empty without them.
         experiment: the frames against what was measured.
         against: the frames against a reference ensemble.
     """
@@ -91,8 +91,8 @@ class MoleculeAnalysis:
     lights: list[Light] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    annealed: float = 0.0
     biased: str = ""
-    annealed: bool = False
     experiment: ExperimentResult | None = None
     against: EnsembleResult | None = None
 
@@ -111,7 +111,7 @@ class MoleculeAnalysis:
         for t in self.sample.tracks:
             if len(t):
                 rows = np.flatnonzero(t.steps >= self.first_step)
-                return float(t.times[rows[0]]) if len(rows) else 0.0
+                return float(t.times[rows[0]] if len(rows) else t.times[-1])
         return 0.0
 
 

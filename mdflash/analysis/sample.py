@@ -143,10 +143,10 @@ def read_states(run: Run, log: pandas.DataFrame | None) -> States:
         kelvin = np.array(settings["temperatures_K"], np.float64)
         return States(dict.fromkeys(run.systems, kelvin), read_exchange(run.folder / "exchange.csv"), {})
     if log is not None and len(log) and "state" in log.columns:
-        first = log.groupby("replica").first()
-        fixed = {int(r): int(s) for r, s in first["state"].items()}
+        last = log.groupby("replica").last()  # the temperature may have moved: what it came to
+        fixed = {int(r): int(s) for r, s in last["state"].items()}
         found: dict[str, FloatArray] = {}
-        for name, rows in first.groupby("system"):
+        for name, rows in last.groupby("system"):
             kelvin = np.full(int(rows["state"].max()) + 1, np.nan)
             kelvin[rows["state"].to_numpy()] = rows["target_K"].to_numpy()
             found[str(name)] = kelvin

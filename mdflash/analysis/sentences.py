@@ -13,6 +13,8 @@ from mdflash.analysis.verdict import HARDLY, measured, time_text, worst
 from mdflash.analysis.walkers import Walked, interval_text, passage_text
 from mdflash.core.plural import plural
 
+MOVES = "a temperature that still moves"
+
 
 def sentences(found: MoleculeAnalysis) -> list[str]:
     """All of them, once the lights are known."""
@@ -21,6 +23,8 @@ def sentences(found: MoleculeAnalysis) -> list[str]:
 
 
 def _left_out(found: MoleculeAnalysis) -> str:
+    if found.annealed and found.annealed >= found.length:
+        return "none of them counts"
     return f"the first {time_text(found.left_out)} are left out" if found.left_out > 0 else "all of them count"
 
 
@@ -48,6 +52,8 @@ def _what(found: MoleculeAnalysis) -> str:
         at += f" as walkers of a weighted ensemble along {found.walked.name}"
     for f in found.filled:
         at += f" under {METHODS[f.method]} of {f.name}"
+    if found.annealed:
+        at = f"{at}, annealed until {time_text(found.annealed)}" if found.annealed < found.length else MOVES
     many = len(sample.tracks)
     return (
         f"{plural(many, 'replica')} of {found.name}{how if many > 1 else ''}, {time_text(found.length)}"
@@ -64,7 +70,7 @@ def _numbers(found: MoleculeAnalysis) -> str:
     unfolded = [] if "q" in found.measured or found.sample.molecule.many else ["end_to_end"]
     for n in (
         ()
-        if found.windows or found.filled or found.pulled or found.lacking or found.walked or found.annealed
+        if found.windows or found.filled or found.pulled or found.lacking or found.walked
         else dict.fromkeys([found.key, "rg", "chain_rg", *unfolded])
     ):
         if n in found.measured and found.focus in found.measured[n].states:

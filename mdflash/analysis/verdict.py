@@ -64,8 +64,9 @@ def measured(value: float, error: float, unit: str = "", most: int = 9) -> str:
     return f"{round(value, digits):,.{places}f} ± {round(error, digits):.{places}f}{end}"
 
 
-def time_text(ps: float) -> str:
-    """'12.5 ns'."""
+def time_text(ps: float, digits: int = 4) -> str:
+    """'12.5 ns'; an estimate has no more digits than are known."""
+    ps = float(f"{ps:.{digits}g}")
     for unit, size in (("ms", 1e9), ("µs", 1e6), ("ns", 1e3)):
         if ps >= size:
             return f"{ps / size:.4g} {unit}"

@@ -152,14 +152,10 @@ def interval_text(x: Interval, unit: str) -> str:
 def passage_text(rate: Rate) -> str:
     """The mean first passage time with its interval, in the unit that suits it."""
     return (
-        f"{time_text(_short(rate.passage.value))} (95 %: "
-        + " to ".join(time_text(_short(end)) for end in (rate.passage.low, rate.passage.high))
+        f"{time_text(rate.passage.value, 3)} (95 %: "
+        + " to ".join(time_text(end, 3) for end in (rate.passage.low, rate.passage.high))
         + ")"
     )
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.3g}")
 
 
 def find_walkers(run: Run, name: str) -> Walked | str | None:

@@ -176,11 +176,14 @@ class _Shown:
         self._console, self._total, self._clock = console, total, time.monotonic
         self._begun = self._last = time.monotonic()
         self._over = self._before = 0
+        self._stops = False
 
     def begin(self, summary: str) -> None:
         show_line(self._console, summary)
 
     def ended(self, outcome: Outcome) -> None:
+        if outcome.result == "stopped" and not outcome.said:  # it was not begun
+            return
         self._over += 1
         if outcome.result == "before":
             self._before += 1
@@ -193,7 +196,8 @@ class _Shown:
     def stopping(self, reason: str | None) -> str | None:
         """Say what happens now; returns the reason."""
         if reason is not None:
-            show_line(self._console, f"{reason}: the runs write a checkpoint and stop")
+            self._stops = True
+            show_line(self._console, f"{reason}: the runs that go on write a checkpoint and stop")
         return reason
 
     def waiting(self) -> None:
@@ -207,6 +211,9 @@ class _Shown:
     def _say(self, what: str) -> None:
         from mdflash.cli.options import duration
 
+        if self._stops:  # nothing of what is left is done now
+            show_line(self._console, what)
+            return
         took = self._clock() - self._begun
         worked = self._over - self._before
         left = (

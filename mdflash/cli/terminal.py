@@ -86,12 +86,16 @@ def _environment(forcefields: Iterable[ForceField]) -> dict[str, str]:
 def _sampling(plan: Plan) -> dict[str, str]:
     """Exchange, guards and biases, where there are any."""
     engine = plan.engine
-    exchange, guard = engine.exchange, engine.guard
+    exchange, guard, dt = engine.exchange, engine.guard, engine.integrator.timestep
     rows = {}
     if exchange is not None:
         k, n = len(exchange.temperatures), len(exchange.ladders)
         every = _time(exchange.every * engine.integrator.timestep)
         rows["exchange"] = f"{plural(n, 'ladder')} of {k} {_states(exchange)}, {exchange.scheme}, every {every}"
+    if engine.annealing.stages:
+        rows["annealing"] = ", ".join(
+            f"{_time(s.start * dt)} to {_time(s.stop * dt)}: to {s.kelvin:g} K" for s in engine.annealing.stages
+        )
     if guard.nonfinite != "stop":
         rows["unstable replicas"] = guard.nonfinite
     for word, entries in (("biases", plan.prepared.biases), ("monitor", plan.prepared.monitored)):

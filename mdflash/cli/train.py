@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mdflash.cli import weighed
-from mdflash.cli.lines import PlainConsole, show_line, styled
+from mdflash.cli.lines import PlainConsole, show_line, show_rows, styled
 from mdflash.cli.outputs import Force, forcefield_files, may_write
 from mdflash.core.plural import plural
 
@@ -120,13 +120,12 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
     console.print(
         f"{plural(p.epoch, 'epoch')}, {plural(p.step, 'step')}; "
         f"lowest validation loss {p.best:.5g}, after epoch {p.best_epoch}\n"
-        f"wrote {folder}\nnext: mdflash validate {folder} --against {plan.data.dataset[0]}"
+        f"wrote {folder}\nnext: mdflash validate {folder} --against {plan.data.dataset[0]}",
+        soft_wrap=True,
     )
 
 
 def _show_plan(prepared: PreparedTraining, console: Console) -> None:
-    from rich.table import Table
-
     from mdflash.potentials.schnet.network import Hyperparameters
     from mdflash.training.run import remarks
 
@@ -146,10 +145,7 @@ def _show_plan(prepared: PreparedTraining, console: Console) -> None:
         },
         "folder": str(recipe.output),
     }
-    table = Table.grid(padding=(0, 2))
-    for name, value in rows.items():
-        table.add_row(styled((name, "bold")), value)
-    console.print(table)
+    show_rows(console, rows)
     for note in remarks(prepared):
         console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
 

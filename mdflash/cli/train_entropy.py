@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mdflash.cli import weighed
-from mdflash.cli.lines import show_line, styled
+from mdflash.cli.lines import show_line, show_rows, styled
 from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ HELD_BY = {
 
 def show_plan(prepared: PreparedTraining, console: Console) -> None:
     """What will be done."""
-    from rich.table import Table
-
     from mdflash.training.entropy.run import weigh
     from mdflash.training.run import remarks
 
@@ -38,10 +36,10 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
     settings = recipe.relative_entropy
     assert settings is not None
     weighed_data = weigh(prepared)
-    table = Table.grid(padding=(0, 2))
     rows = {
         "goes on from": str(recipe.start),
-        "frames": f"{data.count(False):,} for training, {data.count(True):,} held out",
+        "frames for forces": f"{data.count(False):,} for training, {data.count(True):,} held out"
+        + ("" if recipe.data.temperature is None else f", those at {recipe.data.temperature:g} K"),
         **{
             key: value
             for molecule, weights in zip(weighed_data.molecules, weighed_data.weights, strict=True)
@@ -60,9 +58,7 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
         **({"held by": HELD_BY[settings.hold]} if recipe.targets else {}),
         "folder": str(recipe.output),
     }
-    for name, value in rows.items():
-        table.add_row(styled((name, "bold")), value)
-    console.print(table)
+    show_rows(console, rows)
     notes = (note for weights in weighed_data.weights for known in weights for note in known.notes)
     for note in (*remarks(prepared), *notes):
         console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
@@ -95,7 +91,8 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
     why = "" if p.update == trainer.settings.updates else f", where {aim}"
     console.print(
         f"{plural(p.update, 'update')}{why}; {plural(p.renewals, 'simulation')}; relative entropy held out "
-        f"{row['held_out_entropy']:+.3f} from the start, after update {p.best_update}"
+        f"{row['held_out_entropy']:+.3f} from the start, after update {p.best_update}",
+        soft_wrap=True,
     )
     for target in trainer.material.targets:
         console.print(f"{target.name}: {row[target.name]:.4g}, shall be {target.goal:.4g} ± {target.error:.2g}")

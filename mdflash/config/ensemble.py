@@ -74,13 +74,15 @@ def _read_target(value: object, info: ValidationInfo) -> tuple[float, float] | N
     if isinstance(value, (list, tuple)) and len(value) == 2:
         value = dict(zip(("min", "max"), value, strict=True))
     if not isinstance(value, dict) or not value or set(value) - {"min", "max"}:
-        raise ValueError(f"expected min, max or both, found {describe(value)}; write for example {example}")
+        keys = ", ".join(f"'{key}'" for key in value) if isinstance(value, dict) else ""
+        raise ValueError(f"expected min, max or both, found {keys or describe(value)}; write for example {example}")
     low, high = (
         end if key not in value else read_number(value[key], dimension, key)
         for key, end in (("min", -math.inf), ("max", math.inf))
     )
     if low >= high:
-        raise ValueError(f"min must be below max, found {describe(value)}; write for example {example}")
+        found = " and ".join(f"{key} {text_of(end, dimension)}" for key, end in (("min", low), ("max", high)))
+        raise ValueError(f"min must be below max, found {found}; write for example {example}")
     return low, high
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,13 @@ def locate(file: Path | str) -> Path:
     if shipped is not None:
         return shipped
     if path.is_dir():
-        inside = [p.name for p in sorted(path.glob("*.yaml"))]
+        inside = sorted((p.name for p in path.glob("*.yaml")), key=lambda name: (name != "system.yaml", name))
         hint = f"; give the file inside it: {path / inside[0]}" if inside else ""
         raise InputError(f"is a directory; expected a system.yaml file{hint}", file=path)
-    raise InputError(f"no such file; {list_shipped('systems', path.stem)}", file=path)
+    beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, beside, n=1)
+    hint = f"did you mean '{path.parent / near[0]}'?" if near else list_shipped("systems", path.stem)
+    raise InputError(f"no such file; {hint}", file=path)
 
 
 def load_run(file: Path | str, overrides: Sequence[str] = ()) -> RunConfig:

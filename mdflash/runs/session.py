@@ -28,7 +28,7 @@ from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import changed_tables, cut_tables, recorded_tables
 from mdflash.io.topology import write_topology
-from mdflash.runs.identity import check_identity, check_same_run, identity_of, other_starts, table_rule
+from mdflash.runs.identity import changed, check_identity, check_same_run, identity_of, other_starts, table_rule
 from mdflash.runs.manifest import Manifest
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.writers import Outputs, Silence, bytes_to_come, misfit
@@ -99,6 +99,8 @@ class RunSession:
     def _fits(self, arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any]) -> str | None:
         """Why the run cannot go on from a checkpoint of its own; of another run, that is said later."""
         if any(header.get(kind) != now for kind, now in identity_of(self.prepared).items()):
+            return None
+        if self.folder.resolved.is_file() and any(changed(self.folder.path, self.prepared.config)):
             return None
         return misfit(self.prepared, arrays, header)
 

@@ -216,6 +216,22 @@ def test_one_frame(tmp_path: Path) -> None:
     assert found.write(tmp_path / "out").is_file()
 
 
+@pytest.mark.parametrize(("steps", "frames"), [(1500, 0), (3000, 24), (4000, 64)])
+def test_frames_while_the_temperature_moves_count_for_no_temperature(tmp_path: Path, steps: int, frames: int) -> None:
+    stages = "[{{to: 500 K, after: 2 ps, length: 8 ps}}, {{to: 320 K, after: 2 ps, length: 12 ps}}]"
+    text = PLAIN.replace("temperature: 340 K", f"temperature: 300 K, annealing: {stages}")
+    folder = make(tmp_path, text, count=2, steps=steps, format="hdf5")
+    found = analyze(mdflash.open_run(folder)).molecules["chignolin"]
+    states = found.measured["rg"].states
+    assert sum(state.frames for state in states.values()) <= frames
+    said = " ".join(found.sentences)
+    if frames:
+        assert "at 320 K, annealed until 24 ps" in said and found.sample.temperatures.tolist() == [320.0]
+        assert all(t.times[t.steps >= found.first_step].min() > 24.0 for t in found.sample.tracks) and states
+    else:
+        assert "at a temperature that still moves" in said and "none of them counts" in said and not states
+
+
 def damage(folder: Path, how: str) -> None:
     trajectory = folder / "trajectory" / "chignolin.h5"
     if how == "torn log":

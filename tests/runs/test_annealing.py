@@ -10,6 +10,7 @@ import pytest
 import mdflash
 from mdflash.analysis.report.provenance import methods
 from mdflash.config.load import load_run, parse_run
+from mdflash.config.rules import warnings
 from mdflash.engine.annealing import Annealing, Stage
 from mdflash.errors import InputError
 from mdflash.runs.execute import execute
@@ -108,3 +109,11 @@ def test_it_does_not_go_with_hills_and_cannot_be_added_later(tmp_path: Path) -> 
     folder = run(source, tmp_path / "plain", "dynamics.steps=100", EARLY)
     with pytest.raises(InputError, match=r"dynamics\.annealing: none"):
         execute(load_run(source, [f"output.folder={folder}", f"dynamics.annealing={SCHEDULE}", EARLY]), source)
+
+
+def test_a_run_that_ends_before_its_schedule_says_so(tmp_path: Path) -> None:
+    source = write(tmp_path, "", replicas=1)
+    given = [f"dynamics.annealing={SCHEDULE}", "dynamics.steps=100"]
+    (note,) = (n for n in warnings(load_run(source, given)) if "annealing" in n)
+    assert "does not get to where it moves" in note
+    assert not [n for n in warnings(load_run(source, [given[0], "dynamics.length=6.8 ps"])) if "annealing" in n]

@@ -84,7 +84,11 @@ def _follow(
     axis.plot(update, values, ".-", ms=4, lw=1, color=NOW)
     if len(values) > 1 and lowest:
         best = int(np.argmin(values))
-        axis.annotate(f"{values[best]:.4g}", (update[best], values[best]), fontsize=8, va="bottom", ha="right")
+        axis.margins(y=0.15)  # the lowest point has room for its number below the curve
+        axis.annotate(
+            f"{values[best]:.3g}".replace("-", "\u2212"), (update[best], values[best]), (0, -5),
+            textcoords="offset points", fontsize=8, va="top", ha="right",
+        )  # fmt: skip
     axis.set_title(title, fontsize=9)
     axis.set_xlabel("update", fontsize=8)
     axis.tick_params(labelsize=8)

@@ -69,7 +69,7 @@ def _walks(m: MoleculeAnalysis) -> list[Figure]:
         )  # fmt: skip
         found.append(
             Map(
-                "transitions", f"States mix in {time_text(w.mixing_attempts * m.exchange_ps)}: second eigenvalue "
+                "transitions", f"States mix in {time_text(w.mixing_attempts * m.exchange_ps, 2)}: second eigenvalue "
                 f"{w.eigenvalue:.4f}", "A broad diagonal without gaps.", "to state", "from state",
                 cells(w.states), cells(w.states), w.transition, "probability",
                 (0.0, 1.0), "blues", square=True, whole=True,

@@ -20,7 +20,7 @@ def _title(m: MoleculeAnalysis, o: Observable) -> str:
     There is none while a bias or the temperature moves, or where frames have weights.
     """
     x = {ENERGY: m.energy, BIAS: m.bias}.get(o.name, m.measured.get(o.name))
-    if m.pulled or m.annealed or m.walked or x is None or m.focus not in x.states:
+    if m.pulled or m.walked or x is None or m.focus not in x.states:
         return f"{cap(the(o))} over time"
     return f"{cap(the(o))} is {measured(*x.states[m.focus].mean, o.unit)} at {label(m, m.focus)}"
 
@@ -73,7 +73,7 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
         if o.name == m.key and len(tracks) > 1:
             found.append(
                 Map(
-                    f"replicas-{o.name}", f"A replica forgets {the(o)} in {time_text(_memory(m))}",
+                    f"replicas-{o.name}", f"A replica forgets {the(o)} in {time_text(_memory(m), 2)}",
                     "Every row changes its color many times; none keeps one.", f"time / {unit}", "replica",
                     edges / size, np.arange(len(tracks) + 1.0), table, o.label, o.span, link="replica", names=(o.name,),
                     rows=[str(t.replica) for t in tracks],
