@@ -57,7 +57,7 @@ faults: $(READY)
 garbage: $(READY)
 	PYTHONPATH=. $(BIN)/python -m tests.garbage.long --inputs 100000 --report docs/reliability.md
 
-# 123 deliberate bugs, one at a time in a copy of the tree; rewrites the table of docs/mutants.md. 1 at the end: one
+# Deliberate bugs, one at a time in a copy of the tree; rewrites the table of docs/mutants.md. 1 at the end: one
 # survived.
 mutants: $(READY)
 	PYTHONPATH=. $(BIN)/python -m tests.mutants.campaign --report docs/mutants.md

@@ -136,6 +136,8 @@ def _show_network(network: Network, console: Console) -> None:
 
 def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
     """Grid, size and force error of the filter tables, on the start frames of the force field's systems."""
+    from dataclasses import replace
+
     from rich.table import Table
 
     from mdflash.errors import ForceFieldError
@@ -172,8 +174,8 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
         except ForceFieldError as error:
             console.print(f"{precision}, split: {error}")
             continue
-        errors = [f"{force_error(model, split, sample):.1e}" for sample in samples.values()]
-        near, far = split.near, split.far
+        near, far = split.near.rounded() if precision == "mixed16" else split.near, split.far
+        errors = [f"{force_error(model, replace(split, near=near), sample):.1e}" for sample in samples.values()]
         table.add_row(
             f"{precision}, split", f"{near.intervals + 1:,}, and {far.rank} cosines from {far.start:.2f} Å on",
             f"{size * near.rows.size / 1e6:.1f}", *errors,

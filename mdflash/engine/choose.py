@@ -53,7 +53,7 @@ def _on_cpu(layout: Layout, terms: Sequence[Potential], state: State, dynamics: 
     precision = backend.precision
     if backend.filters == "split":
         raise InputError(
-            "is `split`, which is for the kernels of a GPU, and there is none; write `filters: auto`",
+            "is `split`, which is for the kernels of a GPU, and this runs on the CPU; write `filters: auto`",
             key="model.filters",
         )
     if backend.kernels == "reference":

@@ -17,8 +17,8 @@ kT / sqrt(n), more where frames are correlated.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,9 @@ class FrameWeights:
         overlap: the weakest link between these states, from 0 (none) to 0.5 (two states that are the same); 1 for one.
         along: the variables of windows.
         notes: messages for the user.
+        state: [F] the number of each frame's state, -1 where it has no weight.
+        within: weights of some of the frames that have one, by their place among these; None where `values` hold in
+            any part.
     """
 
     values: FloatArray
@@ -78,6 +81,8 @@ class FrameWeights:
     overlap: float
     along: tuple[Along, ...]
     notes: tuple[str, ...]
+    state: IntArray
+    within: Callable[[IntArray], FloatArray] | None = None
 
     @property
     def effective(self) -> float:
@@ -87,10 +92,14 @@ class FrameWeights:
     def of(self, part: npt.NDArray[np.bool_]) -> FloatArray:
         """The weights of some frames ([F] which), sum 1.
 
+        By MBAR they are not shares of `values`: a part has frames of its states in other numbers than the whole.
+
         Raises:
             InputError: none of them has a weight.
         """
-        mine: FloatArray = self.values[part]
+        mine, used = self.values[part].copy(), self.state >= 0
+        if self.within is not None and used[part].any():
+            mine[used[part]] = self.within(np.flatnonzero(part[used]))
         if not mine.sum() > 0:
             raise InputError(
                 f"no frame of this part has a weight at {self.temperature:g} K; hold out a larger share "
@@ -146,7 +155,8 @@ def frame_weights(molecule: MoleculeFrames, temperature: float, how: str = "mbar
             f"'{molecule.system.name}': frames held in windows count like all others (weights: equal), so populations "
             "are those of the windows; write `weights: mbar`"
         )
-        found = FrameWeights(w / w.sum(), temperature, (f"{temperature:g} K",), 1.0, (), (note,) if held else ())
+        state = np.where(w > 0.0, 0, -1)
+        found = FrameWeights(w / w.sum(), temperature, (f"{temperature:g} K",), 1.0, (), (note,) if held else (), state)
     if found.effective >= FEWEST:
         return found
     said = (
@@ -154,9 +164,7 @@ def frame_weights(molecule: MoleculeFrames, temperature: float, how: str = "mbar
         f"from {molecule.files[0].parent})"
     )
     if how == "equal":
-        return FrameWeights(
-            found.values, temperature, found.states, found.overlap, found.along, (*found.notes, f"{said}; sample more")
-        )
+        return replace(found, notes=(*found.notes, f"{said}; sample more"))
     raise InputError(
         f"{said}, and fewer than {FEWEST:g} say nothing of a distribution; "
         + ("sample longer, or nearer to that temperature and to where the molecule is at home without windows"
@@ -241,17 +249,17 @@ def _by_mbar(molecule: MoleculeFrames, temperature: float, there: npt.NDArray[np
             f"'{molecule.system.name}': {pair} hardly overlap ({link:.1g}; wanted: {THIN:g}), so their weights are "
             "uncertain; sample between them"
         )
-    counts = np.bincount(states.state, minlength=k).astype(np.float64)
-    mixture = np.concatenate([log_mixture(states.reduced(part), counts, free) for part in _parts(len(rows))])
-    target = states.energy / (BOLTZMANN * temperature)
-    found = np.zeros(len(molecule.source))
-    found[rows] = weights(target, mixture)
+
+    def within(part: IntArray) -> FloatArray:
+        counts = np.bincount(states.state[part], minlength=k).astype(np.float64)
+        chunks = (part[begin : begin + CHUNK] for begin in range(0, len(part), CHUNK))
+        mixture = np.concatenate([log_mixture(states.reduced(chunk), counts, free) for chunk in chunks])
+        return weights(states.energy[part] / (BOLTZMANN * temperature), mixture)
+
+    found, state = np.zeros(len(molecule.source)), np.full(len(molecule.source), -1)
+    found[rows], state[rows] = within(np.arange(len(rows))), states.state
     along = tuple(Along(v.name.replace("_", " "), v.dimension, values) for v, values in states.variables)
-    return FrameWeights(found, temperature, states.labels, link, along, tuple(notes))
-
-
-def _parts(n: int) -> list[IntArray]:
-    return [np.arange(begin, min(begin + CHUNK, n)) for begin in range(0, n, CHUNK)]
+    return FrameWeights(found, temperature, states.labels, link, along, tuple(notes), state, within)
 
 
 class _States:

@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from mdflash.training.recipe import load_recipe
+from mdflash.training.run import prepare_training, train
 from tests.training.datasets import write_dataset, write_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +35,11 @@ RUNS: Final[Mapping[str, str]] = {
     "OPES": (
         "{metadynamics: [{name: fold, method: opes, variables: [{name: ends, variable: distance, beads: [0, 9],"
         " width: 0.6 angstrom, grid: {min: 2 angstrom, max: 40 angstrom}}], barrier: 5 kcal/mol, every: 0.4 ps}]}"
+    ),
+    "annealing": "{dynamics: {annealing: [{to: 420 K, after: 8 ps, length: 100 ps, every: 0.4 ps}]}}",
+    "weighted ensemble": (
+        "{weighted_ensemble: {name: ends, variable: distance, beads: [0, 9], every: 0.4 ps,"
+        " bins: {min: 6 angstrom, max: 16 angstrom, count: 4}, target: {min: 18 angstrom}}}"
     ),
     "guards that retry": (
         "{dynamics: {timestep: 44 fs}, guards: {nonfinite: retry}, output: {trajectory: {interval: 44 ps},"
@@ -104,10 +111,21 @@ def _prepare_training(folder: Path) -> None:
 
 
 def _train(folder: Path, out: Path) -> list[str]:
-    recipe = yaml.safe_load((folder / "recipe.yaml").read_text()) | {"folder": str(out)}
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text()) | {"name": "killed", "folder": str(out)}
     file = out.with_name(f"{out.name}.yaml")
     file.write_text(yaml.safe_dump(recipe))
     return ["-m", "mdflash", "train", str(file), "--threads", "1"]
+
+
+def _prepare_entropy(folder: Path) -> None:
+    write_dataset(folder / "data")
+    begun = write_recipe(
+        folder / "begun.yaml", folder / "data", priors={"key": "beads", "angles": "none"}, training={"epochs": 1}
+    )
+    start, _ = train(prepare_training(load_recipe(begun)))
+    entropy = {"updates": 40, "replicas": 6, "settle": "2 ps", "length": "2 ps", "every": "0.25 ps", "batch": 32}
+    recipe = {"mdflash": 1, "data": {"dataset": str(folder / "data")}, "start": str(start), "relative_entropy": entropy}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 
 def _prepare_sampling(folder: Path) -> None:
@@ -126,6 +144,8 @@ def _sample(folder: Path, out: Path) -> list[str]:
 OTHERS: Final = (
     Kind("training", _prepare_training, _train,
          frozenset({"recipe.yaml", "priors", "manifest.json", "lock", ".mdflash", "events.jsonl"})),
+    Kind("training by relative entropy", _prepare_entropy, _train,
+         frozenset({"recipe.yaml", "progress.png", "manifest.json", "lock", ".mdflash", "events.jsonl"})),
     Kind("sampling", _prepare_sampling, _sample,
          frozenset({"sampling", "recipe.yaml", "dataset.yaml", "lock", ".mdflash", "events.jsonl"})),
 )  # fmt: skip

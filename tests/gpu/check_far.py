@@ -244,5 +244,5 @@ def test_what_does_not_fit_is_refused() -> None:
         on_device(layout, [potential], walks(layout, rng), {id(model): split_of(model)}, "fp64")
     wide = network(replace(WIDE, filters=130))
     potential = schnet([wide], layout, rng)
-    with pytest.raises(InputError, match="hold 128 filters, and this network has 256; write `filters: auto`"):
+    with pytest.raises(InputError, match="hold 128 filters, and this network has 130; write `filters: auto`"):
         on_device(layout, [potential], walks(layout, rng), {id(wide): split_of(wide)}, "fp32")

@@ -17,6 +17,7 @@ from mdflash.errors import InputError
 from mdflash.sampling.dataset import create_dataset, load_dataset
 from mdflash.sampling.restraint import Restraint, make_restraint
 from mdflash.sampling.trajectory import TrajectoryWriter, open_trajectory
+from mdflash.training.entropy.loss import groups_of
 from mdflash.training.frames import load_frames
 from mdflash.training.recipe import Data, load_recipe
 from mdflash.training.weights import frame_weights, load_weighted
@@ -152,6 +153,29 @@ def test_a_ladder_is_weighed_at_each_of_its_temperatures_and_between(tmp_path: P
         q = molecule.positions[:, 1, 0] - molecule.positions[:, 0, 0]
         assert profile_error(kind, energy, q, found.values, t) < 0.3
         assert found.effective > len(molecule.files) * FRAMES / 4
+
+
+def test_a_part_is_weighed_by_its_own_states(tmp_path: Path) -> None:
+    """Frames of one temperature count alike there, whatever was sampled beside them; others as their states have it."""
+    kind, rng = KINDS["distance"], np.random.default_rng()
+    energy, folder = draw(kind, rng, tmp_path / "data", (290.0, 350.0, 430.0), stored=True)
+    molecule = load_frames([folder], 0.1).molecules[0]
+    q = molecule.positions[:, 1, 0] - molecule.positions[:, 0, 0]
+    found = frame_weights(molecule, 290.0)
+    np.testing.assert_allclose(found.of(molecule.source == 0), 1.0 / FRAMES, rtol=1e-9)
+    np.testing.assert_allclose(found.of(molecule.source >= 0), found.values, rtol=1e-12)
+    for part in (molecule.source > 0, molecule.source < 2):
+        assert profile_error(kind, energy, q[part], found.of(part), 290.0) < 0.4
+
+
+def test_every_temperature_is_learned_from_and_held_out(tmp_path: Path) -> None:
+    """Where each has one trajectory, so that the last one as a whole would be all that is held out."""
+    _, folder = draw(KINDS["distance"], np.random.default_rng(5), tmp_path / "data", (300.0, 330.0, 360.0), stored=True)
+    molecule = load_frames([folder], 0.1).molecules[0]
+    found = tuple(frame_weights(molecule, t) for t in (300.0, 330.0, 360.0))
+    for group in groups_of([molecule], [found], 0.1):
+        assert len(group.held_out.weights) == 3 * FRAMES // 10
+        assert group.held_out.effective > 0.5 * len(group.held_out.weights)
 
 
 def test_without_energies_only_frames_of_the_temperature_count(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ class EntropyTrainer:
         self._now: list[FloatArray] = []  # energies of the pools, with the weights as they are now
         self._held: list[FloatArray] = []  # energies of the frames held out, at the start
         self._curves: list[FloatArray] = []  # at the start
+        self._shown: list[FloatArray] | None = None  # the profiles of the last row
         self._started: tuple[int, list[FloatArray]] | None = None  # see `_at_start`
         self.row: dict[str, float] = {}
         self.doing, self.left_out = "compiling the kernels", list[str]()
@@ -386,7 +387,7 @@ class EntropyTrainer:
             self._draw()
 
     def _draw(self) -> None:
-        if not hasattr(self, "_shown"):
+        if self._shown is None:  # nothing was learned by this process
             return
         curves = list(zip(self.material.profiles, self._curves, self._shown, strict=True))
         draw(self.folder / "progress" / "progress.png", self.log_file, curves, self.material.targets)

@@ -86,7 +86,8 @@ def groups_of(
     Args:
         molecules: with their frames.
         weights: for each molecule those of its frames at each temperature.
-        share: of each trajectory that is held out at its end, where a temperature has no frames that are.
+        share: of each trajectory that is held out at its end, where a window or temperature would otherwise be held out
+            as a whole, or not at all.
 
     Raises:
         InputError: a group with too few frames to hold some out.
@@ -96,7 +97,8 @@ def groups_of(
         for known in at_temperatures:
             w, kelvin = known.values, known.temperature
             held = molecule.validation
-            if not (held & (w > 0.0)).any() or held[w > 0.0].all():
+            of_states = [held[known.state == k] for k in range(len(known.states))]
+            if not all(mine.any() and not mine.all() for mine in of_states):
                 held = _ends(molecule.source, w > 0.0, share)
             parts = []
             for chosen in ((w > 0.0) & ~held, (w > 0.0) & held):
@@ -106,7 +108,7 @@ def groups_of(
                         "hold some out; sample more, or leave this temperature out with data.temperature",
                         key="data.validation",
                     )
-                parts.append(Known(torch.from_numpy(molecule.positions[chosen]), w[chosen] / w[chosen].sum()))
+                parts.append(Known(torch.from_numpy(molecule.positions[chosen]), known.of(chosen)))
             here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
             found.append(Group(number, kelvin, float(here.sum()), *parts))
     total = sum(group.share for group in found)

@@ -129,7 +129,8 @@ class Sampler:
         for k, (group, count) in enumerate(zip(self.groups, self.counts, strict=True)):
             frozen = engine.frozen[first : first + count]
             if frozen.all():
-                raise self._hopeless(f"every replica at {group.kelvin:g} K became unstable: {events[-1]}")
+                name = layout.systems[group.molecule].name
+                raise self._hopeless(f"every replica of {name} at {group.kelvin:g} K became unstable: {events[-1]}")
             moved = np.array([frame[k] for frame in found[1:]])[:, ~frozen]  # [frames, moving, N, 3]
             sampled.append(torch.from_numpy(moved.reshape(-1, *moved.shape[2:]).astype(np.float32)))
             end = found[-1][k]

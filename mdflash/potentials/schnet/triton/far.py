@@ -245,6 +245,7 @@ def far_forces(
             there = s[None, :] < listed[:, None]
             entry = tl.load(tile + other.to(tl.int64)[:, None] * capacity + s[None, :], mask=there, other=0)
             before += tl.sum((there & (entry < own_column)).to(tl.int32), axis=1)
+        before = tl.minimum(before, capacity - 1)  # a row that overflowed may lack the tile; the block is replayed
         turned = (other.to(tl.int64) * capacity + before) * (ROWS * COLUMNS) + (j - origin) % ROWS * COLUMNS
         mine = tl.load(pull + in_tile, mask=far, other=0.0)
         theirs = tl.load(pull + turned[None, :] + (i - own_column)[:, None], mask=far, other=0.0)

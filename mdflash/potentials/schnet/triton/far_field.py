@@ -72,7 +72,8 @@ class DeviceFarField:
         field, (_, width) = split.far, size
         if width > WIDEST:
             raise InputError(
-                f"is `split`, whose kernels hold {WIDEST} filters, and this network has {width}; write `filters: auto`",
+                f"is `split`, whose kernels hold {WIDEST} filters, and this network has {field.coefficients.shape[2]}; "
+                "write `filters: auto`",
                 key="model.filters",
             )
         self.rank, self.height = field.rank, ROWS_OF_A_PRODUCT // field.rank
