@@ -179,7 +179,7 @@ def _loop(engine: Engine, saves: Saves, config: RunConfig, watch: Watch, ranks: 
         reason = next((r for r in ranks.all(watch.should_stop()) if r is not None), None)
         if reason is not None and engine.state.step < config.total_steps:
             raise Interrupted(
-                f"{reason}: stopped at step {engine.state.step} of {config.total_steps}, checkpoint written; "
+                f"{reason}: stopped at step {engine.state.step:,} of {config.total_steps:,}, checkpoint written; "
                 f"run the same command again to resume"
             )
     watch.progress(engine)

@@ -100,6 +100,8 @@ class RunSession:
         """Why the run cannot go on from a checkpoint of its own; of another run, that is said later."""
         if any(header.get(kind) != now for kind, now in identity_of(self.prepared).items()):
             return None
+        if self.folder.resolved.is_file() and any(changed(self.folder.path, self.prepared.config)):
+            return None
         return misfit(self.prepared, arrays, header)
 
     def _before_changed_rows(self, newest: Checkpoint) -> Checkpoint:

@@ -122,6 +122,8 @@ def test_a_changed_input_is_refused_by_key(tmp_path: Path) -> None:
     run(tmp_path / "run", steps=500)
     with pytest.raises(InputError, match=r"dynamics\.friction.*--fresh"):
         run(tmp_path / "run", "dynamics.friction=2 /ps")
+    with pytest.raises(InputError, match=r"was made with replicas\.count: .*--fresh"):  # no checkpoint is damaged
+        run(tmp_path / "run", "replicas.count=7")
     assert run(tmp_path / "run", "neighbors.skin=3 angstrom", "hardware.threads=1").start == "resume"
 
 
