@@ -28,7 +28,7 @@ from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import changed_tables, cut_tables, recorded_tables
 from mdflash.io.topology import write_topology
-from mdflash.runs.identity import check_identity, check_same_run, identity_of, other_starts, table_rule
+from mdflash.runs.identity import changed, check_identity, check_same_run, identity_of, other_starts, table_rule
 from mdflash.runs.manifest import Manifest
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.writers import Outputs, Silence, bytes_to_come, misfit

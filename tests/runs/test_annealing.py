@@ -10,6 +10,7 @@ import pytest
 import mdflash
 from mdflash.analysis.report.provenance import methods
 from mdflash.config.load import load_run, parse_run
+from mdflash.config.rules import warnings
 from mdflash.engine.annealing import Annealing, Stage
 from mdflash.errors import InputError
 from mdflash.runs.execute import execute
@@ -88,6 +89,14 @@ def test_it_does_not_go_with_any_exchange(tmp_path: Path) -> None:
     load_run(source, [EARLY])
     with pytest.raises(InputError, match="states of an exchange keep their temperatures"):
         load_run(source, [f"dynamics.annealing={SCHEDULE}", EARLY])
+
+
+def test_a_run_that_is_too_short_for_its_stages_is_a_warning(tmp_path: Path) -> None:
+    given = [f"dynamics.annealing={SCHEDULE}", EARLY]
+    source = write(tmp_path, "")
+    assert not any("annealing" in sentence for sentence in warnings(load_run(source, given)))
+    (said,) = (s for s in warnings(load_run(source, [*given, "dynamics.steps=1_000"])) if "annealing" in s)
+    assert "ends at step 1,700, and the run at step 1,000" in said
 
 
 def test_windows_tell_no_free_energy_while_it_moves(tmp_path: Path) -> None:

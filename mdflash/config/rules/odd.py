@@ -60,6 +60,11 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
                 f"biases.{i}.moving ends at step {end:,}, and the run at step {config.total_steps:,}: {bias.name} does "
                 "not get to where it moves"
             )
+    if (moves := sum(config.steps_in(stage.after + stage.length) for stage in dynamics.annealing)) > config.total_steps:
+        found.append(
+            f"dynamics.annealing ends at step {moves:,}, and the run at step {config.total_steps:,}: the temperature "
+            "does not get to where it moves"
+        )
     if config.exchange_every is not None and config.exchange_every > config.total_steps:
         found.append(f"exchange.interval is longer than the run ({config.total_steps} steps): nothing is exchanged")
     span: Span = config.output.checkpoint.interval
