@@ -55,6 +55,8 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
     _judge_works(found, lights)
     if found.walked is not None:
         _judge_walkers(found.walked, lights)
+        if lost := [e for e in events if e.get("event") == "walker lost"]:
+            lights.append(_lost(lost))
     if found.lacking:
         lights.append(_lacking(found))
     if not found.windows and not moved:
@@ -290,6 +292,16 @@ def _judge_walkers(walked: Walked | str, lights: list[Light]) -> None:
             "worth 30 of equal weight or more (care: 10)",
             f"{rate.arrivals:,} walkers arrived; a flux that hangs on few heavy ones has a larger error than it shows.",
         )
+    )  # fmt: skip
+
+
+def _lost(events: Sequence[dict[str, Any]]) -> Light:
+    """Of walkers that became unstable: their weight went on somewhere else."""
+    weight = sum(float(e.get("weight") or 0.0) for e in events)
+    return Light(
+        "No walker was lost", "care", f"{len(events):,}", "no walker that became unstable",
+        f"Copies of the nearest walkers took over a weight of {weight:.3g} in all; rates and populations are wrong by "
+        "what that changes.",
     )  # fmt: skip
 
 

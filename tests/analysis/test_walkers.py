@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mdflash
+from mdflash.analysis.judge import judge
 from mdflash.analysis.walkers import Walked, _halves, ancestors, rate_of
 from tests.runs.test_weighted_ensemble import run, write
 
@@ -52,6 +53,10 @@ def test_without_a_target_it_is_a_free_energy(tmp_path: Path) -> None:
         next(light for light in molecule.lights if light.name == name)
         for name in ("Halves of ends agree", "Independent stretches")
     )
+    assert "No walker was lost" not in {light.name for light in molecule.lights}
+    judge(molecule, {}, [{"event": "walker lost", "weight": 0.02}, {"event": "walker lost", "weight": 0.01}])
+    (lost,) = (light for light in molecule.lights if light.name == "No walker was lost")
+    assert (lost.color, lost.value) == ("care", "2") and "a weight of 0.03 in all" in lost.sentence
     assert halves.color != "unknown" and stretches.value == f"{molecule.walked.blocks}"
 
 

@@ -38,7 +38,8 @@ def test_the_log_follows_and_bits_do_not_depend_on_cuts(tmp_path: Path) -> None:
     assert len(set(log["target_K"])) > 10
     analysis = mdflash.open_run(whole).analyze()
     (molecule,) = analysis.molecules.values()
-    assert "Sampled enough: no. Not met: one temperature (moves" in molecule.sentences[-1]
+    assert "at 200 K, annealed until 6.8 ps" in molecule.sentences[0]
+    assert molecule.sentences[-1].startswith("Sampled enough: no.")
     assert "to 200 K within 4 ps (geometric) after 0 ps" in methods(analysis)
 
 
@@ -89,6 +90,14 @@ def test_it_does_not_go_with_any_exchange(tmp_path: Path) -> None:
     load_run(source, [EARLY])
     with pytest.raises(InputError, match="states of an exchange keep their temperatures"):
         load_run(source, [f"dynamics.annealing={SCHEDULE}", EARLY])
+
+
+def test_a_run_that_is_too_short_for_its_stages_is_a_warning(tmp_path: Path) -> None:
+    given = [f"dynamics.annealing={SCHEDULE}", EARLY]
+    source = write(tmp_path, "")
+    assert not any("annealing" in sentence for sentence in warnings(load_run(source, given)))
+    (said,) = (s for s in warnings(load_run(source, [*given, "dynamics.steps=1_000"])) if "annealing" in s)
+    assert "ends at step 1,700, and the run at step 1,000" in said
 
 
 def test_windows_tell_no_free_energy_while_it_moves(tmp_path: Path) -> None:
