@@ -32,7 +32,7 @@ def rows(name: str, found: FrameWeights) -> dict[str, str]:
         seen = np.flatnonzero(np.isfinite(profile.energy))
         pick = seen[np.unique(np.linspace(0, len(seen) - 1, SHOWN).round().astype(int))]
         middle = 0.5 * size * (profile.edges[0][1:] + profile.edges[0][:-1])
-        said[f"free energy along {along.variable}"] = (
+        said[f"free energy of {name} along {along.variable}"] = (
             ", ".join(f"{profile.energy[k]:.1f} at {middle[k]:.3g}{' ' if unit != '°' else ''}{unit}" for k in pick)
             + " (kcal/mol)"
         )

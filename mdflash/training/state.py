@@ -75,6 +75,7 @@ class Progress:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
+UNREADABLE_STATE = "cannot be read as the state of a training"
 State = TypeVar("State", Progress, EntropyProgress)
 
 
@@ -97,7 +98,7 @@ def read_identity(path: Path) -> tuple[str, int]:
     Raises:
         InputError: not such a file.
     """
-    with reading(path, "cannot be read as the state of a training"):
+    with reading(path, UNREADABLE_STATE):
         numbers = _numbers(read_tensors(path)[1], Progress, EntropyProgress)
     return str(numbers["identity"]), int(numbers.get("epoch", 0))
 
@@ -135,7 +136,7 @@ def load_progress(path: Path, identity: str, kind: type[State]) -> State:
         InputError: not such a file, or of another training.
     """
     check_state(path, identity)
-    with reading(path, "cannot be read as the state of a training"):
+    with reading(path, UNREADABLE_STATE):
         tensors, metadata = read_tensors(path)
         numbers = _numbers(metadata, kind)
     return kind(**numbers, tensors={key: torch.from_numpy(array.copy()) for key, array in tensors.items()})

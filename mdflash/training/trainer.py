@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors
 from mdflash.core.optional import require
 from mdflash.core.types import IntArray
@@ -31,7 +32,7 @@ from mdflash.io.table import Table
 from mdflash.training.forces import Batch, Forces
 from mdflash.training.recipe import Optimization
 from mdflash.training.soap import Soap
-from mdflash.training.state import Progress, load_progress, save_progress
+from mdflash.training.state import UNREADABLE_STATE, Progress, load_progress, save_progress
 
 LAST_RATE = 0.01
 """What a cosine schedule leaves of the learning rate."""
@@ -122,7 +123,9 @@ class Trainer:
         self.progress = Progress(identity=identity)
         self.resumed = self.state_file.is_file()
         if self.resumed:
-            self._restore(load_progress(self.state_file, identity, Progress))
+            progress = load_progress(self.state_file, identity, Progress)
+            with reading(self.state_file, UNREADABLE_STATE):
+                self._restore(progress)
         self._saved = time.monotonic()
         self._board: Any = None
 

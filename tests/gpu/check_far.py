@@ -246,3 +246,20 @@ def test_what_does_not_fit_is_refused() -> None:
     potential = schnet([wide], layout, rng)
     with pytest.raises(InputError, match="hold 128 filters, and this network has 130; write `filters: auto`"):
         on_device(layout, [potential], walks(layout, rng), {id(wide): split_of(wide)}, "fp32")
+
+
+def test_tiles_that_overflow_are_made_anew_and_change_nothing() -> None:
+    """Columns are dropped where there is no room; whoever asks for them meanwhile reads of what is there."""
+    rng = np.random.default_rng(38)
+    layout = layout_of((34,), (1,))
+    model = network(replace(WIDE, blocks=1, output=()))
+    potential = schnet([model], layout, rng)
+    splits = {id(model): split_of(model)}
+    x = torch.from_numpy(rng.uniform(-6.0, 6.0, (34, 3)))
+    expected = on_device(layout, [potential], x, splits, "fp32")
+    usual, tile_lists.FIRST_TILES = tile_lists.FIRST_TILES, 1
+    try:
+        found = on_device(layout, [potential], x, splits, "fp32")
+    finally:
+        tile_lists.FIRST_TILES = usual
+    assert torch.equal(found.forces, expected.forces) and torch.equal(found.energy, expected.energy)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import itertools
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -18,10 +20,11 @@ from mdflash.errors import InputError, Interrupted, UnstableError
 from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.training.entropy import loop
 from mdflash.training.entropy.loop import EntropyTrainer
-from mdflash.training.entropy.loss import energies_of
+from mdflash.training.entropy.loss import add_gradient, energies_of, slopes_of
 from mdflash.training.entropy.run import make_entropy_trainer, train_entropy
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import PreparedTraining, prepare_training, train
+from mdflash.training.state import EntropyProgress, load_progress, read_identity, save_progress
 from tests.processes import Process, python
 from tests.training.datasets import write_dataset, write_recipe
 
@@ -173,6 +176,49 @@ def test_temperatures_learn_together(begun: Path, tmp_path: Path) -> None:
     assert {"ends_300K_rmse", "ends_360K_mean"} <= set(_log(tmp_path)[-1])
 
 
+def test_what_is_logged_is_what_is_descended(begun: Path, tmp_path: Path) -> None:
+    """At two temperatures: the slope of the relative entropy of the log, and that of the forces' likelihood."""
+    write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
+    trainer = make_entropy_trainer(_prepare(tmp_path, tmp_path / "data", begun))
+    trainer._begin(lambda trainer: None, lambda: False)
+    m, rng, variance = trainer.material, np.random.default_rng(), trainer.progress.variance
+    assert [g.share for g in m.groups] == pytest.approx([0.5, 0.5])
+    start = trainer._weights()
+    along = {name: torch.from_numpy(rng.standard_normal(p.shape)).to(p) for name, p in start.items()}
+
+    def slope(value: Callable[[], float], step: float = 1e-3) -> float:
+        ends = []
+        for sign in (1.0, -1.0):
+            trainer._put({name: p + sign * step * along[name] for name, p in start.items()})
+            ends.append(value())
+        trainer._put(start)
+        return (ends[0] - ends[1]) / (2.0 * step)
+
+    def pools() -> list[np.ndarray]:
+        return [trainer._energies(g.molecule, q.positions) for g, q in zip(m.groups, trainer.pools, strict=True)]
+
+    def found() -> float:
+        return sum(float((p.grad * along[name]).sum()) for name, p in trainer.parameters.items() if p.grad is not None)
+
+    trainer.optimizer.zero_grad()
+    for group, pool, now in zip(m.groups, trainer.pools, pools(), strict=True):
+        x = torch.cat([group.held_out.positions, pool.positions])
+        add_gradient(m.forces, group.molecule, x, slopes_of(group, group.held_out.weights, pool.weigh(now)[0]))
+    assert found() == pytest.approx(slope(lambda: trainer._held_out_entropy(pools())), rel=0.02, abs=0.02)
+
+    chosen = np.sort(np.random.default_rng(1).integers(len(m.training), size=16))
+
+    def likelihood() -> float:
+        """|F - F*|^2 / (2 sigma^2) of a frame, in the mean."""
+        (batch,) = m.training.batches(chosen)
+        off = m.forces.predict(batch.molecule, batch.positions) - batch.forces
+        return float(off.double().square().sum()) / (2.0 * variance * len(chosen))
+
+    trainer.optimizer.zero_grad()
+    trainer._add_forces(np.random.default_rng(1))
+    assert found() == pytest.approx(slope(likelihood), rel=0.02, abs=0.02)
+
+
 def test_a_step_that_would_lose_the_overlap_is_cut(
     dataset: Path, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +254,12 @@ def test_the_command_says_what_it_does_and_what_came_of_it(dataset: Path, begun:
         assert words in done.output
     with pytest.raises(InputError, match="belongs to another recipe"):
         train_entropy(_prepare(tmp_path, dataset, begun, relative_entropy={"updates": 6}))
+    file = tmp_path / "out/state.safetensors"
+    state = load_progress(file, read_identity(file)[0], EntropyProgress)
+    del state.tensors["pool/0/free"]
+    save_progress(file, state)
+    with pytest.raises(InputError, match=r"state\.safetensors.*cannot be read as the state of a training.*pool/0/free"):
+        train_entropy(_prepare(tmp_path, dataset, begun, relative_entropy={"updates": 5}))
 
 
 @pytest.mark.slow

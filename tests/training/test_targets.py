@@ -105,7 +105,7 @@ def test_the_gradient_is_that_of_exact_averages(kernels: str, held: bool) -> Non
         assert found == pytest.approx((ends[0] - ends[1]) / (2.0 * step), rel=1e-4, abs=1e-4 * scale)
 
 
-def test_a_population_that_is_never_seen_still_pulls() -> None:
+def test_a_population_that_is_never_seen_has_a_finite_cost() -> None:
     target = Target("folded", Distance(SYSTEM, 0, 2), 0, 0.6, 0.02, (8.0, np.inf))
     for mean in (0.0, 1e-9, 0.01, 0.6, 0.99, 1.0):
         cost, slope = target.cost(mean)

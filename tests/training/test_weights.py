@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from mdflash.cli.weighed import rows
 from mdflash.config.biases import BiasEntry
 from mdflash.core.system import System
 from mdflash.errors import InputError
@@ -140,6 +141,7 @@ def test_windows_are_weighed_as_if_there_were_none(name: str, stored: bool, tmp_
     assert 50 < found.effective < len(found.values)
     (along,) = found.along
     assert profile_error(kind, energy, along.values, found.values, 310.0) < 0.25
+    assert len(rows("one", found) | rows("other", found)) == 4  # each has its lines in the plan
     flat = np.full(len(along.values), 1.0 / len(along.values))
     assert profile_error(kind, energy, along.values, flat, 310.0) > 0.3
 

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors
 from mdflash.core.regular import open_input
 from mdflash.core.types import FloatArray
@@ -41,7 +42,7 @@ from mdflash.training.entropy.sampler import Sampler, Samples
 from mdflash.training.entropy.section import RelativeEntropy
 from mdflash.training.entropy.targets import Reached, Target, price, price_slopes, reached, target_slopes
 from mdflash.training.forces import Forces
-from mdflash.training.state import EntropyProgress, load_progress, save_progress
+from mdflash.training.state import UNREADABLE_STATE, EntropyProgress, load_progress, save_progress
 from mdflash.training.trainer import FrameSet
 
 DECAY_RATES = (0.5, 0.9)
@@ -134,7 +135,9 @@ class EntropyTrainer:
         self.progress = EntropyProgress(identity=identity)
         self.resumed = self.state_file.is_file()
         if self.resumed:
-            self._restore(load_progress(self.state_file, identity, EntropyProgress))
+            progress = load_progress(self.state_file, identity, EntropyProgress)
+            with reading(self.state_file, UNREADABLE_STATE):
+                self._restore(progress)
         self._saved = self._drawn = time.monotonic()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants.listed import analysis, dynamics, files, forces, states
+from tests.mutants.listed import analysis, dynamics, files, forces, states, training
 from tests.mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -13,4 +13,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *states.MUTANTS,
     *files.MUTANTS,
     *analysis.MUTANTS,
+    *training.MUTANTS,
 )
