@@ -222,6 +222,8 @@ def test_frames_while_the_temperature_moves_count_for_no_temperature(tmp_path: P
     text = PLAIN.replace("temperature: 340 K", f"temperature: 300 K, annealing: {stages}")
     folder = make(tmp_path, text, count=2, steps=steps, format="hdf5")
     found = analyze(mdflash.open_run(folder)).molecules["chignolin"]
+    said = "at first. It moved after 2 ps to 500 K in 8 ps, then after 2 ps to 320 K in 12 ps."
+    assert said in " ".join(conditions(mdflash.open_run(folder).config))
     states = found.measured["rg"].states
     assert sum(state.frames for state in states.values()) <= frames
     said = " ".join(found.sentences)
@@ -270,7 +272,7 @@ def damage(folder: Path, how: str) -> None:
         ("no colvars, no events", ""),
         ("running", "step 1,000 of 20,000 (running)"),
         ("no settings", "only the run folder was used"),
-        ("not finite", "are not finite"),
+        ("not finite", "left out: not finite"),
         ("frozen", "replica was frozen"),
         ("torn events", ""),
     ],
@@ -328,9 +330,13 @@ def test_the_text_of_an_analysis(analyzed: Analysis) -> None:
     assert len(text.splitlines()) == 1 + 3 + 1 + 4
 
 
-def test_a_folder_above_a_run(ladder: Path) -> None:
+def test_a_folder_above_a_run(ladder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"did you mean {ladder}"):
         mdflash.open_run(ladder.parent)
+    (tmp_path / "campaign" / "runs" / "one" / "run").mkdir(parents=True)
+    (tmp_path / "campaign" / "runs" / "one" / "run" / "manifest.json").touch()
+    with pytest.raises(InputError, match=r"did you mean .*campaign/runs/one/run"):
+        mdflash.open_run(tmp_path / "campaign")
 
 
 @pytest.mark.parametrize("exchange", ["", "exchange: {biases: [pull], interval: 1 ps}"])

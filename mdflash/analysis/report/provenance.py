@@ -145,7 +145,16 @@ def conditions(c: dict[str, Any]) -> list[str]:
     if _given(kelvin):
         several = isinstance(kelvin, list) and len(set(kelvin)) > 1
         text = ", ".join(dict.fromkeys(kelvin)) if isinstance(kelvin, list) else kelvin
-        parts.append(f"The temperature{'s were' if several else ' was'} {text}.")
+        stages = _listed(d.get("annealing"))
+        begins = " at first" if stages else ""
+        parts.append(f"The temperature{'s were' if several else ' was'} {text}{begins}.")
+        if stages:
+            moves = [
+                (f"after {s.get('after')} " if _given(s.get("after")) and not str(s["after"]).startswith("0 ") else "")
+                + f"to {s.get('to')} in {s.get('length')}"
+                for s in stages
+            ]
+            parts.append(f"It moved {', then '.join(moves)}.")
     names = (("temperature", "a temperature of"), ("ionic_strength", "an ionic strength of"), ("pH", "a pH of"))
     solvent = c.get("environment") or {}
     given = [f"{word} {solvent[key]}" for key, word in names if _given(solvent.get(key))]
@@ -169,7 +178,8 @@ def conditions(c: dict[str, Any]) -> list[str]:
             )
             continue
         walkers = hills.get("walkers")
-        gamma = hills.get("bias_factor") if _given(hills.get("bias_factor")) else f"{BIAS_FACTOR:g}"
+        factor = hills.get("bias_factor")
+        gamma = f"{BIAS_FACTOR if not _given(factor) else float(factor):g}"
         parts.append(
             f"Well-tempered metadynamics '{hills.get('name')}' acted on the {over}, with hills of "
             f"{hills.get('height')} every {hills.get('every')}, a bias factor of {gamma}, and "
