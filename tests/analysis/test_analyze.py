@@ -18,6 +18,7 @@ from mdflash.analysis.observables import OBSERVABLES
 from mdflash.analysis.report.files import png, write_figures
 from mdflash.analysis.report.page import figures, page
 from mdflash.analysis.report.provenance import changes_of, conditions, methods
+from mdflash.analysis.report.viewer import view
 from mdflash.analysis.result import Analysis
 from mdflash.config.load import load_run
 from mdflash.config.write import to_data
@@ -227,6 +228,11 @@ def test_frames_while_the_temperature_moves_count_for_no_temperature(tmp_path: P
     states = found.measured["rg"].states
     assert sum(state.frames for state in states.values()) <= frames
     said = " ".join(found.sentences)
+    shown = view(found)
+    assert shown is not None
+    for replica in shown["replicas"]:
+        known = zip(replica["kelvin"], replica["time"], strict=True)
+        assert all((k is None) == (t <= 24.0 or not frames) for k, t in known)
     if frames:
         assert "at 320 K, annealed until 24 ps" in said and found.sample.temperatures.tolist() == [320.0]
         assert all(t.times[t.steps >= found.first_step].min() > 24.0 for t in found.sample.tracks) and states

@@ -39,4 +39,4 @@ def hill_figure(found: HillSum, name: str) -> Drawing:
     if len(found.names) == 1:
         return Plot("pmf", title, want, found.names[0], LABEL, [Line("", found.nodes[0], found.energy)])
     x, y = (node_edges(n) for n in found.nodes)
-    return Map("pmf", title, want, *found.names, x, y, found.energy.T, LABEL)
+    return Map("pmf", title, want, found.names[0], found.names[1], x, y, found.energy.T, LABEL)
