@@ -54,7 +54,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     if not path.is_dir():
         raise InputError("no such run folder", file=path)
     if not (path / "manifest.json").is_file():
-        below = sorted(found.parent for found in (*path.glob("*/manifest.json"), *path.glob("*/*/manifest.json")))
+        below = sorted(found.parent for k in (1, 2, 3) for found in path.glob("*/" * k + "manifest.json"))
         mean = f"; did you mean {' or '.join(str(b) for b in below[:3])}?" if below else ""
         raise InputError(f"holds no run: manifest.json, written with the first checkpoint, is missing{mean}", file=path)
     return Run(path)

@@ -172,6 +172,10 @@ def load_campaign(file: Path) -> tuple[Campaign, Document]:
     """
     document = load_yaml(file, MOST_OF_A_PLAN)
     data: Any = {} if document.data is None else document.data
+    if isinstance(data, dict) and "system" in data and "run" not in data:
+        raise InputError(
+            f"is a system.yaml, expected a sweep of it; make one with: mdflash init {file} --campaign", file=file
+        )
     context = {"folder": file.parent.absolute(), "cwd": Path.cwd()}
     try:
         found = Campaign.model_validate(data, context=context)

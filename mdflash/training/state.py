@@ -123,8 +123,8 @@ def check_state(path: Path, identity: str) -> None:
     """
     if read_identity(path)[0] != identity:
         raise InputError(
-            "belongs to another recipe or other data than this training; give another `folder:`, or remove that "
-            "folder to start over",
+            "belongs to another recipe or other data than this training (recipe.yaml beside it is its own); give "
+            "another `folder:`, or remove that folder to start over",
             file=path,
         )
 

@@ -18,6 +18,7 @@ from mdflash.analysis.observables import OBSERVABLES
 from mdflash.analysis.report.files import png, write_figures
 from mdflash.analysis.report.page import figures, page
 from mdflash.analysis.report.provenance import changes_of, conditions, methods
+from mdflash.analysis.report.viewer import view
 from mdflash.analysis.result import Analysis
 from mdflash.config.load import load_run
 from mdflash.config.write import to_data
@@ -222,9 +223,16 @@ def test_frames_while_the_temperature_moves_count_for_no_temperature(tmp_path: P
     text = PLAIN.replace("temperature: 340 K", f"temperature: 300 K, annealing: {stages}")
     folder = make(tmp_path, text, count=2, steps=steps, format="hdf5")
     found = analyze(mdflash.open_run(folder)).molecules["chignolin"]
+    said = "at first. It moved after 2 ps to 500 K in 8 ps, then after 2 ps to 320 K in 12 ps."
+    assert said in " ".join(conditions(mdflash.open_run(folder).config))
     states = found.measured["rg"].states
     assert sum(state.frames for state in states.values()) <= frames
     said = " ".join(found.sentences)
+    shown = view(found)
+    assert shown is not None
+    for replica in shown["replicas"]:
+        known = zip(replica["kelvin"], replica["time"], strict=True)
+        assert all((k is None) == (t <= 24.0 or not frames) for k, t in known)
     if frames:
         assert "at 320 K, annealed until 24 ps" in said and found.sample.temperatures.tolist() == [320.0]
         assert all(t.times[t.steps >= found.first_step].min() > 24.0 for t in found.sample.tracks) and states
@@ -328,9 +336,13 @@ def test_the_text_of_an_analysis(analyzed: Analysis) -> None:
     assert len(text.splitlines()) == 1 + 3 + 1 + 4
 
 
-def test_a_folder_above_a_run(ladder: Path) -> None:
+def test_a_folder_above_a_run(ladder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"did you mean {ladder}"):
         mdflash.open_run(ladder.parent)
+    (tmp_path / "campaign" / "runs" / "one" / "run").mkdir(parents=True)
+    (tmp_path / "campaign" / "runs" / "one" / "run" / "manifest.json").touch()
+    with pytest.raises(InputError, match=r"did you mean .*campaign/runs/one/run"):
+        mdflash.open_run(tmp_path / "campaign")
 
 
 @pytest.mark.parametrize("exchange", ["", "exchange: {biases: [pull], interval: 1 ps}"])

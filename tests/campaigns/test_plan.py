@@ -161,6 +161,13 @@ def test_what_is_wrong_in_a_sweep_is_said_with_its_line(text: str, says: str, tm
     assert not (tmp_path / "all").exists()
 
 
+def test_a_run_file_is_no_sweep(tmp_path: Path) -> None:
+    file = tmp_path / "system.yaml"
+    file.write_text("mdflash: 1\nsystem: {structure: a.pdb}\nmodel: {forcefield: ff}\n")
+    with pytest.raises(InputError, match=r"is a system\.yaml.*mdflash init .*system\.yaml --campaign"):
+        load_campaign(file)
+
+
 def test_molecules_share_a_run_where_that_is_wanted(tmp_path: Path) -> None:
     laid = laid_out(
         write(

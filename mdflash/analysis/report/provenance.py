@@ -148,7 +148,16 @@ def conditions(c: dict[str, Any]) -> list[str]:
     if _given(kelvin):
         several = isinstance(kelvin, list) and len(set(kelvin)) > 1
         text = ", ".join(dict.fromkeys(kelvin)) if isinstance(kelvin, list) else kelvin
-        parts.append(f"The temperature{'s were' if several else ' was'} {text}.")
+        stages = _listed(d.get("annealing"))
+        begins = " at first" if stages else ""
+        parts.append(f"The temperature{'s were' if several else ' was'} {text}{begins}.")
+        if stages:
+            moves = [
+                (f"after {s.get('after')} " if _given(s.get("after")) and not str(s["after"]).startswith("0 ") else "")
+                + f"to {s.get('to')} in {s.get('length')}"
+                for s in stages
+            ]
+            parts.append(f"It moved {', then '.join(moves)}.")
     names = (("temperature", "a temperature of"), ("ionic_strength", "an ionic strength of"), ("pH", "a pH of"))
     solvent = c.get("environment") or {}
     given = [f"{word} {solvent[key]}" for key, word in names if _given(solvent.get(key))]

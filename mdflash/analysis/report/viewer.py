@@ -58,7 +58,10 @@ def view(m: MoleculeAnalysis) -> dict[str, Any] | None:
             {
                 "id": t.replica,
                 "time": np.round(t.times[t.view], 4).tolist(),
-                "kelvin": [None if not np.isfinite(k) else float(k) for k in kelvin[t.states[t.view]]],
+                "kelvin": [
+                    float(k) if np.isfinite(k) and (not m.annealed or time > m.annealed) else None
+                    for k, time in zip(kelvin[t.states[t.view]], t.times[t.view], strict=True)
+                ],
                 "values": {o.name: np.round(t.values[o.name][t.view], 4).tolist() for o in m.sample.observables}
                 | _components(m, t.positions),
                 "positions": _pack(x, largest),

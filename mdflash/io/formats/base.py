@@ -146,7 +146,8 @@ class FrameWriter(ABC):
         expected = (len(self.target.replica_ids), self.target.system.n_beads, 3)
         if positions.shape != expected:
             raise ValueError(f"positions must be {list(expected)}, found {list(positions.shape)}")
-        self._positions.append((positions * self.scale).astype(np.float32))
+        with np.errstate(over="ignore"):  # of a replica that has become unstable, of which the guard tells
+            self._positions.append((positions * self.scale).astype(np.float32))
         self._steps.append(step)
         self._times.append(time_ps)
         # Counted from the start of the file, so blocks stay aligned with its chunks after an early flush.

@@ -70,7 +70,7 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
                 link="time", names=(o.name,), shared=1, subject=f"{o.title} over time",
             )
         )  # fmt: skip
-        if o.name == m.key and len(tracks) > 1:
+        if o.name == m.key and len(tracks) > 1 and m.walked is None:  # a walker's row becomes another walker's
             found.append(
                 Map(
                     f"replicas-{o.name}", f"A replica forgets {the(o)} in {time_text(_memory(m), 2)}",
