@@ -310,8 +310,8 @@ def test_the_file_says_what_a_residue_comes_from(rng, keep) -> None:
 
 @pytest.mark.parametrize(("atoms", "said"), [
     ([("C1", "GOL"), ("O1", "GOL")], "GOL 900 of chain"), ([("P", "PO4"), ("O1", "PO4")], "PO4 900 of chain"),
-    ([("P", "DG"), ("C2'", "DG")], "1 residues of DNA"),
-    ([("P", "U"), ("C2'", "U"), ("O2'", "U")], "1 residues of RNA"),
+    ([("P", "DG"), ("C2'", "DG")], "1 residue of DNA"),
+    ([("P", "U"), ("C2'", "U"), ("O2'", "U")], "1 residue of RNA"),
     ([("N1", "ATP"), ("C2", "ATP")], "ATP 900 of chain"),
 ])  # fmt: skip
 def test_what_is_not_protein(rng, save, atoms: list[tuple[str, str]], said: str) -> None:
