@@ -294,7 +294,7 @@ def test_files_are_found_by_name(folder: Path, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError, match=r"is a directory.*system\.yaml"):
         locate(folder)
     with pytest.raises(InputError, match=r"no such file; did you mean '.*system\.yaml'\?"):
-        locate(folder / "systm.yml")
+        locate(folder / "systam.yml")
     # in a wheel the same data lies inside the package
     (home / "mdflash" / "shipped" / "systems").mkdir(parents=True)
     (home / "mdflash" / "shipped" / "systems" / "villin.yaml").touch()
