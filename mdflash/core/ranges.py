@@ -31,7 +31,7 @@ class Range:
     def beyond(self, values: FloatArray) -> npt.NDArray[np.bool_]:
         """[K] whether a row of `values` [K, ...] holds a number outside, one that is not finite included."""
         inside = (values > self.least if self.above else values >= self.least) & (values <= self.most)
-        return np.asarray(~inside.reshape(len(values), -1).all(axis=1))
+        return np.asarray(~inside.all(axis=tuple(range(1, inside.ndim))))
 
     def problem(self, value: float, unit: str = "") -> str | None:
         """What is wrong with a value, as "must be more than 0 Å, found -1"; None where it is inside."""

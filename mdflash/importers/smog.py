@@ -37,7 +37,7 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.core.words import is_word
 from mdflash.errors import InputError
-from mdflash.forcefields.model import BeadType, ForceField, Term
+from mdflash.forcefields.model import BeadType, ForceField, Term, repeated_row
 from mdflash.importers.smog_files import GAUSSIAN, TEN_TWELVE, Row, Topology, read_contacts, read_topology
 from mdflash.mapping.formats import is_structure, read_content
 from mdflash.units import BOLTZMANN, KCAL_PER_KJ
@@ -75,7 +75,11 @@ def import_smog(files: Sequence[Path], name: str, epsilon: float = KCAL_PER_KJ) 
         raise InputError("has no contacts: give OpenSMOG's .xml too, which holds them", file=top)
     types, system = _molecule(topology, name)
     positions = _positions(structure, topology, system)
-    terms = [*_bonded(topology, epsilon), *_contacts(contacts, top, epsilon)]
+    terms = [t for t in (*_bonded(topology, epsilon), *_contacts(contacts, top, epsilon)) if len(t.keys)]
+    for term in terms:
+        if (twice := repeated_row("beads", term.keys)) is not None:
+            atoms = ", ".join(str(bead + 1) for bead in term.keys[twice[0]])
+            raise InputError(f"has the atoms {atoms} twice among its {term.name.replace('_', ' ')}", file=top)
     wells = tuple(term.name for term in terms if term.form.startswith("contact"))
     terms.append(_repulsion(topology, types, wells, epsilon))
     _check_excluded(topology, contacts)

@@ -92,6 +92,7 @@ WRONG = {
     "a word for a number": ("model.top", "2.000000000e+04", "stiff", "cannot be read as a line of"),
     "an atom beyond the last": ("model.top", "\n1 2 1 ", "\n1 99 1 ", r"cannot be read as a line of \[ bonds \]"),
     "an attraction of all": ("model.top", "A 0.0 ", "A 1e-3 ", "attraction"),
+    "a bond twice": ("model.top", "[ bonds ]\n", "[ bonds ]\n2 1 1 0.38 2e4\n", "atoms 1, 2 twice among its bonds"),
     "a charge": ("model.top", "1.0000 0.000000", "1.0000 1.000000", "a charge"),
     "an exclusion that is no contact": ("model.top", "[ exclusions ]\n", "[ exclusions ]\n1 6\n", "no contact"),
     "another formula": ("model.xml", "A/r^12-B/r^10", "A/r^9", "of the form 'A/r"),
@@ -114,6 +115,15 @@ def test_what_is_not_imported_is_refused_by_name(case: str, tmp_path: Path) -> N
     with pytest.raises(InputError, match=said) as caught:
         import_smog(files, "chain")
     assert caught.value.file is not None
+
+
+def test_a_model_without_some_terms_has_the_others(tmp_path: Path) -> None:
+    files = write_smog(tmp_path, walk(12, np.random.default_rng()))
+    text = files[0].read_text()
+    begin, end = text.index("[ angles ]"), text.index("[ exclusions ]")
+    files[0].write_text(text[:begin] + text[end:])
+    ff, _ = import_smog(files, "chain")
+    assert [term.name for term in ff.terms] == ["bonds", "contacts", "excluded_volume"]
 
 
 def test_a_missing_file_is_asked_for(tmp_path: Path) -> None:
