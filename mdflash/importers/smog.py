@@ -36,7 +36,7 @@ from mdflash.core.scale import other_unit
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.core.words import is_word
-from mdflash.errors import InputError
+from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.model import BeadType, ForceField, Term, repeated_row
 from mdflash.importers.smog_files import GAUSSIAN, TEN_TWELVE, Row, Topology, read_contacts, read_topology
 from mdflash.mapping.formats import is_structure, read_content
@@ -75,7 +75,10 @@ def import_smog(files: Sequence[Path], name: str, epsilon: float = KCAL_PER_KJ) 
         raise InputError("has no contacts: give OpenSMOG's .xml too, which holds them", file=top)
     types, system = _molecule(topology, name)
     positions = _positions(structure, topology, system)
-    terms = [t for t in (*_bonded(topology, epsilon), *_contacts(contacts, top, epsilon)) if len(t.keys)]
+    try:
+        terms = [t for t in (*_bonded(topology, epsilon), *_contacts(contacts, top, epsilon)) if len(t.keys)]
+    except ForceFieldError as error:  # a number that no physics has
+        raise InputError(error.message, file=top) from None
     for term in terms:
         if (twice := repeated_row("beads", term.keys)) is not None:
             atoms = ", ".join(str(bead + 1) for bead in term.keys[twice[0]])

@@ -143,7 +143,7 @@ def _contacts(kind: ElementTree.Element, file: Path, n: int) -> Iterator[Row]:
         try:
             atoms = (int(one.attrib["i"]) - 1, int(one.attrib["j"]) - 1)
             values = tuple(float(one.attrib[name]) for name in CONTACTS[expression])
-            if min(atoms) < 0 or max(atoms) >= n or not np.isfinite(values).all():
+            if min(atoms) < 0 or max(atoms) >= n or atoms[0] == atoms[1] or not np.isfinite(values).all():
                 raise ValueError
         except (KeyError, ValueError, OverflowError):
             raise InputError(
@@ -175,7 +175,7 @@ def _atom(found: Topology, words: Sequence[str], _: int) -> None:
 def _rows(order: int, name: str) -> Callable[[Topology, Sequence[str], int], None]:
     def add(found: Topology, words: Sequence[str], line: int) -> None:
         atoms = tuple(int(word) - 1 for word in words[:order])
-        if min(atoms) < 0 or max(atoms) >= len(found.atoms):
+        if min(atoms) < 0 or max(atoms) >= len(found.atoms) or len(set(atoms)) < order:
             raise ValueError
         values = tuple(float(word) for word in words[order + 1 :])
         if not np.isfinite(values).all():
