@@ -139,7 +139,7 @@ def test_the_page_stands_alone(analyzed: Analysis, tmp_path: Path) -> None:
     assert len(text) < 2_000_000
     table = pandas.read_csv(tmp_path / "properties.csv")
     assert len(table) == 4 and list(table.temperature_K) == [300, 330, 360, 390]
-    assert (table.q_error > 0).all() and (table.rg_A > 4).all()
+    assert (table.q_error > 0).all() and (table.rg_A > 4).all() and set(table.ensemble) == {"unbiased"}
     numbers = json.loads((tmp_path / "analysis.json").read_text())
     assert numbers["molecules"]["chignolin"]["exchange"]["round_trips"]
     assert len(numbers["molecules"]["chignolin"]["states"]) == 4

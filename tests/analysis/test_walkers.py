@@ -36,7 +36,7 @@ def test_a_run_tells_its_rate(tmp_path: Path) -> None:
     assert found["rate"]["mean_first_passage_interval_95_ps"] == list(walked.rate.passage[1:])
     table = (folder / "analysis" / "properties.csv").read_text().splitlines()
     row = dict(zip(table[0].split(","), table[1].split(","), strict=True))
-    assert float(row["first_passage_ps"]) == pytest.approx(1 / rate, rel=1e-5)
+    assert float(row["first_passage_ps"]) == pytest.approx(1 / rate, rel=1e-5) and row["ensemble"] == "walkers"
     page = (folder / "analysis" / "report.html").read_text()
     for key in ("walkers-flux", "walkers-population", "walkers-lineages", "walkers-ancestors"):
         assert key in page

@@ -51,6 +51,7 @@ def _rows(m: MoleculeAnalysis) -> list[dict[str, Any]]:
     found = []
     for s in sorted({s for x in m.measured.values() for s in x.states}):
         row: dict[str, Any] = {"molecule": m.name, "state": s, "temperature_K": _text(kelvin[s])}
+        row["ensemble"] = "walkers" if m.walked is not None else "biased" if m.biased else "unbiased"
         row["frames"] = next(x.states[s].frames for x in m.measured.values() if s in x.states)
         for name, x in m.measured.items():
             if s not in x.states:
