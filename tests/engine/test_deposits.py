@@ -46,7 +46,7 @@ def surfaces(engine: Engine) -> np.ndarray:
 
 
 def run_well(well: Well, low: float, high: float, width: float, steps: int, walkers: int) -> tuple[Engine, np.ndarray]:
-    """A well explored by walkers that start at its middle; also the free energy at the nodes, -gamma/(gamma-1) V."""
+    """A well explored by walkers that start at its middle; also the free energy at the nodes."""
     layout = Layout((well.system,), (walkers,))
     axis = Axis("q", well.variable, low, high, int(np.ceil((high - low) / width * 5)))
     bias = Metadynamics("meta", [axis], layout, [width], 0.1, 10.0, 50, KT)
@@ -54,7 +54,7 @@ def run_well(well: Well, low: float, high: float, width: float, steps: int, walk
     engine = simulate(layout, [well.forcefield], start, LangevinMiddle(0.01, 8.0), TEMPERATURE, extra=[bias], seed=3)
     assert engine.propagator.kernels == "compiled"
     engine.run(steps)
-    return engine, -10.0 / 9.0 * bias.surfaces[0, :, 0]
+    return engine, bias.free_energies()[0]
 
 
 @pytest.mark.parametrize(("make", "low", "high", "width"), [(contact, 4.0, 20.0, 0.08), (torsion, -np.pi, np.pi, 0.2)])

@@ -108,7 +108,7 @@ MUTANTS: Final = (
         "potentials/bias/metadynamics.py",
         "from_lowest(-self.bias_factor / (self.bias_factor - 1.0) * self.surfaces[..., 0])",
         "from_lowest(-self.surfaces[..., 0])",
-        "analysis/test_hills.py::test_a_torsion_with_a_known_free_energy",
+        f"{_DEPOSITS}::test_free_energy_of_a_double_well",
     ),
     Mutant(
         "Forces are those from before a deposit",
