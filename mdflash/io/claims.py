@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +76,14 @@ def refuse_links(folder: Path, names: Iterable[str]) -> None:
 def unfinished(folder: Path) -> Iterator[Path]:
     """What atomic writes left behind in a folder when they were killed; for whoever holds its lock."""
     yield from (file for file in folder.glob(".*") if re.fullmatch(TEMPORARY, file.name) and file.is_file())
+
+
+def drop_unfinished(folders: Iterable[Path]) -> None:
+    """Delete what atomic writes left behind in folders when they were killed; for whoever holds the lock."""
+    for folder in folders:
+        for file in unfinished(folder):
+            with suppress(OSError):
+                file.unlink()
 
 
 def is_lock(path: Path) -> bool:

@@ -18,7 +18,16 @@ from mdflash.core.regular import open_own, own_folder, read_json
 from mdflash.core.words import is_word
 from mdflash.errors import InputError, StorageError
 from mdflash.io.checkpoint import checkpoint_systems
-from mdflash.io.claims import MARK, claim, claimed, is_lock, refuse_in_the_way, refuse_links, unfinished
+from mdflash.io.claims import (
+    MARK,
+    claim,
+    claimed,
+    drop_unfinished,
+    is_lock,
+    refuse_in_the_way,
+    refuse_links,
+    unfinished,
+)
 from mdflash.io.formats import written_formats
 from mdflash.io.lockfile import NO_LOCKS, hold
 from mdflash.io.topology import beside_topology, is_own
@@ -245,9 +254,7 @@ class RunFolder:
 
     def drop_unfinished(self) -> None:
         """Delete what was being written when an earlier process was killed."""
-        for file in _unfinished(self.path):
-            with suppress(OSError):
-                file.unlink()
+        drop_unfinished(_places(self.path))
 
     def discard(self) -> None:
         """Remove again what `open` created, if nothing was written into it; that gives the lock back."""
@@ -408,9 +415,9 @@ def _named_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
             yield file
 
 
-def _unfinished(path: Path) -> Iterator[Path]:
-    for folder in (path, path / "trajectory", path / "checkpoint"):
-        yield from unfinished(folder)
+def _places(path: Path) -> tuple[Path, ...]:
+    """Where a run writes."""
+    return path, path / "trajectory", path / "checkpoint"
 
 
 def _own_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
@@ -420,6 +427,6 @@ def _own_files(path: Path, systems: Collection[str]) -> Iterator[Path]:
     yield from (file for file in topologies if file.is_file())
     beside = (file for topology in topologies for file in beside_topology(topology))
     yield from (file for file in beside if file.is_file() and is_own(file))
-    yield from _unfinished(path)
+    yield from (file for place in _places(path) for file in unfinished(place))
     if (path / MARK).is_file():
         yield path / MARK

@@ -16,7 +16,7 @@ from mdflash.core.files import atomic_write, storage_errors
 from mdflash.core.regular import own_folder
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
-from mdflash.io.claims import claim, claimed, is_lock, refuse_in_the_way, refuse_links
+from mdflash.io.claims import claim, claimed, drop_unfinished, is_lock, refuse_in_the_way, refuse_links
 from mdflash.io.runfolder import FolderLock
 from mdflash.mapping import allatom
 from mdflash.mapping.peptide import write_pdb
@@ -113,7 +113,9 @@ def sample(recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[P
         folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(folder / "lock", folder)
     try:
-        if not owned:
+        if owned:
+            drop_unfinished([folder, *(folder / name for name in molecules), *folder.glob("sampling/*")])
+        else:
             claim(folder, "sampling")
         _set_up(recipe, folder, tell)
         carry_out(walkers(recipe, folder), recipe.frames_of_a_walker, recipe.processes, watch)

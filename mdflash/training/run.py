@@ -28,7 +28,7 @@ from mdflash.forcefields.build import build_potential, network_exclusions, netwo
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.forcefields.model import ForceField, Network
 from mdflash.forcefields.networks import load_schnet, schnet_weights
-from mdflash.io.claims import claim, claimed, is_lock, refuse_in_the_way, refuse_links
+from mdflash.io.claims import claim, claimed, drop_unfinished, is_lock, refuse_in_the_way, refuse_links
 from mdflash.io.runfolder import FolderLock, is_run_folder
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.schnet.network import SchNet
@@ -431,7 +431,9 @@ def training_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(folder / "lock", folder)
     try:
-        if not owned:
+        if owned:
+            drop_unfinished([folder, *(folder / name for name in _FILES)])
+        else:
             claim(folder, "training")
         yield
     finally:

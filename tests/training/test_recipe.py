@@ -18,7 +18,7 @@ from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.sampling.dataset import load_dataset
 from mdflash.training.recipe import BackboneRule, load_recipe
-from mdflash.training.run import prepare_training, read_priors
+from mdflash.training.run import prepare_training, read_priors, training_folder
 from tests.training.datasets import write_dataset, write_recipe
 
 
@@ -162,3 +162,14 @@ def test_the_written_recipe_is_plain_yaml(dataset: Path, tmp_path: Path) -> None
     again["folder"] = str(tmp_path / "out")
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(again))
     assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_what_a_killed_training_left_half_written_goes(tmp_path: Path) -> None:
+    with training_folder(tmp_path):
+        (tmp_path / "forcefield").mkdir()
+    left = [place / ".mdflash-80789ca9f87d36ee.tmp" for place in (tmp_path, tmp_path / "forcefield")]
+    others = [tmp_path / ".mdflash-mine.tmp", tmp_path / "notes.tmp"]
+    for file in (*left, *others):
+        file.touch()
+    with training_folder(tmp_path):
+        assert not any(file.exists() for file in left) and all(file.exists() for file in others)
