@@ -16,10 +16,10 @@ unexport PYTHONDONTWRITEBYTECODE
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin-schnet.yaml --report
 
-# Each process of pytest begins with a part of its own, and then takes from the others': they rarely need the same
-# kernel at the same time, which both would compile. Three of them keep two cores busy: some tests wait for processes.
+# Each process of pytest begins with a half of its own, and then takes from the other's: they rarely need the same
+# kernel at the same time, which both would compile. Three processes took as long on two cores (2026-11-30).
 test: kernels
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # What most tests need, in parallel.
 kernels: $(READY)
