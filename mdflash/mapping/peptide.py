@@ -213,8 +213,8 @@ class PdbModels:
 
     def add(self, positions: FloatArray, number: int) -> None:
         """Write a model, [atoms, 3] in Å, with its number; others can read it at once."""
-        self.models += 1
         self._write(_model(self._topology, positions, number if self._numbered else None))
+        self.models += 1  # last: a signal while the text is made leaves a model that is not there
 
     def __enter__(self) -> PdbModels:
         return self
