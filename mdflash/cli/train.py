@@ -11,6 +11,7 @@ import typer
 from mdflash.cli import weighed
 from mdflash.cli.lines import PlainConsole, show_line, show_rows, styled
 from mdflash.cli.outputs import Force, forcefield_files, may_write
+from mdflash.cli.training_bar import TrainingBar
 from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
@@ -154,31 +155,15 @@ def _said(choices: dict[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in choices.items())
 
 
-class _Bar:
+class _Bar(TrainingBar):
     """The progress: a bar with epoch, losses and time left; outside a terminal a line for each epoch."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("at most", markup=False),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=console,
-            refresh_per_second=2,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("compiling the kernels", total=None)
+        super().__init__(console)
         self._epoch: tuple[int, str] | None = None
 
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        super().__exit__(*error)
         self._line()
 
     def show(self, trainer: Trainer) -> None:

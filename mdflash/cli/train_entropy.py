@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mdflash.cli import weighed
 from mdflash.cli.lines import show_line, show_rows, styled
+from mdflash.cli.training_bar import TrainingBar
 from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
@@ -105,32 +106,13 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
     )
 
 
-class _Bar:
+class _Bar(TrainingBar):
     """The progress: a bar with the last row of the log and the time left; outside a terminal a line for each row."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("at most", markup=False),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=console,
-            refresh_per_second=2,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("compiling the kernels", total=None)
+        super().__init__(console)
         self._row, self._left_out = -1.0, 0
         self._first: tuple[int, float] | None = None
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
 
     def show(self, trainer: EntropyTrainer) -> None:
         """Before and after a simulation, and after an update."""

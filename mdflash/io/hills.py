@@ -12,7 +12,6 @@ height has no unit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.io.table import Table
@@ -23,15 +22,6 @@ class HillsLog(Table):
 
     name = "hills.csv"
     header = "step,time_ps,bias,group,replica,center_1,center_2,width_1,width_2,height_kcal_mol\n"
-
-    @classmethod
-    def create(cls, path: Path) -> HillsLog:
-        """Start a new file.
-
-        Raises:
-            StorageError: it already exists, or cannot be written.
-        """
-        return cls.start(path, cls.header)
 
     def append(
         self,

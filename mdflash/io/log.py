@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from pathlib import Path
 
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.io.replica_table import PLACE, STATE, ReplicaTable
@@ -26,15 +25,6 @@ class LogWriter(ReplicaTable):
     name = "log.csv"
     header = ",".join(COLUMNS) + "\n"
     older = (",".join((*PLACE, *_MEASURED)) + "\n",)
-
-    @classmethod
-    def create(cls, path: Path) -> LogWriter:
-        """Start a new log.
-
-        Raises:
-            StorageError: it already exists, or cannot be written.
-        """
-        return cls.start(path, cls.header)
 
     def append(
         self,

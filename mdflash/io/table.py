@@ -44,13 +44,13 @@ class Table:
         self._lines: list[str] = []
 
     @classmethod
-    def start(cls, path: Path, header: str) -> Self:
-        """Start a new file with its first line.
+    def start(cls, path: Path, header: str = "") -> Self:
+        """Start a new file with its first line; default: the class's own.
 
         Raises:
             StorageError: it already exists, or cannot be written.
         """
-        data = header.encode()
+        data = (header or cls.header).encode()
         create_files([path], data)
         return cls(path, len(data))
 

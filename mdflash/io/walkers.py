@@ -12,7 +12,6 @@ colvars.csv, has the `weight` of the first row here of its replica that is at it
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -26,15 +25,6 @@ class WalkersLog(Table):
 
     name = "walkers.csv"
     header = "step,time_ps,replica,value,weight,arrived,parent,next_weight\n"
-
-    @classmethod
-    def create(cls, path: Path) -> WalkersLog:
-        """Start a new file.
-
-        Raises:
-            StorageError: it already exists, or cannot be written.
-        """
-        return cls.start(path, cls.header)
 
     def append(
         self,

@@ -182,7 +182,7 @@ class Outputs:
         self.folder, self.layout, self._identity = folder, layout, dict(identity)
         self._keep = config.output.checkpoint.keep
         self.log = (
-            LogWriter.create(folder.log) if before is None else LogWriter.resume_rows(folder.log, before["log_rows"])
+            LogWriter.start(folder.log) if before is None else LogWriter.resume_rows(folder.log, before["log_rows"])
         )
         self.exchange: ExchangeLog | None = None
         if config.exchange is not None:
@@ -211,13 +211,11 @@ class Outputs:
         self.hills: HillsLog | None = None
         if prepared.grid_biases:
             path = folder.path / HillsLog.name
-            self.hills = HillsLog.create(path) if before is None else HillsLog.resume(path, before["hills_size"])
+            self.hills = HillsLog.start(path) if before is None else HillsLog.resume(path, before["hills_size"])
         self.walkers: WalkersLog | None = None
         if prepared.walkers is not None:
             path = folder.path / WalkersLog.name
-            self.walkers = (
-                WalkersLog.create(path) if before is None else WalkersLog.resume(path, before["walkers_size"])
-            )
+            self.walkers = WalkersLog.start(path) if before is None else WalkersLog.resume(path, before["walkers_size"])
         self.writers: list[FrameWriter] = []
         if config.output.trajectory.format != "none":
             kind = written_format(config.output.trajectory.format).writer

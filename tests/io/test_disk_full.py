@@ -159,7 +159,7 @@ def test_atomic_write_keeps_the_old_file(tmp_path):
 def test_checkpoint_log_and_events(tmp_path):
     arrays = {"positions": np.arange(900.0)}
     save_checkpoint(tmp_path, arrays, {"step": 1})
-    log, events = LogWriter.create(tmp_path / "log.csv"), EventLog(tmp_path / "events.jsonl")
+    log, events = LogWriter.start(tmp_path / "log.csv"), EventLog(tmp_path / "events.jsonl")
     one = np.ones(1)
     for step in range(200):
         log.append(step, 0.1, [0], ["a"], np.array([0]), one, one, one, one)

@@ -67,7 +67,7 @@ def run(tmp_path: Path, format: str) -> tuple[Path, dict[str, Target]]:
             fill(writer, 0, COUNT)
             writer.close()
             targets[name] = target
-        log = LogWriter.create(folder.log)
+        log = LogWriter.start(folder.log)
         log.append(0, 0.0, [0], ["pep"], np.array([0]), *np.ones((4, 1)))
         log.flush()
         events = EventLog(folder.events)

@@ -144,7 +144,7 @@ def test_a_killed_hdf5_file_opens_everywhere(target, marked):
 def test_log_and_events_survive(tmp_path):
     rng = np.random.default_rng(10)
     log, events = tmp_path / "log.csv", tmp_path / "events.jsonl"
-    LogWriter.create(log)
+    LogWriter.start(log)
 
     def work(report):
         writer, journal = LogWriter.resume_rows(log, 0), EventLog(events)

@@ -23,7 +23,7 @@ def report(step: int) -> tuple:
 
 
 def test_every_number_is_exact(tmp_path):
-    log = LogWriter.create(tmp_path / "log.csv")
+    log = LogWriter.start(tmp_path / "log.csv")
     for step in range(5):
         log.append(*report(step))
     log.flush(sync=True)
@@ -45,8 +45,8 @@ def test_every_number_is_exact(tmp_path):
 def test_resume_gives_the_log_of_an_uninterrupted_run(tmp_path, monkeypatch, kept, torn, piece):
     monkeypatch.setattr(table, "_READ", piece)  # the file is read in pieces of any size
     path = tmp_path / "log.csv"
-    whole = LogWriter.create(tmp_path / "whole.csv")
-    log = LogWriter.create(path)
+    whole = LogWriter.start(tmp_path / "whole.csv")
+    log = LogWriter.start(path)
     for step in range(6):
         whole.append(*report(step))
         if step < 5:
@@ -67,7 +67,7 @@ def test_resume_gives_the_log_of_an_uninterrupted_run(tmp_path, monkeypatch, kep
 
 
 def test_resume_refuses_a_short_or_foreign_log(tmp_path):
-    log = LogWriter.create(tmp_path / "log.csv")
+    log = LogWriter.start(tmp_path / "log.csv")
     log.append(*report(0))
     log.flush()
     with pytest.raises(StorageError, match=r"holds 4 complete rows.*after 5"):
@@ -78,7 +78,7 @@ def test_resume_refuses_a_short_or_foreign_log(tmp_path):
     with pytest.raises(StorageError, match=r"none\.csv"):
         LogWriter.resume_rows(tmp_path / "none.csv", 1)
     with pytest.raises(StorageError, match="already exists"):
-        LogWriter.create(log.path)
+        LogWriter.start(log.path)
 
 
 def test_events_are_appended_over_several_sessions(tmp_path):

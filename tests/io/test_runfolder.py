@@ -39,7 +39,7 @@ def populate(run: RunFolder, format: str) -> None:
         writer = new_writer(format, Target(run.trajectory, build_system(name=name), (0, 12345)))
         fill(writer, 0, 3)
         writer.close()
-    LogWriter.create(run.log)
+    LogWriter.start(run.log)
     EventLog(run.events).close()
     (run.path / "exchange.csv").write_text("step\n")
     save_checkpoint(run.checkpoint, {}, {"step": 4})
