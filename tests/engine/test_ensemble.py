@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,25 +31,69 @@ PAIR = beads("pair", 2, masses=100.0)
 HELIX, GO = go_helix(10, epsilon=0.4)
 
 
+class Forks:
+    """Random numbers whose comparisons take every way in turn, each with its probability: means without sampling."""
+
+    def __init__(self) -> None:
+        self.ways: list[bool] = []
+        self.asked, self.probability = 0, 1.0
+
+    def next(self) -> bool:
+        """Go back to the last comparison whose other outcome was not tried; False where there is none."""
+        while self.ways and not self.ways[-1]:
+            self.ways.pop()
+        if self.ways:
+            self.ways[-1] = False
+        self.asked, self.probability = 0, 1.0
+        return bool(self.ways)
+
+    def below(self, chance: float) -> bool:
+        if self.asked == len(self.ways):
+            self.ways.append(True)
+        way = self.ways[self.asked]
+        self.asked += 1
+        self.probability *= chance if way else 1.0 - chance
+        return way
+
+
+class Uniform(float):
+    """A number between 0 and `scale` that is not drawn: a comparison asks `forks`."""
+
+    forks: Forks
+    scale: float
+
+    def __new__(cls, forks: Forks, scale: float = 1.0) -> Uniform:
+        self = super().__new__(cls, np.nan)
+        self.forks, self.scale = forks, scale
+        return self
+
+    def __mul__(self, factor: float) -> Uniform:
+        return Uniform(self.forks, self.scale * factor)
+
+    def __lt__(self, limit: float) -> bool:
+        return self.forks.below(float(limit / self.scale))
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("spread", [0.3, 2.0])
 def test_the_expected_weight_of_a_walker_is_what_it_was(scheme: Scheme, spread: float) -> None:
-    """Sums of the copies of each walker, averaged over draws; weights of about one size, and of many."""
-    rng = np.random.default_rng()
-    values = rng.random(24)
-    weights = np.exp(spread * rng.standard_normal(24))
-    weights /= weights.sum()
-    sums = []
-    for draw in range(300):
-        parents, after = place(scheme.shares(values, weights, uniforms(int(rng.integers(2**32)), 0, draw)))
-        assert abs(after.sum() - 1.0) < 1e-14 and (after > 0).all() and len(after) == 24
-        kept = parents == np.arange(24)
-        assert set(parents[~kept]) <= set(parents[kept])  # whoever has copies keeps its row
-        sums.append(np.bincount(parents, weights=after, minlength=24))
-    found = np.array(sums)
-    often = (found > 0).sum(axis=0) >= 20  # a mean of fewer says nothing
-    error = np.sqrt(weights * found.max(axis=0) / len(found))  # of who survives with that weight, or not at all
-    assert often.any() and (np.abs(found.mean(axis=0) - weights) < 5.0 * error)[often].all()
+    """The sum of the copies of each walker, averaged over every way a resampling can go."""
+    rng, n = np.random.default_rng(), 12
+    for _ in range(4):
+        values = rng.random(n)
+        weights = np.exp(spread * rng.standard_normal(n))
+        weights /= weights.sum()
+        forks, mean, total, more = Forks(), np.zeros(n), 0.0, True
+        while more:
+            parents, after = place(scheme.shares(values, weights, partial(Uniform, forks)))
+            assert abs(after.sum() - 1.0) < 1e-14 and (after > 0).all() and len(after) == n
+            kept = parents == np.arange(n)
+            assert set(parents[~kept]) <= set(parents[kept])  # whoever has copies keeps its row
+            mean += forks.probability * np.bincount(parents, weights=after, minlength=n)
+            total += forks.probability
+            more = forks.next()
+        assert abs(total - 1.0) < 1e-12
+        np.testing.assert_allclose(mean, weights, rtol=1e-9)
 
 
 def test_bins_share_the_walkers_evenly() -> None:
