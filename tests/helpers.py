@@ -34,6 +34,14 @@ def eventually(happens: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.01)
 
 
+def evenly(n: int, rng: np.random.Generator) -> np.ndarray:
+    """[n] numbers from 0 to 1 in random order, one in each n-th of that range, at a place that is new each time.
+
+    Averages over them are those over all numbers from 0 to 1, but for O(1/n): there is no luck in them.
+    """
+    return rng.permutation((np.arange(n) + rng.random()) / n)
+
+
 def beads(name: str, n: int, bonds: bool = True, masses: Sequence[float] | float = 100.0, types: str = "A") -> System:
     """A chain (or, without bonds, a fluid) of n residues of one bead; `types` is repeated along it."""
     return System(
