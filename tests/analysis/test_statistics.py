@@ -41,7 +41,7 @@ def test_inefficiency_is_pymbars() -> None:
 
 
 def test_a_relaxation_is_left_out() -> None:
-    """The inefficiency of so many frames is known to some 4 %; a start that is found too late would take 25 % off it."""
+    """The inefficiency of so many frames is known to 4 %; a start that is found too late would take 25 % off it."""
     rng, n = np.random.default_rng(), 20_000
     x = correlated(n, 1.0, rng) + 8.0 * np.exp(-np.arange(n) / 1000.0)
     assert 1000 < detect_equilibration(x).start < 8000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.special import chdtri
 
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.training.convolution import Pairs
@@ -12,6 +13,7 @@ from mdflash.training.entropy.loss import Group, Known, add_gradient, slopes_of,
 from mdflash.training.entropy.pool import Pool
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
 from mdflash.units import kT
+from tests.helpers import evenly
 
 KELVIN = 300.0
 THERMAL = kT(KELVIN)
@@ -99,7 +101,10 @@ def test_renewals_together_know_free_energies_and_averages() -> None:
     constants = [1.0, 1.5, 2.2, 3.0, 4.0]
     x = torch.zeros((0, 1, 3))
     for g, k in enumerate(constants):
-        new = torch.from_numpy(rng.normal(0.0, (THERMAL / k) ** 0.5, (4000, 1, 3)).astype(np.float32))
+        away = (THERMAL / k * chdtri(3.0, evenly(4000, rng))) ** 0.5
+        where = rng.normal(size=(4000, 3))
+        where *= (away / np.linalg.norm(where, axis=1))[:, None]
+        new = torch.from_numpy(where[:, None].astype(np.float32))
 
         def energy(k: float, x: torch.Tensor) -> np.ndarray:
             return 0.5 * k * x.double().square().sum(dim=(1, 2)).numpy()

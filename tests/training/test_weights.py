@@ -23,7 +23,7 @@ from mdflash.training.frames import load_frames
 from mdflash.training.recipe import Data, load_recipe
 from mdflash.training.weights import frame_weights, load_weighted
 from mdflash.units import kT
-from tests.helpers import beads
+from tests.helpers import beads, evenly
 
 FRAMES = 400
 
@@ -96,7 +96,7 @@ def draw(
                 )
                 u = u + restraint.energy(grid)
             p = np.exp(-(u - u.min()) / kT(t))
-            q = rng.choice(grid, FRAMES, p=p / p.sum())
+            q = np.interp(evenly(FRAMES, rng), np.cumsum(p) / p.sum(), grid)
             with TrajectoryWriter(
                 folder / name / f"{number:03d}.h5", kind.system.n_beads, seed=1, aggregation="basic",
                 potential=True, biased=restraint is not None, restraint=restraint if stored else None,
