@@ -124,7 +124,7 @@ def test_the_price_of_samples_is_that_of_a_spring() -> None:
     pool.add(x, np.zeros((0, 0)), start)
     w, free = pool.weigh(stiff * start)
     exact = 0.5 * (1.0 / stiff - 1.0 + np.log(stiff))
-    assert price(THERMAL, start, stiff * start, w, free) == pytest.approx(exact, rel=0.02)
+    assert price(THERMAL, start, stiff * start, w, free) == pytest.approx(exact, rel=0.005)
     assert price(THERMAL, start, start, np.full(len(w), 1.0 / len(w)), 0.0) == 0.0
 
 
