@@ -80,7 +80,7 @@ def test_the_gradient_is_that_of_the_exact_relative_entropy(kernels: str) -> Non
         p.grad = torch.zeros_like(p)
     add_gradient(forces, 0, torch.cat([x, x]), slopes_of(group, target, weights))
 
-    step = 1e-4
+    step = 3e-5
     for _ in range(3):
         along = [torch.from_numpy(rng.standard_normal(p.shape)) for p in parameters]
         found = sum(float((p.grad * d).sum()) for p, d in zip(parameters, along, strict=True) if p.grad is not None)
