@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -169,15 +170,23 @@ def test_a_run_whose_runner_was_killed_is_left_alone(make: Callable[..., list[Jo
 
 
 @pytest.mark.parametrize("how", ["asked", "deadline"])
-def test_all_stop_with_a_checkpoint_and_go_on_later(how: str, make: Callable[..., list[Job]]) -> None:
+def test_all_stop_with_a_checkpoint_and_go_on_later(
+    how: str, make: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     wait = "trap 'echo term >> term; exit 75' TERM; touch begun; while true; do sleep 0.02; done"
     if how == "deadline":
-        wait = "sleep 0.3; exit 75"
-    jobs = make(*[f"{wait}|finish"] * 3, deadline=time.time() + 0.3 if how == "deadline" else None)
+        wait = "touch begun; until [ -e ../run1/begun -a -e ../run2/begun ]; do sleep 0.02; done; exit 75"
+    jobs = make(*[f"{wait}|finish"] * 3, deadline=100.0 if how == "deadline" else None)
     begun = [job.place / "begun" for job in jobs]
 
+    def two_have_begun() -> bool:
+        return sum(file.exists() for file in begun) == 2
+
     def stop() -> str | None:
-        return "SIGTERM" if how == "asked" and sum(file.exists() for file in begun) == 2 else None
+        return "SIGTERM" if how == "asked" and two_have_begun() else None
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep, time=lambda: 101.0 if two_have_begun() else 0.0)
+    monkeypatch.setattr(work, "time", clock)
 
     with LocalExecutor(2, []) as pool:
         outcomes = work_through(jobs, pool, Watch(should_stop=stop))

@@ -44,7 +44,7 @@ def test_a_command_that_has_hardly_begun(tmp_path: Path, number: signal.Signals)
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     check(process.returncode, said, number)
     assert not (tmp_path / "r").exists()
 

@@ -133,7 +133,7 @@ def test_sigterm_stops_with_75(tmp_path: Path) -> None:
     while "frames;" not in process.said()[0] and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 75 and "Run the same command to resume" in errors
     assert load_dataset(tmp_path / "data").n_frames >= 256
 
