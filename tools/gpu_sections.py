@@ -141,7 +141,7 @@ def no_step_waits(filters: str) -> None:
         if DEVICE == "cuda":
             torch.cuda.set_sync_debug_mode("error")
         try:
-            carrier._run(2 if OPTIONS.interpret else 40)
+            carrier._run(state.step, 2 if OPTIONS.interpret else 40)
         finally:
             if DEVICE == "cuda":
                 torch.cuda.set_sync_debug_mode("default")

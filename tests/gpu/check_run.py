@@ -156,7 +156,6 @@ REFUSED = {
                      "force_constant": "2 kcal/mol/angstrom^2"}]},
         "bias 'pull' has no GPU kernel",
     ),
-    "impulses": ({"network_every": 2}, "network_every=1"),
     "reference": ({"kernels": "reference"}, "plain torch"),
 }  # fmt: skip
 

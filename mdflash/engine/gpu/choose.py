@@ -53,8 +53,6 @@ def choose_on_gpu(
         raise GpuRefused("the reference kernels run in plain torch on the CPU")
     if backend.filters == "split" and precision == "fp64":
         raise GpuRefused("`filters: split` multiplies numbers in 16 bits", "`precision: fp32` or `mixed16`")
-    if dynamics.network_every > 1:
-        raise GpuRefused("networks that act at every few steps only are not on the GPU yet", "`network_every: 1`")
     tables, notes = _tables(terms, precision, backend.filters)
     reason = unsupported(terms, layout, exact=tables is None)
     if reason is not None:

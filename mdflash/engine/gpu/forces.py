@@ -239,15 +239,20 @@ class DeviceForces:
         self._built_at.fill_(torch.nan)
         self._need.zero_()
 
-    def launch(self) -> None:
-        """Energy and forces at `x`; returns before they are there."""
+    @property
+    def has_networks(self) -> bool:
+        """Whether a system has a network."""
+        return bool(self._networks)
+
+    def launch(self, times: int = 1) -> None:
+        """Energy and forces at `x`; returns before they are there.
+
+        Args:
+            times: how often the forces of networks count; 0: networks are left out, their energy too.
+        """
         replicas, n = self.layout.n_replicas, self.layout.n_beads
-        neighbors.prepare[(replicas,)](
-            self.x, self._built_at, self.bead_offset, self._rebuild,
-            LIMIT=0.25 * self._skin**2, BLOCK=256, num_warps=4,
-        )  # fmt: skip
-        if self._listed:
-            self._build_lists()
+        if times or self._priors.with_list:
+            self._update_lists()
         if self._priors.with_list:
             neighbors.select_nonbonded[(n,)](
                 self.x, self._neighbor, self._count, self.replica, self._system, self._priors.cutoffs, self._box,
@@ -258,7 +263,7 @@ class DeviceForces:
             Near(self._nonbonded, self._nonbonded_count, self.capacity),
             self._box, self._periodic, self._bead_energy, self._prior_forces,
         )  # fmt: skip
-        for network, far in zip(self._networks, self._far, strict=True):
+        for network, far in zip(self._networks, self._far, strict=True) if times else ():
             if far is not None:
                 far.launch()
             neighbors.select_near[(network.n,)](
@@ -270,8 +275,17 @@ class DeviceForces:
             network.run(near, self._bead_energy, self._shares)
         integrator_kernels.collect[(replicas,)](
             self._prior_forces, self._bead_energy, self._shares, self.bead_offset, self.f, self.energy, self.failed,
-            self.step, n, SLICES=self._slices, BLOCK=256, num_warps=4,
+            self.step, n, SLICES=self._slices if times else 0, TIMES=max(times, 1), BLOCK=256, num_warps=4,
         )  # fmt: skip
+
+    def _update_lists(self) -> None:
+        """Build the lists of replicas whose beads have moved too far."""
+        neighbors.prepare[(self.layout.n_replicas,)](
+            self.x, self._built_at, self.bead_offset, self._rebuild,
+            LIMIT=0.25 * self._skin**2, BLOCK=256, num_warps=4,
+        )  # fmt: skip
+        if self._listed:
+            self._build_lists()
 
     def _build_lists(self) -> None:
         listed = (
