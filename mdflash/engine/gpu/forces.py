@@ -1,8 +1,8 @@
-"""All forces of a batch on one device: neighbor list, networks, priors, their sum. Nothing returns to the host.
+"""All forces of a batch on one device: neighbor list, networks, priors, biases, their sum. Nothing returns to the host.
 
 What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds),
-`select_nonbonded` and the priors, then for each network `select_near` and its own kernels (where its filters are in two
-parts, also the tiles of its far pairs), and `collect`.
+`select_nonbonded`, the priors and (two launches) the biases, then for each network `select_near` and its own kernels
+(where its filters are in two parts, also the tiles of its far pairs), and `collect`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from mdflash.neighbors import triton as neighbors
 from mdflash.neighbors.tiles import Beads, TileLists
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.device import DeviceBiases, unsupported_bias
 from mdflash.potentials.bias.function import FunctionBias
-from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.forms import ON_GPU
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.cpu import Nonbonded
@@ -66,9 +65,12 @@ def unsupported(terms: Sequence[Potential], layout: Layout, exact: bool) -> str 
             reason = why_not(model, exact)
             if reason is not None:
                 return reason
-    biases = [t for t in terms if isinstance(t, (Bias, GridBias, FunctionBias))]
-    if biases:
-        return f"bias '{biases[0].name}' has no GPU kernel: biases are not on the device yet"
+    own = [t for t in terms if isinstance(t, FunctionBias)]
+    if own:
+        return f"bias '{own[0].name}' is a function in Python, and has no GPU kernel"
+    reason = unsupported_bias(terms)
+    if reason is not None:
+        return reason
     rest: list[Potential] = [t for t in terms if isinstance(t, (PriorTerm, NeighborTerm)) and t.form.name not in ON_GPU]
     rest += pack([t for t in terms if not isinstance(t, SchNetPotential)], layout).rest
     if rest:
@@ -117,6 +119,7 @@ class DeviceForces:
         packed = pack([t for t in terms if not isinstance(t, SchNetPotential)], layout)
         sizes = [system.n_beads for system in layout.systems]
         self._priors = DevicePriors(packed.listed, packed.nonbonded, sizes, self.device)
+        self._biases = DeviceBiases(packed.biases, self.device)
         self._box = self._put(np.zeros(3) if box is None else np.array(box))
         self._periodic = box is not None
         self._index(layout, sizes)
@@ -244,6 +247,10 @@ class DeviceForces:
         """Whether a system has a network."""
         return bool(self._networks)
 
+    def refresh(self) -> None:
+        """Bring biases to what they are on the host: before the first `launch` after they may have changed."""
+        self._biases.refresh()
+
     def launch(self, times: int = 1) -> None:
         """Energy and forces at `x`; returns before they are there.
 
@@ -258,11 +265,10 @@ class DeviceForces:
                 self.x, self._neighbor, self._count, self.replica, self._system, self._priors.cutoffs, self._box,
                 self._nonbonded, self._nonbonded_count, self.capacity, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
             )  # fmt: skip
-        self._priors.run(
-            Batch(self.x, self.replica, self._system, self._template, self.origin),
-            Near(self._nonbonded, self._nonbonded_count, self.capacity),
-            self._box, self._periodic, self._bead_energy, self._prior_forces,
-        )  # fmt: skip
+        batch = Batch(self.x, self.replica, self._system, self._template, self.origin)
+        near = Near(self._nonbonded, self._nonbonded_count, self.capacity)
+        self._priors.run(batch, near, self._box, self._periodic, self._bead_energy, self._prior_forces)
+        self._biases.run(batch, near, self._box, self.bead_offset, self._bead_energy, self._prior_forces)
         for network, far in zip(self._networks, self._far, strict=True) if times else ():
             if far is not None:
                 far.launch()
@@ -318,7 +324,8 @@ class DeviceForces:
         return True
 
     def evaluate(self) -> None:
-        """`launch`, again if the lists needed more room; waits for the device."""
+        """`launch` with biases as they are now, again if the lists needed more room; waits for the device."""
+        self.refresh()
         self.launch()
         while self.more_room():
             self.launch()

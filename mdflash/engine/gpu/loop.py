@@ -117,6 +117,7 @@ class CudaPropagator:
         return self.forces.failed.cpu().numpy()
 
     def _upload(self, state: State) -> None:
+        self.forces.refresh()
         self._state.assign(state)
         self._kT.copy_(BOLTZMANN * self._state.temperature)
         self.forces.step.fill_(state.step)
