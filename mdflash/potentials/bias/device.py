@@ -1,4 +1,4 @@
-"""The biases of a batch on a GPU: their tables, what is brought up to date before every block of steps, the launches."""
+"""The biases of a batch on a GPU: their tables, what is brought up to date before a block of steps, the launches."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from mdflash.potentials.bias.triton import SECOND, measure, push
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.device import Batch, DevicePriors, Near
 from mdflash.potentials.priors.term import PriorTerm
+from mdflash.potentials.variables.base import Variable
 from mdflash.potentials.variables.triton import ON_GPU
 from mdflash.potentials.variables.triton.entries import Variables
 
@@ -153,8 +154,8 @@ class DeviceBiases:
         return torch.zeros(shape, dtype=torch.float64, device=self._device)
 
     @staticmethod
-    def _code(variable: object) -> int:
-        return 0 if isinstance(variable, TermEnergy) else ON_GPU[getattr(variable, "name")]
+    def _code(variable: Variable) -> int:
+        return 0 if isinstance(variable, TermEnergy) else ON_GPU[variable.name]
 
     def _terms(self, arrays: Biases) -> list[tuple[int, TermEnergy]]:
         """The variables that are energies of terms, and the system of each."""

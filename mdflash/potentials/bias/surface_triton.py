@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 import triton
@@ -9,8 +10,13 @@ import triton.language as tl
 
 from mdflash.potentials.bias import surface_cpu
 
-_hermite: Any = triton.jit(surface_cpu.hermite.py_func)
-_hermite_slope: Any = triton.jit(surface_cpu.hermite_slope.py_func)
+
+def _shared(function: Any) -> Any:
+    """The source of a compiled function for Triton too; its interpreter wants `tl` among a function's globals."""
+    return triton.jit(FunctionType(function.py_func.__code__, globals()))
+
+
+_hermite, _hermite_slope = _shared(surface_cpu.hermite), _shared(surface_cpu.hermite_slope)
 
 
 @triton.jit
@@ -66,9 +72,7 @@ def _along(a: tl.tensor, b: tl.tensor, s: tl.tensor) -> tuple[tl.tensor, tl.tens
 
 
 @triton.jit
-def on_plane(
-    surface: tl.tensor, axes: tl.tensor, q: tl.tensor, p: tl.tensor
-) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+def on_plane(surface: tl.tensor, axes: tl.tensor, q: tl.tensor, p: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """u, du/dq and du/dp; surface points to [points * points * 4] numbers, axes to those of both, in a row."""
     i, j, t, slope = _cell(q, axes)
     k, m, s, rise = _cell(p, axes + 4)

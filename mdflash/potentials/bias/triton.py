@@ -5,6 +5,8 @@ each replica: the energies and slopes of all its biases, then, bead by bead, the
 kernels are compiled for depends on the biases; no multiplication is fused with an addition, so this changes no bit.
 """
 
+# ruff: noqa: SIM102 (the outer condition is known when a kernel is compiled, the inner one when it runs)
+
 from __future__ import annotations
 
 import triton
@@ -24,9 +26,7 @@ _SECOND = tl.constexpr(SECOND)
 
 
 @triton.jit
-def _of_term(
-    energies: tl.tensor, forces: tl.tensor, beads: tl.tensor, g: tl.tensor
-) -> tl.tensor:
+def _of_term(energies: tl.tensor, forces: tl.tensor, beads: tl.tensor, g: tl.tensor) -> tl.tensor:
     """The energy of a term, a number, and its gradient: the shares and forces of the molecule's beads."""
     total = tl.zeros([_BLOCK], tl.float64)
     for k in range(0, beads, _BLOCK):
@@ -72,9 +72,7 @@ def measure(
 
 
 @triton.jit
-def _of_form(
-    form: tl.tensor, periodic: tl.tensor, q: tl.tensor, p: tl.tensor
-) -> tuple[tl.tensor, tl.tensor]:
+def _of_form(form: tl.tensor, periodic: tl.tensor, q: tl.tensor, p: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """u and du/dq by `bias_form.EQUATIONS`; p points to force constant, center and width."""
     force_constant = tl.load(p)
     d = q - tl.load(p + 1)
@@ -154,7 +152,9 @@ def push(
             stop = tl.load(tables.entry_start + i + 1, mask=inside, other=0)
             for offset in range(0, most):
                 has = e + offset < stop
-                slope = tl.load(work.slope + at + tl.load(tables.owner + e + offset, mask=has, other=0), mask=has, other=0.0)
+                slope = tl.load(
+                    work.slope + at + tl.load(tables.owner + e + offset, mask=has, other=0), mask=has, other=0.0
+                )
                 g = load_vector(gradient, tl.load(tables.entry + e + offset, mask=has, other=0), has)
                 fx -= slope * g[0]
                 fy -= slope * g[1]

@@ -4,6 +4,8 @@ A variable has its file here, beside its description one floor up, because a des
 takes longer to import than a file takes to check. A bias on a variable that is not in this list runs on the CPU.
 """
 
+# ruff: noqa: SIM102 (the outer condition is known when a kernel is compiled, the inner one when it runs)
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -51,9 +51,7 @@ def position(
 
 
 @triton.jit
-def store(
-    g: tl.tensor, m: tl.tensor, inside: tl.tensor, gx: tl.tensor, gy: tl.tensor, gz: tl.tensor
-) -> None:
+def store(g: tl.tensor, m: tl.tensor, inside: tl.tensor, gx: tl.tensor, gy: tl.tensor, gz: tl.tensor) -> None:
     """Write the gradient of entries; g points to that of entry 0."""
     tl.store(g + 3 * m, gx, mask=inside)
     tl.store(g + 3 * m + 1, gy, mask=inside)
