@@ -98,7 +98,7 @@ def biases_for(layout: Layout, terms: Sequence[Potential], x: FloatArray) -> dic
     """Biases on the molecule of a layout, by what they show: each variable, the strength of a term, grids, and all.
 
     Args:
-        layout: of one system, of 8 beads or more.
+        layout: of one system, of 7 beads or more.
         terms: its potentials, of which one is a listed term.
         x: [N, 3] Å where it is folded.
     """

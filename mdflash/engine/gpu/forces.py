@@ -266,9 +266,9 @@ class DeviceForces:
                 self._nonbonded, self._nonbonded_count, self.capacity, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
             )  # fmt: skip
         batch = Batch(self.x, self.replica, self._system, self._template, self.origin)
-        near = Near(self._nonbonded, self._nonbonded_count, self.capacity)
-        self._priors.run(batch, near, self._box, self._periodic, self._bead_energy, self._prior_forces)
-        self._biases.run(batch, near, self._box, self.bead_offset, self._bead_energy, self._prior_forces)
+        pairs = Near(self._nonbonded, self._nonbonded_count, self.capacity)
+        self._priors.run(batch, pairs, self._box, self._periodic, self._bead_energy, self._prior_forces)
+        self._biases.run(batch, pairs, self._box, self.bead_offset, self._bead_energy, self._prior_forces)
         for network, far in zip(self._networks, self._far, strict=True) if times else ():
             if far is not None:
                 far.launch()

@@ -36,7 +36,7 @@ class Variables(NamedTuple):
 
 
 @triton.jit
-def entries(at: tl.tensor, end: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
+def entries(at: int, end: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """[BLOCK] entries from `at` on, and which of them are before `end`."""
     m = at + tl.arange(0, _BLOCK)
     return m, m < end

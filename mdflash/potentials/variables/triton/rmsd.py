@@ -13,7 +13,7 @@ from mdflash.potentials.variables.triton.superposition import superposition
 
 @triton.jit
 def _sums(
-    v: tl.core.base_value, b: tl.tensor, x: tl.tensor, middle: tl.tuple, row: tl.tensor
+    v: tl.core.base_value, b: tl.tensor, x: tl.tensor, middle: tl.tuple, ROW: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """A row of s = sum of reference_a (x - middle)_b."""
     sx = tl.zeros([_BLOCK], tl.float64)
@@ -23,7 +23,7 @@ def _sums(
     for at in range(tl.load(v.first + b), end, _BLOCK):
         m, inside = entries.entries(at, end)
         away = minus(entries.position(v, x, m, inside), middle)
-        ref = tl.load(v.reference + 3 * m + row, mask=inside, other=0.0)
+        ref = tl.load(v.reference + 3 * m + ROW, mask=inside, other=0.0)
         sx += ref * away[0]
         sy += ref * away[1]
         sz += ref * away[2]
