@@ -27,9 +27,9 @@ from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.forms import FORMS
 from mdflash.potentials.priors.term import PriorTerm
-from mdflash.potentials.variables import VARIABLES
 from mdflash.potentials.variables.distance import Distance
 from mdflash.potentials.variables.radius_of_gyration import RadiusOfGyration
+from mdflash.potentials.variables.triton import ON_GPU
 from tests.gpu.batches import DEVICE, SMALL, TILES, network, on_device, reference, schnet
 from tests.helpers import beads, go_helix, helix
 from tests.potentials.test_variables import SYSTEM, N, make
@@ -56,7 +56,7 @@ def agree(found: EnergyForces, expected: EnergyForces) -> None:
     torch.testing.assert_close(found.forces, expected.forces, rtol=0, atol=1e-10 * size)
 
 
-@pytest.mark.parametrize("name", VARIABLES)
+@pytest.mark.parametrize("name", ON_GPU)
 def test_every_variable_in_every_form(name: str) -> None:
     """Of the list, on fresh conformations; biases of all forms at once, each replica with parameters of its own."""
     rng = fresh()
