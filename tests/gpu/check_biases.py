@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 
 from mdflash.core.state import Layout, State
 from mdflash.engine.blocks.plain import PlainPropagator
@@ -24,6 +27,7 @@ from mdflash.potentials.bias.function import FunctionBias
 from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.bias.metadynamics import Metadynamics
 from mdflash.potentials.bias.surface import Axis
+from mdflash.potentials.bias.surface_triton import on_grid
 from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.forms import FORMS
 from mdflash.potentials.priors.term import PriorTerm
@@ -132,6 +136,46 @@ def test_grids_of_one_and_two_variables() -> None:
     assert torch.isfinite(energy).tolist() == [True, False, True, True, True]
 
 
+@triton.jit
+def _on_grid(surface, axes, values, out, D: tl.constexpr):
+    for d in tl.static_range(D):
+        u, slope = on_grid(surface, axes, values, d, D)
+        tl.store(out + d, slope)
+        tl.store(out + D, u)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_a_product_of_cubics_is_exact(dimensions: int) -> None:
+    """What a cell reproduces: a polynomial of degree 3 in each variable, its value and slopes anywhere."""
+    rng = fresh()
+    rows = rng.uniform([-1.0, 0.3, 4.0, 0.0], [1.0, 0.6, 8.0, 0.0], (dimensions, 4))  # low, spacing, points, period
+    rows[:, 2] = rows[:, 2].round()
+    cubics = [np.polynomial.Polynomial(rng.normal(size=4)) for _ in rows]
+    parts = []  # [points, 2] of each axis: at its nodes, and by their numbers
+    for cubic, (low, spacing, points, _) in zip(cubics, rows, strict=True):
+        q = low + spacing * np.arange(int(points))
+        parts.append(np.stack([cubic(q), spacing * cubic.deriv()(q)], axis=-1))
+    surface = np.stack(
+        [
+            functools.reduce(np.multiply.outer, [part[:, p >> d & 1] for d, part in enumerate(parts)])
+            for p in range(2**dimensions)
+        ],
+        axis=-1,
+    )
+    values = rows[:, 0] + rows[:, 1] * rng.uniform(0.0, rows[:, 2] - 1.0)
+    out = torch.zeros(dimensions + 1, dtype=torch.float64, device=DEVICE)
+    given = [torch.from_numpy(array.copy()).to(DEVICE) for array in (surface, rows, values)]
+    _on_grid[(1,)](*given, out, D=dimensions)
+    at = [cubic(q) for cubic, q in zip(cubics, values, strict=True)]
+    expected = [
+        np.prod(
+            [cubic.deriv()(q) if k == d else at[k] for k, (cubic, q) in enumerate(zip(cubics, values, strict=True))]
+        )
+        for d in range(dimensions)
+    ]
+    np.testing.assert_allclose(out.cpu(), [*expected, np.prod(at)], rtol=1e-11, atol=1e-11)
+
+
 def test_the_strength_of_terms() -> None:
     """Of every coordinate, and beside a variable that pulls at the same beads."""
     rng = fresh()
@@ -171,7 +215,7 @@ def test_what_changes_between_blocks_is_read_again() -> None:
     def compare(copies: int) -> None:
         forces.evaluate()
         agree(EnergyForces(forces.energy.cpu(), forces.f.cpu()), reference(layout, SumPotential([pull, grown]), x))
-        assert forces._biases.copies == copies
+        assert forces._biases is not None and forces._biases.copies == copies
 
     compare(1)
     pull.parameters[1] = [3.0, 9.0, 0.0]

@@ -119,7 +119,7 @@ class DeviceForces:
         packed = pack([t for t in terms if not isinstance(t, SchNetPotential)], layout)
         sizes = [system.n_beads for system in layout.systems]
         self._priors = DevicePriors(packed.listed, packed.nonbonded, sizes, self.device)
-        self._biases = DeviceBiases(packed.biases, self.device)
+        self._biases = DeviceBiases(packed.biases, self.device) if packed.biases.biases else None
         self._box = self._put(np.zeros(3) if box is None else np.array(box))
         self._periodic = box is not None
         self._index(layout, sizes)
@@ -249,7 +249,8 @@ class DeviceForces:
 
     def refresh(self) -> None:
         """Bring biases to what they are on the host: before the first `launch` after they may have changed."""
-        self._biases.refresh()
+        if self._biases is not None:
+            self._biases.refresh()
 
     def launch(self, times: int = 1) -> None:
         """Energy and forces at `x`; returns before they are there.
@@ -268,7 +269,8 @@ class DeviceForces:
         batch = Batch(self.x, self.replica, self._system, self._template, self.origin)
         pairs = Near(self._nonbonded, self._nonbonded_count, self.capacity)
         self._priors.run(batch, pairs, self._box, self._periodic, self._bead_energy, self._prior_forces)
-        self._biases.run(batch, pairs, self._box, self.bead_offset, self._bead_energy, self._prior_forces)
+        if self._biases is not None:
+            self._biases.run(batch, pairs, self._box, self.bead_offset, self._bead_energy, self._prior_forces)
         for network, far in zip(self._networks, self._far, strict=True) if times else ():
             if far is not None:
                 far.launch()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mdflash.core.state import Layout
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import Bias
@@ -17,7 +18,7 @@ from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.potentials.bias.term_energy import TermEnergy
-from mdflash.potentials.bias.triton import SECOND, measure, push
+from mdflash.potentials.bias.triton import measure, push
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.device import Batch, DevicePriors, Near
 from mdflash.potentials.priors.term import PriorTerm
@@ -25,7 +26,9 @@ from mdflash.potentials.variables.base import Variable
 from mdflash.potentials.variables.triton import ON_GPU
 from mdflash.potentials.variables.triton.entries import Variables
 
-MOST_AXES = 2
+WARPS = 4
+"""As many threads as a block of entries has: the tree of a sum does not depend on what a kernel is compiled for."""
+MOST_AXES = 3
 """Of a grid that kernels know."""
 
 
@@ -50,8 +53,9 @@ class BiasTables(NamedTuple):
         code: [n] int32 by which kernels know a variable; 0 of the energy of a term.
         term: [n] int32 number of that term; -1 of other variables.
         periodic, form: [n] int32, as in `cpu.Biases`.
-        axes: [n] int32, as there, or `triton.SECOND`.
-        axis: [n, 4] float64, as there.
+        axes: [n] int32 of the grid that the variable belongs to; 0: a bias of a form.
+        along: [n] int32 which of them it is.
+        axis: [n, 4] float64, as in `cpu.Biases`.
         variables: the entries of each.
         bead_row: [systems + 1] int32; biases act on the beads bead[bead_row[s]:bead_row[s + 1]] of system s.
         bead: int32, counted within the molecule.
@@ -67,6 +71,7 @@ class BiasTables(NamedTuple):
     periodic: Tensor
     form: Tensor
     axes: Tensor
+    along: Tensor
     axis: Tensor
     variables: Variables
     bead_row: Tensor
@@ -102,10 +107,10 @@ class BiasWork(NamedTuple):
 
 
 class DeviceBiases:
-    """All biases of a batch on the device.
+    """The biases of a batch on the device.
 
     Args:
-        packed: the biases; parameters and grids are read from them by `refresh`.
+        packed: the biases, at least one; parameters and grids are read from them by `refresh`.
         device: where the kernels run.
 
     Attributes:
@@ -113,54 +118,45 @@ class DeviceBiases:
     """
 
     def __init__(self, packed: PackedBiases, device: torch.device) -> None:
+        arrays, layout = packed.arrays(), packed.layout
+        assert arrays is not None
         self._packed, self._device = packed, device
         self._variables = [variable for bias in packed.biases for variable in bias.variables]
-        self.copies = 0
-        arrays = packed.arrays()
-        if arrays is None:
-            return
-        layout = packed.layout
-        own = np.diff(arrays.row)[layout.system_of_replica]
-        self._mine = _concatenated(arrays.row[layout.system_of_replica], own)
-        self._replica = np.repeat(np.arange(layout.n_replicas), own)
-        entries = np.diff(arrays.first[arrays.row])
-        rows = entries[layout.system_of_replica]
-        self._priors = [self._alone(s, v) for s, v in self._terms(arrays)]
-        self._tables = self._make_tables(arrays, layout)
-        beads = layout.n_beads if self._priors else 1
-        self._surface: FloatArray = np.zeros(0)
+        own, entries = np.diff(arrays.row), np.diff(arrays.first[arrays.row])  # of each system
+        of_replica = layout.system_of_replica
+        self._mine = _ranges(arrays.row[of_replica], own[of_replica])  # variable and replica of each value
+        self._replica = np.repeat(np.arange(layout.n_replicas), own[of_replica])
+        counts = [len(bias.variables) for bias in packed.biases]
+        self._along = np.concatenate([np.arange(count) for count in counts])
+        axes = np.repeat([len(bias.axes) if isinstance(bias, GridBias) else 0 for bias in packed.biases], counts)
+        self._tables = self._make_tables(arrays, axes)
+        self._terms = [self._alone(s, v) for s, v in zip(np.repeat(range(len(own)), own), self._variables, strict=True)
+                       if isinstance(v, TermEnergy)]  # fmt: skip
+        values, terms, beads = len(self._mine), len(self._terms), layout.n_beads if self._terms else 0
         self._work = BiasWork(
-            self._put(np.cumsum([0, *own])[:-1], torch.int64),
-            self._put(np.cumsum([0, *rows])[:-1], torch.int64),
-            self._new(len(self._mine), 3),
-            self._put(np.zeros(len(self._mine)), torch.int64),
-            self._new(max(len(arrays.surface), 1)),
-            self._new(len(self._mine)),
-            self._new(len(self._mine)),
-            self._new(int(rows.sum()), 3),
-            self._new(max(len(self._priors), 1), beads),
-            self._new(max(len(self._priors), 1), beads, 3),
+            at=self._put(np.cumsum([0, *own[of_replica]])[:-1], torch.int64),
+            gradient_at=self._put(np.cumsum([0, *entries[of_replica]])[:-1], torch.int64),
+            parameters=self._new(values, 3),
+            place=self._new(values, dtype=torch.int64),
+            surface=self._new(max(len(arrays.surface), 1)),
+            value=self._new(values),
+            slope=self._new(values),
+            gradient=self._new(int(entries[of_replica].sum()), 3),
+            term_energy=self._new(max(terms, 1), max(beads, 1)),
+            term_forces=self._new(max(terms, 1), max(beads, 1), 3),
         )
-        axes = set(arrays.axes.tolist())
-        self._grids = (1 if 1 in axes else 0) + (2 if 2 in axes else 0)
-        self._occur = sum({self._code(v) for v in self._variables})
-        self._most = int(np.diff(arrays.row).max())
+        self._grids = sum(1 << count for count in set(axes.tolist()) if count)
+        self._occur = sum({_code(variable) for variable in self._variables})
+        self._most = int(own.max())
+        self._surface: FloatArray = np.zeros(0)
+        self.copies = 0
         self.refresh()
 
-    def _put(self, array: IntArray | FloatArray, dtype: torch.dtype = torch.int32) -> Tensor:
+    def _put(self, array: npt.ArrayLike, dtype: torch.dtype = torch.int32) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, dtype)
 
-    def _new(self, *shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=torch.float64, device=self._device)
-
-    @staticmethod
-    def _code(variable: Variable) -> int:
-        return 0 if isinstance(variable, TermEnergy) else ON_GPU[variable.name]
-
-    def _terms(self, arrays: Biases) -> list[tuple[int, TermEnergy]]:
-        """The variables that are energies of terms, and the system of each."""
-        system = np.repeat(np.arange(len(arrays.row) - 1), np.diff(arrays.row)).tolist()
-        return [(s, v) for s, v in zip(system, self._variables, strict=True) if isinstance(v, TermEnergy)]
+    def _new(self, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=self._device)
 
     def _alone(self, system: int, variable: TermEnergy) -> DevicePriors:
         """The kernel of priors with nothing but the term of one system."""
@@ -172,52 +168,42 @@ class DeviceBiases:
         sizes = [system.n_beads for system in layout.systems]
         return DevicePriors(packed.listed, packed.nonbonded, sizes, self._device)
 
-    def _make_tables(self, arrays: Biases, layout: Layout) -> BiasTables:
-        terms = iter(range(len(self._variables)))
-        axes = np.where(np.append(0, arrays.axes[:-1]) == 2, SECOND, arrays.axes)
-        beads, starts, entries, most, before = [], [np.zeros(1, np.int64)], [], [], 0
-        for first, stop in zip(arrays.first[arrays.row[:-1]], arrays.first[arrays.row[1:]], strict=True):
-            mine = arrays.beads[first:stop]
-            bead, count = np.unique(mine, return_counts=True)
-            beads.append(bead)
-            entries.append(np.argsort(mine, kind="stable"))
-            starts.append(before + np.cumsum(count))
-            most.append(count.max(initial=0))
-            before += len(mine)
-        variable = np.repeat(np.arange(len(self._variables)), np.diff(arrays.first))
-        system = np.repeat(np.arange(len(layout.systems)), np.diff(arrays.first[arrays.row]))
-        entry = np.concatenate(entries)
-        owner = variable[arrays.first[arrays.row[system]] + entry] - arrays.row[system]
-        put = self._put
+    def _make_tables(self, arrays: Biases, axes: IntArray) -> BiasTables:
+        put, terms = self._put, itertools.count()
+        pushed = _pushed(arrays)
         return BiasTables(
             row=put(arrays.row),
-            code=put(np.array([self._code(v) for v in self._variables])),
-            term=put(np.array([next(terms) if isinstance(v, TermEnergy) else -1 for v in self._variables])),
+            code=put([_code(variable) for variable in self._variables]),
+            term=put([next(terms) if isinstance(variable, TermEnergy) else -1 for variable in self._variables]),
             periodic=put(arrays.periodic.astype(np.int64)),
             form=put(arrays.form),
             axes=put(axes),
+            along=put(self._along),
             axis=put(arrays.axis, torch.float64),
             variables=Variables(
-                put(arrays.first), put(arrays.beads), put(arrays.weight, torch.float64),
-                put(arrays.reference, torch.float64), put(arrays.start),
-                put(np.arange(len(self._variables)) * arrays.constants.shape[1]), put(arrays.constants, torch.float64),
+                first=put(arrays.first),
+                beads=put(arrays.beads),
+                weight=put(arrays.weight, torch.float64),
+                reference=put(arrays.reference, torch.float64),
+                start=put(arrays.start),
+                constant_at=put(np.arange(len(arrays.constants)) * arrays.constants.shape[1]),
+                constants=put(arrays.constants, torch.float64),
             ),
-            bead_row=put(np.cumsum([0, *map(len, beads)])),
-            bead=put(np.concatenate(beads)),
-            entry_start=put(np.concatenate(starts)),
-            entry=put(entry),
-            owner=put(owner),
-            most=put(np.array(most)),
-        )  # fmt: skip
+            bead_row=put(pushed.bead_row),
+            bead=put(pushed.bead),
+            entry_start=put(pushed.entry_start),
+            entry=put(pushed.entry),
+            owner=put(pushed.owner),
+            most=put(pushed.most),
+        )
 
     def refresh(self) -> None:
         """Bring parameters to what they are now, and grids, if they have changed since the last time."""
-        arrays = self._packed.arrays()
-        if arrays is None:
-            return
-        work = self._work
+        arrays, work = self._packed.arrays(), self._work
+        assert arrays is not None
+        first = self._mine - self._along[self._mine]  # a grid is noted at the first of its variables
         work.parameters.copy_(torch.from_numpy(arrays.parameters[self._replica, self._mine]))
-        work.place.copy_(torch.from_numpy(arrays.place[self._replica, self._mine]))
+        work.place.copy_(torch.from_numpy(arrays.place[self._replica, first]))
         if not np.array_equal(arrays.surface, self._surface):
             self._surface = arrays.surface.copy()
             work.surface.copy_(torch.from_numpy(self._surface))
@@ -225,22 +211,56 @@ class DeviceBiases:
 
     def run(self, batch: Batch, near: Near, box: Tensor, bead_offset: Tensor, energy: Tensor, forces: Tensor) -> None:
         """Add the energy of each replica's biases to its first bead's share [B], and their forces to [B, 3]."""
-        if not self._variables:
-            return
-        work = self._work
-        for prior, mine, theirs in zip(self._priors, work.term_energy, work.term_forces, strict=False):
-            prior.run(batch, near, box, False, mine, theirs)
-        replicas = len(batch.system)
+        work, replicas = self._work, len(batch.system)
+        for term, mine, theirs in zip(self._terms, work.term_energy, work.term_forces, strict=False):
+            term.run(batch, near, box, False, mine, theirs)
         measure[(replicas, self._most)](
             batch.x, bead_offset, batch.system, self._tables, work, len(batch.x), OCCUR=self._occur,
-            TERMS=bool(self._priors), num_warps=4, enable_fp_fusion=False,
+            TERMS=bool(self._terms), num_warps=WARPS, enable_fp_fusion=False,
         )  # fmt: skip
         push[(replicas,)](
-            bead_offset, batch.system, self._tables, work, energy, forces, GRIDS=self._grids, num_warps=4,
+            bead_offset, batch.system, self._tables, work, energy, forces, GRIDS=self._grids, num_warps=WARPS,
             enable_fp_fusion=False,
         )  # fmt: skip
 
 
-def _concatenated(first: IntArray, count: IntArray) -> IntArray:
+def _code(variable: Variable) -> int:
+    """By which kernels know a variable."""
+    return 0 if isinstance(variable, TermEnergy) else ON_GPU[variable.name]
+
+
+class _Pushed(NamedTuple):
+    """The beads on which biases act; see `BiasTables`."""
+
+    bead_row: IntArray
+    bead: IntArray
+    entry_start: IntArray
+    entry: IntArray
+    owner: IntArray
+    most: IntArray
+
+
+def _pushed(arrays: Biases) -> _Pushed:
+    ends = arrays.first[arrays.row]  # of the entries of each system
+    beads, counts, entries = [], [], []
+    for first, stop in itertools.pairwise(ends.tolist()):
+        bead, count = np.unique(arrays.beads[first:stop], return_counts=True)
+        beads.append(bead)
+        counts.append(count)
+        entries.append(np.argsort(arrays.beads[first:stop], kind="stable"))
+    system = np.repeat(np.arange(len(entries)), np.diff(ends))
+    entry = np.concatenate(entries)
+    owner = np.repeat(np.arange(len(arrays.variable)), np.diff(arrays.first))[ends[system] + entry]
+    return _Pushed(
+        bead_row=np.cumsum([0, *map(len, beads)]),
+        bead=np.concatenate(beads),
+        entry_start=np.cumsum([0, *np.concatenate(counts)]),
+        entry=entry,
+        owner=owner - arrays.row[system],
+        most=np.array([count.max(initial=0) for count in counts]),
+    )
+
+
+def _ranges(first: IntArray, count: IntArray) -> IntArray:
     """first[r], first[r] + 1, ... count[r] of them, for each r in turn."""
     return np.repeat(first - np.concatenate(([0], np.cumsum(count)[:-1])), count) + np.arange(count.sum())

@@ -1,4 +1,4 @@
-"""The Triton twin of `surface`: an energy on a grid at a point, and its slopes. The cubic is the CPU's own function."""
+"""The Triton twin of `surface`: an energy on a grid at a point, and a slope. The cubic is the CPU's own function."""
 
 from __future__ import annotations
 
@@ -44,40 +44,34 @@ def _cell(q: tl.tensor, axis: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tenso
 
 
 @triton.jit
-def on_line(surface: tl.tensor, axis: tl.tensor, q: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
-    """u and du/dq; surface points to [points * 2] numbers, axis to those of `surface_cpu.as_rows`."""
-    i, j, t, slope = _cell(q, axis)
-    v = tl.load(surface + 2 * i)
-    dv = tl.load(surface + 2 * i + 1)
-    w = tl.load(surface + 2 * j)
-    dw = tl.load(surface + 2 * j + 1)
-    return _hermite(v, dv, w, dw, t), slope * _hermite_slope(v, dv, w, dw, t)
+def on_grid(
+    surface: tl.tensor, axes: tl.tensor, values: tl.tensor, along: tl.tensor, D: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor]:
+    """u at D values, and its slope by one of them: a lane for each of the 4^D numbers at the nodes of a cell.
 
-
-@triton.jit
-def _along(a: tl.tensor, b: tl.tensor, s: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """From the nodes at a and b [4]: the energy and its slope by the first axis at s, and both by the second axis."""
-    v = tl.load(a)
-    d = tl.load(a + 1)
-    dv = tl.load(a + 2)
-    dd = tl.load(a + 3)
-    w = tl.load(b)
-    e = tl.load(b + 1)
-    dw = tl.load(b + 2)
-    de = tl.load(b + 3)
-    return (
-        _hermite(v, dv, w, dw, s), _hermite(d, dd, e, de, s), _hermite_slope(v, dv, w, dw, s),
-        _hermite_slope(d, dd, e, de, s),
-    )  # fmt: skip
-
-
-@triton.jit
-def on_plane(surface: tl.tensor, axes: tl.tensor, q: tl.tensor, p: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """u, du/dq and du/dp; surface points to [points * points * 4] numbers, axes to those of both, in a row."""
-    i, j, t, slope = _cell(q, axes)
-    k, m, s, rise = _cell(p, axes + 4)
-    columns = tl.load(axes + 6).to(tl.int64)
-    v0, d0, w0, e0 = _along(surface + 4 * (i * columns + k), surface + 4 * (i * columns + m), s)
-    v1, d1, w1, e1 = _along(surface + 4 * (j * columns + k), surface + 4 * (j * columns + m), s)
-    u = _hermite(v0, d0, v1, d1, t)
-    return u, slope * _hermite_slope(v0, d0, v1, d1, t), rise * _hermite(w0, e0, w1, e1, t)
+    Args:
+        surface: to [points of each axis * 2^D] numbers.
+        axes: to [D, 4] numbers, see `surface_cpu.as_rows`.
+        values: to [D] numbers.
+        along: which axis the slope is by.
+    """
+    lane = tl.arange(0, 1 << (2 * D))
+    corner = lane >> D
+    part = lane & ((1 << D) - 1)  # which derivatives
+    node = lane.to(tl.int64) * 0
+    share = lane.to(tl.float64) * 0.0 + 1.0
+    slope = share
+    for d in tl.static_range(D):
+        i, j, t, rise = _cell(tl.load(values + d), axes + 4 * d)
+        after = (corner >> d) & 1
+        derivative = (part >> d) & 1
+        v = ((after == 0) & (derivative == 0)).to(tl.float64)
+        dv = ((after == 0) & (derivative == 1)).to(tl.float64)
+        w = ((after == 1) & (derivative == 0)).to(tl.float64)
+        dw = ((after == 1) & (derivative == 1)).to(tl.float64)
+        mine = _hermite(v, dv, w, dw, t)
+        slope = slope * tl.where(along == d, rise * _hermite_slope(v, dv, w, dw, t), mine)
+        share = share * mine
+        node = node * tl.load(axes + 4 * d + 2).to(tl.int64) + tl.where(after == 1, j, i)
+    numbers = tl.load(surface + (node << D) + part)
+    return tl.sum(numbers * share, axis=0), tl.sum(numbers * slope, axis=0)

@@ -14,15 +14,12 @@ import triton.language as tl
 
 from mdflash.compiled.triton.vectors import load_vector
 from mdflash.potentials.bias.bias_form import NUMBERS
-from mdflash.potentials.bias.surface_triton import on_line, on_plane
+from mdflash.potentials.bias.surface_triton import on_grid
 from mdflash.potentials.variables.triton import value_gradient
 
 _LINEAR, _LOWER_WALL, _UPPER_WALL = (tl.constexpr(NUMBERS[form]) for form in ("linear", "lower-wall", "upper-wall"))
 _TWO_PI = tl.constexpr(6.283185307179586)
 _BLOCK = tl.constexpr(128)
-SECOND = -1
-"""In place of the number of axes: the variable before this one is the first of the same grid."""
-_SECOND = tl.constexpr(SECOND)
 
 
 @triton.jit
@@ -91,24 +88,22 @@ def _of_form(form: tl.tensor, periodic: tl.tensor, q: tl.tensor, p: tl.tensor) -
 def _energy_slope(
     tables: tl.core.base_value, work: tl.core.base_value, b: tl.tensor, at: tl.tensor, GRIDS: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor]:
-    """u of the bias whose first variable is b (0 for a second one), and its slope by variable b; `at`: its place."""
+    """u of the bias (0 where b is not its first variable), and its slope by variable b; `at`: the variable's place."""
     q = tl.load(work.value + at)
-    axes = tl.load(tables.axes + b)
     u = 0.0 * q
     slope = 0.0 * q
+    axes = tl.load(tables.axes + b)
+    along = tl.load(tables.along + b)
     if axes == 0:
         u, slope = _of_form(tl.load(tables.form + b), tl.load(tables.periodic + b), q, work.parameters + 3 * at)
-    if GRIDS & 1:
-        if axes == 1:
-            u, slope = on_line(work.surface + tl.load(work.place + at), tables.axis + 4 * b, q)
-    if GRIDS & 2:
-        if axes == 2:
-            surface = work.surface + tl.load(work.place + at)
-            u, slope, _ = on_plane(surface, tables.axis + 4 * b, q, tl.load(work.value + at + 1))
-        if axes == _SECOND:
-            surface = work.surface + tl.load(work.place + at - 1)
-            _, _, slope = on_plane(surface, tables.axis + 4 * (b - 1), tl.load(work.value + at - 1), q)
-    return u, slope
+    surface = work.surface + tl.load(work.place + at)
+    axis = tables.axis + 4 * (b - along)
+    values = work.value + at - along
+    for d in tl.static_range(1, 4):
+        if (GRIDS >> d) & 1:
+            if axes == d:
+                u, slope = on_grid(surface, axis, values, along, d)
+    return tl.where(along == 0, u, 0.0), slope
 
 
 @triton.jit
@@ -121,7 +116,7 @@ def push(
     Args:
         bead_offset, system, tables, work: as of `measure`, which must have run.
         energy: [B], forces: [B, 3] float64, of the priors.
-        GRIDS: 1: there are grids of one variable; 2: of two; 3: both.
+        GRIDS: sum of 1 << d for grids of d variables that there are.
     """
     r = tl.program_id(0)
     s = tl.load(system + r)
