@@ -273,7 +273,7 @@ class DeviceForces:
             self._biases.run(batch, pairs, self._box, self.bead_offset, self._bead_energy, self._prior_forces)
         for network, far in zip(self._networks, self._far, strict=True) if times else ():
             if far is not None:
-                far.launch()
+                far.place()
             neighbors.select_near[(network.n,)](
                 self.x, self._neighbor, self._count, self._box, self._near, self._place, self._toward,
                 self._near_count, self.capacity, network.first,
@@ -287,13 +287,16 @@ class DeviceForces:
         )  # fmt: skip
 
     def _update_lists(self) -> None:
-        """Build the lists of replicas whose beads have moved too far."""
+        """Build all lists of replicas whose beads have moved too far."""
         neighbors.prepare[(self.layout.n_replicas,)](
             self.x, self._built_at, self.bead_offset, self._rebuild,
             LIMIT=0.25 * self._skin**2, BLOCK=256, num_warps=4,
         )  # fmt: skip
         if self._listed:
             self._build_lists()
+        for far in self._far:
+            if far is not None:
+                far.update()
 
     def _build_lists(self) -> None:
         listed = (
