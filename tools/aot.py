@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton
-from gpu_systems import PUBLISHED, excluded_volume, near_forms, synthetic
+from gpu_systems import PUBLISHED, biases_for, excluded_volume, near_forms, synthetic
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
@@ -37,6 +37,7 @@ from mdflash.forcefields.build import build_potential
 from mdflash.integrators.langevin import LangevinBAOAB
 from mdflash.neighbors import tiles as tile_lists
 from mdflash.potentials.backbones.backbone import Backbone
+from mdflash.potentials.bias import triton as bias_kernels
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.split import SplitFilters, fit_far_field
 from mdflash.potentials.schnet.tables import in_double, tabulate
@@ -142,6 +143,20 @@ def record_near_pairs() -> list[Launch]:
         )  # fmt: skip
         propagator.advance(State.at(layout, positions, 300.0), 1)
     return list(launches)
+
+
+def record_biases() -> list[Launch]:
+    """The kernels that biases add to a step: every variable by itself, all together, and grids of one and two."""
+    layout, terms, _, positions = synthetic(269, PUBLISHED, replicas=2)
+    found: dict[Launch, None] = {}
+    for acting in biases_for(layout, terms, positions[:269]).values():
+        with recorded() as launches:
+            propagator = CudaPropagator(
+                layout, acting, Dynamics(LangevinBAOAB(0.004, 1.0), 1), None, tables={}, precision="fp32", device="cpu"
+            )
+            propagator.advance(State.at(layout, positions, 300.0), 1)
+        found |= {x: None for x in launches if x.kernel.__module__ == bias_kernels.__name__}
+    return list(found)
 
 
 def record_training() -> list[Launch]:
@@ -253,12 +268,13 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parents[1] / "benchmarks" / "results" / f"aot_{today}.json"
     )
-    parser.add_argument("--only", nargs="+", help="kinds of filters: table, exact, none, split")
+    parser.add_argument("--only", nargs="+", help="kinds of filters: table, exact, none, split; or biases")
     options = parser.parse_args()
     np.random.seed(0)
     rows, done = [], set()
     recordings: list[tuple[str, str, list[Launch]]] = [
         ("training", "table", record_training()), ("near pairs", "none", record_near_pairs()),
+        ("biases", "biases", record_biases()),
     ]  # fmt: skip
     for precision, exact, backbones in RECORDED:
         launches = record(precision, exact, True, None)

@@ -33,6 +33,13 @@ class Case:
 
         return replace(self, layout=Layout(self.layout.systems, (replicas,)), x=np.tile(self.x, (replicas, 1)))
 
+    def biased(self, which: str) -> Case:
+        """With biases too: a variable, "term", "line", "plane" or "all", see `gpu_systems.biases_for`."""
+        from gpu_systems import biases_for
+
+        beads = self.layout.systems[0].n_beads
+        return replace(self, terms=[*self.terms, *biases_for(self.layout, self.terms, self.x[:beads])[which]])
+
 
 @dataclass(frozen=True)
 class Systems:
@@ -132,7 +139,7 @@ class Systems:
         return {id(network): split_filters(network, tolerance, ranks=ranks)}
 
     def propagator(
-        self, case: Case, precision: str, filters: str = "table", graphs: bool = True, tiles: Any = None
+        self, case: Case, precision: str, filters: str = "table", graphs: bool = True, tiles: Any = None, every: int = 1
     ) -> Any:
         """(CudaPropagator, State), evaluated; filters: table, exact or split (split-16, split-32: so many cosines)."""
         from mdflash.core.state import State
@@ -142,7 +149,7 @@ class Systems:
         from mdflash.potentials.schnet.triton.network import TILES
 
         carrier = CudaPropagator(
-            case.layout, case.terms, Dynamics(LangevinMiddle(TIMESTEP, 1.0), 2026, SKIN), case.box,
+            case.layout, case.terms, Dynamics(LangevinMiddle(TIMESTEP, 1.0), 2026, SKIN, network_every=every), case.box,
             tables=self.filters_of(case.network, precision, filters), precision=precision, device=self.device,  # type: ignore[arg-type]
             graphs=graphs, tiles=tiles or TILES,
         )  # fmt: skip

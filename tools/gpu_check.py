@@ -8,6 +8,7 @@
     errors    forces and energies by precision and kind of filter, against float64
     run       `mdflash run` with device: cuda; killed and resumed, it gives the same bytes
     bench     steps/s, ns/day, neighbors, edges, peak memory of the standard systems, and of plain torch
+    biases    forces of every bias against plain torch; steps/s with biases, and with networks as impulses
     split     steps/s with filters in two parts (far pairs as products of matrices) against tables, and which is faster
     large     1,000 to 100,000 beads: cost per bead, and building lists by all pairs and by boxes
     kernels   time by kernel
@@ -49,8 +50,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 LIMITS = {
-    "machine": 60, "graphs": 60, "errors": 130, "run": 100, "bench": 110, "split": 110, "large": 60, "kernels": 40,
-    "backbones": 60, "training": 60, "checks": 300, "tune": 300,
+    "machine": 60, "graphs": 80, "errors": 130, "run": 100, "bench": 110, "biases": 110, "split": 110, "large": 60,
+    "kernels": 40, "backbones": 60, "training": 60, "checks": 300, "tune": 300,
 }  # fmt: skip
 """Seconds that a section may take."""
 ALWAYS = tuple(name for name in LIMITS if name != "tune")

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_part import DEVICE, HERE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
-from gpu_timings import backbones, bench, kernels, large, split, training, tune
+from gpu_timings import backbones, bench, biases, kernels, large, split, training, tune
 
 # --- machine
 
@@ -97,24 +97,27 @@ def graphs() -> None:
     kinds = (("fp32", "table"), ("mixed16", "split"), ("mixed16", "table"), ("fp64", "table"), ("fp32", "split"))
     for precision, filters in kinds[:1] if OPTIONS.interpret else kinds:
         NOTES.attempt(f"graphs {precision} {filters}", functools.partial(same_bits, precision, filters))
+    NOTES.attempt("graphs biases", functools.partial(same_bits, "fp32", "table", biases="all", every=3))
     for filters in ("table",) if OPTIONS.interpret else ("table", "split"):
         NOTES.attempt(f"no host {filters}", functools.partial(no_step_waits, filters))
 
 
-def same_bits(precision: str, filters: str) -> None:
+def same_bits(precision: str, filters: str, biases: str = "", every: int = 1) -> None:
     steps = 3 if OPTIONS.interpret else 40
-    many = SYSTEMS.one("folded").times(3)
+    one, many = SYSTEMS.one("folded"), SYSTEMS.one("folded").times(3)
+    if biases:
+        one, many = one.biased(biases), many.biased(biases)
     ends = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="no CUDA graphs")
         for name, with_graphs, blocks in (
             ("graph", True, (steps,)), ("eager", False, (steps,)), ("split", True, (1, steps - 1)),
         ):  # fmt: skip
-            carrier, state = SYSTEMS.propagator(many, precision, filters, graphs=with_graphs)
+            carrier, state = SYSTEMS.propagator(many, precision, filters, graphs=with_graphs, every=every)
             for block in blocks:
                 carrier.advance(state, block)
             ends[name] = state
-        alone, own = SYSTEMS.propagator(SYSTEMS.one("folded"), precision, filters)
+        alone, own = SYSTEMS.propagator(one, precision, filters, every=every)
         own.velocities.copy_(SYSTEMS.propagator(many, precision, filters)[1].velocities[: len(own.velocities)])
         alone.advance(own, steps)
     x = {name: state.positions for name, state in ends.items()}
@@ -126,7 +129,7 @@ def same_bits(precision: str, filters: str) -> None:
     }.items():
         NOTES.row(
             good,
-            f"{precision} {filters}: {what}{'' if good else ': NOT SO'}",
+            f"{precision} {filters}{', biases and impulses' if biases else ''}: {what}{'' if good else ': NOT SO'}",
             precision=precision,
             filters=filters,
             what=what,
@@ -136,12 +139,13 @@ def same_bits(precision: str, filters: str) -> None:
 def no_step_waits(filters: str) -> None:
     """40 steps with PyTorch's detector of synchronizations on, as a graph and one by one."""
     for with_graphs in (True, False):
-        carrier, state = SYSTEMS.propagator(SYSTEMS.one("folded").times(2), "fp32", filters, graphs=with_graphs)
+        case = SYSTEMS.one("folded").times(2).biased("all")
+        carrier, state = SYSTEMS.propagator(case, "fp32", filters, graphs=with_graphs)
         carrier.advance(state, 2 if OPTIONS.interpret else 40)  # compiled and captured
         if DEVICE == "cuda":
             torch.cuda.set_sync_debug_mode("error")
         try:
-            carrier._run(2 if OPTIONS.interpret else 40)
+            carrier._run(state.step, 2 if OPTIONS.interpret else 40)
         finally:
             if DEVICE == "cuda":
                 torch.cuda.set_sync_debug_mode("default")
@@ -293,7 +297,7 @@ def kill_and_resume(folder: Path) -> None:
 
 SECTIONS: dict[str, Callable[[], None]] = {
     f.__name__: f
-    for f in (machine, graphs, errors, checks, run, bench, split, large, kernels, backbones, training, tune)
+    for f in (machine, graphs, errors, checks, run, bench, biases, split, large, kernels, backbones, training, tune)
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -11,9 +13,16 @@ from mdflash.core.types import FloatArray
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.potentials.base import Potential
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.grid_bias import GridBias
+from mdflash.potentials.bias.surface import Axis, add_gaussian
+from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.forms import FORMS
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
+from mdflash.potentials.variables import VARIABLES
+from mdflash.potentials.variables.base import Selected, Variable
 
 PUBLISHED = Hyperparameters(cutoff=15.0, types=25)
 """The published CGSchNet size: 128 features and filters, 4 blocks, 64 basis functions."""
@@ -83,6 +92,42 @@ def near_forms() -> ForceField:
             keys = np.zeros((1, 2), np.int64)
             terms.append(Term(name, name, "neighbors", keys, columns, cutoff=20.0, exclude_bonds=1))
     return ForceField("near", (BeadType("A", 0, 12.0),), terms=tuple(terms))
+
+
+def biases_for(layout: Layout, terms: Sequence[Potential], x: FloatArray) -> dict[str, list[Potential]]:
+    """Biases on the molecule of a layout, by what they show: each variable, the strength of a term, grids, and all.
+
+    Args:
+        layout: of one system, of 7 beads or more.
+        terms: its potentials, of which one is a listed term.
+        x: [N, 3] Å where it is folded.
+    """
+    (system,) = layout.systems
+    half = system.n_beads // 2
+    beads = list(range(system.n_beads))
+    groups: dict[int | None, list[list[int]]] = {
+        None: [beads], 2: [beads[:half], beads[half:]], 3: [[0], beads[half : half + 2], [system.n_beads - 1]],
+        4: [[0], [half - 1], [half], [system.n_beads - 1]],
+    }  # fmt: skip
+    variables: dict[str, Variable] = {}
+    for name, kind in VARIABLES.items():
+        options = None if kind.options is None else kind.options.section()
+        reference = x + 0.5 if kind.needs_reference else None
+        variables[name] = kind.select(system, Selected(groups[kind.takes], reference, options))
+    found: dict[str, list[Potential]] = {
+        name: [Bias(name, variable, layout, 1.0, 0.5)] for name, variable in variables.items()
+    }
+    listed = next(term for term in terms if isinstance(term, PriorTerm))
+    found["term"] = [Bias("term", TermEnergy(system, listed), layout, -0.2, form="linear")]
+    size, ends = (
+        Axis("size", variables["radius_of_gyration"], 0.0, 40.0, 80),
+        Axis("turn", variables["dihedral"], -np.pi, np.pi, 60),
+    )
+    for name, axes in (("line", (size,)), ("plane", (size, ends))):
+        grid = GridBias(name, axes, layout)
+        add_gaussian(grid.surfaces[0], axes, np.array([15.0, 1.0])[: len(axes)], np.array([5.0, 1.0])[: len(axes)], 2.0)
+        found[name] = [grid]
+    return found | {"all": [bias for biases in found.values() for bias in biases]}
 
 
 def random_network(hyper: Hyperparameters, seed: int = 0) -> SchNet:

@@ -41,13 +41,15 @@ def measured(step: Callable[[int], object], seconds: float, stretch: int = STRET
     return float(np.median(rates)), min(rates)
 
 
-def benchmark(name: str, case: Case, precision: str, filters: str = "table", tiles: Any = None) -> float:
+def benchmark(
+    name: str, case: Case, precision: str, filters: str = "table", tiles: Any = None, every: int = 1
+) -> float:
     """A row of the results; steps a second."""
     if DEVICE == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
-    carrier, state = SYSTEMS.propagator(case, precision, filters, tiles=tiles)
+    carrier, state = SYSTEMS.propagator(case, precision, filters, tiles=tiles, every=every)
     start = {name: getattr(state, name).clone() for name in ("positions", "velocities", "forces", "energy")}
     near_first = carrier.forces.neighbors_per_bead()
 
@@ -75,7 +77,7 @@ def benchmark(name: str, case: Case, precision: str, filters: str = "table", til
         least_steps_per_s=least,
         step_replicas_per_s=rate * replicas, ns_per_day=ns_per_day, us_per_bead=1e6 / rate / beads,
         peak_memory_MB=memory, finite=finite, graphs=carrier._graphs is not None, replayed=carrier.replayed,
-        capacity=carrier.forces.capacity, seconds=whole, tiles=str(tiles) if tiles else "default",
+        capacity=carrier.forces.capacity, network_every=every, seconds=whole, tiles=str(tiles) if tiles else "default",
     )  # fmt: skip
     return rate
 
@@ -130,6 +132,43 @@ def plain_torch(case: Case) -> None:
     rate, _ = measured(evaluate, OPTIONS.seconds)
     NOTES.row(True, f"plain torch, fp32, {case.layout.n_replicas} replicas: {rate:.1f} evaluations/s",
               system="plain torch", replicas=case.layout.n_replicas, evaluations_per_s=rate)  # fmt: skip
+
+
+# --- biases
+
+
+def biases() -> None:
+    """Forces of every bias against plain torch, and steps/s with biases and with impulses against those without."""
+    from gpu_systems import biases_for
+
+    one = SYSTEMS.one("folded")
+    for which in biases_for(one.layout, one.terms, one.x):
+        NOTES.attempt(f"bias {which}", functools.partial(bias_error, which))
+    for name in ("folded",) if OPTIONS.interpret else ("folded", "chignolin"):
+        case = SYSTEMS.one(name).times(2 if OPTIONS.interpret else 64)
+        kinds: tuple[tuple[str, Case, int], ...] = (
+            ("no bias", case, 1), ("distance", case.biased("distance"), 1), ("rmsd", case.biased("rmsd"), 1),
+            ("grid", case.biased("plane"), 1), ("all", case.biased("all"), 1), ("network_every 2", case, 2),
+            ("network_every 4", case, 4),
+        )  # fmt: skip
+        for what, biased, every in kinds[::6] if OPTIONS.interpret else kinds:
+            NOTES.attempt(
+                f"{name}, {what}", functools.partial(benchmark, f"{name}, {what}", biased, "fp32", every=every)
+            )  # type: ignore[arg-type]
+
+
+def bias_error(which: str) -> None:
+    from mdflash.engine.gpu.forces import DeviceForces, DevicePotential
+    from mdflash.potentials.base import SumPotential
+
+    case = SYSTEMS.one("folded").times(2)
+    acting = case.biased(which).terms[len(case.terms) :]
+    x = torch.from_numpy(case.x + 0.2 * np.random.default_rng(5).normal(size=case.x.shape))
+    expected = SumPotential(acting).energy_and_forces(x, case.layout, None)
+    forces = DeviceForces(case.layout, acting, None, "fp64", SKIN, None, DEVICE)
+    found = DevicePotential(forces).energy_and_forces(x, case.layout, None)
+    error = float((found.forces - expected.forces).norm() / expected.forces.norm())
+    NOTES.row(error <= 1e-9, f"bias {which}: force error {error:.1e} (bar 1e-9)", what=which, force_error=error)
 
 
 # --- split

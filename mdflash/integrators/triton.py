@@ -86,13 +86,14 @@ def before_force(
 @triton.jit(do_not_specialize=["beads"])
 def collect(
     prior_forces: tl.tensor, prior_energy: tl.tensor, shares: tl.tensor, bead_offset: tl.tensor, f: tl.tensor,
-    energy: tl.tensor, failed: tl.tensor, step: tl.tensor, beads: tl.tensor, SLICES: tl.constexpr, BLOCK: tl.constexpr,
+    energy: tl.tensor, failed: tl.tensor, step: tl.tensor, beads: tl.tensor, SLICES: tl.constexpr, TIMES: tl.constexpr,
+    BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     """Forces and energy of replica r from all terms, in a fixed order, and whether it still has a finite energy.
 
     Args:
         prior_forces: [B, 3], prior_energy: [B] (with the network's share), float64.
-        shares: [SLICES, B, 3] of the network.
+        shares: [SLICES, B, 3] of the network; TIMES: how often they count in f, see `respa`.
         f: [B, 3] float64, energy: [R] float64, out.
         failed: [R] int64: set to the step where it is -1 and the energy is not finite.
     """
@@ -107,7 +108,8 @@ def collect(
             at = 3 * i + c
             total = tl.load(prior_forces + at, mask=inside, other=0.0)
             for s in range(0, SLICES):
-                total += tl.load(shares + s * beads * 3 + at, mask=inside, other=0.0).to(tl.float64)
+                share = tl.load(shares + s * beads * 3 + at, mask=inside, other=0.0).to(tl.float64)
+                total += share if TIMES == 1 else TIMES * share
             tl.store(f + at, total, mask=inside)
     e = tl.sum(sums, axis=0)
     tl.store(energy + r, e)

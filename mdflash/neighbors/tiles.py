@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -220,19 +220,26 @@ class TileLists:
         self.tiles = PairTiles(self._rows, place, tile, count, capacity, self._height)
         self._need.zero_()
 
-    def launch(self) -> None:
-        """Tiles at the positions, behind a `triton.prepare` of the same step."""
-        beads, tiles, grid = self.beads, self.tiles, (len(self._rows),)
-        shape = {"PERIODIC": beads.periodic, "ROWS": self._height, "COLUMNS": COLUMNS}
-        list_tiles[grid](
+    def update(self) -> None:
+        """List what is out of date; behind every `triton.prepare`, which says so once."""
+        beads, tiles = self.beads, self.tiles
+        list_tiles[(len(self._rows),)](
             beads.x, beads.rebuild, beads.replica, tiles.rows, beads.reach, beads.box, self._candidate,
-            self._candidates, self._need, tiles.capacity, **shape, num_warps=1,
+            self._candidates, self._need, tiles.capacity, **self._shape(), num_warps=1,
         )  # fmt: skip
-        place_tiles[grid](
+
+    def place(self) -> None:
+        """Tiles at the positions, from lists that are up to date."""
+        beads, tiles = self.beads, self.tiles
+        place_tiles[(len(self._rows),)](
             beads.x, tiles.rows, self._candidate, self._candidates, self.table, beads.template, beads.message_start,
             beads.message_other, beads.box, tiles.place, tiles.tile, tiles.count, tiles.capacity,
-            START=self.mapped.start, STOP=self.mapped.stop, INTERVALS=len(self.mapped.cubics), **shape, num_warps=1,
+            START=self.mapped.start, STOP=self.mapped.stop, INTERVALS=len(self.mapped.cubics), **self._shape(),
+            num_warps=1,
         )  # fmt: skip
+
+    def _shape(self) -> dict[str, Any]:
+        return {"PERIODIC": self.beads.periodic, "ROWS": self._height, "COLUMNS": COLUMNS}
 
     def more_room(self) -> bool:
         """Whether a row overflowed since the last call; there is more room now, and lists must be built anew."""

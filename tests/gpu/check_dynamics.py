@@ -132,7 +132,50 @@ def test_network_and_priors_over_two_systems() -> None:
     same(mine, theirs, 1e-9)
 
 
-def test_how_steps_are_grouped_changes_no_bit() -> None:
+@pytest.mark.parametrize("first", [0, 4])
+def test_impulses_of_networks(first: int) -> None:
+    """`network_every: 3` against the plain loop, from a multiple of 3 and from between two; a system has no network."""
+    helix_system, forcefield = go_helix(5)
+    other, other_field = go_helix(5, "short")
+    layout = Layout((helix_system, other), (1, 1))
+    rng = np.random.default_rng(53)
+    net = schnet([network(seed=3), None], layout, rng)
+    priors = build_potential([forcefield, other_field], layout).terms
+    x = torch.from_numpy(np.tile(helix(5), (2, 1)) + 0.1 * rng.normal(size=(10, 3)))
+    common = (Dynamics(LangevinMiddle(0.004, 1.0), 7, 1.0, network_every=3), None)
+    cpu = PlainPropagator(layout, SumPotential(priors), *common, SumPotential([net]))
+    gpu = CudaPropagator(layout, [net, *priors], *common, tables=None, precision="fp64", device=DEVICE, tiles=TILES)
+    mine, theirs = start(layout, x, 44), start(layout, x, 44)
+    mine.step = theirs.step = first
+    cpu.evaluate(theirs)
+    gpu.evaluate(mine)
+    same(mine, theirs, 1e-9)
+    for steps in (1, 3):
+        assert cpu.advance(theirs, steps).tolist() == gpu.advance(mine, steps).tolist() == [-1, -1]
+        same(mine, theirs, 1e-9)
+
+
+@pytest.mark.parametrize(("every", "taken"), [(1, [16, 16, 1, 1]), (5, [1, 1, 15, 15, 1, 1]), (40, [16, 1, 1, 16])])
+def test_whole_periods_are_one_graph(every: int, taken: list[int]) -> None:
+    """Graphs are of one kind, beside those of single steps; every step ends as its number says."""
+    layout = layout_of((4,), (1,))
+    net = schnet([network()], layout, np.random.default_rng(1))
+    gpu = CudaPropagator(
+        layout, [net], Dynamics(LangevinMiddle(0.004, 1.0), 7, network_every=every), None, tables=None,
+        precision="fp64", device=DEVICE, tiles=TILES,
+    )  # fmt: skip
+    seen: list[tuple[int, ...]] = []
+    gpu._replay = seen.append  # type: ignore[assignment, method-assign]
+    gpu._run(40 * 7 - 18 if every == 40 else 5 * 7 - 2, sum(taken))
+    assert [len(pattern) for pattern in seen] == taken
+    step = 40 * 7 - 18 if every == 40 else 5 * 7 - 2
+    assert [n for pattern in seen for n in pattern] == [
+        every * (now % every == 0) for now in range(step + 1, step + sum(taken) + 1)
+    ]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_how_steps_are_grouped_changes_no_bit(every: int) -> None:
     rng = np.random.default_rng(45)
     layout = layout_of((6,), (2,))
     net = schnet([network()], layout, rng)
@@ -140,8 +183,8 @@ def test_how_steps_are_grouped_changes_no_bit() -> None:
     states = []
     for blocks in ((3,), (1, 2)):
         gpu = CudaPropagator(
-            layout, [net], Dynamics(LangevinMiddle(0.004, 1.0), 7, 0.5), None, tables=tables_of(net, 256),
-            precision="fp32", device=DEVICE, tiles=TILES,
+            layout, [net], Dynamics(LangevinMiddle(0.004, 1.0), 7, 0.5, network_every=every), None,
+            tables=tables_of(net, 256), precision="fp32", device=DEVICE, tiles=TILES,
         )  # fmt: skip
         state = start(layout, x, 46)
         gpu.evaluate(state)

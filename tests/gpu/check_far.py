@@ -14,6 +14,7 @@ from mdflash.engine.gpu.forces import DeviceForces, DevicePotential
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.engine.settings import Dynamics
 from mdflash.errors import InputError
+from mdflash.forcefields.build import build_potential
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.neighbors import tiles as tile_lists
 from mdflash.neighbors.tiles import COLUMNS, NO_PAIR, PairTiles
@@ -25,6 +26,7 @@ from mdflash.potentials.schnet.tables import Sample, random_sample, sample_force
 from mdflash.potentials.schnet.triton import far
 from mdflash.testing import BUDGETS, check_potential
 from tests.gpu.batches import DEVICE, SMALL, TILES, Box, errors, layout_of, network, on_device, reference, schnet, walks
+from tests.helpers import toy, volume_term
 
 WIDE = replace(SMALL, cutoff=10.0)
 
@@ -66,9 +68,10 @@ def test_tiles_hold_every_far_pair_once(box: Box, rank: int) -> None:
     forces._rebuild.fill_(1)
     (lists,) = forces._far
     assert lists is not None
-    lists.launch()
+    lists.update()
     assert lists.more_room() and lists.tiles.capacity == 2
-    lists.launch()
+    lists.update()
+    lists.place()
     assert not lists.more_room()
     found = dense(lists.tiles, lists.tiles.place, layout.n_beads)
     expected = torch.full_like(found, NO_PAIR)
@@ -263,3 +266,23 @@ def test_tiles_that_overflow_are_made_anew_and_change_nothing() -> None:
     finally:
         tile_lists.FIRST_TILES = usual
     assert torch.equal(found.forces, expected.forces) and torch.equal(found.energy, expected.energy)
+
+
+def test_lists_that_are_made_anew_between_impulses_are_there_at_the_next() -> None:
+    """With a prior's list, beads that have moved are noted in a step without networks, and once only."""
+    rng = np.random.default_rng(37)
+    layout = layout_of((COLUMNS + 6,), (1,))
+    model = network(replace(WIDE, blocks=1))
+    terms = [schnet([model], layout, rng), *build_potential([toy(volume_term(1, 6.0))], layout).terms]
+    forces = DeviceForces(layout, terms, {id(model): split_of(model)}, "fp32", 1.0, None, DEVICE, TILES)
+    (lists,) = forces._far
+    assert lists is not None
+    line = torch.arange(layout.n_beads)[:, None] * torch.tensor([8.0, 0.0, 0.0])
+    found = []
+    for x in (line, torch.from_numpy(rng.uniform(-6.0, 6.0, (layout.n_beads, 3)))):
+        forces.x.copy_(x)
+        for times in (0, 0):  # the second has nothing to note
+            forces.launch(times)
+        lists.place()
+        found.append(int(lists.tiles.count.sum()))
+    assert found[0] < found[1] == 2 * len(lists.tiles.rows)

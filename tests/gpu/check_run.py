@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ from mdflash.forcefields.model import ForceField, Network
 from mdflash.forcefields.networks import schnet_weights
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.io.checkpoint import load_checkpoint
+from mdflash.potentials.bias.function import FunctionBias
 from mdflash.runs.execute import Plan, Watch, execute
 from tests.gpu.batches import SMALL, network
 from tests.helpers import go_helix, helix
@@ -150,13 +153,9 @@ def test_simulation_freezes_a_replica_that_explodes(folder: Path) -> None:
     np.testing.assert_allclose(gpu.kinetic_energy(), cpu.kinetic_energy(), rtol=1e-10)
 
 
-REFUSED = {
-    "bias": (
-        {"biases": [{"name": "pull", "variable": "distance", "beads": [0, 4], "center": "8 angstrom",
-                     "force_constant": "2 kcal/mol/angstrom^2"}]},
-        "bias 'pull' has no GPU kernel",
-    ),
-    "impulses": ({"network_every": 2}, "network_every=1"),
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "bias": ({"biases": [FunctionBias("funnel", lambda x: x.square().sum(dim=(1, 2)))]},
+             "bias 'funnel' is a function in Python"),
     "reference": ({"kernels": "reference"}, "plain torch"),
 }  # fmt: skip
 
@@ -165,7 +164,7 @@ REFUSED = {
 def test_what_has_no_kernel_is_refused(what: str) -> None:
     arguments, why = REFUSED[what]
     with pytest.raises(InputError, match=rf"argument 'device' of Simulation.*{why}.*device='cpu'"):
-        Simulation(go_helix(N)[0], forcefield(), start=helix(N), device="cuda", **arguments)  # type: ignore[arg-type]
+        Simulation(go_helix(N)[0], forcefield(), start=helix(N), device="cuda", **arguments)
 
 
 def test_forces_that_are_wrong_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +174,59 @@ def test_forces_that_are_wrong_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(on_gpu, "exact_forces", lambda network, sample: 1.01 * exact(network, sample))
     with pytest.raises(InputError, match=r"off by 9.9e-03 of their rms, and fp32 allows 1e-05: the kernels are wrong"):
         Simulation(go_helix(N)[0], forcefield(), start=helix(N), device="cuda")
+
+
+BIASED = """\
+mdflash: 1
+name: biased
+system: {structure: helix.safetensors}
+model: {forcefield: go}
+dynamics: {timestep: 4 fs, friction: 1 /ps, length: 32 fs, seed: 7, temperature: 300 K}
+replicas: {count: 2}
+metadynamics:
+  - {name: fill, variables: [{name: size, variable: radius_of_gyration, width: 0.3 angstrom,
+     grid: {min: 1 angstrom, max: 8 angstrom}}], height: 0.5 kcal/mol, bias_factor: 6, every: 8 fs}
+biases:
+  - {name: pull, variable: distance, beads: [0, 4], force_constant: 2 kcal/mol/angstrom^2,
+     center: 8 angstrom, center_to: 12 angstrom, moving: {length: 24 fs, every: 4 fs}}
+output: {trajectory: {interval: 8 fs}, log: {interval: 8 fs}, colvars: {interval: 4 fs}, checkpoint: {interval: 4 fs}}
+"""
+
+
+def test_hills_and_moving_biases_agree_with_the_cpu_and_go_on_with_the_same_bits(folder: Path) -> None:
+    save_forcefield(folder / "go", forcefield(False))
+    file = folder / "biased.yaml"
+    file.write_text(BIASED)
+
+    def run(name: str, device: str, stop: Callable[[], str | None] = lambda: None) -> None:
+        settings = [f"output.folder={folder / name}", f"hardware.device={device}"]
+        execute(load_run(file, settings), file, watch=Watch(should_stop=stop))
+
+    run("filled", "cuda")
+    run("filled_cpu", "cpu")
+    calls = iter(range(100))
+    with pytest.raises(Interrupted):
+        run("filled_again", "cuda", lambda: "SIGTERM" if next(calls) > 3 else None)
+    run("filled_again", "cuda")
+    ends = [load_checkpoint(folder / name / "checkpoint") for name in ("filled", "filled_again", "filled_cpu")]
+    whole, again, cpu = (end.arrays for end in ends if end is not None)
+    assert whole["hills_count_fill"] == 8 and np.isfinite(whole["work"]).all()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, again[name], err_msg=name)
+        np.testing.assert_allclose(array, cpu[name], rtol=1e-9, atol=1e-9, err_msg=name)
+    for text in ("log.csv", "colvars.csv"):
+        assert (folder / "filled" / text).read_bytes() == (folder / "filled_again" / text).read_bytes()
+
+
+def test_biases_that_are_wrong_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mdflash.engine.gpu import choose as on_gpu
+
+    monkeypatch.setattr(on_gpu, "SHAKE", math.nan)
+    system = go_helix(N)[0]
+    pull = {"name": "pull", "variable": "distance", "beads": [0, 4], "center": "8 angstrom",
+            "force_constant": "2 kcal/mol/angstrom^2"}  # fmt: skip
+    with pytest.raises(InputError, match=r"forces of the biases 'pull' near the start frames off by nan"):
+        Simulation(system, forcefield(False), start=helix(N), device="cuda", biases=[pull])
 
 
 def gpu_engine(replicas: int) -> Engine:

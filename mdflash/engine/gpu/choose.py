@@ -16,6 +16,7 @@ from mdflash.core.gpu import describe
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.core.types import FilterKind, Precision
+from mdflash.engine.blocks.compiled import CompiledPriors
 from mdflash.engine.gpu.forces import DeviceForces, DevicePotential, unsupported
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.engine.gpu.memory_parts import MemoryParts
@@ -23,6 +24,9 @@ from mdflash.engine.protocols import Chosen
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import ForceFieldError, GpuRefused
 from mdflash.potentials.base import Potential
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.grid_bias import GridBias
+from mdflash.potentials.pack import pack
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables, Sample, exact_forces
@@ -30,6 +34,10 @@ from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, splits
 
 WRONG: Final = 10.0
 """A start frame with forces off by more than so many times what the precision allows is not run."""
+BIAS_ERROR: Final = 1e-7
+"""What the forces of biases may be off, relative to their rms: kernels of both machines compute in float64."""
+SHAKE: Final = 0.1
+"""Å that beads of a start frame are moved by for this comparison: a run may start where a force has no direction."""
 
 
 def choose_on_gpu(
@@ -44,8 +52,8 @@ def choose_on_gpu(
         dynamics, backend: see `engine.settings`; exact filters are evaluated in the kernels.
 
     Raises:
-        GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network come
-            out wrong.
+        GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network or
+            of biases come out wrong.
     """
     device, precision = backend.gpu, backend.precision
     assert device is not None
@@ -53,8 +61,6 @@ def choose_on_gpu(
         raise GpuRefused("the reference kernels run in plain torch on the CPU")
     if backend.filters == "split" and precision == "fp64":
         raise GpuRefused("`filters: split` multiplies numbers in 16 bits", "`precision: fp32` or `mixed16`")
-    if dynamics.network_every > 1:
-        raise GpuRefused("networks that act at every few steps only are not on the GPU yet", "`network_every: 1`")
     tables, notes = _tables(terms, precision, backend.filters)
     reason = unsupported(terms, layout, exact=tables is None)
     if reason is not None:
@@ -66,6 +72,7 @@ def choose_on_gpu(
     propagator = MemoryParts(layout, make, device, notes.append)
     try:
         notes += _check_networks(layout, terms, state, tables, precision, device)
+        _check_biases(layout, terms, state, device)
         propagator.evaluate(state.copy())
     except OutOfResources as error:
         raise GpuRefused(f"the kernels do not fit {describe(device)}: {' '.join(str(error).split())}") from None
@@ -136,6 +143,24 @@ def _check_networks(
                 f"rms{'' if error <= limit else f', more than {limit:.0e}'}"
             )
     return notes
+
+
+def _check_biases(layout: Layout, terms: Sequence[Potential], state: State, device: torch.device) -> None:
+    """Compare the forces of all biases on the device with those of the CPU, near the start frames."""
+    biases = [term for term in terms if isinstance(term, (Bias, GridBias))]
+    if not biases:
+        return
+    x = state.positions + SHAKE * torch.from_numpy(np.random.default_rng(0).normal(size=state.positions.shape))
+    forces = DeviceForces(layout, biases, None, "fp64", 0.0, None, device)
+    found = DevicePotential(forces).energy_and_forces(x, layout, None).forces
+    expected = CompiledPriors(pack(biases, layout)).energy_and_forces(x, layout, None).forces
+    error = float((found - expected).norm() / (expected.norm() or 1.0))
+    if not error <= BIAS_ERROR:
+        names = ", ".join(f"'{bias.name}'" for bias in biases)
+        raise GpuRefused(
+            f"{describe(device)} puts the forces of the biases {names} near the start frames off by {error:.1e} of "
+            f"their rms, and {BIAS_ERROR:.0e} is allowed: the kernels are wrong there, please report it"
+        )
 
 
 def _chain(n: int) -> System:

@@ -1,8 +1,8 @@
-"""All forces of a batch on one device: neighbor list, networks, priors, their sum. Nothing returns to the host.
+"""All forces of a batch on one device: neighbor list, networks, priors, biases, their sum. Nothing returns to the host.
 
 What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds),
-`select_nonbonded` and the priors, then for each network `select_near` and its own kernels (where its filters are in two
-parts, also the tiles of its far pairs), and `collect`.
+`select_nonbonded`, the priors and (two launches) the biases, then for each network `select_near` and its own kernels
+(where its filters are in two parts, also the tiles of its far pairs), and `collect`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from mdflash.neighbors import triton as neighbors
 from mdflash.neighbors.tiles import Beads, TileLists
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.device import DeviceBiases, unsupported_bias
 from mdflash.potentials.bias.function import FunctionBias
-from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.forms import ON_GPU
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.cpu import Nonbonded
@@ -66,9 +65,12 @@ def unsupported(terms: Sequence[Potential], layout: Layout, exact: bool) -> str 
             reason = why_not(model, exact)
             if reason is not None:
                 return reason
-    biases = [t for t in terms if isinstance(t, (Bias, GridBias, FunctionBias))]
-    if biases:
-        return f"bias '{biases[0].name}' has no GPU kernel: biases are not on the device yet"
+    own = [t for t in terms if isinstance(t, FunctionBias)]
+    if own:
+        return f"bias '{own[0].name}' is a function in Python, and has no GPU kernel"
+    reason = unsupported_bias(terms)
+    if reason is not None:
+        return reason
     rest: list[Potential] = [t for t in terms if isinstance(t, (PriorTerm, NeighborTerm)) and t.form.name not in ON_GPU]
     rest += pack([t for t in terms if not isinstance(t, SchNetPotential)], layout).rest
     if rest:
@@ -117,6 +119,7 @@ class DeviceForces:
         packed = pack([t for t in terms if not isinstance(t, SchNetPotential)], layout)
         sizes = [system.n_beads for system in layout.systems]
         self._priors = DevicePriors(packed.listed, packed.nonbonded, sizes, self.device)
+        self._biases = DeviceBiases(packed.biases, self.device) if packed.biases.biases else None
         self._box = self._put(np.zeros(3) if box is None else np.array(box))
         self._periodic = box is not None
         self._index(layout, sizes)
@@ -239,28 +242,38 @@ class DeviceForces:
         self._built_at.fill_(torch.nan)
         self._need.zero_()
 
-    def launch(self) -> None:
-        """Energy and forces at `x`; returns before they are there."""
+    @property
+    def has_networks(self) -> bool:
+        """Whether a system has a network."""
+        return bool(self._networks)
+
+    def refresh(self) -> None:
+        """Bring biases to what they are on the host: before the first `launch` after they may have changed."""
+        if self._biases is not None:
+            self._biases.refresh()
+
+    def launch(self, times: int = 1) -> None:
+        """Energy and forces at `x`; returns before they are there.
+
+        Args:
+            times: how often the forces of networks count; 0: networks are left out, their energy too.
+        """
         replicas, n = self.layout.n_replicas, self.layout.n_beads
-        neighbors.prepare[(replicas,)](
-            self.x, self._built_at, self.bead_offset, self._rebuild,
-            LIMIT=0.25 * self._skin**2, BLOCK=256, num_warps=4,
-        )  # fmt: skip
-        if self._listed:
-            self._build_lists()
+        if times or self._priors.with_list:
+            self._update_lists()
         if self._priors.with_list:
             neighbors.select_nonbonded[(n,)](
                 self.x, self._neighbor, self._count, self.replica, self._system, self._priors.cutoffs, self._box,
                 self._nonbonded, self._nonbonded_count, self.capacity, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
             )  # fmt: skip
-        self._priors.run(
-            Batch(self.x, self.replica, self._system, self._template, self.origin),
-            Near(self._nonbonded, self._nonbonded_count, self.capacity),
-            self._box, self._periodic, self._bead_energy, self._prior_forces,
-        )  # fmt: skip
-        for network, far in zip(self._networks, self._far, strict=True):
+        batch = Batch(self.x, self.replica, self._system, self._template, self.origin)
+        pairs = Near(self._nonbonded, self._nonbonded_count, self.capacity)
+        self._priors.run(batch, pairs, self._box, self._periodic, self._bead_energy, self._prior_forces)
+        if self._biases is not None:
+            self._biases.run(batch, pairs, self._box, self.bead_offset, self._bead_energy, self._prior_forces)
+        for network, far in zip(self._networks, self._far, strict=True) if times else ():
             if far is not None:
-                far.launch()
+                far.place()
             neighbors.select_near[(network.n,)](
                 self.x, self._neighbor, self._count, self._box, self._near, self._place, self._toward,
                 self._near_count, self.capacity, network.first,
@@ -270,8 +283,20 @@ class DeviceForces:
             network.run(near, self._bead_energy, self._shares)
         integrator_kernels.collect[(replicas,)](
             self._prior_forces, self._bead_energy, self._shares, self.bead_offset, self.f, self.energy, self.failed,
-            self.step, n, SLICES=self._slices, BLOCK=256, num_warps=4,
+            self.step, n, SLICES=self._slices if times else 0, TIMES=max(times, 1), BLOCK=256, num_warps=4,
         )  # fmt: skip
+
+    def _update_lists(self) -> None:
+        """Build all lists of replicas whose beads have moved too far."""
+        neighbors.prepare[(self.layout.n_replicas,)](
+            self.x, self._built_at, self.bead_offset, self._rebuild,
+            LIMIT=0.25 * self._skin**2, BLOCK=256, num_warps=4,
+        )  # fmt: skip
+        if self._listed:
+            self._build_lists()
+        for far in self._far:
+            if far is not None:
+                far.update()
 
     def _build_lists(self) -> None:
         listed = (
@@ -304,7 +329,8 @@ class DeviceForces:
         return True
 
     def evaluate(self) -> None:
-        """`launch`, again if the lists needed more room; waits for the device."""
+        """`launch` with biases as they are now, again if the lists needed more room; waits for the device."""
+        self.refresh()
         self.launch()
         while self.more_room():
             self.launch()
