@@ -50,8 +50,8 @@ def _what(found: MoleculeAnalysis) -> str:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
     if isinstance(found.walked, Walked):
         at += f" as walkers of a weighted ensemble along {found.walked.name}"
-    for f in found.filled:
-        at += f" under {METHODS[f.method]} of {f.name}"
+    for bias, method in dict.fromkeys((f.bias, f.method) for f in found.filled):
+        at += f" under {METHODS[method]} of {bias}"
     if found.annealed:
         at = f"{at}, annealed until {time_text(found.annealed)}" if found.annealed < found.length else MOVES
     many = len(sample.tracks)

@@ -14,6 +14,7 @@ from rich.console import Console
 from mdflash import __version__
 from mdflash.cli.lines import PlainConsole, show_line, show_rows, styled
 from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, lasting_console
+from mdflash.core.files import size_text
 from mdflash.core.plural import plural
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
@@ -111,7 +112,10 @@ def _sampling(plan: Plan) -> dict[str, str]:
         every = _time(bias.every * engine.integrator.timestep)
         over = " and ".join(f"{axis.name} ({axis.points} points)" for axis in bias.axes)
         rows["metadynamics"] = "; ".join(
-            [*filter(None, [rows.get("metadynamics")]), f"{bias.name} along {over}, {shared}, hills every {every}"]
+            [
+                *filter(None, [rows.get("metadynamics")]),
+                f"{bias.name} along {over}, {shared}, hills every {every}, {size_text(bias.bytes)}",
+            ]
         )
     return rows
 

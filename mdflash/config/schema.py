@@ -321,7 +321,7 @@ class RunConfig(Section):
         BeforeValidator(as_entries, json_schema_input_type=Metadynamics | list[Metadynamics] | Literal["none"]),
     ] = Field(
         default=(),
-        description="none, or a list of biases that walkers fill with hills along one or two variables",
+        description="none, or a list of biases that walkers fill with hills along one to three variables",
         examples=["[{name: fold, variables: {name: q, variable: native_contacts, width: 0.02}}]"],
     )
     weighted_ensemble: Annotated[WeightedEnsemble | None, NoneWord] = Field(

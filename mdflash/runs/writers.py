@@ -211,7 +211,8 @@ class Outputs:
         self.hills: HillsLog | None = None
         if prepared.grid_biases:
             path = folder.path / HillsLog.name
-            self.hills = HillsLog.start(path) if before is None else HillsLog.resume(path, before["hills_size"])
+            most = max(len(bias.axes) for bias in prepared.grid_biases)
+            self.hills = HillsLog.create(path, most) if before is None else HillsLog.resume(path, before["hills_size"])
         self.walkers: WalkersLog | None = None
         if prepared.walkers is not None:
             path = folder.path / WalkersLog.name
@@ -428,6 +429,8 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
         per_row += sum(19 * len(entry.variables) + 57 for entry in config.metadynamics)
         total += per_row * layout.n_replicas * (steps // config.colvars_every + 1)
     for entry in config.metadynamics:
+        count = config.counts[0 if entry.system is None else [s.name for s in config.system].index(entry.system)]
+        total += (config.output.checkpoint.keep + 1) * entry.grid_bytes(count // (entry.walkers or count))
         total += 110 * layout.n_replicas * (steps // config.steps_in(entry.every))
     if config.weighted_ensemble is not None:
         total += 95 * layout.n_replicas * (steps // config.steps_in(config.weighted_ensemble.every))
