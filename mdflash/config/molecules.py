@@ -147,6 +147,11 @@ class MoleculeEntry(Source):
     """One kind of molecule in a box of many, and how many copies there are."""
 
     count: Annotated[int, Whole(1, MAX_COPIES)] = Field(default=1, description="copies in the box")
+    between_copies: Literal["none", "contacts"] = Field(
+        default="none",
+        description="of a Gō model: none (copies repel each other) | contacts (its native contacts act between every "
+        "two copies too, residue i of one with j of the other)",
+    )
 
 
 class SystemEntry(Source):

@@ -44,6 +44,7 @@ from mdflash.engine.guards import Guard
 from mdflash.engine.protocols import Choose
 from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
+from mdflash.forcefields.between import contacts_between, describe_contacts
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import ForceField, oddities
@@ -57,9 +58,11 @@ from mdflash.mapping.chain import chain_of, linear_system, residues_of
 from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.mapping.many import Copies, fill_box, join_molecules
 from mdflash.mapping.structure import map_structure
-from mdflash.potentials.base import SumPotential
+from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
+from mdflash.potentials.forms import NATIVE
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales, build_walkers
 from mdflash.runs.environment import surround
 from mdflash.runs.starts import start_frames
@@ -286,6 +289,8 @@ def assemble(
     start = torch.from_numpy(np.concatenate(starts))
     State.at(layout, start, config.temperatures)  # refuses a NaN, naming replica and bead
     terms = build_potential(forcefields, layout).terms
+    if config.box is not None:
+        notes.extend(_listed_across(terms, layout))
     biases = build_biases(config, layout, first, forcefields)
     monitored = build_monitored(config, layout, first, forcefields)
     grids = build_metadynamics(config, layout, first, forcefields)
@@ -301,6 +306,23 @@ def assemble(
         notes.append(f"dynamics.timestep: {coarse}")
     walkers = build_walkers(config, layout, first, forcefields)
     return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers)
+
+
+def _listed_across(terms: Sequence[Potential], layout: Layout) -> list[str]:
+    """Notes on native contacts that are listed between chains, in a periodic box."""
+    found = []
+    for term in terms:
+        if not isinstance(term, PriorTerm) or term.form.name not in NATIVE:
+            continue
+        for system, (index, _) in zip(layout.systems, term.tables, strict=True):
+            chain = system.chain_index[index]
+            if (across := int((chain[:, 0] != chain[:, 1]).sum())) > 0:
+                found.append(
+                    f"{system.name}: {across} rows of '{term.name}' are between chains; they act on these two chains as "
+                    "they lie, not on nearest images, so a chain that leaves through the box does not meet them again "
+                    "there (`between_copies: contacts` acts on nearest images)"
+                )
+    return found
 
 
 def _source(entry: SystemEntry) -> Path | None:
@@ -398,7 +420,16 @@ def _read_many(config: RunConfig, s: int, loaded: dict[Path, ForceField], notes:
         else:
             system, frames = _read_file(molecule, ff, notes)
             frames = whole(_some(frames, molecule), system.bonds, config.box)
-        molecules.append(Copies(ff, system, molecule.count, frames))
+        copies = Copies(ff, system, molecule.count, frames)
+        if molecule.between_copies == "contacts":
+            copies = contacts_between(copies)
+            notes.append(f"{molecule.name}: {describe_contacts(copies)}")
+        elif molecule.count > 1 and any(term.form in NATIVE for term in ff.terms):
+            notes.append(
+                f"{molecule.name}: native contacts act within each copy; copies repel each other (`between_copies: "
+                "contacts` lets them act between copies too)"
+            )
+        molecules.append(copies)
     if entry.start is not None:
         together, ff = join_molecules(molecules, entry.name)
         return Entry(together, start_frames(entry.start, together, replicas, notes), ff)

@@ -64,6 +64,11 @@ def _many(config: RunConfig, i: int) -> Iterator[Problem]:
             yield Problem(("system", i, key), "stands beside `molecules:`; write it for one of them, below its `-`")
     for j, molecule in enumerate(entry.molecules):
         yield from _source(molecule, ("system", i, "molecules", j))
+        if molecule.between_copies != "none" and molecule.count == 1:
+            yield Problem(
+                ("system", i, "molecules", j, "between_copies"),
+                "is for copies, and there is one of this molecule; write `count: 2` or more, or remove it",
+            )
     names = Counter(molecule.name for molecule in entry.molecules)
     for j, molecule in enumerate(entry.molecules):
         if names[molecule.name] > 1:
