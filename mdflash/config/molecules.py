@@ -17,6 +17,7 @@ from mdflash.config.section import (
     read_file,
 )
 from mdflash.core.quantity import (
+    Duration,
     Length,
     NoneWord,
     Whole,
@@ -173,6 +174,12 @@ class SystemEntry(Source):
         default=None,
         description="of the slab at the start; null: as thick as 0.3 g/mL make it",
         examples=["200 angstrom"],
+    )
+    compress: Duration | None = Field(
+        default=None,
+        description="null: molecules are placed at once; or a time: where they are denser than 0.3 g/mL (structures: "
+        "0.15) they are placed in a larger box, which shrinks in that time before step 0 and stays so for as long",
+        examples=["1 ns"],
     )
     box: BoxEdges = Field(default=None, description="the same as `box:` of the run, which is one for all systems")
     start: Annotated[
