@@ -212,7 +212,7 @@ def _from_input(run: Run) -> Found | str:
         loaded: dict[Path, ForceField] = {}
         found: Found = {}
         for s, entry in enumerate(config.system):
-            system, frames, ff = read_entry(config, s, loaded, [], 1)
+            system, frames, ff, _ = read_entry(config, s, loaded, [], 1)
             if system.n_beads != run.systems.get(entry.name):
                 return "the structure file has changed since the run was made, so it was not used"
             found[entry.name] = (system, frames[0], ff, entry)

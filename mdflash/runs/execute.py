@@ -1,6 +1,6 @@
 """Run a simulation: start or resume it, until it is finished, stopped or unstable.
 
-    fresh folder     -> minimize, draw velocities, checkpoint of step 0, then steps
+    fresh folder     -> compress or minimize, draw velocities, checkpoint of step 0, then steps
     unfinished one   -> newest checkpoint, files cut to it, then steps
     finished one     -> nothing to do
 
@@ -58,12 +58,14 @@ class Watch:
     Attributes:
         planned: called once, before the first step.
         progress: called between blocks, at least about every half second.
+        said: called with what happens before the first step.
         should_stop: asked between blocks; a reason ("SIGTERM") stops the run, on all ranks, with a checkpoint.
     """
 
     planned: Callable[[Plan], None] = lambda plan: None
     progress: Callable[[Engine], None] = lambda engine: None
     should_stop: Callable[[], str | None] = lambda: None
+    said: Callable[[str], None] = lambda text: None
 
 
 def execute(
@@ -100,7 +102,12 @@ def execute(
         watch.planned(plan)
         if plan.start == "fresh":
             try:
-                _settle(engine, config)
+                stop = lambda: ranks.any(watch.should_stop() is not None)  # noqa: E731
+                if not prepared.settle(engine, stop, watch.said):
+                    raise Interrupted(
+                        "stopped while the box was compressed, before step 0; nothing was written, and the same "
+                        "command begins again, to the same bits"
+                    )
                 ranks.from_first(session.clear)
             except BaseException:
                 session.discard()
@@ -169,16 +176,6 @@ def _moved(checkpoint: Checkpoint, engine: Engine, prepared: Prepared) -> Iterat
             "another rule: both are as exact as the precision demands, but results may differ in the last bits from a "
             "run by one version"
         )
-
-
-def _settle(engine: Engine, config: RunConfig) -> None:
-    """From start frames to step 0; raises UnstableError where a start frame has no finite energy."""
-    if config.dynamics.minimize:
-        engine.minimize(config.dynamics.minimize)
-    engine.evaluate()
-    engine.require_finite()
-    if engine.integrator.has_velocities:
-        engine.draw_velocities()
 
 
 def _loop(engine: Engine, saves: Saves, config: RunConfig, watch: Watch, ranks: Ranks) -> None:

@@ -198,6 +198,11 @@ def conditions(c: dict[str, Any]) -> list[str]:
         parts.append(f"Start frames were minimized in at most {d['minimize']} steps.")
     for entry in _listed(c.get("system")):
         parts.append(f"Replicas of {entry.get('name')} started from {_origin(entry)}.")
+        if _given(entry.get("compress")):
+            parts.append(
+                "Where molecules did not fit at once, they were placed in a larger box, which was compressed to its "
+                f"size in {entry['compress']} and moved on for as long, before step 0."
+            )
     if _given(c.get("box")):
         parts.append(f"Boundaries were periodic, with edges of {' x '.join(map(str, _listed(c['box'])))}.")
     return parts
