@@ -77,7 +77,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
             "no replica frozen, no spike of energy or force",
             f"Frozen: replica {', '.join(map(str, frozen))}." if frozen
             else "The run ended because it became unstable." if broken else "Nothing out of order is in events.jsonl."
-            if not spikes else "See the events below.",
+            if not spikes else "See the events below.", proof=False,
         )
     )  # fmt: skip
     status, total = manifest.get("status"), manifest.get("total_steps", 0)
@@ -87,7 +87,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
             "Complete", "good" if status == "finished" else "care",
             f"{100 * step / total:.0f} %" if total else str(status), "finished",
             f"The run is at step {step:,} of {total:,} ({status})." if status != "finished"
-            else f"All {total:,} steps are done.",
+            else f"All {total:,} steps are done.", proof=False,
         )
     )  # fmt: skip
     found.sentences = sentences(found)
@@ -130,12 +130,12 @@ def _equilibrium(found: MoleculeAnalysis, few: bool, share: float) -> Light:
         seen = f"{plural(sample.frames, 'frame')} of {plural(len(sample.tracks), 'replica')}"
         return Light(
             "Equilibrium", "unknown", "not judged", f"at least {FEWEST} frames of each replica",
-            f"{seen}: too few to tell it from a start.",
+            f"{seen}: too few to tell it from a start.", proof=False,
         )  # fmt: skip
     return Light(
         "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
         "at most 25 % of the run before it (care: 50 %)",
-        f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
+        f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.", proof=False,
     )  # fmt: skip
 
 
@@ -340,7 +340,7 @@ def _weights(e: ExperimentResult) -> Light:
         f"an effective fraction of {100 * SOME:.0f} % or more (care: {100 * HARDLY:.0f} %)",
         "The simulation is within the errors without weights." if within
         else f"The effective fraction of frames at theta {e.used.theta:.3g}; a small one rests on frames that were "
-        "hardly seen.",
+        "hardly seen.", proof=False,
     )  # fmt: skip
 
 

@@ -321,6 +321,21 @@ def test_the_command_works_all_off_and_says_what_failed(make: Callable[..., list
     assert "has runs 1 to 4" in str(said.exception)
 
 
+def test_the_command_is_not_silent_while_nothing_ends(
+    make: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in its first minute either, while kernels compile."""
+    from mdflash.cli import campaign
+
+    monkeypatch.setattr(campaign, "_OFTEN", 0.1)
+    jobs = make(*["echo 'compiling kernels (7 s so far)'; printf 'half a li'; sleep 1.3; finish"] * 3, "sleep 1; finish")
+    done = CliRunner().invoke(app, ["campaign", "run", str(jobs[0].campaign), "--workers", "4", "--no-analysis"])
+    assert done.exit_code == 0, done.output
+    said = [line for line in done.stdout.splitlines() if "compiling" in line]
+    assert said[0].startswith("run1: compiling kernels (7 s so far); run2: compiling kernels (7 s so far); and 2 more")
+    assert "[0 of 4, after" in said[0]
+
+
 def test_two_runs_for_real(tmp_path: Path) -> None:
     """With SIGTERM on the way: exit code 75, and the same command ends what is left."""
     sweep = tmp_path / "sweep.yaml"
