@@ -9,14 +9,14 @@ M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008), eqs. 9 and 13
 windows need no energies. At several they are those that the trajectories store (/potential, or /energy); where one
 stores none, only frames at the temperature itself are weighed, which exchange leaves in equilibrium.
 
-The free energies come from at most `MOST` numbers u_kn, frames at even distances; the weights are of every frame. Their
+The free energies come from at most `MOST` numbers u_kn, of frames drawn at random from every state (even distances can
+meet the same replicas again and again); the weights are of every frame. Their
 statistical error is that of the frames' number: a free energy from n effective frames in a bin is uncertain by
 kT / sqrt(n), more where frames are correlated.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,8 +29,9 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.potentials.variables.base import Variable
 from mdflash.sampling.restraint import Restraint, values_of
-from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames, TrainingData, load_frames
+from mdflash.training.frames import MoleculeFrames, TrainingData, load_frames
 from mdflash.training.recipe import Data
+from mdflash.training.split import SAME_TEMPERATURE, temperatures
 from mdflash.units import BOLTZMANN
 
 MOST = 4_000_000
@@ -128,6 +129,21 @@ def load_weighted(section: Data) -> tuple[TrainingData, tuple[FrameWeights, ...]
             )
         kelvin = float(there[0])
     return data, tuple(frame_weights(m, kelvin, how) for m in data.molecules)
+
+
+def weigh_all(section: Data, data: TrainingData) -> tuple[tuple[FrameWeights, ...], ...]:
+    """For each molecule the weights of its frames at each of its temperatures, or at that of the recipe.
+
+    Raises:
+        InputError: as `frame_weights`.
+    """
+    return tuple(
+        tuple(
+            frame_weights(molecule, kelvin, section.weights or "mbar")
+            for kelvin in (temperatures(molecule.temperature) if section.temperature is None else [section.temperature])
+        )
+        for molecule in data.molecules
+    )
 
 
 def frame_weights(molecule: MoleculeFrames, temperature: float, how: str = "mbar") -> FrameWeights:
@@ -231,8 +247,8 @@ def _by_mbar(molecule: MoleculeFrames, temperature: float, there: npt.NDArray[np
     rows = np.flatnonzero(used)
     states = _States(molecule, rows, kelvin[rows], energy[rows] - energy[rows].mean())
     k = len(states.labels)
-    stride = max(1, math.ceil(k * len(rows) / MOST))
-    pick = np.arange(0, len(rows), stride)
+    notes += _few(molecule.system.name, states)
+    pick = _some(states.state, MOST // k)
     few = np.bincount(states.state[pick], minlength=k).astype(np.float64)
     reduced = states.reduced(pick)
     free = mbar(reduced, few)
@@ -321,6 +337,27 @@ class _States:
                 total = total + bias[id(restraint)]
             u[k] = beta * total
         return u
+
+
+def _few(name: str, states: _States) -> list[str]:
+    """What to say of states with few frames."""
+    counts = np.bincount(states.state, minlength=len(states.labels))
+    return [
+        f"'{name}': {label} has {n} frames (in {file}), and with fewer than {FEWEST:g} what it weighs against the "
+        "others is uncertain; sample it longer, or leave it out"
+        for label, file, n in zip(states.labels, states.files, counts.tolist(), strict=True)
+        if n < FEWEST and len(counts) > 1
+    ]
+
+
+def _some(state: IntArray, most: int) -> IntArray:
+    """About `most` frames, drawn at random from each state [M] by its share of them; all where there are not more."""
+    if len(state) <= most:
+        return np.arange(len(state))
+    rng = np.random.default_rng(len(state))
+    mine = (np.flatnonzero(state == k) for k in np.unique(state))
+    drawn = [rng.choice(own, max(1, round(most * len(own) / len(state))), replace=False) for own in mine]
+    return np.sort(np.concatenate(drawn))
 
 
 def _weakest(overlap: FloatArray, counts: FloatArray) -> tuple[float, tuple[int, int]]:

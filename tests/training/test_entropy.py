@@ -228,6 +228,17 @@ def test_a_step_that_would_lose_the_overlap_is_cut(
     assert row["shortened"] >= 1 and row["effective_share"] >= 0.4
 
 
+def test_a_mean_that_no_sample_knows_is_not_learned(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    trainer = make_entropy_trainer(_prepare(tmp_path, dataset, begun))
+    trainer._begin(lambda trainer: None, lambda: False)
+    trainer.progress.best = np.inf
+    trainer.mean = {name: 300.0 * value for name, value in trainer.mean.items()}
+    trainer._log()
+    assert trainer.row["mean_share"] < 0.4 < trainer.row["effective_share"]
+    assert trainer.row["held_out_entropy"] == pytest.approx(0.0, abs=1e-6)
+    assert all(torch.equal(trainer.best[name], p) for name, p in trainer.parameters.items())
+
+
 def test_replicas_that_become_unstable_are_left_out_and_named(dataset: Path, begun: Path, tmp_path: Path) -> None:
     prepared = _prepare(tmp_path, dataset, begun)
     sampler, ff = make_entropy_trainer(prepared).material.sampler, load_forcefield(begun)
