@@ -93,6 +93,12 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
         f"{row['held_out_entropy']:+.3f} from the start, after update {p.best_update}",
         soft_wrap=True,
     )
+    for profile in trainer.material.profiles:
+        console.print(
+            f"{profile.name}: off by {row[f'{profile.name}_rmse']:.2f} kcal/mol from the frames, which themselves are "
+            f"uncertain by {profile.uncertainty:.2f}",
+            soft_wrap=True,
+        )
     for target in trainer.material.targets:
         console.print(f"{target.name}: {row[target.name]:.4g}, shall be {target.goal:.4g} ± {target.error:.2g}")
     if trainer.material.targets:

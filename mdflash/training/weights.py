@@ -31,6 +31,8 @@ from mdflash.potentials.variables.base import Variable
 from mdflash.sampling.restraint import Restraint, values_of
 from mdflash.training.frames import MoleculeFrames, TrainingData, load_frames
 from mdflash.training.recipe import Data
+from mdflash.training.redrawn import MOST as REDRAWN
+from mdflash.training.redrawn import TIMES, Redrawn, block_counts
 from mdflash.training.split import SAME_TEMPERATURE, temperatures
 from mdflash.units import BOLTZMANN
 
@@ -74,6 +76,7 @@ class FrameWeights:
         state: [F] the number of each frame's state, -1 where it has no weight.
         within: weights of some of the frames that have one, by their place among these; None where `values` hold in
             any part.
+        redrawn: weights of frames drawn anew, which say how uncertain an average is.
     """
 
     values: FloatArray
@@ -84,11 +87,18 @@ class FrameWeights:
     notes: tuple[str, ...]
     state: IntArray
     within: Callable[[IntArray], FloatArray] | None = None
+    redrawn: Redrawn | None = None
 
     @property
     def effective(self) -> float:
         """Frames of equal weight that are worth as much: 1 / sum of w^2 (L. Kish, Survey Sampling, 1965)."""
         return float(1.0 / np.square(self.values).sum())
+
+    def error(self, values: FloatArray, edges: FloatArray) -> FloatArray:
+        """[bins] standard error of the free energy along a variable with values [F], see `Redrawn.error`."""
+        if self.redrawn is None:
+            return np.full(len(edges) - 1, np.inf)
+        return self.redrawn.error(values[self.redrawn.frames], edges, self.temperature)
 
     def of(self, part: npt.NDArray[np.bool_]) -> FloatArray:
         """The weights of some frames ([F] which), sum 1.
@@ -173,6 +183,8 @@ def frame_weights(molecule: MoleculeFrames, temperature: float, how: str = "mbar
         )
         state = np.where(w > 0.0, 0, -1)
         found = FrameWeights(w / w.sum(), temperature, (f"{temperature:g} K",), 1.0, (), (note,) if held else (), state)
+        own = np.flatnonzero(w)
+        found = replace(found, redrawn=_redrawn(molecule, own, state[own], lambda some, times: w[own[some]] * times))
     if found.effective >= FEWEST:
         return found
     said = (
@@ -272,10 +284,17 @@ def _by_mbar(molecule: MoleculeFrames, temperature: float, there: npt.NDArray[np
         mixture = np.concatenate([log_mixture(states.reduced(chunk), counts, free) for chunk in chunks])
         return weights(states.energy[part] / (BOLTZMANN * temperature), mixture)
 
+    def again(some: IntArray, times: FloatArray) -> FloatArray:
+        u = states.reduced(some)
+        counts = np.bincount(states.state[some], weights=times, minlength=k).astype(np.float64)
+        mixture = log_mixture(u, counts, mbar(u, counts, free, times))
+        return weights(states.energy[some] / (BOLTZMANN * temperature), mixture, times)
+
+    drawn = _redrawn(molecule, rows, states.state, again)
     found, state = np.zeros(len(molecule.source)), np.full(len(molecule.source), -1)
     found[rows], state[rows] = within(np.arange(len(rows))), states.state
     along = tuple(Along(v.name.replace("_", " "), v.dimension, values) for v, values in states.variables)
-    return FrameWeights(found, temperature, states.labels, link, along, tuple(notes), state, within)
+    return FrameWeights(found, temperature, states.labels, link, along, tuple(notes), state, within, drawn)
 
 
 class _States:
@@ -337,6 +356,26 @@ class _States:
                 total = total + bias[id(restraint)]
             u[k] = beta * total
         return u
+
+
+def _redrawn(
+    molecule: MoleculeFrames,
+    rows: IntArray,
+    state: IntArray,
+    again: Callable[[IntArray, FloatArray], FloatArray],
+) -> Redrawn:
+    """Weights of frames drawn anew.
+
+    Args:
+        molecule: their molecule.
+        rows: [M] the frames that have a weight.
+        state: [M] of each.
+        again: weights of some of these, by their place, of which each counts so and so often.
+    """
+    some = _some(state, REDRAWN)
+    source = molecule.source[rows[some]]
+    found = np.stack([again(some, block_counts(source, draw)) for draw in range(TIMES)])
+    return Redrawn(rows[some], found / found.sum(axis=1, keepdims=True))
 
 
 def _few(name: str, states: _States) -> list[str]:

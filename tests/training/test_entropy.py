@@ -84,7 +84,10 @@ def test_it_learns_where_the_frames_are(whole: Path, begun: Path) -> None:
     assert (whole / "out/progress/progress.png").stat().st_size > 10_000
     with (whole / "out/progress/ends.csv").open() as file:
         bins = list(csv.DictReader(file))
-    assert list(bins[0]) == ["ends_A", "data_kcal_mol", "start_kcal_mol", "now_kcal_mol"] and len(bins) == 20
+    assert (
+        list(bins[0]) == ["ends_A", "data_kcal_mol", "data_error_kcal_mol", "start_kcal_mol", "now_kcal_mol"]
+        and len(bins) == 20
+    )
 
 
 def test_stopped_while_updating_and_while_simulating_it_goes_on_to_the_same_bits(

@@ -52,7 +52,7 @@ def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
     material = Material(
         forces, parameters, forcefield, groups, frame_set(prepared, False, device), frame_set(prepared, True, device),
         Sampler(systems, groups, settings, gpu),
-        make_profiles(settings, molecules, of_data, prepared.priors), device,
+        make_profiles(settings, prepared.weighed, prepared.priors), device,
         make_targets(entries, molecules, groups, prepared.priors),
     )  # fmt: skip
     return EntropyTrainer(material, settings, prepared.recipe.output, identity(prepared))
