@@ -84,7 +84,10 @@ def test_it_learns_where_the_frames_are(whole: Path, begun: Path) -> None:
     assert (whole / "out/progress/progress.png").stat().st_size > 10_000
     with (whole / "out/progress/ends.csv").open() as file:
         bins = list(csv.DictReader(file))
-    assert list(bins[0]) == ["ends_A", "data_kcal_mol", "start_kcal_mol", "now_kcal_mol"] and len(bins) == 20
+    assert (
+        list(bins[0]) == ["ends_A", "data_kcal_mol", "data_error_kcal_mol", "start_kcal_mol", "now_kcal_mol"]
+        and len(bins) == 20
+    )
 
 
 def test_stopped_while_updating_and_while_simulating_it_goes_on_to_the_same_bits(
@@ -226,6 +229,17 @@ def test_a_step_that_would_lose_the_overlap_is_cut(
     train_entropy(_prepare(tmp_path, dataset, begun, relative_entropy={"updates": 5, "learning_rate": 0.05}))
     row = _log(tmp_path)[-1]
     assert row["shortened"] >= 1 and row["effective_share"] >= 0.4
+
+
+def test_a_mean_that_no_sample_knows_is_not_learned(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    trainer = make_entropy_trainer(_prepare(tmp_path, dataset, begun))
+    trainer._begin(lambda trainer: None, lambda: False)
+    trainer.progress.best = np.inf
+    trainer.mean = {name: 300.0 * value for name, value in trainer.mean.items()}
+    trainer._log()
+    assert trainer.row["mean_share"] < 0.4 < trainer.row["effective_share"]
+    assert trainer.row["held_out_entropy"] == pytest.approx(0.0, abs=1e-6)
+    assert all(torch.equal(trainer.best[name], p) for name, p in trainer.parameters.items())
 
 
 def test_replicas_that_become_unstable_are_left_out_and_named(dataset: Path, begun: Path, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from scipy.special import chdtri
 
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.training.convolution import Pairs
-from mdflash.training.entropy.loss import Group, Known, add_gradient, slopes_of, systematic, temperatures
+from mdflash.training.entropy.loss import Group, Known, add_gradient, slopes_of, systematic
 from mdflash.training.entropy.pool import Pool
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
+from mdflash.training.split import temperatures
 from mdflash.units import kT
 from tests.helpers import evenly
 

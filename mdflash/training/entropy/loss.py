@@ -14,19 +14,14 @@ Molecules and temperatures count by their share of the frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mdflash.core.types import FloatArray, IntArray
-from mdflash.errors import InputError
 from mdflash.training.forces import Forces
-from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
-from mdflash.training.weights import FrameWeights
 from mdflash.units import kT
 
 CHUNK = 2048
@@ -76,61 +71,6 @@ class Group:
     def kT(self) -> float:
         """kcal/mol."""
         return kT(self.kelvin)
-
-
-def groups_of(
-    molecules: Sequence[MoleculeFrames], weights: Sequence[Sequence[FrameWeights]], share: float
-) -> tuple[Group, ...]:
-    """The groups of a training: each molecule at each of its temperatures.
-
-    Args:
-        molecules: with their frames.
-        weights: for each molecule those of its frames at each temperature.
-        share: of each trajectory that is held out at its end, where a window or temperature would otherwise be held out
-            as a whole, or not at all.
-
-    Raises:
-        InputError: a group with too few frames to hold some out.
-    """
-    found = []
-    for number, (molecule, at_temperatures) in enumerate(zip(molecules, weights, strict=True)):
-        for known in at_temperatures:
-            w, kelvin = known.values, known.temperature
-            held = molecule.validation
-            of_states = [held[known.state == k] for k in range(len(known.states))]
-            if not all(mine.any() and not mine.all() for mine in of_states):
-                held = _ends(molecule.source, w > 0.0, share)
-            parts = []
-            for chosen in ((w > 0.0) & ~held, (w > 0.0) & held):
-                if not chosen.any():
-                    raise InputError(
-                        f"molecule '{molecule.system.name}' has {(w > 0.0).sum()} frames at {kelvin:g} K, too few to "
-                        "hold some out; sample more, or leave this temperature out with data.temperature",
-                        key="data.validation",
-                    )
-                parts.append(Known(torch.from_numpy(molecule.positions[chosen]), known.of(chosen)))
-            here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
-            found.append(Group(number, kelvin, float(here.sum()), *parts))
-    total = sum(group.share for group in found)
-    return tuple(replace(group, share=group.share / total) for group in found)
-
-
-def _ends(source: IntArray, used: npt.NDArray[np.bool_], share: float) -> npt.NDArray[np.bool_]:
-    """[F] whether a frame is among the last of its trajectory that are used."""
-    held = np.zeros(len(source), bool)
-    for k in np.unique(source[used]):
-        mine = np.flatnonzero((source == k) & used)
-        held[mine[len(mine) - round(share * len(mine)) :]] = True
-    return held
-
-
-def temperatures(kelvin: npt.NDArray[np.floating]) -> list[float]:
-    """The distinct temperatures among those of frames, K."""
-    found: list[float] = []
-    for value in np.unique(np.round(kelvin.astype(np.float64), 3)).tolist():
-        if not found or value - found[-1] > SAME_TEMPERATURE:
-            found.append(value)
-    return found
 
 
 def add_gradient(forces: Forces, molecule: int, positions: Tensor, slopes: Tensor) -> None:
