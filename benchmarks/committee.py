@@ -6,8 +6,8 @@ The teacher is a Gō chignolin, which stands for all atoms; its data hold unfold
 noise on their forces. A committee learns them; a member runs from frames of the data; frames of that run that the
 committee knows least of are chosen, the teacher samples around each of them, and a new committee learns both. Prints
 after each round what the committee is, and how far the free energy along Q of its first member is off (replicas that
-start folded and unfolded); writes results/committee.json beside this file. `--choose random` takes frames of the same run
-by chance instead, to compare.
+start folded and unfolded); writes results/committee.json beside this file. `--choose random` takes frames of the same
+run by chance instead, to compare.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from relative_entropy import COLUMNS, KELVIN, N, NATIVE, SYSTEM, TEACHER, make_engine, measure, starts, write_truth
+from relative_entropy import COLUMNS, KELVIN, NATIVE, SYSTEM, TEACHER, N, make_engine, measure, starts, write_truth
 
 from mdflash import load_forcefield
 from mdflash.engine.blocks.compiled import set_threads

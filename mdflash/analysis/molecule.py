@@ -180,9 +180,9 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
     for name, (system, start, ff, own) in found.items():
         names = () if own is None else tuple(m.name for m in own.molecules)
         committee, odd = _committee(system, ff)
+        notes = tuple(note for note in (why, odd) if note)
         molecule = Molecule(
-            system, start, notes=tuple(note for note in (why, odd) if note), forcefield=ff, entry=own, box=box, names=names,
-            committee=committee,
+            system, start, notes=notes, forcefield=ff, entry=own, box=box, names=names, committee=committee
         )  # fmt: skip
         native, title = _native(system, ff)
         if reference is not None:

@@ -34,7 +34,8 @@ def sample(
     committee: Annotated[
         Path | None,
         typer.Option(
-            help="With --where: the folder of the committee.", show_default="that of which RUN's force field is a member"
+            help="With --where: the folder of the committee.",
+            show_default="that of which RUN's force field is a member",
         ),
     ] = None,
 ) -> None:

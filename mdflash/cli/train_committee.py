@@ -86,7 +86,8 @@ class _Bar(TrainingBar):
     def show(self, standing: Standing) -> None:
         """After an epoch of a member."""
         self._done[standing.number - 1] = standing.epochs
-        text = f"member {standing.number}: epoch {standing.epochs} of {self._epochs}, validation loss {standing.loss:.5g}"
+        epoch = f"epoch {standing.epochs} of {self._epochs}"
+        text = f"member {standing.number}: {epoch}, validation loss {standing.loss:.5g}"
         total = self._epochs * len(self._done)
         self._bar.update(self._task, total=total, completed=sum(self._done), description=text)
         if not self._console.is_terminal:

@@ -11,7 +11,6 @@ spread is no error: what all members get wrong alike, they agree on.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,12 +144,14 @@ def load_committee(folder: Path) -> Committee:
 
 
 def _read_own(found: Any, members: int) -> Own:
-    numbers = [float(found["forces"][key]) for key in ("percentile_99", "median")]
-    numbers.append(float(found["energies"]["percentile_99"]))
-    offsets = tuple(float(e) for e in found["energies"]["offsets"])
-    if len(offsets) != members or not all(math.isfinite(x) for x in (*numbers, *offsets)) or not numbers[0] > 0:
+    forces, energies = found["forces"], found["energies"]
+    own = Own(
+        float(forces["percentile_99"]), float(forces["median"]), float(energies["percentile_99"]),
+        tuple(float(e) for e in energies["offsets"]),
+    )  # fmt: skip
+    if len(own.offsets) != members or not np.isfinite([own.forces, own.median, own.energies, *own.offsets]).all():
         raise ValueError("numbers are missing, or are no spread")
-    return Own(*numbers, offsets)
+    return own
 
 
 def committee_folder(ff: ForceField) -> Path | None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -45,6 +45,7 @@ from mdflash.engine.protocols import Choose
 from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.committee import Committee
 from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import ForceField, oddities
 from mdflash.integrators import INTEGRATORS
@@ -63,6 +64,7 @@ from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
 from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales, build_walkers
 from mdflash.runs.environment import surround
 from mdflash.runs.starts import start_frames
+from mdflash.runs.territory import committees_of
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Prepared:
         notes: messages for the user (what was skipped, cycled, assumed).
         monitored: variables that are recorded only, each as a bias without force that is no term of the potential.
         walkers: the variable of a weighted ensemble, likewise; None without one.
+        committees: by the number of the system, where their spread is watched.
     """
 
     config: RunConfig
@@ -88,6 +91,7 @@ class Prepared:
     notes: tuple[str, ...]
     monitored: tuple[Bias, ...] = ()
     walkers: Bias | None = None
+    committees: Mapping[int, Committee] = field(default_factory=dict)
 
     @property
     def biases(self) -> tuple[Bias, ...]:
@@ -300,7 +304,9 @@ def assemble(
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
     walkers = build_walkers(config, layout, first, forcefields)
-    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers)
+    watched = config.guards.spread is not None
+    committees = committees_of(layout, tuple(forcefields), config.box is not None) if watched else {}
+    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers, committees)
 
 
 def _source(entry: SystemEntry) -> Path | None:

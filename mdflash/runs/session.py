@@ -31,6 +31,7 @@ from mdflash.io.topology import write_topology
 from mdflash.runs.identity import changed, check_identity, check_same_run, identity_of, other_starts, table_rule
 from mdflash.runs.manifest import Manifest
 from mdflash.runs.prepare import Prepared
+from mdflash.runs.territory import LeftTerritory
 from mdflash.runs.writers import Outputs, Silence, bytes_to_come, misfit
 
 MANIFEST_SECONDS: Final = 5.0
@@ -185,6 +186,8 @@ class RunSession:
                 outputs.attach(engine)
                 engine.guard.listeners.append(log.write)
                 engine.deposits.listeners.append(log.write)
+                if outputs.territory is not None:
+                    outputs.territory.listeners.append(log.write)
                 if engine.ensemble is not None:
                     engine.ensemble.listeners.append(log.write)
                 manifest.write("running", outputs)
@@ -196,7 +199,8 @@ class RunSession:
                 raise
             except UnstableError as unstable:
                 step, every = engine.state.step, prepared.config.trajectory_every
-                frame = None if every is None else max(step - 1, 0) // every * every
+                done = step if isinstance(unstable, LeftTerritory) else max(step - 1, 0)
+                frame = None if every is None else done // every * every
                 log.write(step, "unstable", reason=str(unstable), last_frame_step=frame)
                 outputs.close()
                 manifest.write("unstable", outputs)

@@ -304,7 +304,8 @@ class TrajectoryWriter:
         self._pending: list[tuple[Any, ...]] = []
         if not frames:
             held = biased or chosen or restraint is not None
-            attributes = {"seed": seed, "aggregation": aggregation, "biased": held, **({"chosen": True} if chosen else {})}
+            attributes: dict[str, Any] = {"seed": seed, "aggregation": aggregation, "biased": held}
+            attributes |= {"chosen": True} if chosen else {}
             more = {"replica": replica, "energy": energy, "potential": potential}
             names = tuple(name for name, wanted in more.items() if wanted)
             create(file, lambda empty: _lay_out(empty, n_beads, attributes, names, restraint))

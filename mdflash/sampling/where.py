@@ -1,8 +1,8 @@
 """Where to sample: the frames of a run that a committee knows least of.
 
-Frames go down from the largest spread of the members' forces (`mdflash.forcefields.committee`). One is taken if its RMSD
-from every frame taken before is at least `apart`, so that not all are neighbors of one; it stops at `count` of them, or
-where the spread falls to what 99 of 100 frames of the members' data have, since there is nothing to learn below.
+Frames go down from the largest spread of the members' forces (`mdflash.forcefields.committee`). One is taken if its
+RMSD from every frame taken before is at least `apart`, so that not all are neighbors of one. It stops at `count` of
+them, or where the spread falls to what 99 of 100 frames of the members' data stay below: there is nothing to learn.
 Configurations beyond what the data covers, chosen by what is known of them: L. Zhang et al., Phys. Rev. Materials 3,
 023804 (2019).
 
@@ -64,7 +64,9 @@ class Chosen:
     beyond: int
 
 
-def pick(system: System, positions: FloatArray, spread: FloatArray, count: int, apart: float, known: float) -> list[int]:
+def pick(
+    system: System, positions: FloatArray, spread: FloatArray, count: int, apart: float, known: float
+) -> list[int]:
     """Which frames are chosen, by the rule of the module, the least certain first.
 
     Args:
@@ -114,8 +116,8 @@ def choose(
     folder = committee or committee_folder(ff)
     if folder is None:
         raise InputError(
-            f"ran by {ff.folder}, which is no member of a committee; train one (mdflash train RECIPE --committee 4) and "
-            "run a member of it, or name it: --committee FOLDER",
+            f"ran by {ff.folder}, which is no member of a committee; train one (mdflash train RECIPE --committee 4) "
+            "and run a member of it, or name it: --committee FOLDER",
             file=run,
             key="--where",
         )
@@ -131,7 +133,7 @@ def choose(
     if not chosen:
         raise InputError(
             f"no frame is less certain than the data of the committee: the largest spread of forces is "
-            f"{spread.max():.3g} kcal/mol/Å, and 1 of 100 frames of the data has {known:.3g}; there is nothing to choose",
+            f"{spread.max():.3g} kcal/mol/Å, and 1 of 100 frames of the data has {known:.3g}: nothing to choose",
             file=run,
             key="--where",
         )

@@ -1,8 +1,8 @@
 """Members of a committee: the same training from other seeds, and how far they disagree on what they learned from.
 
-Member k has the seed of the recipe plus k (its first weights and the order of its batches), the same frames and the same
-frames held out, and a folder of its own in the folder of the recipe. It is a training like any other: the recipe in its
-folder makes the same bits.
+Member k + 1 has the seed of the recipe plus k (its first weights and the order of its batches), the same frames and the
+same frames held out, and a folder of its own in the folder of the recipe. It is a training like any other: `mdflash
+train RECIPE --set training.seed=SEED` makes the same bits.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def train_members(
 ) -> list[Path]:
     """Train the members, or resume them, as processes side by side: each is a `mdflash train` of its own.
 
-    A training of a small network hardly gains from a second core, so every member at work has cores of its own. Its bits
-    are those of a plain training with as many threads.
+    A training of a small network gains little from a second core, so every member at work has cores of its own. Its
+    bits are those of a plain training with as many threads.
 
     Args:
         file: the recipe.

@@ -145,9 +145,10 @@ def _refuse_chosen(datasets: Sequence[Dataset], weights: str) -> None:
         for molecule in dataset.molecules:
             if any(trajectory.chosen for trajectory in molecule.trajectories):
                 raise InputError(
-                    "was sampled around frames that a committee chose (mdflash sample --where), so how often its frames "
-                    f"come says nothing and they have no weight ({weights}). Their forces are for force matching: leave "
-                    "this dataset out of `data.dataset` where frames are weighed (`relative_entropy:`, `data.weights`)",
+                    "was sampled around frames that a committee chose (mdflash sample --where), so how often its "
+                    f"frames come says nothing and they have no weight ({weights}). Their forces are for force "
+                    "matching: leave this dataset out of `data.dataset` where frames are weighed (`relative_entropy:`, "
+                    "`data.weights`)",
                     file=dataset.folder,
                     key="data.dataset",
                 )
