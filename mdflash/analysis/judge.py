@@ -10,6 +10,7 @@ import numpy as np
 
 from mdflash.analysis.experiment.compare import ExperimentResult
 from mdflash.analysis.hills import STAGES, Filled
+from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.phases import phase_lights
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.sentences import sentences, state_text
@@ -24,6 +25,8 @@ FEWEST = 20
 NEAR = (0.25, 0.5)
 """kT by which parts of a run may differ in a free energy: of no cause for care, and of some."""
 _NEAR_TEXT = "{:g} kT (care: {:g} kT)".format(*NEAR)
+BEYOND = (0.05, 0.2)
+"""Shares of frames beyond what 99 of 100 frames of the data have: of no cause for care, and of some."""
 SOME = 0.3
 """Effective fraction of frames, from which on weights are no cause for care."""
 
@@ -67,6 +70,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
         _judge_walk(found, lights)
     if found.experiment is not None:
         lights.append(_weights(found.experiment))
+    lights += [_known(found, o, level) for o in sample.observables for _, level in o.levels(sample.molecule)]
     frozen = [t.replica for t in sample.tracks if t.frozen is not None]
     broken = [e for e in events if e.get("event") in ("failure", "unstable")]
     spikes = [e for e in events if "spike" in str(e.get("event"))]
@@ -91,6 +95,21 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
         )
     )  # fmt: skip
     found.sentences = sentences(found)
+
+
+def _known(found: MoleculeAnalysis, o: Observable, level: float) -> Light:
+    """Whether the frames are where the force field learned."""
+    beyond = [t.values[o.name] > level for t in found.sample.tracks if len(t)]
+    share = float(np.concatenate(beyond).mean())
+    most = max((float(b.mean()), t.replica) for b, t in zip(beyond, filter(len, found.sample.tracks), strict=True))
+    return Light(
+        "Known territory", grade(share, *BEYOND, more=False), f"{100 * share:.2g} % beyond",
+        f"at most {100 * BEYOND[0]:g} % of the frames beyond what 99 of 100 frames of the data have (care: "
+        f"{100 * BEYOND[1]:g} %)",
+        f"The {o.title} is more than {level:.3g} {o.unit} in these frames"
+        + (f", most often in replica {most[1]} ({100 * most[0]:.2g} %)" if share else "")
+        + ("; mdflash sample RECIPE --where RUN makes data there." if share > BEYOND[0] else "."),
+    )  # fmt: skip
 
 
 def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> None:

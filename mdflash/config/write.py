@@ -44,6 +44,7 @@ def to_data(config: RunConfig) -> dict[str, Any]:
         (data, "box"), (data, "exchange"), (data, "biases"), (data, "metadynamics"), (data, "weighted_ensemble"),
         (data, "monitor"),
         (data["dynamics"], "temperature"), (data["dynamics"], "annealing"), (data["guards"], "max_force"),
+        (data["guards"], "spread"),
     ):  # fmt: skip
         section[key] = section[key] or "none"
     if config.exchange is not None:

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+<<<<<<< HEAD
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+=======
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+>>>>>>> w-committee
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -47,6 +52,7 @@ from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
 from mdflash.forcefields.between import contacts_between, describe_contacts
 from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.committee import Committee
 from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import ForceField, oddities
 from mdflash.integrators import INTEGRATORS
@@ -67,6 +73,7 @@ from mdflash.potentials.priors.term import PriorTerm
 from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales, build_walkers
 from mdflash.runs.environment import surround
 from mdflash.runs.starts import start_frames
+from mdflash.runs.territory import committees_of
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,11 @@ class Prepared:
         notes: messages for the user (what was skipped, cycled, assumed).
         monitored: variables that are recorded only, each as a bias without force that is no term of the potential.
         walkers: the variable of a weighted ensemble, likewise; None without one.
+<<<<<<< HEAD
         compression: of the box, before step 0; None without one. The start is that in its larger box.
+=======
+        committees: by the number of the system, where their spread is watched.
+>>>>>>> w-committee
     """
 
     config: RunConfig
@@ -93,7 +104,11 @@ class Prepared:
     notes: tuple[str, ...]
     monitored: tuple[Bias, ...] = ()
     walkers: Bias | None = None
+<<<<<<< HEAD
     compression: Compression | None = None
+=======
+    committees: Mapping[int, Committee] = field(default_factory=dict)
+>>>>>>> w-committee
 
     @property
     def biases(self) -> tuple[Bias, ...]:
@@ -347,7 +362,9 @@ def assemble(
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
     walkers = build_walkers(config, layout, first, forcefields)
-    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers)
+    watched = config.guards.spread is not None
+    committees = committees_of(layout, tuple(forcefields), config.box is not None) if watched else {}
+    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers, committees)
 
 
 def _listed_across(terms: Sequence[Potential], layout: Layout) -> list[str]:

@@ -28,6 +28,7 @@ from mdflash.runs.identity import identity_of, table_rule
 from mdflash.runs.manifest import Manifest
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.resume import resume_from
+from mdflash.runs.territory import LeftTerritory
 from mdflash.runs.writers import Outputs, Silence, bytes_to_come
 
 MANIFEST_SECONDS: Final = 5.0
@@ -125,6 +126,8 @@ class RunSession:
                 outputs.attach(engine)
                 engine.guard.listeners.append(log.write)
                 engine.deposits.listeners.append(log.write)
+                if outputs.territory is not None:
+                    outputs.territory.listeners.append(log.write)
                 if engine.ensemble is not None:
                     engine.ensemble.listeners.append(log.write)
                 manifest.write("running", outputs)
@@ -136,7 +139,8 @@ class RunSession:
                 raise
             except UnstableError as unstable:
                 step, every = engine.state.step, prepared.config.trajectory_every
-                frame = None if every is None else max(step - 1, 0) // every * every
+                done = step if isinstance(unstable, LeftTerritory) else max(step - 1, 0)
+                frame = None if every is None else done // every * every
                 log.write(step, "unstable", reason=str(unstable), last_frame_step=frame)
                 outputs.close()
                 manifest.write("unstable", outputs)

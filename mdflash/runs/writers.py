@@ -44,6 +44,7 @@ from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.states import held_states
+from mdflash.runs.territory import Territory
 
 BLOCK_BYTES = 4 << 20
 """About how much of one trajectory is collected before it is written."""
@@ -232,6 +233,11 @@ class Outputs:
             self.reporters.append(ColvarsReporter(config.colvars_every, self.colvars, prepared, self._background))
         if config.trajectory_every is not None:
             self.reporters.append(FrameReporter(config.trajectory_every, self.writers, self._background))
+        self.territory: Territory | None = None
+        if config.guards.spread is not None:
+            every, stop = config.trajectory_every or config.log_every, config.guards.beyond == "stop"
+            self.territory = Territory(every, layout, prepared.committees, config.guards.spread, stop)
+            self.reporters.append(self.territory)  # last: what it stops at is written
 
     @classmethod
     def create(cls, folder: RunFolder, prepared: Prepared, identity: Mapping[str, Any]) -> Outputs:

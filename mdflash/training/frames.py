@@ -48,7 +48,8 @@ class MoleculeFrames:
         source: [F] number of each frame's trajectory.
         files: files of the trajectories.
         validation: [F] whether a frame is held out.
-        biased: [F] whether a frame was held in an umbrella window: its force counts, how often it comes does not.
+        biased: [F] whether a frame was held in an umbrella window, or chosen: its force counts, how often it comes does
+            not.
         restraints: what held each trajectory; None where nothing did, or nothing is known of it.
         potential: [F] kcal/mol of the model that was simulated, NaN where it is not known; for weights.
         column: [F] the numbers of the column that was asked for, or None.
@@ -133,9 +134,12 @@ def load_frames(
 
     Raises:
         InputError: datasets that do not fit each other or the arguments, no frames left, a damaged file, positions or
-            forces in another unit.
+            forces in another unit; frames that were chosen, where weights are asked for.
     """
-    datasets = with_windows([load_dataset(folder) for folder in folders], windows)
+    read = [load_dataset(folder) for folder in folders]
+    if weights is not None:
+        _refuse_chosen(read, weights)
+    datasets = with_windows(read, windows)
     mappings = {d.mapping: d.folder for d in datasets}
     wanted = mapping or datasets[0].mapping
     for found, folder in mappings.items():
@@ -152,6 +156,21 @@ def load_frames(
     for name in dict.fromkeys(m.name for d in datasets for m in d.molecules):
         molecules.append(_load_molecule(name, datasets, validation, temperature, weights, notes, digest))
     return TrainingData(tuple(molecules), wanted, digest.hexdigest(), tuple(notes))
+
+
+def _refuse_chosen(datasets: Sequence[Dataset], weights: str) -> None:
+    """Frames that a committee chose have forces and no weights, whatever a recipe asks for."""
+    for dataset in datasets:
+        for molecule in dataset.molecules:
+            if any(trajectory.chosen for trajectory in molecule.trajectories):
+                raise InputError(
+                    "was sampled around frames that a committee chose (mdflash sample --where), so how often its "
+                    f"frames come says nothing and they have no weight ({weights}). Their forces are for force "
+                    "matching: leave this dataset out of `data.dataset` where frames are weighed (`relative_entropy:`, "
+                    "`data.weights`)",
+                    file=dataset.folder,
+                    key="data.dataset",
+                )
 
 
 def _load_molecule(

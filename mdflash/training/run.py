@@ -51,7 +51,7 @@ from mdflash.training.weights import FrameWeights, load_weighted
 
 NETWORK = "schnet"
 _FILES = ("lock", "recipe.yaml", "log.csv", "state.safetensors", "priors", "progress", "weights", "forcefield",
-          "tensorboard")  # fmt: skip
+          "committee.yaml", "tensorboard")  # fmt: skip
 TORSIONS = "torsions"
 """The coefficients of `LearnedTorsions` among the parameters."""
 
@@ -127,7 +127,7 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
         weighed = weigh(recipe.data, data)
         data = data if recipe.data.temperature is None else data.at(recipe.data.temperature)
     if recipe.start is None:
-        network, start = _new_network(recipe, priors), ""
+        network, start = new_network(recipe, priors), ""
     else:
         ff = load_forcefield(recipe.start)
         network, start = ff.networks[0], ff.digest
@@ -183,7 +183,7 @@ def _given(folder: Path, data: TrainingData, name: str) -> ForceField:
     return replace(ff, name=name, systems=systems)
 
 
-def _new_network(recipe: Recipe, priors: ForceField) -> Network:
+def new_network(recipe: Recipe, priors: ForceField) -> Network:
     """Random weights, but for the last layer's: training starts from the priors."""
     hyper = recipe.hyperparameters(max(t.index for t in priors.bead_types) + 1)
     with torch.random.fork_rng(devices=[]):
