@@ -7,13 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-<<<<<<< HEAD
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-=======
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
->>>>>>> w-committee
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -89,11 +84,8 @@ class Prepared:
         notes: messages for the user (what was skipped, cycled, assumed).
         monitored: variables that are recorded only, each as a bias without force that is no term of the potential.
         walkers: the variable of a weighted ensemble, likewise; None without one.
-<<<<<<< HEAD
         compression: of the box, before step 0; None without one. The start is that in its larger box.
-=======
         committees: by the number of the system, where their spread is watched.
->>>>>>> w-committee
     """
 
     config: RunConfig
@@ -104,11 +96,8 @@ class Prepared:
     notes: tuple[str, ...]
     monitored: tuple[Bias, ...] = ()
     walkers: Bias | None = None
-<<<<<<< HEAD
     compression: Compression | None = None
-=======
     committees: Mapping[int, Committee] = field(default_factory=dict)
->>>>>>> w-committee
 
     @property
     def biases(self) -> tuple[Bias, ...]:
