@@ -353,7 +353,9 @@ def assemble(
     walkers = build_walkers(config, layout, first, forcefields)
     watched = config.guards.spread is not None
     committees = committees_of(layout, tuple(forcefields), config.box is not None) if watched else {}
-    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers, committees)
+    return Prepared(
+        config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers, committees=committees
+    )
 
 
 def _listed_across(terms: Sequence[Potential], layout: Layout) -> list[str]:

@@ -112,7 +112,8 @@ def choose(
     if len(config.system) > 1 or config.box is not None:
         what = "a periodic box" if config.box is not None else f"{len(config.system)} molecules"
         raise InputError(f"is a run of {what}; frames are chosen of one molecule alone", file=run, key="--where")
-    system, _, ff = read_entry(config, 0, {}, [], 1)
+    entry = read_entry(config, 0, {}, [], 1)
+    system, ff = entry.system, entry.forcefield
     folder = committee or committee_folder(ff)
     if folder is None:
         raise InputError(
