@@ -111,7 +111,7 @@ def test_stopped_and_gone_on_with_is_the_same_as_in_one_go(tmp_path: Path, text:
     command = ["-m", "mdflash", "sample", str(file)]
     process = Process(*command, cwd=ROOT)
     checkpoint = tmp_path / "killed" / "sampling" / "ala2" / "000.checkpoint"
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while not checkpoint.exists() and time.monotonic() < end and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
