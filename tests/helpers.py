@@ -22,7 +22,7 @@ from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
 
 
-def eventually(happens: Callable[[], bool], seconds: float = 120.0) -> None:
+def eventually(happens: Callable[[], bool], seconds: float = 300.0) -> None:
     """Wait until it happens, however busy the machine is.
 
     Raises:

@@ -22,7 +22,7 @@ from tests.potentials.random_schnet import random_schnet
 from tests.processes import Process
 
 STEPS = 40_000
-CLOCK = 240
+CLOCK = 600
 """Seconds after which a test that waits gives up."""
 
 Started = Process | Popen[str]

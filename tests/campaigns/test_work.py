@@ -345,16 +345,16 @@ def test_two_runs_for_real(tmp_path: Path) -> None:
         f"output.log.interval: 100 fs}}\nsweep: {{dynamics.seed: [1, 2]}}\nfolder: {tmp_path / 'all'}\n"
     )
     lay_out(sweep, lambda runs: None, lambda what, done, total: None)
-    command = [sys.executable, "-m", "mdflash", "campaign", "run", "all", "--workers", "2", "--threads", "1"]
-    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "mdflash", "campaign", "run", "all", "--threads", "1", "--workers"]
+    first = subprocess.Popen([*command, "1"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while held_by(tmp_path / "all" / "runs" / "seed1") is None and first.poll() is None:
         time.sleep(0.02)
     first.send_signal(signal.SIGTERM)
-    out, errors = first.communicate(timeout=120)
+    out, errors = first.communicate(timeout=600)
     assert first.returncode == 75, (out, errors)
     assert "stopped with" in errors and " left]" not in out.partition("SIGTERM")[2]
     assert [file.name for file in (tmp_path / "all").glob(".stop*")] == []
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, "2"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "all" / "properties.csv").open() as file:
         table = list(csv.DictReader(file))

@@ -123,7 +123,7 @@ def test_map_says_what_pdb_cannot_hold(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the cases are not beside the repository")
 def test_shared_cases(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        return python("-m", *command, cwd=ROOT, timeout=options["timeout"])
+        return python("-m", *command, cwd=ROOT, timeout=max(600, options["timeout"]))
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["check_structures.py", str(SHARED / "structures"), "mdflash"])

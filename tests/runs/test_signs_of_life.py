@@ -35,7 +35,7 @@ from tests.helpers import eventually
 from tests.processes import Process, python
 
 QUICK = ("replicas.count=2", "dynamics.seed=11", "output.log.interval=1 ps")
-CLOCK = 300
+CLOCK = 600
 """Seconds after which a test that waits gives up; kernels may have to be compiled."""
 ENV = {**os.environ, "PYTHONPATH": str(Path(mdflash.__file__).parents[1])}
 
