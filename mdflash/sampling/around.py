@@ -159,7 +159,8 @@ def _rebuilt(
     whole = [k for k in range(len(chosen.labels)) if k not in bad]
     tell(f"rebuilding {plural(len(whole), 'frame')} with all atoms, {recipe.processes} at a time")
     kept, models = [], []
-    for k, frame in zip(whole, rebuild(structure, whole, min(recipe.processes, len(whole))), strict=True):
+    processes = min(recipe.processes, len(whole))
+    for k, frame in zip(whole, rebuild(structure, whole, processes if processes > 1 else 0), strict=True):
         if frame.wrong_hands:
             bad[k] = f"{frame.wrong_hands[0]} would be a D amino acid"
             continue
