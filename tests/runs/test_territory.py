@@ -21,6 +21,7 @@ from mdflash.forcefields.committee import Own, load_committee, save_committee
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.io.events import read_events
 from mdflash.runs.execute import execute
+from mdflash.sampling import around
 from mdflash.sampling.around import Where
 from mdflash.sampling.dataset import load_dataset
 from mdflash.sampling.recipe import load_recipe
@@ -132,7 +133,9 @@ def test_the_analysis_shows_the_spread_with_that_of_the_data(committee: Path, pl
     assert (level.y == KNOWN).all() and "99 of 100" in level.name
 
 
-def test_frames_are_chosen_and_sampled_around(committee: Path, plain: Path, tmp_path: Path) -> None:
+def test_frames_are_chosen_and_sampled_around(
+    committee: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = np.sort(spread(committee, plain).ravel())[::-1]
     chosen = choose(plain, None, 2, 0.5)
     assert chosen.spread[0] == pytest.approx(values[0]) and chosen.beyond == (values > KNOWN).sum()
@@ -165,6 +168,12 @@ def test_frames_are_chosen_and_sampled_around(committee: Path, plain: Path, tmp_
     before = {f: f.read_bytes() for f in (folder / "chignolin").glob("*.h5")}
     sample(load_recipe(recipe), told.append, lambda progress: None, dataclasses.replace(where, count=7))  # as it began
     assert before == {f: f.read_bytes() for f in (folder / "chignolin").glob("*.h5")}
+    manifest = json.loads((plain / "manifest.json").read_text())
+    manifest["forcefields"][0]["sha256"] = "0" * 64
+    with monkeypatch.context() as patch:
+        patch.setattr(around, "load_manifest", lambda run: manifest)
+        with pytest.raises(InputError, match="had with another force field"):
+            sample(load_recipe(recipe), told.append, lambda progress: None, where)
     with pytest.raises(InputError, match="choose another `folder`"):
         sample(load_recipe(recipe), told.append, lambda progress: None, dataclasses.replace(where, run=tmp_path))
     with pytest.raises(InputError, match="another recipe"):
