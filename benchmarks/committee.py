@@ -2,12 +2,12 @@
 
     python benchmarks/committee.py runs/committee
 
-The teacher is a Gō chignolin, which stands for all atoms; its data hold unfolded frames alone (Q below 0.4), without
-noise on their forces. A committee learns them; a member runs from frames of the data; frames of that run that the
-committee knows least of are chosen, the teacher samples around each of them, and a new committee learns both. Prints
-after each round what the committee is, and how far the free energy along Q of its first member is off (replicas that
-start folded and unfolded); writes results/committee.json beside this file. `--choose random` takes frames of the same
-run by chance instead, to compare.
+The teacher is a Gō chignolin, which stands for all atoms; its data lack the folded state (Q of 0.4 and more) or, with
+`--without unfolded`, all but it (Q of 0.7 and less), and their forces have no noise. A committee learns them; a member
+runs from frames of the data; frames of that run that the committee knows least of are chosen, the teacher samples
+around each of them, and a new committee learns both. Prints after each round what the committee is, and how far the
+free energy along Q of its first member is off (replicas that start folded and unfolded); writes results/committee.json
+beside this file. `--choose random` takes frames of the same run by chance instead, to compare.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from mdflash import load_forcefield
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.spread import SpreadOnFrames
 from mdflash.forcefields.committee import load_committee
-from mdflash.sampling.dataset import create_dataset
+from mdflash.sampling.dataset import create_dataset, load_dataset
 from mdflash.sampling.trajectory import TrajectoryWriter
 from mdflash.sampling.where import APART, COUNT, pick
 from mdflash.training.committee import make_members, write_committee
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import prepare_training, train
 
-LEFT_OUT = 0.4  # of Q: frames with more are in no data of the first round
+FOLDED, UNFOLDED = 0.7, 0.4  # of Q: more than this, and less than this
 WALKERS, FRAMES = 16, 125  # of the first data
 AROUND, STRIDE, SETTLE = 20, 20, 20  # frames around each that was chosen; steps between them, and before the first
 REPLICAS, LENGTH, EVERY = 32, 20_000, 200  # of a member's run; steps
@@ -68,15 +68,20 @@ def add_frames(file: Path, x: np.ndarray, chosen: bool) -> int:
     return len(good)
 
 
-def write_first(folder: Path) -> int:
-    """Unfolded frames of the teacher, in trajectories of their own."""
-    x = starts(2 * WALKERS, 7)[1::2]
+def left_out(x: np.ndarray, without: str) -> np.ndarray:
+    """[F] which frames [F, N, 3] are in no data of the first round."""
+    return q_of(x) >= UNFOLDED if without == "folded" else q_of(x) <= FOLDED
+
+
+def write_first(folder: Path, without: str) -> int:
+    """Frames of the teacher in one of its states, in trajectories of their own."""
+    x = starts(2 * WALKERS, 7)[1::2] if without == "folded" else np.repeat(NATIVE[:1], WALKERS, axis=0)
     engine = make_engine(TEACHER, x, 8, kelvin=KELVIN)
     found: list[list[np.ndarray]] = [[] for _ in x]
     while min(map(len, found)) < FRAMES:
         engine.run(100)
         for mine, frame in zip(found, engine.layout.view(engine.state.positions, 0).numpy(), strict=True):
-            if q_of(frame[None])[0] < LEFT_OUT and len(mine) < FRAMES:
+            if len(mine) < FRAMES and not left_out(frame[None], without)[0]:
                 mine.append(frame.copy())
     create_dataset(folder, {SYSTEM.name: (SYSTEM, NATIVE)}, "ca", {"teacher": TEACHER.name})
     return sum(add_frames(folder / SYSTEM.name / f"{k:03d}.h5", np.array(m), False) for k, m in enumerate(found))
@@ -84,8 +89,6 @@ def write_first(folder: Path) -> int:
 
 def first_frames(folder: Path) -> np.ndarray:
     """[REPLICAS, N, 3] frames of the first data, at even distances."""
-    from mdflash.sampling.dataset import load_dataset
-
     (molecule,) = load_dataset(folder).molecules
     x = np.concatenate([t.read().positions for t in molecule.trajectories]).astype(np.float64)
     return x[np.linspace(0, len(x) - 1, REPLICAS).astype(int)]
@@ -106,7 +109,9 @@ def write_around(folder: Path, picked: np.ndarray) -> int:
     return sum(add_frames(folder / SYSTEM.name / f"{k:03d}.h5", x[:, k], True) for k in range(len(picked)))
 
 
-def one_round(out: Path, number: int, data: list[Path], frames: int, choice: str) -> tuple[dict[str, Any], Path, Any]:
+def one_round(
+    out: Path, number: int, data: list[Path], frames: int, without: str, choice: str
+) -> tuple[dict[str, Any], Path, Any]:
     """Train a committee, run its first member, choose frames: what is said, the member, and the frames."""
     folder = out / f"committee-{number}"
     epochs = max(1, round(STEPS * 128 / (0.9 * frames)))
@@ -130,18 +135,18 @@ def one_round(out: Path, number: int, data: list[Path], frames: int, choice: str
         chosen = pick(SYSTEM, run, spread, COUNT, APART, known.forces)
     else:
         chosen = np.random.default_rng(number).choice(len(run), COUNT, replace=False).tolist()
-    q = q_of(run)
-    folded = [float(np.median(spread[part])) for part in (q < LEFT_OUT, q > 0.6) if part.any()]
+    lacked = left_out(run, without)
+    medians = [round(float(np.median(spread[part])), 3) for part in (~lacked, lacked) if part.any()]
     said = {
         "round": number,
         "frames of data": frames,
         "CPU s of training": round(seconds, 1),
         "spread of the data, median and 1 of 100": [round(known.median, 3), round(known.forces, 3)],
-        "median spread of its run, below Q 0.4 and above 0.6": [round(s, 3) for s in folded],
+        "median spread of its run, where the first data were and were not": medians,
         "share of its run beyond the data": round(float((spread > known.forces).mean()), 3),
-        "share of its run with Q above 0.6": round(float((q > 0.6).mean()), 3),
+        "share of its run that the first data lacked": round(float(lacked.mean()), 3),
         "chosen": len(chosen),
-        "chosen with Q above 0.4": int((q[chosen] > LEFT_OUT).sum()),
+        "chosen among what the first data lacked": int(lacked[chosen].sum()),
     }
     return said, trained[0], run[chosen]
 
@@ -150,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--without", choices=["folded", "unfolded"], default="folded")
     parser.add_argument("--choose", choices=["spread", "random"], default="spread")
     parser.add_argument("--frames", type=int, default=100, help="of each replica that measures a force field")
     options = parser.parse_args()
@@ -157,13 +163,13 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(set_threads(1))
     truth = write_truth(out / "truth.npz")
-    work = out / options.choose
+    work = out / f"{options.without}-{options.choose}"
     work.mkdir(exist_ok=True)
     data = [work / "data-0"]
-    frames = write_first(data[0])
+    frames = write_first(data[0], options.without)
     found = []
     for number in range(options.rounds + 1):
-        said, member, picked = one_round(work, number, data, frames, options.choose)
+        said, member, picked = one_round(work, number, data, frames, options.without, options.choose)
         print(json.dumps(said, indent=1), flush=True)
         set_threads(2)
         said |= {"error, kcal/mol": measure(load_forcefield(member), truth, options.frames)}
@@ -175,7 +181,8 @@ def main() -> None:
             frames += write_around(data[-1], picked)
     file = Path(__file__).parent / "results" / "committee.json"
     before = json.loads(file.read_text()) if file.exists() else {}
-    before |= {"date": str(datetime.date.today()), "processor": platform.processor(), options.choose: found}
+    key = f"without {options.without}, by {options.choose}"
+    before |= {"date": str(datetime.date.today()), "processor": platform.processor(), key: found}
     file.write_text(json.dumps(before, indent=1) + "\n")
 
 

@@ -121,7 +121,7 @@ def _train(
         minutes = prepared.data.count(False) / rate / 60
         console.print(f"a step: {1e3 * seconds:.0f} ms; {rate:,.0f} frames/s; {minutes:.1f} minutes an epoch")
         if committee is not None:
-            console.print(f"{plural(committee, 'member')} of the committee, each of these costs")
+            console.print(f"that is of one member; a committee has {committee} of them, side by side")
         console.print("Dry run: nothing was written.")
         return
     if committee is not None:

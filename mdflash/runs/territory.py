@@ -1,7 +1,7 @@
 """Whether replicas are where their force field learned, by the spread of its committee, at every frame that is written.
 
-That costs one evaluation by every member for each frame: with 4 members and a frame every 1,000 steps some 0.4 % of the
-run on a CPU. Members are evaluated there, whatever makes the steps.
+That costs one evaluation by every member for each frame: with 4 members and a frame every 1,000 steps 4 beside 1,000.
+Members are evaluated on the CPU, whatever makes the steps.
 """
 
 from __future__ import annotations

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mdflash.core.damage import reading
 from mdflash.core.plural import plural
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
+from mdflash.io.runfolder import load_manifest
 from mdflash.io.topology import write_pdb
 from mdflash.mapping.rebuild import in_one_place, read_beads, rebuild
 from mdflash.mapping.structure import bead_map
@@ -43,7 +45,7 @@ class Around:
     Attributes:
         recipe: with a walker for each start.
         entry: its molecule, as the user described it.
-        said: what the dataset remembers of the choice.
+        said: what dataset.yaml remembers of the choice.
         models: the starts with all atoms; empty for a dataset that has them already.
     """
 
@@ -59,10 +61,6 @@ class Around:
             InputError: it does not fit the recipe.
         """
         return prepare_molecule(self.entry, self.recipe.mapping, self.models)
-
-    def provenance(self) -> dict[str, Any]:
-        """For dataset.yaml."""
-        return self.said
 
 
 def sample_around(recipe: SampleRecipe, where: Where, folder: Path, tell: Callable[[str], None]) -> Around:
@@ -87,6 +85,7 @@ def sample_around(recipe: SampleRecipe, where: Where, folder: Path, tell: Callab
     labels = [chosen.labels[k] for k in kept]
     said = {
         "run": str(where.run),
+        "forcefield": _forcefield_of(where.run),
         "apart_angstrom": where.apart,
         "spread_of_the_data_kcal/mol/angstrom": chosen.known,
         "frames": [{"frame": chosen.labels[k], "spread_kcal/mol/angstrom": float(chosen.spread[k])} for k in kept],
@@ -136,7 +135,16 @@ def _begun(folder: Path, where: Where) -> dict[str, Any] | None:
         raise InputError("holds a dataset whose starts were not chosen; choose another `folder`", file=folder)
     if said.get("run") != str(where.run):
         raise InputError(f"holds samples around frames of {said.get('run')}; choose another `folder`", file=folder)
+    if where.run.is_dir() and said.get("forcefield") != _forcefield_of(where.run):
+        message = f"holds samples around frames that {where.run} had with another force field; choose another `folder`"
+        raise InputError(message, file=folder)
     return said
+
+
+def _forcefield_of(run: Path) -> str:
+    """The digest of the force field that a run has."""
+    with reading(run / "manifest.json"):
+        return str(load_manifest(run)["forcefields"][0]["sha256"])
 
 
 def _rebuilt(
@@ -159,7 +167,8 @@ def _rebuilt(
     whole = [k for k in range(len(chosen.labels)) if k not in bad]
     tell(f"rebuilding {plural(len(whole), 'frame')} with all atoms, {recipe.processes} at a time")
     kept, models = [], []
-    for k, frame in zip(whole, rebuild(structure, whole, min(recipe.processes, len(whole))), strict=True):
+    processes = min(recipe.processes, len(whole))
+    for k, frame in zip(whole, rebuild(structure, whole, processes if processes > 1 else 0), strict=True):
         if frame.wrong_hands:
             bad[k] = f"{frame.wrong_hands[0]} would be a D amino acid"
             continue

@@ -184,7 +184,7 @@ def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None], aro
         "integrator": "LangevinMiddleIntegrator",
         "atoms": {m.name: len(m.groups) for m in molecules},
         "systems": {name: system.digest for name, (system, _) in systems.items()},
-        **({} if around is None else {"chosen": around.provenance()}),
+        **({} if around is None else {"chosen": around.said}),
     }
     create_dataset(folder, systems, recipe.mapping, provenance)
 

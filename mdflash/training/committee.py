@@ -28,6 +28,7 @@ from mdflash.training.trainer import TrainingLog
 LOOKED_AT = 2000
 """Frames of a molecule, at even distances, from which the members' spread on their data is taken."""
 SEEDS = 2**32
+PROGRAM = (sys.executable, "-m", "mdflash")
 POLL = 0.5
 """Seconds between two looks at the members."""
 
@@ -123,7 +124,7 @@ def train_members(
         while waiting or running:
             while waiting and len(running) < at_a_time:
                 k = waiting.pop(0)
-                running[k] = _start(file, overrides, members[k], max(1, threads // at_a_time))
+                running[k] = _start(command(file, overrides, members[k], max(1, threads // at_a_time)))
             time.sleep(POLL)
             for k in list(running):
                 ended = running[k].poll() is not None
@@ -144,12 +145,16 @@ def train_members(
     return [member.recipe.output / "forcefield" for member in members]
 
 
-def _start(file: Path, overrides: Sequence[str], member: PreparedTraining, threads: int) -> subprocess.Popen[str]:
+def command(file: Path, overrides: Sequence[str], member: PreparedTraining, threads: int) -> list[str]:
+    """What trains a member alone."""
     own = (f"training.seed={member.recipe.training.seed}", f"folder={json.dumps(str(member.recipe.output))}")
     words = [word for said in (*overrides, *own) for word in ("--set", said)]
-    command = [sys.executable, "-m", "mdflash", "train", str(file), *words, "--threads", str(threads)]
+    return [*PROGRAM, "train", str(file), *words, "--threads", str(threads)]
+
+
+def _start(words: Sequence[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
 
