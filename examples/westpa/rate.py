@@ -4,8 +4,8 @@
     python examples/westpa/rate.py FOLDER [ITERATIONS]
 
 w_init and w_run in a folder with west.cfg and mdflash_propagator.py do the same. 250 iterations took 25 s of CPU time,
-and told a mean first passage time of 183 ps, 95 % interval 166 to 201; benchmarks/weighted_ensemble.py, with walkers of
-mdflash's own, 160 ps (140 to 183), and by brute force 191 ps (168 to 215).
+and told a mean first passage time of 183 ps, 95 % interval 151 to 221; benchmarks/weighted_ensemble.py, with walkers of
+mdflash's own, 160 ps (129 to 198), and by brute force 191 ps (168 to 215).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from mdflash.analysis.phases import phase_lights
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.sentences import sentences, state_text
 from mdflash.analysis.verdict import HARDLY, Light, grade, measured, time_text
-from mdflash.analysis.walkers import BLOCKS, Walked
+from mdflash.analysis.walkers import ENOUGH, SHORTEST, Walked
 from mdflash.core.plural import plural
 from mdflash.units import BOLTZMANN
 
@@ -299,10 +299,10 @@ def _judge_walkers(walked: Walked | str, lights: list[Light]) -> None:
     )  # fmt: skip
     lights.append(
         Light(
-            "Independent stretches", grade(rate.blocks, BLOCKS, 5, more=True), f"{rate.blocks}",
-            f"{BLOCKS} blocks of resamplings (care: 5)",
-            f"By the correlation of the flux one in {rate.inefficiency:.1f} resamplings is independent; blocks are "
-            "twice as long or more.",
+            "Independent stretches", grade(rate.blocks, ENOUGH, 4, more=True), f"{rate.blocks}",
+            f"{ENOUGH} blocks of {SHORTEST} resamplings or more (care: 4)",
+            f"By the correlation of the flux one in {rate.inefficiency:.1f} resamplings is independent, and walkers "
+            "share ancestors for longer. An interval from few blocks is wide, and misses the rate more often than 5 %.",
         )
     )  # fmt: skip
     lights.append(
@@ -335,9 +335,9 @@ def _judge_weights(walked: Walked, lights: list[Light]) -> None:
     )  # fmt: skip
     lights.append(
         Light(
-            "Independent stretches", grade(walked.blocks, BLOCKS, 5, more=True), f"{walked.blocks}",
-            f"{BLOCKS} blocks of resamplings (care: 5)",
-            f"By the correlation of the mean of {walked.name}; blocks are twice as long or more.",
+            "Independent stretches", grade(walked.blocks, ENOUGH, 4, more=True), f"{walked.blocks}",
+            f"{ENOUGH} blocks of {SHORTEST} resamplings or more (care: 4)",
+            f"By the correlation of the mean of {walked.name}, and since walkers share ancestors.",
         )
     )  # fmt: skip
 

@@ -16,7 +16,12 @@ _COMMENT_COLUMN = 40
 
 def resolved_yaml(config: RunConfig) -> str:
     """`config` as YAML with every default written out; `load_run` of it gives an equal config."""
-    return "".join(f"{line}\n" for line, _ in _lines(to_data(config), ()))
+    return plain_yaml(to_data(config))
+
+
+def plain_yaml(data: dict[str, Any]) -> str:
+    """`data` (as from `to_data`, or some sections of it) as YAML without comments."""
+    return "".join(f"{line}\n" for line, _ in _lines(data, ()))
 
 
 def commented_yaml(data: dict[str, Any]) -> str:
