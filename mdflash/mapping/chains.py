@@ -11,6 +11,7 @@ no bond; TER, another segment id, numbers that go back, a chain's end  another c
 no bond; numbers are left out that a chain could span                  missing residues: `gaps` decides
 no bond; places differ by an edge of the file's box                    one chain, made whole
 no bond; the same molecule again, or too far for missing residues      another chain, said in a note
+a bond between the last and the first                                  a ring: refused, or `gaps: break` opens it
 no bond; a jump along one axis, no box in the file                     refused: a periodic box has split it
 =====================================================================  ===========================================
 """
@@ -32,6 +33,8 @@ PEPTIDE_BOND = 2.5
 """Å; C-N is 1.33 Å, and longer in poor models; without a bond, C and N are 3 Å apart or more."""
 CHAIN_BREAK = 4.5
 """Å; consecutive CA atoms are 3.8 Å apart (2.9 Å across a cis bond), every second one 5 Å or more."""
+RING = 4.0
+"""Å; CA atoms at the ends of a trace that are nearer may be those of a ring."""
 STEP = 3.8
 """Å from one CA to the next: a chain spans no more for each residue."""
 FAR = 25.0
@@ -152,6 +155,8 @@ class Chains:
                     before.append(stretch)
             else:
                 molecules.append([stretch])
+        for molecule in molecules:
+            self._open_ring(molecule, gaps)
         self._make_whole()
         letters = self._letters(molecules)
         found, count = [], 0
@@ -313,6 +318,33 @@ class Chains:
         what = "bonded across the gap all the same" if gaps == "bond" else "a gap, so no bond"
         self.notes.append(f"chain break: {names}, {apart:.1f} Å apart: {what}")
         return True
+
+    def _open_ring(self, molecule: list[list[int]], gaps: Gaps) -> None:
+        """Refuse a chain whose ends are bonded, or say where it is opened.
+
+        Raises:
+            InputError: it is a ring, and `gaps` is not "break".
+        """
+        if sum(map(len, molecule)) < 3:
+            return
+        first, last = molecule[0][0], molecule[-1][-1]
+        peptide = float(self._distance(self._at["C"][last], self._at["N"][first]))
+        trace = float(self._distance(self._at["CA"][last], self._at["CA"][first]))
+        r, s = self._links[last].residue, self._links[first].residue
+        names = f"{r.label} and {s.label}" + (f" of chain {s.chain}" if s.chain else "")
+        if peptide <= PEPTIDE_BOND:
+            if gaps != "break":
+                raise InputError(
+                    f"{names}, the last and the first of a chain, are bonded ({peptide:.1f} Å): a cyclic peptide, and "
+                    f"chains have two ends here; {advice('gaps', 'break')} opens the ring there",
+                    file=self.file,
+                )
+            self.notes.append(f"a ring was opened between {names}, which are bonded in the file")
+        elif np.isnan(peptide) and 2.5 <= trace <= RING:
+            self.notes.append(
+                f"the ends of a chain, {names}, lie {trace:.1f} Å apart: of a cyclic peptide the bond between them is "
+                "missing here"
+            )
 
     def _names(self, stretch: list[int]) -> list[str]:
         return [self._links[k].residue.name for k in stretch]

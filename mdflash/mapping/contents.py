@@ -112,7 +112,7 @@ def sort_out(
         raise InputError(
             f"holds no protein (found {', '.join(there)}); expected a structure with amino acids", file=file
         )
-    found.notes += [f"skipped {count[kind]} {_plural(kind)}" for kind in ("water", "ion") if count[kind]]
+    found.notes += [f"skipped {plural(count[kind], kind)}" for kind in ("water", "ion") if count[kind]]
     found.notes += [f"read {_some(of)} as {parent}" for parent, of in parent_of.items()]
     found.notes += [f"left out {text}" for text in _rest(groups, kinds)]
     return found
