@@ -617,3 +617,45 @@ def test_a_ring_is_refused_or_opened(rng, save) -> None:
     assert any("a ring was opened between" in note for note in notes)
     trace = [a for a in lines if a.name == "CA"]
     assert any("bond between them is missing here" in note for note in expect(save(trace), trace, [n]))
+
+
+def test_a_small_cell_makes_no_ring(rng, keep) -> None:
+    lines = draw(rng, 10)
+    first, last = (next(a for a in lines if a.number == n and a.name == name) for n, name in (
+        (lines[0].number, "N"), (lines[-1].number, "C")))  # fmt: skip
+    edges = np.maximum(np.abs(np.subtract(last.xyz, first.xyz)), 9.0)
+    cell = "CRYST1" + "".join(f"{edge:9.3f}" for edge in edges) + "  90.00  90.00  90.00 P 1           1"
+    expect(keep(pdb(lines, head=cell)), lines, [10])
+
+
+def test_a_bond_between_chain_ids_is_said(rng, save) -> None:
+    lines = draw(rng, 12)
+    at = lines[0].number + 5
+    parted = [replace(a, chain="A" if a.number < at else "B") for a in lines]
+    notes = expect(save(parted), parted, [5, 7])
+    assert any(f" {at} are bonded (1.3 Å), but their chain ids differ (A and B)" in note for note in notes)
+
+
+def test_numbers_that_go_back_in_a_trace_are_said(rng, keep) -> None:
+    trace = [a for a in draw(rng, 12, first=1) if a.name == "CA"]
+    turned = [replace(a, number=a.number + 100 if a.number < 6 else a.number - 5) for a in trace]
+    notes = expect(keep(pdb(turned)), turned, [5, 7])
+    assert any("their numbers go back: a new chain begins there" in note for note in notes)
+
+
+def test_models_beside_each_other_are_parts_of_an_assembly(rng, keep) -> None:
+    lines = draw(rng, 12)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn *= np.sign(np.linalg.det(turn))
+
+    def file(by: tuple[float, float, float], noise: float) -> Path:
+        other = [replace(a, xyz=tuple(np.round(turn @ a.xyz + by + noise * rng.normal(size=3), 3))) for a in lines]
+        models = "".join(
+            f"MODEL {k:8d}\n{pdb(m).replace('END', 'ENDMDL')}" for k, m in enumerate((lines, other), start=1)
+        )
+        return keep(models)
+
+    with pytest.raises(InputError, match="2 models are the parts of one assembly, not frames"):
+        map_structure(file((90.0, 0.0, 0.0), 0.0))
+    assert len(map_structure(file((90.0, 0.0, 0.0), 0.1))[1]) == 2  # frames of a trajectory
+    expect(file((90.0, 0.0, 0.0), 0.0), lines, [12], model=1)

@@ -164,7 +164,7 @@ def test_type_without_a_mass(write) -> None:
 
 
 def test_no_protein(write) -> None:
-    with pytest.raises(InputError, match=r"holds no protein \(found 1 waters"):
+    with pytest.raises(InputError, match=r"holds no protein \(found 1 water"):
         map_structure(write(pdb([("O", "HOH", "A", 1, (0.0, 0.0, 0.0))])))
 
 
