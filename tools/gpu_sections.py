@@ -244,22 +244,33 @@ def checks() -> None:
 
 def run() -> None:
     """`mdflash run` on the device: once through, and killed and resumed; both must leave the same bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        NOTES.attempt("run", functools.partial(kill_and_resume, Path(folder)))
+    for text in ("",) if OPTIONS.interpret else ("", HILLS):
+        with tempfile.TemporaryDirectory() as folder:
+            NOTES.attempt("run", functools.partial(kill_and_resume, Path(folder), text))
 
 
-def kill_and_resume(folder: Path) -> None:
+HILLS = """
+metadynamics:
+  - {name: fill, variables: [{name: size, variable: radius_of_gyration, width: 0.3 angstrom,
+     grid: {min: 1 angstrom, max: 40 angstrom}}], height: 0.1 kcal/mol, bias_factor: 6, every: 1 ps}
+"""
+
+
+def kill_and_resume(folder: Path, text: str) -> None:
+    """`text` is added to system.yaml; with it, networks act at every second step."""
     file = folder / "case" / "system.yaml"
     if SYSTEMS.real():
         SYSTEMS.described("chignolin").write(folder / "case")
     else:
         SYSTEMS.tiny_case().write(folder / "case")
-    steps, every = (8, "8 fs") if OPTIONS.interpret else (60_000, "20 ps")
+    file.write_text(file.read_text() + text)
+    steps, every = (8, "8 fs") if OPTIONS.interpret else (20_000 if text else 60_000, "20 ps")
     own = ["interpreter.py"] if OPTIONS.interpret else ["-m", "mdflash"]
     common = [
         sys.executable, *own, "run", str(file), "--steps", str(steps), "--set", "hardware.device=cuda",
         "--set", f"replicas.count={2 if OPTIONS.interpret else 16}", "--set", f"output.log.interval={every}",
         "--set", f"output.trajectory.interval={every}", "--set", f"output.checkpoint.interval={every}",
+        "--set", f"dynamics.network_every={2 if text else 1}",
     ]  # fmt: skip
 
     def command(name: str) -> list[str]:

@@ -22,8 +22,13 @@ from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.backbones.backbone import Backbone
-from mdflash.potentials.base import SumPotential
+from mdflash.potentials.base import Potential, SumPotential
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.grid_bias import GridBias
+from mdflash.potentials.bias.surface import Axis
 from mdflash.potentials.pack import pack
+from mdflash.potentials.variables.distance import Distance
+from mdflash.potentials.variables.radius_of_gyration import RadiusOfGyration
 from tests.gpu.batches import DEVICE, SMALL, TILES, layout_of, network, schnet, tables_of, walks
 from tests.helpers import go_helix, helix, toy, volume_term
 
@@ -232,3 +237,41 @@ def test_a_block_whose_lists_overflow_is_done_again() -> None:
         assert gpu.replayed == (room == 32)
         states.append(state)
     same(*states, 0.0)
+
+
+def batch_of(replicas: tuple[int, ...]) -> tuple[Layout, list[Potential], torch.Tensor]:
+    """Gō helices of 5 beads by number, with a network, a wall, a window of each, and a grid."""
+    system, forcefield = go_helix(5)
+    layout = Layout((system,), (len(replicas),), replicas)
+    x = np.concatenate([helix(5) + 0.1 * np.random.default_rng(r).normal(size=(5, 3)) for r in replicas])
+    size = RadiusOfGyration(system, range(5))
+    ends = Bias("ends", Distance(system, 0, 4), layout, 3.0, [5.0 + r for r in replicas])
+    wall = Bias("wall", size, layout, 4.0, 3.0, form="upper-wall")
+    grid = GridBias("grid", (Axis("size", size, 1.0, 6.0, 11),), layout)
+    grid.surfaces[...] = np.random.default_rng(5).normal(size=grid.surfaces.shape)
+    net = schnet([network(replace(SMALL, filters=8, blocks=1, output=(4,)))], layout, np.random.default_rng(3))
+    return layout, [net, *build_potential([forcefield], layout).terms, ends, wall, grid], torch.from_numpy(x)
+
+
+def test_steps_with_biases_are_the_cpus_and_know_no_batch() -> None:
+    """Against the plain loop, biases at every step also where networks are impulses; one replica of two by itself."""
+    dynamics = Dynamics(LangevinMiddle(0.004, 1.0), 7, 1.0, network_every=2)
+
+    def states(replicas: tuple[int, ...], plain: bool = False) -> State:
+        layout, terms, x = batch_of(replicas)
+        state = State.at(layout, x, 300.0)
+        if plain:
+            fast, slow = SumPotential(terms[1:]), SumPotential(terms[:1])
+            mover: PlainPropagator | CudaPropagator = PlainPropagator(layout, fast, dynamics, None, slow)
+        else:
+            mover = CudaPropagator(
+                layout, terms, dynamics, None, tables=None, precision="fp64", device=DEVICE, tiles=TILES
+            )
+        mover.evaluate(state)
+        assert (mover.advance(state, 3) == -1).all()
+        return state
+
+    both, cpu, alone = states((4, 6)), states((4, 6), plain=True), states((6,))
+    for name in ("positions", "velocities", "forces", "energy"):
+        torch.testing.assert_close(getattr(both, name), getattr(cpu, name), rtol=1e-9, atol=1e-9)
+        assert torch.equal(getattr(both, name)[-len(getattr(alone, name)) :], getattr(alone, name))

@@ -180,7 +180,7 @@ BIASED = """\
 mdflash: 1
 name: biased
 system: {structure: helix.safetensors}
-model: {forcefield: go}
+model: {forcefield: go, precision: fp64}
 dynamics: {timestep: 4 fs, friction: 1 /ps, length: 32 fs, seed: 7, temperature: 300 K}
 replicas: {count: 2}
 metadynamics:

@@ -12,14 +12,17 @@ import triton.language as tl
 from mdflash.potentials.variables.superposition import SWEEPS
 
 _SWEEPS = tl.constexpr(SWEEPS)
+_NOTHING = tl.constexpr(1e-150)  # Å²; its square is a number still
 
 
 @triton.jit
 def _turn(pp: tl.tensor, qq: tl.tensor, pq: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """Tangent, cosine and sine of the rotation that takes the entry pq of a symmetric matrix to 0."""
-    theta = 0.5 * (qq - pp) / tl.where(pq == 0.0, 1.0, pq)
-    t = 1.0 / (tl.abs(theta) + tl.sqrt(theta * theta + 1.0))
-    t = tl.where(pq == 0.0, 0.0, tl.where(theta < 0.0, -t, t))
+    done = tl.abs(pq) < _NOTHING
+    theta = 0.5 * (qq - pp) / tl.where(done, 1.0, pq)
+    size = tl.minimum(tl.abs(theta), 1.0 / _NOTHING)
+    t = 1.0 / (size + tl.sqrt(size * size + 1.0))
+    t = tl.where(done, 0.0, tl.where(theta < 0.0, -t, t))
     c = 1.0 / tl.sqrt(t * t + 1.0)
     return t, c, t * c
 
