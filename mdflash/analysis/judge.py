@@ -14,7 +14,7 @@ from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.phases import phase_lights
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.sentences import sentences, state_text
-from mdflash.analysis.verdict import HARDLY, Light, grade, measured, time_text
+from mdflash.analysis.verdict import HARDLY, Light, grade, measured, rhat_text, time_text
 from mdflash.analysis.walkers import ENOUGH, SHORTEST, Walked
 from mdflash.core.plural import plural
 from mdflash.units import BOLTZMANN
@@ -124,9 +124,10 @@ def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> No
     rhat = max((m.rhat for m in found.measured.values() if math.isfinite(m.rhat)), default=math.nan)
     lights.append(
         Light(
-            "Replicas agree", grade(rhat, 1.05, 1.2, more=False), "-" if math.isnan(rhat) else f"R-hat {rhat:.3f}",
+            "Replicas agree", grade(rhat, 1.05, 1.2, more=False),
+            "-" if math.isnan(rhat) else f"R-hat {rhat_text(rhat)}",
             "R-hat at most 1.05 (care: 1.2)",
-            "There are not two replicas that sample the same state." if math.isnan(rhat)
+            _alone(found) if math.isnan(rhat)
             else "The largest R-hat over observables compares the spread between replicas with that within each.",
         )
     )  # fmt: skip
@@ -137,9 +138,17 @@ def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> No
             "Halves agree", grade(drift, 2.0, 3.0, more=False), "-" if math.isnan(drift) else f"{drift:.1f} σ",
             "means of the first and second half within 2 standard errors (care: 3)",
             f"The {title} at {state_text(found, found.focus)}: "
-            + " then ".join(measured(*half) for half in halves),
+            + ("too few frames for an error of each half." if math.isnan(drift)
+               else " then ".join(measured(*half) for half in halves) + "."),
         )
     )  # fmt: skip
+
+
+def _alone(found: MoleculeAnalysis) -> str:
+    """Why replicas cannot be compared."""
+    if len(found.sample.tracks) > 1 and found.sample.frames < FEWEST * len(found.sample.tracks):
+        return "There are too few frames of each replica."
+    return "There are not two replicas that sample the same state."
 
 
 def _equilibrium(found: MoleculeAnalysis, few: bool, share: float) -> Light:

@@ -88,7 +88,7 @@ def _numbers(found: MoleculeAnalysis) -> str:
     if found.phases is not None:
         parts += phase_words(found.phases, found.focus, float(found.sample.temperatures[found.focus]))
     if found.passages and not found.biased:
-        parts.append(f"it folds or unfolds {found.passages:,} times")
+        parts.append(f"it folds or unfolds {plural(found.passages, 'time')}")
     for w in found.windows:
         x = 0.5 * (w.profile.edges[0][1:] + w.profile.edges[0][:-1])
         known_bins = np.isfinite(w.profile.energy)
@@ -161,7 +161,10 @@ def _enough(found: MoleculeAnalysis) -> str:
     parts = [f"Sampled enough: {enough(lights)}{_with(found) if color == 'good' else ''}."]
     if color in ("care", "bad"):
         reasons = [light for light in lights if light.color == color]
-        why = "; ".join(f"{light.name.lower()} ({light.value}; wanted: {light.rule})" for light in reasons[:3])
+        why = "; ".join(
+            f"{light.name.lower()} ({light.value}; wanted: {light.rule.partition(' (care')[0]})"
+            for light in reasons[:3]
+        )
         parts.append(f"Not met: {why}.")
     if unknown := not_judged(lights):
         parts.append(f"Not judged: {'; '.join(light.name.lower() for light in unknown)}.")

@@ -80,6 +80,11 @@ def measured(value: float, error: float, unit: str = "", most: int = 9) -> str:
     return f"{round(value, digits):,.{places}f} ± {round(error, digits):.{places}f}{end}"
 
 
+def rhat_text(value: float) -> str:
+    """'1.013', '4.4', '167': near 1 three digits count."""
+    return f"{value:.3f}" if value < 2.0 else f"{value:.2g}" if value < 10.0 else f"{value:.0f}"
+
+
 def time_text(ps: float, digits: int = 4) -> str:
     """'12.5 ns'; an estimate has no more digits than are known."""
     ps = float(f"{ps:.{digits}g}")

@@ -236,7 +236,9 @@ def test_one_frame(tmp_path: Path) -> None:
     assert (equilibrium.color, equilibrium.value) == ("unknown", "not judged")
     assert "Sampled enough: yes" not in found.molecules["chignolin"].sentences[-1]
     assert "Not judged: equilibrium; " in found.molecules["chignolin"].sentences[-1]
-    assert found.write(tmp_path / "out").is_file()
+    text = found.write(tmp_path / "out").read_text()
+    assert "There are too few frames of each replica." in text and "One frame of each replica was saved." in text
+    assert re.search(r"\d[eE]-\d|\b0 ps of", text[text.index("<h1") : text.index("<script")]) is None  # absurd digits
 
 
 @pytest.mark.parametrize(("steps", "frames"), [(1500, 0), (3000, 24), (4000, 64)])

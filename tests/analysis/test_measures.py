@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import mdtraj
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from mdflash.analysis.measures import (
     scaling_exponent,
     superpose,
 )
+from mdflash.analysis.observables.pairs import PAIRS
 from mdflash.core.geometry import distances, torsions
 from mdflash.errors import InputError
 from tests.helpers import walk
@@ -112,3 +116,20 @@ def test_scaling_of_chains_that_are_known() -> None:
     line = np.zeros((1, 50, 3))
     line[0, :, 0] = np.arange(50)
     assert asphericity(gyration_moments(line))[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("chains", [1, 3])
+def test_sums_over_pairs_are_those_of_all_distances(chains: int) -> None:
+    """More frames than are taken at once, and the chains of a box, each as a frame of its own."""
+    rng = np.random.default_rng()
+    n, frames = 40, 1500
+    beads = np.arange(chains * n).reshape(chains, n)
+    species = [SimpleNamespace(beads=beads)]
+    molecule: Any = SimpleNamespace(many=chains > 1, trace=np.arange(chains * n), species=species)
+    x = 6.0 * rng.normal(size=(frames, chains * n, 3))
+    r = distances(x.reshape(-1, n, 3), np.stack(np.triu_indices(n, 1), axis=1))
+    found = PAIRS.parts(molecule)
+    assert found is not None
+    expected = {"distance": r, "square": r**2, "inverse": 1.0 / r, "contact": r < 8.0}
+    for name, value in found(x).items():
+        np.testing.assert_allclose(value, expected[name].sum(axis=0) / chains, rtol=1e-10)

@@ -328,8 +328,8 @@ def test_the_command_is_not_silent_while_nothing_ends(
     from mdflash.cli import campaign
 
     monkeypatch.setattr(campaign, "_OFTEN", 0.1)
-    slow = "echo 'compiling kernels (7 s so far)'; printf 'half a li'; sleep 1.3; finish"
-    jobs = make(slow, slow, slow, "sleep 1; finish")
+    compiling = "echo 'compiling kernels (7 s so far)'; printf 'half a li'; sleep 1.3; finish"
+    jobs = make(*[compiling] * 3, "sleep 1; finish")
     done = CliRunner().invoke(app, ["campaign", "run", str(jobs[0].campaign), "--workers", "4", "--no-analysis"])
     assert done.exit_code == 0, done.output
     said = [line for line in done.stdout.splitlines() if "compiling" in line]

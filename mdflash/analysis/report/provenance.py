@@ -101,6 +101,8 @@ def methods(analysis: Analysis) -> str:
             f"Of {time_text(first.length)} of each replica the first {time_text(first.left_out)} were left out, by the "
             f"start that maximizes the number of uncorrelated samples; frames were saved every "
             f"{time_text(first.sample.interval)}."
+            if first.sample.interval > 0
+            else "One frame of each replica was saved."
         )
         used = [o.source for o in first.sample.observables if o.source]
         used += [p.source for p in PROFILES if p.name in first.sample.profiles and p.source]

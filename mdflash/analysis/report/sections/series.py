@@ -70,7 +70,8 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
             Plot(
                 f"series-{o.name}", _title(m, o), wish,
                 f"time / {unit}", o.label, lines, y_range=limits, marks=start,
-                link="time", names=(o.name,), shared=1, subject=f"{o.title} over time",
+                x_range=(float(edges[0]) / size, float(edges[-1]) / size), link="time", names=(o.name,), shared=1,
+                subject=f"{o.title} over time",
             )
         )  # fmt: skip
         if o.name == m.key and len(tracks) > 1 and m.walked is None:  # a walker's row becomes another walker's
