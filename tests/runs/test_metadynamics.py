@@ -170,6 +170,15 @@ def test_a_bias_that_cannot_act_is_a_warning(tmp_path: Path) -> None:
     assert said == "metadynamics.0.every is longer than the run (40 steps): no hill is added"
 
 
+def test_three_variables_on_a_fine_grid_are_a_warning(tmp_path: Path) -> None:
+    assert not warnings(load_run(write(tmp_path, SPACE)))
+    fine = SPACE.replace(", 40]", "]").replace(", 26]", "]").replace(", grid: {points: 24}", "")
+    fine = re.sub(r"grid: \[(\d+ angstrom), (\d+ angstrom)\]", r"grid: {min: \1, max: \2}", fine)
+    (said,) = warnings(load_run(write(tmp_path, fine)))
+    assert "5.1 x 5 x 5.1 points for each width" in said
+    assert "with `points:` of 48, 30, 30 it is exact" in said
+
+
 def test_killed_it_has_the_same_bits(tmp_path: Path) -> None:
     source = write(tmp_path)
     seldom = "output.checkpoint.interval=8 ps"

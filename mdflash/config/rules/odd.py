@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mdflash.config.rules.ensemble import ensemble_warnings
 from mdflash.config.schema import RunConfig
 from mdflash.core.quantity import Span, show_quantity
@@ -48,6 +50,15 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
         if config.steps_in(entry.every) > config.total_steps:
             found.append(
                 f"metadynamics.{k}.every is longer than the run ({config.total_steps} steps): no hill is added"
+            )
+        fine = [v.width * v.grid[2] / (v.grid[1] - v.grid[0]) for v in entry.variables]  # points for each width
+        if len(fine) == 3 and math.prod(fine) > 4**3:
+            fewer = ", ".join(
+                str(math.ceil(2.5 * v.grid[2] / n - 1e-9)) for v, n in zip(entry.variables, fine, strict=True)
+            )
+            found.append(
+                f"metadynamics.{k}: {' x '.join(f'{n:.2g}' for n in fine)} points for each width make a hill slow "
+                f"to add, over three variables; with `points:` of {fewer} it is exact to 2e-4 of its height along each"
             )
     if config.weighted_ensemble is not None:
         found += ensemble_warnings(config, config.weighted_ensemble)
