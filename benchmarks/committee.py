@@ -45,7 +45,8 @@ RECIPE = """mdflash: 1
 data: {{dataset: [{data}], validation: 0.1}}
 priors: {{key: beads}}
 network: {{cutoff: 12 angstrom, features: 32, blocks: 2}}
-training: {{epochs: {epochs}, batch: 128, optimizer: soap, learning_rate: 3e-3, clip: none, patience: none}}
+training: {{epochs: {epochs}, batch: 128, optimizer: soap, learning_rate: 3e-3, clip: none, patience: none,
+           learn_torsions: {torsions}}}
 folder: {folder}
 """
 
@@ -110,13 +111,14 @@ def write_around(folder: Path, picked: np.ndarray) -> int:
 
 
 def one_round(
-    out: Path, number: int, data: list[Path], frames: int, without: str, choice: str
+    out: Path, number: int, data: list[Path], frames: int, options: argparse.Namespace
 ) -> tuple[dict[str, Any], Path, Any]:
     """Train a committee, run its first member, choose frames: what is said, the member, and the frames."""
     folder = out / f"committee-{number}"
     epochs = max(1, round(STEPS * 128 / (0.9 * frames)))
     recipe = out / f"round-{number}.yaml"
-    recipe.write_text(RECIPE.format(data=", ".join(map(str, data)), epochs=epochs, folder=folder))
+    torsions = str(options.torsions).lower()
+    recipe.write_text(RECIPE.format(data=", ".join(map(str, data)), epochs=epochs, torsions=torsions, folder=folder))
     began = time.process_time()
     prepared = prepare_training(load_recipe(recipe))
     trained = [train(member)[0] for member in make_members(prepared, MEMBERS)]
@@ -131,11 +133,11 @@ def one_round(
     run = np.array(x).reshape(-1, N, 3)
     spread = SpreadOnFrames(committee, SYSTEM)(run).forces
     known = committee.own[SYSTEM.name]
-    if choice == "spread":
+    if options.choose == "spread":
         chosen = pick(SYSTEM, run, spread, COUNT, APART, known.forces)
     else:
         chosen = np.random.default_rng(number).choice(len(run), COUNT, replace=False).tolist()
-    lacked = left_out(run, without)
+    lacked = left_out(run, options.without)
     medians = [round(float(np.median(spread[part])), 3) for part in (~lacked, lacked) if part.any()]
     said = {
         "round": number,
@@ -157,31 +159,34 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--without", choices=["folded", "unfolded"], default="folded")
     parser.add_argument("--choose", choices=["spread", "random"], default="spread")
+    parser.add_argument("--torsions", action="store_true", help="dihedrals of the priors learn too")
+    parser.add_argument("--measure-from", type=int, default=0, help="the first round whose error is measured")
     parser.add_argument("--frames", type=int, default=100, help="of each replica that measures a force field")
     options = parser.parse_args()
     out: Path = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(set_threads(1))
     truth = write_truth(out / "truth.npz")
-    work = out / f"{options.without}-{options.choose}"
+    work = out / f"{options.without}-{options.choose}{'-torsions' * options.torsions}"
     work.mkdir(exist_ok=True)
     data = [work / "data-0"]
     frames = write_first(data[0], options.without)
     found = []
     for number in range(options.rounds + 1):
-        said, member, picked = one_round(work, number, data, frames, options.without, options.choose)
+        said, member, picked = one_round(work, number, data, frames, options)
         print(json.dumps(said, indent=1), flush=True)
-        set_threads(2)
-        said |= {"error, kcal/mol": measure(load_forcefield(member), truth, options.frames)}
-        print(json.dumps(said["error, kcal/mol"], indent=1), flush=True)
-        set_threads(1)
+        if number >= options.measure_from:
+            set_threads(2)
+            said |= {"error, kcal/mol": measure(load_forcefield(member), truth, options.frames)}
+            print(json.dumps(said["error, kcal/mol"], indent=1), flush=True)
+            set_threads(1)
         found.append(said)
         if number < options.rounds:
             data.append(work / f"data-{number + 1}")
             frames += write_around(data[-1], picked)
     file = Path(__file__).parent / "results" / "committee.json"
     before = json.loads(file.read_text()) if file.exists() else {}
-    key = f"without {options.without}, by {options.choose}"
+    key = f"without {options.without}, by {options.choose}" + ", dihedrals learn" * options.torsions
     before |= {"date": str(datetime.date.today()), "processor": platform.processor(), key: found}
     file.write_text(json.dumps(before, indent=1) + "\n")
 
