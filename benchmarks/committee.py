@@ -45,8 +45,7 @@ RECIPE = """mdflash: 1
 data: {{dataset: [{data}], validation: 0.1}}
 priors: {{key: beads}}
 network: {{cutoff: 12 angstrom, features: 32, blocks: 2}}
-training: {{epochs: {epochs}, batch: 128, optimizer: soap, learning_rate: 3e-3, clip: none, patience: none,
-           learn_torsions: {torsions}}}
+training: {{epochs: {epochs}, batch: 128, optimizer: soap, learning_rate: 3e-3, clip: none, patience: none}}
 folder: {folder}
 """
 
@@ -117,8 +116,7 @@ def one_round(
     folder = out / f"committee-{number}"
     epochs = max(1, round(STEPS * 128 / (0.9 * frames)))
     recipe = out / f"round-{number}.yaml"
-    torsions = str(options.torsions).lower()
-    recipe.write_text(RECIPE.format(data=", ".join(map(str, data)), epochs=epochs, torsions=torsions, folder=folder))
+    recipe.write_text(RECIPE.format(data=", ".join(map(str, data)), epochs=epochs, folder=folder))
     began = time.process_time()
     prepared = prepare_training(load_recipe(recipe))
     trained = [train(member)[0] for member in make_members(prepared, MEMBERS)]
@@ -159,15 +157,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--without", choices=["folded", "unfolded"], default="folded")
     parser.add_argument("--choose", choices=["spread", "random"], default="spread")
-    parser.add_argument("--torsions", action="store_true", help="dihedrals of the priors learn too")
-    parser.add_argument("--measure-from", type=int, default=0, help="the first round whose error is measured")
     parser.add_argument("--frames", type=int, default=100, help="of each replica that measures a force field")
     options = parser.parse_args()
     out: Path = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(set_threads(1))
     truth = write_truth(out / "truth.npz")
-    work = out / f"{options.without}-{options.choose}{'-torsions' * options.torsions}"
+    work = out / f"{options.without}-{options.choose}"
     work.mkdir(exist_ok=True)
     data = [work / "data-0"]
     frames = write_first(data[0], options.without)
@@ -175,18 +171,17 @@ def main() -> None:
     for number in range(options.rounds + 1):
         said, member, picked = one_round(work, number, data, frames, options)
         print(json.dumps(said, indent=1), flush=True)
-        if number >= options.measure_from:
-            set_threads(2)
-            said |= {"error, kcal/mol": measure(load_forcefield(member), truth, options.frames)}
-            print(json.dumps(said["error, kcal/mol"], indent=1), flush=True)
-            set_threads(1)
+        set_threads(2)
+        said |= {"error, kcal/mol": measure(load_forcefield(member), truth, options.frames)}
+        print(json.dumps(said["error, kcal/mol"], indent=1), flush=True)
+        set_threads(1)
         found.append(said)
         if number < options.rounds:
             data.append(work / f"data-{number + 1}")
             frames += write_around(data[-1], picked)
     file = Path(__file__).parent / "results" / "committee.json"
     before = json.loads(file.read_text()) if file.exists() else {}
-    key = f"without {options.without}, by {options.choose}" + ", dihedrals learn" * options.torsions
+    key = f"without {options.without}, by {options.choose}"
     before |= {"date": str(datetime.date.today()), "processor": platform.processor(), key: found}
     file.write_text(json.dumps(before, indent=1) + "\n")
 
