@@ -110,7 +110,7 @@ def write_around(folder: Path, picked: np.ndarray) -> int:
 
 
 def one_round(
-    out: Path, number: int, data: list[Path], frames: int, without: str, choice: str
+    out: Path, number: int, data: list[Path], frames: int, options: argparse.Namespace
 ) -> tuple[dict[str, Any], Path, Any]:
     """Train a committee, run its first member, choose frames: what is said, the member, and the frames."""
     folder = out / f"committee-{number}"
@@ -131,11 +131,11 @@ def one_round(
     run = np.array(x).reshape(-1, N, 3)
     spread = SpreadOnFrames(committee, SYSTEM)(run).forces
     known = committee.own[SYSTEM.name]
-    if choice == "spread":
+    if options.choose == "spread":
         chosen = pick(SYSTEM, run, spread, COUNT, APART, known.forces)
     else:
         chosen = np.random.default_rng(number).choice(len(run), COUNT, replace=False).tolist()
-    lacked = left_out(run, without)
+    lacked = left_out(run, options.without)
     medians = [round(float(np.median(spread[part])), 3) for part in (~lacked, lacked) if part.any()]
     said = {
         "round": number,
@@ -169,7 +169,7 @@ def main() -> None:
     frames = write_first(data[0], options.without)
     found = []
     for number in range(options.rounds + 1):
-        said, member, picked = one_round(work, number, data, frames, options.without, options.choose)
+        said, member, picked = one_round(work, number, data, frames, options)
         print(json.dumps(said, indent=1), flush=True)
         set_threads(2)
         said |= {"error, kcal/mol": measure(load_forcefield(member), truth, options.frames)}

@@ -68,6 +68,11 @@ def prepare_call(
     described, potentials = _sorted_biases(biases)
     starts = _one_each(start, len(given), "start") if many else [start]
     config = describe_run([system for system, _ in molecules], replicas, {**sections, "biases": described})
+    if config.guards.spread is not None:
+        message = (
+            "looks at the frames of a run folder, which a Simulation does not write; leave it out, or use mdflash run"
+        )
+        raise argument_error("guard", f"'spread' {message}")
     for sentence in rules.warnings(config):
         warnings.warn(sentence, stacklevel=3)  # at the line that calls Simulation
     framed = [

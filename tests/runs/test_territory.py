@@ -119,6 +119,10 @@ def test_guards_that_mean_nothing_are_refused(committee: Path, tmp_path: Path) -
         run(tmp_path, tmp_path / "run", spread=2)
     with pytest.raises(InputError, match=r"guards.beyond"):
         run(committee, tmp_path / "run", spread=2, beyond="freeze")
+    with pytest.raises(InputError, match=r"'spread' looks at the frames of a run folder"):
+        mdflash.Simulation(
+            "chignolin", str(committee / "member-1" / "forcefield"), temperature=300, guard={"spread": 2}
+        )
 
 
 def test_the_analysis_shows_the_spread_with_that_of_the_data(committee: Path, plain: Path) -> None:
