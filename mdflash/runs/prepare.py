@@ -20,7 +20,7 @@ from mdflash.config.molecules import Source, SystemEntry
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig
 from mdflash.core.files import size_text
-from mdflash.core.geometry import whole
+from mdflash.core.geometry import long_axis, whole
 from mdflash.core.gpu import find_gpu, gpu_is_there
 from mdflash.core.overlap import in_one_place
 from mdflash.core.partition import by_rank
@@ -278,9 +278,10 @@ def prepare(config: RunConfig) -> Prepared:
     if compression is None:
         return prepared
     reach = (prepared.potential.cutoff or 0.0) + config.neighbors.skin
-    if min(compression.end) < 2 * reach:
+    thin = compression.end[long_axis(compression.box)]  # edges that stay are checked as those of any box
+    if compression.end != compression.box and thin < 2 * reach:
         raise InputError(
-            f"the box shrinks to {min(compression.end) / 10:.3g} nm along one edge, less than twice cutoff + skin "
+            f"the box shrinks to {thin / 10:.3g} nm along its longest edge, less than twice cutoff + skin "
             f"({2 * reach / 10:.3g} nm), so beads would meet two images of another; make the slab thicker (more "
             "copies, or narrower short edges), or write `compress: null`",
             key="system.compress",

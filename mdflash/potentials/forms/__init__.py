@@ -51,9 +51,21 @@ MODULES: Final[tuple[Any, ...]] = (
     near_contact,
 )
 _NUMBERS = range(len(MODULES))
-HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME, STICKY, YUKAWA, WANG, WELL, NEAR = (
-    _NUMBERS
-)
+(
+    HARMONIC,
+    REPULSION,
+    CONTACT,
+    POLYNOMIAL,
+    RESTRICTED,
+    FOURIER,
+    SHIFTED,
+    VOLUME,
+    STICKY,
+    YUKAWA,
+    WANG,
+    WELL,
+    NEAR,
+) = _NUMBERS
 (
     _HARMONIC,
     _REPULSION,
