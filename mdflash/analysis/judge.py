@@ -98,7 +98,7 @@ def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> No
     lights.append(
         Light(
             "Independent samples", grade(key.effective, 100, 20, more=True), f"{key.effective:,.0f}",
-            f"100 of the {title} or more (care: 20)",
+            f"100 or more of the {title} (care: 20)",
             f"One in {key.inefficiency:.1f} frames is independent, by the {title} of each replica.",
         )
     )  # fmt: skip
@@ -154,7 +154,7 @@ def _judge_windows(found: MoleculeAnalysis, lights: list[Light]) -> None:
         lights.append(
             Light(
                 "Independent samples", grade(float(w.effective.min()), 50, 10, more=True), f"{w.effective.min():,.0f}",
-                f"50 of {w.name} or more in every window (care: 10)",
+                f"50 or more of {w.name} in every window (care: 10)",
                 f"The fewest of a window: state {int(w.effective.argmin())}, centered at "
                 f"{w.centers[int(w.effective.argmin())]:.4g}{f' {w.unit}' if w.unit else ''}.",
             )

@@ -175,7 +175,9 @@ def conditions(c: dict[str, Any]) -> list[str]:
         )
     for hills in _listed(c.get("metadynamics")):
         method = str(hills.get("method", "well-tempered"))
-        over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
+        over = " and ".join(
+            f"{str(v.get('variable')).replace('_', ' ')} '{v.get('name')}'" for v in _listed(hills.get("variables"))
+        )
         if method != "well-tempered":
             parts.append(
                 f"{METHODS.get(method, method)} '{hills.get('name')}' acted on the {over}, with kernels every "
