@@ -75,7 +75,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
             "Stable", "bad" if broken or frozen else "care" if spikes else "good",
             f"{len(frozen)} frozen, {len(spikes)} spikes",
             "no replica frozen, no spike of energy or force",
-            f"Frozen: replica {', '.join(map(str, frozen))}." if frozen
+            f"Frozen: replica{'s' if len(frozen) > 1 else ''} {', '.join(map(str, frozen))}." if frozen
             else "The run ended because it became unstable." if broken else "Nothing out of order is in events.jsonl."
             if not spikes else "See the events below.", proof=False,
         )
@@ -144,7 +144,8 @@ def _equilibrium(found: MoleculeAnalysis, few: bool, share: float) -> Light:
     return Light(
         "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
         "at most 25 % of the run before it (care: 50 %)",
-        f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.", proof=False,
+        f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out." if found.left_out > 0
+        else f"All of {time_text(found.length)} counts.", proof=False,
     )  # fmt: skip
 
 
