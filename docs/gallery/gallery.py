@@ -80,7 +80,7 @@ def page(names: Sequence[str] = PICTURES) -> str:
 
 
 INTRODUCTION = (
-    "Every picture is made by the commands and the script below it, in about a minute on two cores;\n"
+    "Every picture is made by the commands and the script below it, in a minute or a few;\n"
     "`make gallery` makes them all. The runs are short, so that you can repeat them: look at their errors."
 )
 
