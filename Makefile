@@ -40,7 +40,7 @@ wheel: $(READY)
 site: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
-# The pictures of docs/gallery, and the page that shows them; about five minutes on two cores.
+# The pictures of docs/gallery, and the page that shows them; a few minutes on two idle cores.
 gallery: $(READY)
 	PYTHONPATH=. $(BIN)/python docs/gallery/gallery.py
 

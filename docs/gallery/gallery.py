@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shlex
 import subprocess
 import sys
@@ -27,6 +28,8 @@ RUNS = ROOT / "build" / "gallery"
 DPI = 150
 COLORS = 192
 """Of a picture's palette: enough for lines and bands, and a third of the bytes."""
+WIDE = 78
+"""Characters of a line of a command on the page."""
 
 
 def load(name: str) -> Any:
@@ -77,7 +80,7 @@ def page(names: Sequence[str] = PICTURES) -> str:
 
 
 INTRODUCTION = (
-    "Every picture is made by the commands and the script below it, in about a minute on two cores;\n"
+    "Every picture is made by the commands and the script below it, in a minute or a few;\n"
     "`make gallery` makes them all. The runs are short, so that you can repeat them: look at their errors."
 )
 
@@ -87,9 +90,20 @@ def _entry(name: str) -> Iterator[str]:
     title, _, rest = module.__doc__.splitlines()[0].partition(": ")
     sentence = rest[:1].upper() + rest[1:]
     yield from ("", f"## {title}", "", sentence, "", f"![{sentence}]({name}.png)")
-    yield from ("", "```", *module.COMMANDS, "```", "")
+    yield from ("", "```", *map(_wrapped, module.COMMANDS), "```", "")
     files = [f"[{name}.py]({name}.py)", *(f"[{f}]({f})" for f in _inputs(module.COMMANDS))]
     yield f"Drawn by {files[0]}" + (f" from {' and '.join(files[1:])}." if files[1:] else ".")
+
+
+def _wrapped(command: str) -> str:
+    """A command in lines that a page shows whole."""
+    lines = [""]
+    for part in re.split(r" (?=--)", command):
+        if lines[-1] and len(lines[-1]) + len(part) > WIDE:
+            lines.append("    " + part)
+        else:
+            lines[-1] = f"{lines[-1]} {part}" if lines[-1] else part
+    return " \\\n".join(lines)
 
 
 def _inputs(commands: Sequence[str]) -> list[str]:

@@ -79,7 +79,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
             "Stable", "bad" if broken or frozen else "care" if spikes else "good",
             f"{len(frozen)} frozen, {len(spikes)} spikes",
             "no replica frozen, no spike of energy or force",
-            f"Frozen: replica {', '.join(map(str, frozen))}." if frozen
+            f"Frozen: replica{'s' if len(frozen) > 1 else ''} {', '.join(map(str, frozen))}." if frozen
             else "The run ended because it became unstable." if broken else "Nothing out of order is in events.jsonl."
             if not spikes else "See the events below.", proof=False,
         )
@@ -117,7 +117,7 @@ def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> No
     lights.append(
         Light(
             "Independent samples", grade(key.effective, 100, 20, more=True), f"{key.effective:,.0f}",
-            f"100 of the {title} or more (care: 20)",
+            f"100 or more of the {title} (care: 20)",
             f"One in {key.inefficiency:.1f} frames is independent, by the {title} of each replica.",
         )
     )  # fmt: skip
@@ -163,7 +163,8 @@ def _equilibrium(found: MoleculeAnalysis, few: bool, share: float) -> Light:
     return Light(
         "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
         "at most 25 % of the run before it (care: 50 %)",
-        f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.", proof=False,
+        f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out." if found.left_out > 0
+        else f"All of {time_text(found.length)} counts.", proof=False,
     )  # fmt: skip
 
 
@@ -173,7 +174,7 @@ def _judge_windows(found: MoleculeAnalysis, lights: list[Light]) -> None:
         lights.append(
             Light(
                 "Independent samples", grade(float(w.effective.min()), 50, 10, more=True), f"{w.effective.min():,.0f}",
-                f"50 of {w.name} or more in every window (care: 10)",
+                f"50 or more of {w.name} in every window (care: 10)",
                 f"The fewest of a window: state {int(w.effective.argmin())}, centered at "
                 f"{w.centers[int(w.effective.argmin())]:.4g}{f' {w.unit}' if w.unit else ''}.",
             )

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import mdflash
 from mdflash.analysis.analyze import analyze, passages
 from mdflash.analysis.observables import OBSERVABLES
+from mdflash.analysis.report.comparison import run_names
 from mdflash.analysis.report.files import png, write_figures
 from mdflash.analysis.report.page import figures, page
 from mdflash.analysis.report.provenance import changes_of, conditions, methods
@@ -206,6 +208,7 @@ def test_the_paragraph_tells_boxes_moves_and_frames(tmp_path: Path) -> None:
     assert "many started from molecules at random places in a slab (4 of a), other ones for each replica." in text
     assert f"one started from frame 3 of {Path(CHIGNOLIN).name}." in text
     assert "periodic, with edges of 90 angstrom x 90 angstrom x 200 angstrom." in text
+    assert "metadynamics 'size' acted on the radius of gyration 'rg', with hills" in text
     assert "a bias factor of 10, and all replicas as walkers" in text
     assert "kcal/mol/angstrom^2; it moved to a center of 9 angstrom within 2 ns after 1 ps." in text
 
@@ -225,6 +228,12 @@ def test_what_is_not_judged_is_no_yes(colors: str, said: str) -> None:
     lights = [Light(f"light {k}", color, "", "", "") for k, color in enumerate(cast("list[Color]", colors.split()))]
     beside = [Light("Stable", "good", "", "", "", proof=False), Light("Complete", "good", "", "", "", proof=False)]
     assert enough([*lights, *beside]) == said
+
+
+def test_runs_that_lie_in_folders_of_their_names(tmp_path: Path) -> None:
+    runs = [SimpleNamespace(manifest={"name": "x"}, run=SimpleNamespace(folder=tmp_path / n / "run")) for n in "ab"]
+    assert run_names(cast("list[Analysis]", runs)) == ["a", "b"]
+    assert run_names(cast("list[Analysis]", [runs[0], runs[0]])) == ["1: run", "2: run"]
 
 
 def test_one_frame(tmp_path: Path) -> None:

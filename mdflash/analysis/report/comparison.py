@@ -55,6 +55,7 @@ def run_names(analyses: Sequence[Analysis]) -> list[str]:
     for names in (
         [str(a.manifest.get("name", a.run.folder.name)) for a in analyses],
         [a.run.folder.absolute().name for a in analyses],
+        [a.run.folder.absolute().parent.name for a in analyses],  # as `mdflash init --out` has them: dss1/run
     ):
         if len(set(names)) == len(names):
             return names

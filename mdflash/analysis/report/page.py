@@ -213,7 +213,7 @@ def _events(analysis: Analysis) -> str:
     rows = []
     for e in shown:
         rest = {k: v for k, v in e.items() if k not in ("time", "step", "event")}
-        text = "; ".join(f"{k}: {_event_text(v)}" for k, v in rest.items() if v != [])
+        text = "; ".join(f"{k.replace('_', ' ')}: {_event_text(v)}" for k, v in rest.items() if v != [])
         rows.append(
             [str(e.get("time", ""))[:19].replace("T", " "), f"{e.get('step', 0):,}", str(e.get("event", "")), text]
         )

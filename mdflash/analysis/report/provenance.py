@@ -98,8 +98,9 @@ def methods(analysis: Analysis) -> str:
         parts.append(f"Replicas exchanged among {what} every {every} ({scheme}).")
     if first is not None and first.sample.frames:
         parts.append(
-            f"Of {time_text(first.length)} of each replica the first {time_text(first.left_out)} were left out, by the "
-            f"start that maximizes the number of uncorrelated samples; frames were saved every "
+            f"Of {time_text(first.length)} of each replica "
+            + (f"the first {time_text(first.left_out)} were left out" if first.left_out > 0 else "none was left out")
+            + ", by the start that maximizes the number of uncorrelated samples; frames were saved every "
             f"{time_text(first.sample.interval)}."
             if first.sample.interval > 0
             else "One frame of each replica was saved."
@@ -175,7 +176,9 @@ def conditions(c: dict[str, Any]) -> list[str]:
         )
     for hills in _listed(c.get("metadynamics")):
         method = str(hills.get("method", "well-tempered"))
-        over = " and ".join(str(v.get("variable")).replace("_", " ") for v in _listed(hills.get("variables")))
+        over = " and ".join(
+            f"{str(v.get('variable')).replace('_', ' ')} '{v.get('name')}'" for v in _listed(hills.get("variables"))
+        )
         if method != "well-tempered":
             parts.append(
                 f"{METHODS.get(method, method)} '{hills.get('name')}' acted on the {over}, with kernels every "

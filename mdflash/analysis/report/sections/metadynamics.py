@@ -21,7 +21,7 @@ def metadynamics(m: MoleculeAnalysis) -> list[Figure]:
         found += _filled_line(f, title) if len(f.nodes) == 1 else _filled_plane(f, title)
         time, height = f.heights
         unit, size = ("ns", 1e3) if time[-1] >= 2e3 else ("ps", 1.0)
-        edges = np.linspace(0.0, float(time[-1]), min(COLUMNS, len(time)) + 1)
+        edges = np.linspace(0.0, float(time[-1]), min(COLUMNS, len(np.unique(time))) + 1)
         at = np.clip(np.searchsorted(edges, time) - 1, 0, len(edges) - 2)
         count = np.bincount(at, minlength=len(edges) - 1)
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -38,6 +38,8 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
             kept[i, j] = (distances(native, np.stack([i, j], axis=1)) < CONTACT).astype(float)
             want += " The reference is below the diagonal."
         kept[near] = np.nan
+        if near.all():  # a chain of three residues has no contacts
+            continue
         found.append(
             Map(
                 f"contacts-{s}", title, want, "residue", "residue", edges, edges, kept, "share of frames", (0.0, 1.0),
@@ -113,7 +115,7 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
 def _secondary(m: MoleculeAnalysis) -> list[Figure]:
     """Helices and strands along the chain."""
     p = m.sample.profiles.get("secondary", {}).get(m.focus)
-    if p is None or max(p.values["helix"].max(), p.values["strand"].max()) < SEEN:
+    if p is None or m.sample.molecule.many or max(p.values["helix"].max(), p.values["strand"].max()) < SEEN:
         return []
     x = np.arange(1, len(p.values["helix"]) + 1.0)
     lines = []
