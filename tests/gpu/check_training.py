@@ -61,7 +61,8 @@ def test_convolutions_are_those_of_the_cpu(dtype: torch.dtype, bar: float) -> No
     found = _outcome(kernels, DEVICE, dtype)
     for name, value in found.items():
         assert float((value - expected[name]).norm() / expected[name].norm()) < bar, name
-    assert all(torch.equal(value, found[name]) for name, value in _outcome(kernels, DEVICE, dtype).items())
+    if DEVICE == "cuda":  # the interpreter runs one program after the other
+        assert all(torch.equal(value, found[name]) for name, value in _outcome(kernels, DEVICE, dtype).items())
 
 
 @pytest.mark.parametrize("backbone", [None, Backbone(rule="geometric", streams=2)])
