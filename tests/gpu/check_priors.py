@@ -72,7 +72,7 @@ def test_tables_of_any_size_are_of_one_kind_to_triton(n: int) -> None:
     rng = np.random.default_rng(14)
     layout = layout_of((n,), (1,))
     potential = build_potential([toy(random_term("harmonic_bond", n, rng))], layout)
-    tables = DevicePriors(*pack(potential.terms, layout)[:2], [n], torch.device("cpu")).tables
+    tables = DevicePriors(pack(potential.terms, layout).listed, [n], torch.float64, torch.device("cpu")).tables
     for t in tables:
         assert t.stride > 1 and t.stride % 16 == 0
         assert t.beads.shape[1] == t.role.shape[0] == t.parameters.shape[1] == t.stride
