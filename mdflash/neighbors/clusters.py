@@ -141,7 +141,7 @@ def _spans(x: tl.tensor, inside: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
 @triton.jit
 def halves(p: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """A float64 as a float32 on a grid, and what is left."""
-    high = (tl.floor(p * _GRID + 0.5) / _GRID).to(tl.float32)
+    high = (tl.floor(p * _GRID + 0.5) * (1.0 / _GRID)).to(tl.float32)
     return high, (p - high.to(tl.float64)).to(tl.float32)
 
 

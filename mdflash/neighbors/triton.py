@@ -50,11 +50,11 @@ def prepare(
     LIMIT: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Decide whether the list of replica r is out of date.
+    """Decide whether the lists of replica r are out of date.
 
     Args:
         x: [B, 3] float64 Å.
-        built_at: [B, 3] float64, where the list was built (NaN: never).
+        built_at: [B, 3] float64, where lists were built (NaN: never); x, where they are out of date.
         bead_offset: [R + 1] int32.
         rebuild: [R] int32, out.
         LIMIT: (skin / 2)^2, Å².
@@ -70,7 +70,15 @@ def prepare(
         ox, oy, oz = load_vector(built_at, i, inside)
         square = (px - ox) * (px - ox) + (py - oy) * (py - oy) + (pz - oz) * (pz - oz)
         moved = moved | (inside & (~(square <= LIMIT))).to(tl.int32)  # NaN is out of date too
-    tl.store(rebuild + r, tl.max(moved, axis=0))
+    anew = tl.max(moved, axis=0)
+    tl.store(rebuild + r, anew)
+    if anew != 0:
+        for k in range(tl.load(bead_offset + r), end, BLOCK):
+            i = k + lane
+            inside = i < end
+            at = load_vector(x, i, inside)
+            for c in tl.static_range(3):
+                tl.store(built_at + 3 * i + c, at[c], mask=inside)
 
 
 @triton.jit
@@ -105,14 +113,14 @@ def _append(
 
 @triton.jit
 def build(
-    x: tl.tensor, built_at: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
+    x: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
     template: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, box: tl.tensor, reach: tl.tensor,
     neighbor: tl.tensor, count: tl.tensor, need: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill row i of the Verlet list, if its replica's list is out of date.
 
     Args:
-        x, built_at: [B, 3] float64 Å.
+        x: [B, 3] float64 Å.
         rebuild: [R] int32.
         replica: [B] int32, replica of each bead.
         template: [B] int32, number of the bead among the beads of all systems.
@@ -142,9 +150,6 @@ def build(
             )  # fmt: skip
         tl.store(count + i, tl.minimum(found, capacity))
         tl.store(need + i, tl.maximum(tl.load(need + i), found))
-        tl.store(built_at + 3 * i, xi)
-        tl.store(built_at + 3 * i + 1, yi)
-        tl.store(built_at + 3 * i + 2, zi)
 
 
 @triton.jit
@@ -182,7 +187,7 @@ def bound(
 
 @triton.jit
 def build_by_boxes(
-    x: tl.tensor, built_at: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
+    x: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
     template: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, box: tl.tensor, reach: tl.tensor,
     neighbor: tl.tensor, count: tl.tensor, need: tl.tensor, capacity: tl.tensor, box_offset: tl.tensor, center: tl.tensor, half: tl.tensor,
     PERIODIC: tl.constexpr, CHUNK: tl.constexpr,
@@ -221,9 +226,6 @@ def build_by_boxes(
                 following = tl.min(tl.where(hit & (b > following), b, last), axis=0)
         tl.store(count + i, tl.minimum(found, capacity))
         tl.store(need + i, tl.maximum(tl.load(need + i), found))
-        tl.store(built_at + 3 * i, xi)
-        tl.store(built_at + 3 * i + 1, yi)
-        tl.store(built_at + 3 * i + 2, zi)
 
 
 @triton.jit(do_not_specialize=["first"])

@@ -269,7 +269,7 @@ class DeviceForces:
 
     def _build_lists(self) -> None:
         listed = (
-            self.x, self._built_at, self._rebuild, self.replica, self.bead_offset, self._template, *self._exclusions,
+            self.x, self._rebuild, self.replica, self.bead_offset, self._template, *self._exclusions,
             self._box, self._reach, self._neighbor, self._count, self._need, self.capacity,
         )  # fmt: skip
         n = self.layout.n_beads

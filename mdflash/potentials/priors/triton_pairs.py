@@ -13,7 +13,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mdflash.compiled.triton.vectors import load_row
 from mdflash.neighbors.clusters import COLUMN, ROW, halves
 from mdflash.neighbors.triton import nearest_image
 from mdflash.potentials.forms import gpu_pair
@@ -28,8 +27,22 @@ def _three(table: tl.tensor, stride: tl.tensor, at: tl.tensor) -> tuple[tl.tenso
 
 
 @triton.jit
+def _edge(box: tl.tensor, k: tl.constexpr, PERIODIC: tl.constexpr, SPLIT: tl.constexpr) -> tl.tuple:
+    """An edge of the box as `_apart` reads it: in float32 in two parts, and its inverse."""
+    high = 0.0
+    low = 0.0
+    inverse = 0.0
+    if PERIODIC:
+        high = tl.load(box + k)
+        if SPLIT:
+            inverse = (1.0 / high).to(tl.float32)
+            high, low = halves(high)
+    return high, low, inverse  # type: ignore[return-value]
+
+
+@triton.jit
 def _apart(
-    hi: tl.tensor, hj: tl.tensor, li: tl.tensor, lj: tl.tensor, edge: tl.tensor, PERIODIC: tl.constexpr,
+    hi: tl.tensor, hj: tl.tensor, li: tl.tensor, lj: tl.tensor, edge: tl.tuple, PERIODIC: tl.constexpr,
     SPLIT: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
     """One component [rows, columns] of x_j - x_i, by the minimum-image rule."""
@@ -37,13 +50,12 @@ def _apart(
     if SPLIT:
         rest = lj[None, :] - li[:, None]
         if PERIODIC:
-            high, low = halves(edge)
-            image = tl.floor(d * (1.0 / edge).to(tl.float32) + 0.5)
-            d -= image * high
-            rest -= image * low
+            image = tl.floor(d * edge[2] + 0.5)
+            d -= image * edge[0]
+            rest -= image * edge[1]
         d += rest
     else:
-        d = nearest_image(d, edge, PERIODIC)
+        d = nearest_image(d, edge[0], PERIODIC)
     return d
 
 
@@ -73,7 +85,9 @@ def near_pairs(
     bead = tl.load(members.bead + own)
     kind = tl.load(terms.kind + own)
     size = tl.load(terms.size + search)
-    edges = load_row(box, 0)
+    ex = _edge(box, 0, PERIODIC, SPLIT)
+    ey = _edge(box, 1, PERIODIC, SPLIT)
+    ez = _edge(box, 2, PERIODIC, SPLIT)
     hi = _three(places.high, places.stride, w * _ROW + tl.arange(0, _ROW))
     li = hi
     if SPLIT:
@@ -96,9 +110,9 @@ def near_pairs(
         lj = hj
         if SPLIT:
             lj = _three(places.low, places.stride, j)
-        dx = _apart(hi[0], hj[0], li[0], lj[0], edges[0], PERIODIC, SPLIT)
-        dy = _apart(hi[1], hj[1], li[1], lj[1], edges[1], PERIODIC, SPLIT)
-        dz = _apart(hi[2], hj[2], li[2], lj[2], edges[2], PERIODIC, SPLIT)
+        dx = _apart(hi[0], hj[0], li[0], lj[0], ex, PERIODIC, SPLIT)
+        dy = _apart(hi[1], hj[1], li[1], lj[1], ey, PERIODIC, SPLIT)
+        dz = _apart(hi[2], hj[2], li[2], lj[2], ez, PERIODIC, SPLIT)
         square = dx * dx + dy * dy + dz * dz
         for t in range(begin, end):
             cutoff = tl.load(terms.cutoff + t)
