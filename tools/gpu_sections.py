@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_classical import classical
 from gpu_part import DEVICE, HERE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
 from gpu_timings import backbones, bench, kernels, large, split, training, tune
 
@@ -293,7 +294,7 @@ def kill_and_resume(folder: Path) -> None:
 
 SECTIONS: dict[str, Callable[[], None]] = {
     f.__name__: f
-    for f in (machine, graphs, errors, checks, run, bench, split, large, kernels, backbones, training, tune)
+    for f in (machine, graphs, errors, checks, run, bench, split, classical, large, kernels, backbones, training, tune)
 }
 
 

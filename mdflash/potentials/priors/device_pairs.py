@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from mdflash.core.state import Layout
-from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.neighbors.clusters import ClusterLists, Search, in_columns
 from mdflash.potentials.forms import CODES
@@ -42,12 +41,6 @@ class PairTerms(NamedTuple):
     table: Tensor
     numbers: Tensor
     beads: int
-
-
-def _chains(system: System) -> IntArray:
-    """[N] number of each bead's chain."""
-    _, number = np.unique(np.array(system.chain_ids)[system.residue_index], return_inverse=True)
-    return number.reshape(-1)
 
 
 def _members(term: NeighborTerm, system: int) -> IntArray:
@@ -86,16 +79,18 @@ class DevicePairs:
     Attributes:
         layers: the most searches that a system has; 0: nothing acts.
         cutoff: Å, the largest.
+        forms: of each search.
         energy, forces: [layers, B] and [layers, B, 3] of that dtype: to be added up, in this order.
     """
 
     def __init__(
         self, terms: Sequence[NeighborTerm], layout: Layout, skin: float, dtype: torch.dtype, device: torch.device
     ) -> None:
-        each = [_searches(terms, s, _chains(system)) for s, system in enumerate(layout.systems)]
+        each = [_searches(terms, s, system.chain_index[system.residue_index]) for s, system in enumerate(layout.systems)]
         every = [(s, search, mine) for s, found in enumerate(each) for search, mine in found]
         self.layers = max(map(len, each))
         self.cutoff = max((search.cutoff for _, search, _ in every), default=0.0)
+        self.forms = [[term.form.name for term in mine] for _, _, mine in every]
         beads = -(-layout.n_beads // 16) * 16
         self._split = dtype == torch.float32
         self.energy = torch.zeros(max(self.layers, 1), beads, dtype=dtype, device=device)
