@@ -51,8 +51,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 LIMITS = {
-    "machine": 60, "graphs": 60, "errors": 130, "run": 100, "bench": 110, "split": 110, "classical": 110, "large": 60, "kernels": 40,
-    "backbones": 60, "training": 60, "checks": 300, "tune": 300,
+    "machine": 60, "graphs": 60, "errors": 130, "run": 100, "bench": 110, "split": 110, "classical": 110, "large": 60,
+    "kernels": 40, "backbones": 60, "training": 60, "checks": 300, "tune": 300,
 }  # fmt: skip
 """Seconds that a section may take."""
 ALWAYS = tuple(name for name in LIMITS if name != "tune")

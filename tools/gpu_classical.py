@@ -21,8 +21,8 @@ A1 = (
 )
 """The low-complexity domain of hnRNPA1, 137 residues."""
 FORCEFIELDS = ("calvados2", "calvados3", "hps-urry", "hps-kr", "mpipi", "mpipi-recharged")
-BAR = 1e-6
-"""Of the force error of fp32, relative to the rms force."""
+BAR = 1e-5
+"""Of the force error of fp32, relative to the rms force: that of networks."""
 
 OPERATIONS = {"": 30, "ashbaugh_hatch": 20, "ashbaugh_hatch_own_cutoff": 20, "yukawa": 10, "yukawa_shifted": 10,
               "wang_frenkel": 35, "excluded_volume": 20}  # fmt: skip
@@ -92,9 +92,8 @@ def disordered(count: int) -> Batch:
     made = [chain_of(text, ff, f"idp{k}") for k, text in enumerate(sequences(count, *sizes))]
     layout = Layout(tuple(system for system, _ in made), (1,) * count)
     potential = build_potential([ff] * count, layout)
-    return sampled(
-        layout, potential, np.concatenate([x[0] for _, x in made]), gpu=find_gpu(), steps=0 if OPTIONS.interpret else 2000
-    )
+    x = np.concatenate([x[0] for _, x in made])
+    return sampled(layout, potential, x, gpu=find_gpu(), steps=0 if OPTIONS.interpret else 2000)
 
 
 def slab(copies: int, residues: int, box: tuple[float, float, float]) -> Batch:
@@ -155,8 +154,8 @@ def error_of(name: str) -> None:
         energy = float((forces.energy.cpu() - expected.energy)[0])
         NOTES.row(
             error <= bar,
-            f"{name:16} {precision}: force error {error:.1e} of the rms force ({rms:.1f} kcal/mol/Å), largest {worst:.1e}; "
-            f"energy {float(expected.energy[0]):.2f} kcal/mol, off by {energy:+.1e}",
+            f"{name:16} {precision}: force error {error:.1e} of the rms force ({rms:.1f} kcal/mol/Å), largest "
+            f"{worst:.1e}; energy {float(expected.energy[0]):.2f} kcal/mol, off by {energy:+.1e}",
             what=name, precision=precision, force_error=error, largest=worst, rms_force=rms, energy_error=energy,
             energy=float(expected.energy[0]), bar=bar,
         )  # fmt: skip
@@ -234,7 +233,7 @@ def work(batch: Batch) -> dict[str, float]:
     search = pairs.lists.groups.search[pairs.lists.groups.of_row.long()].cpu()
     inside = np.bincount(search, weights=_bits(pairs.lists.columns).numpy(), minlength=len(pairs.forms))
     each = [OPERATIONS[""] + sum(OPERATIONS[form] for form in forms) for forms in pairs.forms]
-    columns = int(pairs.lists.columns.count.sum())
+    columns = int(pairs.lists.columns.length.sum())
     return {
         "pairs": float(inside.sum()), "instructions": float((inside * np.array(each)).sum()),
         "bytes": float(STATE_BYTES * batch.layout.n_beads + 8 * columns),
@@ -243,7 +242,7 @@ def work(batch: Batch) -> dict[str, float]:
 
 def _bits(columns: Any) -> torch.Tensor:
     """[rows] pairs that stand in the list."""
-    there = torch.arange(columns.capacity, device=columns.count.device) < columns.count[:, None]
+    there = torch.arange(columns.capacity, device=columns.length.device) < columns.length[:, None]
     acts = torch.where(there, columns.acts, 0)
     return sum((acts >> k) & 1 for k in range(32)).sum(dim=1).cpu()  # type: ignore[union-attr]
 
@@ -253,7 +252,7 @@ def speed(name: str, batch: Batch, precision: str) -> None:
     carrier, state = propagator(batch, precision)
     rate, least = measured(lambda n: carrier.advance(state, n), OPTIONS.seconds)
     lists = carrier.forces._pairs.lists
-    tiles = int(lists.columns.count.sum())
+    tiles = int(lists.columns.length.sum())
     need = work(batch)
     filled = need["pairs"] / max(32 * tiles, 1)
     limit, why = limit_of(need)

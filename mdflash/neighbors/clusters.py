@@ -84,7 +84,7 @@ class Groups(NamedTuple):
     """The searches of every replica, on the device: a group is one search of one replica.
 
     Attributes:
-        of_row, of_column: [rows], [columns] int32 the group; -1 behind the last column, to make up a program of `place`.
+        of_row, of_column: [rows], [columns] int32 the group; -1 behind the last column, to fill a program of `place`.
         column: [G] int32 its first column; there are two rows for each.
         search, replica, origin: [G] int32 its search, its replica, and the replica's first bead.
     """
@@ -118,14 +118,14 @@ class Columns(NamedTuple):
     Attributes:
         column: [rows, capacity] int32 columns, counted within the group, ascending.
         acts: [rows, capacity] int32: bit 8 a + b is the pair of slot a of the row and slot b of the column.
-        count: [rows] int32 how many there are.
+        length: [rows] int32 how many there are.
         need: [rows] int32: the largest count ever met.
         capacity: columns that a row has room for.
     """
 
     column: Tensor
     acts: Tensor
-    count: Tensor
+    length: Tensor
     need: Tensor
     capacity: int
 
@@ -150,11 +150,11 @@ def place(
     x: tl.tensor, rebuild: tl.tensor, box: tl.tensor, members: tl.core.base_value, groups: tl.core.base_value,
     boxes: tl.core.base_value, out: tl.core.base_value, PERIODIC: tl.constexpr, SPLIT: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Copy the positions of some columns to their slots; and box them in, if the lists of their replica are out of date.
+    """Copy positions of some columns to their slots; and box them in, if the lists of their replica are out of date.
 
     In float32 a position is two numbers, its multiple of 2^-10 Å and the rest. Differences of the first are exact, so
-    a displacement has the relative error of float32, and takes no float64, of which many GPUs do little. Beads are moved
-    into the box first: molecules drift as far as they like.
+    a displacement has the relative error of float32, and takes no float64, of which many GPUs do little. Beads are
+    moved into the box first: molecules drift as far as they like.
 
     Args:
         x: [B, 3] float64 Å.
@@ -265,7 +265,7 @@ def list_columns(
                 tl.store(out.acts + place, acts, mask=keep & (found < out.capacity))
                 found += keep.to(tl.int32)
                 following = tl.min(tl.where(hit & (c > following), c, end), axis=0)
-        tl.store(out.count + w, tl.minimum(found, out.capacity))
+        tl.store(out.length + w, tl.minimum(found, out.capacity))
         tl.store(out.need + w, tl.maximum(tl.load(out.need + w), found))
 
 
@@ -366,9 +366,13 @@ class ClusterLists:
     def _make_room(self, capacity: int) -> None:
         # always whole multiples of 16, so that the same machine code serves any capacity
         capacity = -(-capacity // 16) * 16
-        new = [torch.zeros(self.rows, capacity, dtype=torch.int32, device=self._device) for _ in range(2)]
-        new += [torch.zeros(self.rows, dtype=torch.int32, device=self._device) for _ in range(2)]
-        self.columns = Columns(*new, capacity)
+
+        def new(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.int32, device=self._device)
+
+        self.columns = Columns(
+            new(self.rows, capacity), new(self.rows, capacity), new(self.rows), new(self.rows), capacity
+        )
 
     def launch(self, x: Tensor, rebuild: Tensor, box: Tensor, periodic: bool) -> None:
         """Lists at x [B, 3], behind a `triton.prepare` of the same step."""

@@ -113,9 +113,9 @@ def _append(
 
 @triton.jit
 def build(
-    x: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
-    template: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, box: tl.tensor, reach: tl.tensor,
-    neighbor: tl.tensor, count: tl.tensor, need: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
+    x: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor, template: tl.tensor,
+    message_start: tl.tensor, message_other: tl.tensor, box: tl.tensor, reach: tl.tensor, neighbor: tl.tensor,
+    count: tl.tensor, need: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill row i of the Verlet list, if its replica's list is out of date.
 
@@ -145,8 +145,8 @@ def build(
         found = begin * 0
         for k in range(begin, end, BLOCK):
             found = _append(
-                x, i, xi, yi, zi, k + lane, begin, end, bead, message_start, message_other, bx, by, bz, limit, row, found,
-                capacity, PERIODIC,
+                x, i, xi, yi, zi, k + lane, begin, end, bead, message_start, message_other, bx, by, bz, limit, row,
+                found, capacity, PERIODIC,
             )  # fmt: skip
         tl.store(count + i, tl.minimum(found, capacity))
         tl.store(need + i, tl.maximum(tl.load(need + i), found))
@@ -187,9 +187,9 @@ def bound(
 
 @triton.jit
 def build_by_boxes(
-    x: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
-    template: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, box: tl.tensor, reach: tl.tensor,
-    neighbor: tl.tensor, count: tl.tensor, need: tl.tensor, capacity: tl.tensor, box_offset: tl.tensor, center: tl.tensor, half: tl.tensor,
+    x: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor, template: tl.tensor,
+    message_start: tl.tensor, message_other: tl.tensor, box: tl.tensor, reach: tl.tensor, neighbor: tl.tensor,
+    count: tl.tensor, need: tl.tensor, capacity: tl.tensor, box_offset: tl.tensor, center: tl.tensor, half: tl.tensor,
     PERIODIC: tl.constexpr, CHUNK: tl.constexpr,
 ) -> None:  # fmt: skip
     """As `build`, and the same list; looks only into boxes (`bound`) within reach."""
@@ -220,8 +220,8 @@ def build_by_boxes(
             while following < last:
                 j = begin + (following - first) * _BOX_BEADS + tl.arange(0, _BOX_BEADS)
                 found = _append(
-                    x, i, xi, yi, zi, j, begin, end, bead, message_start, message_other, bx, by, bz, limit, row, found,
-                    capacity, PERIODIC,
+                    x, i, xi, yi, zi, j, begin, end, bead, message_start, message_other, bx, by, bz, limit, row,
+                    found, capacity, PERIODIC,
                 )  # fmt: skip
                 following = tl.min(tl.where(hit & (b > following), b, last), axis=0)
         tl.store(count + i, tl.minimum(found, capacity))

@@ -32,7 +32,7 @@ def listed(lists: ClusterLists, bead: IntArray) -> list[tuple[int, int]]:
     """(i, j) of one group whose slots hold these beads, with every row's columns in order."""
     found = []
     for row in range(len(bead) // ROW):
-        n = int(lists.columns.count[row])
+        n = int(lists.columns.length[row])
         columns = lists.columns.column[row, :n].tolist()
         assert columns == sorted(set(columns))
         for column, acts in zip(columns, lists.columns.acts[row, :n].tolist(), strict=True):
@@ -78,10 +78,10 @@ def test_a_row_that_is_too_short_is_noticed_and_made_longer() -> None:
     lists._make_room(16)
     arguments = (x, torch.ones(1, dtype=torch.int32, device=DEVICE), torch.zeros(3, device=DEVICE).double(), False)
     lists.launch(*arguments)
-    assert lists.columns.capacity == 16 and lists.columns.count.tolist() == [16] * 34
+    assert lists.columns.capacity == 16 and lists.columns.length.tolist() == [16] * 34
     assert lists.more_room() and lists.columns.capacity == 32
     lists.launch(*arguments)
-    assert not lists.more_room() and lists.columns.count.tolist() == [17] * 34
+    assert not lists.more_room() and lists.columns.length.tolist() == [17] * 34
 
 
 def test_lists_that_are_too_short_are_built_again_by_whoever_asks_for_forces() -> None:
@@ -90,7 +90,7 @@ def test_lists_that_are_too_short_are_built_again_by_whoever_asks_for_forces() -
     forces.x.copy_(torch.from_numpy(np.random.default_rng(34).uniform(-5, 5, (20, 3))))
     forces.evaluate()
     before, columns = forces.f.clone(), forces._pairs.lists.columns
-    columns.count.fill_(0)
+    columns.length.fill_(0)
     columns.need.fill_(columns.capacity + 1)  # as if rows had been longer
     assert forces.more_room()
     forces.evaluate()

@@ -11,7 +11,15 @@ from tests.processes import ROOT, python
 
 pytest.importorskip("triton", reason="the GPU kernels need triton (pip install 'mdflash[gpu]')")
 FOLDER = Path(__file__).parent
-QUICK = ("check_backbones.py", "check_evaluator.py", "check_neighbors.py", "check_priors.py", "check_training.py")
+QUICK = (
+    "check_backbones.py",
+    "check_classical.py",
+    "check_clusters.py",
+    "check_evaluator.py",
+    "check_neighbors.py",
+    "check_priors.py",
+    "check_training.py",
+)
 """The interpreter is slow: a network takes minutes."""
 
 

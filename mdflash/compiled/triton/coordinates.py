@@ -15,7 +15,7 @@ _STRAIGHT_FLOAT32 = tl.constexpr(1e-6)
 @triton.jit
 def straight(v: tl.tensor) -> tl.tensor:
     """The sine below which an angle is straight, in the arithmetic of v: what is left of its plane is rounding."""
-    return v * 0.0 + (_STRAIGHT_FLOAT32 if v.dtype == tl.float32 else STRAIGHT)
+    return v * 0.0 + (_STRAIGHT_FLOAT32 if v.dtype == tl.float32 else STRAIGHT)  # type: ignore[no-any-return]
 
 
 @triton.jit

@@ -1,9 +1,9 @@
 """All forces of a batch on one device: neighbor list, networks, priors, their sum. Nothing returns to the host.
 
-What one evaluation launches: `prepare`; with near pairs `place`, `list_columns` (which returns at once for replicas whose
-list still holds) and `near_pairs`; the listed priors; then for networks `build` (which returns at once likewise), and
-for each `select_near` and its own kernels (where its filters are in two parts, also the tiles of its far pairs); and
-`collect`.
+What one evaluation launches: `prepare`; with near pairs `place`, `list_columns` (which returns at once for replicas
+whose list still holds) and `near_pairs`; the listed priors; then for networks `build` (which returns at once likewise),
+and for each `select_near` and its own kernels (where its filters are in two parts, also the tiles of its far pairs);
+and `collect`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The listed priors of a batch on a GPU: their tables, each interaction listed for every bead it acts on, and the launch."""
+"""The listed priors of a batch on a GPU: tables with each interaction for every bead it acts on, and the launch."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class DevicePriors:
         }
 
     def run(self, batch: Batch, near: Near, layers: int, energy: Tensor, forces: Tensor) -> None:
-        """Write the energy share of each bead [B] and the forces [B, 3], float64, with those of `layers` of near pairs."""
+        """Write the energy share of each bead [B] and the forces [B, 3], float64, with `layers` of near pairs."""
         priors[(len(batch.x),)](
             batch, self.tables, near, energy, forces, **self._shape, LAYERS=layers, num_warps=1, enable_fp_fusion=False
         )

@@ -86,7 +86,9 @@ class DevicePairs:
     def __init__(
         self, terms: Sequence[NeighborTerm], layout: Layout, skin: float, dtype: torch.dtype, device: torch.device
     ) -> None:
-        each = [_searches(terms, s, system.chain_index[system.residue_index]) for s, system in enumerate(layout.systems)]
+        each = [
+            _searches(terms, s, system.chain_index[system.residue_index]) for s, system in enumerate(layout.systems)
+        ]
         every = [(s, search, mine) for s, found in enumerate(each) for search, mine in found]
         self.layers = max(map(len, each))
         self.cutoff = max((search.cutoff for _, search, _ in every), default=0.0)
@@ -99,7 +101,8 @@ class DevicePairs:
             return
         self.lists = ClusterLists([[search for search, _ in found] for found in each], layout, skin, dtype, device)
         flat = [(s, term) for s, _, mine in every for term in mine]
-        tables, numbers = _tables([term.form.pair_rows(term.tables[s].parameters, term.cutoff) for s, term in flat])
+        rows = [term.form.pair_rows(term.tables[s].parameters, term.cutoff) for s, term in flat]
+        tables, numbers = _tables(rows)
 
         def put(array: Any, kind: torch.dtype = torch.int32) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device, kind)
@@ -114,16 +117,19 @@ class DevicePairs:
             put([term.cutoff for _, term in flat], dtype),
             put(tables), put(numbers, dtype), beads,
         )  # fmt: skip
-        widths = {1 << CODES[t.form.name]: t.form.pair_rows(t.tables[s].parameters, t.cutoff).shape[-1] for s, t in flat}
-        self._occur = tuple(sorted(widths.items()))
+        self._occur = tuple(
+            sorted(
+                {1 << CODES[term.form.name]: row.shape[-1] for (_, term), row in zip(flat, rows, strict=True)}.items()
+            )
+        )
 
     def launch(self, x: Tensor, rebuild: Tensor, box: Tensor, periodic: bool) -> None:
         """Energy and forces at x [B, 3] float64, behind a `triton.prepare` of the same step."""
         self.lists.launch(x, rebuild, box, periodic)
         lists = self.lists
         near_pairs[(lists.rows,)](
-            lists.places, box, lists.members, lists.groups, lists.columns, self._terms, self.energy, self.forces, OCCUR=self._occur, PERIODIC=periodic,
-            SPLIT=self._split, num_warps=1, enable_fp_fusion=False,
+            lists.places, box, lists.members, lists.groups, lists.columns, self._terms, self.energy, self.forces,
+            OCCUR=self._occur, PERIODIC=periodic, SPLIT=self._split, num_warps=1, enable_fp_fusion=False,
         )  # fmt: skip
 
 

@@ -42,10 +42,10 @@ def _place(
 def _places(
     x: tl.tensor, origin: tl.tensor, t: tl.core.base_value, m: tl.tensor, inside: tl.tensor, ORDER: tl.constexpr,
     REAL: tl.constexpr,
-) -> tl.tuple:  # fmt: skip
+) -> tuple[tl.tuple, ...]:  # fmt: skip
     """Positions of the interactions' beads; in float32 seen from the second one, before they are rounded."""
     places = ()
-    if REAL == tl.float64:
+    if REAL == tl.float64:  # noqa: SIM300
         for role in tl.static_range(ORDER):
             places = places + (_place(x, origin, t, m, inside, role),)  # type: ignore[assignment]  # noqa: RUF005
     else:
@@ -53,7 +53,7 @@ def _places(
         for role in tl.static_range(ORDER):
             d = minus(_place(x, origin, t, m, inside, role), here)
             places = places + ((d[0].to(REAL), d[1].to(REAL), d[2].to(REAL)),)  # type: ignore[assignment]  # noqa: RUF005
-    return places  # type: ignore[return-value]
+    return places
 
 
 @triton.jit

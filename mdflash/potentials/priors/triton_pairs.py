@@ -27,17 +27,18 @@ def _three(table: tl.tensor, stride: tl.tensor, at: tl.tensor) -> tuple[tl.tenso
 
 
 @triton.jit
-def _edge(box: tl.tensor, k: tl.constexpr, PERIODIC: tl.constexpr, SPLIT: tl.constexpr) -> tl.tuple:
+def _edge(
+    box: tl.tensor, k: tl.constexpr, PERIODIC: tl.constexpr, SPLIT: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """An edge of the box as `_apart` reads it: in float32 in two parts, and its inverse."""
-    high = 0.0
-    low = 0.0
-    inverse = 0.0
-    if PERIODIC:
-        high = tl.load(box + k)
-        if SPLIT:
-            inverse = (1.0 / high).to(tl.float32)
-            high, low = halves(high)
-    return high, low, inverse  # type: ignore[return-value]
+    edge = tl.load(box + k)
+    high = edge
+    low = edge
+    inverse = edge
+    if PERIODIC and SPLIT:
+        high, low = halves(edge)
+        inverse = (1.0 / edge).to(tl.float32)
+    return high, low, inverse
 
 
 @triton.jit
@@ -100,7 +101,7 @@ def near_pairs(
     row = w.to(tl.int64) * columns.capacity
     begin = tl.load(terms.row + search)
     end = tl.load(terms.row + search + 1)
-    for k in range(0, tl.load(columns.count + w)):
+    for k in range(0, tl.load(columns.length + w)):
         column = tl.load(columns.column + row + k)
         acts = ((tl.load(columns.acts + row + k) >> bit) & 1) != 0
         kinds = tl.load(terms.kind + first + column * _COLUMN + tl.arange(0, _COLUMN))
