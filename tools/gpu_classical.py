@@ -121,6 +121,8 @@ def classical() -> None:
     """Errors of every shipped model; bits; then the two batches, in both arithmetics, and their kernels."""
     for name in ("go-chignolin", "calvados2") if OPTIONS.interpret else ("go-chignolin", *FORCEFIELDS):
         NOTES.attempt(f"errors {name}", functools.partial(error_of, name))
+    for name in ("go-chignolin",) if OPTIONS.interpret else ("go-chignolin", "calvados2"):
+        NOTES.attempt(f"drift {name}", functools.partial(drift, name))
     few = functools.cache(functools.partial(disordered, 2 if OPTIONS.interpret else 16))
     for precision in ("fp32",) if OPTIONS.interpret else ("fp32", "fp64"):
         NOTES.attempt(f"bits {precision}", lambda p=precision: same_bits(few(), p))  # type: ignore[misc]
@@ -161,14 +163,44 @@ def error_of(name: str) -> None:
         )  # fmt: skip
 
 
-def propagator(batch: Batch, precision: str, graphs: bool = True) -> Any:
+def drift(name: str) -> None:
+    """What Verlet makes of the energy of 16 replicas in a nanosecond, in both arithmetics."""
+    from mdflash.core.state import Layout
+    from mdflash.integrators.verlet import Verlet
+    from mdflash.units import ACCELERATION, BOLTZMANN
+
+    alone = one_molecule(name)
+    replicas, timestep = (1, 0.002) if OPTIONS.interpret else (16, 0.002)
+    layout = Layout(alone.layout.systems, (replicas,))
+    batch = Batch(layout, alone.terms, np.tile(alone.x, (replicas, 1)))
+    blocks, steps = (2, 1) if OPTIONS.interpret else (50, 10_000)
+    for precision in ("fp32",) if OPTIONS.interpret else ("fp32", "fp64"):
+        carrier, state = propagator(batch, precision, scheme=Verlet(timestep))
+        mass = layout.masses.numpy()[:, None]
+        spread = np.sqrt(BOLTZMANN * 300.0 * ACCELERATION / mass)
+        state.velocities.copy_(torch.from_numpy(spread * np.random.default_rng(5).normal(size=(layout.n_beads, 3))))
+        energies = []
+        for _ in range(blocks):
+            carrier.advance(state, steps)
+            kinetic = 0.5 * (mass * state.velocities.numpy() ** 2).sum() / ACCELERATION
+            energies.append((float(state.energy.sum()) + kinetic) / (3 * layout.n_beads))
+        time_ns = timestep * steps * np.arange(blocks) / 1000.0
+        slope = float(np.polyfit(time_ns, energies, 1)[0])
+        NOTES.row(
+            np.isfinite(slope), f"{name} {precision}: energy drifts by {slope:+.1e} kcal/mol/ns for each degree of "
+            f"freedom in {time_ns[-1]:.2f} ns, spread {np.std(energies):.1e}", system=name, precision=precision,
+            drift=slope, spread=float(np.std(energies)), ns=float(time_ns[-1]),
+        )  # fmt: skip
+
+
+def propagator(batch: Batch, precision: str, graphs: bool = True, scheme: Any = None) -> Any:
     """(CudaPropagator, State), evaluated."""
     from mdflash.core.state import State
     from mdflash.engine.gpu.loop import CudaPropagator
     from mdflash.engine.settings import Dynamics
     from mdflash.integrators.langevin import LangevinMiddle
 
-    dynamics = Dynamics(LangevinMiddle(TIMESTEP, FRICTION), 2026, SKIN)
+    dynamics = Dynamics(scheme or LangevinMiddle(TIMESTEP, FRICTION), 2026, SKIN)
     carrier = CudaPropagator(
         batch.layout, batch.terms, dynamics, batch.box, tables={}, precision=precision, device=DEVICE,  # type: ignore[arg-type]
         graphs=graphs,

@@ -16,6 +16,7 @@ from mdflash.core.gpu import describe
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.core.types import FilterKind, Precision
+from mdflash.engine.blocks.compiled import CompiledPriors
 from mdflash.engine.gpu.forces import DeviceForces, DevicePotential, unsupported
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.engine.gpu.memory_parts import MemoryParts
@@ -23,11 +24,16 @@ from mdflash.engine.protocols import Chosen
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import ForceFieldError, GpuRefused
 from mdflash.potentials.base import Potential
+from mdflash.potentials.pack import pack
+from mdflash.potentials.priors.neighbor_term import NeighborTerm
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables, Sample, exact_forces
 from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, splits_for, tables_for
 
+EXACT: Final = 1e-9
+"""What forces without a network may be off in float64, relative to their rms."""
 WRONG: Final = 10.0
 """A start frame with forces off by more than so many times what the precision allows is not run."""
 
@@ -44,8 +50,8 @@ def choose_on_gpu(
         dynamics, backend: see `engine.settings`; exact filters are evaluated in the kernels.
 
     Raises:
-        GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network come
-            out wrong.
+        GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network, or
+            those of a batch without one, come out wrong.
     """
     device, precision = backend.gpu, backend.precision
     assert device is not None
@@ -66,6 +72,7 @@ def choose_on_gpu(
     propagator = MemoryParts(layout, make, device, notes.append)
     try:
         notes += _check_networks(layout, terms, state, tables, precision, device)
+        notes += _check_priors(layout, terms, state, precision, device)
         propagator.evaluate(state.copy())
     except OutOfResources as error:
         raise GpuRefused(f"the kernels do not fit {describe(device)}: {' '.join(str(error).split())}") from None
@@ -136,6 +143,35 @@ def _check_networks(
                 f"rms{'' if error <= limit else f', more than {limit:.0e}'}"
             )
     return notes
+
+
+def _check_priors(
+    layout: Layout, terms: Sequence[Potential], state: State, precision: Precision, device: torch.device
+) -> list[str]:
+    """Compare the forces of a batch without networks with the CPU's, on a start frame of each system."""
+    if any(isinstance(term, SchNetPotential) for term in terms):
+        return []  # beside networks priors are float64
+    priors = [term for term in terms if isinstance(term, (PriorTerm, NeighborTerm))]
+    batch = Layout(layout.systems, (1,) * len(layout.systems))
+    x = torch.cat([layout.view(state.positions, s)[0] for s in range(len(layout.systems))])
+    packed = pack(priors, batch)
+    priors = [term for term in priors if term not in packed.rest]
+    expected = CompiledPriors(packed, state.box).energy_and_forces(x, batch, None).forces
+    scale = float(expected.square().mean().sqrt())
+    if not priors or not 0.0 < scale < float("inf"):
+        return []
+    forces = DeviceForces(batch, priors, {}, precision, 0.0, state.box, device)
+    found = DevicePotential(forces).energy_and_forces(x, batch, None).forces
+    error = float((found - expected).square().mean().sqrt()) / scale
+    limit = EXACT if precision == "fp64" else FORCE_ERROR["fp32"]
+    if not error <= WRONG * limit:
+        raise GpuRefused(
+            f"{describe(device)} puts the forces on the start frames off by {error:.1e} of their rms, and {precision} "
+            f"allows {limit:.0e}: beads nearly in one place, or the kernels are wrong there",
+            "" if precision == "fp64" else "`precision: fp64`",
+        )
+    how = "float64" if precision == "fp64" else "float32"
+    return [f"forces are computed in {how}: on the start frames they are off by {error:.1e} of their rms"]
 
 
 def _chain(n: int) -> System:

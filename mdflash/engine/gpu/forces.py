@@ -43,7 +43,7 @@ from mdflash.potentials.schnet.triton.with_backbone import JoinedSchNet
 FIRST_CAPACITY = 256
 """Neighbors a bead has room for, before the first list is built."""
 BOXES_FROM = 2048
-"""Beads of the largest system from which on lists are built by bounding boxes; an estimate, not measured on a GPU."""
+"""Beads of the largest system from which on lists of networks are built by bounding boxes; not measured on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,9 @@ class DeviceForces:
         self.replica = self._put(replica, torch.int32)
         self.origin = self._put(origin, torch.int32)
         self._template = self._put(template, torch.int32)
+        self._system = self._put(system, torch.int32)
         boxes = -(-beads // neighbors.BOX_BEADS)
-        self._by_boxes = max(sizes) >= BOXES_FROM
+        self._large = max(sizes) >= BOXES_FROM
         self._box_offset = self._put(np.concatenate(([0], np.cumsum(boxes))), torch.int32)
         self._replica_of_box = self._put(np.repeat(np.arange(layout.n_replicas), boxes), torch.int32)
 
@@ -241,12 +242,12 @@ class DeviceForces:
         replicas, n = self.layout.n_replicas, self.layout.n_beads
         neighbors.prepare[(replicas,)](
             self.x, self._built_at, self.bead_offset, self._rebuild,
-            LIMIT=0.25 * self._skin**2, BLOCK=256, num_warps=4,
+            LIMIT=0.25 * self._skin**2, BLOCK=1024 if self._large else 256, num_warps=8 if self._large else 4,
         )  # fmt: skip
         if self._pairs.layers:
             self._pairs.launch(self.x, self._rebuild, self._box, self._periodic)
         self._priors.run(
-            Batch(self.x, self._template, self.origin),
+            Batch(self.x, self.replica, self._system, self._template, self.origin),
             Near(self._pairs.energy, self._pairs.forces, self._pairs.energy.shape[1]), self._pairs.layers,
             self._bead_energy, self._prior_forces,
         )  # fmt: skip
@@ -273,14 +274,14 @@ class DeviceForces:
             self._box, self._reach, self._neighbor, self._count, self._need, self.capacity,
         )  # fmt: skip
         n = self.layout.n_beads
-        if not self._by_boxes:
+        if not self._large:
             neighbors.build[(n,)](*listed, PERIODIC=self._periodic, BLOCK=128, num_warps=2)
             return
         neighbors.bound[(len(self._replica_of_box),)](
             self.x, self._rebuild, self._replica_of_box, self._box_offset, self.bead_offset, self._box_center,
             self._box_half, BLOCK=neighbors.BOX_BEADS, num_warps=1,
         )  # fmt: skip
-        neighbors.build_by_boxes[(n,)](
+        neighbors.build_large[(n,)](
             *listed, self._box_offset, self._box_center, self._box_half,
             PERIODIC=self._periodic, CHUNK=128, num_warps=1,
         )  # fmt: skip

@@ -21,11 +21,15 @@ class Batch(NamedTuple):
 
     Attributes:
         x: [B, 3] float64 Å.
+        replica: [B] int32.
+        system: [R] int32.
         template: [B] int32, the bead's number in the tables of all systems; see `neighbors.triton.build`.
         origin: [B] int32, its replica's first bead.
     """
 
     x: Tensor
+    replica: Tensor
+    system: Tensor
     template: Tensor
     origin: Tensor
 
