@@ -118,7 +118,7 @@ def slab(copies: int, residues: int, box: tuple[float, float, float]) -> Batch:
 
 
 def classical() -> None:
-    """Errors of every shipped model; bits; then the two batches, in both arithmetics, and their kernels."""
+    """Errors of every shipped model; bits; then the two batches, in both precisions, and their kernels."""
     for name in ("go-chignolin", "calvados2") if OPTIONS.interpret else ("go-chignolin", *FORCEFIELDS):
         NOTES.attempt(f"errors {name}", functools.partial(error_of, name))
     for name in ("go-chignolin",) if OPTIONS.interpret else ("go-chignolin", "calvados2"):
@@ -164,7 +164,7 @@ def error_of(name: str) -> None:
 
 
 def drift(name: str) -> None:
-    """What Verlet makes of the energy of 16 replicas in a nanosecond, in both arithmetics."""
+    """What Verlet makes of the energy of 16 replicas in a nanosecond, in both precisions."""
     from mdflash.core.state import Layout
     from mdflash.integrators.verlet import Verlet
     from mdflash.units import ACCELERATION, BOLTZMANN

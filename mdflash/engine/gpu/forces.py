@@ -281,7 +281,7 @@ class DeviceForces:
             self.x, self._rebuild, self._replica_of_box, self._box_offset, self.bead_offset, self._box_center,
             self._box_half, BLOCK=neighbors.BOX_BEADS, num_warps=1,
         )  # fmt: skip
-        neighbors.build_large[(n,)](
+        neighbors.build_by_boxes[(n,)](
             *listed, self._box_offset, self._box_center, self._box_half,
             PERIODIC=self._periodic, CHUNK=128, num_warps=1,
         )  # fmt: skip
