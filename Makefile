@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 # would compile torch again, for 2 s, and each worker of pytest all of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test kernels lint types wheel site physics bench faults garbage mutants soak bounds audit sbom gpu-check gpu-wheels aot clean example-ala2 example-teacher
+.PHONY: run test kernels lint types wheel site gallery physics bench faults garbage mutants soak bounds audit sbom gpu-check gpu-wheels aot clean example-ala2 example-teacher
 
 run: $(READY)
 	$(BIN)/mdflash run systems/chignolin-schnet.yaml --report
@@ -39,6 +39,10 @@ wheel: $(READY)
 # The documentation as pages, in build/site; a link that leads nowhere is an error.
 site: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+# The pictures of docs/gallery, and the page that shows them; about five minutes on two cores.
+gallery: $(READY)
+	PYTHONPATH=. $(BIN)/python docs/gallery/gallery.py
 
 physics: $(READY)
 	$(BIN)/python -m pytest tests/physics tests/gpu

@@ -25,6 +25,7 @@ def main(steps: int = 50_000) -> np.ndarray:
     system = create_system("go-chignolin", topology)
 
     integrator = openmm.LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 10 * unit.femtoseconds)
+    integrator.setRandomNumberSeed(2026)
     platform = openmm.Platform.getPlatformByName("Reference")
     simulation = app.Simulation(topology, system, integrator, platform)
     simulation.context.setPositions(frames[0] * unit.angstrom)

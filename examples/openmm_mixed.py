@@ -41,6 +41,7 @@ def main(steps: int = 20_000) -> tuple[float, float]:
     potential = MLPotential("mdflash", forcefield="go-chignolin")
     mixed = potential.createMixedSystem(topology, classical, range(molecule.n_beads))
     integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.01)
+    integrator.setRandomNumberSeed(2026)
     simulation = app.Simulation(topology, mixed, integrator, openmm.Platform.getPlatformByName("Reference"))
     simulation.context.setPositions(x * 0.1)
     lengths = []

@@ -50,6 +50,8 @@ class Simulation(Engine):
             trajectory file; a list with one for each molecule (None: its own) where there are several.
             Default: the frames of the structure, or those stored with the force field.
         seed: seed of all random numbers, 0 to 4294967295; None draws one, recorded in `sim.seed`.
+        annealing: stages that move the temperature, each as an entry of `dynamics.annealing` of a system.yaml:
+            `[{"to": "500 K", "length": "1 ns"}, {"to": "300 K", "length": "4 ns", "form": "geometric"}]`.
         exchange: replica exchange, the `exchange` section of a system.yaml:
             `{"temperatures": {"min": "300 K", "max": "450 K", "count": 8}, "interval": "2 ps"}`.
         environment: what surrounds the molecules, for force fields that depend on it:
@@ -102,6 +104,7 @@ class Simulation(Engine):
         integrator: str = "langevin-middle",
         start: Start | Sequence[Start | None] | None = None,
         seed: int | None = None,
+        annealing: Sequence[Mapping[str, Any]] = (),
         exchange: Mapping[str, Any] | None = None,
         environment: Mapping[str, Any] | None = None,
         guard: str | Mapping[str, Any] = "stop",
@@ -142,6 +145,7 @@ class Simulation(Engine):
                     "timestep": timestep,
                     "friction": friction,
                     "temperature": "300 K" if temperatures is None and not ladder else temperatures,
+                    "annealing": annealing,
                     "seed": seed,
                     "remove_com_motion": remove_com_motion,
                     "network_every": network_every,
@@ -163,12 +167,13 @@ class Simulation(Engine):
         try:
             super().__init__(
                 prepared.layout, called.potential, prepared.state(), prepared.dynamics(), prepared.backend(),
-                exchange=prepared.exchange(), ensemble=prepared.ensemble(), guard=prepared.guard(),
+                annealing=prepared.annealing(), exchange=prepared.exchange(), ensemble=prepared.ensemble(),
+                guard=prepared.guard(),
             )  # fmt: skip
         except InputError as error:
             raise as_argument(error) from None
         self.notes = (*prepared.notes, *self.notes)
-        self._forcefields = called.forcefields
+        self._forcefields, self._config = called.forcefields, prepared.config
         self._biased = bool(biases or metadynamics)
         self._monitored = prepared.monitored
         if self.integrator.has_velocities:
@@ -303,6 +308,7 @@ class Simulation(Engine):
                 writes which state a frame belongs to, and what it weighs.
         """
         from mdflash.analysis.recorded import Recorded
+        from mdflash.config.write import to_data
         from mdflash.reporters import TrajectoryReporter
 
         writers = [r for r in self.reporters if isinstance(r, TrajectoryReporter)]
@@ -324,5 +330,6 @@ class Simulation(Engine):
         about = {"step": self.step, "seed": self.seed, "device": str(self.state.positions.device)}
         kelvin = self.state.temperature.cpu().numpy().copy()
         folder, box = writers[0].folder, self.state.box
-        run = Recorded(folder, self.layout, self._forcefields, kelvin, about, box, self._biased)
+        dynamics = to_data(self._config)["dynamics"]
+        run = Recorded(folder, self.layout, self._forcefields, kelvin, about, box, self._biased, dynamics)
         return run.analyze(**asked)

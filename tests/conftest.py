@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is import
 import numba
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # Tests run in parallel, and torch's threads would fight over the cores. numba sets them too when it starts its own.
 numba.set_num_threads(numba.get_num_threads())
@@ -19,6 +20,11 @@ torch.set_num_threads(1)
 # What starts the tests in the background, a shell or nohup, may have switched them off.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# A machine that others use too may stop a test for longer than any limit of time that hypothesis has.
+settings.register_profile("mdflash", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mdflash")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,26 @@ from mdflash.importers.go_model import GoParameters, build_go
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
+
+
+def eventually(happens: Callable[[], bool], seconds: float = 300.0) -> None:
+    """Wait until it happens, however busy the machine is.
+
+    Raises:
+        AssertionError: it does not, for as long as that.
+    """
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end, f"it did not happen within {seconds:g} s"
+        time.sleep(0.01)
+
+
+def evenly(n: int, rng: np.random.Generator) -> np.ndarray:
+    """[n] numbers from 0 to 1 in random order, one in each n-th of that range, at a place that is new each time.
+
+    Averages over them are those over all numbers from 0 to 1, but for O(1/n): there is no luck in them.
+    """
+    return rng.permutation((np.arange(n) + rng.random()) / n)
 
 
 def beads(name: str, n: int, bonds: bool = True, masses: Sequence[float] | float = 100.0, types: str = "A") -> System:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from subprocess import Popen
 
@@ -20,7 +22,7 @@ from tests.potentials.random_schnet import random_schnet
 from tests.processes import Process
 
 STEPS = 40_000
-CLOCK = 240
+CLOCK = 600
 """Seconds after which a test that waits gives up."""
 
 Started = Process | Popen[str]
@@ -75,10 +77,22 @@ def command(source: Path, folder: Path, steps: int = STEPS, *overrides: str) -> 
     return ["-m", "mdflash", "run", str(source), "--steps", str(steps), *(w for o in given for w in ("--set", o))]
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
+_PORTS = itertools.cycle(range(20_000 + 16 * _WORKER, 32_000, 16 * 8))
+
+
 def free_port() -> str:
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        return str(s.getsockname()[1])
+    """One that no other process of the tests takes, and below those that the system gives to whoever asks for any."""
+    while True:
+        port = next(_PORTS)
+        with socket.socket() as s, suppress(OSError):
+            s.bind(("localhost", port))
+            return str(port)
+
+
+def free_job() -> str:
+    """The number of a job of Slurm whose ranks meet at such a port."""
+    return str((int(free_port()) - 20_000) // 16)
 
 
 def torchrun_variables(rank: int, size: int, port: str) -> dict[str, str]:

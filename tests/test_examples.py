@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
+import sys
+from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -71,6 +75,28 @@ def test_metadynamics() -> None:
 
 def test_weighted_ensemble() -> None:
     assert 60.0 < runpy.run_path(str(EXAMPLES / "weighted_ensemble.py"))["main"](length="120 ps") < 600.0
+
+
+def test_westpa(tmp_path: Path) -> None:
+    """Walkers go on from their parents, also in a simulation that was stopped; weights sum to one."""
+    pytest.importorskip("westpa", reason="needs WESTPA (pip install westpa)")
+    for iterations in (2, 4):
+        command = [sys.executable, str(EXAMPLES / "westpa" / "rate.py"), str(tmp_path / "west"), str(iterations)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0 and "WEST run complete" in done.stdout, done.stdout + done.stderr
+    with h5py.File(tmp_path / "west" / "west.h5") as data:
+        first = [data[f"iterations/iter_{k:08d}"] for k in (1, 2, 3, 4)]
+        weights = [group["seg_index"]["weight"].sum() for group in first]
+        np.testing.assert_allclose(weights, 1.0)
+        for before, after in pairwise(first):
+            parents = after["seg_index"]["parent_id"]
+            goes_on = parents >= 0
+            assert goes_on.any()
+            ends = before["pcoord"][:, -1, 0][parents[goes_on]]
+            np.testing.assert_array_equal(after["pcoord"][:, 0, 0][goes_on], ends)
+            assert (after["pcoord"][:, 1, 0] != after["pcoord"][:, 0, 0]).all()
+    states = np.load(tmp_path / "west" / "states" / "000004.npz")
+    assert len(states["ids"]) == len(np.unique(states["positions"][:, 0, 0])), "copies have parted"
 
 
 def test_adaptive_sampling() -> None:

@@ -34,7 +34,7 @@ class Case:
         return replace(self, layout=Layout(self.layout.systems, (replicas,)), x=np.tile(self.x, (replicas, 1)))
 
     def biased(self, which: str) -> Case:
-        """With biases too: a variable, "term", "line", "plane" or "all", see `gpu_systems.biases_for`."""
+        """With biases too: a variable, "term", "line", "plane", "space" or "all", see `gpu_systems.biases_for`."""
         from gpu_systems import biases_for
 
         beads = self.layout.systems[0].n_beads

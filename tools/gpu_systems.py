@@ -119,13 +119,15 @@ def biases_for(layout: Layout, terms: Sequence[Potential], x: FloatArray) -> dic
     }
     listed = next(term for term in terms if isinstance(term, PriorTerm))
     found["term"] = [Bias("term", TermEnergy(system, listed), layout, -0.2, form="linear")]
-    size, ends = (
+    axes = (
         Axis("size", variables["radius_of_gyration"], 0.0, 40.0, 80),
         Axis("turn", variables["dihedral"], -np.pi, np.pi, 60),
+        Axis("apart", variables["distance"], 0.0, 60.0, 40),
     )
-    for name, axes in (("line", (size,)), ("plane", (size, ends))):
-        grid = GridBias(name, axes, layout)
-        add_gaussian(grid.surfaces[0], axes, np.array([15.0, 1.0])[: len(axes)], np.array([5.0, 1.0])[: len(axes)], 2.0)
+    center, width = np.array([15.0, 1.0, 20.0]), np.array([5.0, 1.0, 6.0])
+    for d, name in enumerate(("line", "plane", "space"), 1):
+        grid = GridBias(name, axes[:d], layout)
+        add_gaussian(grid.surfaces[0], axes[:d], center[:d], width[:d], 2.0)
         found[name] = [grid]
     return found | {"all": [bias for biases in found.values() for bias in biases]}
 

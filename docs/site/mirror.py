@@ -38,6 +38,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     ]
     config.nav = [
         {"mdflash": "README.md"},
+        {"Gallery": "docs/gallery/README.md"},
         {"Guide": _indexed("docs/user/README.md")},
         {"Force fields": sorted(_relative(page) for page in ROOT.glob("forcefields/*/README.md"))},
         {"Examples": ["examples/README.md", *_indexed("studies/README.md")]},

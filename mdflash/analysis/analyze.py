@@ -27,6 +27,7 @@ from mdflash.analysis.sample import Progress, Sample, States, average_profiles, 
 from mdflash.analysis.thermodynamics import add_melting, add_surfaces, focus_state, map_states
 from mdflash.analysis.walkers import find_walkers
 from mdflash.analysis.windows import bias_energies, find_windows
+from mdflash.core.blas import one_thread
 from mdflash.core.plural import plural
 from mdflash.core.types import FloatArray
 from mdflash.errors import MdflashError
@@ -36,6 +37,7 @@ PASSAGE = (0.8, 0.2)
 """Q of a folded and of an unfolded frame, between which a passage is complete."""
 
 
+@one_thread()
 def analyze(
     run: Run,
     reference: Path | None = None,
@@ -56,7 +58,7 @@ def analyze(
 
     Raises:
         InputError: the run writes no trajectory, or the reference or the experiment is of another molecule.
-        MissingExtraError: pandas is not installed.
+        MissingExtraError: pandas or threadpoolctl is not installed.
     """
     notes: list[str] = []
     manifest = run.manifest

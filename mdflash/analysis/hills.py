@@ -8,6 +8,9 @@ Both are estimates of the same function, with different errors. What was added h
 several groups of walkers, each has built its own, and their spread is the error; of a single one the difference to what
 it was at nine tenths of the run is shown instead. See `potentials.bias.metadynamics` for the papers.
 
+A bias on three variables is analyzed as its three pairs: F(s1, s2) = -kT ln sum_s3 exp(-F(s1, s2, s3) / kT), over
+nodes that hills are near, and frames in bins of two variables.
+
 Both may settle on something wrong, where walkers have not crossed often. So passages along each variable are counted,
 and reweighted frames are compared between the halves of the run, and between two halves of the walkers.
 """
@@ -15,9 +18,10 @@ and reweighted frames are compared between the halves of the run, and between tw
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Final
 
 import numpy as np
@@ -76,10 +80,11 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """One metadynamics bias of one molecule.
+    """One metadynamics bias of one molecule, or what it says of two of its three variables.
 
     Attributes:
-        name: of the bias.
+        bias: its name.
+        name: likewise, with the two variables in brackets where it has three.
         variables: what it acts on, in words with units, for axes.
         kinds: of each variable, its name in `variable:`.
         method: as in `metadynamics:`.
@@ -98,6 +103,7 @@ class Filled:
         heights: [hills] kcal/mol, and of each its time in ps.
     """
 
+    bias: str
     name: str
     variables: tuple[str, ...]
     kinds: tuple[str, ...]
@@ -114,6 +120,11 @@ class Filled:
     check: Check | None
     kelvin: float
     heights: tuple[FloatArray, FloatArray]
+
+    @property
+    def key(self) -> str:
+        """Its name, for files."""
+        return re.sub(r"[^\w.-]+", "-", self.name).strip("-")
 
     @property
     def visited(self) -> npt.NDArray[np.bool_]:
@@ -173,7 +184,7 @@ def find_hills(run: Run, name: str) -> tuple[list[Filled], list[str], list[str]]
                     continue
                 t = min(kelvin[begin : begin + count])
                 groups = count // (m.walkers or count)
-                found.append(_filled(m, own, groups, rows[rows["system"] == name], float(t)))
+                found += _filled(m, own, groups, rows[rows["system"] == name], float(t))
                 if config.exchange is not None and config.exchange.temperatures is not None:
                     notes.append(
                         f"replicas of {m.name} trade temperatures: its scaled bias is no free energy; the reweighted "
@@ -183,7 +194,10 @@ def find_hills(run: Run, name: str) -> tuple[list[Filled], list[str], list[str]]
     return found, lacking, notes
 
 
-def _filled(entry: Metadynamics, hills: pandas.DataFrame, groups: int, rows: pandas.DataFrame, kelvin: float) -> Filled:
+def _filled(
+    entry: Metadynamics, hills: pandas.DataFrame, groups: int, rows: pandas.DataFrame, kelvin: float
+) -> list[Filled]:
+    """The bias along its one or two variables, or along each pair of three."""
     axes = np.array([_axis(v) for v in entry.variables])
     shape = tuple(v.grid[2] for v in entry.variables)
     d = len(shape)
@@ -194,28 +208,81 @@ def _filled(entry: Metadynamics, hills: pandas.DataFrame, groups: int, rows: pan
     rows_of = np.column_stack([centers, widths, heights])
     flat = np.zeros((groups, int(np.prod(shape)) * 2**d))
     ends = np.searchsorted(time, time[-1] * np.arange(1, STAGES + 1) / STAGES, "right")
-    stages = []
     sampled = _near_hills(entry, axes, centers)
+    views = list(combinations(range(d), 2)) if d > 2 else [tuple(range(d))]
+    stages: list[list[FloatArray]] = [[] for _ in views]  # [groups, points of each axis of a view]
     for a, b in pairwise([0, *ends.tolist()]):
         for g in range(groups):
             add_kernels(flat[g], axes, rows_of[a:b][group[a:b] == g])
         each = _free(entry, flat.reshape(groups, *shape, 2**d)[..., 0], kT(kelvin))
-        stages.append(_from_lowest(each.mean(axis=0)))
+        for view, kept in zip(views, stages, strict=True):
+            kept.append(projected(each, sampled, view, kT(kelvin)))
+    late = _late(entry, rows, kelvin)
+    nodes = tuple(row[0] + row[1] * np.arange(n) for row, n in zip(axes, shape, strict=True))
+    found = []
+    for view, kept in zip(views, stages, strict=True):
+        some = tuple(entry.variables[k] for k in view)
+        name = entry.name if d < 3 else f"{entry.name} ({' and '.join(v.name for v in some)})"
+        seen = np.asarray(sampled.any(axis=tuple(k for k in range(d) if k not in view)))
+        part = entry.model_copy(update={"variables": some})
+        found.append(_along(part, name, kept, seen, [nodes[k] for k in view], late, kelvin, (time, heights)))
+    return found
+
+
+def projected(free: FloatArray, sampled: npt.NDArray[np.bool_], view: tuple[int, ...], thermal: float) -> FloatArray:
+    """[groups, points of the axes in `view`] from [groups, points of each axis], over nodes that were sampled.
+
+    Where none was, it is as high as anywhere.
+    """
+    other = tuple(1 + k for k in range(sampled.ndim) if k not in view)
+    if not other:
+        return free
+    known = np.where(sampled, free, np.inf)
+    least = known.min(axis=other, keepdims=True)
+    least = np.where(np.isfinite(least), least, 0.0)
+    total = np.exp((least - known) / thermal).sum(axis=other)
+    found = np.squeeze(least, other) - thermal * np.log(np.where(total > 0, total, 1.0))
+    return np.asarray(np.where(total > 0, found, found[:, sampled.any(axis=tuple(k - 1 for k in other))].max()))
+
+
+def _along(
+    entry: Metadynamics,
+    name: str,
+    free: Sequence[FloatArray],
+    sampled: npt.NDArray[np.bool_],
+    nodes: Sequence[FloatArray],
+    late: pandas.DataFrame | None,
+    kelvin: float,
+    heights: tuple[FloatArray, FloatArray],
+) -> Filled:
+    """What a bias says of one or two variables.
+
+    Args:
+        entry: the bias, with these variables alone.
+        name: what it is called.
+        free: after each part of the run [groups, points of each axis] kcal/mol.
+        sampled: [points of each axis] nodes that hills are near.
+        nodes: of each axis.
+        late: rows that are reweighted.
+        kelvin: temperature.
+        heights: time and height of each hill.
+    """
+    each = free[-1]
+    groups, shape = len(each), sampled.shape
+    stages = [_from_lowest(stage.mean(axis=0)) for stage in free]
     scaled = stages[-1] = np.where(sampled, stages[-1] - stages[-1][sampled].min(), np.nan)
     error = np.full(shape, np.nan)
     if groups > 1:
-        aligned = each - each[:, sampled].mean(axis=1).reshape(groups, *[1] * d)
+        aligned = each - each[:, sampled].mean(axis=1).reshape(groups, *[1] * len(shape))
         error = np.where(sampled, aligned.std(axis=0, ddof=1) / np.sqrt(groups), np.nan)
-    nodes = tuple(row[0] + row[1] * np.arange(n) for row, n in zip(axes, shape, strict=True))
-    late = _late(entry, rows, kelvin)
     visited = np.nan_to_num(scaled, nan=np.inf) < LOW * kT(kelvin)
     reweighted = None if late is None else _reweighted(entry, late, kelvin, nodes, visited)
     return Filled(
-        entry.name, tuple(_label(v) for v in entry.variables), tuple(v.variable for v in entry.variables),
-        entry.method, len(hills), groups, nodes, scaled, error, _inner(entry, nodes),
-        time[-1] * np.arange(1, STAGES + 1) / STAGES, np.array(stages), reweighted,
+        entry.name, name, tuple(_label(v) for v in entry.variables), tuple(v.variable for v in entry.variables),
+        entry.method, len(heights[0]), groups, tuple(nodes), scaled, error, _inner(entry, nodes),
+        heights[0][-1] * np.arange(1, STAGES + 1) / STAGES, np.array(stages), reweighted,
         None if late is None or reweighted is None else _check(entry, late, reweighted, nodes, visited),
-        kelvin, (time, heights),
+        kelvin, heights,
     )  # fmt: skip
 
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from mdflash.analysis.experiment.compare import ExperimentResult
 from mdflash.analysis.hills import STAGES, Filled
+from mdflash.analysis.observables.base import Observable
 from mdflash.analysis.phases import phase_lights
 from mdflash.analysis.result import MoleculeAnalysis
 from mdflash.analysis.sentences import sentences, state_text
-from mdflash.analysis.verdict import HARDLY, Light, grade, measured, time_text
-from mdflash.analysis.walkers import BLOCKS, Walked
+from mdflash.analysis.verdict import HARDLY, Light, grade, measured, rhat_text, time_text
+from mdflash.analysis.walkers import ENOUGH, SHORTEST, Walked
 from mdflash.core.plural import plural
 from mdflash.units import BOLTZMANN
 
@@ -24,6 +25,8 @@ FEWEST = 20
 NEAR = (0.25, 0.5)
 """kT by which parts of a run may differ in a free energy: of no cause for care, and of some."""
 _NEAR_TEXT = "{:g} kT (care: {:g} kT)".format(*NEAR)
+BEYOND = (0.05, 0.2)
+"""Shares of frames beyond what 99 of 100 frames of the data have: of no cause for care, and of some."""
 SOME = 0.3
 """Effective fraction of frames, from which on weights are no cause for care."""
 
@@ -67,6 +70,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
         _judge_walk(found, lights)
     if found.experiment is not None:
         lights.append(_weights(found.experiment))
+    lights += [_known(found, o, level) for o in sample.observables for _, level in o.levels(sample.molecule)]
     frozen = [t.replica for t in sample.tracks if t.frozen is not None]
     broken = [e for e in events if e.get("event") in ("failure", "unstable")]
     spikes = [e for e in events if "spike" in str(e.get("event"))]
@@ -77,7 +81,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
             "no replica frozen, no spike of energy or force",
             f"Frozen: replica {', '.join(map(str, frozen))}." if frozen
             else "The run ended because it became unstable." if broken else "Nothing out of order is in events.jsonl."
-            if not spikes else "See the events below.",
+            if not spikes else "See the events below.", proof=False,
         )
     )  # fmt: skip
     status, total = manifest.get("status"), manifest.get("total_steps", 0)
@@ -87,10 +91,25 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
             "Complete", "good" if status == "finished" else "care",
             f"{100 * step / total:.0f} %" if total else str(status), "finished",
             f"The run is at step {step:,} of {total:,} ({status})." if status != "finished"
-            else f"All {total:,} steps are done.",
+            else f"All {total:,} steps are done.", proof=False,
         )
     )  # fmt: skip
     found.sentences = sentences(found)
+
+
+def _known(found: MoleculeAnalysis, o: Observable, level: float) -> Light:
+    """Whether the frames are where the force field learned."""
+    beyond = [t.values[o.name] > level for t in found.sample.tracks if len(t)]
+    share = float(np.concatenate(beyond).mean())
+    most = max((float(b.mean()), t.replica) for b, t in zip(beyond, filter(len, found.sample.tracks), strict=True))
+    return Light(
+        "Known territory", grade(share, *BEYOND, more=False), f"{100 * share:.2g} % beyond",
+        f"at most {100 * BEYOND[0]:g} % of the frames beyond what 99 of 100 frames of the data have (care: "
+        f"{100 * BEYOND[1]:g} %)",
+        f"The {o.title} is more than {level:.3g} {o.unit} in these frames"
+        + (f", most often in replica {most[1]} ({100 * most[0]:.2g} %)" if share else "")
+        + ("; mdflash sample RECIPE --where RUN makes data there." if share > BEYOND[0] else "."),
+    )  # fmt: skip
 
 
 def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> None:
@@ -105,9 +124,10 @@ def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> No
     rhat = max((m.rhat for m in found.measured.values() if math.isfinite(m.rhat)), default=math.nan)
     lights.append(
         Light(
-            "Replicas agree", grade(rhat, 1.05, 1.2, more=False), "-" if math.isnan(rhat) else f"R-hat {rhat:.3f}",
+            "Replicas agree", grade(rhat, 1.05, 1.2, more=False),
+            "-" if math.isnan(rhat) else f"R-hat {rhat_text(rhat)}",
             "R-hat at most 1.05 (care: 1.2)",
-            "There are not two replicas that sample the same state." if math.isnan(rhat)
+            _alone(found) if math.isnan(rhat)
             else "The largest R-hat over observables compares the spread between replicas with that within each.",
         )
     )  # fmt: skip
@@ -118,9 +138,17 @@ def _judge_means(found: MoleculeAnalysis, lights: list[Light], title: str) -> No
             "Halves agree", grade(drift, 2.0, 3.0, more=False), "-" if math.isnan(drift) else f"{drift:.1f} σ",
             "means of the first and second half within 2 standard errors (care: 3)",
             f"The {title} at {state_text(found, found.focus)}: "
-            + " then ".join(measured(*half) for half in halves),
+            + ("too few frames for an error of each half." if math.isnan(drift)
+               else " then ".join(measured(*half) for half in halves) + "."),
         )
     )  # fmt: skip
+
+
+def _alone(found: MoleculeAnalysis) -> str:
+    """Why replicas cannot be compared."""
+    if len(found.sample.tracks) > 1 and found.sample.frames < FEWEST * len(found.sample.tracks):
+        return "There are too few frames of each replica."
+    return "There are not two replicas that sample the same state."
 
 
 def _equilibrium(found: MoleculeAnalysis, few: bool, share: float) -> Light:
@@ -130,12 +158,12 @@ def _equilibrium(found: MoleculeAnalysis, few: bool, share: float) -> Light:
         seen = f"{plural(sample.frames, 'frame')} of {plural(len(sample.tracks), 'replica')}"
         return Light(
             "Equilibrium", "unknown", "not judged", f"at least {FEWEST} frames of each replica",
-            f"{seen}: too few to tell it from a start.",
+            f"{seen}: too few to tell it from a start.", proof=False,
         )  # fmt: skip
     return Light(
         "Equilibrium", grade(share, 0.25, 0.5, more=False), f"{100 * share:.0f} %",
         "at most 25 % of the run before it (care: 50 %)",
-        f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.",
+        f"The first {time_text(found.left_out)} of {time_text(found.length)} are left out.", proof=False,
     )  # fmt: skip
 
 
@@ -280,10 +308,10 @@ def _judge_walkers(walked: Walked | str, lights: list[Light]) -> None:
     )  # fmt: skip
     lights.append(
         Light(
-            "Independent stretches", grade(rate.blocks, BLOCKS, 5, more=True), f"{rate.blocks}",
-            f"{BLOCKS} blocks of resamplings (care: 5)",
-            f"By the correlation of the flux one in {rate.inefficiency:.1f} resamplings is independent; blocks are "
-            "twice as long or more.",
+            "Independent stretches", grade(rate.blocks, ENOUGH, 4, more=True), f"{rate.blocks}",
+            f"{ENOUGH} blocks of {SHORTEST} resamplings or more (care: 4)",
+            f"By the correlation of the flux one in {rate.inefficiency:.1f} resamplings is independent, and walkers "
+            "share ancestors for longer. An interval from few blocks is wide, and misses the rate more often than 5 %.",
         )
     )  # fmt: skip
     lights.append(
@@ -316,9 +344,9 @@ def _judge_weights(walked: Walked, lights: list[Light]) -> None:
     )  # fmt: skip
     lights.append(
         Light(
-            "Independent stretches", grade(walked.blocks, BLOCKS, 5, more=True), f"{walked.blocks}",
-            f"{BLOCKS} blocks of resamplings (care: 5)",
-            f"By the correlation of the mean of {walked.name}; blocks are twice as long or more.",
+            "Independent stretches", grade(walked.blocks, ENOUGH, 4, more=True), f"{walked.blocks}",
+            f"{ENOUGH} blocks of {SHORTEST} resamplings or more (care: 4)",
+            f"By the correlation of the mean of {walked.name}, and since walkers share ancestors.",
         )
     )  # fmt: skip
 
@@ -340,7 +368,7 @@ def _weights(e: ExperimentResult) -> Light:
         f"an effective fraction of {100 * SOME:.0f} % or more (care: {100 * HARDLY:.0f} %)",
         "The simulation is within the errors without weights." if within
         else f"The effective fraction of frames at theta {e.used.theta:.3g}; a small one rests on frames that were "
-        "hardly seen.",
+        "hardly seen.", proof=False,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from mdflash.analysis.measures import native_contacts
 from mdflash.core.system import System
 from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.errors import InputError, MdflashError
+from mdflash.forcefields.committee import Committee, committee_folder, load_committee
 from mdflash.io.runfolder import topology_path
 from mdflash.mapping.residues import RESIDUE_MASS
 from mdflash.potentials.forms import NATIVE
@@ -67,6 +68,7 @@ class Molecule:
         entry: the run's own description of the molecule, likewise.
         box: edges of the periodic box, Å, or None.
         names: of the kinds of molecules in a box of many, in order.
+        committee: of which the force field is a member, if it learned this molecule.
     """
 
     system: System
@@ -80,6 +82,7 @@ class Molecule:
     entry: SystemEntry | None = None
     box: Box | None = None
     names: tuple[str, ...] = ()
+    committee: Committee | None = None
 
     @property
     def name(self) -> str:
@@ -176,7 +179,11 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
     molecules, box = {}, run.box
     for name, (system, start, ff, own) in found.items():
         names = () if own is None else tuple(m.name for m in own.molecules)
-        molecule = Molecule(system, start, notes=(why,) if why else (), forcefield=ff, entry=own, box=box, names=names)
+        committee, odd = _committee(system, ff)
+        notes = tuple(note for note in (why, odd) if note)
+        molecule = Molecule(
+            system, start, notes=notes, forcefield=ff, entry=own, box=box, names=names, committee=committee
+        )  # fmt: skip
         native, title = _native(system, ff)
         if reference is not None:
             native, title = _read_reference(reference, molecule, reading), reference.name
@@ -189,6 +196,18 @@ def load_molecules(run: Run, reference: Path | None = None, reading: Reading | N
                 molecule = replace(molecule, contacts=trace[pairs], lengths=lengths)
         molecules[name] = molecule
     return molecules
+
+
+def _committee(system: System, ff: ForceField | None) -> tuple[Committee | None, str]:
+    """The committee of a run's force field, and why it is not used."""
+    folder = None if ff is None else committee_folder(ff)
+    if folder is None:
+        return None, ""
+    try:
+        committee = load_committee(folder)
+    except MdflashError as error:
+        return None, f"the committee of the force field could not be read, so its spread is missing ({error})"
+    return (committee if system.name in committee.own else None), ""
 
 
 def _along_chains(molecule: Molecule) -> IntArray:
@@ -212,7 +231,7 @@ def _from_input(run: Run) -> Found | str:
         loaded: dict[Path, ForceField] = {}
         found: Found = {}
         for s, entry in enumerate(config.system):
-            system, frames, ff = read_entry(config, s, loaded, [], 1)
+            system, frames, ff, _ = read_entry(config, s, loaded, [], 1)
             if system.n_beads != run.systems.get(entry.name):
                 return "the structure file has changed since the run was made, so it was not used"
             found[entry.name] = (system, frames[0], ff, entry)

@@ -84,6 +84,8 @@ def read_plumed(file: Path) -> tuple[dict[str, FloatArray], dict[str, str]]:
         elif words[:2] == ["#!", "SET"] and len(words) == 4:
             given[words[2]] = words[3]
         elif words and not words[0].startswith("#"):
+            if not fields:
+                raise InputError(f"line {number} stands before the line '#! FIELDS ...'", file=file)
             try:
                 row = [float(word) for word in words]
             except ValueError:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Recorded(Run):
-    """Frames of a Simulation in a folder, without the files of a run: log, exchange and settings are missing.
+    """Frames of a Simulation in a folder, without the files of a run: log, exchange and most settings are missing.
 
     Args:
         folder: of the TrajectoryReporter.
@@ -34,15 +34,16 @@ class Recorded(Run):
         about: step, seed and device of the simulation, as a manifest has them.
         box: edges of its periodic box, Å, or None.
         biased: whether biases act on it.
+        dynamics: its settings, as the section of this name in resolved.yaml.
     """
 
     def __init__(
         self, folder: Path, layout: Layout, forcefields: Sequence[ForceField], kelvin: FloatArray,
-        about: dict[str, Any], box: Box | None, biased: bool,
+        about: dict[str, Any], box: Box | None, biased: bool, dynamics: dict[str, Any],
     ) -> None:  # fmt: skip
         super().__init__(folder)
         self._layout, self._forcefields, self._kelvin, self._about = layout, forcefields, kelvin, about
-        self._box, self._biased = box, biased
+        self._box, self._biased, self._dynamics = box, biased, dynamics
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -63,8 +64,8 @@ class Recorded(Run):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Nothing: there is no run file."""
-        return {}
+        """How it moves; there is no run file."""
+        return {"dynamics": self._dynamics}
 
     @property
     def temperatures(self) -> FloatArray:

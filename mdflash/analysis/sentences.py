@@ -9,7 +9,7 @@ import numpy as np
 from mdflash.analysis.hills import METHODS
 from mdflash.analysis.phases import phase_words
 from mdflash.analysis.result import MoleculeAnalysis
-from mdflash.analysis.verdict import HARDLY, measured, time_text, worst
+from mdflash.analysis.verdict import HARDLY, enough, measured, not_judged, time_text, worst
 from mdflash.analysis.walkers import Walked, interval_text, passage_text
 from mdflash.core.plural import plural
 
@@ -50,8 +50,8 @@ def _what(found: MoleculeAnalysis) -> str:
         at += f" in {len(found.windows[0].centers)} windows of {' and '.join(w.name for w in found.windows)}"
     if isinstance(found.walked, Walked):
         at += f" as walkers of a weighted ensemble along {found.walked.name}"
-    for f in found.filled:
-        at += f" under {METHODS[f.method]} of {f.name}"
+    for bias, method in dict.fromkeys((f.bias, f.method) for f in found.filled):
+        at += f" under {METHODS[method]} of {bias}"
     if found.annealed:
         at = f"{at}, annealed until {time_text(found.annealed)}" if found.annealed < found.length else MOVES
     many = len(sample.tracks)
@@ -88,7 +88,7 @@ def _numbers(found: MoleculeAnalysis) -> str:
     if found.phases is not None:
         parts += phase_words(found.phases, found.focus, float(found.sample.temperatures[found.focus]))
     if found.passages and not found.biased:
-        parts.append(f"it folds or unfolds {found.passages:,} times")
+        parts.append(f"it folds or unfolds {plural(found.passages, 'time')}")
     for w in found.windows:
         x = 0.5 * (w.profile.edges[0][1:] + w.profile.edges[0][:-1])
         known_bins = np.isfinite(w.profile.energy)
@@ -157,25 +157,38 @@ def _against(found: MoleculeAnalysis) -> list[str]:
 
 
 def _enough(found: MoleculeAnalysis) -> str:
-    color = worst(found.lights)
-    reasons = [light for light in found.lights if light.color == color and color in ("care", "bad")]
-    if color == "good":
-        n = f"{found.measured[found.key].effective:,.0f} independent samples"
-        if found.windows:
-            fewest = min(float(w.effective.min()) for w in found.windows)
-            n = f"{fewest:,.0f} independent samples or more in each window"
-        elif found.filled:
-            n = " and ".join(
-                f"{f.hills:,} hills of {f.name}" + (f", {f.check.trips:,.0f} round trips" if f.check else "")
-                for f in found.filled
-            )
-        elif isinstance(found.walked, Walked):
-            rate = found.walked.rate
-            n = f"{len(found.walked.times):,} resamplings" + (f", {rate.arrivals:,} arrivals" if rate else "")
-        elif found.pulled:
-            n = f"the work of {found.pulled[0].replicas} replicas"
-        trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""
-        agree = [light.value for light in found.lights if light.name == "Replicas agree" and light.value != "-"]
-        return f"Sampled enough: yes, with {n}{trips}" + (f", and replicas that agree ({agree[0]})." if agree else ".")
-    why = "; ".join(f"{light.name.lower()} ({light.value}; wanted: {light.rule})" for light in reasons[:3])
-    return f"Sampled enough: {'no' if color == 'bad' else 'not surely'}. Not met: {why}."
+    color, lights = worst(found.lights), found.lights
+    parts = [f"Sampled enough: {enough(lights)}{_with(found) if color == 'good' else ''}."]
+    if color in ("care", "bad"):
+        reasons = [light for light in lights if light.color == color]
+        why = "; ".join(
+            f"{light.name.lower()} ({light.value}; wanted: {light.rule.partition(' (care')[0]})"
+            for light in reasons[:3]
+        )
+        parts.append(f"Not met: {why}.")
+    if unknown := not_judged(lights):
+        parts.append(f"Not judged: {'; '.join(light.name.lower() for light in unknown)}.")
+    return " ".join(parts)
+
+
+def _with(found: MoleculeAnalysis) -> str:
+    """What a run that meets all that was judged stands on."""
+    if not any(light.proof and light.color == "good" for light in found.lights):
+        return ""
+    n = f"{found.measured[found.key].effective:,.0f} independent samples"
+    if found.windows:
+        fewest = min(float(w.effective.min()) for w in found.windows)
+        n = f"{fewest:,.0f} independent samples or more in each window"
+    elif found.filled:
+        n = " and ".join(
+            f"{f.hills:,} hills of {f.name}" + (f", {f.check.trips:,.0f} round trips" if f.check else "")
+            for f in found.filled
+        )
+    elif isinstance(found.walked, Walked):
+        rate = found.walked.rate
+        n = f"{len(found.walked.times):,} resamplings" + (f", {rate.arrivals:,} arrivals" if rate else "")
+    elif found.pulled:
+        n = f"the work of {found.pulled[0].replicas} replicas"
+    trips = f", {found.walk.round_trips.sum():,} round trips" if found.walk is not None else ""
+    agree = [light.value for light in found.lights if light.name == "Replicas agree" and light.color == "good"]
+    return f", with {n}{trips}" + (f", and replicas that agree ({agree[0]})" if agree else "")

@@ -22,6 +22,7 @@ class Light:
         value: the number with its unit, as text.
         rule: what is wanted, with thresholds.
         sentence: what it means here.
+        proof: whether it can show that enough was sampled: a run that is complete and stable may have seen little.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Light:
     value: str
     rule: str
     sentence: str
+    proof: bool = True
 
 
 def grade(value: float, good: float, care: float, *, more: bool) -> Color:
@@ -43,6 +45,20 @@ def grade(value: float, good: float, care: float, *, more: bool) -> Color:
 def worst(lights: list[Light]) -> Color:
     """The worst of them."""
     return max((light.color for light in lights), key=lambda c: RANK[c], default="unknown")
+
+
+def enough(lights: list[Light]) -> str:
+    """Whether enough was sampled: "yes" takes proof, and nothing that is not met; what is not judged limits it."""
+    if (color := worst(lights)) in ("care", "bad"):
+        return "no" if color == "bad" else "not surely"
+    if not any(light.proof and light.color == "good" for light in lights):
+        return "not known"
+    return "yes, as far as it can be judged" if not_judged(lights) else "yes"
+
+
+def not_judged(lights: list[Light]) -> list[Light]:
+    """Those that could not be."""
+    return [light for light in lights if light.color == "unknown"]
 
 
 def measured(value: float, error: float, unit: str = "", most: int = 9) -> str:
@@ -62,6 +78,11 @@ def measured(value: float, error: float, unit: str = "", most: int = 9) -> str:
         return f"{value:,.{most}f} ± {error:.{most}f}{end}" if round(error, most) > 0 else f"{value:,.{most}f}{end}"
     places = max(digits, 0)
     return f"{round(value, digits):,.{places}f} ± {round(error, digits):.{places}f}{end}"
+
+
+def rhat_text(value: float) -> str:
+    """'1.013', '4.4', '167': near 1 three digits count."""
+    return f"{value:.3f}" if value < 2.0 else f"{value:.2g}" if value < 10.0 else f"{value:.0f}"
 
 
 def time_text(ps: float, digits: int = 4) -> str:

@@ -6,10 +6,10 @@
 Walkers that arrive start again, so the flux grows from nothing to a plateau (Hill's relation holds there). A share of
 the run is left out that does not depend on what was seen: a start chosen by the fluxes would drop the few that are
 large. Successive fluxes are correlated: walkers have common ancestors. So errors are those of means over ten long
-blocks of resamplings (fewer, where blocks would be shorter than twice the statistical inefficiency of the flux), and
-the 95 % interval is Student's, of the logarithm of the rate: weights differ by orders of magnitude. Zuckerman & Chong,
-Annu. Rev. Biophys. 46, 43 (2017); Mostofian & Zuckerman, J. Chem. Theory Comput. 15, 3499 (2019) on what no error can
-know: events that have not been seen.
+blocks of resamplings (fewer, where blocks would be shorter than 40 resamplings or than twice the statistical
+inefficiency of the flux), and the 95 % interval is Student's, of the logarithm of the rate: weights differ by orders of
+magnitude. Zuckerman & Chong, Annu. Rev. Biophys. 46, 43 (2017); Mostofian & Zuckerman, J. Chem. Theory Comput. 15, 3499
+(2019) on what no error can know: events that have not been seen.
 """
 
 from __future__ import annotations
@@ -36,6 +36,13 @@ LEFT_OUT: Final = 0.25
 """Of the resamplings, before which weights may not be stationary."""
 BLOCKS: Final = 10
 """That errors are made from, at most: correlations are weak and long, so short blocks hide them."""
+SHORTEST: Final = 40
+"""Resamplings of a block, as long as that leaves `LEAST` of them: over shorter times walkers share ancestors whatever
+the statistical inefficiency says. On a double well of 6 kT (272 runs of 48 walkers) intervals held the exact rate in
+94 % of runs of 125 resamplings, 93 % of 250 and 92 % of 500 and 1000; ten blocks did in 82, 88, 92 and 92 %."""
+LEAST: Final = 3
+ENOUGH: Final = 8
+"""Blocks that an interval should stand on."""
 FEWEST: Final = 40
 """Resamplings, below which no plateau can be told."""
 BINS: Final = 60
@@ -228,7 +235,7 @@ def _mean(flux: FloatArray) -> tuple[float, float, int]:
 
 def _blocked(rows: FloatArray, inefficiency: float) -> tuple[FloatArray, FloatArray]:
     """Sums [blocks, columns] and counts [blocks] over long stretches of rows."""
-    blocks = max(1, min(BLOCKS, int(len(rows) / (2.0 * inefficiency))))
+    blocks = max(1, min(BLOCKS, int(len(rows) / (2.0 * inefficiency)), max(LEAST, len(rows) // SHORTEST)))
     edges = np.linspace(0, len(rows), blocks + 1).round().astype(np.int64)
     return np.add.reduceat(rows, edges[:-1], axis=0), np.diff(edges).astype(np.float64)
 

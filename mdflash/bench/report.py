@@ -15,7 +15,7 @@ from mdflash import __version__
 from mdflash.bench.machine import Machine, measure_machine
 from mdflash.bench.memory import Memory, measure_memory
 from mdflash.bench.output import output_seconds
-from mdflash.bench.speed import Speed, batch_sizes, break_even, measure_speed, settle
+from mdflash.bench.speed import Speed, batch_sizes, break_even, measure_speed
 from mdflash.bench.terms import Terms, measure_terms
 from mdflash.bench.work import Neighborhood, Work, neighborhood, schnet_work, shape_of
 from mdflash.config.load import load_run
@@ -137,7 +137,7 @@ def bench(
     message("compiling, then speed")
     engine = prepared.engine()
     engine.exchange = None
-    settle(engine, config.dynamics.minimize)
+    prepared.settle(engine, lambda: False, message)
     speed = measure_speed(engine, seconds)
     compiled = isinstance(engine.propagator, CompiledPropagator)
     message("the machine's limits")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from mdflash.core.files import storage_errors
-from mdflash.core.regular import open_own, parse_json, read_input, read_json
+from mdflash.core.regular import open_input, open_own, parse_json, read_input, read_json
 
 ATTEMPTS, OUTPUT, LOCK = "attempts.jsonl", "output.txt", "lock"
 
@@ -122,6 +122,15 @@ def last_attempt(place: Path) -> Attempt | None:
 def _verdict(found: object) -> Verdict:
     """ValueError where it is none."""
     return _VERDICTS[_VERDICTS.index(found)]
+
+
+def last_said(place: Path) -> str:
+    """The last whole line that the process of a run wrote; "" where there is none."""
+    with suppress(OSError), open_input(place / OUTPUT) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        lines = [line.strip() for line in file.read(_TAIL).decode(errors="replace").split("\n")[:-1]]
+        return next((line for line in reversed(lines) if line), "")
+    return ""
 
 
 def note_attempt(place: Path, attempt: Attempt, **more: object) -> None:

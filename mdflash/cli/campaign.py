@@ -11,7 +11,7 @@ from mdflash.cli.lines import PlainConsole, show_line
 from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mdflash.campaigns.expand import Planned
     from mdflash.campaigns.folder import Row
@@ -24,6 +24,11 @@ app = typer.Typer(
 
 _SMALL = 200
 """Runs of a campaign, up to which each task of an array writes the table of all: it reads the folder of every run."""
+
+_EARLY, _OFTEN, _LATER = 300.0, 10.0, 60.0
+"""Seconds: until `_EARLY` a line comes every `_OFTEN`, then every `_LATER`."""
+_NAMED = 2
+"""Runs that such a line names."""
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a campaign.", metavar="FOLDER", show_default=False)]
 
@@ -150,7 +155,7 @@ def run(
             raise InputError(f"the campaign has runs 1 to {len(rows)}, found {task}", key="--task")
         rows = rows[task - 1 : task]
     deadline = None if until is None else time.time() + quantity("--until", until, "wall")
-    shown = _Shown(PlainConsole(), len(rows))
+    shown = _Shown(PlainConsole(), {row.name: folder / "runs" / row.name for row in rows})
     shown.begin(_summary([stand_of(folder / "runs" / row.name) for row in rows]))
     using = Workers(1 if task else workers, folder.absolute(), config)
     with stop_signals() as signals, stop_file(folder.absolute()) as stop:
@@ -168,12 +173,13 @@ def run(
 
 
 class _Shown:
-    """A line for each run that ends, and one a minute."""
+    """A line for each run that ends; between them a line of what is done, as often as `mdflash run` writes one."""
 
-    def __init__(self, console: PlainConsole, total: int) -> None:
+    def __init__(self, console: PlainConsole, places: Mapping[str, Path]) -> None:
         import time
 
-        self._console, self._total, self._clock = console, total, time.monotonic
+        self._console, self._places, self._clock = console, dict(places), time.monotonic
+        self._total = len(places)
         self._begun = self._last = time.monotonic()
         self._over = self._before = 0
         self._stops = False
@@ -182,6 +188,7 @@ class _Shown:
         show_line(self._console, summary)
 
     def ended(self, outcome: Outcome) -> None:
+        self._places.pop(outcome.name, None)
         if outcome.result == "stopped" and not outcome.said:  # it was not begun
             return
         self._over += 1
@@ -201,9 +208,20 @@ class _Shown:
         return reason
 
     def waiting(self) -> None:
-        if self._clock() - self._last > 60.0:
-            self._last = self._clock()
-            self._say("working")
+        now = self._clock()
+        if now - self._last > (_OFTEN if now - self._begun < _EARLY else _LATER):
+            self._last = now
+            self._say(self._work())
+
+    def _work(self) -> str:
+        """What the runs do that somebody works on, by their own last words."""
+        from mdflash.campaigns.state import held_by, last_said
+
+        held = [(name, place) for name, place in self._places.items() if held_by(place) is not None]
+        if not held:
+            return "waiting for workers"
+        parts = [f"{name}: {last_said(place) or 'starting'}" for name, place in held[:_NAMED]]
+        return "; ".join(parts + ([f"and {len(held) - _NAMED:,} more at work"] if len(held) > _NAMED else []))
 
     def table(self, path: Path) -> None:
         show_line(self._console, f"wrote {path}")

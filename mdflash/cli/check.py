@@ -61,7 +61,7 @@ def check(
         with naming_lines(file, set_ or []):
             prepared = prepare(config)
             begun = time.perf_counter()
-            engine = prepared.engine()
+            engine = prepared.engine(as_placed=True)
         to_write = bytes_to_come(config, prepared.layout, config.total_steps)
         may_be_run_folder(config.folder, to_write, [system.name for system in prepared.layout.systems])
         show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)

@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from mdflash.cli.outputs import Force, forcefield_files, may_write
+from mdflash.cli.structures import takes_reading
 from mdflash.core.plural import plural
+from mdflash.mapping.choices import AS_IT_IS, Reading
 
 
+@takes_reading
 def domains(
     structure: Annotated[Path, typer.Argument(help="PDB, mmCIF or GRO; of a prediction or not.", show_default=False)],
     domains_: Annotated[
@@ -29,6 +32,7 @@ def domains(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Write another value: --set environment.pH=6")
     ] = None,
+    reading: Reading = AS_IT_IS,
     force: Force = False,
 ) -> None:
     """Show the folded domains of STRUCTURE; with --out, write a run that holds them and lets the rest move freely."""
@@ -47,7 +51,7 @@ def domains(
     if out is not None:
         may_write([out / "system.yaml", *forcefield_files(out / "forcefield")], force, [structure])
     ff = load_forcefield(forcefield_folder(forcefield))
-    read = read_structure(structure, frozenset(t.name for t in ff.bead_types))
+    read = read_structure(structure, frozenset(t.name for t in ff.bead_types), reading)
     system, positions, notes = map_to_ca(read, ff)
     system = fit_system(system, ff, "ca")
     plddt = None
@@ -71,7 +75,11 @@ def domains(
         typer.echo(f"  {show_domains([beads], system)}: {plural(len(beads), 'residue')}{sure}")
     text = show_domains(found, system)
     if out is None:
-        again = f"mdflash domains {structure} --domains '{text}' --forcefield {forcefield} --out {system.name}"
+        choices = "".join(
+            f" --{key} {','.join(value) if isinstance(value, list) else value}"
+            for key, value in reading.as_keys().items()
+        )
+        again = f"mdflash domains {structure} --domains '{text}' --forcefield {forcefield}{choices} --out {system.name}"
         typer.echo(f"next (change them as you like): {again}")
         return
     from mdflash.config.compose import compose, of_chain

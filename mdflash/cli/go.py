@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,7 +25,12 @@ def go(
     contact_distance: Annotated[
         str, typer.Option(help="Residues with heavy atoms at most this far apart are in contact.")
     ] = "4.5 angstrom",
-    between_chains: Annotated[bool, typer.Option(help="Whether residues of two chains can be native contacts.")] = True,
+    between_chains: Annotated[
+        Literal["native", "none", "symmetric"],
+        typer.Option(
+            help="Contacts between chains: those that touch, none, or between copies of a molecule as within it too."
+        ),
+    ] = "native",
     reading: Reading = AS_IT_IS,
     force: Force = False,
 ) -> None:

@@ -94,6 +94,51 @@ def smog(
     typer.echo(summary(out, ff))
 
 
+@app.command()
+def plumed(
+    file: Annotated[
+        Path, typer.Argument(help="A plumed.dat, whose atoms are beads: atom 1 is bead 0.", metavar="FILE")
+    ],
+    out: Annotated[Path, typer.Option(help="The YAML file to write.", show_default=False)],
+    timestep: Annotated[
+        str | None, typer.Option(help="Of the run: what steps are counted in (PACE, STEP).", show_default=False)
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Ends of the grid of a variable, 'LABEL=2 angstrom:30 angstrom', where the file has none; repeatable.",
+            metavar="LABEL=MIN:MAX",
+            show_default=False,
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Turn a plumed.dat into the sections biases, metadynamics and monitor of a system.yaml.
+
+    Actions and keywords that mdflash has not are refused, with their line.
+    """
+    from mdflash.cli.options import quantity
+    from mdflash.core.files import atomic_write
+    from mdflash.errors import InputError
+    from mdflash.importers.plumed import translate_plumed
+
+    ends = {}
+    for text in grid or ():
+        label, _, span = text.partition("=")
+        low, colon, high = span.partition(":")
+        if not colon:
+            raise InputError(f"--grid {text}: expected for example 'ends=2 angstrom:30 angstrom'")
+        ends[label.strip()] = (low.strip(), high.strip())
+    may_write([out], force, [file])
+    found = translate_plumed(file, None if timestep is None else quantity("--timestep", timestep, "time"), ends)
+    atomic_write(out, found.text(file))
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    sections = (("biases", found.biases), ("metadynamics", found.metadynamics), ("monitor", found.monitor))
+    told = ", ".join(f"{name} ({len(entries)})" for name, entries in sections if entries)
+    typer.echo(f"wrote {out}: {told}; copy these sections into a system.yaml")
+
+
 def _new(out: Path) -> None:
     """Refuse a folder that holds something: it is not mixed with another, --force or not."""
     from mdflash.errors import StorageError

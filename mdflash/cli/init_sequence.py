@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ def _box_of_many(
     overrides: Sequence[str], box: Box,
 ) -> tuple[str, str]:  # fmt: skip
     """What to say of a box of many copies of `molecules`, and the text of its system.yaml, which was tried."""
-    from mdflash.config.compose import COPIES, MANY, compose, slab_box
+    from mdflash.config.compose import COMPRESS, COPIES, MANY, compose, slab_box
     from mdflash.config.load import parse_run
     from mdflash.neighbors.verlet import check_box
     from mdflash.runs.prepare import prepare
@@ -130,13 +131,19 @@ def _box_of_many(
         except ValueError as error:
             raise InputError(f"{error}; write three lengths, such as '15 nm, 15 nm, 150 nm'", key="--box") from None
     count = box.count or (-(-COPIES // len(molecules)) if box.slab else 1)
-    entry = {
+    entry: dict[str, Any] = {
         "name": name,
         "molecules": [{**molecule, "count": count} for molecule in molecules],
         **({"geometry": "slab"} if box.slab else {}),
+        "compress": COMPRESS,
     }
-    text = compose(name, [entry], MANY, ff, out, model=model, folder=folder, box=edges, overrides=overrides)
+    written = partial(compose, name, sampling=MANY, forcefield=ff, out=out, model=model, folder=folder, box=edges,
+                      overrides=overrides)  # fmt: skip
+    text = written([entry])
     prepared = prepare(parse_run(text, out).with_seed())
+    if prepared.compression is None:  # nothing asks for it
+        del entry["compress"]
+        text = written([entry])
     cutoff = prepared.potential.cutoff
     check_box(prepared.config.box, 0.0 if cutoff is None else cutoff + prepared.dynamics().skin)
     beads = prepared.layout.systems[0].n_beads

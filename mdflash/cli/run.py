@@ -84,11 +84,9 @@ def follow(
 
     from mdflash.cli.terminal import Follower, show_plan
     from mdflash.compiled.jit import compilation
-    from mdflash.io.runfolder import may_be_run_folder
-    from mdflash.runs.execute import Plan, execute
+    from mdflash.io.runfolder import is_run_folder
+    from mdflash.runs.execute import execute, foresee
     from mdflash.runs.place import at_its_folder, other_run
-    from mdflash.runs.prepare import prepare
-    from mdflash.runs.writers import bytes_to_come
 
     found = config if fresh else at_its_folder(config, path, overrides)
     if found.folder != config.folder and ranks.rank == 0:
@@ -105,12 +103,13 @@ def follow(
     compilation.quiet = ranks.rank > 0
     if dry_run:
         with naming_lines(file, overrides):
-            prepared = prepare(config.with_seed())
-            engine = prepared.engine(ranks)
-        need = bytes_to_come(config, prepared.layout, config.total_steps)
-        may_be_run_folder(config.folder, need, [system.name for system in prepared.layout.systems])
+            plan = foresee(config, fresh=fresh, ranks=ranks)
         console = PlainConsole(quiet=ranks.rank > 0)
-        show_plan(Plan(prepared, engine, "fresh", prepared.notes), console)
+        show_plan(plan, console)
+        if plan.start == "finished":
+            console.print(f"The run in {config.folder} has made these steps: there is nothing to do.", soft_wrap=True)
+        elif fresh and is_run_folder(config.folder):
+            console.print(f"--fresh would delete the run in {config.folder}.", soft_wrap=True)
         console.print("Dry run: nothing was written.")
         return None
     with naming_lines(file, overrides), Follower(limit, quiet=ranks.rank > 0) as follower:

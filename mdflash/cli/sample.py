@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdflash.cli.options import duration
+from mdflash.cli.options import duration, quantity
 from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
@@ -20,33 +20,66 @@ def sample(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build and map everything, estimate the time, and write nothing.")
     ] = False,
+    where: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Start from frames of this run that its committee knows least of; the dataset is the recipe's folder "
+            "with -RUN after its name.",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="With --where: frames to choose.")] = 50,
+    apart: Annotated[str, typer.Option(help="With --where: RMSD between any two of them, at least.")] = "1 angstrom",
+    committee: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --where: the folder of the committee.",
+            show_default="that of which RUN's force field is a member",
+        ),
+    ] = None,
 ) -> None:
     """Sample molecules all-atom (ff14SB, implicit solvent) into a dataset of beads and forces.
 
-    Rerun the same command to resume.
+    Rerun the same command to resume. With --where, sample around frames where a force field knows nothing, to train
+    it again with both datasets.
     """
+    from mdflash.sampling.around import Where, describe, only_molecule
     from mdflash.sampling.dataset import load_dataset
     from mdflash.sampling.recipe import load_recipe
     from mdflash.sampling.sample import sample as run_sampling
+    from mdflash.sampling.where import choose
 
     plan = load_recipe(recipe)
+    chosen = None
+    if where is not None:
+        assert plan.folder is not None  # load_recipe fills it in
+        only_molecule(plan)
+        run = where.absolute()
+        chosen = Where(run, committee, count, quantity("--apart", apart, "length"))
+        plan = plan.model_copy(update={"folder": plan.folder.with_name(f"{plan.folder.name}-{run.name}")})
     if dry_run:
-        _show_plan(plan)
+        starts = 1
+        if chosen is not None:
+            found_frames = choose(chosen.run, chosen.committee, chosen.count, chosen.apart, typer.echo)
+            typer.echo(describe(found_frames, chosen.count))
+            starts = len(found_frames.labels)
+        _show_plan(plan, starts)
         return
-    folder = run_sampling(plan, typer.echo, _show_progress)
+    folder = run_sampling(plan, typer.echo, _show_progress, chosen)
     found = load_dataset(folder)
     size = sum(t.file.stat().st_size for m in found.molecules for t in m.trajectories)
     typer.echo(f"{folder}: {plural(found.n_frames, 'frame')}, {size / 1e6:.1f} MB")
 
 
-def _show_plan(plan: SampleRecipe) -> None:
+def _show_plan(plan: SampleRecipe, starts: int) -> None:
     from mdflash.sampling.sample import prepare, speed
 
     hours = 0.0
     for molecule in prepare(plan):
         system = molecule.beads.system
         windows = next(entry.umbrella for entry in plan.molecule if entry.name == molecule.name)
-        count = plan.walkers * len(plan.temperatures) * (windows.count if windows else 1)
+        count = starts * plan.walkers * len(plan.temperatures) * (windows.count if windows else 1)
         rate = speed(molecule, plan)
         hours += count * plan.length / rate / 3600 / plan.processes
         typer.echo(

@@ -14,6 +14,7 @@ from rich.console import Console
 from mdflash import __version__
 from mdflash.cli.lines import PlainConsole, show_line, show_rows, styled
 from mdflash.cli.progress import OFTEN, Bar, Display, Lines, Waiting, Where, lasting_console
+from mdflash.core.files import size_text
 from mdflash.core.plural import plural
 from mdflash.core.signals import stop_signals
 from mdflash.engine.engine import Engine
@@ -121,7 +122,10 @@ def _sampling(plan: Plan) -> dict[str, str]:
         every = _time(bias.every * engine.integrator.timestep)
         over = " and ".join(f"{axis.name} ({axis.points} points)" for axis in bias.axes)
         rows["metadynamics"] = "; ".join(
-            [*filter(None, [rows.get("metadynamics")]), f"{bias.name} along {over}, {shared}, hills every {every}"]
+            [
+                *filter(None, [rows.get("metadynamics")]),
+                f"{bias.name} along {over}, {shared}, hills every {every}, {size_text(bias.bytes)}",
+            ]
         )
     return rows
 
@@ -154,7 +158,7 @@ class Follower:
     """
 
     def __init__(self, limit: float | None = None, *, quiet: bool = False) -> None:
-        self.watch = Watch(self._planned, self._progress, self._should_stop)
+        self.watch = Watch(self._planned, self._progress, self._should_stop, self._said)
         self._console = lasting_console(quiet)
         self._deadline = None if limit is None else time.monotonic() + limit
         self._received: list[str] = []  # signals
@@ -164,6 +168,7 @@ class Follower:
         self._where: Where | None = None
         self._begun = time.monotonic()
         self._first, self._total = 0, 0
+        self._told = -OFTEN  # what happens before the first step
         self._mark: tuple[float, int] | None = None  # after the first steps, whose time includes compilation
 
     def __enter__(self) -> Follower:
@@ -196,6 +201,13 @@ class Follower:
         terminal = self._console.is_terminal
         self._display = Bar(self._console, self._first, self._total) if terminal else Lines(self._console)
         self._waiting = Waiting(self._display.wait, 1.0 if terminal else OFTEN)
+
+    def _said(self, text: str) -> None:
+        if self._display is not None:
+            now = time.monotonic()
+            if self._console.is_terminal or now - self._told >= OFTEN:
+                self._told = now
+                self._display.wait(text)
 
     def _progress(self, engine: Engine) -> None:
         step = engine.state.step

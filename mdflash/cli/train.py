@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdflash.cli import weighed
+from mdflash.cli import train_committee, weighed
 from mdflash.cli.lines import PlainConsole, show_line, show_rows, styled
 from mdflash.cli.outputs import Force, forcefield_files, may_write
 from mdflash.cli.training_bar import TrainingBar
@@ -41,10 +41,17 @@ def train(
         int | None,
         typer.Option(min=1, help="CPU threads; the same number gives the same bits.", show_default="all cores"),
     ] = None,
+    committee: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=64, help="Train so many members that differ by their seeds, side by side.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Train a SchNet on the forces of a dataset; rerun the same command to resume, with more epochs to go on.
 
     With `relative_entropy:` in the recipe, go on from a force field until its molecules are where the frames are.
+    With --committee 4, four networks in one folder, whose disagreement says where the force field knows nothing.
     With many processes: torchrun --nproc-per-node N -m mdflash train RECIPE.
     """
     from mdflash.engine.distributed import join
@@ -52,7 +59,7 @@ def train(
     with join() as ranks:
         if ranks.note:
             typer.echo(f"note: {ranks.note}", err=True)
-        _train(recipe, set_ or [], dry_run, threads, ranks)
+        _train(recipe, set_ or [], dry_run, threads, ranks, committee)
 
 
 def fit(
@@ -78,10 +85,14 @@ def fit(
         typer.echo(f"  {picture}")
 
 
-def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | None, ranks: Ranks) -> None:
+def _train(
+    file: Path, overrides: Sequence[str], dry_run: bool, threads: int | None, ranks: Ranks, committee: int | None
+) -> None:
     from mdflash.training.recipe import load_recipe
 
     plan = load_recipe(file, overrides)
+    if committee is not None:
+        train_committee.check(plan, ranks)
 
     # heavy, and useless for a recipe that is not valid
     import torch
@@ -90,7 +101,8 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
     from mdflash.engine.blocks.compiled import set_threads
     from mdflash.training.run import make_trainer, prepare_training, train, training_folder, write_head
 
-    torch.set_num_threads(set_threads(threads or ranks.threads))
+    cores = set_threads(threads or ranks.threads)
+    torch.set_num_threads(cores)
     console = PlainConsole(quiet=ranks.rank > 0)
     prepared = prepare_training(plan)
     if plan.relative_entropy is not None:
@@ -108,7 +120,12 @@ def _train(file: Path, overrides: Sequence[str], dry_run: bool, threads: int | N
         rate = plan.training.batch / seconds
         minutes = prepared.data.count(False) / rate / 60
         console.print(f"a step: {1e3 * seconds:.0f} ms; {rate:,.0f} frames/s; {minutes:.1f} minutes an epoch")
+        if committee is not None:
+            console.print(f"that is of one member; a committee has {committee} of them, side by side")
         console.print("Dry run: nothing was written.")
+        return
+    if committee is not None:
+        train_committee.run(prepared, file, overrides, committee, cores, console)
         return
     with training_folder(plan.output) if ranks.rank == 0 else nullcontext():
         if ranks.rank == 0:

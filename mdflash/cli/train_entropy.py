@@ -30,25 +30,24 @@ HELD_BY = {
 
 def show_plan(prepared: PreparedTraining, console: Console) -> None:
     """What will be done."""
-    from mdflash.training.entropy.run import weigh
     from mdflash.training.run import remarks
 
     recipe, data = prepared.recipe, prepared.data
-    settings = recipe.relative_entropy
-    assert settings is not None
-    weighed_data = weigh(prepared)
+    settings, found = recipe.relative_entropy, prepared.weighed
+    assert settings is not None and found is not None
+    windows = sum(len(group.windows) for group in found.groups)
     rows = {
         "goes on from": str(recipe.start),
         "frames for forces": f"{data.count(False):,} for training, {data.count(True):,} held out"
         + ("" if recipe.data.temperature is None else f", those at {recipe.data.temperature:g} K"),
         **{
             key: value
-            for molecule, weights in zip(weighed_data.molecules, weighed_data.weights, strict=True)
+            for molecule, weights in zip(found.molecules, found.weights, strict=True)
             for known in weights
             for key, value in weighed.rows(_name(molecule.system.name, known, weights), known).items()
         },
         "samples": f"{settings.replicas} replicas of {settings.length:g} ps whenever the effective share falls below "
-        f"{settings.renew_below:g}",
+        f"{settings.renew_below:g}" + (f"; half of them in {plural(windows, 'window')} of the data" if windows else ""),
         "updates": f"at most {settings.updates}",
         **{
             f"target {t.name}": f"{t.variable}, at {t.temperature:g} K: "
@@ -60,8 +59,7 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
         "folder": str(recipe.output),
     }
     show_rows(console, rows)
-    notes = (note for weights in weighed_data.weights for known in weights for note in known.notes)
-    for note in (*remarks(prepared), *notes):
+    for note in remarks(prepared):
         console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
 
 
@@ -73,12 +71,13 @@ def _name(molecule: str, known: FrameWeights, weights: Sequence[FrameWeights]) -
 def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console) -> None:
     """Train, and say what came of it."""
     from mdflash.core.signals import stop_signals
-    from mdflash.training.entropy.run import train_entropy, weigh
+    from mdflash.training.entropy.run import train_entropy
     from mdflash.training.run import training_folder, write_head
 
     with training_folder(prepared.recipe.output):
         write_head(prepared, source)
-        found = weigh(prepared)
+        found = prepared.weighed
+        assert found is not None
         named = [
             (_name(molecule.system.name, known, weights), known)
             for molecule, weights in zip(found.molecules, found.weights, strict=True)
@@ -95,6 +94,12 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
         f"{row['held_out_entropy']:+.3f} from the start, after update {p.best_update}",
         soft_wrap=True,
     )
+    for profile in trainer.material.profiles:
+        console.print(
+            f"{profile.name}: off by {row[f'{profile.name}_rmse']:.2f} kcal/mol from the frames, which themselves are "
+            f"uncertain by {profile.uncertainty:.2f}",
+            soft_wrap=True,
+        )
     for target in trainer.material.targets:
         console.print(f"{target.name}: {row[target.name]:.4g}, shall be {target.goal:.4g} ± {target.error:.2g}")
     if trainer.material.targets:

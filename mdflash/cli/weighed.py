@@ -32,9 +32,11 @@ def rows(name: str, found: FrameWeights) -> dict[str, str]:
         seen = np.flatnonzero(np.isfinite(profile.energy))
         pick = seen[np.unique(np.linspace(0, len(seen) - 1, SHOWN).round().astype(int))]
         middle = 0.5 * size * (profile.edges[0][1:] + profile.edges[0][:-1])
+        noise = found.error(along.values, profile.edges[0])[pick]
+        noise = math.sqrt(float(np.square(noise[np.isfinite(noise)]).mean())) if np.isfinite(noise).any() else math.nan
         said[f"free energy of {name} along {along.variable}"] = (
             ", ".join(f"{profile.energy[k]:.1f} at {middle[k]:.3g}{' ' if unit != '°' else ''}{unit}" for k in pick)
-            + " (kcal/mol)"
+            + f" (kcal/mol, ± {noise:.2g})"
         )
     return said
 

@@ -27,6 +27,8 @@ REPLICAS: Final = 20
 MINIMIZE: Final = 1000
 
 
+COMPRESS: Final = "1 ns"
+"""Time in which a box shrinks that is too dense to be filled at once."""
 COPIES: Final = 100
 """Of a molecule in a slab."""
 

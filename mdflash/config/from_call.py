@@ -242,7 +242,8 @@ def _error(found: Sequence[Problem]) -> InputError:
 
 def _as_call(problem: Problem) -> str:
     """The message with its corrected YAML lines (`timestep: 4 fs`) as arguments (`timestep='4 fs'`)."""
-    inside = problem.path[0] in (*_SECTIONS, "guards") and len(problem.path) > 1
+    whole = problem.path[0] in (*_SECTIONS, "guards") or problem.path[:2] == ("dynamics", "annealing")
+    inside = whole and len(problem.path) > 1  # an entry of the dict or list that is given
 
     def call(match: re.Match[str]) -> str:
         line = yaml.safe_load(match[1])

@@ -1,4 +1,4 @@
-"""The `metadynamics:` section of system.yaml: a bias that walkers fill with hills along one or two variables."""
+"""The `metadynamics:` section of system.yaml: a bias that walkers fill with hills along one to three variables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer
 from mdflash.config.biases import VariableEntry, example_of, read_number, text_of
 from mdflash.config.section import MAX_REPLICAS, Section, as_list
 from mdflash.core.quantity import Duration, NoneWord, Quantity, Whole, Word, describe, show_quantity
+from mdflash.potentials.bias.grid_size import grid_bytes
 from mdflash.potentials.variables import VARIABLES
 
 Grid = tuple[float, float, int]
@@ -124,7 +125,7 @@ class Metadynamics(Section):
         tuple[HillVariable, ...],
         BeforeValidator(as_list, json_schema_input_type=HillVariable | list[HillVariable]),
     ] = Field(
-        description="one or two",
+        description="one to three",
         examples=["[{name: q, variable: native_contacts, width: 0.02}]"],
     )
     method: Method = Field(
@@ -149,6 +150,11 @@ class Metadynamics(Section):
     def system(self) -> str | None:
         """The system it acts on, as its first variable names it."""
         return self.variables[0].system
+
+    def grid_bytes(self, groups: int) -> int:
+        """Memory of the grids of this many groups of walkers; of OPES, the bias and the density that it follows."""
+        one = grid_bytes([variable.grid[2] for variable in self.variables])
+        return one * groups * (1 if self.method == "well-tempered" else 2)
 
     @property
     def gamma(self) -> float:

@@ -17,6 +17,7 @@ from mdflash.config.section import (
     read_file,
 )
 from mdflash.core.quantity import (
+    Duration,
     Length,
     NoneWord,
     Whole,
@@ -147,6 +148,11 @@ class MoleculeEntry(Source):
     """One kind of molecule in a box of many, and how many copies there are."""
 
     count: Annotated[int, Whole(1, MAX_COPIES)] = Field(default=1, description="copies in the box")
+    between_copies: Literal["none", "contacts"] = Field(
+        default="none",
+        description="of a Gō model: none (copies repel each other) | contacts (its native contacts act between every "
+        "two copies too, residue i of one with j of the other)",
+    )
 
 
 class SystemEntry(Source):
@@ -168,6 +174,12 @@ class SystemEntry(Source):
         default=None,
         description="of the slab at the start; null: as thick as 0.3 g/mL make it",
         examples=["200 angstrom"],
+    )
+    compress: Duration | None = Field(
+        default=None,
+        description="null: molecules are placed at once; or a time: where they are denser than 0.3 g/mL (structures: "
+        "0.15) they are placed in a larger box, which shrinks in that time before step 0 and stays so for as long",
+        examples=["1 ns"],
     )
     box: BoxEdges = Field(default=None, description="the same as `box:` of the run, which is one for all systems")
     start: Annotated[

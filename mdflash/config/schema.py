@@ -220,6 +220,15 @@ class Guards(Section):
         description="none, or a force above which a spike is noted in events.jsonl",
         examples=["5000 kcal/mol/angstrom"],
     )
+    spread: Annotated[Annotated[float, Field(gt=0, strict=False)] | None, NoneWord] = Field(
+        default=None,
+        description="none, or times the spread of forces that 99 of 100 frames of its data have, which the committee "
+        "of the force field may have in a frame",
+        examples=[2],
+    )
+    beyond: Literal["note", "stop"] = Field(
+        default="note", description="what is done about a larger spread: note (in events.jsonl) | stop"
+    )
 
 
 class Neighbors(Section):
@@ -321,7 +330,7 @@ class RunConfig(Section):
         BeforeValidator(as_entries, json_schema_input_type=Metadynamics | list[Metadynamics] | Literal["none"]),
     ] = Field(
         default=(),
-        description="none, or a list of biases that walkers fill with hills along one or two variables",
+        description="none, or a list of biases that walkers fill with hills along one to three variables",
         examples=["[{name: fold, variables: {name: q, variable: native_contacts, width: 0.02}}]"],
     )
     weighted_ensemble: Annotated[WeightedEnsemble | None, NoneWord] = Field(

@@ -16,7 +16,12 @@ _COMMENT_COLUMN = 40
 
 def resolved_yaml(config: RunConfig) -> str:
     """`config` as YAML with every default written out; `load_run` of it gives an equal config."""
-    return "".join(f"{line}\n" for line, _ in _lines(to_data(config), ()))
+    return plain_yaml(to_data(config))
+
+
+def plain_yaml(data: dict[str, Any]) -> str:
+    """`data` (as from `to_data`, or some sections of it) as YAML without comments."""
+    return "".join(f"{line}\n" for line, _ in _lines(data, ()))
 
 
 def commented_yaml(data: dict[str, Any]) -> str:
@@ -44,6 +49,7 @@ def to_data(config: RunConfig) -> dict[str, Any]:
         (data, "box"), (data, "exchange"), (data, "biases"), (data, "metadynamics"), (data, "weighted_ensemble"),
         (data, "monitor"),
         (data["dynamics"], "temperature"), (data["dynamics"], "annealing"), (data["guards"], "max_force"),
+        (data["guards"], "spread"),
     ):  # fmt: skip
         section[key] = section[key] or "none"
     if config.exchange is not None:

@@ -27,7 +27,8 @@ folding temperature is proportional to epsilon.
 Native contacts. The paper takes them from the CSU analysis of atomic surfaces. Here two residues touch if any of
 their heavy atoms are within `contact_distance` (4.5 Å); in a structure of CA atoms alone, if their CA atoms are
 within `ca_contact_distance` (8 Å). Residues of one chain must be at least 4 apart in sequence (the paper's
-i > j + 3; it is kept for short hairpins as well); residues of two chains may be any.
+i > j + 3; it is kept for short hairpins as well); residues of two chains may be any. `between_chains: symmetric`
+makes contacts between copies of a molecule of those within it (`go_symmetric`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -47,11 +48,13 @@ from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.forcefields.model import BeadType, ForceField, Term
+from mdflash.importers.go_symmetric import symmetric_contacts
 from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.mapping.formats import read_content
 from mdflash.mapping.read import read_structure
 from mdflash.mapping.structure import map_to_ca
 
+BetweenChains = Literal["native", "none", "symmetric"]
 BONDED_RANGE = 3
 """Bonds; pairs this near are held by bonds, angles and dihedrals, and are neither contacts nor repelled."""
 
@@ -73,7 +76,8 @@ class GoParameters:
         cutoff: where that repulsion ends, Å; at 10 Å it is 2e-5 epsilon.
         contact_distance: heavy atoms of a native contact are at most this far apart, Å.
         ca_contact_distance: the same for a structure that has only CA atoms, Å.
-        between_chains: whether residues of two chains can be native contacts.
+        between_chains: whether residues of two chains can be native contacts: native (if they touch) | none |
+            symmetric (also between copies of a molecule, as within it).
     """
 
     epsilon: float = 1.0
@@ -85,7 +89,7 @@ class GoParameters:
     cutoff: float = 10.0
     contact_distance: float = 4.5
     ca_contact_distance: float = 8.0
-    between_chains: bool = True
+    between_chains: BetweenChains = "native"
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -124,11 +128,26 @@ def go_from_structure(
         )
     chains = np.array([r.molecule for r in structure.residues])
     forcefield = build_go(system, positions[0], heavy, parameters, {"structure": file.name}, chains)
-    if chains[-1] > 0:
-        i, j = forcefield.terms[3].keys.T
-        between = int((chains[i] != chains[j]).sum())
-        notes = (*notes, f"{chains[-1] + 1} chains; {between} of {len(i)} native contacts are between chains")
-    return forcefield, notes
+    return forcefield, (*notes, *_about_chains(system, forcefield, chains))
+
+
+def _about_chains(system: System, forcefield: ForceField, chains: IntArray) -> list[str]:
+    """Which contacts are between which chains."""
+    if chains[-1] == 0:
+        return []
+    i, j = forcefield.terms[3].keys.T
+    pairs = np.stack([chains[i], chains[j]], axis=1)[chains[i] != chains[j]]
+    pairs, counts = np.unique(np.sort(pairs, axis=1), axis=0, return_counts=True)
+    ids = [system.chain_ids[int(np.flatnonzero(chains == c)[0])] for c in range(chains[-1] + 1)]
+    names = ids if len(set(ids)) == len(ids) else [f"{c + 1} ({chain})" for c, chain in enumerate(ids)]
+    listed = [f"{names[a]}-{names[b]} {n}" for (a, b), n in zip(pairs, counts, strict=True)]
+    shown = ", ".join(listed[:12]) + (f", and {len(listed) - 12} more pairs of chains" if len(listed) > 12 else "")
+    symmetry = forcefield.provenance.get("symmetric_contacts", "")
+    return [
+        f"{chains[-1] + 1} chains; {int(counts.sum())} of {len(i)} contacts are between chains"
+        + (f": {shown}" if listed else "")
+        + (f"; {symmetry}" if symmetry else "")
+    ]
 
 
 def build_go(
@@ -165,6 +184,16 @@ def build_go(
         raise InputError(f"the native structure of '{system.name}': {what.partition(': ')[2]}")
     bonds, angles, dihedrals = chain_terms(system)
     contacts = native_contacts(system, native, heavy_atoms, p, chains)
+    r0 = distances(native, contacts)
+    provenance = dict(provenance or {})
+    native_count = len(contacts)
+    if p.between_chains == "symmetric":
+        more = symmetric_contacts(system, contacts, r0, _chains_of(system) if chains is None else chains)
+        contacts, r0 = _sorted(np.concatenate([contacts, more.pairs]), np.concatenate([r0, more.r0]))
+        provenance["symmetric_contacts"] = (
+            f"{len(more.r0)} follow by symmetry: {more.swapped} as within a chain, {len(more.r0) - more.swapped} as at "
+            "another interface"
+        )
     if not len(contacts):
         raise InputError(
             f"system '{system.name}' has no native contacts, so there is nothing to fold to: its {system.n_beads} "
@@ -180,7 +209,7 @@ def build_go(
         Term("angles", "harmonic_angle", "beads", angles, _harmonic(p.angle * p.epsilon, bond_angles(native, angles))),
         Term("dihedrals", "fourier_dihedral", "beads", dihedrals, _torsion(p, torsions(native, dihedrals))),
         Term("contacts", "contact_12_10", "beads", contacts,
-             {"epsilon": np.full(len(contacts), p.epsilon), "r0": distances(native, contacts)}),
+             {"epsilon": np.full(len(contacts), p.epsilon), "r0": r0}),
         Term("excluded_volume", "excluded_volume", "neighbors", pairs,
              {"epsilon": np.full(len(pairs), p.epsilon), "sigma": np.full(len(pairs), p.sigma)},
              cutoff=p.cutoff, exclude_bonds=BONDED_RANGE, exclude_terms=("contacts",)),
@@ -193,10 +222,10 @@ def build_go(
         systems=((system, native[None].copy()),),
         provenance={
             "model": "structure-based CA model of Clementi, Nymeyer & Onuchic, J. Mol. Biol. 298, 937 (2000)",
-            **(provenance or {}),
+            **provenance,
             "contact_map": f"CA atoms within {p.ca_contact_distance:g} angstrom" if heavy_atoms is None
             else f"heavy atoms within {p.contact_distance:g} angstrom",
-            "native_contacts": len(contacts),
+            "native_contacts": native_count,
             "epsilon": f"{p.epsilon:g} kcal/mol",
         },
     )  # fmt: skip
@@ -246,14 +275,24 @@ def native_contacts(
         tree = cKDTree(np.concatenate(heavy_atoms))
         near = owner[tree.query_pairs(p.contact_distance, output_type="ndarray")]
     near = np.unique(np.sort(near.reshape(-1, 2), axis=1), axis=0).astype(np.int64)
-    starts = np.setdiff1d(np.arange(system.n_beads), system.bonds[:, 1])  # of chains
-    chain = np.searchsorted(starts, np.arange(system.n_beads), side="right")
+    chain = _chains_of(system)
     i, j = near.T
     found: IntArray = near[(chain[i] != chain[j]) | (j - i > BONDED_RANGE)]
-    if not p.between_chains:
+    if p.between_chains == "none":
         chain = chain if chains is None else chains
         found = found[chain[found[:, 0]] == chain[found[:, 1]]]
     return found
+
+
+def _chains_of(system: System) -> IntArray:
+    """[N] number of each residue's chain, as bonds have it, from 1."""
+    starts = np.setdiff1d(np.arange(system.n_beads), system.bonds[:, 1])
+    return np.searchsorted(starts, np.arange(system.n_beads), side="right")
+
+
+def _sorted(pairs: IntArray, r0: FloatArray) -> tuple[IntArray, FloatArray]:
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return pairs[order], r0[order]
 
 
 def _harmonic(k: float, x0: FloatArray) -> dict[str, FloatArray]:

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from mdflash.core.regular import MOST, read_input, read_json
+from mdflash.core.regular import MOST, read_json
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
+from mdflash.mapping.formats import read_content
 from mdflash.mapping.read import Structure
 
 CONFIDENT: Final = 70.0
@@ -27,8 +28,8 @@ SMALLEST: Final = 20
 def read_pae(file: Path) -> tuple[FloatArray, FloatArray | None]:
     """Errors [N, N] in Å and, where the file has them, pLDDT [N].
 
-    Read are the files of the AlphaFold database (`predicted_aligned_error`, inside a list of one or not) and of
-    ColabFold (`pae`, `plddt`).
+    Read are the files of the AlphaFold database (`predicted_aligned_error`, inside a list of one or not; the older ones
+    list `residue1`, `residue2`, `distance`), of ColabFold (`pae`, `plddt`) and of AlphaFold 3 (`pae`).
 
     Raises:
         InputError: none of these; says what was found.
@@ -42,6 +43,8 @@ def read_pae(file: Path) -> tuple[FloatArray, FloatArray | None]:
     if isinstance(data, list) and len(data) == 1:
         data = data[0]
     keys = list(data) if isinstance(data, dict) else []
+    if {"residue1", "residue2", "distance"} <= set(keys):
+        return _listed(data, file), None
     key = next((k for k in ("predicted_aligned_error", "pae") if k in keys), None)
     if key is None:
         raise InputError(
@@ -61,24 +64,37 @@ def read_pae(file: Path) -> tuple[FloatArray, FloatArray | None]:
     return pae, plddt
 
 
+def _listed(data: dict[str, Any], file: Path) -> FloatArray:
+    """[N, N] errors of the older files of the AlphaFold database: pairs of residues from 1, one after the other."""
+    try:
+        i, j = (np.array(data[key], np.int64) - 1 for key in ("residue1", "residue2"))
+        error = np.array(data["distance"], np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError("'residue1', 'residue2' or 'distance' is no list of numbers", file=file) from None
+    n = int(i.max(initial=-1)) + 1
+    if not (i.shape == j.shape == error.shape == (n * n,) and n > 0 and min(i.min(), j.min()) == 0 and j.max() < n):
+        raise InputError("'residue1', 'residue2' and 'distance' must list every pair of residues once", file=file)
+    pae = np.full((n, n), np.nan)
+    pae[i, j] = error
+    if not np.isfinite(pae).all():
+        raise InputError("'distance' must have a number for every pair of residues", file=file)
+    return pae
+
+
 def read_plddt(file: Path, structure: Structure) -> FloatArray | None:
-    """[residues] the B-factors of CA atoms, where AlphaFold writes pLDDT; None if the file is no PDB or has none."""
-    if file.suffix.lower() not in (".pdb", ".ent"):
-        return None
-    found: dict[tuple[str, int], float] = {}
-    for line in read_input(file).decode("latin-1").splitlines():
-        if line.startswith("ENDMDL"):
-            break
-        if line.startswith(("ATOM", "HETATM")) and line[12:16].strip() == "CA":
-            try:
-                found.setdefault((line[21].strip(), int(line[22:26])), float(line[60:66]))
-            except ValueError:
-                return None
-    values = [found.get((r.chain, r.number), found.get(("", r.number))) for r in structure.residues]
-    if any(v is None for v in values):
-        return None
+    """[residues] 0 to 100, the B-factors of CA atoms, where AlphaFold writes pLDDT (ESMFold: 0 to 1); None if there
+    are none."""
+    found: dict[tuple[str, int, str], float] = {}
+    for atom in read_content(file).models[0].atoms:
+        if atom.name == "CA":
+            found.setdefault((atom.chain, atom.number, atom.code), atom.b_factor)
+    values = [
+        found.get((r.chain, r.number, r.code), found.get(("", r.number, r.code), np.nan)) for r in structure.residues
+    ]
     plddt = np.array(values, np.float64)
-    return plddt if 0.0 < plddt.max() <= 100.0 else None
+    if not (np.isfinite(plddt).all() and 0.0 < plddt.max() <= 100.0 and plddt.min() >= 0.0):
+        return None
+    return plddt * 100.0 if plddt.max() <= 1.0 else plddt
 
 
 def domains_from_pae(pae: FloatArray, plddt: FloatArray | None = None) -> list[IntArray]:

@@ -141,53 +141,15 @@ class FolderLock:
                 self._claimed.unlink(missing_ok=True)
 
 
-class RunFolder:
-    """The files of a run. Open with `RunFolder.open`; use as a context manager, or call `close`.
+class RunFiles:
+    """Where every file of a run is.
 
     Attributes:
-        path: the folder.
+        path: the run folder.
     """
 
-    def __init__(self, path: Path, lock: FolderLock, made: Sequence[Path] = ()) -> None:
-        self.path, self._lock, self._made = path, lock, made
-
-    @classmethod
-    def open(cls, path: Path, need_bytes: int = 0, systems: Sequence[str] = ()) -> RunFolder:
-        """Create the folder, or open the one that is there, and lock it.
-
-        Args:
-            path: the run folder.
-            need_bytes: an estimate of what the run is going to write.
-            systems: of the run.
-
-        Raises:
-            StorageError: it is a file, cannot be written, is in use, holds files that the run would replace and that no
-                earlier run wrote, or symbolic links in their place, or the disk has less than `need_bytes` free. What
-                had been created until then is removed again.
-        """
-        may_be_run_folder(path, need_bytes, systems)
-        made: list[Path] = []
-        try:
-            _make_folder(path, made)
-            lock = FolderLock(path / "lock", path)
-            for folder in (path / "trajectory", path / "checkpoint"):
-                if not folder.is_dir():
-                    made.append(folder)
-                with storage_errors(folder):
-                    own_folder(folder)
-        except StorageError:
-            if path in made:
-                (path / "lock").unlink(missing_ok=True)
-            for folder in reversed(made):
-                with suppress(OSError):
-                    folder.rmdir()
-            raise
-        return cls(path, lock, made)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """For the user: how it is locked, where that is out of the ordinary."""
-        return (self._lock.note,) if self._lock.note else ()
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     @property
     def input(self) -> Path:
@@ -227,6 +189,52 @@ class RunFolder:
     def topology(self, system: str, systems: Sequence[str]) -> Path:
         """The PDB file of one of the run's `systems`."""
         return topology_path(self.path, system, systems)
+
+
+class RunFolder(RunFiles):
+    """The files of a run, to write. Open with `RunFolder.open`; use as a context manager, or call `close`."""
+
+    def __init__(self, path: Path, lock: FolderLock, made: Sequence[Path] = ()) -> None:
+        super().__init__(path)
+        self._lock, self._made = lock, made
+
+    @classmethod
+    def open(cls, path: Path, need_bytes: int = 0, systems: Sequence[str] = ()) -> RunFolder:
+        """Create the folder, or open the one that is there, and lock it.
+
+        Args:
+            path: the run folder.
+            need_bytes: an estimate of what the run is going to write.
+            systems: of the run.
+
+        Raises:
+            StorageError: it is a file, cannot be written, is in use, holds files that the run would replace and that no
+                earlier run wrote, or symbolic links in their place, or the disk has less than `need_bytes` free. What
+                had been created until then is removed again.
+        """
+        may_be_run_folder(path, need_bytes, systems)
+        made: list[Path] = []
+        try:
+            _make_folder(path, made)
+            lock = FolderLock(path / "lock", path)
+            for folder in (path / "trajectory", path / "checkpoint"):
+                if not folder.is_dir():
+                    made.append(folder)
+                with storage_errors(folder):
+                    own_folder(folder)
+        except StorageError:
+            if path in made:
+                (path / "lock").unlink(missing_ok=True)
+            for folder in reversed(made):
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+        return cls(path, lock, made)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For the user: how it is locked, where that is out of the ordinary."""
+        return (self._lock.note,) if self._lock.note else ()
 
     def own_files(self) -> list[Path]:
         """The files here that mdflash wrote; whatever else a user put into the folder is not among them."""

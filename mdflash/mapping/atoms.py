@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -26,6 +27,7 @@ class Atom(NamedTuple):
         occupancy: of that location.
         sequence: the residue's place in the full sequence (mmCIF's label_seq_id), or None.
         hetero: whether the file says HETATM.
+        b_factor: Å^2, or the pLDDT of a prediction; NaN where the file has none.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Atom(NamedTuple):
     occupancy: float = 1.0
     sequence: int | None = None
     hetero: bool = False
+    b_factor: float = math.nan
 
 
 @dataclass(frozen=True)

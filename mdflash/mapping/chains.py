@@ -11,6 +11,7 @@ no bond; TER, another segment id, numbers that go back, a chain's end  another c
 no bond; numbers are left out that a chain could span                  missing residues: `gaps` decides
 no bond; places differ by an edge of the file's box                    one chain, made whole
 no bond; the same molecule again, or too far for missing residues      another chain, said in a note
+a bond between the last and the first                                  a ring: refused, or `gaps: break` opens it
 no bond; a jump along one axis, no box in the file                     refused: a periodic box has split it
 =====================================================================  ===========================================
 """
@@ -32,6 +33,10 @@ PEPTIDE_BOND = 2.5
 """Å; C-N is 1.33 Å, and longer in poor models; without a bond, C and N are 3 Å apart or more."""
 CHAIN_BREAK = 4.5
 """Å; consecutive CA atoms are 3.8 Å apart (2.9 Å across a cis bond), every second one 5 Å or more."""
+JOINED = 1.8
+"""Å; C and N of two residues that are nearer are bonded whatever else the file says."""
+RING = 4.0
+"""Å; CA atoms at the ends of a trace that are nearer may be those of a ring."""
 STEP = 3.8
 """Å from one CA to the next: a chain spans no more for each residue."""
 FAR = 25.0
@@ -152,6 +157,9 @@ class Chains:
                     before.append(stretch)
             else:
                 molecules.append([stretch])
+        for molecule in molecules:
+            self._open_ring(molecule, gaps)
+        self._say_bonded_apart(molecules)
         self._make_whole()
         letters = self._letters(molecules)
         found, count = [], 0
@@ -271,6 +279,14 @@ class Chains:
         a, b = before[-1], after[0]
         one, other = self._links[a], self._links[b]
         step = self._step(a, b)
+        if step < 1 and one.part == other.part and self._same_segment(a, b) and not (one.ends or other.is_start):
+            trace = float(np.linalg.norm(self._at["CA"][b] - self._at["CA"][a]))
+            if trace <= CHAIN_BREAK:
+                self.notes.append(
+                    f"{one.residue.place} and {other.residue.label} lie {trace:.1f} Å apart, as bonded residues do, "
+                    "but their numbers go back: a new chain begins there; number them in a row to read one chain"
+                )
+            return False
         if step < 1 or one.part != other.part or not self._same_segment(a, b) or one.ends or other.is_start:
             return False
         jump = self._at["CA"][b] - self._at["CA"][a]
@@ -313,6 +329,48 @@ class Chains:
         what = "bonded across the gap all the same" if gaps == "bond" else "a gap, so no bond"
         self.notes.append(f"chain break: {names}, {apart:.1f} Å apart: {what}")
         return True
+
+    def _open_ring(self, molecule: list[list[int]], gaps: Gaps) -> None:
+        """Refuse a chain whose ends are bonded, or say where it is opened.
+
+        Raises:
+            InputError: it is a ring, and `gaps` is not "break".
+        """
+        if sum(map(len, molecule)) < 3:
+            return
+        first, last = molecule[0][0], molecule[-1][-1]
+        peptide = float(np.linalg.norm(self._at["N"][first] - self._at["C"][last]))  # not to an image: that is no ring
+        trace = float(np.linalg.norm(self._at["CA"][first] - self._at["CA"][last]))
+        r, s = self._links[last].residue, self._links[first].residue
+        names = f"{r.label} and {s.label}" + (f" of chain {s.chain}" if s.chain else "")
+        if peptide <= PEPTIDE_BOND:
+            if gaps != "break":
+                raise InputError(
+                    f"{names}, the last and the first of a chain, are bonded ({peptide:.1f} Å): a cyclic peptide, and "
+                    f"chains have two ends here; {advice('gaps', 'break')} opens the ring there",
+                    file=self.file,
+                )
+            self.notes.append(f"a ring was opened between {names}, which are bonded in the file")
+        elif np.isnan(peptide) and 2.5 <= trace <= RING:
+            self.notes.append(
+                f"the ends of a chain, {names}, lie {trace:.1f} Å apart: of a cyclic peptide the bond between them is "
+                "missing here"
+            )
+
+    def _say_bonded_apart(self, molecules: list[list[list[int]]]) -> None:
+        """Say where a peptide bond joins the end of one chain id to the beginning of another: no bond is read there."""
+        heads = [molecule[0][0] for molecule in molecules]
+        for molecule in molecules:
+            last = molecule[-1][-1]
+            apart = np.linalg.norm(self._at["N"][heads] - self._at["C"][last], axis=1)
+            for head, d in zip(heads, apart.tolist(), strict=True):
+                if d <= JOINED and self._chain(head) != self._chain(last):
+                    one, other = (self._links[k].residue for k in (last, head))
+                    ids = " and ".join(r.chain or "blank" for r in (one, other))
+                    self.notes.append(
+                        f"{one.label} and {other.label} are bonded ({d:.1f} Å), but their chain ids differ ({ids}): "
+                        "two chains, without that bond; give them one id to read one chain"
+                    )
 
     def _names(self, stretch: list[int]) -> list[str]:
         return [self._links[k].residue.name for k in stretch]

@@ -108,11 +108,11 @@ def sort_out(
         found.links.append(Link(residue, g.first.segment, g.first.part, g.first.sequence, g.starts))
     count = Counter(kinds)
     if not count["protein"] + count["modified"]:
-        there = [f"{count[kind]} {_plural(kind)}" for kind in count if count[kind]]
+        there = [_counted(count[kind], kind) for kind in count if count[kind]]
         raise InputError(
             f"holds no protein (found {', '.join(there)}); expected a structure with amino acids", file=file
         )
-    found.notes += [f"skipped {count[kind]} {_plural(kind)}" for kind in ("water", "ion") if count[kind]]
+    found.notes += [f"skipped {plural(count[kind], kind)}" for kind in ("water", "ion") if count[kind]]
     found.notes += [f"read {_some(of)} as {parent}" for parent, of in parent_of.items()]
     found.notes += [f"left out {text}" for text in _rest(groups, kinds)]
     return found
@@ -271,7 +271,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _plural(kind: str) -> str:
-    return {"protein": "amino acids", "modified": "modified residues", "unknown": "unknown residues"}.get(
-        kind, kind if kind in ("DNA", "RNA") else f"{kind}s"
-    )
+def _counted(n: int, kind: str) -> str:
+    """'1 water', '3 modified residues', '2 residues of DNA'."""
+    words = {"protein": "amino acid", "modified": "modified residue", "unknown": "unknown residue"}
+    return f"{plural(n, 'residue')} of {kind}" if kind in ("DNA", "RNA") else plural(n, words.get(kind, kind))

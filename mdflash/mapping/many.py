@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mdflash.core.copies import join
+from mdflash.core.geometry import long_axis
 from mdflash.core.plural import plural
 from mdflash.core.system import System
 from mdflash.core.types import Box, FloatArray
 from mdflash.forcefields.copies import Part, merge
 from mdflash.forcefields.model import ForceField
-from mdflash.mapping.placing import Kind, place
+from mdflash.mapping.placing import Kind, larger_box, place
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,8 @@ class Filled(NamedTuple):
         forcefield: of all.
         apart: Å; no bead is nearer to one of another molecule.
         thickness: Å of the slab, or the longest edge.
+        start, end: edges of the larger periodic box that the molecules are in, and what it must be compressed to; None
+            where nothing has to be compressed.
     """
 
     system: System
@@ -44,10 +47,17 @@ class Filled(NamedTuple):
     forcefield: ForceField
     apart: float
     thickness: float
+    start: Box | None = None
+    end: Box | None = None
 
     def describe(self, slab: bool) -> str:
         """'100 chains (13,700 beads) placed in a slab of 32.2 nm, ...'."""
-        where = f"a slab of {self.thickness / 10:.3g} nm" if slab else "the box"
+        if self.start is not None and self.end is not None:
+            start, end = (" x ".join(f"{edge / 10:.3g}" for edge in edges) for edges in (self.start, self.end))
+            what = "the slab" if slab else "the box"
+            where = f"{start} nm, to be compressed to {end} nm ({what})"
+        else:
+            where = f"a slab of {self.thickness / 10:.3g} nm" if slab else "the box"
         chains = int(self.system.chain_index[-1]) + 1
         return (
             f"{plural(chains, 'chain')} ({plural(self.system.n_beads, 'bead')}) placed in {where}, no bead "
@@ -64,6 +74,7 @@ def fill_box(
     replicas: int = 1,
     slab: bool = False,
     thickness: float | None = None,
+    compress: bool = False,
 ) -> Filled:
     """Place many molecules in a periodic box, without overlap, as system.yaml does with `molecules:`.
 
@@ -75,6 +86,7 @@ def fill_box(
         replicas: for how many there shall be places.
         slab: whether in the middle of the longest edge alone, else everywhere.
         thickness: Å, of the slab; None: as 0.3 g/mL make it.
+        compress: whether to place them in a larger box where they would be too dense (see `placing.larger_box`).
 
     Raises:
         InputError: they do not fit.
@@ -82,6 +94,14 @@ def fill_box(
     """
     kinds = [Kind(m.system.n_beads, m.count, float(m.system.masses.sum()), m.frames) for m in molecules]
     system, forcefield = join_molecules(molecules, name)
+    larger = larger_box(kinds, box, slab, thickness) if compress else None
+    if larger is not None:
+        start, end = larger
+        placed = [place(kinds, start, seed, r) for r in range(replicas)]
+        apart = min(p.apart for p in placed)
+        return Filled(
+            system, np.stack([p.positions for p in placed]), forcefield, apart, end[long_axis(box)], start, end
+        )
     placed = [place(kinds, box, seed, r, slab=slab, thickness=thickness) for r in range(replicas)]
     return Filled(
         system, np.stack([p.positions for p in placed]), forcefield, min(p.apart for p in placed),

@@ -26,6 +26,8 @@ APART: Final = (6.0, 5.4, 4.8, 4.2)
 """Å between beads of two molecules, or more than two bonds apart in a chain; the next one where that does not fit."""
 DENSITY: Final = 0.3
 """g/mL of a slab at the start: that of condensates, roughly."""
+DILUTE: Final = 0.15
+"""g/mL in a box that is compressed later."""
 WIDER: Final = 1.2
 """A slab that cannot be filled is made so many times as thick."""
 _PLACES = 2000
@@ -106,12 +108,7 @@ def place(
     wide = box[axis]
     if slab:
         wide = slab_thickness(kinds, box) if thickness is None else thickness
-        if wide > 0.9 * box[axis]:
-            raise InputError(
-                f"a slab of {_what(kinds)} is {wide / 10:.0f} nm thick, which leaves no dilute phase beside it in an "
-                f"edge of {box[axis] / 10:g} nm; make that edge {0.3 * wide:.0f} nm long, or take fewer copies",
-                key="box",
-            )
+        _refuse_thick(kinds, box[axis], wide)
     while True:
         for apart in APART:
             found = _fill(kinds, box, seed, frame, apart, axis, wide)
@@ -128,6 +125,40 @@ def place(
         "take fewer copies",
         key="box",
     )
+
+
+def larger_box(kinds: Sequence[Kind], box: Box, slab: bool, thickness: float | None) -> tuple[Box, Box] | None:
+    """Edges of the box in which molecules are placed before it is compressed, and those that it shrinks to, Å.
+
+    The first has `DILUTE`, and for a slab differs along the longest edge alone. None where nothing has to be
+    compressed: molecules that grow are no denser than `DENSITY`, or those of a structure than `DILUTE`. It depends on
+    densities alone, not on whether random places were found, so all replicas have it in common.
+
+    Arguments as of `place`.
+
+    Raises:
+        InputError: a slab that leaves no dilute phase.
+    """
+    axis = long_axis(box)
+    end = list(box)
+    if slab:
+        end[axis] = slab_thickness(kinds, box) if thickness is None else thickness
+        _refuse_thick(kinds, box[axis], end[axis])
+    density = sum(k.count * k.mass for k in kinds) * _GRAMS / math.prod(end)
+    if density <= (DENSITY if all(k.frames is None for k in kinds) else DILUTE) * (1.0 + 1e-9):
+        return None
+    by = density / DILUTE
+    start = [edge * (by if a == axis else 1.0) if slab else edge * by ** (1 / 3) for a, edge in enumerate(end)]
+    return (start[0], start[1], start[2]), (end[0], end[1], end[2])
+
+
+def _refuse_thick(kinds: Sequence[Kind], edge: float, wide: float) -> None:
+    if wide > 0.9 * edge:
+        raise InputError(
+            f"a slab of {_what(kinds)} is {wide / 10:.0f} nm thick, which leaves no dilute phase beside it in an "
+            f"edge of {edge / 10:g} nm; make that edge {0.3 * wide:.0f} nm long, or take fewer copies",
+            key="box",
+        )
 
 
 def _what(kinds: Sequence[Kind]) -> str:

@@ -28,6 +28,8 @@ SAME_PLACE = 0.1
 """Å; residues whose CA are nearer than this are one residue written twice."""
 SAME_RESIDUE_TWICE = 1.5
 """Å; the same for residues of one name and number."""
+RIGID, BESIDE = 0.02, 3.0
+"""Å; models whose distances agree to the first and that come no nearer than the second are parts of an assembly."""
 SHOWN = 8
 """So many residues are named in a note."""
 
@@ -92,6 +94,7 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset(), reading
         with_caps = _only(with_caps, reading.chains, file)
     residues = tuple(r for r in with_caps if "CA" in r.atoms)
     _refuse_twice(residues, chains.positions, file)
+    _refuse_parts(chains.positions[:, [r.ca for r in residues]], file)
     conect = [(row[i], row[j]) for i, j in content.bonds if first is content.models[0] and row[i] >= 0 <= row[j]]
     return Structure(
         file=file,
@@ -105,11 +108,7 @@ def read_structure(file: Path, also_known: frozenset[str] = frozenset(), reading
 
 def _models(content: Content, reading: Reading, file: Path) -> tuple[Model, ...]:
     if reading.model is None and len(content.models) > 1 and is_assembly(file):
-        raise InputError(
-            f"its {len(content.models)} models are the parts of one assembly, not frames; take the assembly as mmCIF "
-            f"(-assembly1.cif), where each part has a chain id, or one part with {advice('model', '1')}",
-            file=file,
-        )
+        raise _is_assembly(len(content.models), file)
     if reading.model is None:
         return content.models
     chosen = [m for m in content.models if m.number == reading.model]
@@ -118,6 +117,35 @@ def _models(content: Content, reading: Reading, file: Path) -> tuple[Model, ...]
         there = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
         raise InputError(f"has no model {reading.model}; its models are {there}", file=file)
     return (chosen[0],)
+
+
+def _is_assembly(models: int, file: Path) -> InputError:
+    return InputError(
+        f"its {models} models are the parts of one assembly, not frames; take the assembly as mmCIF "
+        f"(-assembly1.cif), where each part has a chain id, or one part with {advice('model', '1')}",
+        file=file,
+    )
+
+
+def _refuse_parts(ca: FloatArray, file: Path) -> None:
+    """Refuse models that are the same rigid body beside each other: no two frames are, but parts of an assembly.
+
+    Args:
+        ca: [F, residues, 3] Å.
+        file: for the message.
+    """
+    from scipy.spatial import cKDTree
+
+    frames, n = ca.shape[:2]
+    if frames < 2 or n < 10:  # shorter pieces may well be alike
+        return
+    some = np.linspace(0, n - 1, min(n, 60)).astype(np.int64)
+    shape = np.linalg.norm(ca[:, some, None] - ca[:, None, some], axis=-1)
+    if np.abs(shape - shape[0]).max() > RIGID:
+        return
+    tree = cKDTree(ca[0])
+    if all(tree.query(ca[f])[0].min() > BESIDE for f in range(1, frames)):
+        raise _is_assembly(frames, file)
 
 
 def _moved(residue: Residue, row: IntArray) -> Residue:

@@ -1,6 +1,6 @@
 """Run a simulation: start or resume it, until it is finished, stopped or unstable.
 
-    fresh folder     -> minimize, draw velocities, checkpoint of step 0, then steps
+    fresh folder     -> compress or minimize, draw velocities, checkpoint of step 0, then steps
     unfinished one   -> newest checkpoint, files cut to it, then steps
     finished one     -> nothing to do
 
@@ -10,7 +10,7 @@ The same function runs on many ranks; see `distributed`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +24,12 @@ from mdflash.engine.distributed import Ranks, places, same_run
 from mdflash.engine.engine import Engine
 from mdflash.errors import Interrupted
 from mdflash.io.checkpoint import Checkpoint
+from mdflash.io.runfolder import RunFiles, may_be_run_folder
 from mdflash.runs.identity import table_rule, with_recorded_seed
 from mdflash.runs.prepare import Prepared, prepare
+from mdflash.runs.resume import resume_from
 from mdflash.runs.session import Saves, Source, open_session
-from mdflash.runs.writers import restore
+from mdflash.runs.writers import bytes_to_come, restore
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ class Watch:
     Attributes:
         planned: called once, before the first step.
         progress: called between blocks, at least about every half second.
+        said: called with what happens before the first step.
         should_stop: asked between blocks; a reason ("SIGTERM") stops the run, on all ranks, with a checkpoint.
     """
 
     planned: Callable[[Plan], None] = lambda plan: None
     progress: Callable[[Engine], None] = lambda engine: None
     should_stop: Callable[[], str | None] = lambda: None
+    said: Callable[[str], None] = lambda text: None
 
 
 def execute(
@@ -94,19 +98,16 @@ def execute(
         checkpoint = _told(ranks.from_first(lambda: _telling(session.find())))
         engine = prepared.engine(ranks)
         where = () if ranks.size == 1 else places(ranks, [part.replicas for part in parts], engine.device)
-        if checkpoint is None:
-            plan = Plan(prepared, engine, "fresh", (*prepared.notes, *session.notes), where)
-        else:
-            restore(engine, checkpoint)
-            finished = engine.state.step >= config.total_steps
-            advice = warnings(config) if finished else ()  # on steps that nobody makes
-            own = (note for note in prepared.notes if note not in advice)
-            notes = (*own, *session.notes, *checkpoint.notes, *_moved(checkpoint, engine, prepared))
-            plan = Plan(prepared, engine, "finished" if finished else "resume", notes, where)
+        plan = _plan(prepared, engine, checkpoint, session.notes, where)
         watch.planned(plan)
         if plan.start == "fresh":
             try:
-                _settle(engine, config)
+                stop = lambda: ranks.any(watch.should_stop() is not None)  # noqa: E731
+                if not prepared.settle(engine, stop, watch.said):
+                    raise Interrupted(
+                        "stopped while the box was compressed, before step 0; nothing was written, and the same "
+                        "command begins again, to the same bits"
+                    )
                 ranks.from_first(session.clear)
             except BaseException:
                 session.discard()
@@ -115,6 +116,35 @@ def execute(
             with session.keep(engine, checkpoint, read) as saves:
                 _loop(engine, saves, config, watch, ranks)
     return plan
+
+
+def foresee(config: RunConfig, *, fresh: bool = False, ranks: Ranks | None = None) -> Plan:
+    """What `execute` would do, with the same arguments and errors; nothing is written, and nothing locked."""
+    config = with_recorded_seed(config, fresh).with_seed()
+    prepared = prepare(config)
+    engine = prepared.engine(ranks or Ranks())
+    need = bytes_to_come(config, prepared.layout, config.total_steps)
+    may_be_run_folder(config.folder, need, [system.name for system in prepared.layout.systems])
+    checkpoint = None if fresh else resume_from(RunFiles(config.folder), prepared)
+    return _plan(prepared, engine, checkpoint)
+
+
+def _plan(
+    prepared: Prepared,
+    engine: Engine,
+    checkpoint: Checkpoint | None,
+    folder_notes: Sequence[str] = (),
+    where: tuple[str, ...] = (),
+) -> Plan:
+    """From the start frames or, where there is one, from a checkpoint, which is brought into the engine."""
+    if checkpoint is None:
+        return Plan(prepared, engine, "fresh", (*prepared.notes, *folder_notes), where)
+    restore(engine, checkpoint)
+    finished = engine.state.step >= prepared.config.total_steps
+    advice = warnings(prepared.config) if finished else ()  # on steps that nobody makes
+    own = (note for note in prepared.notes if note not in advice)
+    notes = (*own, *folder_notes, *checkpoint.notes, *_moved(checkpoint, engine, prepared))
+    return Plan(prepared, engine, "finished" if finished else "resume", notes, where)
 
 
 def _telling(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
@@ -146,16 +176,6 @@ def _moved(checkpoint: Checkpoint, engine: Engine, prepared: Prepared) -> Iterat
             "another rule: both are as exact as the precision demands, but results may differ in the last bits from a "
             "run by one version"
         )
-
-
-def _settle(engine: Engine, config: RunConfig) -> None:
-    """From start frames to step 0; raises UnstableError where a start frame has no finite energy."""
-    if config.dynamics.minimize:
-        engine.minimize(config.dynamics.minimize)
-    engine.evaluate()
-    engine.require_finite()
-    if engine.integrator.has_velocities:
-        engine.draw_velocities()
 
 
 def _loop(engine: Engine, saves: Saves, config: RunConfig, watch: Watch, ranks: Ranks) -> None:

@@ -15,7 +15,7 @@ from mdflash.config.write import to_data
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.checkpoint import Checkpoint
-from mdflash.io.runfolder import RunFolder, load_manifest
+from mdflash.io.runfolder import RunFiles, load_manifest
 from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.schnet.tables import SIZED_BY
 from mdflash.runs.prepare import Prepared
@@ -55,7 +55,7 @@ def with_recorded_seed(config: RunConfig, fresh: bool) -> RunConfig:
     return config.model_copy(update={"dynamics": config.dynamics.model_copy(update={"seed": seed})})
 
 
-def check_same_run(folder: RunFolder, config: RunConfig) -> None:
+def check_same_run(folder: RunFiles, config: RunConfig) -> None:
     for key, old, new in changed(folder.path, config):
         raise InputError(
             f"the run in {folder.path} was made with {key}: {old}, now it is {new}; "
@@ -128,7 +128,7 @@ def table_rule(prepared: Prepared) -> int | None:
     return None if exact or not any(ff.networks for ff in prepared.forcefields) else SIZED_BY
 
 
-def check_identity(folder: RunFolder, checkpoint: Checkpoint, prepared: Prepared) -> None:
+def check_identity(folder: RunFiles, checkpoint: Checkpoint, prepared: Prepared) -> None:
     for kind, now in identity_of(prepared).items():
         before = checkpoint.header.get(kind, {})
         for name, digest in now.items():
@@ -148,7 +148,7 @@ def start_digests(prepared: Prepared) -> list[str]:
     return [hashlib.sha256(np.rint(x * 1000).astype("<i8").tobytes()).hexdigest() for x in frames]
 
 
-def other_starts(folder: RunFolder, prepared: Prepared) -> Iterator[str]:
+def other_starts(folder: RunFiles, prepared: Prepared) -> Iterator[str]:
     """Notes on systems whose start frames are others now; of runs before 0.2 they are not known."""
     known = recorded_starts(folder.path)
     for entry, system, digest in zip(

@@ -130,9 +130,7 @@ def pilot(config: RunConfig, low: float, high: float, steps: int, seconds: float
     )
     prepared = prepare(short.with_seed())
     engine = prepared.engine()
-    if config.dynamics.minimize:
-        engine.minimize(config.dynamics.minimize)
-    engine.draw_velocities()
+    prepared.settle(engine, lambda: False, lambda text: None)
     every = max(1, steps // 1000)
     samples: list[FloatArray] = []
     end = time.monotonic() + seconds

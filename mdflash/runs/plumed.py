@@ -14,6 +14,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,39 +62,63 @@ def _texts(run: Path, system: str | None, names_only: bool = False) -> dict[str,
     s = _number(prepared, system, run)
     first, stop = prepared.layout.replica_offset[s : s + 2].tolist()
     ids = prepared.layout.replica_ids[first:stop]
-    biases = [bias for bias in prepared.biases if bias.replica_ids == ids and bias.variable.name != "energy"]
-    hills = [b for b in prepared.grid_biases if b.replica_ids == ids and isinstance(b, GrowingBias)]
-    monitored = [bias for bias in prepared.monitored if bias.replica_ids == ids]
-    if not (biases or hills or monitored):
+    what = _Acting.of(prepared, ids)
+    if not (what.biases or what.hills or what.monitored):
         raise InputError("has no biases, no metadynamics and no monitored variables, so nothing for PLUMED", file=run)
-    texts = {"plumed.dat": "", "masses.dat": ""}
-    texts |= {f"COLVAR.{r}": "" for r in ids}
-    summed = [bias for bias in hills if isinstance(bias, Metadynamics)]
-    texts |= {hills_name(bias, g): "" for bias in summed for g in range(bias.groups)}
-    measured = [
-        *((b.name, b.variable) for b in (*biases, *monitored)),
-        *((a.name, a.variable) for b in hills for a in b.axes),
-    ]
-    molecule = prepared.layout.systems[s]
-    for name, variable in measured:
-        if isinstance(variable, Rmsd):
-            texts[f"{label_of(name)}.pdb"] = ""
-            if not names_only:
-                x = np.zeros((molecule.n_beads, 3))
-                x[variable.groups[0]] = variable.reference
-                rows = [line for line in pdb_atom_lines(molecule, x[None]) if line.startswith("ATOM")]
-                texts[f"{label_of(name)}.pdb"] = (
-                    "".join(f"{rows[i][:54]}  1.00  1.00\n" for i in variable.groups[0]) + "END\n"
-                )
+    summed = [bias for bias in what.hills if isinstance(bias, Metadynamics)]
+    names = [f"COLVAR.{r}" for r in ids] + [hills_name(bias, g) for bias in summed for g in range(bias.groups)]
+    texts = plumed_inputs(prepared, s) | dict.fromkeys(names, "")
     if names_only:
         return texts
-    every = prepared.config.colvars_every or 1
-    texts["plumed.dat"] = "".join(f"{line}\n" for line in _input(measured, biases, hills, every))
-    masses = "".join(f"{i} {m:.10g} 0\n" for i, m in enumerate(molecule.masses.tolist()))
-    texts["masses.dat"] = "#! FIELDS index mass charge\n" + masses
     for meta in summed:
         texts |= _hills(run, meta)
-    return texts | _colvars(run, measured, biases, hills, ids)
+    return texts | _colvars(run, what.measured, what.biases, what.hills, ids)
+
+
+class _Acting(NamedTuple):
+    """What there is for PLUMED of one system."""
+
+    biases: list[Bias]
+    hills: list[GrowingBias]
+    monitored: list[Bias]
+
+    @classmethod
+    def of(cls, prepared: Prepared, ids: Sequence[int]) -> _Acting:
+        """On the replicas `ids`."""
+        return cls(
+            [bias for bias in prepared.biases if bias.replica_ids == ids and bias.variable.name != "energy"],
+            [b for b in prepared.grid_biases if b.replica_ids == ids and isinstance(b, GrowingBias)],
+            [bias for bias in prepared.monitored if bias.replica_ids == ids],
+        )
+
+    @property
+    def measured(self) -> list[tuple[str, Variable]]:
+        """Every variable with its name."""
+        return [
+            *((b.name, b.variable) for b in (*self.biases, *self.monitored)),
+            *((a.name, a.variable) for b in self.hills for a in b.axes),
+        ]
+
+
+def plumed_inputs(prepared: Prepared, s: int = 0) -> dict[str, str]:
+    """plumed.dat, masses.dat and the references of one system, by name of the file."""
+    first, stop = prepared.layout.replica_offset[s : s + 2].tolist()
+    what = _Acting.of(prepared, prepared.layout.replica_ids[first:stop])
+    molecule = prepared.layout.systems[s]
+    every = prepared.config.colvars_every or 1
+    masses = "".join(f"{i} {m:.10g} 0\n" for i, m in enumerate(molecule.masses.tolist()))
+    texts = {
+        "plumed.dat": "".join(f"{line}\n" for line in _input(what.measured, what.biases, what.hills, every)),
+        "masses.dat": "#! FIELDS index mass charge\n" + masses,
+    }
+    for name, variable in what.measured:
+        if isinstance(variable, Rmsd):
+            x = np.zeros((molecule.n_beads, 3))
+            x[variable.groups[0]] = variable.reference
+            rows = [line for line in pdb_atom_lines(molecule, x[None]) if line.startswith("ATOM")]
+            kept = (f"{rows[i][:54]}  1.00  1.00\n" for i in variable.groups[0])
+            texts[f"{label_of(name)}.pdb"] = "".join(kept) + "END\n"
+    return texts
 
 
 def _number(prepared: Prepared, system: str | None, run: Path) -> int:
@@ -139,6 +164,7 @@ def _input(
             yield f"{label_of(meta.name)}: {action} ARG={names} SIGMA={_list(meta.widths.tolist())} ..."
             yield f"  BARRIER={meta.barrier:.10g} BIASFACTOR={meta.bias_factor[0]:.10g} PACE={meta.every}"
             yield f"  TEMP={meta.kT[0] / BOLTZMANN:.10g}"
+            yield from _shared(meta)
             yield f"... {action}"
             columns.append(f"{label_of(meta.name)}.bias")
         if not isinstance(meta, Metadynamics):
@@ -150,12 +176,17 @@ def _input(
         yield f"  GRID_MAX={','.join(_end(a, a.high) for a in meta.axes)}"
         yield f"  GRID_BIN={','.join(str(a.points if a.periodic else a.points - 1) for a in meta.axes)}"
         yield f"  FILE={hills_name(meta, 0)} CALC_RCT"
-        walkers = len(meta.replica_ids) // meta.groups
-        if walkers > 1:
-            yield f"  WALKERS_MPI # {walkers} walkers of one bias"
+        yield from _shared(meta)
         yield "... METAD"
         columns += [f"{label_of(meta.name)}.{what}" for what in ("bias", "rct", "rbias")]
     yield f"PRINT ARG={','.join(columns)} FILE=COLVAR STRIDE={every}"
+
+
+def _shared(bias: GrowingBias) -> Iterator[str]:
+    """Whether walkers share a bias."""
+    walkers = len(bias.replica_ids) // bias.groups
+    if walkers > 1:
+        yield f"  WALKERS_MPI # {walkers} walkers of one bias"
 
 
 def _restraint(bias: Bias) -> Iterator[str]:

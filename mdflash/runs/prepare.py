@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from mdflash.engine.annealing import Stage
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
+from mdflash.engine.compression import Compression, compress
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.engine import Engine
 from mdflash.engine.ensemble.bins import Bins
@@ -44,7 +45,9 @@ from mdflash.engine.guards import Guard
 from mdflash.engine.protocols import Choose
 from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
+from mdflash.forcefields.between import contacts_between, describe_contacts
 from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.committee import Committee
 from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import ForceField, oddities
 from mdflash.integrators import INTEGRATORS
@@ -57,12 +60,15 @@ from mdflash.mapping.chain import chain_of, linear_system, residues_of
 from mdflash.mapping.choices import AS_IT_IS, Reading
 from mdflash.mapping.many import Copies, fill_box, join_molecules
 from mdflash.mapping.structure import map_structure
-from mdflash.potentials.base import SumPotential
+from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
+from mdflash.potentials.forms import NATIVE
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales, build_walkers
 from mdflash.runs.environment import surround
 from mdflash.runs.starts import start_frames
+from mdflash.runs.territory import committees_of
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class Prepared:
         notes: messages for the user (what was skipped, cycled, assumed).
         monitored: variables that are recorded only, each as a bias without force that is no term of the potential.
         walkers: the variable of a weighted ensemble, likewise; None without one.
+        compression: of the box, before step 0; None without one. The start is that in its larger box.
+        committees: by the number of the system, where their spread is watched.
     """
 
     config: RunConfig
@@ -88,6 +96,8 @@ class Prepared:
     notes: tuple[str, ...]
     monitored: tuple[Bias, ...] = ()
     walkers: Bias | None = None
+    compression: Compression | None = None
+    committees: Mapping[int, Committee] = field(default_factory=dict)
 
     @property
     def biases(self) -> tuple[Bias, ...]:
@@ -99,13 +109,14 @@ class Prepared:
         """Those on grids among the potential's terms."""
         return grid_biases_of(self.potential)
 
-    def engine(self, ranks: Ranks | None = None) -> Engine:
+    def engine(self, ranks: Ranks | None = None, *, as_placed: bool = False) -> Engine:
         """An engine at rest at the start frames, with the threads that the run asks for.
 
         Its biases are its own: what becomes of their parameters does not show here, nor in other engines.
 
         Args:
             ranks: who runs it together; default: this process alone.
+            as_placed: in the larger box that is compressed first, where there is one.
 
         Raises:
             InputError: more ranks than replicas, or there is no GPU.
@@ -115,7 +126,7 @@ class Prepared:
         terms = [term.copy() if isinstance(term, (Bias, GridBias)) else term for term in self.potential.terms]
         own = dataclasses.replace(self, potential=SumPotential(terms))
         return Engine(
-            own.layout, own.potential, own.state(), own.dynamics(), own.backend(ranks.local_rank),
+            own.layout, own.potential, own.state(as_placed), own.dynamics(), own.backend(ranks.local_rank),
             annealing=own.annealing(), exchange=own.exchange(), ensemble=own.ensemble(),
             guard=own.guard(), choose=None if ranks.size == 1 else own._across(ranks),
         )  # fmt: skip
@@ -131,9 +142,33 @@ class Prepared:
         ]
         return across_ranks(ranks, parts, partial(choose_propagator, part.layout, SumPotential(terms)))
 
-    def state(self) -> State:
-        """At rest at the start frames."""
-        return State.at(self.layout, self.start, self.config.temperatures, self.config.box)
+    def state(self, as_placed: bool = False) -> State:
+        """At rest at the start frames; `as_placed` as of `engine`."""
+        larger = self.compression.start if as_placed and self.compression is not None else None
+        return State.at(self.layout, self.start, self.config.temperatures, larger or self.config.box)
+
+    def settle(self, engine: Engine, should_stop: Callable[[], bool], say: Callable[[str], None]) -> bool:
+        """Bring an engine of this run from the start frames to step 0; False where it was stopped.
+
+        Raises:
+            UnstableError: a start frame has no finite energy.
+        """
+        config = self.config
+        if self.compression is not None:
+            entry = config.dynamics
+            friction = max(entry.friction, COMPRESSING)
+            dynamics = dataclasses.replace(
+                self.dynamics(), integrator=INTEGRATORS[entry.integrator].from_settings(entry.timestep, friction)
+            )
+            if not compress(engine, self.compression, dynamics, should_stop, say):
+                return False
+        elif config.dynamics.minimize:
+            engine.minimize(config.dynamics.minimize)
+        engine.evaluate()
+        engine.require_finite()
+        if engine.integrator.has_velocities:
+            engine.draw_velocities()
+        return True
 
     def dynamics(self) -> settings.Dynamics:
         """What a step of the run is."""
@@ -206,6 +241,8 @@ class Prepared:
         return Guard(self.layout, self.config.guards.nonfinite, self.config.guards.max_force)
 
 
+COMPRESSING: Final = 1.0
+"""1/ps; least friction while a box shrinks, which heats what is in it."""
 _BYTES_PER_BEAD = 400
 """Of a batch, about: its state, the start frames, and what a checkpoint is made of."""
 
@@ -236,7 +273,19 @@ def prepare(config: RunConfig) -> Prepared:
     notes: list[str] = []
     loaded: dict[Path, ForceField] = {}
     entries = [read_entry(config, s, loaded, notes) for s in range(len(config.system))]
-    return assemble(config, [(e.system, e.frames) for e in entries], [e.forcefield for e in entries], notes)
+    prepared = assemble(config, [(e.system, e.frames) for e in entries], [e.forcefield for e in entries], notes)
+    compression = entries[0].compression
+    if compression is None:
+        return prepared
+    reach = (prepared.potential.cutoff or 0.0) + config.neighbors.skin
+    if min(compression.end) < 2 * reach:
+        raise InputError(
+            f"the box shrinks to {min(compression.end) / 10:.3g} nm along one edge, less than twice cutoff + skin "
+            f"({2 * reach / 10:.3g} nm), so beads would meet two images of another; make the slab thicker (more "
+            "copies, or narrower short edges), or write `compress: null`",
+            key="system.compress",
+        )
+    return dataclasses.replace(prepared, compression=compression)
 
 
 def assemble(
@@ -286,6 +335,8 @@ def assemble(
     start = torch.from_numpy(np.concatenate(starts))
     State.at(layout, start, config.temperatures)  # refuses a NaN, naming replica and bead
     terms = build_potential(forcefields, layout).terms
+    if config.box is not None:
+        notes.extend(_listed_across(terms, layout))
     biases = build_biases(config, layout, first, forcefields)
     monitored = build_monitored(config, layout, first, forcefields)
     grids = build_metadynamics(config, layout, first, forcefields)
@@ -300,7 +351,28 @@ def assemble(
     if coarse is not None and INTEGRATORS[config.dynamics.integrator].has_velocities:
         notes.append(f"dynamics.timestep: {coarse}")
     walkers = build_walkers(config, layout, first, forcefields)
-    return Prepared(config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers)
+    watched = config.guards.spread is not None
+    committees = committees_of(layout, tuple(forcefields), config.box is not None) if watched else {}
+    return Prepared(
+        config, layout, tuple(forcefields), potential, start, tuple(notes), monitored, walkers, committees=committees
+    )
+
+
+def _listed_across(terms: Sequence[Potential], layout: Layout) -> list[str]:
+    """Notes on native contacts that are listed between chains, in a periodic box."""
+    found = []
+    for term in terms:
+        if not isinstance(term, PriorTerm) or term.form.name not in NATIVE:
+            continue
+        for system, (index, _) in zip(layout.systems, term.tables, strict=True):
+            chain = system.chain_index[index]
+            if (across := int((chain[:, 0] != chain[:, 1]).sum())) > 0:
+                found.append(
+                    f"{system.name}: {across} rows of '{term.name}' are between chains; they act on these two chains "
+                    "as they lie, not on nearest images, so a chain that leaves through the box does not meet "
+                    "them again there (`between_copies: contacts` acts on nearest images)"
+                )
+    return found
 
 
 def _source(entry: SystemEntry) -> Path | None:
@@ -349,11 +421,13 @@ class Entry(NamedTuple):
         system: its molecule, or its box of many, under its name.
         frames: [F, N, 3] Å to start from.
         forcefield: for all of it.
+        compression: of its box, before step 0.
     """
 
     system: System
     frames: FloatArray
     forcefield: ForceField
+    compression: Compression | None = None
 
 
 def read_entry(
@@ -398,16 +472,36 @@ def _read_many(config: RunConfig, s: int, loaded: dict[Path, ForceField], notes:
         else:
             system, frames = _read_file(molecule, ff, notes)
             frames = whole(_some(frames, molecule), system.bonds, config.box)
-        molecules.append(Copies(ff, system, molecule.count, frames))
+        copies = Copies(ff, system, molecule.count, frames)
+        if molecule.between_copies == "contacts":
+            copies = contacts_between(copies)
+            notes.append(f"{molecule.name}: {describe_contacts(copies)}")
+        elif molecule.count > 1 and any(term.form in NATIVE for term in ff.terms):
+            notes.append(
+                f"{molecule.name}: native contacts act within each copy; copies repel each other (`between_copies: "
+                "contacts` lets them act between copies too)"
+            )
+        molecules.append(copies)
     if entry.start is not None:
         together, ff = join_molecules(molecules, entry.name)
         return Entry(together, start_frames(entry.start, together, replicas, notes), ff)
     slab = entry.geometry == "slab"
     filled = fill_box(
-        molecules, config.box, seed, name=entry.name, replicas=replicas, slab=slab, thickness=entry.thickness
-    )
+        molecules, config.box, seed, name=entry.name, replicas=replicas, slab=slab, thickness=entry.thickness,
+        compress=entry.compress is not None,
+    )  # fmt: skip
     notes.append(f"{entry.name}: {filled.describe(slab)}")
-    return Entry(filled.system, filled.frames, filled.forcefield)
+    compression = None
+    if entry.compress is not None and filled.start is not None and filled.end is not None:
+        sizes = [m.system.n_beads for m in molecules for _ in range(m.count)]
+        steps = max(1, round(entry.compress / config.dynamics.timestep))
+        first = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+        compression = Compression(filled.start, filled.end, first, steps, config.box)
+        notes.append(
+            f"{entry.name}: before step 0 the box shrinks in {steps:,} steps, and moves on at that size for as many, "
+            f"at a friction of {max(config.dynamics.friction, COMPRESSING):g} /ps; no frame of it is written"
+        )
+    return Entry(filled.system, filled.frames, filled.forcefield, compression)
 
 
 def _load(loaded: dict[Path, ForceField], folder: Path) -> ForceField:

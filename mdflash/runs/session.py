@@ -6,15 +6,12 @@ Of many ranks, the first keeps the folder; the sessions of the others are silent
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
-
-import numpy.typing as npt
 
 from mdflash import __version__
 from mdflash.config.input_paths import input_paths
@@ -22,16 +19,17 @@ from mdflash.config.write import resolved_yaml
 from mdflash.core.files import atomic_write, atomic_write_json
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.engine import Engine
-from mdflash.errors import InputError, Interrupted, MdflashError, StorageError, UnstableError
-from mdflash.io.checkpoint import Checkpoint, drop_newer, load_checkpoint
+from mdflash.errors import InputError, Interrupted, MdflashError, UnstableError
+from mdflash.io.checkpoint import Checkpoint, drop_newer
 from mdflash.io.events import EventLog
 from mdflash.io.runfolder import RunFolder
-from mdflash.io.table import changed_tables, cut_tables, recorded_tables
 from mdflash.io.topology import write_topology
-from mdflash.runs.identity import changed, check_identity, check_same_run, identity_of, other_starts, table_rule
+from mdflash.runs.identity import identity_of, table_rule
 from mdflash.runs.manifest import Manifest
 from mdflash.runs.prepare import Prepared
-from mdflash.runs.writers import Outputs, Silence, bytes_to_come, misfit
+from mdflash.runs.resume import resume_from
+from mdflash.runs.territory import LeftTerritory
+from mdflash.runs.writers import Outputs, Silence, bytes_to_come
 
 MANIFEST_SECONDS: Final = 5.0
 """How old manifest.json may be during a run, give or take a block of steps."""
@@ -73,65 +71,8 @@ class RunSession:
         return self.folder.notes
 
     def find(self) -> Checkpoint | None:
-        """The checkpoint to resume from, or None for a fresh start.
-
-        Raises:
-            InputError: the folder belongs to a different run.
-            StorageError: its checkpoints are gone or damaged.
-        """
-        if self._fresh:
-            return None
-        checkpoint = load_checkpoint(self.folder.checkpoint, self._fits)
-        if checkpoint is None:
-            if self.folder.manifest.exists():
-                raise StorageError(
-                    f"{self.folder.path}: holds a run, but its checkpoints are gone; restore the folder "
-                    f"'checkpoint', or start over with --fresh (which deletes its trajectory)"
-                )
-            return None
-        if self.folder.resolved.is_file():
-            check_same_run(self.folder, self.prepared.config)
-        check_identity(self.folder, checkpoint, self.prepared)
-        checkpoint = self._before_changed_rows(checkpoint)
-        notes = (*checkpoint.notes, *other_starts(self.folder, self.prepared))
-        return dataclasses.replace(checkpoint, notes=notes)
-
-    def _fits(self, arrays: Mapping[str, npt.NDArray[Any]], header: Mapping[str, Any]) -> str | None:
-        """Why the run cannot go on from a checkpoint of its own; of another run, that is said later."""
-        if any(header.get(kind) != now for kind, now in identity_of(self.prepared).items()):
-            return None
-        if self.folder.resolved.is_file() and any(changed(self.folder.path, self.prepared.config)):
-            return None
-        return misfit(self.prepared, arrays, header)
-
-    def _before_changed_rows(self, newest: Checkpoint) -> Checkpoint:
-        """An older checkpoint where rows between it and the newest were changed or cut off since they were written."""
-        changed = changed_tables(self.folder.path, recorded_tables(newest.header))
-        cut = cut_tables(self.folder.path, recorded_tables(newest.header))
-        if not (changed or cut):
-            return newest
-        files = ", ".join([*changed, *cut])
-        what = "changed" if changed else "cut off"
-        with suppress(StorageError):
-            older = load_checkpoint(
-                self.folder.checkpoint,
-                lambda arrays, header: self._fits(arrays, header) or self._rows(header),
-            )
-            if older is not None:
-                why = f"{files}: rows before {newest.path.name} were {what} since they were written; the run goes on "
-                return dataclasses.replace(
-                    older, notes=(*newest.notes, f"{why}from {older.path.name} and writes them again")
-                )
-        if cut:
-            return newest  # which no file fits; opening it says so
-        why = f"{files}: rows were changed since they were written, before every checkpoint that is left; "
-        return dataclasses.replace(newest, notes=(*newest.notes, f"{why}the run goes on behind them, as they are"))
-
-    def _rows(self, header: Mapping[str, Any]) -> str | None:
-        """Why the tables in the folder are not what they were at a checkpoint."""
-        tables = recorded_tables(header)
-        sound = not (changed_tables(self.folder.path, tables) or cut_tables(self.folder.path, tables))
-        return None if sound else "rows"
+        """The checkpoint to resume from, or None for a fresh start; errors as of `resume_from`."""
+        return None if self._fresh else resume_from(self.folder, self.prepared)
 
     def clear(self) -> None:
         """Delete what an earlier run, or a start that failed, left here: the new one is known to start.
@@ -185,6 +126,8 @@ class RunSession:
                 outputs.attach(engine)
                 engine.guard.listeners.append(log.write)
                 engine.deposits.listeners.append(log.write)
+                if outputs.territory is not None:
+                    outputs.territory.listeners.append(log.write)
                 if engine.ensemble is not None:
                     engine.ensemble.listeners.append(log.write)
                 manifest.write("running", outputs)
@@ -196,7 +139,8 @@ class RunSession:
                 raise
             except UnstableError as unstable:
                 step, every = engine.state.step, prepared.config.trajectory_every
-                frame = None if every is None else max(step - 1, 0) // every * every
+                done = step if isinstance(unstable, LeftTerritory) else max(step - 1, 0)
+                frame = None if every is None else done // every * every
                 log.write(step, "unstable", reason=str(unstable), last_frame_step=frame)
                 outputs.close()
                 manifest.write("unstable", outputs)

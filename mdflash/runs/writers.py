@@ -44,6 +44,7 @@ from mdflash.potentials.bias.pack import PackedBiases
 from mdflash.reporters import Periodic
 from mdflash.runs.prepare import Prepared
 from mdflash.runs.states import held_states
+from mdflash.runs.territory import Territory
 
 BLOCK_BYTES = 4 << 20
 """About how much of one trajectory is collected before it is written."""
@@ -211,7 +212,8 @@ class Outputs:
         self.hills: HillsLog | None = None
         if prepared.grid_biases:
             path = folder.path / HillsLog.name
-            self.hills = HillsLog.start(path) if before is None else HillsLog.resume(path, before["hills_size"])
+            most = max(len(bias.axes) for bias in prepared.grid_biases)
+            self.hills = HillsLog.create(path, most) if before is None else HillsLog.resume(path, before["hills_size"])
         self.walkers: WalkersLog | None = None
         if prepared.walkers is not None:
             path = folder.path / WalkersLog.name
@@ -231,6 +233,11 @@ class Outputs:
             self.reporters.append(ColvarsReporter(config.colvars_every, self.colvars, prepared, self._background))
         if config.trajectory_every is not None:
             self.reporters.append(FrameReporter(config.trajectory_every, self.writers, self._background))
+        self.territory: Territory | None = None
+        if config.guards.spread is not None:
+            every, stop = config.trajectory_every or config.log_every, config.guards.beyond == "stop"
+            self.territory = Territory(every, layout, prepared.committees, config.guards.spread, stop)
+            self.reporters.append(self.territory)  # last: what it stops at is written
 
     @classmethod
     def create(cls, folder: RunFolder, prepared: Prepared, identity: Mapping[str, Any]) -> Outputs:
@@ -428,6 +435,8 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
         per_row += sum(19 * len(entry.variables) + 57 for entry in config.metadynamics)
         total += per_row * layout.n_replicas * (steps // config.colvars_every + 1)
     for entry in config.metadynamics:
+        count = config.counts[0 if entry.system is None else [s.name for s in config.system].index(entry.system)]
+        total += (config.output.checkpoint.keep + 1) * entry.grid_bytes(count // (entry.walkers or count))
         total += 110 * layout.n_replicas * (steps // config.steps_in(entry.every))
     if config.weighted_ensemble is not None:
         total += 95 * layout.n_replicas * (steps // config.steps_in(config.weighted_ensemble.every))

@@ -20,6 +20,7 @@ from mdflash.io.claims import claim, claimed, drop_unfinished, is_lock, refuse_i
 from mdflash.io.runfolder import FolderLock
 from mdflash.mapping import allatom
 from mdflash.mapping.peptide import write_pdb
+from mdflash.sampling.around import PILOTS, Around, Where, sample_around
 from mdflash.sampling.dataset import HEAD, create_dataset
 from mdflash.sampling.recipe import SampleRecipe
 from mdflash.sampling.schedule import Progress, carry_out
@@ -29,8 +30,14 @@ from mdflash.sampling.walker import Walker
 _MAY_CHANGE = ("length", "walkers", "processes", "folder")
 
 
-def walkers(recipe: SampleRecipe, folder: Path) -> list[Walker]:
-    """Every walker of a recipe; more walkers, or a longer run, keep the numbers of those that were there."""
+def walkers(recipe: SampleRecipe, folder: Path, chosen: bool = False) -> list[Walker]:
+    """Every walker of a recipe; more walkers, or a longer run, keep the numbers of those that were there.
+
+    Args:
+        recipe: what to sample.
+        folder: of the dataset.
+        chosen: whether its starts were chosen for their uncertainty.
+    """
     found: list[Walker] = []
     ladders = [recipe.temperatures] if recipe.exchange else [(t,) for t in recipe.temperatures]
     for entry in recipe.molecule:
@@ -59,6 +66,7 @@ def walkers(recipe: SampleRecipe, folder: Path) -> list[Walker]:
                         aggregation=recipe.aggregation,
                         window=window,
                         label=f"{entry.name} {number:03d} ({kelvin}{held}, {', '.join(dict.fromkeys(starts))})",
+                        chosen=chosen,
                     )
                 )
     return found
@@ -85,13 +93,16 @@ def speed(molecule: Molecule, recipe: SampleRecipe) -> float:
     return steps * recipe.timestep / seconds
 
 
-def sample(recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[Progress], None]) -> Path:
+def sample(
+    recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[Progress], None], where: Where | None = None
+) -> Path:
     """Sample as a recipe describes, or resume.
 
     Args:
         recipe: from `load_recipe`.
         tell: called with what is being prepared.
         watch: called after every block of frames.
+        where: start from frames of a run that a committee knows least of, in place of the recipe's starts.
 
     Returns:
         The dataset's folder.
@@ -117,8 +128,10 @@ def sample(recipe: SampleRecipe, tell: Callable[[str], None], watch: Callable[[P
             drop_unfinished([folder, *(folder / name for name in molecules), *folder.glob("sampling/*")])
         else:
             claim(folder, "sampling")
-        _set_up(recipe, folder, tell)
-        carry_out(walkers(recipe, folder), recipe.frames_of_a_walker, recipe.processes, watch)
+        around = None if where is None else sample_around(recipe, where, folder, tell)
+        todo = recipe if around is None else around.recipe
+        _set_up(todo, folder, tell, around)
+        carry_out(walkers(todo, folder, around is not None), todo.frames_of_a_walker, todo.processes, watch)
     finally:
         lock.release()
     return folder
@@ -134,7 +147,7 @@ def _is_sampling(folder: Path) -> bool:
     return False
 
 
-def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None]) -> None:
+def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None], around: Around | None) -> None:
     from safetensors.numpy import save
 
     described = _describe(recipe)
@@ -143,7 +156,7 @@ def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None]) -> 
         return
     import openmm as mm
 
-    molecules = prepare(recipe)
+    molecules = prepare(recipe) if around is None else [around.molecule()]
     systems = {}
     for molecule in molecules:
         setup = folder / "sampling" / molecule.name
@@ -156,12 +169,13 @@ def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None]) -> 
         atomic_write(setup / "system.xml", mm.XmlSerializer.serialize(molecule.system))
         atoms = molecule.beads.atoms
         assert atoms is not None  # prepare_molecule refuses beads of several atoms
-        force_map = molecule.force_map(starts, recipe, tell)
+        force_map = molecule.force_map(starts if around is None else starts[:PILOTS], recipe, tell)
         arrays = {"starts": starts, "atoms": atoms, "force_map": np.ascontiguousarray(force_map)}
         if molecule.held is not None:
             arrays |= molecule.held.arrays()
         atomic_write(setup / "setup.safetensors", save(arrays))
-        systems[molecule.name] = (molecule.beads.system, molecule.beads.positions(starts))
+        own = None if around is not None else molecule.beads.positions(starts)  # what was chosen is no native structure
+        systems[molecule.name] = (molecule.beads.system, own)
     provenance = {
         "recipe": described,
         "model": allatom.MODEL,
@@ -170,6 +184,7 @@ def _set_up(recipe: SampleRecipe, folder: Path, tell: Callable[[str], None]) -> 
         "integrator": "LangevinMiddleIntegrator",
         "atoms": {m.name: len(m.groups) for m in molecules},
         "systems": {name: system.digest for name, (system, _) in systems.items()},
+        **({} if around is None else {"chosen": around.said}),
     }
     create_dataset(folder, systems, recipe.mapping, provenance)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from mdflash.sampling.recipe import MoleculeEntry, SampleRecipe, TorsionWindows
 from mdflash.sampling.windows import BeadRmsd, Torsion, find_torsion
 
 PILOT_FRAMES, PILOT_INTERVAL, PILOT_REST = 300, 0.5, 20.0  # per start; ps; ps
+Model: TypeAlias = tuple[str, Any, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,24 @@ class Molecule:
         return self.beads.system.n_beads == int(self.groups.max()) + 1
 
 
-def prepare_molecule(entry: MoleculeEntry, mapping: str) -> Molecule:
+def prepare_molecule(entry: MoleculeEntry, mapping: str, around: Sequence[Model] = ()) -> Molecule:
     """Build the molecule of a recipe and map it.
+
+    Args:
+        entry: of the recipe.
+        mapping: of the recipe.
+        around: what walkers start from in place of the starts of the recipe, which then only say what the molecule is:
+            "what it is called", OpenMM's topology and positions [atoms, 3] in Å.
 
     Raises:
         InputError: the structure, the sequence, starts of different atoms, or a mapping that does not fit.
     """
-    models = [_start(entry, start) for start in entry.starts if start != "hot"]
-    topology = models[0][0]
+    own = [start for start in entry.starts if start != "hot"]
+    models = [*((start, *_start(entry, start)) for start in (own[:1] if around else own)), *around]
+    topology = models[0][1]
     names = _names(topology)
     starts = []
-    for start, (other, positions) in zip([s for s in entry.starts if s != "hot"], models, strict=True):
+    for start, other, positions in models:
         row = {name: k for k, name in enumerate(_names(other))}
         if row.keys() != set(names):
             odd = sorted(row.keys() ^ set(names))[0]
@@ -111,7 +119,7 @@ def prepare_molecule(entry: MoleculeEntry, mapping: str) -> Molecule:
     elif entry.rmsd_windows:
         assert beads.atoms is not None  # basic_map refuses beads of several atoms
         held = BeadRmsd(beads.atoms, starts[0][beads.atoms])
-    return Molecule(entry.name, topology, system, np.stack(starts), beads, groups, held)
+    return Molecule(entry.name, topology, system, np.stack(starts[1:] if around else starts), beads, groups, held)
 
 
 def _torsion(entry: MoleculeEntry, windows: TorsionWindows, topology: Any, beads: BeadMap) -> Torsion:

@@ -7,8 +7,10 @@
     /energy      [F] float64 kcal/mol, only where a coarse-grained model made the frames
     /potential   [F] float64 kcal/mol, that of all atoms, where all atoms were simulated
     /time        [F] float64 ps
-    attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (held in an umbrella window),
-                 window (what held it: keys of `biases:` as JSON; /window_reference [N, 3] Å is its structure, if any)
+    attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (how often a frame comes says
+                 nothing: held in an umbrella window, or chosen), chosen (sampled around frames that a committee chose,
+                 which no weight undoes), window (what held it: keys of `biases:` as JSON; /window_reference [N, 3] Å is
+                 its structure, if any)
 
 Other columns [F] of real numbers may stand beside these, such as weights that another program computed.
 
@@ -74,8 +76,10 @@ class Trajectory:
         n_beads: beads per frame.
         aggregation: how atom forces became bead forces.
         seed: of the simulation that made it.
-        biased: whether it was held in a window, so the frequency of a frame has no meaning; its forces are unbiased.
+        biased: whether it was held in a window or chosen, so the frequency of a frame has no meaning; its forces are
+            unbiased.
         restraint: what held it; None where nothing did, or the file does not say.
+        chosen: whether it was sampled around a frame that was chosen for its uncertainty: then it has no weight.
     """
 
     file: Path
@@ -86,6 +90,7 @@ class Trajectory:
     seed: int
     biased: bool
     restraint: Restraint | None = None
+    chosen: bool = False
 
     def read(self, start: int = 0, stop: int | None = None, stride: int = 1) -> Frames:
         """Read frames start:stop:stride.
@@ -184,6 +189,7 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
             seed=_number(f, file, "seed", 0) or 0,
             biased=bool(_number(f, file, "biased", 0)),
             restraint=_restraint(f, file),
+            chosen=bool(_number(f, file, "chosen", 0)),
         )
 
 
@@ -273,6 +279,7 @@ class TrajectoryWriter:
         replica, energy, potential: whether each of these is stored with each frame; an old file keeps its columns.
         biased: noted in the file.
         restraint: what held it, if anything did.
+        chosen: noted in the file; such a trajectory is biased, whatever `biased` says.
 
     Raises:
         StorageError: the file has fewer frames than `frames` or another number of beads; it cannot be written.
@@ -291,11 +298,14 @@ class TrajectoryWriter:
         potential: bool = False,
         biased: bool = False,
         restraint: Restraint | None = None,
+        chosen: bool = False,
     ) -> None:
         self.file, self.n_beads = file, n_beads
         self._pending: list[tuple[Any, ...]] = []
         if not frames:
-            attributes = {"seed": seed, "aggregation": aggregation, "biased": biased or restraint is not None}
+            held = biased or chosen or restraint is not None
+            attributes: dict[str, Any] = {"seed": seed, "aggregation": aggregation, "biased": held}
+            attributes |= {"chosen": True} if chosen else {}
             more = {"replica": replica, "energy": energy, "potential": potential}
             names = tuple(name for name, wanted in more.items() if wanted)
             create(file, lambda empty: _lay_out(empty, n_beads, attributes, names, restraint))

@@ -60,6 +60,7 @@ class Walker:
         aggregation: noted in the file.
         window: where it is held, or None.
         label: for people.
+        chosen: whether its start was chosen for its uncertainty.
     """
 
     trajectory: Path
@@ -77,6 +78,7 @@ class Walker:
     aggregation: Aggregation
     window: Window | None
     label: str
+    chosen: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -147,6 +149,7 @@ def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], No
     with TrajectoryWriter(
         walker.trajectory, len(atoms), seed=walker.seed, aggregation=walker.aggregation, frames=done,
         replica=count > 1, potential=True, biased=walker.window is not None, restraint=restraint,
+        chosen=walker.chosen,
     ) as writer:  # fmt: skip
         while writer.frames < frames and os.getppid() == owner:  # whoever asked for this may be gone
             number = writer.frames // count  # of the frames of one replica

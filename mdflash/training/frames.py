@@ -1,10 +1,10 @@
-"""The frames of a training in memory, split into training and validation by trajectory."""
+"""The frames of a training in memory, split into training and validation."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,11 @@ from mdflash.sampling.dataset import Dataset, load_dataset
 from mdflash.sampling.restraint import Restraint
 from mdflash.sampling.trajectory import Trajectory
 from mdflash.training.schedule import with_windows
+from mdflash.training.split import SAME_TEMPERATURE, hold_out, parts_of
 from mdflash.training.units import other_force_unit
 
 Float32 = npt.NDArray[np.float32]
 
-SAME_TEMPERATURE = 1.0
-"""K; what counts as the temperature asked for."""
 CHUNK = 2048
 """Frames whose prior forces are evaluated together."""
 
@@ -49,7 +48,8 @@ class MoleculeFrames:
         source: [F] number of each frame's trajectory.
         files: files of the trajectories.
         validation: [F] whether a frame is held out.
-        biased: [F] whether a frame was held in an umbrella window: its force counts, how often it comes does not.
+        biased: [F] whether a frame was held in an umbrella window, or chosen: its force counts, how often it comes does
+            not.
         restraints: what held each trajectory; None where nothing did, or nothing is known of it.
         potential: [F] kcal/mol of the model that was simulated, NaN where it is not known; for weights.
         column: [F] the numbers of the column that was asked for, or None.
@@ -69,6 +69,21 @@ class MoleculeFrames:
     potential: FloatArray | None = None
     column: FloatArray | None = None
 
+    def at(self, kelvin: float) -> MoleculeFrames:
+        """The frames at a temperature, of the same split.
+
+        Raises:
+            InputError: there are none.
+        """
+        keep = np.abs(self.temperature - kelvin) <= SAME_TEMPERATURE
+        if not keep.any():
+            there = (round(float(t)) for t in np.unique(self.temperature))
+            raise _no_frames(self.system.name, kelvin, there, self.files[0].parent)
+        columns = ("positions", "forces", "energies", "temperature", "source", "validation", "biased", "potential",
+                   "column")  # fmt: skip
+        values = {name: getattr(self, name) for name in columns}
+        return replace(self, **{name: value[keep] for name, value in values.items() if value is not None})
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
@@ -86,6 +101,14 @@ class TrainingData:
     digest: str
     notes: tuple[str, ...]
 
+    def at(self, kelvin: float) -> TrainingData:
+        """The frames at a temperature, of the same split.
+
+        Raises:
+            InputError: a molecule has none.
+        """
+        return replace(self, molecules=tuple(m.at(kelvin) for m in self.molecules))
+
     def count(self, validation: bool) -> int:
         """Frames for training, or for validation."""
         return sum(int((m.validation == validation).sum()) for m in self.molecules)
@@ -99,10 +122,7 @@ def load_frames(
     windows: Sequence[BiasEntry] = (),
     weights: str | None = None,
 ) -> TrainingData:
-    """Read datasets and hold out a share of each molecule's trajectories.
-
-    Trajectories are held out whole, the last ones of a molecule; of a single trajectory, its end, and so of every
-    trajectory in an umbrella window, since no other one is there.
+    """Read datasets and hold out a share of each molecule's trajectories, see `split`.
 
     Args:
         folders: datasets; molecules of one name are the same molecule.
@@ -114,9 +134,12 @@ def load_frames(
 
     Raises:
         InputError: datasets that do not fit each other or the arguments, no frames left, a damaged file, positions or
-            forces in another unit.
+            forces in another unit; frames that were chosen, where weights are asked for.
     """
-    datasets = with_windows([load_dataset(folder) for folder in folders], windows)
+    read = [load_dataset(folder) for folder in folders]
+    if weights is not None:
+        _refuse_chosen(read, weights)
+    datasets = with_windows(read, windows)
     mappings = {d.mapping: d.folder for d in datasets}
     wanted = mapping or datasets[0].mapping
     for found, folder in mappings.items():
@@ -133,6 +156,21 @@ def load_frames(
     for name in dict.fromkeys(m.name for d in datasets for m in d.molecules):
         molecules.append(_load_molecule(name, datasets, validation, temperature, weights, notes, digest))
     return TrainingData(tuple(molecules), wanted, digest.hexdigest(), tuple(notes))
+
+
+def _refuse_chosen(datasets: Sequence[Dataset], weights: str) -> None:
+    """Frames that a committee chose have forces and no weights, whatever a recipe asks for."""
+    for dataset in datasets:
+        for molecule in dataset.molecules:
+            if any(trajectory.chosen for trajectory in molecule.trajectories):
+                raise InputError(
+                    "was sampled around frames that a committee chose (mdflash sample --where), so how often its "
+                    f"frames come says nothing and they have no weight ({weights}). Their forces are for force "
+                    "matching: leave this dataset out of `data.dataset` where frames are weighed (`relative_entropy:`, "
+                    "`data.weights`)",
+                    file=dataset.folder,
+                    key="data.dataset",
+                )
 
 
 def _load_molecule(
@@ -173,11 +211,8 @@ def _load_molecule(
             columns.append(None if column is None else trajectory.column(column)[keep])
             used.append(trajectory)
     if not parts:
-        raise InputError(
-            f"molecule '{name}' has no frames at {temperature:g} K; its temperatures are "
-            f"{', '.join(f'{t} K' for t in sorted(seen))}",
-            file=mine[0][0].folder,
-        )
+        assert temperature is not None  # without one every frame is kept
+        raise _no_frames(name, temperature, seen, mine[0][0].folder)
     biased, files = [t.biased for t in used], [t.file for t in used]
     counts = np.array([len(p[0]) for p in parts])
     source = np.repeat(np.arange(len(parts)), counts)
@@ -195,13 +230,21 @@ def _load_molecule(
         for restraint in (t.restraint for t in used if t.restraint is not None):
             digest.update(restraint.digest.encode())
     free = np.flatnonzero(~np.array(biased))
-    whole = free[-max(1, round(share * len(free))) :] if len(free) > 1 else free[:0]
-    held = np.isin(source, whole)
-    for k in np.flatnonzero(biased) if len(free) > 1 else range(len(parts)):
-        held[np.flatnonzero(source == k)[-max(1, round(share * counts[k])) :]] = True
+    in_parts = None
+    if weights is not None:
+        windows = ["" if t.restraint is None else t.restraint.digest for t in used]
+        numbers = np.unique(windows, return_inverse=True)[1]
+        in_parts = parts_of(numbers[source], kelvin)
+    held = hold_out(source, np.repeat(biased, counts), share, in_parts)
+    whole = [k for k in free if held[source == k].all()]
     if len(parts) == 1 and not any(biased):
         notes.append(f"molecule '{name}' has one trajectory: its last {share:.0%} are held out for validation")
-    elif len(free) > 1:
+    elif len(free) > 1 and not whole:
+        notes.append(
+            f"molecule '{name}': the end of every trajectory is held out for validation, since of whole ones some "
+            "window or temperature would have no frame, or all"
+        )
+    elif whole:
         notes.append(
             f"molecule '{name}': {len(whole)} of {len(free)} trajectories are held out for validation, each as a "
             f"whole: {held.sum() / len(held):.0%} of the frames, where `validation: {share:g}` asks for {share:.0%}"
@@ -213,6 +256,13 @@ def _load_molecule(
         np.repeat(biased, counts), tuple(t.restraint for t in used), np.concatenate(potential),
         own,
     )  # fmt: skip
+
+
+def _no_frames(name: str, kelvin: float, there: Iterable[int], folder: Path) -> InputError:
+    temperatures = ", ".join(f"{t} K" for t in sorted(set(there)))
+    return InputError(
+        f"molecule '{name}' has no frames at {kelvin:g} K; its temperatures are {temperatures}", file=folder
+    )
 
 
 def prior_forces(ff: ForceField, system: System, positions: Float32) -> tuple[Float32, FloatArray]:

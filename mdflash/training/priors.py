@@ -17,9 +17,10 @@ from mdflash.forcefields.build import excluded_pairs
 from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.forms import FORMS
-from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
+from mdflash.training.frames import MoleculeFrames
 from mdflash.training.inversion import Parameters, fourier, harmonic, restricted_quartic
 from mdflash.training.recipe import Priors
+from mdflash.training.split import SAME_TEMPERATURE
 from mdflash.units import kT
 
 MOST_FRAMES = 20_000

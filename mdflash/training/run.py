@@ -36,6 +36,7 @@ from mdflash.training import convolution
 from mdflash.training.contacts import ContactWeight
 from mdflash.training.convolution import Pairs
 from mdflash.training.decoys import make_decoys
+from mdflash.training.entropy.weighed import Weighed, weigh
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
 from mdflash.training.frames import MoleculeFrames, TrainingData, load_frames, prior_forces
 from mdflash.training.graphs import GraphedForces
@@ -50,7 +51,7 @@ from mdflash.training.weights import FrameWeights, load_weighted
 
 NETWORK = "schnet"
 _FILES = ("lock", "recipe.yaml", "log.csv", "state.safetensors", "priors", "progress", "weights", "forcefield",
-          "tensorboard")  # fmt: skip
+          "committee.yaml", "tensorboard")  # fmt: skip
 TORSIONS = "torsions"
 """The coefficients of `LearnedTorsions` among the parameters."""
 
@@ -69,6 +70,7 @@ class PreparedTraining:
         targets: for each molecule [F, N, 3], forces less those of the priors, kcal/mol/Å.
         energies: for each molecule [F], energies less those of the priors, kcal/mol; None without `energy_weight`.
         weights: for each molecule those of its frames at all temperatures; empty where the recipe asks for none.
+        weighed: what `relative_entropy` learns from; None without it.
     """
 
     recipe: Recipe
@@ -80,6 +82,7 @@ class PreparedTraining:
     targets: tuple[torch.Tensor, ...]
     energies: tuple[torch.Tensor, ...] | None = None
     weights: tuple[FrameWeights, ...] = ()
+    weighed: Weighed | None = None
 
     def loss_without_network(self) -> float:
         """The validation loss of the priors alone, (kcal/mol/Å)^2."""
@@ -95,7 +98,8 @@ def read_priors(recipe: Recipe) -> tuple[TrainingData, ForceField, tuple[Samples
         InputError, ForceFieldError: whatever is wrong with recipe or data.
     """
     said = recipe.data
-    data = load_frames(said.dataset, said.validation, said.mapping, said.temperature, said.windows, recipe.weights)
+    kelvin = said.temperature if recipe.relative_entropy is None else None  # which weighs frames of all of them
+    data = load_frames(said.dataset, said.validation, said.mapping, kelvin, said.windows, recipe.weights)
     if recipe.start is not None:
         ff = _given(recipe.start, data, recipe.name)
         if len(ff.networks) != 1:
@@ -118,8 +122,12 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
         InputError, ForceFieldError: whatever is wrong with recipe or data.
     """
     data, priors, fits = read_priors(recipe)
+    weighed = None
+    if recipe.relative_entropy is not None:
+        weighed = weigh(recipe.data, data)
+        data = data if recipe.data.temperature is None else data.at(recipe.data.temperature)
     if recipe.start is None:
-        network, start = _new_network(recipe, priors), ""
+        network, start = new_network(recipe, priors), ""
     else:
         ff = load_forcefield(recipe.start)
         network, start = ff.networks[0], ff.digest
@@ -131,10 +139,10 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
         targets.append(torch.from_numpy(molecule.forces - forces))
         if recipe.training.energy_weight and molecule.energies is not None:
             energies.append(torch.from_numpy((molecule.energies - energy).astype(np.float32)))
-    unweighted = recipe.data.weights is None or recipe.relative_entropy is not None  # which weighs each temperature
+    unweighted = recipe.data.weights is None or weighed is not None
     weights = () if unweighted else load_weighted(recipe.data)[1]
     return PreparedTraining(
-        recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None, weights
+        recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None, weights, weighed
     )  # fmt: skip
 
 
@@ -175,7 +183,7 @@ def _given(folder: Path, data: TrainingData, name: str) -> ForceField:
     return replace(ff, name=name, systems=systems)
 
 
-def _new_network(recipe: Recipe, priors: ForceField) -> Network:
+def new_network(recipe: Recipe, priors: ForceField) -> Network:
     """Random weights, but for the last layer's: training starts from the priors."""
     hyper = recipe.hyperparameters(max(t.index for t in priors.bead_types) + 1)
     with torch.random.fork_rng(devices=[]):
@@ -312,8 +320,8 @@ def own_identity(prepared: PreparedTraining) -> str:
 
 def remarks(prepared: PreparedTraining) -> list[str]:
     """What of the recipe may surprise, for people."""
-    if prepared.recipe.relative_entropy is not None:
-        return list(prepared.data.notes)
+    if prepared.weighed is not None:
+        return [*prepared.data.notes, *prepared.weighed.notes]
     training, decoys = prepared.recipe.training, prepared.recipe.data.decoys
     frames = prepared.data.count(False) * (1.0 if decoys is None else 1.0 + decoys.share)
     steps = training.epochs * math.ceil(frames / training.batch)

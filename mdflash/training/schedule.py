@@ -57,7 +57,7 @@ def _held(molecule: Molecule, restraints: dict[Path, Restraint]) -> Molecule:
 
 def _assigned(entry: BiasEntry, mine: Sequence[tuple[Dataset, Molecule]], key: str) -> dict[Path, Restraint]:
     """The restraint of each held trajectory of a molecule, by its file."""
-    held = [(d, m, t) for d, m in mine for t in m.trajectories if t.biased]
+    held = [(d, m, t) for d, m in mine for t in m.trajectories if t.biased and not t.chosen]
     if not held:
         raise InputError("no trajectory of the data was held in a window (attribute biased); remove this", key=key)
     if len(held) % entry.windows:

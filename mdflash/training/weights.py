@@ -9,14 +9,14 @@ M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008), eqs. 9 and 13
 windows need no energies. At several they are those that the trajectories store (/potential, or /energy); where one
 stores none, only frames at the temperature itself are weighed, which exchange leaves in equilibrium.
 
-The free energies come from at most `MOST` numbers u_kn, frames at even distances; the weights are of every frame. Their
+The free energies come from at most `MOST` numbers u_kn, of frames drawn at random from every state (even distances can
+meet the same replicas again and again); the weights are of every frame. Their
 statistical error is that of the frames' number: a free energy from n effective frames in a bin is uncertain by
 kT / sqrt(n), more where frames are correlated.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,8 +29,11 @@ from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
 from mdflash.potentials.variables.base import Variable
 from mdflash.sampling.restraint import Restraint, values_of
-from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames, TrainingData, load_frames
+from mdflash.training.frames import MoleculeFrames, TrainingData, load_frames
 from mdflash.training.recipe import Data
+from mdflash.training.redrawn import MOST as REDRAWN
+from mdflash.training.redrawn import TIMES, Redrawn, block_counts
+from mdflash.training.split import SAME_TEMPERATURE, temperatures
 from mdflash.units import BOLTZMANN
 
 MOST = 4_000_000
@@ -73,6 +76,7 @@ class FrameWeights:
         state: [F] the number of each frame's state, -1 where it has no weight.
         within: weights of some of the frames that have one, by their place among these; None where `values` hold in
             any part.
+        redrawn: weights of frames drawn anew, which say how uncertain an average is.
     """
 
     values: FloatArray
@@ -83,11 +87,18 @@ class FrameWeights:
     notes: tuple[str, ...]
     state: IntArray
     within: Callable[[IntArray], FloatArray] | None = None
+    redrawn: Redrawn | None = None
 
     @property
     def effective(self) -> float:
         """Frames of equal weight that are worth as much: 1 / sum of w^2 (L. Kish, Survey Sampling, 1965)."""
         return float(1.0 / np.square(self.values).sum())
+
+    def error(self, values: FloatArray, edges: FloatArray) -> FloatArray:
+        """[bins] standard error of the free energy along a variable with values [F], see `Redrawn.error`."""
+        if self.redrawn is None:
+            return np.full(len(edges) - 1, np.inf)
+        return self.redrawn.error(values[self.redrawn.frames], edges, self.temperature)
 
     def of(self, part: npt.NDArray[np.bool_]) -> FloatArray:
         """The weights of some frames ([F] which), sum 1.
@@ -130,6 +141,21 @@ def load_weighted(section: Data) -> tuple[TrainingData, tuple[FrameWeights, ...]
     return data, tuple(frame_weights(m, kelvin, how) for m in data.molecules)
 
 
+def weigh_all(section: Data, data: TrainingData) -> tuple[tuple[FrameWeights, ...], ...]:
+    """For each molecule the weights of its frames at each of its temperatures, or at that of the recipe.
+
+    Raises:
+        InputError: as `frame_weights`.
+    """
+    return tuple(
+        tuple(
+            frame_weights(molecule, kelvin, section.weights or "mbar")
+            for kelvin in (temperatures(molecule.temperature) if section.temperature is None else [section.temperature])
+        )
+        for molecule in data.molecules
+    )
+
+
 def frame_weights(molecule: MoleculeFrames, temperature: float, how: str = "mbar") -> FrameWeights:
     """The weight of each frame at a temperature, [F] float64, sum 1; see the module.
 
@@ -157,6 +183,8 @@ def frame_weights(molecule: MoleculeFrames, temperature: float, how: str = "mbar
         )
         state = np.where(w > 0.0, 0, -1)
         found = FrameWeights(w / w.sum(), temperature, (f"{temperature:g} K",), 1.0, (), (note,) if held else (), state)
+        own = np.flatnonzero(w)
+        found = replace(found, redrawn=_redrawn(molecule, own, state[own], lambda some, times: w[own[some]] * times))
     if found.effective >= FEWEST:
         return found
     said = (
@@ -231,8 +259,8 @@ def _by_mbar(molecule: MoleculeFrames, temperature: float, there: npt.NDArray[np
     rows = np.flatnonzero(used)
     states = _States(molecule, rows, kelvin[rows], energy[rows] - energy[rows].mean())
     k = len(states.labels)
-    stride = max(1, math.ceil(k * len(rows) / MOST))
-    pick = np.arange(0, len(rows), stride)
+    notes += _few(molecule.system.name, states)
+    pick = _some(states.state, MOST // k)
     few = np.bincount(states.state[pick], minlength=k).astype(np.float64)
     reduced = states.reduced(pick)
     free = mbar(reduced, few)
@@ -256,10 +284,17 @@ def _by_mbar(molecule: MoleculeFrames, temperature: float, there: npt.NDArray[np
         mixture = np.concatenate([log_mixture(states.reduced(chunk), counts, free) for chunk in chunks])
         return weights(states.energy[part] / (BOLTZMANN * temperature), mixture)
 
+    def again(some: IntArray, times: FloatArray) -> FloatArray:
+        u = states.reduced(some)
+        counts = np.bincount(states.state[some], weights=times, minlength=k).astype(np.float64)
+        mixture = log_mixture(u, counts, mbar(u, counts, free, times))
+        return weights(states.energy[some] / (BOLTZMANN * temperature), mixture, times)
+
+    drawn = _redrawn(molecule, rows, states.state, again)
     found, state = np.zeros(len(molecule.source)), np.full(len(molecule.source), -1)
     found[rows], state[rows] = within(np.arange(len(rows))), states.state
     along = tuple(Along(v.name.replace("_", " "), v.dimension, values) for v, values in states.variables)
-    return FrameWeights(found, temperature, states.labels, link, along, tuple(notes), state, within)
+    return FrameWeights(found, temperature, states.labels, link, along, tuple(notes), state, within, drawn)
 
 
 class _States:
@@ -321,6 +356,47 @@ class _States:
                 total = total + bias[id(restraint)]
             u[k] = beta * total
         return u
+
+
+def _redrawn(
+    molecule: MoleculeFrames,
+    rows: IntArray,
+    state: IntArray,
+    again: Callable[[IntArray, FloatArray], FloatArray],
+) -> Redrawn:
+    """Weights of frames drawn anew.
+
+    Args:
+        molecule: their molecule.
+        rows: [M] the frames that have a weight.
+        state: [M] of each.
+        again: weights of some of these, by their place, of which each counts so and so often.
+    """
+    some = _some(state, REDRAWN)
+    source = molecule.source[rows[some]]
+    found = np.stack([again(some, block_counts(source, draw)) for draw in range(TIMES)])
+    return Redrawn(rows[some], found / found.sum(axis=1, keepdims=True))
+
+
+def _few(name: str, states: _States) -> list[str]:
+    """What to say of states with few frames."""
+    counts = np.bincount(states.state, minlength=len(states.labels))
+    return [
+        f"'{name}': {label} has {n} frames (in {file}), and with fewer than {FEWEST:g} what it weighs against the "
+        "others is uncertain; sample it longer, or leave it out"
+        for label, file, n in zip(states.labels, states.files, counts.tolist(), strict=True)
+        if n < FEWEST and len(counts) > 1
+    ]
+
+
+def _some(state: IntArray, most: int) -> IntArray:
+    """About `most` frames, drawn at random from each state [M] by its share of them; all where there are not more."""
+    if len(state) <= most:
+        return np.arange(len(state))
+    rng = np.random.default_rng(len(state))
+    mine = (np.flatnonzero(state == k) for k in np.unique(state))
+    drawn = [rng.choice(own, max(1, round(most * len(own) / len(state))), replace=False) for own in mine]
+    return np.sort(np.concatenate(drawn))
 
 
 def _weakest(overlap: FloatArray, counts: FloatArray) -> tuple[float, tuple[int, int]]:

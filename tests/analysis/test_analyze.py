@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas
@@ -20,6 +21,7 @@ from mdflash.analysis.report.page import figures, page
 from mdflash.analysis.report.provenance import changes_of, conditions, methods
 from mdflash.analysis.report.viewer import view
 from mdflash.analysis.result import Analysis
+from mdflash.analysis.verdict import Color, Light, enough
 from mdflash.config.load import load_run
 from mdflash.config.write import to_data
 from mdflash.errors import InputError
@@ -168,6 +170,7 @@ def test_one_replica(tmp_path: Path, format: str) -> None:
     m = analyze(mdflash.open_run(folder)).molecules["chignolin"]
     assert m.walk is None and m.melting is None and m.sample.frames == 101
     assert [light.color for light in m.lights if light.name == "Replicas agree"] == ["unknown"]
+    assert m.sentences[-1].endswith("Not judged: replicas agree.")
     assert m.measured["q"].states[0].mean.error > 0
     assert "chignolin" in m.sentences[0] and "340 K" in m.sentences[0]
 
@@ -207,6 +210,23 @@ def test_the_paragraph_tells_boxes_moves_and_frames(tmp_path: Path) -> None:
     assert "kcal/mol/angstrom^2; it moved to a center of 9 angstrom within 2 ns after 1 ps." in text
 
 
+@pytest.mark.parametrize(
+    ("colors", "said"),
+    [
+        ("good good", "yes"),
+        ("good unknown", "yes, as far as it can be judged"),
+        ("unknown unknown", "not known"),
+        ("", "not known"),
+        ("care unknown", "not surely"),
+        ("unknown bad good", "no"),
+    ],
+)
+def test_what_is_not_judged_is_no_yes(colors: str, said: str) -> None:
+    lights = [Light(f"light {k}", color, "", "", "") for k, color in enumerate(cast("list[Color]", colors.split()))]
+    beside = [Light("Stable", "good", "", "", "", proof=False), Light("Complete", "good", "", "", "", proof=False)]
+    assert enough([*lights, *beside]) == said
+
+
 def test_one_frame(tmp_path: Path) -> None:
     folder = make(tmp_path, PLAIN, count=2, steps=10, format="hdf5")
     found = analyze(mdflash.open_run(folder))
@@ -214,7 +234,11 @@ def test_one_frame(tmp_path: Path) -> None:
     assert "too few" in " ".join(found.molecules["chignolin"].notes)
     equilibrium = found.molecules["chignolin"].lights[0]
     assert (equilibrium.color, equilibrium.value) == ("unknown", "not judged")
-    assert found.write(tmp_path / "out").is_file()
+    assert "Sampled enough: yes" not in found.molecules["chignolin"].sentences[-1]
+    assert "Not judged: equilibrium; " in found.molecules["chignolin"].sentences[-1]
+    text = found.write(tmp_path / "out").read_text()
+    assert "There are too few frames of each replica." in text and "One frame of each replica was saved." in text
+    assert re.search(r"\d[eE]-\d|\b0 ps of", text[text.index("<h1") : text.index("<script")]) is None  # absurd digits
 
 
 @pytest.mark.parametrize(("steps", "frames"), [(1500, 0), (3000, 24), (4000, 64)])
@@ -404,4 +428,4 @@ def test_observables_have_words(kinds: list[str]) -> None:
     """What the page needs of each of the list."""
     assert len(set(kinds)) == len(kinds)
     for o in OBSERVABLES:
-        assert o.name.isidentifier() and o.title and o.source and o.unit in ("Å", "")
+        assert o.name.isidentifier() and o.title and o.source and o.unit in ("Å", "kcal/mol/Å", "")

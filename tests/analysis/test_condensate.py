@@ -56,8 +56,8 @@ def test_ideal_chains_are_flat() -> None:
     assert np.isclose(found.density.mean(), expected)
     coarse = found.density.reshape(400, 20, -1).mean(axis=2)  # bins of 50 Å, independent of each other but for chains
     mean, error = mean_profile(coarse, [400])
-    assert np.abs(mean - expected).max() < 6.0 * error.mean()
-    assert (np.abs(mean - expected) < 2.0 * error).mean() > 0.6
+    off = (mean - expected) / error.mean()  # 20 bins of one sum: chi square of 19 degrees
+    assert np.abs(off).max() < 6.5 and 0.25 < np.sqrt((off**2).mean()) < 2.1
     assert fit_interface(found.z, profiles(m, bin_mass(m, x)).density.mean(axis=0)) is None
 
 
@@ -87,7 +87,7 @@ def test_concentrations_of_a_slab_that_wanders(share: float) -> None:
     inside = everywhere + MILLIMOLAR * chains * (1 - share) / (BOX[0] * BOX[1] * 2 * half)
     c = found.concentrations(dilute)[:, 0]
     error = c.std() / np.sqrt(frames)
-    assert abs(c.mean() - everywhere) < 5 * error
+    assert abs(c.mean() - everywhere) < 6.5 * error
     assert abs(found.concentrations(dense).mean() - inside) < 0.03 * inside
     assert np.isclose(
         transfer_free_energy(everywhere, inside, 300.0), 0.0019872 * 300 * np.log(everywhere / inside), rtol=1e-3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mdflash
-from mdflash.analysis.hills import Filled
+from mdflash.analysis.hills import Filled, projected
 from mdflash.analysis.judge import judge
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.report.figure import Map
@@ -20,7 +20,7 @@ from mdflash.config.load import load_run
 from mdflash.core.system import save_system
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.runs.execute import execute
-from tests.runs.test_metadynamics import run, write
+from tests.runs.test_metadynamics import SPACE, run, write
 from tests.umbrella import torsion
 
 RUN = """mdflash: 1
@@ -122,3 +122,24 @@ def test_the_potential_energy_is_without_the_bias(short: tuple[Run, MoleculeAnal
     without = rows["potential_kcal_mol"] - rows["fold_kcal_mol"]
     assert molecule.energy.states[0].mean.value == pytest.approx(without.mean())
     assert found.manifest["variables"]["ends"]["unit"] == "A"
+
+
+def test_three_variables_are_shown_as_pairs(tmp_path: Path) -> None:
+    """Each pair has a map of its own, both estimates, and its lights; the sum over the third variable is right."""
+    found = mdflash.open_run(run(write(tmp_path, SPACE), tmp_path / "out", "output.colvars.interval=0.08 ps"))
+    analysis = found.analyze()
+    analysis.write()
+    molecule = analysis.molecules["helix"]
+    names = [f"fold ({pair})" for pair in ("ends and twist", "ends and rg", "twist and rg")]
+    assert [f.name for f in molecule.filled] == names
+    maps = {f.key for f in metadynamics(molecule) if isinstance(f, Map)}
+    assert {"meta-fold-ends-and-twist", "meta-reweighted-fold-twist-and-rg"} <= maps
+    assert {f"Bias of {name} has settled" for name in names} <= {light.name for light in molecule.lights}
+    assert molecule.sentences[0].count("under metadynamics of fold") == 1
+    rng = np.random.default_rng(3)
+    free, sampled = rng.normal(size=(2, 4, 5, 6)), rng.random((4, 5, 6)) < 0.7
+    sampled[1, 2] = False
+    by_hand = -0.6 * np.log(np.where(sampled, np.exp(-free / 0.6), 0.0).sum(axis=3).clip(1e-300))
+    seen = sampled.any(axis=2)
+    np.testing.assert_allclose(projected(free, sampled, (0, 1), 0.6)[:, seen], by_hand[:, seen])
+    assert np.isfinite(projected(free, sampled, (0, 1), 0.6)).all()

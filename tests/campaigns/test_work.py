@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -169,15 +170,23 @@ def test_a_run_whose_runner_was_killed_is_left_alone(make: Callable[..., list[Jo
 
 
 @pytest.mark.parametrize("how", ["asked", "deadline"])
-def test_all_stop_with_a_checkpoint_and_go_on_later(how: str, make: Callable[..., list[Job]]) -> None:
+def test_all_stop_with_a_checkpoint_and_go_on_later(
+    how: str, make: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     wait = "trap 'echo term >> term; exit 75' TERM; touch begun; while true; do sleep 0.02; done"
     if how == "deadline":
-        wait = "sleep 0.3; exit 75"
-    jobs = make(*[f"{wait}|finish"] * 3, deadline=time.time() + 0.3 if how == "deadline" else None)
+        wait = "touch begun; until [ -e ../run1/begun -a -e ../run2/begun ]; do sleep 0.02; done; exit 75"
+    jobs = make(*[f"{wait}|finish"] * 3, deadline=100.0 if how == "deadline" else None)
     begun = [job.place / "begun" for job in jobs]
 
+    def two_have_begun() -> bool:
+        return sum(file.exists() for file in begun) == 2
+
     def stop() -> str | None:
-        return "SIGTERM" if how == "asked" and sum(file.exists() for file in begun) == 2 else None
+        return "SIGTERM" if how == "asked" and two_have_begun() else None
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep, time=lambda: 101.0 if two_have_begun() else 0.0)
+    monkeypatch.setattr(work, "time", clock)
 
     with LocalExecutor(2, []) as pool:
         outcomes = work_through(jobs, pool, Watch(should_stop=stop))
@@ -312,6 +321,22 @@ def test_the_command_works_all_off_and_says_what_failed(make: Callable[..., list
     assert "has runs 1 to 4" in str(said.exception)
 
 
+def test_the_command_is_not_silent_while_nothing_ends(
+    make: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in its first minute either, while kernels compile."""
+    from mdflash.cli import campaign
+
+    monkeypatch.setattr(campaign, "_OFTEN", 0.1)
+    compiling = "echo 'compiling kernels (7 s so far)'; printf 'half a li'; sleep 1.3; finish"
+    jobs = make(*[compiling] * 3, "sleep 1; finish")
+    done = CliRunner().invoke(app, ["campaign", "run", str(jobs[0].campaign), "--workers", "4", "--no-analysis"])
+    assert done.exit_code == 0, done.output
+    said = [line for line in done.stdout.splitlines() if "compiling" in line]
+    assert said[0].startswith("run1: compiling kernels (7 s so far); run2: compiling kernels (7 s so far); and 2 more")
+    assert "[0 of 4, after" in said[0]
+
+
 def test_two_runs_for_real(tmp_path: Path) -> None:
     """With SIGTERM on the way: exit code 75, and the same command ends what is left."""
     sweep = tmp_path / "sweep.yaml"
@@ -320,16 +345,16 @@ def test_two_runs_for_real(tmp_path: Path) -> None:
         f"output.log.interval: 100 fs}}\nsweep: {{dynamics.seed: [1, 2]}}\nfolder: {tmp_path / 'all'}\n"
     )
     lay_out(sweep, lambda runs: None, lambda what, done, total: None)
-    command = [sys.executable, "-m", "mdflash", "campaign", "run", "all", "--workers", "2", "--threads", "1"]
-    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "mdflash", "campaign", "run", "all", "--threads", "1", "--workers"]
+    first = subprocess.Popen([*command, "1"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while held_by(tmp_path / "all" / "runs" / "seed1") is None and first.poll() is None:
         time.sleep(0.02)
     first.send_signal(signal.SIGTERM)
-    out, errors = first.communicate(timeout=120)
+    out, errors = first.communicate(timeout=600)
     assert first.returncode == 75, (out, errors)
     assert "stopped with" in errors and " left]" not in out.partition("SIGTERM")[2]
     assert [file.name for file in (tmp_path / "all").glob(".stop*")] == []
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, "2"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "all" / "properties.csv").open() as file:
         table = list(csv.DictReader(file))

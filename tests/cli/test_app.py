@@ -25,8 +25,8 @@ HEAVY = ("torch", "numba", "mdtraj", "openmm", "MDAnalysis", "pydantic", "numpy"
 
 
 def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The real command line, in a process of its own."""
-    return python("-m", "mdflash", *arguments, env=os.environ | {"COLUMNS": "200"}, cwd=cwd, timeout=120)
+    """The real command line, in a process of its own; kernels may have to be compiled."""
+    return python("-m", "mdflash", *arguments, env=os.environ | {"COLUMNS": "200"}, cwd=cwd, timeout=600)
 
 
 @pytest.fixture

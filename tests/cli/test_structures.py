@@ -57,7 +57,7 @@ def test_go_init_and_a_run_agree(awkward: Path, tmp_path: Path) -> None:
     ff = tmp_path / "ff"
     said = mdflash("go", awkward, "--out", ff, *CHOICES, "--contact-distance", "9 angstrom")
     assert "MSE 3 of chain A as MET" in said and "LIG 300 of chain L" in said and "chain break" in said
-    assert "2 chains" in said and "native contacts are between chains" in said
+    assert "2 chains" in said and "contacts are between chains: A-B" in said
     assert f"mdflash init {ff / 'systems' / 'awkward.safetensors'}" in said.replace("- ", "-") or "next:" in said
     mdflash("init", awkward, "--forcefield", ff, "--out", tmp_path / "run.yaml", *CHOICES)
     text = (tmp_path / "run.yaml").read_text()
@@ -70,11 +70,12 @@ def test_go_init_and_a_run_agree(awkward: Path, tmp_path: Path) -> None:
 
 def test_contacts_between_chains_can_be_left_out(awkward: Path, tmp_path: Path) -> None:
     pairs = {}
-    for option in ("--between-chains", "--no-between-chains"):
-        mdflash("go", awkward, "--out", tmp_path / option, *CHOICES, "--contact-distance", "12 angstrom", option)
+    for option in ("native", "none"):
+        words = (*CHOICES, "--contact-distance", "12 angstrom", "--between-chains", option)
+        mdflash("go", awkward, "--out", tmp_path / option, *words)
         ff = load_forcefield(tmp_path / option)
         pairs[option] = {tuple(row) for t in ff.terms if t.name == "contacts" for row in t.keys.tolist()}
-    kept, gone = pairs["--no-between-chains"], pairs["--between-chains"] - pairs["--no-between-chains"]
+    kept, gone = pairs["none"], pairs["native"] - pairs["none"]
     chain = [0] * 10 + [1] * 8  # a gap does not make two chains
     assert gone and all(chain[i] != chain[j] for i, j in gone)
     assert kept and all(chain[i] == chain[j] for i, j in kept)
@@ -122,7 +123,7 @@ def test_map_says_what_pdb_cannot_hold(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the cases are not beside the repository")
 def test_shared_cases(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        return python("-m", *command, cwd=ROOT, timeout=options["timeout"])
+        return python("-m", *command, cwd=ROOT, timeout=max(600, options["timeout"]))
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["check_structures.py", str(SHARED / "structures"), "mdflash"])

@@ -136,7 +136,7 @@ def test_quantities_are_written_exactly(value: float) -> None:
     assert units.parse(show_quantity(value, "time", ("fs", "ps", "ns")), "time") == value
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     steps=st.integers(1, 10**10),
     timestep=st.one_of(st.integers(1, 30).map(float), st.floats(0.1, 30).map(lambda x: round(x, 3))),

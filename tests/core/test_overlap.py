@@ -14,7 +14,7 @@ from mdflash.engine.evaluator import Evaluator
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.importers.go_model import build_go
-from tests.helpers import beads, go_helix, helix, walk
+from tests.helpers import beads, go_helix, helix
 
 OTHER = pytest.mark.parametrize(("factor", "says"), [(0.1, "nm"), (10.0, "divide them by 10"), (100.0, "pm")])
 
@@ -22,7 +22,7 @@ OTHER = pytest.mark.parametrize(("factor", "says"), [(0.1, "nm"), (10.0, "divide
 @pytest.mark.parametrize("n", [2, 30, 200])
 def test_the_first_two_beads_in_one_place_are_named(n: int) -> None:
     rng = np.random.default_rng()
-    x = np.stack([walk(n, rng) for _ in range(3)])
+    x = helix(n) + rng.uniform(-0.5, 0.5, (3, n, 3))  # no two within 2 Å
     assert in_one_place(beads("m", n), x) is None
     i, j = sorted(rng.choice(n, 2, replace=False))
     x[2, j] = x[2, i] + rng.normal(size=3) * NEAREST / 10

@@ -21,7 +21,7 @@ from mdflash.engine.job import find_job
 from mdflash.engine.messages import describe_error, pack, recall_error, unpack
 from mdflash.engine.secret import check_proofs, proof, shared_secret
 from mdflash.errors import GpuRefused, InputError, Interrupted, MdflashError, StorageError, UnstableError
-from tests.rank_helpers import srun_variables
+from tests.rank_helpers import CLOCK, srun_variables
 
 
 def drawn(rng: np.random.Generator, depth: int = 0) -> Any:
@@ -149,11 +149,11 @@ def test_a_file_that_comes_late_is_found(tmp_path: Path) -> None:
             entered.set()
             leave.wait(0.4)
             (tmp_path / file.name).rename(file)
-            leave.wait(5)
+            leave.wait(CLOCK)
 
     thread = threading.Thread(target=first)
     thread.start()
-    entered.wait(5)
+    entered.wait(CLOCK)
     with shared_secret(store, 1, [tmp_path / "jobs"]) as found:
         assert len(found) == 32
     leave.set()

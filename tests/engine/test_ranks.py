@@ -32,13 +32,14 @@ from mdflash.forcefields.build import build_potential
 from mdflash.io.events import read_events
 from mdflash.runs.execute import execute
 from tests.engine.test_guards import springs
-from tests.helpers import beads, go_helix, helix, same_bits, simulate
+from tests.helpers import beads, eventually, go_helix, helix, same_bits, simulate
 from tests.processes import Process
 from tests.rank_helpers import (
     CLOCK,
     STEPS,
     command,
     finish,
+    free_job,
     free_port,
     newest_step,
     one_message,
@@ -193,8 +194,8 @@ def alone(source: Path, folder: Path, *overrides: str) -> None:
 
 def test_four_ranks_of_srun_write_the_bytes_of_one_process(mixed: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    port = free_port()
-    results = finish(start(command(mixed, folder), [srun_variables(rank, 4, port) for rank in range(4)]))
+    job = free_job()
+    results = finish(start(command(mixed, folder), [srun_variables(rank, 4, job) for rank in range(4)]))
     assert [code for code, _, _ in results] == [0] * 4, results
     same_content(whole, folder)
     for rank, replicas in enumerate(("0-1", "2-4", "5-8", "9-11")):
@@ -317,10 +318,10 @@ dist.all_gather([torch.empty_like(own) for _ in range(2)], own)
 @pytest.mark.parametrize("what", ["guesses", "looks"])
 def test_a_stranger_at_the_port_is_no_rank(mixed: Path, whole: Path, tmp_path: Path, what: str) -> None:
     """Who guesses the keys meets nobody; who lists them does not know the secret. No pickle is opened."""
-    folder, port = tmp_path / "run", free_port()
-    variables = [srun_variables(rank, 2, port) for rank in range(2)]
+    folder, job = tmp_path / "run", free_job()
+    variables = [srun_variables(rank, 2, job) for rank in range(2)]
     (first,) = start(command(mixed, folder), variables[:1])
-    stranger = Process("-c", STRANGER, str(20_000 + 16 * int(port) % 20_000), tmp_path / "owned", what)
+    stranger = Process("-c", STRANGER, str(20_000 + 16 * int(job)), tmp_path / "owned", what)
     if what == "guesses":
         stranger.wait(CLOCK)
         results = finish([first, *start(command(mixed, folder), variables[1:])])
@@ -334,24 +335,30 @@ def test_a_stranger_at_the_port_is_no_rank(mixed: Path, whole: Path, tmp_path: P
     assert not (tmp_path / "owned").exists()
 
 
+def listens(process: Path, port: int) -> bool:
+    """Whether someone on its machine listens at a port."""
+    assert process.exists()
+    rows = [row.split() for name in ("tcp", "tcp6") for row in (process / "net" / name).read_text().splitlines()]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
 def test_ranks_whose_launcher_is_killed_end(mixed: Path, tmp_path: Path) -> None:
     """While they wait for a rank that never comes."""
     script = (
         "import os, subprocess, sys, time\n"
         "p = subprocess.Popen([sys.executable, *sys.argv[1:]]); print(p.pid, flush=True); time.sleep(600)"
     )
-    environment = {**os.environ, **torchrun_variables(0, 2, free_port()), "TORCHELASTIC_RUN_ID": "x"}
+    port = free_port()
+    environment = {**os.environ, **torchrun_variables(0, 2, port), "TORCHELASTIC_RUN_ID": "x"}
     launcher = Process("-c", script, *command(mixed, tmp_path / "run"), env=environment)
     while not launcher.said()[0]:
         assert launcher.poll() is None, launcher.said()
         time.sleep(0.05)
     rank = Path(f"/proc/{launcher.said()[0].strip()}")
-    time.sleep(1.0)
+    eventually(lambda: listens(rank, int(port)))
     launcher.kill()
-    end = time.monotonic() + 30.0
-    while rank.exists() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not rank.exists() and "torchrun ended" in launcher.said()[1]
+    eventually(lambda: not rank.exists())
+    assert "torchrun ended" in launcher.said()[1]
 
 
 # --- failing together -------------------------------------------------------------------------------------------
@@ -413,10 +420,10 @@ def test_wrong_starts_are_one_message(mixed: Path, tmp_path: Path) -> None:
     assert [code for code, _, _ in many] == [2] * 3, many
     one_message(many, "3 ranks for 2 replicas")
     assert not folder.exists()
-    port = free_port()
+    job = free_job()
     processes = []
     for rank, steps in enumerate((1000, 2000)):
-        environment = srun_variables(rank, 2, port)
+        environment = srun_variables(rank, 2, job)
         processes += start(command(mixed, folder, steps), [environment])
     differ = finish(processes)
     assert [code for code, _, _ in differ] == [2, 2], differ

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.processes import Process, python
+from tests.rank_helpers import CLOCK, newest_step, wait_for_checkpoint
 
 STEPS = 400_000
 CAMPAIGN_STEPS = 4_000_000
@@ -104,15 +106,14 @@ def test_campaign(tmp_path: Path, form: str, kills: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signals_write_a_checkpoint_and_leave_with_75(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "run"
-    child = Process(*command(folder, "none"), "--set", "output.checkpoint.interval=1 h")
-    while child.poll() is None and not (folder / "manifest.json").exists():
-        time.sleep(0.02)
-    time.sleep(0.2)
+    child = Process(*command(folder, "none", CAMPAIGN_STEPS))
+    wait_for_checkpoint(folder, 1, [child])
     child.send_signal(number)
-    _, errors = child.communicate(timeout=60)
+    _, errors = child.communicate(timeout=CLOCK)
     assert child.returncode == 75, errors
-    assert number.name in errors
-    steps = [int(p.stem.removeprefix("step_")) for p in (folder / "checkpoint").iterdir()]
-    assert 0 < max(steps) < STEPS
-    header = json.loads(str(np.load(folder / "checkpoint" / f"step_{max(steps):015d}.npz")["header"]))
-    assert header["step"] == max(steps)
+    said = re.search(rf"{number.name}: stopped at step ([\d,]+)", errors)
+    assert said is not None, errors
+    step = int(said[1].replace(",", ""))
+    assert 0 < step == newest_step(folder) < CAMPAIGN_STEPS
+    header = json.loads(str(np.load(folder / "checkpoint" / f"step_{step:015d}.npz")["header"]))
+    assert header["step"] == step

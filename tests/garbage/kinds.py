@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
+from mdflash.analysis.plumed import sum_hills
 from mdflash.campaigns.folder import Row, molecules_text, read_rows, rows_text
 from mdflash.campaigns.recipe import load_campaign
 from mdflash.campaigns.state import last_attempt, stand_of
@@ -25,6 +26,7 @@ from mdflash.core.system import load_system, save_system
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.importers.plumed import translate_plumed
 from mdflash.importers.smog import import_smog
 from mdflash.io.checkpoint import load_checkpoint
 from mdflash.io.claims import claim
@@ -520,12 +522,57 @@ def _commands(folder: Path) -> Iterator[Seed]:
         yield Seed(folder / f"command{k}.json", json.dumps(shlex.split(words)).encode(), command, read)
 
 
+PLUMED = """\
+UNITS LENGTH=A ENERGY=kcal/mol TIME=ps
+g: GROUP ATOMS=1-7:2
+c: CENTER ATOMS=1,2 WEIGHTS=0.5,0.5 NOPBC
+d: DISTANCE ATOMS=c,7 NOPBC
+phi: TORSION ATOMS=1,3,5,7
+r: GYRATION ATOMS=g,2 TYPE=RADIUS
+m: RMSD REFERENCE=m.pdb TYPE=OPTIMAL
+RESTRAINT ARG=d,phi AT=8,pi/3 KAPPA=2,3 SLOPE=1,0 # both
+UPPER_WALLS ARG=r AT=@replicas:9,10 KAPPA=1
+pull: MOVINGRESTRAINT ...
+  ARG=d STEP0=0 AT0=8 KAPPA0=2 STEP1=1000 AT1=12
+... MOVINGRESTRAINT
+METAD ...
+  ARG=d,phi SIGMA=0.5,0.2 HEIGHT=0.3 BIASFACTOR=8 PACE=50 TEMP=300 GRID_MIN=2,-pi GRID_MAX=30,pi GRID_BIN=200,100
+... METAD
+OPES_METAD ARG=phi SIGMA=0.2 BARRIER=5 PACE=50 TEMP=300 WALKERS_MPI
+PRINT ARG=d,phi,m STRIDE=10 FILE=COLVAR
+"""
+HILLS = """\
+#! FIELDS time d phi sigma_d sigma_phi height biasf
+#! SET multivariate false
+#! SET kerneltype stretched-gaussian
+#! SET min_phi -pi
+#! SET max_phi pi
+ 1 8.1 0.3 0.5 0.2 0.4 8
+ 2 8.4 -1.3 0.5 0.2 0.3 8
+ 3 9.0 2.9 0.5 0.2 0.2 8
+"""
+
+
+def _plumed(folder: Path) -> Iterator[Seed]:
+    _molecule(folder)
+    (folder / "masses.dat").write_text("#! FIELDS index mass charge\n" + "".join(f"{k} 50 0\n" for k in range(BEADS)))
+    yield Seed(folder / "plumed.dat", PLUMED.encode(), text_file, lambda file: translate_plumed(file, 0.01))
+    yield _seed(folder / "masses.dat", text_file, _beside_masses)
+    yield Seed(folder / "HILLS", HILLS.encode(), text_file, sum_hills)
+
+
+def _beside_masses(file: Path) -> None:
+    (file.parent / "plumed.dat").write_text(PLUMED)
+    translate_plumed(file.parent / "plumed.dat", 0.01)
+
+
 KINDS = (
     Kind("system.yaml", _runs, 150),
     Kind("forcefield.yaml", _forcefields, 150),
     Kind("weights", _weights, 60),
-    Kind("systems", _systems, 120),
-    Kind("structures", _structures, 120),
+    Kind("systems", _systems, 110),
+    Kind("structures", _structures, 110),
+    Kind("PLUMED files", _plumed, 20),
     Kind("recipes", _recipes, 90),
     Kind("datasets", _datasets, 50),
     Kind("checkpoints", _checkpoints, 80),

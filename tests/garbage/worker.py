@@ -30,10 +30,10 @@ def drawing(examples: int) -> settings:
 
 
 class Worker:
-    """Reads what it is given with the readers of some seeds."""
+    """Reads what it is given with the readers of some seeds, each within so many seconds."""
 
-    def __init__(self, seeds: Sequence[Seed]) -> None:
-        self.seeds = seeds
+    def __init__(self, seeds: Sequence[Seed], seconds: float = SLOW) -> None:
+        self.seeds, self.seconds = seeds, seconds
         self._start()
 
     def _start(self) -> None:
@@ -47,11 +47,11 @@ class Worker:
         """The outcome of one damaged file."""
         self._pipe.send((seed, content))
         began = time.monotonic()
-        if not self._pipe.poll(SLOW):
+        if not self._pipe.poll(self.seconds):
             self.close()
             self.seeds[seed].file.write_bytes(self.seeds[seed].content)
             self._start()
-            return Outcome("hang", f"{self.seeds[seed].file.name}: not read within {SLOW:g} s")
+            return Outcome("hang", f"{self.seeds[seed].file.name}: not read within {self.seconds:g} s")
         try:
             outcome: Outcome = self._pipe.recv()
         except EOFError:
@@ -60,7 +60,7 @@ class Worker:
             self.seeds[seed].file.write_bytes(self.seeds[seed].content)
             self._start()
             return Outcome("traceback", f"{self.seeds[seed].file.name}: the process ended with {code}")
-        if time.monotonic() - began > SLOW:
+        if time.monotonic() - began > self.seconds:
             return Outcome("hang", self.seeds[seed].file.name)
         return outcome
 
@@ -90,9 +90,9 @@ def _serve(pipe: Connection, seeds: Sequence[Seed]) -> None:
 
 
 @contextlib.contextmanager
-def worker(seeds: Sequence[Seed]) -> Iterator[Worker]:
+def worker(seeds: Sequence[Seed], seconds: float = SLOW) -> Iterator[Worker]:
     """One for as long as the block lasts."""
-    found = Worker(seeds)
+    found = Worker(seeds, seconds)
     try:
         yield found
     finally:
@@ -105,7 +105,7 @@ def sound(seeds: Sequence[Seed]) -> None:
     Raises:
         AssertionError: one is not.
     """
-    with worker(seeds) as helper:
+    with worker(seeds, 120.0) as helper:
         for k, seed in enumerate(seeds):
             outcome = helper.try_(k, seed.content)
             assert outcome.verdict == "taken", (str(seed.file), outcome)

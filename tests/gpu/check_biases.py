@@ -104,7 +104,7 @@ def test_no_force_but_no_nan_at_a_kink(name: str) -> None:
     assert torch.isfinite(found.energy).all() and not found.forces.any()
 
 
-def test_grids_of_one_and_two_variables() -> None:
+def test_grids_of_one_to_three_variables() -> None:
     """Random numbers at the nodes; values inside, beyond both ends, and round a period; what is lost is not finite."""
     rng = fresh()
     layout = Layout((SMALLER, SYSTEM), (1, 2), (9, 3, 4))
@@ -112,7 +112,9 @@ def test_grids_of_one_and_two_variables() -> None:
     x = shaken(layout, rng)
     middle = float(size.value(x[5:].view(2, N, 3)).mean())
     axes = (Axis("size", size, middle - 0.05, middle + 0.05, 6), Axis("turn", turn, -math.pi, math.pi, 7))
+    ends = Axis("ends", make("distance"), 0.0, 30.0, 5)
     biases: list[Potential] = [
+        GridBias("space", (axes[1], ends, axes[0]), layout, walkers=1, system=1),
         GridBias("line", axes[:1], layout, walkers=2, system=1),
         GridBias("ring", axes[1:], layout, system=1),
         GridBias("plane", axes, layout, walkers=1, system=1),
@@ -122,7 +124,7 @@ def test_grids_of_one_and_two_variables() -> None:
         assert isinstance(bias, GridBias)
         bias.surfaces[...] = rng.normal(size=bias.surfaces.shape)
     agree(on_device(layout, biases, x, None), reference(layout, SumPotential(biases), x))
-    for bias in biases[1:3]:  # with grids of one kind only, other kernels
+    for bias in biases[2:4]:  # with grids of one kind only, other kernels
         agree(on_device(layout, [bias], x, None), reference(layout, bias, x))
     x[5] = math.nan
     energy = on_device(layout, biases, x, None).energy

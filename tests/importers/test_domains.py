@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -174,6 +176,8 @@ def test_pae_files(tmp_path: Path) -> None:
         ([{"predicted_aligned_error": pae, "max_predicted_aligned_error": 31.75}], None),
         ({"predicted_aligned_error": pae}, None),
         ({"pae": pae, "plddt": [91.5, 40.0], "ptm": 0.5}, [91.5, 40.0]),
+        ([{"residue1": [1, 1, 2, 2], "residue2": [1, 2, 1, 2], "distance": [0.2, 5.0, 6.0, 0.3]}], None),
+        ({"pae": pae, "atom_plddts": [91.5, 40.0, 3.0], "token_chain_ids": ["A", "A"]}, None),
     ):
         file.write_text(json.dumps(data))
         errors, own = read_pae(file)
@@ -186,6 +190,8 @@ def test_pae_files(tmp_path: Path) -> None:
     [
         ("nothing", "is not JSON"),
         ("{}", "its keys are none"),
+        ('{"residue1": [1, 1], "residue2": [1, 2], "distance": [0.1, 2]}', "every pair of residues once"),
+        ('{"residue1": [1], "residue2": ["x"], "distance": [0.1]}', "no list of numbers"),
         ('{"plddt": [1]}', "no 'pae' (ColabFold); its keys are plddt"),
         ('{"pae": [[1, 2]]}', "must be a square table of numbers, found shape [1, 2]"),
         ('{"pae": [[1, 2], [3]]}', "is not a table of numbers"),
@@ -209,6 +215,33 @@ def test_plddt_is_read_from_b_factors(tmp_path: Path) -> None:
     plddt = read_plddt(file, structure)
     assert plddt is not None
     np.testing.assert_array_equal(plddt, [50 + r.number for r in structure.residues])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01])  # ESMFold's are 0 to 1
+@pytest.mark.parametrize("suffix", ["pdb", "pdb.gz", "cif"])
+def test_plddt_of_any_format(tmp_path: Path, suffix: str, scale: float) -> None:
+    model = gemmi.read_structure(str(CHIGNOLIN))
+    for residue in model[0][0]:
+        for atom in residue:
+            atom.b_iso = (50 + residue.seqid.num) * scale
+    file = tmp_path / f"predicted.{suffix}"
+    if suffix == "cif":
+        model.make_mmcif_document().write_file(str(file))
+    else:
+        text = model.make_pdb_string().encode()
+        file.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+    structure = read_structure(file)
+    plddt = read_plddt(file, structure)
+    assert plddt is not None
+    np.testing.assert_allclose(plddt, [50 + r.number for r in structure.residues], atol=1.0)
+
+
+def test_choices_about_the_structure_are_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "ligand.pdb"
+    ligand = "HETATM  900  C1  LIG A 900      60.000  60.000  60.000  1.00  0.00           C"
+    file.write_text("\n".join([*(x for x in CHIGNOLIN.read_text().splitlines() if x.startswith("ATOM")), ligand]))
+    result = CliRunner().invoke(app, ["domains", str(file), "--domains", "2-9", "--keep", "protein"])
+    assert result.exception is None and "--keep protein" in " ".join(result.output.split())
 
 
 def test_from_a_prediction_to_a_run(tmp_path: Path) -> None:

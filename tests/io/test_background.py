@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from mdflash.errors import StorageError
+from mdflash.io import background
 from mdflash.io.background import BackgroundWriter
+from tests.helpers import eventually
 
 
 def test_jobs_run_in_order_and_the_barrier_waits_for_them():
@@ -23,16 +26,28 @@ def test_jobs_run_in_order_and_the_barrier_waits_for_them():
     assert done[-1] == 100
 
 
-def test_the_caller_waits_for_a_slow_disk_and_the_wait_is_counted():
-    gate = threading.Event()
+def test_the_caller_waits_for_a_slow_disk_and_the_wait_is_counted(monkeypatch: pytest.MonkeyPatch):
+    """By a clock that moves while the disk is busy, which it is until somebody waits."""
+    gate, now, waits = threading.Event(), 0.0, False
+
+    def clock() -> float:
+        if waits:
+            gate.set()
+        return now
+
+    def slow() -> None:
+        nonlocal now
+        gate.wait()
+        now = 7.0
+
+    monkeypatch.setattr(background, "time", SimpleNamespace(perf_counter=clock, monotonic=time.monotonic))
     with BackgroundWriter(capacity=1) as writer:
-        writer.submit(gate.wait)
+        writer.submit(slow)
         writer.submit(lambda: None)
-        threading.Timer(0.1, gate.set).start()
-        start = time.perf_counter()
+        assert writer.stall_seconds == 0.0
+        waits = True
         writer.submit(lambda: None)
-        waited = time.perf_counter() - start
-        assert 0.05 < writer.stall_seconds <= waited + 0.05
+        assert writer.stall_seconds == 7.0
 
 
 def test_a_full_disk_reaches_the_caller_and_nothing_is_written_after_it():
@@ -71,15 +86,15 @@ def test_a_mistake_in_a_job_stays_what_it_is():
 
 def test_idle_work_is_done_between_jobs_and_while_there_are_none():
     done: list[str] = []
+
+    def both(writer: BackgroundWriter) -> bool:
+        writer.submit(lambda: done.append("job"))
+        return done.count("idle") >= 3 and done.count("job") > 10
+
     with BackgroundWriter(idle=lambda: done.append("idle"), every=0.05) as writer:
-        time.sleep(0.5)
-        assert len(done) >= 3  # without any job
+        eventually(lambda: len(done) >= 3)  # without any job
         done.clear()
-        end = time.monotonic() + 0.5
-        while time.monotonic() < end:
-            writer.submit(lambda: done.append("job"))
-            time.sleep(0.001)
-        assert done.count("idle") >= 3 and done.count("job") > 10
+        eventually(lambda: both(writer))
     count = len(done)
     time.sleep(0.1)
     assert len(done) == count
@@ -92,10 +107,16 @@ def test_an_error_of_idle_work_reaches_the_caller_and_ends_it():
         tries.append(1)
         raise StorageError("the disk is full")
 
+    def said() -> bool:
+        try:
+            writer.submit(lambda: None)
+        except StorageError as error:
+            return str(error) == "the disk is full"
+        return False
+
     writer = BackgroundWriter(idle=fail, every=0.02)
-    time.sleep(0.3)
-    with pytest.raises(StorageError, match="disk is full"):
-        writer.submit(lambda: None)
+    eventually(said)
+    time.sleep(0.1)
     with pytest.raises(StorageError, match="disk is full"):
         writer.close()
     assert len(tries) == 1

@@ -25,7 +25,8 @@ from mdflash.sampling.trajectory import TrajectoryWriter, open_trajectory
 from tests.io.conftest import build_system, fill, new_writer
 from tests.processes import Process
 
-LIMIT = 10.0
+LIMIT = 60.0
+"""Seconds: of a hang, not of a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +230,8 @@ def test_a_library_that_does_not_return_is_given_up(
     began = time.monotonic()
     with pytest.raises(StorageError, match="does not read it within"):
         hdf5_times(run_file)
-    assert time.monotonic() - began < 8.0
+    assert time.monotonic() - began < LIMIT
+    monkeypatch.setattr(hdf5_check, "SECONDS", 8)
     monkeypatch.setattr(hdf5_look, "__file__", str(tmp_path / "real.py"))
     (tmp_path / "real.py").write_text(code)
     assert len(hdf5_times(run_file)[0]) == 60  # the next file has a helper again
@@ -249,10 +251,9 @@ def test_ctrl_c_is_heard_while_the_library_hangs(run_file: Path, tmp_path: Path)
         assert process.poll() is None, process.said()
         time.sleep(0.01)
     time.sleep(1.0)
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    process.wait(20)
-    assert time.monotonic() - began < 3.0 and "KeyboardInterrupt" in process.said()[1]
+    process.wait(LIMIT)
+    assert "KeyboardInterrupt" in process.said()[1]
 
 
 def test_no_helper_no_harm(run_file: Path) -> None:

@@ -571,3 +571,91 @@ def test_a_modified_residue_between_two_gaps(rng, keep) -> None:
     text = pdb([replace(a, residue="MSE") if a.number == 5 else a for a in lines], head="MODRES 1ABC MSE A    5  MET")
     as_met = [replace(a, residue="MET") if a.number == 5 else a for a in lines]
     expect(keep(text), as_met, [3, 1, 3], modified="parent", gaps="break", keep="protein")
+
+
+@pytest.mark.parametrize("away", [(-1005.0, 0.0, 0.0), (-1005.0, 1500.0, 2000.0), (1003.0, -1100.0, -1200.0)])
+def test_coordinates_wider_than_their_columns(rng, keep, away: tuple[float, float, float]) -> None:
+    lines = moved(draw(rng, 9), away, segment="PROA")
+    rows = [pdb_line(a, str(k)) for k, a in enumerate(lines)]
+    assert max(map(len, rows)) > len(pdb_line(draw(rng, 1)[0]))
+    system, x, _ = map_structure(keep("\n".join(rows)))
+    np.testing.assert_allclose(x[0], [a.xyz for a in lines if a.name == "CA"], atol=2e-4)
+    assert system.chain_index.tolist() == [0] * 9  # the segment is further to the right, too
+
+
+@pytest.mark.parametrize("right", [1, 2, 3])
+def test_coordinates_that_begin_late(rng, keep, right: int) -> None:
+    lines = moved(draw(rng, 9), (0.0, -120.0, 1300.0))
+    rows = [pdb_line(a, str(k)) for k, a in enumerate(lines)]
+    expect(keep("\n".join(row[:30] + right * " " + row[30:] for row in rows)), lines, [9])
+
+
+def test_coordinates_that_run_into_each_other_are_refused(keep) -> None:
+    row = pdb_line(Line("CA", "ALA", 1, (1.0, 2.0, 3.0)), "1")
+    with pytest.raises(InputError, match="line 1: columns 31 to 54"):
+        map_structure(keep(row[:30] + " 1.0412 12345.61123.4567" + row[54:]))
+
+
+def ring(n: int, first: int) -> list[Line]:
+    """A flat ring of n residues, each 3.8 Å from the next."""
+    radius = 1.9 / np.sin(np.pi / n)
+    out = []
+    for k in range(n):
+        for name, along, inward in (("N", -1.2, 0.1), ("CA", 0.0, 0.0), ("C", 1.2, 0.1), ("O", 1.3, 1.2)):
+            at, r = 2 * np.pi * k / n + along / radius, radius - inward
+            xyz = (round(float(r * np.cos(at)), 3), round(float(r * np.sin(at)), 3), 0.0)
+            out.append(Line(name, "GLY" if k % 2 else "ALA", first + k, xyz))
+    return out
+
+
+def test_a_ring_is_refused_or_opened(rng, save) -> None:
+    n, first = int(rng.integers(7, 30)), int(rng.integers(1, 90))
+    lines = ring(n, first)
+    with pytest.raises(InputError, match=rf"{first + n - 1} and ALA {first} of chain A, .* cyclic .*--gaps break"):
+        map_structure(save(lines))
+    notes = expect(save(lines), lines, [n], gaps="break")
+    assert any("a ring was opened between" in note for note in notes)
+    trace = [a for a in lines if a.name == "CA"]
+    assert any("bond between them is missing here" in note for note in expect(save(trace), trace, [n]))
+
+
+def test_a_small_cell_makes_no_ring(rng, keep) -> None:
+    lines = draw(rng, 10)
+    first, last = (next(a for a in lines if a.number == n and a.name == name) for n, name in (
+        (lines[0].number, "N"), (lines[-1].number, "C")))  # fmt: skip
+    edges = np.maximum(np.abs(np.subtract(last.xyz, first.xyz)), 9.0)
+    cell = "CRYST1" + "".join(f"{edge:9.3f}" for edge in edges) + "  90.00  90.00  90.00 P 1           1"
+    expect(keep(pdb(lines, head=cell)), lines, [10])
+
+
+def test_a_bond_between_chain_ids_is_said(rng, save) -> None:
+    lines = draw(rng, 12)
+    at = lines[0].number + 5
+    parted = [replace(a, chain="A" if a.number < at else "B") for a in lines]
+    notes = expect(save(parted), parted, [5, 7])
+    assert any(f" {at} are bonded (1.3 Å), but their chain ids differ (A and B)" in note for note in notes)
+
+
+def test_numbers_that_go_back_in_a_trace_are_said(rng, keep) -> None:
+    trace = [a for a in draw(rng, 12, first=1) if a.name == "CA"]
+    turned = [replace(a, number=a.number + 100 if a.number < 6 else a.number - 5) for a in trace]
+    notes = expect(keep(pdb(turned)), turned, [5, 7])
+    assert any("their numbers go back: a new chain begins there" in note for note in notes)
+
+
+def test_models_beside_each_other_are_parts_of_an_assembly(rng, keep) -> None:
+    lines = draw(rng, 12)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn *= np.sign(np.linalg.det(turn))
+
+    def file(by: tuple[float, float, float], noise: float) -> Path:
+        other = [replace(a, xyz=tuple(np.round(turn @ a.xyz + by + noise * rng.normal(size=3), 3))) for a in lines]
+        models = "".join(
+            f"MODEL {k:8d}\n{pdb(m).replace('END', 'ENDMDL')}" for k, m in enumerate((lines, other), start=1)
+        )
+        return keep(models)
+
+    with pytest.raises(InputError, match="2 models are the parts of one assembly, not frames"):
+        map_structure(file((90.0, 0.0, 0.0), 0.0))
+    assert len(map_structure(file((90.0, 0.0, 0.0), 0.1))[1]) == 2  # frames of a trajectory
+    expect(file((90.0, 0.0, 0.0), 0.0), lines, [12], model=1)

@@ -58,7 +58,7 @@ def test_nothing_overlaps(slab: bool) -> None:
         far = np.abs(x[:480, 2] - 200.0).max()
         assert far <= placed.thickness / 2
     else:
-        assert x[:, 2].max() - x[:, 2].min() > 300.0
+        assert x[:, 2].max() - x[:, 2].min() > 200.0  # 37 places within half of the box: once in 10^9
 
 
 def test_the_seed_and_the_frame_decide() -> None:

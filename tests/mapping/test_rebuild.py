@@ -132,7 +132,7 @@ def test_frames_are_written_as_they_come_and_kept_on_ctrl_c(tmp_path: Path) -> N
     assert shown[0] == "rebuilding 30 frames of 10 residues, 2 at a time\n"
     assert re.fullmatch(r"frame 0: 0 clashes, beads moved by 0\.\d\d Å; about .* left\n", shown[1])
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 75
     found = re.fullmatch(r".*stopped after (\d+) of 30 frames; .*all.pdb holds the first \d+ of them\n", error)
     assert found is not None, error

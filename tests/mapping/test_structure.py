@@ -113,7 +113,7 @@ def test_solvent_is_skipped_and_said(write) -> None:
     ion = [("NA", "NA", "C", 1, (50.0, 0.0, 0.0))]
     system, _, notes = map_structure(write(pdb(PEPTIDE + water + ion)))
     assert system.n_beads == 4
-    assert notes == ("skipped 2 waters", "skipped 1 ions")
+    assert notes == ("skipped 2 waters", "skipped 1 ion")
 
 
 def test_chain_break_is_refused_broken_or_bonded(write) -> None:
@@ -164,7 +164,7 @@ def test_type_without_a_mass(write) -> None:
 
 
 def test_no_protein(write) -> None:
-    with pytest.raises(InputError, match=r"holds no protein \(found 1 waters"):
+    with pytest.raises(InputError, match=r"holds no protein \(found 1 water"):
         map_structure(write(pdb([("O", "HOH", "A", 1, (0.0, 0.0, 0.0))])))
 
 

@@ -43,7 +43,7 @@ sizes = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, database=None)
+@settings(max_examples=40, database=None)
 @given(
     n=sizes,
     seed=st.integers(0, 2**32 - 1),

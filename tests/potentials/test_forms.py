@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import pdist
 
 from mdflash.core.state import Layout
 from mdflash.engine.blocks.compiled import CompiledPriors
@@ -162,6 +163,14 @@ def test_a_force_field_of_any_form_is_written_and_read_to_the_last_bit(name: str
         assert np.array_equal(term.parameters[p], ff.terms[0].parameters[p])
 
 
+def placed_off(n: int, cutoffs: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
+    """[n, 3] scattered beads, no two of them where differences would reach across a cutoff."""
+    x = scattered(n, rng)
+    while np.abs(pdist(x)[:, None] - cutoffs).min() < 5e-3:
+        x = scattered(n, rng)
+    return x
+
+
 def test_two_pair_terms_of_one_molecule_share_a_list_and_keep_their_cutoffs() -> None:
     """The second term ends before the first; both are in the compiled loop."""
     rng = np.random.default_rng()
@@ -170,7 +179,8 @@ def test_two_pair_terms_of_one_molecule_share_a_list_and_keep_their_cutoffs() ->
     first = replace(near, name="near")
     layout = Layout((beads("m", 30, types="AB"), beads("other", 12, types="AB")), (2, 2))
     potential = build_potential([toy(first, far, types="AB"), toy(far, types="AB")], layout)
-    x = torch.from_numpy(np.concatenate([scattered(n, rng) for n in (30, 30, 12, 12)]))
+    places = [placed_off(n, (6.5, CUTOFF), rng) for n in (30, 30, 12, 12)]
+    x = torch.from_numpy(np.concatenate(places))
     twin = twin_of(potential, layout)
     expected = potential.energy_and_forces(x, layout, all_pairs(x, layout, CUTOFF))
     agree(twin.energy_and_forces(x, layout, None), expected, layout)

@@ -50,7 +50,8 @@ def test_conforms_at_every_depth(rule: str, depth: int) -> None:
         {} if depth < 128 else {"beta": 2.0 / depth, "epsilon": 5.0}
     )
     network = random_network(depth, depth, backbone)
-    layout, potential, x = random_batch([network], (6,), (2,), depth)
+    # plain torch takes replicas one by one, so that two of a deep network take twice as long and show no more
+    layout, potential, x = random_batch([network], (6,), (2 if depth == 2 else 1,), depth)
     check_potential(potential, layout, x, budget=BUDGET)
 
 

@@ -21,6 +21,8 @@ from tests.helpers import beads
 CHAIN = beads("chain", 8)
 ENDS = Axis("r", Distance(CHAIN, 0, 7), 0.0, 20.0, 120)
 TWIST = Axis("phi", Dihedral(CHAIN, 0, 2, 5, 7), -math.pi, math.pi, 80)
+HALF = Axis("half", Distance(CHAIN, 1, 4), 3.0, 12.0, 24)
+BOX = (Axis("r", ENDS.variable, 0.0, 20.0, 44), Axis("phi", TWIST.variable, -math.pi, math.pi, 40), HALF)
 LAYOUT = Layout((CHAIN,), (4,))
 
 
@@ -54,12 +56,16 @@ def merged(kernels: list[np.ndarray], new: np.ndarray, axes: tuple[Axis, ...]) -
     return [*kernels, new]
 
 
-@pytest.mark.parametrize("axes", [(ENDS,), (TWIST,), (ENDS, TWIST)])
+@pytest.mark.parametrize("axes", [(ENDS,), (TWIST,), (ENDS, TWIST), BOX])
 def test_kernels_merge_by_the_rule(axes: tuple[Axis, ...]) -> None:
     rng = np.random.default_rng(len(axes) + int(axes[0].periodic))
     d = len(axes)
     fresh = np.column_stack(
-        [*(rng.uniform(a.low, a.high, 60) for a in axes), *(rng.uniform(0.1, 0.5, 60) for _ in axes), rng.random(60)]
+        [
+            *(rng.uniform(a.low, a.high, 60) for a in axes),
+            *(rng.uniform(0.1, 0.5, 60) * (3.0 if d == 3 else 1.0) for _ in axes),
+            rng.random(60),
+        ]
     )
     room = np.zeros((60, 2 * d + 1))
     kept, again = (empty_surface(axes).reshape(-1) for _ in range(2))
@@ -77,12 +83,12 @@ def test_kernels_merge_by_the_rule(axes: tuple[Axis, ...]) -> None:
 
 
 @pytest.mark.parametrize("explore", [False, True])
-@pytest.mark.parametrize("axes", [(ENDS,), (ENDS, TWIST)])
+@pytest.mark.parametrize("axes", [(ENDS,), (ENDS, TWIST), BOX])
 def test_the_bias_is_that_of_the_kernels(axes: tuple[Axis, ...], explore: bool) -> None:
     """At the nodes by its equation, between them to what the grid resolves; never below minus the barrier."""
     rng = np.random.default_rng(3)
     d = len(axes)
-    bias = Opes("o", axes, LAYOUT, [1.0, 0.6][:d], 6.0, 10, 0.6, explore=explore)
+    bias = Opes("o", axes, LAYOUT, [1.0, 0.6, 1.0][:d], 6.0, 10, 0.6, explore=explore)
     first = bias.energies(torch.tensor([[a.low + 1.0 for a in axes]]), np.zeros(1, np.int64))
     assert float(first) == pytest.approx(-6.0)
     for _ in range(30):
@@ -91,7 +97,7 @@ def test_the_bias_is_that_of_the_kernels(axes: tuple[Axis, ...], explore: bool) 
         )
         energies = bias.energies(torch.from_numpy(centers), np.zeros(4, np.int64)).numpy()
         added = bias.grow(np.zeros(4, np.int64), centers, energies)
-    assert bias.hills.tolist() == [120] and 1 < len(bias.kernels[0]) < 60
+    assert bias.hills.tolist() == [120] and 1 < len(bias.kernels[0]) < (120 if d == 3 else 60)
     assert (added.widths < bias.widths * (math.sqrt(10.0) if explore else 1.0)).all()
     gamma = 6.0 / 0.6
     factor = 0.6 * (gamma - 1.0 if explore else 1.0 - 1.0 / gamma)
@@ -114,6 +120,38 @@ def test_the_bias_is_that_of_the_kernels(axes: tuple[Axis, ...], explore: bool) 
     found = bias.energies(torch.from_numpy(q), np.zeros(30, np.int64)).numpy()
     assert np.abs(found - expected).max() < 0.1
     assert (bias.surfaces[..., 0] > -6.0 - 1e-9).all()
+
+
+def test_nodes_hold_all_derivatives_of_the_bias() -> None:
+    """Over three variables a node has eight numbers: those of V = factor ln(P / Z + epsilon), by autograd."""
+    rng = np.random.default_rng(5)
+    axes = (Axis("r", ENDS.variable, 0.0, 20.0, 40), Axis("s", ENDS.variable, 0.0, 10.0, 30), HALF)
+    bias = Opes("o", axes, LAYOUT, [2.5, 1.5, 1.0], 6.0, 10, 0.6)
+    for _ in range(5):
+        centers = np.column_stack([rng.uniform(a.low + 2.0, a.high - 2.0, 4) for a in axes])
+        bias.grow(np.zeros(4, np.int64), centers, np.zeros(4))
+    kernels = torch.from_numpy(bias.kernels[0])
+
+    def density(q: torch.Tensor) -> torch.Tensor:
+        away = (q[:, None] - kernels[:, :3]) / kernels[:, 3:6]
+        return (torch.exp(-0.5 * away**2).prod(dim=2) * kernels[:, 6]).sum(dim=1)
+
+    z = bias.density[0, ..., 0]
+    nodes = [np.unravel_index(k, z.shape) for k in rng.choice(np.flatnonzero(z > 0.3 * z.max()), 20)]
+    spacing = torch.tensor([a.spacing for a in axes])
+    number = torch.tensor(np.array(nodes), dtype=torch.float64, requires_grad=True)
+    values = torch.tensor([a.low for a in axes]) + spacing * number
+    # Z is read from the grid between nodes: what it is follows from one of them
+    at = tuple(np.array(nodes).T)
+    ratio = np.exp(bias.surfaces[0][(*at, 0)] / bias.factor[0] / 0.6) - bias.epsilon[0]
+    norm = float((density(values).detach().numpy() / ratio).mean())
+    found = 0.6 * bias.factor[0] * torch.log(density(values) / norm + bias.epsilon[0])
+    for place in range(8):
+        expected = found
+        for d in range(3):
+            if place >> d & 1:
+                expected = torch.autograd.grad(expected.sum(), number, create_graph=True)[0][:, d]
+        np.testing.assert_allclose(bias.surfaces[0][(*at, place)], expected.detach(), rtol=1e-6, atol=1e-6)
 
 
 def test_a_copy_and_a_checkpoint_continue_alike() -> None:

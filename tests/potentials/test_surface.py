@@ -25,6 +25,7 @@ from tests.helpers import beads, helix
 N = 8
 CHAIN = beads("chain", N)
 ENDS, TWIST = Distance(CHAIN, 0, N - 1), Dihedral(CHAIN, 0, 2, 5, 7)
+HALF = Distance(CHAIN, 1, 4)
 
 
 def line(rng: np.random.Generator, name: str = "q") -> Axis:
@@ -36,7 +37,8 @@ def ring(rng: np.random.Generator, name: str = "phi") -> Axis:
     return Axis(name, TWIST, -math.pi, math.pi, int(rng.integers(20, 60)))
 
 
-KINDS = {"line": (line,), "ring": (ring,), "plane": (line, line), "cylinder": (line, ring), "torus": (ring, ring)}
+KINDS = {"line": (line,), "ring": (ring,), "plane": (line, line), "cylinder": (line, ring), "torus": (ring, ring),
+         "box": (line, line, line), "tube": (ring, line, line), "turns": (line, ring, ring)}  # fmt: skip
 
 
 def filled(axes: tuple[Axis, ...], rng: np.random.Generator, hills: int = 30) -> tuple[np.ndarray, np.ndarray, list]:
@@ -57,7 +59,9 @@ def compiled(values: np.ndarray, axes: tuple[Axis, ...], q: np.ndarray) -> tuple
     rows, flat = surface_cpu.as_rows(axes), values.reshape(-1)
     if len(axes) == 1:
         return surface_cpu.on_line(flat, rows[0], float(q[0]))
-    return surface_cpu.on_plane(flat, rows[0], rows[1], float(q[0]), float(q[1]))
+    if len(axes) == 2:
+        return surface_cpu.on_plane(flat, rows[0], rows[1], float(q[0]), float(q[1]))
+    return surface_cpu.on_space(flat, rows, *map(float, q))
 
 
 def places(axes: tuple[Axis, ...], rng: np.random.Generator) -> np.ndarray:
@@ -125,6 +129,7 @@ def test_what_is_not_finite_stays_so() -> None:
     for bad in (math.nan, math.inf, -math.inf):
         assert math.isnan(compiled(np.ones((20, 2)), axes[:1], np.array([bad]))[0])
         assert math.isnan(compiled(np.ones((20, 20, 4)), axes, np.array([1.0, bad]))[0])
+        assert math.isnan(compiled(np.ones((20, 20, 20, 8)), (*axes, axes[0]), np.array([1.0, 1.0, bad]))[0])
 
 
 def bias(axes: tuple[Axis, ...], layout: Layout, walkers: int | None = None) -> Metadynamics:
@@ -132,13 +137,14 @@ def bias(axes: tuple[Axis, ...], layout: Layout, walkers: int | None = None) -> 
     return Metadynamics("meta", axes, layout, widths, 0.5, 8.0, 10, 0.6, walkers)
 
 
-@pytest.mark.parametrize("variables", [(ENDS,), (TWIST,), (ENDS, TWIST)])
+@pytest.mark.parametrize("variables", [(ENDS,), (TWIST,), (ENDS, TWIST), (ENDS, TWIST, HALF)])
 def test_a_bias_conforms(variables: tuple[Variable, ...]) -> None:
     """Reference and compiled twin: finite differences, symmetries, independence of replicas, the same forces."""
     rng = np.random.default_rng(len(variables))
     layout = Layout((CHAIN,), (4,))
+    points = 30 if len(variables) == 3 else 90
     axes = tuple(
-        Axis("phi", v, -math.pi, math.pi, 40) if v.periodic else Axis("r", v, 0.0, 30.0, 90) for v in variables
+        Axis("phi", v, -math.pi, math.pi, 40) if v.periodic else Axis("r", v, 0.0, 30.0, points) for v in variables
     )
     meta, grouped = bias(axes, layout), bias(axes, layout, walkers=2)
     for _ in range(40):

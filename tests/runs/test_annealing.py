@@ -126,3 +126,35 @@ def test_a_run_that_ends_before_its_schedule_says_so(tmp_path: Path) -> None:
     (note,) = (n for n in warnings(load_run(source, given)) if "annealing" in n)
     assert "does not get to where it moves" in note
     assert not [n for n in warnings(load_run(source, [given[0], "dynamics.length=6.8 ps"])) if "annealing" in n]
+
+
+def test_python_and_yaml_describe_the_same_run(tmp_path: Path) -> None:
+    """One schedule, the same bits; frames of a TrajectoryReporter are known to be annealed."""
+    stages = [
+        {"to": "400 K", "after": "0.8 ps", "length": "2 ps", "every": "0.08 ps"},
+        {"to": "200 K", "length": "4 ps", "every": "0.4 ps", "form": "geometric"},
+    ]
+    source = write(tmp_path, "", replicas=2)
+    folder = run(source, tmp_path / "out", f"dynamics.annealing={SCHEDULE}", EARLY)
+    (structure,) = (tmp_path / "helix" / "systems").glob("*.safetensors")
+    sim = mdflash.Simulation(structure, tmp_path / "helix", replicas=2, seed=7, annealing=stages)
+    sim.reporters.append(mdflash.TrajectoryReporter(tmp_path / "frames", 100))
+    sim.run(2_000)
+    assert (sim.state.temperature == 200.0).all()
+    log = mdflash.open_run(folder).log
+    np.testing.assert_array_equal(log[log["step"] == 2_000]["potential_kcal_mol"], sim.energies)
+    (molecule,) = sim.analyze().molecules.values()
+    assert "at 200 K, annealed until 6.8 ps" in molecule.sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ([{"to": 500, "length": "1 ns"}], r"argument 'annealing\[0\]\.to' of Simulation: .*unit"),
+        ([{"to": "500 K", "length": "1.5 ps"}], r"argument 'annealing\[0\]\.length' .*`'length': '2 ps'`"),
+        ([{"to": "500 K", "until": "1 ns"}], r"annealing\[0\]"),
+    ],
+)
+def test_wrong_stages_of_a_call_are_explained(stages: list[dict[str, object]], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        mdflash.Simulation("chignolin", "go-chignolin", annealing=stages)

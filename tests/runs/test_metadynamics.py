@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ HILLS = """metadynamics:
     every: 0.2 ps
     walkers: 2
 """
+SPACE = """metadynamics:
+  - name: fold
+    variables:
+      - {name: ends, variable: distance, beads: [0, 9], width: 2 angstrom, grid: [2 angstrom, 40 angstrom, 40]}
+      - {name: twist, variable: dihedral, beads: [0, 3, 6, 9], width: 30 degree, grid: {points: 24}}
+      - {name: rg, variable: radius_of_gyration, width: 1 angstrom, grid: [2 angstrom, 14 angstrom, 26]}
+    height: 0.3 kcal/mol
+    every: 0.2 ps
+"""
+"""Over three variables, on a grid that is coarser than without `points`."""
 
 
 def write(folder: Path, hills: str = HILLS, replicas: int = 4, more: str = "") -> Path:
@@ -103,7 +114,7 @@ EARLY = ["output.trajectory.interval=0.04 ps", "output.log.interval=0.04 ps"]
 OPES = HILLS.replace("height: 0.3 kcal/mol", "method: opes").replace("bias_factor: 8", "barrier: 5 kcal/mol")
 
 
-@pytest.mark.parametrize("hills", [HILLS, OPES, OPES.replace("opes", "opes-explore")])
+@pytest.mark.parametrize("hills", [HILLS, OPES, OPES.replace("opes", "opes-explore"), SPACE])
 def test_cut_and_resumed_it_has_the_same_bits(tmp_path: Path, hills: str) -> None:
     source = write(tmp_path, hills)
     whole = content(run(source, tmp_path / "whole"))
@@ -223,6 +234,21 @@ def test_wrong_entries_are_explained(tmp_path: Path, old: str, new: str, key: st
         config = parse_run(source.read_text(), source)
         prepare(config)
     assert str(caught.value.key).endswith(key) and words in str(caught.value)
+
+
+def test_a_grid_beyond_the_limit_is_told_what_would_fit(tmp_path: Path) -> None:
+    fine = SPACE.replace("40 angstrom, 40]", "40 angstrom, 600]") + "    walkers: 2\n"
+    with pytest.raises(InputError, match=r"600 x 400 x 26 nodes for each of 2 groups") as found:
+        load_run(write(tmp_path, fine.replace("points: 24", "points: 400")))
+    (points,) = re.findall(r"write `points:` of (\d+), (\d+), (\d+)", str(found.value))
+    assert "6,240,000 nodes and 798.7 MB; it may have at most 4,000,000 nodes and 2.0 GB in all" in str(found.value)
+    fitting = SPACE
+    for old, new in zip((", 40]", "points: 24}", ", 26]"), points, strict=True):
+        fitting = fitting.replace(old, f", {new}]" if "]" in old else f"points: {new}}}")
+    load_run(write(tmp_path, fitting))
+    many = write(tmp_path, fine.replace("walkers: 2", "walkers: 1"), replicas=128)
+    with pytest.raises(InputError, match=r"for each of 128 groups of walkers.*nearer ends"):
+        load_run(many)
 
 
 def test_walkers_of_one_bias_have_one_temperature(tmp_path: Path) -> None:

@@ -105,3 +105,22 @@ def test_a_key_that_the_molecule_does_not_fit_has_its_line(project: Path) -> Non
         assert (error.file, error.line, error.key) == (file, 8, "biases.0.beads")
     error = CliRunner().invoke(app, ["run", str(file), "--set", "biases.0.beads=[0, 77]"]).exception
     assert str(error).startswith("--set biases.0.beads=[0, 77]")
+
+
+def test_a_dry_run_says_what_the_run_would_do(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    command = ["run", str(project / "configs" / "a.yaml"), "--set", "output.folder=there"]
+
+    def asked(*more: str) -> str:
+        before = {file: file.stat().st_mtime_ns for file in project.rglob("*")}
+        shown = CliRunner().invoke(app, [*command, "--dry-run", *more], catch_exceptions=False).output
+        assert {file: file.stat().st_mtime_ns for file in project.rglob("*")} == before
+        assert shown.endswith("Dry run: nothing was written.\n")
+        return shown
+
+    assert "resuming" not in asked() and "delete" not in asked("--fresh")
+    CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "there is nothing to do" in asked() and "would delete the run" in asked("--fresh")
+    assert "resuming at step 100 " in asked("--steps", "200")
+    with pytest.raises(InputError, match=r"was made with dynamics\.timestep"):
+        asked("--set", "dynamics.timestep=1 fs")

@@ -130,6 +130,9 @@ def test_a_file_of_plumed_is_summed(tmp_path: Path, kind: str) -> None:
     done = CliRunner().invoke(app, ["analyze", str(tmp_path / "HILLS")])
     assert done.exit_code == 0 and "30 hills of HILLS: the free energy is lowest at phi = " in done.output
     assert (tmp_path / "HILLS.pmf.svg").is_file() and (tmp_path / "HILLS.pmf.csv").read_text().count("\n") > 50
+    (tmp_path / "HILLS").write_text("what\n" + head)
+    with pytest.raises(InputError, match="line 1 stands before the line '#! FIELDS"):
+        read_plumed(tmp_path / "HILLS")
     (tmp_path / "HILLS").write_text(head + "1 2 3\n")
     with pytest.raises(InputError, match="line 6 must hold 5 numbers"):
         sum_hills(tmp_path / "HILLS")

@@ -74,8 +74,8 @@ def test_mapped_forces_have_the_virial_of_their_temperature(tmp_path: Path) -> N
         virial = (frames.positions.astype(np.float64) * frames.forces).sum(axis=(1, 2))
         blocks = virial.reshape(20, -1).mean(axis=1)
         error = blocks.std(ddof=1) / np.sqrt(len(blocks))
-        assert abs(blocks.mean() + 3 * 9 * 0.0019872 * temperature) < 4 * error
-        assert 4 * error < 27 * 0.0019872 * temperature  # so that a force of the wrong sign or size would show
+        assert abs(blocks.mean() + 3 * 9 * 0.0019872 * temperature) < 7 * error  # Student's t: once in 10^6
+        assert 7 * error < 27 * 0.0019872 * temperature  # so that a force of the wrong sign or size would show
 
 
 LADDER = RECIPE.replace("[300 K, 500 K]", "[300 K, 380 K, 480 K]").replace("walkers: 2", "walkers: 1")
@@ -111,7 +111,7 @@ def test_stopped_and_gone_on_with_is_the_same_as_in_one_go(tmp_path: Path, text:
     command = ["-m", "mdflash", "sample", str(file)]
     process = Process(*command, cwd=ROOT)
     checkpoint = tmp_path / "killed" / "sampling" / "ala2" / "000.checkpoint"
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while not checkpoint.exists() and time.monotonic() < end and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -133,7 +133,7 @@ def test_sigterm_stops_with_75(tmp_path: Path) -> None:
     while "frames;" not in process.said()[0] and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 75 and "Run the same command to resume" in errors
     assert load_dataset(tmp_path / "data").n_frames >= 256
 

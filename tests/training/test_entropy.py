@@ -16,8 +16,19 @@ import yaml
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
+from mdflash.core.state import Layout, State
+from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Dynamics
 from mdflash.errors import InputError, Interrupted, UnstableError
+from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.base import SumPotential
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.variables.distance import Distance
+from mdflash.sampling.dataset import create_dataset
+from mdflash.sampling.restraint import make_restraint
+from mdflash.sampling.trajectory import TrajectoryWriter
 from mdflash.training.entropy import loop
 from mdflash.training.entropy.loop import EntropyTrainer
 from mdflash.training.entropy.loss import add_gradient, energies_of, slopes_of
@@ -25,6 +36,7 @@ from mdflash.training.entropy.run import make_entropy_trainer, train_entropy
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import PreparedTraining, prepare_training, train
 from mdflash.training.state import EntropyProgress, load_progress, read_identity, save_progress
+from tests.helpers import go_helix, helix
 from tests.processes import Process, python
 from tests.training.datasets import write_dataset, write_recipe
 
@@ -58,6 +70,34 @@ def _prepare(folder: Path, dataset: Path, begun: Path, **sections: object) -> Pr
     return prepare_training(load_recipe(file))
 
 
+def _write_windows(folder: Path) -> None:
+    """A helix held at three distances of its ends, and not held, each twice."""
+    system, ff = go_helix(7, "helix")
+    layout, centers = Layout((system,), (8,)), [6.0, 8.0, 10.0, 0.0] * 2
+    constants = [2.0 if c else 0.0 for c in centers]
+    ends = Bias("ends", Distance(system, [0], [6]), layout, constants, centers)
+    potential = SumPotential([*build_potential([ff], layout).terms, ends])
+    state = State.at(layout, np.tile(helix(7), (8, 1)), 300.0)
+    engine = Engine(layout, potential, state, Dynamics(LangevinMiddle(0.004, 20.0), seed=7))
+    engine.draw_velocities()
+    engine.run(2000)
+    create_dataset(folder, {"helix": (system, helix(7)[None])}, "ca", {"made_for": "tests"})
+    writers = [
+        TrajectoryWriter(
+            folder / "helix" / f"{k:03d}.h5", 7, seed=1, aggregation="basic",
+            restraint=make_restraint("distance", [0, 6], c, 2.0) if c else None,
+        )
+        for k, c in enumerate(centers)
+    ]  # fmt: skip
+    for _ in range(60):
+        engine.run(100)
+        x = layout.view(engine.state.positions, 0).numpy()
+        for k, writer in enumerate(writers):
+            writer.append(x[k], np.zeros_like(x[k]), 300.0, engine.time)
+    for writer in writers:
+        writer.close()
+
+
 def _log(folder: Path) -> list[dict[str, float]]:
     with (folder / "out/log.csv").open() as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
@@ -84,7 +124,10 @@ def test_it_learns_where_the_frames_are(whole: Path, begun: Path) -> None:
     assert (whole / "out/progress/progress.png").stat().st_size > 10_000
     with (whole / "out/progress/ends.csv").open() as file:
         bins = list(csv.DictReader(file))
-    assert list(bins[0]) == ["ends_A", "data_kcal_mol", "start_kcal_mol", "now_kcal_mol"] and len(bins) == 20
+    assert (
+        list(bins[0]) == ["ends_A", "data_kcal_mol", "data_error_kcal_mol", "start_kcal_mol", "now_kcal_mol"]
+        and len(bins) == 20
+    )
 
 
 def test_stopped_while_updating_and_while_simulating_it_goes_on_to_the_same_bits(
@@ -176,23 +219,49 @@ def test_temperatures_learn_together(begun: Path, tmp_path: Path) -> None:
     assert {"ends_300K_rmse", "ends_360K_mean"} <= set(_log(tmp_path)[-1])
 
 
-def test_what_is_logged_is_what_is_descended(begun: Path, tmp_path: Path) -> None:
-    """At two temperatures: the slope of the relative entropy of the log, and that of the forces' likelihood."""
-    write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
+def test_windows_are_sampled_and_it_goes_on_to_the_same_bits(begun: Path, tmp_path: Path) -> None:
+    _write_windows(tmp_path / "data")
+    for name in ("whole", "killed"):
+        prepared = _prepare(tmp_path / name, tmp_path / "data", begun, relative_entropy={"updates": 10, "replicas": 12})
+        if name == "killed":
+            with pytest.raises(Interrupted):
+                train_entropy(prepared, should_stop=itertools.chain([False] * 30, itertools.repeat(True)).__next__)
+        trainer = train_entropy(prepared)[1]
+        (group,), (pool,) = trainer.material.groups, trainer.pools
+        assert group.states == 4 and trainer.material.sampler.states[0].tolist() == [0] * 6 + [1, 1, 2, 2, 3, 3]
+        assert (pool.counts == [48, 16, 16, 16]).all()
+        ends = np.linalg.norm(pool.positions[:, 6] - pool.positions[:, 0], axis=1)
+        held = np.tile(np.repeat([0, 1, 2, 3], [6, 2, 2, 2]), len(ends) // 12)
+        means = [ends[held == k].mean() for k in range(1, 4)]
+        assert means[0] + 0.5 < means[1] < means[2] - 0.5
+        assert group.held_out.shares(4) == pytest.approx([0.5, 1 / 6, 1 / 6, 1 / 6])
+    rows = _log(tmp_path / "whole")
+    assert rows[0]["held_out_entropy"] == pytest.approx(0.0, abs=1e-6) and rows[-1]["held_out_entropy"] < 0.0
+    for file in ("log.csv", "forcefield/weights.safetensors"):
+        assert (tmp_path / "killed/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_what_is_logged_is_what_is_descended(windows: bool, begun: Path, tmp_path: Path) -> None:
+    """At two temperatures, or in windows: the slope of the relative entropy of the log, and the forces' likelihood."""
+    if windows:
+        _write_windows(tmp_path / "data")
+    else:
+        write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
     trainer = make_entropy_trainer(_prepare(tmp_path, tmp_path / "data", begun))
     trainer._begin(lambda trainer: None, lambda: False)
     m, rng, variance = trainer.material, np.random.default_rng(), trainer.progress.variance
-    assert [g.share for g in m.groups] == pytest.approx([0.5, 0.5])
+    assert [g.share for g in m.groups] == pytest.approx([1.0] if windows else [0.5, 0.5])
     start = trainer._weights()
     along = {name: torch.from_numpy(rng.standard_normal(p.shape)).to(p) for name, p in start.items()}
 
     def slope(value: Callable[[], float], step: float = 1e-3) -> float:
-        ends = []
-        for sign in (1.0, -1.0):
-            trainer._put({name: p + sign * step * along[name] for name, p in start.items()})
-            ends.append(value())
+        total = 0.0
+        for k, weight in ((2, -1), (1, 8), (-1, -8), (-2, 1)):
+            trainer._put({name: p + k * step * along[name] for name, p in start.items()})
+            total += weight * value()
         trainer._put(start)
-        return (ends[0] - ends[1]) / (2.0 * step)
+        return total / (12.0 * step)
 
     def pools() -> list[np.ndarray]:
         return [trainer._energies(g.molecule, q.positions) for g, q in zip(m.groups, trainer.pools, strict=True)]
@@ -203,7 +272,8 @@ def test_what_is_logged_is_what_is_descended(begun: Path, tmp_path: Path) -> Non
     trainer.optimizer.zero_grad()
     for group, pool, now in zip(m.groups, trainer.pools, pools(), strict=True):
         x = torch.cat([group.held_out.positions, pool.positions])
-        add_gradient(m.forces, group.molecule, x, slopes_of(group, group.held_out.weights, pool.weigh(now)[0]))
+        mixed = pool.mixed(now, group.held_out.shares(group.states))
+        add_gradient(m.forces, group.molecule, x, slopes_of(group, group.held_out.counted, mixed))
     assert found() == pytest.approx(slope(lambda: trainer._held_out_entropy(pools())), rel=0.02, abs=0.02)
 
     chosen = np.sort(np.random.default_rng(1).integers(len(m.training), size=16))
@@ -226,6 +296,17 @@ def test_a_step_that_would_lose_the_overlap_is_cut(
     train_entropy(_prepare(tmp_path, dataset, begun, relative_entropy={"updates": 5, "learning_rate": 0.05}))
     row = _log(tmp_path)[-1]
     assert row["shortened"] >= 1 and row["effective_share"] >= 0.4
+
+
+def test_a_mean_that_no_sample_knows_is_not_learned(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    trainer = make_entropy_trainer(_prepare(tmp_path, dataset, begun))
+    trainer._begin(lambda trainer: None, lambda: False)
+    trainer.progress.best = np.inf
+    trainer.mean = {name: 300.0 * value for name, value in trainer.mean.items()}
+    trainer._log()
+    assert trainer.row["mean_share"] < 0.4 < trainer.row["effective_share"]
+    assert trainer.row["held_out_entropy"] == pytest.approx(0.0, abs=1e-6)
+    assert all(torch.equal(trainer.best[name], p) for name, p in trainer.parameters.items())
 
 
 def test_replicas_that_become_unstable_are_left_out_and_named(dataset: Path, begun: Path, tmp_path: Path) -> None:

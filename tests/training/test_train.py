@@ -22,6 +22,7 @@ from mdflash.training.recipe import load_recipe
 from mdflash.training.run import PreparedTraining, make_trainer, prepare_training, train, write_head
 from mdflash.training.trainer import Trainer
 from tests.processes import Process, python
+from tests.rank_helpers import finish, start_ranks
 from tests.training.datasets import write_dataset, write_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -243,19 +244,15 @@ def _alone():  # type: ignore[no-untyped-def]
     return Ranks()
 
 
-def _command(recipe: Path, *before: str) -> list[str]:
-    return [*before, "-m", "mdflash", "train", str(recipe), "--threads", "1"]
+def _command(recipe: Path) -> list[str]:
+    return ["-m", "mdflash", "train", str(recipe), "--threads", "1"]
 
 
 def test_two_ranks_make_the_steps_of_one(dataset: Path, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        write_recipe(tmp_path / name / "recipe.yaml", dataset, training={"epochs": 2})
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    for name, before in (("one", ()), ("two", torchrun)):
-        command = _command(tmp_path / name / "recipe.yaml", *before)
-        done = python(*command, cwd=ROOT, timeout=300)
-        assert done.returncode == 0, done.stderr
+    train(_prepare(tmp_path / "one", dataset, training={"epochs": 2}))
+    _prepare(tmp_path / "two", dataset, training={"epochs": 2})
+    results = finish(start_ranks(2, _command(tmp_path / "two/recipe.yaml")))
+    assert [code for code, _, _ in results] == [0, 0], results
     one, two = (_log(tmp_path / name) for name in ("one", "two"))
     for key in ("training_loss", "validation_loss"):
         np.testing.assert_allclose([r[key] for r in two], [r[key] for r in one], rtol=1e-4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -18,12 +18,14 @@ from mdflash.errors import InputError
 from mdflash.sampling.dataset import create_dataset, load_dataset
 from mdflash.sampling.restraint import Restraint, make_restraint
 from mdflash.sampling.trajectory import TrajectoryWriter, open_trajectory
-from mdflash.training.entropy.loss import groups_of
+from mdflash.training import weights
+from mdflash.training.entropy.weighed import groups_of, weigh
 from mdflash.training.frames import load_frames
 from mdflash.training.recipe import Data, load_recipe
+from mdflash.training.split import hold_out, parts_of
 from mdflash.training.weights import frame_weights, load_weighted
 from mdflash.units import kT
-from tests.helpers import beads
+from tests.helpers import beads, evenly
 
 FRAMES = 400
 
@@ -96,7 +98,7 @@ def draw(
                 )
                 u = u + restraint.energy(grid)
             p = np.exp(-(u - u.min()) / kT(t))
-            q = rng.choice(grid, FRAMES, p=p / p.sum())
+            q = np.interp(evenly(FRAMES, rng), np.cumsum(p) / p.sum(), grid)
             with TrajectoryWriter(
                 folder / name / f"{number:03d}.h5", kind.system.n_beads, seed=1, aggregation="basic",
                 potential=True, biased=restraint is not None, restraint=restraint if stored else None,
@@ -140,7 +142,7 @@ def test_windows_are_weighed_as_if_there_were_none(name: str, stored: bool, tmp_
     assert len(found.states) == len(kind.centers) and 0.02 < found.overlap < 0.5 and not found.notes
     assert 50 < found.effective < len(found.values)
     (along,) = found.along
-    assert profile_error(kind, energy, along.values, found.values, 310.0) < 0.25
+    assert profile_error(kind, energy, along.values, found.values, 310.0) < 0.05
     assert len(rows("one", found) | rows("other", found)) == 4  # each has its lines in the plan
     flat = np.full(len(along.values), 1.0 / len(along.values))
     assert profile_error(kind, energy, along.values, flat, 310.0) > 0.3
@@ -153,7 +155,7 @@ def test_a_ladder_is_weighed_at_each_of_its_temperatures_and_between(tmp_path: P
     for t in (290.0, 320.0, 430.0):
         found = frame_weights(molecule, t)
         q = molecule.positions[:, 1, 0] - molecule.positions[:, 0, 0]
-        assert profile_error(kind, energy, q, found.values, t) < 0.3
+        assert profile_error(kind, energy, q, found.values, t) < 0.15
         assert found.effective > len(molecule.files) * FRAMES / 4
 
 
@@ -167,17 +169,94 @@ def test_a_part_is_weighed_by_its_own_states(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.of(molecule.source == 0), 1.0 / FRAMES, rtol=1e-9)
     np.testing.assert_allclose(found.of(molecule.source >= 0), found.values, rtol=1e-12)
     for part in (molecule.source > 0, molecule.source < 2):
-        assert profile_error(kind, energy, q[part], found.of(part), 290.0) < 0.4
+        assert profile_error(kind, energy, q[part], found.of(part), 290.0) < 0.25
 
 
 def test_every_temperature_is_learned_from_and_held_out(tmp_path: Path) -> None:
     """Where each has one trajectory, so that the last one as a whole would be all that is held out."""
     _, folder = draw(KINDS["distance"], np.random.default_rng(5), tmp_path / "data", (300.0, 330.0, 360.0), stored=True)
-    molecule = load_frames([folder], 0.1).molecules[0]
+    molecule = load_frames([folder], 0.1, weights="mbar").molecules[0]
     found = tuple(frame_weights(molecule, t) for t in (300.0, 330.0, 360.0))
-    for group in groups_of([molecule], [found], 0.1):
+    for group in groups_of([molecule], [found]):
         assert len(group.held_out.weights) == 3 * FRAMES // 10
         assert group.held_out.effective > 0.5 * len(group.held_out.weights)
+
+
+def test_how_uncertain_weighted_frames_are(tmp_path: Path) -> None:
+    """As far as frames drawn anew from the same molecule are apart."""
+    kind, seed = KINDS["distance"], int(np.random.default_rng().integers(2**32))
+    edges, free, said = np.linspace(*kind.span, 12), [], []
+    for k in range(4):
+        _, folder = draw(kind, _Again(seed, k), tmp_path / str(k), (310.0,), stored=True)  # type: ignore[arg-type]
+        found = frame_weights(load_frames([folder], 0.1, weights="mbar").molecules[0], 310.0)
+        (along,) = found.along
+        p = np.histogram(along.values, edges, weights=found.values)[0]
+        with np.errstate(divide="ignore"):
+            free.append(-kT(310.0) * np.log(p))
+        said.append(found.error(along.values, edges))
+    use = np.isfinite(free).all(axis=0) & np.isfinite(said).all(axis=0)
+    f = np.array(free)[:, use]
+    w = np.exp(-f.mean(axis=0) / kT(310.0))
+    f -= (f @ w / w.sum())[:, None]
+    apart, predicted = (np.sqrt(np.square(v).mean()) for v in (f.std(axis=0, ddof=1), np.array(said)[:, use]))
+    assert 0.4 < predicted / apart < 2.5
+
+
+class _Again:
+    """Random numbers of which only the energy's are the same again."""
+
+    def __init__(self, seed: int, own: int) -> None:
+        self._energy, self._own = np.random.default_rng(seed), np.random.default_rng([seed, own])
+        self.uniform = self._energy.uniform
+        self.choice = self._own.choice
+
+
+def test_forces_and_places_hold_out_the_same_frames(tmp_path: Path) -> None:
+    """What relative entropy is judged by is not among the frames whose forces are learned."""
+    rng = np.random.default_rng()
+    source = np.repeat(np.arange(6), 50)
+    kelvin = np.where(source < 3, 300.0, 340.0)
+    biased = np.isin(source, [1, 4])
+    windows = np.where(biased, 1, 0)
+    parts = parts_of(windows, kelvin)
+    assert len(np.unique(parts)) == 4
+    whole = hold_out(source, biased, 0.25)
+    assert np.unique(source[whole]).tolist() == [1, 4, 5] and (source[whole] == 5).sum() == 50
+    held = hold_out(source, biased, 0.25, parts)  # at 300 K no trajectory without a window would be held out
+    for k in range(6):
+        assert np.flatnonzero(held[source == k]).tolist() == list(range(38, 50))
+    swapped = rng.permutation([300.0, 340.0])[np.arange(300) % 2]  # trajectories that are at every temperature
+    np.testing.assert_array_equal(hold_out(source, biased, 0.25, parts_of(windows, swapped)), whole)
+
+
+def test_parts_with_few_frames_are_named(tmp_path: Path) -> None:
+    _, folder = draw(KINDS["distance"], np.random.default_rng(5), tmp_path / "data", (300.0, 330.0), stored=True)
+    few = load_frames([folder], 0.1, weights="mbar").molecules[0]
+    keep = (few.source == 0) | (np.arange(len(few.source)) >= len(few.source) - 40)
+    names = ("positions", "forces", "temperature", "source", "validation", "biased", "potential")
+    few = replace(few, **{name: getattr(few, name)[keep] for name in names})
+    (note,) = (n for n in frame_weights(few, 300.0).notes if "uncertain" in n)
+    assert "330 K has 40 frames (in 0" in note and "sample it longer" in note
+    with pytest.raises(InputError, match=r"40 effective frames to learn from at 300 K .*hold out a smaller share"):
+        part = replace(few, validation=np.arange(len(few.source)) >= 40)
+        groups_of([part], [[frame_weights(part, 300.0, "equal")]])
+    section = Data.model_validate({"dataset": [folder]}, context={"folder": tmp_path})
+    notes = weigh(section, load_frames([folder], 0.01, weights="mbar")).notes
+    assert sum("hardly tell when to stop" in note for note in notes) == 2
+
+
+def test_free_energies_come_from_frames_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are too many: those at even distances can be of one replica alone."""
+    state = np.array([0, 1, 2, 3] * 500 + [4] * 7)
+    few = weights._some(state, 400)
+    assert 390 < len(few) < 410 and len(np.unique(few)) == len(few)
+    assert (np.bincount(state[few])[:4] == 100).all() and (state[few] == 4).sum() == 1
+    assert len(np.unique(np.diff(few))) > 5
+    _, folder = draw(KINDS["distance"], np.random.default_rng(6), tmp_path / "data", (300.0, 330.0), stored=True)
+    molecule = load_frames([folder], 0.1, weights="mbar").molecules[0]
+    whole = frame_weights(molecule, 300.0).values
+    monkeypatch.setattr(weights, "MOST", 2 * len(whole) // 2)
+    np.testing.assert_allclose(frame_weights(molecule, 300.0).values, whole, rtol=0.3)
 
 
 def test_without_energies_only_frames_of_the_temperature_count(tmp_path: Path) -> None:

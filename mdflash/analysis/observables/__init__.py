@@ -18,9 +18,11 @@ from mdflash.analysis.observables.pairs import PAIRS
 from mdflash.analysis.observables.rg import RG
 from mdflash.analysis.observables.rmsd import RMSD, RMSD_START
 from mdflash.analysis.observables.secondary import SECONDARY
+from mdflash.analysis.observables.spread import SPREAD
 
 OBSERVABLES: tuple[Observable, ...] = (
     NATIVE_CONTACTS, RMSD, RMSD_START, RG, END_TO_END, ASPHERICITY, CONDENSATION, CHAIN_RG, CHAIN_ENDS,
+    SPREAD,
 )  # fmt: skip
 """A number of each frame."""
 

@@ -20,10 +20,11 @@ class Observable:
     Attributes:
         name: of its column; a word.
         title: for people, without unit.
-        unit: "Å", or "" for a plain number.
+        unit: "Å", "kcal/mol/Å", or "" for a plain number.
         values: for a molecule, the function of positions; None: this molecule does not have it.
         span: of its axis; None: from the data.
         source: the definition, for the methods paragraph.
+        levels: for a molecule, values that mean something, each with what it means.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Observable:
     values: Callable[[Molecule], Values | None]
     span: tuple[float, float] | None = None
     source: str = ""
+    levels: Callable[[Molecule], tuple[tuple[str, float], ...]] = lambda m: ()
 
     @property
     def label(self) -> str:

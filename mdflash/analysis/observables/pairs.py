@@ -10,13 +10,14 @@ import numpy as np
 from mdflash.analysis.measures import CONTACT, SCALING_RANGE, hydrodynamic_radius, scaling_exponent
 from mdflash.analysis.molecule import Molecule
 from mdflash.analysis.observables.base import Profile
-from mdflash.core.geometry import distances
 from mdflash.core.types import FloatArray, IntArray
 
 FEWEST_RESIDUES = 20
 """A shorter chain has no scaling exponent."""
 MOST_RESIDUES = 400
 """A longer molecule is looked at through every second residue, or fewer."""
+AT_ONCE = 50_000
+"""Beads whose distances are computed at once, over frames: three arrays of them fit in a cache."""
 
 
 def traces(m: Molecule) -> IntArray:
@@ -35,24 +36,35 @@ def rows(m: Molecule) -> IntArray:
 
 def _parts(m: Molecule) -> Any:
     chains = traces(m)[:, rows(m)]
-    if chains.shape[1] < 3:
+    count, n = chains.shape
+    if n < 3:
         return None
-    pairs = np.stack(np.triu_indices(chains.shape[1], 1), axis=1)
-
-    def of_one(x: FloatArray) -> dict[str, FloatArray]:
-        r = distances(x, pairs)
-        return {
-            "distance": r.sum(axis=0),
-            "square": np.einsum("fp,fp->p", r, r),
-            "inverse": (1.0 / r).sum(axis=0),
-            "contact": (r < CONTACT).sum(axis=0).astype(np.float64),
-        }
+    i, j = np.triu_indices(n, 1)
+    order = np.argsort(np.argsort(j - i, kind="stable"))  # of pairs by separation, where `triu_indices` has each
 
     def sums(x: FloatArray) -> dict[str, FloatArray]:
-        each = [of_one(np.ascontiguousarray(x[:, beads])) for beads in chains]
-        return {key: np.sum([one[key] for one in each], axis=0) / len(each) for key in each[0]}
+        every = np.ascontiguousarray(x[:, chains].reshape(-1, n, 3).transpose(2, 0, 1))
+        at_once = max(1, AT_ONCE // n)
+        blocks = [_by_separation(every[:, k : k + at_once]) for k in range(0, every.shape[1], at_once)]
+        found = np.sum(blocks, axis=0)[:, order] / count
+        return dict(zip(("distance", "square", "inverse", "contact"), found, strict=True))
 
     return sums
+
+
+def _by_separation(x: FloatArray) -> FloatArray:
+    """Sums [4, pairs] over frames of r, r², 1/r and contacts, from [3, F, n], pairs with the nearest residues first.
+
+    Slices of the same separation need no gathering of beads, and fit in the cache: 0.2 s where all pairs at once took
+    4.7 s (269 residues, 625 frames).
+    """
+    found = []
+    for k in range(1, x.shape[2]):
+        d = x[:, :, k:] - x[:, :, :-k]
+        square = (d * d).sum(axis=0)
+        r = np.sqrt(square)
+        found.append([r.sum(axis=0), square.sum(axis=0), (1.0 / r).sum(axis=0), (r < CONTACT).sum(axis=0)])
+    return np.concatenate(found, axis=1)
 
 
 def _result(m: Molecule, means: Mapping[str, FloatArray]) -> dict[str, Any]:

@@ -18,12 +18,11 @@ from mdflash.analysis.report.sections import SECTIONS
 from mdflash.analysis.report.sections.base import Section, cap, label
 from mdflash.analysis.result import Analysis, MoleculeAnalysis
 from mdflash.analysis.sample import Progress
-from mdflash.analysis.verdict import measured, time_text, worst
+from mdflash.analysis.verdict import enough, measured, time_text
 from mdflash.core.files import atomic_write, storage_errors
 from mdflash.errors import InputError
 
 PAGE, TABLE = "report.html", "properties.csv"
-_WORDS: Final = {"good": "yes", "care": "not surely", "bad": "no", "unknown": "not judged"}
 STYLES: Final[tuple[Style, ...]] = ("line", "dashed")
 """Of the curves of one run in a figure."""
 
@@ -181,7 +180,7 @@ def tables(runs: Sequence[Named]) -> list[Figure]:
             *(f"{m.measured[m.key].effective:,.0f}" if m.key in m.measured else "-" for _, m in runs),
         )
     )
-    rows.append(("sampled enough", *(_WORDS[worst(m.lights)] for _, m in runs)))
+    rows.append(("sampled enough", *(enough(m.lights) for _, m in runs)))
     return [
         Table(
             "side-by-side", f"{len(runs)} runs side by side", "Errors smaller than the differences that matter.",

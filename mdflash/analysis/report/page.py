@@ -14,11 +14,11 @@ from mdflash.analysis.report.figure import Figure
 from mdflash.analysis.report.provenance import changes_of, facts, methods, references
 from mdflash.analysis.report.results import SCALARS, WEIGHTS_HEADER, as_json, properties_csv, weights_csv
 from mdflash.analysis.report.sections import SECTIONS
-from mdflash.analysis.report.sections.base import Section
+from mdflash.analysis.report.sections.base import Section, cap
 from mdflash.analysis.report.viewer import view
 from mdflash.analysis.result import Analysis, MoleculeAnalysis
 from mdflash.analysis.sample import Progress
-from mdflash.analysis.verdict import Light, measured
+from mdflash.analysis.verdict import Light, measured, rhat_text
 from mdflash.core.files import atomic_write, atomic_write_json, storage_errors
 from mdflash.core.regular import MOST_TEXT, read_input
 
@@ -187,7 +187,7 @@ def _numbers(m: MoleculeAnalysis, k: int) -> str:
         rows.append(row)
     quality = [
         [o.title, f"{m.measured[o.name].effective:,.0f}", f"{m.measured[o.name].inefficiency:.1f}",
-         f"{m.measured[o.name].rhat:.3f}" if np.isfinite(m.measured[o.name].rhat) else "-"]
+         rhat_text(m.measured[o.name].rhat) if np.isfinite(m.measured[o.name].rhat) else "-"]
         for o in known if o.name in m.measured
     ]  # fmt: skip
     notes = "".join(f"<li>{escape(n[:1].upper() + n[1:])}</li>" for n in m.notes)
@@ -196,8 +196,8 @@ def _numbers(m: MoleculeAnalysis, k: int) -> str:
         "errors over replicas (or stretches of few replicas).</p>"
         + table(head + [title for _, _, title in extra], rows)
         + (
-            f'<p class="want">{escape(", ".join(title.split(" /")[0] for _, _, title in extra))}: of the states that '
-            f"maps are drawn of ({', '.join(map(str, mapped))}); every frame of a state is read for them.</p>"
+            f'<p class="want">{escape(cap(", ".join(title.split(" /")[0] for _, _, title in extra)))}: of the states '
+            f"that maps are drawn of ({', '.join(map(str, mapped))}); every frame of a state is read for them.</p>"
             if extra and len(mapped) < len(states)
             else ""
         )

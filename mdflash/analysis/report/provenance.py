@@ -101,6 +101,8 @@ def methods(analysis: Analysis) -> str:
             f"Of {time_text(first.length)} of each replica the first {time_text(first.left_out)} were left out, by the "
             f"start that maximizes the number of uncorrelated samples; frames were saved every "
             f"{time_text(first.sample.interval)}."
+            if first.sample.interval > 0
+            else "One frame of each replica was saved."
         )
         used = [o.source for o in first.sample.observables if o.source]
         used += [p.source for p in PROFILES if p.name in first.sample.profiles and p.source]
@@ -198,6 +200,11 @@ def conditions(c: dict[str, Any]) -> list[str]:
         parts.append(f"Start frames were minimized in at most {d['minimize']} steps.")
     for entry in _listed(c.get("system")):
         parts.append(f"Replicas of {entry.get('name')} started from {_origin(entry)}.")
+        if _given(entry.get("compress")):
+            parts.append(
+                "Where molecules did not fit at once, they were placed in a larger box, which was compressed to its "
+                f"size in {entry['compress']} and moved on for as long, before step 0."
+            )
     if _given(c.get("box")):
         parts.append(f"Boundaries were periodic, with edges of {' x '.join(map(str, _listed(c['box'])))}.")
     return parts

@@ -26,7 +26,7 @@ SCALARS = (
 """Numbers of profiles: the profile, the number, its column in properties.csv, and its title on the page."""
 WEIGHTS_HEADER = "replica,step,weight"
 """The first line of weights.csv."""
-_UNITS = {"Å": "_A", "": "", "kcal/mol": "_kcal_mol"}
+_UNITS = {"Å": "_A", "": "", "kcal/mol": "_kcal_mol", "kcal/mol/Å": "_kcal_mol_A"}
 
 
 def properties_csv(analysis: Analysis) -> str:

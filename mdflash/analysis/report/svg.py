@@ -21,6 +21,8 @@ WIDTH, HEIGHT = 520.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 68.0, 14.0, 12.0, 46.0
 BAR = 84.0
 """Width of a color bar with its labels."""
+NEAR = 1e-4
+"""Of the distance of ticks, by which one may lie beyond an end: an end is often a round number, rounded."""
 STYLE = (
     "text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#3b4252}"
     ".axis{stroke:#9aa3af;stroke-width:1;fill:none}.rule{stroke:#e8ebef;stroke-width:1}"
@@ -49,8 +51,8 @@ def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[f
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))
     if whole:
         step = float(next((m for m in (1, 2, 5, 10, 20, 50, 100, 200, 500) if m >= raw), math.ceil(raw)))
-    first = math.ceil(low / step - 1e-9)
-    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    first = math.ceil(low / step - NEAR)
+    return [k * step for k in range(first, math.floor(high / step + NEAR) + 1)]
 
 
 def number(value: float) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from mdflash.config.biases import BiasEntry
+from mdflash.config.metadynamics import Metadynamics
 from mdflash.config.rules.problem import Problem, system_is_known, whole_steps
 from mdflash.config.schema import RunConfig
+from mdflash.core.files import size_text
 from mdflash.core.quantity import show_quantity
 from mdflash.potentials.bias.bias_form import ONE_SIDED
+from mdflash.potentials.bias.grid_size import MOST_AXES, MOST_BYTES, MOST_NODES
 from mdflash.potentials.variables import VARIABLES
 from mdflash.units import BOLTZMANN
 
@@ -68,8 +72,9 @@ def metadynamics_rules(config: RunConfig) -> Iterator[Problem]:
         first += count
     for k, entry in enumerate(config.metadynamics):
         here = ("metadynamics", k)
-        if len(entry.variables) not in (1, 2):
-            yield Problem((*here, "variables"), f"lists {len(entry.variables)} variables; a grid takes one or two")
+        if not 1 <= len(entry.variables) <= MOST_AXES:
+            text = f"lists {len(entry.variables)} variables; a grid takes one to three"
+            yield Problem((*here, "variables"), text)
             continue
         cycle = config.dynamics.timestep * config.dynamics.network_every
         yield from whole_steps((*here, "every"), entry.every, cycle)
@@ -100,6 +105,7 @@ def metadynamics_rules(config: RunConfig) -> Iterator[Problem]:
                 f"{count} replicas of '{name}' do not fill groups of {walkers} walkers; write `walkers: {near}`",
             )
             continue
+        yield from _memory(entry, here, count // walkers)
         kelvin = config.temperatures[first : first + count]
         groups = [set(kelvin[g : g + walkers]) for g in range(0, len(kelvin), walkers)]
         if any(min(group) <= 0 for group in groups):
@@ -112,3 +118,26 @@ def metadynamics_rules(config: RunConfig) -> Iterator[Problem]:
                 (*here, "walkers"),
                 "walkers of one bias have one temperature (or exchange theirs); write `walkers: 1`, or one temperature",
             )
+
+
+def _memory(entry: Metadynamics, here: tuple[str | int, ...], groups: int) -> Iterator[Problem]:
+    """A grid that fits; else how many points would."""
+    points = [variable.grid[2] for variable in entry.variables]
+    nodes, need = math.prod(points), entry.grid_bytes(groups)
+    if nodes <= MOST_NODES and need <= MOST_BYTES:
+        return
+    least = [math.ceil((v.grid[1] - v.grid[0]) / (0.5 * v.width) - 1e-9) + 1 for v in entry.variables]
+    room = min(MOST_NODES, int(MOST_BYTES / need * nodes))
+    steps = [[n - (n - low) * k // 100 for n, low in zip(points, least, strict=True)] for k in range(101)]
+    fewer = next((step for step in steps if math.prod(step) <= room), None)
+    cure = (
+        "write nearer ends of the grid, or wider hills"
+        if fewer is None
+        else f"write `points:` of {', '.join(map(str, fewer))} in their `grid`, or nearer ends"
+    )
+    grid = " x ".join(map(str, points))
+    found = f"a grid of {grid} nodes" + (f" for each of {groups} groups of walkers" if groups > 1 else "")
+    most = f"at most {MOST_NODES:,} nodes and {size_text(MOST_BYTES)} in all"
+    yield Problem(
+        (*here, "variables"), f"make {found}, {nodes:,} nodes and {size_text(need)}; it may have {most}: {cure}"
+    )

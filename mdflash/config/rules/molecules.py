@@ -30,7 +30,7 @@ def system_rules(config: RunConfig) -> Iterator[Problem]:
             yield from _many(config, i)
             continue
         yield from _source(entry, ("system", i))
-        for key in ("geometry", "thickness"):
+        for key in ("geometry", "thickness", "compress"):
             if getattr(entry, key) != type(entry).model_fields[key].default:
                 yield Problem(("system", i, key), "places the copies of `molecules:`, and there are none; remove it")
     yield from _one_box(config)
@@ -64,6 +64,11 @@ def _many(config: RunConfig, i: int) -> Iterator[Problem]:
             yield Problem(("system", i, key), "stands beside `molecules:`; write it for one of them, below its `-`")
     for j, molecule in enumerate(entry.molecules):
         yield from _source(molecule, ("system", i, "molecules", j))
+        if molecule.between_copies != "none" and molecule.count == 1:
+            yield Problem(
+                ("system", i, "molecules", j, "between_copies"),
+                "is for copies, and there is one of this molecule; write `count: 2` or more, or remove it",
+            )
     names = Counter(molecule.name for molecule in entry.molecules)
     for j, molecule in enumerate(entry.molecules):
         if names[molecule.name] > 1:
@@ -73,6 +78,14 @@ def _many(config: RunConfig, i: int) -> Iterator[Problem]:
                 f"`name: {molecule.name}-{j + 1}` (copies of one need no name: `count: 2`)",
             )
             break
+    if entry.compress is not None and len(config.system) > 1:
+        yield Problem(
+            ("system", i, "compress"),
+            f"shrinks a box while molecules move in it, and this run has {len(config.system)} systems in one box; make "
+            "a run of each",
+        )
+    if entry.compress is not None and entry.start is not None:
+        yield Problem(("system", i, "compress"), "is for molecules that are placed, and `start` says where they are")
     box = entry.box or config.box
     if box is None:
         yield Problem(

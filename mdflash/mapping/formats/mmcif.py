@@ -5,6 +5,7 @@ gemmi reads the CIF syntax (M. Wojdyr, J. Open Source Softw. 7, 4200 (2022)).
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +82,20 @@ def _models(block: Any, file: Path) -> tuple[Model, ...]:
             column("label_seq_id"),
             column("pdbx_PDB_model_num", other="1"),
             column("group_PDB"),
+            column("B_iso_or_equiv"),
             strict=True,
         )
     )
     atoms: dict[str, list[Atom]] = {}
     xyz: dict[str, list[tuple[float, float, float]]] = {}
     for k, (row, place) in enumerate(zip(table, places, strict=True), start=1):
-        name, residue, number, code, chain, label, alternate, occupancy, sequence, model, record = row
+        name, residue, number, code, chain, label, alternate, occupancy, sequence, model, record, b = row
         try:
             x, y, z = (float(word.split("(")[0]) for word in place)
             atom = Atom(
                 name.upper(), residue.upper(), int(number), code, chain, label, 0, alternate,
                 _number(occupancy, 1.0), int(sequence) if sequence.lstrip("-").isdigit() else None,
-                record.upper() == "HETATM",
+                record.upper() == "HETATM", _number(b, math.nan),
             )  # fmt: skip
         except ValueError:
             raise InputError(

@@ -9,6 +9,8 @@ Numbers beyond four columns: hybrid-36 (R. W. Grosse-Kunstleve), or a fifth digi
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from mdflash.errors import InputError
 from mdflash.mapping.atoms import Atom, Content, Model, box_vectors, from_nanometers
 from mdflash.mapping.residues import RESIDUE_MASS, amino_acid
 
+_THREE = re.compile(r" *(-?\d+\.\d{3}) *(-?\d+\.\d{3}) *(-?\d+\.\d{3})(?!\d)")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -51,7 +54,8 @@ def read(data: bytes, file: Path) -> Content:
         record = text[:6].upper().rstrip()
         if record == "HETATM" or (record[:4] == "ATOM" and not record[4:].strip(" 0123456789")):
             line = f"{_unshifted(text):<80}"
-            places.append(_place(line, file, k))
+            place, line = _place(line, file, k)
+            places.append(place)
             atoms.append(_atom(line, part, file, k))
             if not models:
                 serials.append(line[6:11].strip())
@@ -146,16 +150,34 @@ def _atom(line: str, part: int, file: Path, k: int) -> Atom:
         alternate=line[16].strip(),
         occupancy=occupancy,
         hetero=line[:6].upper() == "HETATM",
+        b_factor=_real(line[60:66]),
     )
 
 
-def _place(line: str, file: Path, k: int) -> tuple[float, float, float]:
+def _place(line: str, file: Path, k: int) -> tuple[tuple[float, float, float], str]:
+    """The coordinates, and the line as it would be if they kept to their columns.
+
+    Programs that write `%8.3f` push all that follows to the right below -999.999, and some begin a column late. Then
+    numbers run on from one field into the next, and each ends with its third decimal.
+    """
+    runs_on = any(line[c] != " " and line[c + 1] != " " and line[c - 3] != "." for c in (37, 45, 53))
+    if (runs_on or line[27:30] != "   ") and (found := _THREE.match(line, 27)) is not None:
+        return (float(found[1]), float(found[2]), float(found[3])), f"{line[:54]}{line[found.end() :]:<26}"
     try:
-        return float(line[30:38]), float(line[38:46]), float(line[46:54])
+        if runs_on:
+            raise ValueError
+        return (float(line[30:38]), float(line[38:46]), float(line[46:54])), line
     except ValueError:
         raise InputError(
             "columns 31 to 54 of an ATOM line must hold three coordinates (8.3f each)", file=file, line=k
         ) from None
+
+
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _whole(text: str) -> int | None:

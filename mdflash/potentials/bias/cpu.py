@@ -12,7 +12,7 @@ from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray, Int32Array, IntArray
 from mdflash.potentials import variables
 from mdflash.potentials.bias.bias_form import NUMBERS
-from mdflash.potentials.bias.surface_cpu import on_line, on_plane
+from mdflash.potentials.bias.surface_cpu import energy_at, on_line, on_plane, on_space
 from mdflash.potentials.priors.cpu import Table, add_term
 from mdflash.potentials.variables.base import VariableArrays
 
@@ -27,7 +27,7 @@ UPPER_WALL: Final = NUMBERS["upper-wall"]
 class Biases(NamedTuple):
     """All biases of a batch, as flat arrays: n variables with M beads in all.
 
-    A bias of a form has one variable; one on a grid has one or two, which follow each other.
+    A bias of a form has one variable; one on a grid has one to three, which follow each other.
 
     Attributes:
         row: [systems + 1] system s owns the variables row[s]:row[s + 1].
@@ -116,7 +116,14 @@ def add_biases(biases: Biases, system: int, replica: int, x: FloatArray, f: Floa
     b = biases.row[system]
     while b < biases.row[system + 1]:
         g, q = _gradient(biases, b, x)
-        if biases.axes[b] == 2:
+        if biases.axes[b] == 3:
+            h, p = _gradient(biases, b + 1, x)
+            k, r = _gradient(biases, b + 2, x)
+            grid = biases.surface[biases.place[replica, b] :]
+            u, slope, rise, climb = on_space(grid, biases.axis[b : b + 3], q, p, r)
+            _push(biases, b + 1, rise, h, f)
+            _push(biases, b + 2, climb, k, f)
+        elif biases.axes[b] == 2:
             h, p = _gradient(biases, b + 1, x)
             grid = biases.surface[biases.place[replica, b] :]
             u, slope, rise = on_plane(grid, biases.axis[b], biases.axis[b + 1], q, p)
@@ -162,11 +169,10 @@ def measure(
             value[r, b] = _gradient(biases, b, x[bead_offset[r] : bead_offset[r + 1]])[1]
         b = biases.row[system[r]]
         while b < biases.row[system[r] + 1]:
-            grid = biases.surface[biases.place[r, b] :]
-            if biases.axes[b] == 2:
-                energy[r, b] = on_plane(grid, biases.axis[b], biases.axis[b + 1], value[r, b], value[r, b + 1])[0]
-            elif biases.axes[b] == 1:
-                energy[r, b] = on_line(grid, biases.axis[b], value[r, b])[0]
+            axes = biases.axes[b]
+            if axes > 0:
+                grid = biases.surface[biases.place[r, b] :]
+                energy[r, b] = energy_at(grid, biases.axis[b : b + axes], value[r, b : b + axes])
             else:
                 p = biases.parameters[r, b]
                 energy[r, b] = energy_slope(biases.form[b], biases.periodic[b], value[r, b], p)[0]

@@ -1,4 +1,4 @@
-"""A bias on a grid of one or two variables, shared by groups of walkers: what metadynamics fills between blocks."""
+"""A bias on a grid of one to three variables, shared by groups of walkers: what metadynamics fills between blocks."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class GridBias(ReplicaBias):
 
     Args:
         name: its name in logs, columns and errors.
-        axes: one or two.
+        axes: one to three.
         layout: the batch; keeps which replicas the bias acts on, by their ids.
         walkers: replicas that share one surface: the first ones of the system, the next ones, and so on; None: all.
         system: index of the system in the layout.
 
     Attributes:
         group: [K] the surface of each of `replica_ids`.
-        surfaces: [groups, points of each axis, 2 or 4] kcal/mol.
+        surfaces: [groups, points of each axis, 2^D] kcal/mol.
 
     Raises:
-        InputError: not one or two axes, a grid that is too large, or replicas that do not fill groups.
+        InputError: not one to three axes, a grid that is too large, or replicas that do not fill groups.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class GrowingBias(GridBias):
 
     Args:
         name: its name in logs, columns and errors.
-        axes: one or two.
+        axes: one to three.
         layout: the batch.
         widths: [D] of a hill, in the units of the variables.
         every: steps between deposits.
@@ -82,6 +82,11 @@ class GrowingBias(GridBias):
         assert isinstance(other, GrowingBias)
         other.hills = self.hills.copy()
         return other
+
+    @property
+    def bytes(self) -> int:
+        """Of what a checkpoint must hold."""
+        return sum(array.nbytes for array in self.state().values())
 
     @abstractmethod
     def grow(self, group: IntArray, centers: FloatArray, energies: FloatArray) -> Deposit:

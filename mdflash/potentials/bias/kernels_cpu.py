@@ -13,7 +13,7 @@ import numpy as np
 
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray
-from mdflash.potentials.bias.surface_cpu import LOW, PERIODIC, POINTS, SPACING, add_gaussian, on_line, on_plane
+from mdflash.potentials.bias.surface_cpu import LOW, PERIODIC, POINTS, SPACING, add_gaussian, energy_at
 
 
 @njit(cache=True, error_model="numpy")
@@ -69,7 +69,7 @@ def merge_kernels(kernels: FloatArray, count: int, fresh: FloatArray, axes: Floa
         count: rows that are in use.
         fresh: the new ones.
         axes: [D, 4] as `surface_cpu` reads them.
-        surface: [points of each axis * 2 or 4] their sum; kept so.
+        surface: [points of each axis * 2^D] their sum; kept so.
     """
     for f in range(len(fresh)):
         into = _nearest(kernels, count, fresh[f], -1, axes)
@@ -101,7 +101,7 @@ def _add(surface: FloatArray, axes: FloatArray, kernel: FloatArray, times: float
 
 @njit(cache=True, error_model="numpy")
 def add_kernels(surface: FloatArray, axes: FloatArray, kernels: FloatArray) -> None:
-    """Add all kernels to a surface [points of each axis * 2 or 4]."""
+    """Add all kernels to a surface [points of each axis * 2^D]."""
     for k in range(len(kernels)):
         _add(surface, axes, kernels[k], 1.0)
 
@@ -111,8 +111,5 @@ def mean_at_kernels(surface: FloatArray, axes: FloatArray, kernels: FloatArray) 
     """The mean of a surface over the places of kernels."""
     total = 0.0
     for k in range(len(kernels)):
-        if len(axes) == 1:
-            total += on_line(surface, axes[0], kernels[k, 0])[0]
-        else:
-            total += on_plane(surface, axes[0], axes[1], kernels[k, 0], kernels[k, 1])[0]
+        total += energy_at(surface, axes, kernels[k])
     return total / len(kernels)

@@ -34,7 +34,7 @@ class Metadynamics(GrowingBias):
 
     Args:
         name: its name in logs, columns and errors.
-        axes: one or two.
+        axes: one to three.
         layout: the batch.
         widths: [D] of a hill, in the units of the variables.
         height: of the first hill, kcal/mol.

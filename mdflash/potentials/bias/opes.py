@@ -38,6 +38,8 @@ from mdflash.potentials.bias.surface_cpu import as_rows
 
 SPACINGS: Final = 2.0
 """Of the grid, which a kernel is wide at least."""
+_PAIRS: Final = ((1, 2), (1, 4), (2, 4))
+"""First derivatives of a surface, of which every two have a second one at the sum of their places."""
 FLOOR: Final = 1e-12
 """Of the highest probability, what the nodes that no kernel reaches are given."""
 
@@ -47,7 +49,7 @@ class Opes(GrowingBias):
 
     Args:
         name: its name in logs, columns and errors.
-        axes: one or two.
+        axes: one to three.
         layout: the batch.
         widths: [D] of the first kernels, in the units of the variables.
         barrier: the highest to be crossed, kcal/mol; the bias is never deeper.
@@ -59,7 +61,7 @@ class Opes(GrowingBias):
 
     Attributes:
         kernels: of each group [kernels, 2 D + 1]: center, width and height.
-        density: [groups, points of each axis, 2 or 4] sum of the kernels, and its derivatives by the nodes.
+        density: [groups, points of each axis, 2^D] sum of the kernels, and its derivatives by the nodes.
         sums: [groups, 3] sum of weights, of their squares, and the number of deposits, each with what it starts from.
 
     Raises:
@@ -141,8 +143,11 @@ class Opes(GrowingBias):
         surface[..., 0] = scale * np.log(base)
         for k in range(1, surface.shape[-1]):
             surface[..., k] = scale * p[..., k] / base
-        if len(self.axes) == 2:
-            surface[..., 3] -= scale * p[..., 1] * p[..., 2] / base**2
+        for one, other in _PAIRS[: 1 if len(self.axes) == 2 else 3] if len(self.axes) > 1 else ():
+            surface[..., one | other] -= scale * p[..., one] * p[..., other] / base**2
+        if len(self.axes) == 3:
+            ends = sum(p[..., one | other] * p[..., 7 ^ one ^ other] for one, other in _PAIRS)
+            surface[..., 7] += scale * (2.0 * p[..., 1] * p[..., 2] * p[..., 4] / base**3 - ends / base**2)
 
     def free_energies(self) -> FloatArray:
         """As every growing bias."""

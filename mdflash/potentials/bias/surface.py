@@ -1,9 +1,10 @@
-"""An energy over one or two variables on a grid, interpolated by cubic Hermite polynomials: plain NumPy and torch.
+"""An energy over one to three variables on a grid, interpolated by cubic Hermite polynomials: plain NumPy and torch.
 
 A node of a grid holds what the polynomials need: the energy, and its derivatives by the numbers of the nodes,
 
     one axis    V, dV/dz                                       z = (q - low) / spacing
     two axes    V, dV/dz1, dV/dz2, d2V/dz1 dz2
+    three       those, and the derivatives of all four by z3
 
 so a cell is a cubic along each axis, its value and gradient are continuous everywhere, and the gradient of what is
 interpolated is exact. A Gaussian of width sigma on a grid of spacing h is off by at most 3/384 (h/sigma)^4 of its
@@ -15,6 +16,8 @@ the nearest edge, without a force.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +30,11 @@ from torch import Tensor
 
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
+from mdflash.potentials.bias.grid_size import MOST_AXES, MOST_NODES
 from mdflash.potentials.variables.base import Variable
 
 REACH: Final = 6.0
 """Widths beyond which a Gaussian is left out: 1.5e-8 of its height."""
-
-MOST_NODES: Final = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,15 @@ class Axis:
 
 
 def empty_surface(axes: Sequence[Axis]) -> FloatArray:
-    """[points of each axis, 2 or 4] zeros.
+    """[points of each axis, 2^D] zeros.
 
     Raises:
-        InputError: not one or two axes, or more nodes than a grid may have.
+        InputError: not one to three axes, or more nodes than a grid may have.
     """
     shape = tuple(axis.points for axis in axes)
-    if len(shape) not in (1, 2) or math.prod(shape) > MOST_NODES:
+    if not 1 <= len(shape) <= MOST_AXES or math.prod(shape) > MOST_NODES:
         raise InputError(
-            f"a grid has one or two axes and at most {MOST_NODES:,} nodes, found {' x '.join(map(str, shape))}"
+            f"a grid has one to {MOST_AXES} axes and at most {MOST_NODES:,} nodes, found {' x '.join(map(str, shape))}"
         )
     return np.zeros((*shape, 2 ** len(shape)))
 
@@ -108,17 +110,16 @@ def add_gaussian(
     """Add height * exp(-sum_d (q_d - center_d)^2 / (2 width_d^2)), and its images along periodic axes, to a surface.
 
     Args:
-        surface: [points of each axis, 2 or 4]; changed.
+        surface: [points of each axis, 2^D]; changed.
         axes: of the surface.
         center, width: [D] in the units of the variables.
         height: kcal/mol.
     """
     rows = [_gaussian(*each) for each in zip(axes, center, width, strict=True)]
-    if len(axes) == 1:
-        surface += height * rows[0]
-        return
-    (v, dv), (w, dw) = rows[0].T, rows[1].T
-    parts = [np.outer(v, w), np.outer(dv, w), np.outer(v, dw), np.outer(dv, dw)]
+    parts = [
+        functools.reduce(np.multiply.outer, [row[:, p >> d & 1] for d, row in enumerate(rows)])
+        for p in range(2 ** len(rows))
+    ]
     surface += height * np.stack(parts, axis=-1)
 
 
@@ -135,22 +136,22 @@ def interpolate(surface: Tensor, axes: Sequence[Axis], values: Tensor) -> Tensor
     """[n] energies, kcal/mol, at values [n, D] of the variables; differentiable by them.
 
     Args:
-        surface: [n, points of each axis, 2 or 4], one for each of the values.
+        surface: [n, points of each axis, 2^D], one for each of the values.
         axes: of the surfaces.
         values: of the variables.
     """
     n = torch.arange(len(values))
     cells = [_cell(axis, q) for axis, q in zip(axes, values.unbind(-1), strict=True)]
-    if len(axes) == 1:
-        ((i, j, t),) = cells
-        return _hermite(surface[n, i], surface[n, j], t)
-    (i, j, t), (k, m, s) = cells
-    ends = []
-    for row in (i, j):
-        a, b = surface[n, row, k], surface[n, row, m]  # [n, 4]
-        along = [_hermite(a[:, p], b[:, p], s) for p in ([0, 2], [1, 3])]
-        ends.append(torch.stack(along, dim=-1))
-    return _hermite(ends[0], ends[1], t)
+    ends = [(i, j) for i, j, _ in cells]
+    corners = [surface[nodes] for nodes in itertools.product([n], *ends)]  # [n, 2^D] of each node around
+    for _, _, t in reversed(cells):  # along the last axis first
+        half = corners[0].shape[-1] // 2
+        pairs = zip(corners[::2], corners[1::2], strict=True)
+        corners = [
+            torch.stack([_hermite(a[:, [p, p + half]], b[:, [p, p + half]], t) for p in range(half)], dim=-1)
+            for a, b in pairs
+        ]
+    return corners[0][:, 0]
 
 
 def _cell(axis: Axis, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:

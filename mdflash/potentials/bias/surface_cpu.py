@@ -81,6 +81,39 @@ def on_plane(
 
 
 @njit(cache=True, error_model="numpy")
+def on_space(surface: FloatArray, axes: FloatArray, q: float, p: float, r: float) -> tuple[float, float, float, float]:
+    """u, du/dq, du/dp and du/dr of a surface [points * points * points * 8] over three variables; axes [3, 4]."""
+    i, j, t, slope = cell(q, axes[0])
+    k, m, s, rise = cell(p, axes[1])
+    a, b, w, climb = cell(r, axes[2])
+    columns, layers = int(axes[1, POINTS]), int(axes[2, POINTS])
+    cut, along = np.empty(16), np.empty(16)  # the cell cut at r: a plane of four nodes, and its slope by r
+    for c in range(4):
+        row = (i if c < 2 else j) * columns + (k if c % 2 == 0 else m)
+        low, high = 8 * (row * layers + a), 8 * (row * layers + b)
+        for d in range(4):
+            v, dv = surface[low + d], surface[low + 4 + d]
+            x, dx = surface[high + d], surface[high + 4 + d]
+            cut[4 * c + d] = hermite(v, dv, x, dx, w)
+            along[4 * c + d] = hermite_slope(v, dv, x, dx, w)
+    square = np.array([0.0, 1.0, 2.0, 0.0])  # an axis of two nodes
+    u, ut, us = on_plane(cut, square, square, t, s)
+    return u, slope * ut, rise * us, climb * on_plane(along, square, square, t, s)[0]
+
+
+@njit(cache=True, error_model="numpy")
+def energy_at(surface: FloatArray, axes: FloatArray, values: FloatArray) -> float:
+    """u of a surface over D variables at values [D]; axes [D, 4]."""
+    if len(axes) == 1:
+        energy: float = on_line(surface, axes[0], values[0])[0]
+    elif len(axes) == 2:
+        energy = on_plane(surface, axes[0], axes[1], values[0], values[1])[0]
+    else:
+        energy = on_space(surface, axes, values[0], values[1], values[2])[0]
+    return energy
+
+
+@njit(cache=True, error_model="numpy")
 def _reach(axis: FloatArray, center: float, width: float) -> tuple[int, int]:
     """The first node within reach of a Gaussian and the one after the last, not yet taken round a periodic axis."""
     z, w = (center - axis[LOW]) / axis[SPACING], width / axis[SPACING]
@@ -101,7 +134,7 @@ def _at(axis: FloatArray, center: float, width: float, node: int) -> tuple[float
 
 @njit(cache=True, error_model="numpy")
 def add_gaussian(surface: FloatArray, axes: FloatArray, center: FloatArray, width: FloatArray, height: float) -> None:
-    """Add a Gaussian to a surface [points of each axis * 2 or 4]; axes [D, 4], the others as in `surface`."""
+    """Add a Gaussian to a surface [points of each axis * 2^D]; axes [D, 4], the others as in `surface`."""
     points = int(axes[0, POINTS])
     first, stop = _reach(axes[0], center[0], width[0])
     if len(axes) == 1:
@@ -116,6 +149,9 @@ def add_gaussian(surface: FloatArray, axes: FloatArray, center: FloatArray, widt
     along = np.empty((max(end - begin, 0), 2))
     for k in range(begin, end):
         along[k - begin, 0], along[k - begin, 1] = _at(axes[1], center[1], width[1], k)
+    if len(axes) == 3:
+        _add_in_space(surface, axes, center, width, height, along)
+        return
     for i in range(first, stop):
         e, de = _at(axes[0], center[0], width[0], i)
         e, de = height * e, height * de
@@ -129,10 +165,42 @@ def add_gaussian(surface: FloatArray, axes: FloatArray, center: FloatArray, widt
 
 
 @njit(cache=True, error_model="numpy")
+def _add_in_space(
+    surface: FloatArray, axes: FloatArray, center: FloatArray, width: FloatArray, height: float, along: FloatArray
+) -> None:
+    """Add a Gaussian over three variables, of which `along` [nodes within reach, 2] is the part of the second."""
+    points, columns, layers = int(axes[0, POINTS]), int(axes[1, POINTS]), int(axes[2, POINTS])
+    first, stop = _reach(axes[0], center[0], width[0])
+    begin = _reach(axes[1], center[1], width[1])[0]
+    low, high = _reach(axes[2], center[2], width[2])
+    deep = np.empty((max(high - low, 0), 2))
+    for a in range(low, high):
+        deep[a - low, 0], deep[a - low, 1] = _at(axes[2], center[2], width[2], a)
+    for i in range(first, stop):
+        e, de = _at(axes[0], center[0], width[0], i)
+        e, de = height * e, height * de
+        for k in range(len(along)):
+            f, df = along[k, 0], along[k, 1]
+            v, v1, v2, v12 = e * f, de * f, e * df, de * df
+            row = ((i % points) * columns + (k + begin) % columns) * layers
+            for a in range(low, high):
+                g, dg = deep[a - low, 0], deep[a - low, 1]
+                node = 8 * (row + a % layers)
+                surface[node] += v * g
+                surface[node + 1] += v1 * g
+                surface[node + 2] += v2 * g
+                surface[node + 3] += v12 * g
+                surface[node + 4] += v * dg
+                surface[node + 5] += v1 * dg
+                surface[node + 6] += v2 * dg
+                surface[node + 7] += v12 * dg
+
+
+@njit(cache=True, error_model="numpy")
 def add_gaussians(
     surfaces: FloatArray, axes: FloatArray, width: FloatArray, group: IntArray, centers: FloatArray, heights: FloatArray
 ) -> None:
-    """Add n Gaussians, in their order, each to the surface of its group: surfaces [groups, points * 2 or 4]."""
+    """Add n Gaussians, in their order, each to the surface of its group: surfaces [groups, points * 2^D]."""
     for h in range(len(heights)):
         add_gaussian(surfaces[group[h]], axes, centers[h], width, heights[h])
 

@@ -25,6 +25,7 @@ from mdflash.potentials.forms import (
     excluded_volume,
     fourier,
     harmonic,
+    near_contact,
     polynomial,
     repulsion,
     restricted,
@@ -47,9 +48,12 @@ MODULES: Final[tuple[Any, ...]] = (
     yukawa,
     wang_frenkel,
     contact_gaussian,
+    near_contact,
 )
 _NUMBERS = range(len(MODULES))
-HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME, STICKY, YUKAWA, WANG, WELL = _NUMBERS
+HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME, STICKY, YUKAWA, WANG, WELL, NEAR = (
+    _NUMBERS
+)
 (
     _HARMONIC,
     _REPULSION,
@@ -63,6 +67,7 @@ HARMONIC, REPULSION, CONTACT, POLYNOMIAL, RESTRICTED, FOURIER, SHIFTED, VOLUME, 
     _YUKAWA,
     _WANG,
     _WELL,
+    _NEAR,
 ) = (constexpr(1 << code) for code in _NUMBERS)
 
 FORMS: Final[Mapping[str, Form]] = MappingProxyType({form.name: form for m in MODULES for form in m.FORMS})
@@ -126,6 +131,8 @@ def pair(code: int, r2: Real, p: Sequence[Real], cutoff: float) -> tuple[Real, R
         return yukawa.value_pull(r2, p, cutoff)
     if code == WANG:
         return wang_frenkel.value_pull(r2, p, cutoff)
+    if code == NEAR:
+        return near_contact.value_pull(r2, p, cutoff)
     return r2 * math.nan, r2 * math.nan
 
 
@@ -193,4 +200,6 @@ def gpu_pair(
         u = _choose(code == _YUKAWA, yukawa.gpu_value_slope(r, p, cutoff), u)
     if _WANG & OCCUR:
         u = _choose(code == _WANG, wang_frenkel.gpu_value_slope(r, p, cutoff), u)
+    if _NEAR & OCCUR:
+        u = _choose(code == _NEAR, near_contact.gpu_value_slope(r, p, cutoff), u)
     return u

@@ -7,7 +7,8 @@ leave less than half of that is cut, so no renewal loses sight of those before.
 
 What is learned is the mean of the last weights: that of update k counts about as k^4, so the mean is over the last
 fifth of them, whenever training stops. Its relative entropy on the frames held out, against the start, decides when to
-stop, and which mean is kept.
+stop, and which mean is kept. That is known from samples of other weights than the mean itself; where these overlap with
+it as little as no step may, what it does is not known, and the weights as they are now stand in for it.
 
 Every random number is a function of the seed and of the update or renewal, so a state holds no generator: a training
 that was killed resumes to the same bits, with the same number of threads.
@@ -65,7 +66,7 @@ class EntropyLog(Table):
     """Appends a row for every few updates to log.csv."""
 
     name = "log.csv"
-    header = "update,renewals,learning_rate,effective_share,shortened,left_out,held_out_entropy,force_loss"
+    header = "update,renewals,learning_rate,effective_share,mean_share,shortened,left_out,held_out_entropy,force_loss"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ class EntropyTrainer:
 
     Attributes:
         progress: where it stands.
-        best: the mean of the weights that had the lowest relative entropy on the frames held out.
+        best: the mean of the weights (or, see the module, the weights) of the lowest relative entropy held out.
         row: the last row of log.csv, by column.
         doing: what it is at, in words.
         left_out: replicas that became unstable, since this process began.
@@ -238,8 +239,8 @@ class EntropyTrainer:
         self._put(current)
         for k, (group, pool, x) in enumerate(zip(self.material.groups, self.pools, samples.positions, strict=True)):
             new = self._energies(group.molecule, x)
-            now = np.concatenate([self._now[k], new]) if pool.counts else new
-            pool.add(x, np.array(old[k]), now)
+            now = np.concatenate([self._now[k], new]) if len(pool.counts) else new
+            pool.add(x, np.array(old[k]), now, samples.states[k], group.bias(x))
             if k >= len(self._now):
                 self._now.append(now)
             else:
@@ -249,6 +250,11 @@ class EntropyTrainer:
     def _share(self) -> float:
         """The effective samples of the group that has the fewest, as a share of those of one renewal."""
         return min(pool.effective(now) for pool, now in zip(self.pools, self._now, strict=True))
+
+    @property
+    def _fewest(self) -> float:
+        """The effective share below which nothing is known."""
+        return 0.5 * self.settings.renew_below
 
     def _rate(self) -> float:
         share = self.progress.update / self.settings.updates
@@ -265,8 +271,9 @@ class EntropyTrainer:
             if not group.share or self._holds_start:
                 continue
             frames, drawn = (max(1, round(n * group.share)) for n in (settings.batch, 2 * settings.batch))
-            chosen = systematic(pool.weigh(now)[0], drawn, rng)
-            x = torch.cat([group.training.draw(frames, rng), pool.positions[torch.from_numpy(chosen)]])
+            mixed = pool.mixed(now, group.training.shares(group.states))
+            chosen = systematic(mixed, drawn, rng)
+            x = torch.cat([group.training.draw_counted(frames, rng), pool.positions[torch.from_numpy(chosen)]])
             slopes = slopes_of(group, np.full(frames, 1.0 / frames), np.full(drawn, 1.0 / drawn))
             add_gradient(self.material.forces, group.molecule, x.to(self.material.device), slopes)
         if self.material.targets:
@@ -345,7 +352,7 @@ class EntropyTrainer:
                     f"relative_entropy.learning_rate (now {self.settings.learning_rate:g})"
                 )
             self._now = now
-            if self._share() >= 0.5 * self.settings.renew_below or cut == CUTS:
+            if self._share() >= self._fewest or cut == CUTS:
                 break
             self.progress.shortened += cut == 0
             with torch.no_grad():
@@ -353,11 +360,16 @@ class EntropyTrainer:
                     parameter.lerp_(before[name], 0.5)
 
     def _log(self) -> None:
-        """A row about the mean of the last weights."""
+        """A row about the mean of the last weights, or about those of now where no sample knows the mean."""
         p = self.progress
-        current = self._weights()
-        self._put(self.mean)
-        now = [self._energies(g.molecule, q.positions) for g, q in zip(self.material.groups, self.pools, strict=True)]
+        current, judged = self._weights(), self.mean
+        self._put(judged)
+        pairs = list(zip(self.material.groups, self.pools, strict=True))
+        now = [self._energies(group.molecule, pool.positions) for group, pool in pairs]
+        share, mean_share = self._share(), min(q.effective(e) for q, e in zip(self.pools, now, strict=True))
+        if not mean_share >= self._fewest:
+            now, judged = self._now, current
+            self._put(judged)
         entropy = self._held_out_entropy(now)
         loss = self._force_loss()
         self._put(current)
@@ -369,9 +381,8 @@ class EntropyTrainer:
             ends = [*stand.means, stand.cost, paid]
         if objective < p.best:
             p.best, p.best_update = objective, p.update
-            self.best = {name: value.clone() for name, value in self.mean.items()}
-        share = self._share()
-        row = [p.update, p.renewals, self._rate(), share, p.shortened, p.left_out, entropy, loss]
+            self.best = {name: value.clone() for name, value in judged.items()}
+        row = [p.update, p.renewals, self._rate(), share, mean_share, p.shortened, p.left_out, entropy, loss]
         for profile, curve, mean in zip(self.material.profiles, curves, means, strict=True):
             row += [mean, profile.error(curve)]
         row += ends
@@ -400,8 +411,9 @@ class EntropyTrainer:
         """S of the frames held out, against the start, in nats, with the weights that gave energies `now`."""
         total = 0.0
         for group, pool, energies, at_start in zip(self.material.groups, self.pools, now, self._held, strict=True):
-            held = self._energies(group.molecule, group.held_out.positions)
-            change = float(group.held_out.weights @ (held - at_start)) - pool.weigh(energies)[1]
+            held, free = self._energies(group.molecule, group.held_out.positions), pool.weigh_all(energies)[1]
+            change = float(group.held_out.counted @ (held - at_start))
+            change -= float(group.held_out.shares(group.states) @ (free - pool.begun))
             total += group.share * change / group.kT
         return total
 
@@ -447,7 +459,8 @@ class EntropyTrainer:
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer/{name}/{key}"] = value
         for k, pool in enumerate(self.pools):
-            own = {"energies": pool.energies, "free": pool.free, "counts": np.array(pool.counts), "now": self._now[k],
+            own = {"energies": pool.energies, "free": pool.free, "counts": pool.counts, "bias": pool.bias,
+                   "begun": pool.begun, "now": self._now[k],
                    "held": self._held[k], "ends": self._ends[k]}  # fmt: skip
             tensors |= {f"pool/{k}/{name}": torch.from_numpy(np.array(a)) for name, a in own.items()}
             tensors[f"pool/{k}/positions"] = pool.positions
@@ -473,7 +486,8 @@ class EntropyTrainer:
             own = f"pool/{k}/"
             pool.positions = tensors[f"{own}positions"]
             pool.energies, pool.free = tensors[f"{own}energies"].numpy(), tensors[f"{own}free"].numpy()
-            pool.counts = tuple(tensors[f"{own}counts"].tolist())
+            pool.counts, pool.bias = tensors[f"{own}counts"].numpy(), tensors[f"{own}bias"].numpy()
+            pool.begun = tensors[f"{own}begun"].numpy()
             self._now.append(tensors[f"{own}now"].numpy())
             self._held.append(tensors[f"{own}held"].numpy())
             self._ends.append(tensors[f"{own}ends"].numpy())

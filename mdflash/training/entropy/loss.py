@@ -14,19 +14,15 @@ Molecules and temperatures count by their share of the frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mdflash.core.types import FloatArray, IntArray
-from mdflash.errors import InputError
+from mdflash.training.entropy.windows import HALF, Window
 from mdflash.training.forces import Forces
-from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
-from mdflash.training.weights import FrameWeights
 from mdflash.units import kT
 
 CHUNK = 2048
@@ -40,10 +36,33 @@ class Known:
     Attributes:
         positions: [F, N, 3] Å, float32.
         weights: [F], with the sum 1.
+        state: [F] 0, or k where a frame was held in the window of number k - 1; None where windows do not count.
     """
 
     positions: Tensor
     weights: FloatArray
+    state: IntArray | None = None
+
+    @property
+    def in_windows(self) -> IntArray:
+        """[F] whether a frame was held in a window."""
+        return np.zeros(len(self.weights), np.int64) if self.state is None else (self.state > 0).astype(np.int64)
+
+    def shares(self, states: int) -> FloatArray:
+        """[states] what each counts in the relative entropy, of sum 1; see `windows`."""
+        held = int(self.in_windows.sum())
+        found = np.zeros(states)
+        found[0] = 1.0
+        if self.state is not None and held:
+            found[1:] = HALF * np.bincount(self.state, minlength=states)[1:] / held
+            found[0] = 1.0 - HALF
+        return found
+
+    @property
+    def counted(self) -> FloatArray:
+        """[F] what each frame counts in the relative entropy, of sum 1."""
+        held = self.in_windows
+        return (1.0 - HALF) * self.weights + HALF * held / held.sum() if held.any() else self.weights
 
     @property
     def effective(self) -> float:
@@ -53,6 +72,17 @@ class Known:
     def draw(self, count: int, rng: np.random.Generator) -> Tensor:
         """[count, N, 3] frames, each as often as its weight has it."""
         return self.positions[torch.from_numpy(systematic(self.weights, count, rng))]
+
+    def draw_counted(self, count: int, rng: np.random.Generator) -> Tensor:
+        """[count, N, 3] frames, each as often as it counts in the relative entropy."""
+        return self.positions[torch.from_numpy(systematic(self.counted, count, rng))]
+
+    def draw_in(self, state: int, count: int, rng: np.random.Generator) -> Tensor:
+        """[count, N, 3] frames of a state; by their weights in none, or where a window has none."""
+        mine = np.zeros(0) if self.state is None else (self.state == state).astype(np.float64)
+        if state == 0 or not mine.any():
+            return self.draw(count, rng)
+        return self.positions[torch.from_numpy(systematic(mine, count, rng))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +94,7 @@ class Group:
         kelvin: the temperature.
         share: of the frames of all groups.
         training, held_out: its frames.
+        windows: in which frames were held, and replicas are.
     """
 
     molecule: int
@@ -71,66 +102,21 @@ class Group:
     share: float
     training: Known
     held_out: Known
+    windows: tuple[Window, ...] = ()
+
+    @property
+    def states(self) -> int:
+        """The ensemble, and one for each window."""
+        return 1 + len(self.windows)
+
+    def bias(self, positions: Tensor) -> FloatArray:
+        """[states, M] kcal/mol that each state adds at positions [M, N, 3] Å."""
+        return np.stack([np.zeros(len(positions)), *(window.energy(positions) for window in self.windows)])
 
     @property
     def kT(self) -> float:
         """kcal/mol."""
         return kT(self.kelvin)
-
-
-def groups_of(
-    molecules: Sequence[MoleculeFrames], weights: Sequence[Sequence[FrameWeights]], share: float
-) -> tuple[Group, ...]:
-    """The groups of a training: each molecule at each of its temperatures.
-
-    Args:
-        molecules: with their frames.
-        weights: for each molecule those of its frames at each temperature.
-        share: of each trajectory that is held out at its end, where a window or temperature would otherwise be held out
-            as a whole, or not at all.
-
-    Raises:
-        InputError: a group with too few frames to hold some out.
-    """
-    found = []
-    for number, (molecule, at_temperatures) in enumerate(zip(molecules, weights, strict=True)):
-        for known in at_temperatures:
-            w, kelvin = known.values, known.temperature
-            held = molecule.validation
-            of_states = [held[known.state == k] for k in range(len(known.states))]
-            if not all(mine.any() and not mine.all() for mine in of_states):
-                held = _ends(molecule.source, w > 0.0, share)
-            parts = []
-            for chosen in ((w > 0.0) & ~held, (w > 0.0) & held):
-                if not chosen.any():
-                    raise InputError(
-                        f"molecule '{molecule.system.name}' has {(w > 0.0).sum()} frames at {kelvin:g} K, too few to "
-                        "hold some out; sample more, or leave this temperature out with data.temperature",
-                        key="data.validation",
-                    )
-                parts.append(Known(torch.from_numpy(molecule.positions[chosen]), known.of(chosen)))
-            here = np.abs(molecule.temperature - kelvin) <= SAME_TEMPERATURE
-            found.append(Group(number, kelvin, float(here.sum()), *parts))
-    total = sum(group.share for group in found)
-    return tuple(replace(group, share=group.share / total) for group in found)
-
-
-def _ends(source: IntArray, used: npt.NDArray[np.bool_], share: float) -> npt.NDArray[np.bool_]:
-    """[F] whether a frame is among the last of its trajectory that are used."""
-    held = np.zeros(len(source), bool)
-    for k in np.unique(source[used]):
-        mine = np.flatnonzero((source == k) & used)
-        held[mine[len(mine) - round(share * len(mine)) :]] = True
-    return held
-
-
-def temperatures(kelvin: npt.NDArray[np.floating]) -> list[float]:
-    """The distinct temperatures among those of frames, K."""
-    found: list[float] = []
-    for value in np.unique(np.round(kelvin.astype(np.float64), 3)).tolist():
-        if not found or value - found[-1] > SAME_TEMPERATURE:
-            found.append(value)
-    return found
 
 
 def add_gradient(forces: Forces, molecule: int, positions: Tensor, slopes: Tensor) -> None:

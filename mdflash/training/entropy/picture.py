@@ -96,6 +96,8 @@ def _follow(
 
 def _compare(axis: Any, profile: Profile, start: FloatArray, now: FloatArray) -> None:
     middle = 0.5 * (profile.edges[1:] + profile.edges[:-1])
+    known = np.isfinite(profile.data) & np.isfinite(profile.noise)
+    axis.errorbar(middle[known], profile.data[known], profile.noise[known], fmt="none", ecolor=DATA, elinewidth=1)
     for values, color, label, style in (
         (profile.data, DATA, "data", "o"),
         (start, START, "start", "-"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,8 @@ from mdflash.forcefields.model import ForceField
 from mdflash.mapping.choices import AS_IT_IS
 from mdflash.potentials.variables.base import AXES, UNITS, Variable
 from mdflash.runs.biases import read_structure, select_variable
-from mdflash.training.entropy.loss import Group
 from mdflash.training.entropy.section import RelativeEntropy
-from mdflash.training.frames import MoleculeFrames
+from mdflash.training.entropy.weighed import Weighed
 
 BINS = 20
 POPULATED = 4.0
@@ -38,6 +36,7 @@ class Profile:
         kT: kcal/mol.
         edges: [bins + 1] of the bins.
         data: [bins] kcal/mol, of the frames; infinite where there is none.
+        noise: [bins] kcal/mol, standard error of that; infinite where it is not known.
     """
 
     name: str
@@ -46,6 +45,7 @@ class Profile:
     kT: float
     edges: FloatArray
     data: FloatArray
+    noise: FloatArray
 
     def values(self, positions: Tensor) -> FloatArray:
         """[M] of positions [M, N, 3] Å."""
@@ -68,6 +68,12 @@ class Profile:
         return float(np.sqrt((d**2).mean()))
 
     @property
+    def uncertainty(self) -> float:
+        """What `error` would be of the truth, by the frames being few: root mean square over the same bins."""
+        both = (self.data < POPULATED) & np.isfinite(self.noise)
+        return float(np.sqrt(np.square(self.noise[both]).mean())) if both.any() else float("nan")
+
+    @property
     def axis(self) -> str:
         """What stands at the axis."""
         return f"{self.name}{AXES[self.variable.dimension]}"
@@ -87,15 +93,15 @@ def free_energy(values: FloatArray, weights: FloatArray, edges: FloatArray, ther
     return np.asarray(f - f.min())
 
 
-def make_profiles(
-    settings: RelativeEntropy, molecules: Sequence[MoleculeFrames], groups: Sequence[Group], ff: ForceField
-) -> tuple[Profile, ...]:
+def make_profiles(settings: RelativeEntropy, weighed: Weighed, ff: ForceField) -> tuple[Profile, ...]:
     """The profiles that `along:` asks for.
 
     Raises:
         InputError: no such molecule, beads or structure.
     """
     found = []
+    molecules, groups = weighed.molecules, weighed.groups
+    known = [own for weights in weighed.weights for own in weights]  # of each group
     names = [m.system.name for m in molecules]
     for i, entry in enumerate(settings.along):
         key = f"relative_entropy.along.{i}"
@@ -119,15 +125,17 @@ def make_profiles(
             if variable.periodic:
                 low, high = variable.lowest, variable.highest
             edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
-            found.append(Profile(name, variable, k, group.kT, edges, free_energy(values, w, edges, group.kT)))
+            data = free_energy(values, w, edges, group.kT)
+            noise = known[k].error(values_of(variable, torch.from_numpy(molecule.positions)), edges)
+            found.append(Profile(name, variable, k, group.kT, edges, data, noise))
     return tuple(found)
 
 
 def write_profile(folder: Path, profile: Profile, start: FloatArray, now: FloatArray) -> None:
     """NAME.csv: the middle of each bin, and free energies in kcal/mol; nothing where nothing was."""
     unit = UNITS[profile.variable.dimension]
-    rows = [f"{profile.name}{f'_{unit}' if unit else ''},data_kcal_mol,start_kcal_mol,now_kcal_mol"]
+    rows = [f"{profile.name}{f'_{unit}' if unit else ''},data_kcal_mol,data_error_kcal_mol,start_kcal_mol,now_kcal_mol"]
     middle = 0.5 * (profile.edges[1:] + profile.edges[:-1])
-    for q, *energies in zip(middle, profile.data, start, now, strict=True):
+    for q, *energies in zip(middle, profile.data, profile.noise, start, now, strict=True):
         rows.append(",".join([f"{q:.6g}", *(f"{e:.4f}" if np.isfinite(e) else "" for e in energies)]))
     atomic_write(folder / f"{profile.name}.csv", "\n".join(rows) + "\n")

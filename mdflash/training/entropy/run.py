@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,9 @@ from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.forcefields.model import ForceField
 from mdflash.training.entropy.loop import EntropyTrainer, Material
-from mdflash.training.entropy.loss import Group, groups_of, temperatures
 from mdflash.training.entropy.profiles import make_profiles
 from mdflash.training.entropy.sampler import Sampler
 from mdflash.training.entropy.targets import make_targets, with_target_groups
-from mdflash.training.frames import MoleculeFrames, load_frames
 from mdflash.training.recipe import Optimization
 from mdflash.training.run import (
     PreparedTraining,
@@ -31,42 +28,6 @@ from mdflash.training.run import (
     make_forces,
     with_its_interactions,
 )
-from mdflash.training.weights import FrameWeights, frame_weights
-
-
-@dataclass(frozen=True, eq=False)
-class Weighed:
-    """The frames of a recipe, at all of its temperatures.
-
-    Attributes:
-        molecules: with their frames.
-        weights: for each molecule those of its frames at each temperature.
-        groups: what is learned from.
-    """
-
-    molecules: tuple[MoleculeFrames, ...]
-    weights: tuple[tuple[FrameWeights, ...], ...]
-    groups: tuple[Group, ...]
-
-
-@lru_cache(maxsize=1)
-def weigh(prepared: PreparedTraining) -> Weighed:
-    """The weights of the frames of a training.
-
-    Raises:
-        InputError: frames that cannot be weighed, or too few.
-    """
-    section = prepared.recipe.data
-    how = section.weights or "mbar"
-    data = load_frames(section.dataset, section.validation, section.mapping, None, section.windows, how)
-    weights = tuple(
-        tuple(
-            frame_weights(molecule, kelvin, how)
-            for kelvin in (temperatures(molecule.temperature) if section.temperature is None else [section.temperature])
-        )
-        for molecule in data.molecules
-    )
-    return Weighed(data.molecules, weights, groups_of(data.molecules, weights, section.validation))
 
 
 def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
@@ -76,10 +37,10 @@ def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
         InputError: the folder holds another training; what does not fit the data.
     """
     settings = prepared.recipe.relative_entropy
-    assert settings is not None
+    assert settings is not None and prepared.weighed is not None
     gpu = find_gpu(0, "relative_entropy.device") if settings.device == "cuda" else None
     device = torch.device("cpu") if gpu is None else gpu
-    entries, molecules, of_data = prepared.recipe.targets, prepared.data.molecules, weigh(prepared).groups
+    entries, molecules, of_data = prepared.recipe.targets, prepared.data.molecules, prepared.weighed.groups
     groups = with_target_groups(of_data, entries, [m.system.name for m in molecules])
     loss = Optimization(device=settings.device, kernels=settings.kernels)
     forces, parameters = make_forces(prepared, loss, device)
@@ -91,7 +52,7 @@ def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
     material = Material(
         forces, parameters, forcefield, groups, frame_set(prepared, False, device), frame_set(prepared, True, device),
         Sampler(systems, groups, settings, gpu),
-        make_profiles(settings, molecules, of_data, prepared.priors), device,
+        make_profiles(settings, prepared.weighed, prepared.priors), device,
         make_targets(entries, molecules, groups, prepared.priors),
     )  # fmt: skip
     return EntropyTrainer(material, settings, prepared.recipe.output, identity(prepared))

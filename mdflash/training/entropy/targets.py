@@ -35,7 +35,8 @@ from mdflash.runs.biases import read_structure, select_variable
 from mdflash.training.entropy.loss import Group
 from mdflash.training.entropy.profiles import values_of
 from mdflash.training.entropy.target_section import TargetEntry
-from mdflash.training.frames import SAME_TEMPERATURE, MoleculeFrames
+from mdflash.training.frames import MoleculeFrames
+from mdflash.training.split import SAME_TEMPERATURE
 
 LEAST = 1e-6
 """A population that is not seen counts as this."""

@@ -29,18 +29,18 @@ def metadynamics(m: MoleculeAnalysis) -> list[Figure]:
         drift = f.drift
         found += [
             Plot(
-                f"meta-drift-{f.name}", f"How far the free energy of {f.name} was from its last shape",
+                f"meta-drift-{f.key}", f"How far the free energy of {f.name} was from its last shape",
                 "A curve that has fallen below the error you accept, well before the end. It counts places up to 8 kT.",
                 f"time / {unit}", "root mean square difference / kcal/mol",
                 [Line("", f.times[:-1] / size, drift, style="points"), Line("", f.times[:-1] / size, drift)],
                 y_range=(0.0, 1.1 * float(np.nanmax(drift)) if np.isfinite(drift).any() else 1.0),
             ),
         ]  # fmt: skip
-        if f.method != "well-tempered":
+        if f.method != "well-tempered" or f"meta-heights-{f.bias}" in {figure.key for figure in found}:
             continue
         found += [
             Plot(
-                f"meta-heights-{f.name}", f"Mean height of the hills of {f.name}",
+                f"meta-heights-{f.bias}", f"Mean height of the hills of {f.bias}",
                 "It falls like 1 / time once all basins are filled.", f"time / {unit}",
                 "height / kcal/mol",
                 [Line("", 0.5 * (edges[1:] + edges[:-1]) / size, mean)], y_range=(0.0, 1.05 * float(height.max())),
@@ -72,11 +72,11 @@ def _filled_line(f: Filled, title: str) -> list[Figure]:
     volume = VOLUME if f.kinds[0] == "distance" else ""
     return [
         Plot(
-            f"meta-{f.name}", title, f"Both estimates agree, in thin bands.{volume}", f.variables[0],
+            f"meta-{f.key}", title, f"Both estimates agree, in thin bands.{volume}", f.variables[0],
             "free energy / kcal/mol", lines,
         ),
         Plot(
-            f"meta-stages-{f.name}", f"By the {_estimate(f)} of {f.name}, over time",
+            f"meta-stages-{f.key}", f"By the {_estimate(f)} of {f.name}, over time",
             "The last curves lie on each other.", f.variables[0], "free energy / kcal/mol", stages,
         ),
     ]  # fmt: skip
@@ -88,7 +88,7 @@ def _filled_plane(f: Filled, title: str) -> list[Figure]:
     edges = [node_edges(n) for n in f.nodes]
     found: list[Figure] = [
         Map(
-            f"meta-{f.name}", f"{title}: the {_estimate(f)}", "Connected basins.", first, second, edges[0], edges[1],
+            f"meta-{f.key}", f"{title}: the {_estimate(f)}", "Connected basins.", first, second, edges[0], edges[1],
             np.minimum(f.scaled, top).T, "kcal/mol", (0.0, max(top, 0.1)),
         )
     ]  # fmt: skip
@@ -96,7 +96,7 @@ def _filled_plane(f: Filled, title: str) -> list[Figure]:
         s = f.reweighted
         found.append(
             Map(
-                f"meta-reweighted-{f.name}", f"{title}: frames, reweighted", "The same basins.",
+                f"meta-reweighted-{f.key}", f"{title}: frames, reweighted", "The same basins.",
                 first, second, s.edges[0], s.edges[1], np.minimum(s.energy, top).T, "kcal/mol", (0.0, max(top, 0.1)),
             )
         )  # fmt: skip

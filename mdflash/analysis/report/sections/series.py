@@ -62,12 +62,16 @@ def time_series(m: MoleculeAnalysis) -> list[Figure]:
         lines = [Line(name, middle, mean, *band)]
         if o.name not in (ENERGY, BIAS) and len(tracks) > 1:
             lines.append(Line("the chosen replica", np.zeros(0), np.zeros(0), color=1))
+        for meaning, level in o.levels(m.sample.molecule):
+            lines.append(Line(meaning, middle[[0, -1]], np.array([level, level]), style="dashed", color=2))
+            a, b = min(a, level), max(b, level)
         limits = (a - 0.03 * (b - a), b + 0.03 * (b - a)) if b > a else None
         found.append(
             Plot(
                 f"series-{o.name}", _title(m, o), wish,
                 f"time / {unit}", o.label, lines, y_range=limits, marks=start,
-                link="time", names=(o.name,), shared=1, subject=f"{o.title} over time",
+                x_range=(float(edges[0]) / size, float(edges[-1]) / size), link="time", names=(o.name,), shared=1,
+                subject=f"{o.title} over time",
             )
         )  # fmt: skip
         if o.name == m.key and len(tracks) > 1 and m.walked is None:  # a walker's row becomes another walker's

@@ -13,6 +13,8 @@ from mdflash.core.geometry import distances
 
 SEEN = 0.02
 """Share of the frames, below which helices and strands are not drawn."""
+STILL = 1e-3
+"""Å, below which a fluctuation is that of rounding: of one frame, or of many alike."""
 
 
 def structure(m: MoleculeAnalysis) -> list[Figure]:
@@ -93,8 +95,8 @@ def structure(m: MoleculeAnalysis) -> list[Figure]:
         e = p.errors.get("rmsf")
         low, high = (None, None) if e is None else (y - e, y + e)
         lines.append(Line(label(m, s), x, y, low, high, color=k))
-    if lines:
-        top = max(float(np.nanmax(line.y)) for line in lines)
+    top = max((float(np.nanmax(line.y)) for line in lines), default=0.0)
+    if top > STILL:
         found.append(
             Plot(
                 "rmsf", f"{m.sample.molecule.label(int(np.argmax(lines[0].y)))} moves most: "

@@ -1,0 +1,117 @@
+"""A box too dense to be filled at once: placed in a larger one, compressed before step 0, with the same bits again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from mdflash.analysis.open_run import open_run
+from mdflash.analysis.report.provenance import conditions
+from mdflash.config.load import load_run
+from mdflash.errors import InputError, Interrupted, MdflashError
+from mdflash.forcefields.shipped import shipped_folder
+from mdflash.runs.execute import Watch, execute
+from mdflash.runs.prepare import prepare
+
+GO = shipped_folder("forcefields") / "go-chignolin"
+DENSE = {"geometry": "slab", "thickness": "26 nm", "compress": "2 ps", "box": "[3.4 nm, 3.4 nm, 40 nm]"}
+
+
+def write(folder: Path, count: int = 40, **keys: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    file = folder / "system.yaml"
+    structure = next((GO / "systems").iterdir())
+    own = "".join(f"  {key}: {value}\n" for key, value in (DENSE | keys).items() if value)
+    file.write_text(
+        f"mdflash: 1\nsystem:\n  molecules: [{{structure: {structure}, count: {count}, name: pep}}]\n"
+        f"  name: dense\n{own}"
+        f"model: {{forcefield: {GO}}}\n"
+        "dynamics: {temperature: 250 K, steps: 100, timestep: 10 fs, seed: 3, friction: 0.01 /ps}\n"
+        "replicas: {count: 2}\n"
+        "output: {folder: ./run, trajectory: {interval: 500 fs}, log: {interval: 500 fs}}\n"
+    )
+    return file
+
+
+def test_a_slab_is_compressed_and_put_into_the_middle(tmp_path: Path) -> None:
+    file = write(tmp_path / "a")
+    said: list[str] = []
+    plan = execute(load_run(file), file, watch=Watch(said=said.append))
+    how = plan.prepared.compression
+    assert how is not None and how.start[2] > how.end[2] == 260.0 and how.start[:2] == how.end[:2] == (34.0, 34.0)
+    assert any("before step 0 the box shrinks in 200 steps" in note for note in plan.notes)
+    assert said and "shrinks to 3.4 x 3.4 x 26 nm" in said[0] and "moving on" in said[-1]
+    run = open_run(tmp_path / "a" / "run")
+    frames = [run.positions[r][:] for r in (0, 1)]
+    for x in frames:
+        assert x.shape == (3, 400, 3) and np.isfinite(x).all()
+        centers = x[0].reshape(40, 10, 3).mean(axis=1)
+        assert (abs(centers[:, 2] - 200.0) <= 130.0).all()  # half the thickness; chains are whole
+        bonds = np.linalg.norm(np.diff(x[0].reshape(40, 10, 3), axis=1), axis=-1)
+        assert bonds.max() < 5.0
+    assert (frames[0][0] != frames[1][0]).any()
+    assert "compress: 2 ps" in (tmp_path / "a" / "run" / "resolved.yaml").read_text()
+    settings = yaml.safe_load((tmp_path / "a" / "run" / "resolved.yaml").read_text())
+    assert any("compressed to its size in 2 ps" in sentence for sentence in conditions(settings))
+
+
+@pytest.mark.parametrize("when", [1, 40])
+def test_stopped_while_it_is_compressed(tmp_path: Path, when: int) -> None:
+    """Nothing of it is kept, and the same command reaches the same bits."""
+    asked: list[int] = []
+
+    def stop() -> str | None:
+        asked.append(1)
+        return "asked to" if len(asked) == when else None
+
+    ends = []
+    for name in ("a", "b"):
+        file = write(tmp_path / name)
+        if name == "b":
+            with pytest.raises(Interrupted, match="while the box was compressed, before step 0; nothing was written"):
+                execute(load_run(file), file, watch=Watch(should_stop=stop))
+            assert not (tmp_path / name / "run").exists()
+        execute(load_run(file), file)
+        ends.append(open_run(tmp_path / name / "run").positions[0][:])
+    assert (ends[0] == ends[1]).all()
+
+
+def test_a_replica_is_compressed_as_if_it_were_alone(tmp_path: Path) -> None:
+    both, one = write(tmp_path / "a"), write(tmp_path / "b")
+    execute(load_run(both), both)
+    execute(load_run(one, ["replicas.count=1"]), one)
+    first, second = (open_run(tmp_path / name / "run").positions[0][:] for name in "ab")
+    assert (first == second).all()
+
+
+def test_what_fits_at_once_is_placed_as_ever(tmp_path: Path) -> None:
+    plain = prepare(load_run(write(tmp_path / "a", 20, compress="")))
+    asked = prepare(load_run(write(tmp_path / "a", 20)))
+    assert asked.compression is None and (asked.start == plain.start).all()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"compress": "", "thickness": "5 nm"}, "do not fit into a slab of 5 nm"),
+        ({"compress": "0 ps"}, "compress"),
+        ({"thickness": "2.2 nm", "count": "20"}, "less than twice cutoff"),
+    ],
+)
+def test_what_cannot_be(tmp_path: Path, keys: dict[str, str], message: str) -> None:
+    count = int(keys.pop("count", 40))
+    with pytest.raises(MdflashError, match=message):
+        prepare(load_run(write(tmp_path / "a", count, **keys)))
+
+
+def test_one_molecule_has_no_box_to_compress(tmp_path: Path) -> None:
+    file = tmp_path / "system.yaml"
+    file.write_text(
+        "mdflash: 1\nsystem: {sequence: GYGSFRG, compress: 1 ns}\nmodel: {forcefield: calvados2}\n"
+        "dynamics: {temperature: 300 K, steps: 10}\n"
+    )
+    with pytest.raises(InputError, match="compress"):
+        load_run(file)
