@@ -35,15 +35,13 @@ from mdflash.potentials.schnet.tables import FilterTables, Sample, exact_forces
 from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, splits_for, tables_for
 
 SHAKE: Final = 0.1
-"""Å that beads of a start frame are moved by for a comparison: a run may start where nothing pulls."""
+"""Å that beads of a start frame are moved by for a comparison: there a force may be 0, or have no direction."""
 EXACT: Final = 1e-9
 """What forces without a network may be off in float64, relative to their rms."""
 WRONG: Final = 10.0
 """A start frame with forces off by more than so many times what the precision allows is not run."""
 BIAS_ERROR: Final = 1e-7
 """What the forces of biases may be off, relative to their rms: kernels of both machines compute in float64."""
-SHAKE: Final = 0.1
-"""Å that beads of a start frame are moved by for this comparison: a run may start where a force has no direction."""
 
 
 def choose_on_gpu(
