@@ -71,8 +71,8 @@ class Simulation(Engine):
         monitor: collective variables without a bias, for `variables`, each as an entry of the `monitor` section of a
             system.yaml: `{"name": "q", "variable": "native_contacts"}`.
         network_every: steps between forces of networks; priors and biases act at every step.
-        precision: arithmetic of networks, "fp32", "fp64" or "mixed16" (filter tables in 16 bits); positions are always
-            float64.
+        precision: arithmetic of networks, "fp32", "fp64" or "mixed16" (filter tables in 16 bits); on a GPU, of force
+            fields without a network as well, "fp32" or "fp64"; positions are always float64.
         kernels: "auto", or "reference" for plain torch throughout.
         filters: how filters of networks are evaluated: "table", "exact" (plain torch, slow), "auto" (tables where
             they are exact enough), or "split" (on a GPU: tables for near pairs, products of matrices for all others).

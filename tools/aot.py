@@ -28,13 +28,16 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from mdflash.core.state import State
-from mdflash.core.types import Precision
+from mdflash.core.state import Layout, State
+from mdflash.core.types import Box, FloatArray, Precision
 from mdflash.engine.gpu import forces as device
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinBAOAB
+from mdflash.mapping.chain import chain_of
 from mdflash.neighbors import tiles as tile_lists
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.bias import triton as bias_kernels
@@ -132,16 +135,24 @@ def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | 
     return list(launches)
 
 
-def record_near_pairs() -> list[Launch]:
-    """The kernels of a step of a force field without a network, with every form of near pairs."""
+def record_classical(precision: Precision) -> Iterator[tuple[str, list[Launch]]]:
+    """The kernels of a step without a network: every form of near pairs in a box, and force fields as shipped."""
     layout, _, _, positions = synthetic(269, PUBLISHED, replicas=2)
-    terms = build_potential([near_forms()], layout).terms
+    yield "every form, in a box", _step(layout, near_forms(), positions, precision, (90.0, 90.0, 90.0))
+    for name in ("calvados2", "go-chignolin"):
+        ff = load_forcefield(name)
+        system, x = ff.system() if name.startswith("go") else chain_of("MKDGREYS", ff, "chain")
+        assert x is not None
+        yield name, _step(Layout((system,), (1,)), ff, x[0], precision, None)
+
+
+def _step(layout: Layout, ff: ForceField, x: FloatArray, precision: Precision, box: Box | None) -> list[Launch]:
+    terms = build_potential([ff], layout).terms
     with recorded() as launches:
         propagator = CudaPropagator(
-            layout, terms, Dynamics(LangevinBAOAB(0.004, 1.0), 1), None,
-            tables={}, precision="fp32", device="cpu", tiles=Tiles(),
-        )  # fmt: skip
-        propagator.advance(State.at(layout, positions, 300.0), 1)
+            layout, terms, Dynamics(LangevinBAOAB(0.004, 1.0), 1), box, tables={}, precision=precision, device="cpu"
+        )
+        propagator.advance(State.at(layout, x, 300.0, box), 1)
     return list(launches)
 
 
@@ -268,14 +279,15 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parents[1] / "benchmarks" / "results" / f"aot_{today}.json"
     )
-    parser.add_argument("--only", nargs="+", help="kinds of filters: table, exact, none, split; or biases")
+    parser.add_argument("--only", nargs="+", help="kinds of filters: table, exact, split; or classical, biases")
     options = parser.parse_args()
     np.random.seed(0)
     rows, done = [], set()
     recordings: list[tuple[str, str, list[Launch]]] = [
-        ("training", "table", record_training()), ("near pairs", "none", record_near_pairs()),
-        ("biases", "biases", record_biases()),
+        ("training", "table", record_training()), ("biases", "biases", record_biases()),
     ]  # fmt: skip
+    for precision in ("fp32", "fp64"):
+        recordings += [(f"{precision}, {name}", "classical", step) for name, step in record_classical(precision)]  # type: ignore[arg-type]
     for precision, exact, backbones in RECORDED:
         launches = record(precision, exact, True, None)
         for backbone in backbones:

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_classical import classical
 from gpu_part import DEVICE, HERE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
 from gpu_timings import backbones, bench, biases, kernels, large, split, training, tune
 
@@ -308,7 +309,10 @@ def kill_and_resume(folder: Path, text: str) -> None:
 
 SECTIONS: dict[str, Callable[[], None]] = {
     f.__name__: f
-    for f in (machine, graphs, errors, checks, run, bench, biases, split, large, kernels, backbones, training, tune)
+    for f in (
+        *(machine, graphs, errors, checks, run, bench, biases, split, classical),
+        *(large, kernels, backbones, training, tune),
+    )
 }
 
 

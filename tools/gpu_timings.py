@@ -279,21 +279,22 @@ def lists(n: str) -> None:
     from mdflash.engine.gpu.forces import DeviceForces
 
     case, found, times = SYSTEMS.one(n), [], {}
-    terms = [t for t in case.terms if not OPTIONS.interpret or not hasattr(t, "networks")]
-    tables = None if OPTIONS.interpret else SYSTEMS.tables_of(case.network)
+    terms, tables = [t for t in case.terms if hasattr(t, "networks")], SYSTEMS.tables_of(case.network)
+    box = None if OPTIONS.interpret else case.box  # so few beads have a box that is smaller than the cutoff
     usual = device.BOXES_FROM
     for way, least in (("boxes", 1), ("all pairs", 10**9)):
         device.BOXES_FROM = least
-        forces = DeviceForces(case.layout, terms, tables, "fp32", SKIN, case.box, DEVICE)
+        forces = DeviceForces(case.layout, terms, tables, "fp32", SKIN, box, DEVICE)
         forces.x.copy_(torch.from_numpy(case.x))
-        forces.evaluate()
-        found.append((forces._neighbor.clone(), forces._count.clone()))
 
         def again(forces: Any = forces) -> None:
             forces._rebuild.fill_(1)
             forces._build_lists()
 
         again()
+        while forces.more_room():
+            again()
+        found.append((forces._neighbor.clone(), forces._count.clone()))
         synchronize()
         began = time.perf_counter()
         rounds = 1 if OPTIONS.interpret else 5

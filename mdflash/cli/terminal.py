@@ -31,6 +31,16 @@ def _span(values: np.ndarray, unit: str, digits: int = 4) -> str:
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 
+def _arithmetic(plan: Plan, networks: bool) -> str:
+    """What `model.precision` is about in this run; a CPU computes all but networks in float64."""
+    precision = plan.prepared.config.model.precision
+    if networks:
+        return f"; networks in {precision}"
+    if plan.engine.propagator.kernels != "cuda":
+        return ""
+    return f"; forces in {'fp64' if precision == 'fp64' else 'fp32'}"
+
+
 def show_plan(plan: Plan, console: Console | None = None) -> None:
     """The start-up banner: what runs, under what, with which numbers."""
     console = console or PlainConsole()
@@ -59,7 +69,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         "length": f"{config.total_steps:,} steps = {_time(config.total_steps * dt)} per replica",
         "device": engine.device,
         **({"ranks": "; ".join(plan.places)} if plan.places else {}),
-        "kernels": kernels + (f"; networks in {config.model.precision}" if networks else ""),
+        "kernels": kernels + _arithmetic(plan, networks),
         "seed": str(engine.seed),
         "run folder": str(config.folder),
     }

@@ -126,8 +126,8 @@ class Model(Section):
     )
     precision: Precision = Field(
         default="fp32",
-        description="arithmetic of networks: fp32 | fp64 | mixed16 (tables in 16 bits, on a GPU features too); "
-        "positions are always fp64",
+        description="arithmetic of networks: fp32 | fp64 | mixed16 (tables in 16 bits, on a GPU features too); on a "
+        "GPU, of force fields without a network as well: fp32 | fp64; positions are always fp64",
     )
     filters: FilterKind = Field(
         default="auto",

@@ -55,7 +55,7 @@ class Evaluator:
         forcefield: the force field.
         system: the molecule.
         replicas: number of copies, which do not interact.
-        precision: arithmetic of networks; everything else is float64.
+        precision: arithmetic of networks, see `settings.Backend`.
         device: "cpu", or "cuda" for a GPU.
 
     Raises:

@@ -88,8 +88,9 @@ class Backend:
     """How forces are computed; all backends agree to the requested precision.
 
     Attributes:
-        precision: arithmetic of networks ("fp32": every replica recentered first); state and priors are float64.
-            "mixed16": fp32 with filter tables in 16 bits.
+        precision: arithmetic of networks ("fp32": every replica recentered first). "mixed16": fp32 with filter tables
+            in 16 bits. State and priors are float64, but for priors on a GPU in a batch without networks: they are
+            float64 with "fp64" alone.
         kernels: "auto", or "reference" for plain torch throughout.
         filters: how filters of networks are evaluated: "table"; "exact", in plain torch on a CPU; "auto": tables where
             they are exact enough; "split", on a GPU: tables for near pairs, products of matrices for all others.

@@ -10,9 +10,11 @@ source. Nothing here returns to the host:
   looked into. A list of cells would ask a little less where the order of beads says nothing about their places, but
   it needs sorting, twice: beads into cells, and rows back into the order in which every sum runs;
 * `select_near` (one program a bead) picks the neighbors nearer than the network's cutoff, with their distances and
-  directions: so the eight sweeps of a SchNet with four blocks never meet the skin (a third of the list) nor a position;
-* `select_nonbonded` does so for the neighbor-list prior. Sums over a list run in parallel lanes, by place in the
-  list, so their last bits would depend on the age of a Verlet list.
+  directions: so the eight sweeps of a SchNet with four blocks never meet the skin (a third of the list) nor a position.
+  Sums over a list run in parallel lanes, by place in the list, so their last bits would depend on the age of a Verlet
+  list.
+
+Terms of classical force fields have lists of their own (`neighbors.clusters`).
 
 A row that is too short is noted in `need`, which the host reads at the end of a block.
 """
@@ -28,8 +30,7 @@ BOX_BEADS = 32
 _BOX_BEADS = tl.constexpr(BOX_BEADS)
 _INDEX = tl.constexpr((1 << 29) - 1)
 _NO_MESSAGE = tl.constexpr(1 << 29)
-_NOT_NONBONDED = tl.constexpr(1 << 30)
-"""An entry of the Verlet list is the bead's flat index plus two bits, which mark where the pair is excluded."""
+"""An entry of the Verlet list is the bead's flat index, plus a bit where the pair exchanges no message."""
 
 
 @triton.jit
@@ -49,11 +50,11 @@ def prepare(
     LIMIT: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Decide whether the list of replica r is out of date.
+    """Decide whether the lists of replica r are out of date.
 
     Args:
         x: [B, 3] float64 Å.
-        built_at: [B, 3] float64, where the list was built (NaN: never).
+        built_at: [B, 3] float64, where lists were built (NaN: never); x, where they are out of date.
         bead_offset: [R + 1] int32.
         rebuild: [R] int32, out.
         LIMIT: (skin / 2)^2, Å².
@@ -69,7 +70,15 @@ def prepare(
         ox, oy, oz = load_vector(built_at, i, inside)
         square = (px - ox) * (px - ox) + (py - oy) * (py - oy) + (pz - oz) * (pz - oz)
         moved = moved | (inside & (~(square <= LIMIT))).to(tl.int32)  # NaN is out of date too
-    tl.store(rebuild + r, tl.max(moved, axis=0))
+    anew = tl.max(moved, axis=0)
+    tl.store(rebuild + r, anew)
+    if anew != 0:
+        for k in range(tl.load(bead_offset + r), end, BLOCK):
+            i = k + lane
+            inside = i < end
+            at = load_vector(x, i, inside)
+            for c in tl.static_range(3):
+                tl.store(built_at + 3 * i + c, at[c], mask=inside)
 
 
 @triton.jit
@@ -84,9 +93,8 @@ def _listed(start: tl.tensor, other: tl.tensor, bead: tl.tensor, origin: tl.tens
 @triton.jit
 def _append(
     x: tl.tensor, i: tl.tensor, xi: tl.tensor, yi: tl.tensor, zi: tl.tensor, j: tl.tensor, begin: tl.tensor,
-    end: tl.tensor, bead: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, nonbonded_start: tl.tensor,
-    nonbonded_other: tl.tensor, bx: tl.tensor, by: tl.tensor, bz: tl.tensor, limit: tl.tensor, row: tl.tensor,
-    found: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr,
+    end: tl.tensor, bead: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, bx: tl.tensor, by: tl.tensor,
+    bz: tl.tensor, limit: tl.tensor, row: tl.tensor, found: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
     """Write those of the beads j (ascending) within reach of i behind the `found` ones of its row; how many are there.
 
@@ -98,7 +106,6 @@ def _append(
     dz = nearest_image(zj - zi, bz, PERIODIC)
     near = (j < end) & (j != i) & (dx * dx + dy * dy + dz * dz < limit * limit)
     entry = j | tl.where(_listed(message_start, message_other, bead, begin, j), _NO_MESSAGE, 0)
-    entry = entry | tl.where(_listed(nonbonded_start, nonbonded_other, bead, begin, j), _NOT_NONBONDED, 0)
     slot = found + tl.cumsum(near.to(tl.int32), axis=0) - 1
     tl.store(row + slot, entry, mask=near & (slot < capacity))
     return found + tl.sum(near.to(tl.int32), axis=0)
@@ -106,20 +113,18 @@ def _append(
 
 @triton.jit
 def build(
-    x: tl.tensor, built_at: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
-    template: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, nonbonded_start: tl.tensor,
-    nonbonded_other: tl.tensor, box: tl.tensor, reach: tl.tensor, neighbor: tl.tensor, count: tl.tensor,
-    need: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
+    x: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor, template: tl.tensor,
+    message_start: tl.tensor, message_other: tl.tensor, box: tl.tensor, reach: tl.tensor, neighbor: tl.tensor,
+    count: tl.tensor, need: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill row i of the Verlet list, if its replica's list is out of date.
 
     Args:
-        x, built_at: [B, 3] float64 Å.
+        x: [B, 3] float64 Å.
         rebuild: [R] int32.
         replica: [B] int32, replica of each bead.
         template: [B] int32, number of the bead among the beads of all systems.
         message_start, message_other: CSR over these of the local beads it exchanges no messages with.
-        nonbonded_start, nonbonded_other: the same for the neighbor-list prior.
         box: [3] float64 edges, read where PERIODIC.
         reach: [R] float64, cutoff + skin, Å.
         neighbor: [B, capacity] int32, out: flat index and exclusion bits, ascending.
@@ -140,14 +145,11 @@ def build(
         found = begin * 0
         for k in range(begin, end, BLOCK):
             found = _append(
-                x, i, xi, yi, zi, k + lane, begin, end, bead, message_start, message_other, nonbonded_start,
-                nonbonded_other, bx, by, bz, limit, row, found, capacity, PERIODIC,
+                x, i, xi, yi, zi, k + lane, begin, end, bead, message_start, message_other, bx, by, bz, limit, row,
+                found, capacity, PERIODIC,
             )  # fmt: skip
         tl.store(count + i, tl.minimum(found, capacity))
         tl.store(need + i, tl.maximum(tl.load(need + i), found))
-        tl.store(built_at + 3 * i, xi)
-        tl.store(built_at + 3 * i + 1, yi)
-        tl.store(built_at + 3 * i + 2, zi)
 
 
 @triton.jit
@@ -185,10 +187,9 @@ def bound(
 
 @triton.jit
 def build_by_boxes(
-    x: tl.tensor, built_at: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor,
-    template: tl.tensor, message_start: tl.tensor, message_other: tl.tensor, nonbonded_start: tl.tensor,
-    nonbonded_other: tl.tensor, box: tl.tensor, reach: tl.tensor, neighbor: tl.tensor, count: tl.tensor,
-    need: tl.tensor, capacity: tl.tensor, box_offset: tl.tensor, center: tl.tensor, half: tl.tensor,
+    x: tl.tensor, rebuild: tl.tensor, replica: tl.tensor, bead_offset: tl.tensor, template: tl.tensor,
+    message_start: tl.tensor, message_other: tl.tensor, box: tl.tensor, reach: tl.tensor, neighbor: tl.tensor,
+    count: tl.tensor, need: tl.tensor, capacity: tl.tensor, box_offset: tl.tensor, center: tl.tensor, half: tl.tensor,
     PERIODIC: tl.constexpr, CHUNK: tl.constexpr,
 ) -> None:  # fmt: skip
     """As `build`, and the same list; looks only into boxes (`bound`) within reach."""
@@ -219,15 +220,12 @@ def build_by_boxes(
             while following < last:
                 j = begin + (following - first) * _BOX_BEADS + tl.arange(0, _BOX_BEADS)
                 found = _append(
-                    x, i, xi, yi, zi, j, begin, end, bead, message_start, message_other, nonbonded_start,
-                    nonbonded_other, bx, by, bz, limit, row, found, capacity, PERIODIC,
+                    x, i, xi, yi, zi, j, begin, end, bead, message_start, message_other, bx, by, bz, limit, row,
+                    found, capacity, PERIODIC,
                 )  # fmt: skip
                 following = tl.min(tl.where(hit & (b > following), b, last), axis=0)
         tl.store(count + i, tl.minimum(found, capacity))
         tl.store(need + i, tl.maximum(tl.load(need + i), found))
-        tl.store(built_at + 3 * i, xi)
-        tl.store(built_at + 3 * i + 1, yi)
-        tl.store(built_at + 3 * i + 2, zi)
 
 
 @triton.jit(do_not_specialize=["first"])
@@ -280,43 +278,5 @@ def select_near(
         tl.store(to_j, dx * scale, mask=keep)
         tl.store(to_j + capacity, dy * scale, mask=keep)
         tl.store(to_j + 2 * capacity, dz * scale, mask=keep)
-        found += tl.sum(keep.to(tl.int32), axis=0)
-    tl.store(near_count + i, found)
-
-
-@triton.jit
-def select_nonbonded(
-    x: tl.tensor, neighbor: tl.tensor, count: tl.tensor, replica: tl.tensor, system: tl.tensor, cutoffs: tl.tensor,
-    box: tl.tensor, near: tl.tensor, near_count: tl.tensor, capacity: tl.tensor, PERIODIC: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> None:  # fmt: skip
-    """Neighbors of a bead nearer than its system's cutoff that the neighbor-list prior acts on.
-
-    Args:
-        x: [B, 3] float64 Å.
-        neighbor, count: the Verlet list.
-        replica: [B] int32; system: [R] int32.
-        cutoffs: [systems] float64 Å; 0: no such prior.
-        near: [B, capacity] int32, out: flat indices, ascending.
-        near_count: [B] int32, out.
-    """
-    i = tl.program_id(0)
-    cutoff = tl.load(cutoffs + tl.load(system + tl.load(replica + i)))
-    n = tl.load(count + i)
-    row = i.to(tl.int64) * capacity
-    bx, by, bz = load_row(box, 0)
-    xi, yi, zi = load_row(x, i)
-    lane = tl.arange(0, BLOCK)
-    found = n * 0
-    for k in range(0, n, BLOCK):
-        inside = k + lane < n
-        entry = tl.load(neighbor + row + k + lane, mask=inside, other=0)
-        j = entry & _INDEX
-        xj, yj, zj = load_vector(x, j, inside)
-        dx = nearest_image(xj - xi, bx, PERIODIC)
-        dy = nearest_image(yj - yi, by, PERIODIC)
-        dz = nearest_image(zj - zi, bz, PERIODIC)
-        keep = inside & (dx * dx + dy * dy + dz * dz < cutoff * cutoff) & ((entry & _NOT_NONBONDED) == 0)
-        tl.store(near + row + found + tl.cumsum(keep.to(tl.int32), axis=0) - 1, j, mask=keep)
         found += tl.sum(keep.to(tl.int32), axis=0)
     tl.store(near_count + i, found)

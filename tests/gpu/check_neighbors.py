@@ -12,11 +12,10 @@ from mdflash.core.state import Layout
 from mdflash.core.types import Precision
 from mdflash.engine.gpu import forces as device
 from mdflash.engine.gpu.forces import DeviceForces
-from mdflash.forcefields.build import build_potential
+from mdflash.neighbors import triton as neighbors
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.schnet.triton.network import Tiles
 from tests.gpu.batches import DEVICE, SMALL, Box, layout_of, network, schnet, tables_of
-from tests.helpers import toy, volume_term
 
 SKIN = 1.5
 WIDE = Tiles(channels=16, edges=64, exact_edges=64)
@@ -117,38 +116,22 @@ def test_a_row_that_is_too_short_is_noticed_and_made_longer() -> None:
     assert near_pairs(forces) == expected_pairs(x, layout, None)
 
 
-@pytest.mark.parametrize("box", [None, (18.0, 22.0, 25.0)], ids=["open", "box"])
+@pytest.mark.parametrize("box", [None, (20.0, 22.0, 25.0)], ids=["open", "box"])
 def test_boxes_find_the_same_list(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chains of more than two boxes, one that ends with a full box, in a batch of several replicas."""
     rng = np.random.default_rng(34)
     layout = layout_of((70, 32), (1, 2))
-    terms = build_potential([toy(volume_term(1, 6.0, exclude_bonds=2))] * 2, layout).terms
     x = torch.from_numpy(np.cumsum(rng.normal(scale=2.0, size=(layout.n_beads, 3)), axis=0))
     lists = []
     for least in (1, 1000):
         monkeypatch.setattr(device, "BOXES_FROM", least)
-        forces = DeviceForces(layout, terms, None, "fp64", SKIN, box, DEVICE)
+        forces = device_list(layout, rng, box)
         forces.x.copy_(x)
-        forces.evaluate()
+        neighbors.prepare[(layout.n_replicas,)](
+            forces.x, forces._built_at, forces.bead_offset, forces._rebuild, LIMIT=0.0, BLOCK=256
+        )
+        forces._build_lists()
         rows = zip(forces._neighbor.tolist(), forces._count.tolist(), strict=True)
         lists.append([row[:n] for row, n in rows])
     assert lists[0] == lists[1]
     assert sum(map(len, lists[0])) > layout.n_beads
-
-
-def test_the_age_of_a_list_changes_no_bit() -> None:
-    rng = np.random.default_rng(35)
-    layout = layout_of((36,), (1,))
-    terms = build_potential([toy(volume_term(1, 6.0, epsilon=0.1, sigma=2.0))], layout).terms
-    x = torch.from_numpy(rng.uniform(-6, 6, (36, 3)))
-    old = DeviceForces(layout, terms, None, "fp64", 4.0, None, DEVICE)
-    old.x.copy_(x)
-    old.evaluate()
-    x = x + 0.3 * torch.from_numpy(rng.normal(size=x.shape))
-    new = DeviceForces(layout, terms, None, "fp64", 0.0, None, DEVICE)
-    for forces in (old, new):
-        forces.x.copy_(x)
-        forces.evaluate()
-    assert old._rebuild.tolist() == [0]
-    assert int(old._count.sum()) > int(new._count.sum())
-    assert torch.equal(old.f, new.f) and torch.equal(old.energy, new.energy)

@@ -139,7 +139,14 @@ def test_simulation_freezes_a_replica_that_explodes(folder: Path) -> None:
     sims = []
     for device in ("cuda", "cpu"):
         sim = Simulation(
-            go_helix(N)[0], forcefield(False), replicas=3, start=helix(N), seed=3, guard="freeze", device=device
+            go_helix(N)[0],
+            forcefield(False),
+            replicas=3,
+            start=helix(N),
+            seed=3,
+            guard="freeze",
+            device=device,
+            precision="fp64",
         )
         v = np.zeros((N, 3))
         v[2] = 1e200

@@ -14,6 +14,8 @@ FOLDER = Path(__file__).parent
 QUICK = (
     "check_backbones.py",
     "check_biases.py",
+    "check_classical.py",
+    "check_clusters.py",
     "check_evaluator.py",
     "check_neighbors.py",
     "check_priors.py",

@@ -9,11 +9,18 @@ from mdflash.compiled.triton.vectors import cross, dot, length, minus, over
 
 _PI = tl.constexpr(3.141592653589793)
 STRAIGHT = tl.constexpr(1e-12)
+_STRAIGHT_FLOAT32 = tl.constexpr(1e-6)
+
+
+@triton.jit
+def straight(v: tl.tensor) -> tl.tensor:
+    """The sine below which an angle is straight, in the arithmetic of v: what is left of its plane is rounding."""
+    return v * 0.0 + (_STRAIGHT_FLOAT32 if v.dtype == tl.float32 else STRAIGHT)  # type: ignore[no-any-return]
 
 
 @triton.jit
 def atan2(y: tl.tensor, x: tl.tensor) -> tl.tensor:
-    """The angle of (x, y) in float64, rad in [-pi, pi]; atan2(0, 0) = 0. Cephes, atan.c."""
+    """The angle of (x, y), rad in [-pi, pi]; atan2(0, 0) = 0. Cephes, atan.c."""
     ax = tl.abs(x)
     ay = tl.abs(y)
     longer = tl.maximum(ax, ay)
@@ -125,7 +132,8 @@ def twist(
     # dphi/dx_i = -|b| p/p^2, dphi/dx_l = |b| q/q^2; the middle beads share the rest (Blondel & Karplus)
     gi = -slope * axis / p2
     gl = slope * axis / q2
-    inside = inside & (p2 > STRAIGHT * STRAIGHT) & (q2 > STRAIGHT * STRAIGHT)
+    least = straight(p2) * straight(p2)
+    inside = inside & (p2 > least) & (q2 > least)
     s12 = ab / b2
     s32 = cb / b2
     wi = tl.where(who == 0, -1.0, tl.where(who == 1, 1.0 + s12, tl.where(who == 2, -s12, 0.0)))

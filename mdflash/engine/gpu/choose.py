@@ -27,17 +27,21 @@ from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.pack import pack
+from mdflash.potentials.priors.neighbor_term import NeighborTerm
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables, Sample, exact_forces
 from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, splits_for, tables_for
 
+SHAKE: Final = 0.1
+"""Å that beads of a start frame are moved by for a comparison: there a force may be 0, or have no direction."""
+EXACT: Final = 1e-9
+"""What forces without a network may be off in float64, relative to their rms."""
 WRONG: Final = 10.0
 """A start frame with forces off by more than so many times what the precision allows is not run."""
 BIAS_ERROR: Final = 1e-7
 """What the forces of biases may be off, relative to their rms: kernels of both machines compute in float64."""
-SHAKE: Final = 0.1
-"""Å that beads of a start frame are moved by for this comparison: a run may start where a force has no direction."""
 
 
 def choose_on_gpu(
@@ -52,8 +56,8 @@ def choose_on_gpu(
         dynamics, backend: see `engine.settings`; exact filters are evaluated in the kernels.
 
     Raises:
-        GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network or
-            of biases come out wrong.
+        GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network, of
+            biases, or of a batch without a network, come out wrong.
     """
     device, precision = backend.gpu, backend.precision
     assert device is not None
@@ -73,6 +77,7 @@ def choose_on_gpu(
     try:
         notes += _check_networks(layout, terms, state, tables, precision, device)
         _check_biases(layout, terms, state, device)
+        notes += _check_priors(layout, terms, state, precision, device)
         propagator.evaluate(state.copy())
     except OutOfResources as error:
         raise GpuRefused(f"the kernels do not fit {describe(device)}: {' '.join(str(error).split())}") from None
@@ -143,6 +148,36 @@ def _check_networks(
                 f"rms{'' if error <= limit else f', more than {limit:.0e}'}"
             )
     return notes
+
+
+def _check_priors(
+    layout: Layout, terms: Sequence[Potential], state: State, precision: Precision, device: torch.device
+) -> list[str]:
+    """Compare the forces of a batch without networks with the CPU's, near a start frame of each system."""
+    if any(isinstance(term, SchNetPotential) for term in terms):
+        return []  # beside networks priors are float64
+    priors = [term for term in terms if isinstance(term, (PriorTerm, NeighborTerm))]
+    batch = Layout(layout.systems, (1,) * len(layout.systems))
+    x = torch.cat([layout.view(state.positions, s)[0] for s in range(len(layout.systems))])
+    x += SHAKE * torch.from_numpy(np.random.default_rng(0).normal(size=x.shape))
+    packed = pack(priors, batch)
+    priors = [term for term in priors if term not in packed.rest]
+    expected = CompiledPriors(packed, state.box).energy_and_forces(x, batch, None).forces
+    scale = float(expected.square().mean().sqrt())
+    if not priors or not 0.0 < scale < float("inf"):
+        return []
+    forces = DeviceForces(batch, priors, {}, precision, 0.0, state.box, device)
+    found = DevicePotential(forces).energy_and_forces(x, batch, None).forces
+    error = float((found - expected).square().mean().sqrt()) / scale
+    limit = EXACT if precision == "fp64" else FORCE_ERROR["fp32"]
+    if not error <= WRONG * limit:
+        raise GpuRefused(
+            f"{describe(device)} puts the forces near the start frames off by {error:.1e} of their rms, and "
+            f"{precision} allows {limit:.0e}: beads nearly in one place, or the kernels are wrong there",
+            "" if precision == "fp64" else "`precision: fp64`",
+        )
+    how = "float64" if precision == "fp64" else "float32"
+    return [f"forces are computed in {how}: near the start frames they are off by {error:.1e} of their rms"]
 
 
 def _check_biases(layout: Layout, terms: Sequence[Potential], state: State, device: torch.device) -> None:

@@ -1,8 +1,9 @@
 """All forces of a batch on one device: neighbor list, networks, priors, biases, their sum. Nothing returns to the host.
 
-What one evaluation launches: `prepare`, `build` (which returns at once for replicas whose list still holds),
-`select_nonbonded`, the priors and (two launches) the biases, then for each network `select_near` and its own kernels
-(where its filters are in two parts, also the tiles of its far pairs), and `collect`.
+What one evaluation launches: `prepare`; with near pairs `place`, `list_columns` (which returns at once for replicas
+whose list still holds) and `near_pairs`; the listed priors, and (two launches) the biases; then for networks `build`
+(which returns at once likewise), and for each `select_near` and its own kernels (where its filters are in two parts,
+also the tiles of its far pairs); and `collect`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from mdflash.potentials.bias.device import DeviceBiases, unsupported_bias
 from mdflash.potentials.bias.function import FunctionBias
 from mdflash.potentials.forms import ON_GPU
 from mdflash.potentials.pack import pack
-from mdflash.potentials.priors.cpu import Nonbonded
 from mdflash.potentials.priors.device import Batch, DevicePriors, Near
+from mdflash.potentials.priors.device_pairs import DevicePairs
 from mdflash.potentials.priors.neighbor_term import NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import SchNet
@@ -41,7 +42,7 @@ from mdflash.potentials.schnet.triton.with_backbone import JoinedSchNet
 FIRST_CAPACITY = 256
 """Neighbors a bead has room for, before the first list is built."""
 BOXES_FROM = 2048
-"""Beads of the largest system from which on lists are built by bounding boxes; an estimate, not measured on a GPU."""
+"""Beads of the largest system from which on lists of networks are built by bounding boxes; not measured on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def unsupported(terms: Sequence[Potential], layout: Layout, exact: bool) -> str 
     if reason is not None:
         return reason
     rest: list[Potential] = [t for t in terms if isinstance(t, (PriorTerm, NeighborTerm)) and t.form.name not in ON_GPU]
-    rest += pack([t for t in terms if not isinstance(t, SchNetPotential)], layout).rest
+    rest += pack([t for t in terms if not isinstance(t, (SchNetPotential, NeighborTerm))], layout).rest
     if rest:
         return f"term '{rest[0].name}' has no GPU kernel"
     return None
@@ -85,7 +86,8 @@ class DeviceForces:
         layout: the batch.
         terms: its potentials; `unsupported(terms, ...)` must be None.
         tables: filters of each network as tables or in two parts, by `id`; None: exact filters inside the kernels.
-        precision: arithmetic of the networks; everything else is float64.
+        precision: arithmetic of the networks, beside which all else is float64; without networks, that of priors, and
+            everything but "fp64" is float32.
         skin: Å.
         box: periodic edges in Å, or None.
         device: "cuda" (or "cpu", through Triton's interpreter).
@@ -116,20 +118,25 @@ class DeviceForces:
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
         self._place_dtype = self.dtype if tables is None or precision == "fp64" else torch.int32
         networks = [t for t in terms if isinstance(t, SchNetPotential)]
-        packed = pack([t for t in terms if not isinstance(t, SchNetPotential)], layout)
         sizes = [system.n_beads for system in layout.systems]
-        self._priors = DevicePriors(packed.listed, packed.nonbonded, sizes, self.device)
+        arithmetic = torch.float64 if networks else self.dtype
+        packed = pack([t for t in terms if not isinstance(t, (SchNetPotential, NeighborTerm))], layout)
+        self._priors = DevicePriors(packed.listed, sizes, arithmetic, self.device)
+        self._pairs = DevicePairs(
+            [t for t in terms if isinstance(t, NeighborTerm)], layout, skin, arithmetic, self.device
+        )
         self._biases = DeviceBiases(packed.biases, self.device) if packed.biases.biases else None
         self._box = self._put(np.zeros(3) if box is None else np.array(box))
         self._periodic = box is not None
         self._index(layout, sizes)
-        self._exclude(networks, packed.nonbonded, sizes)
-        cutoffs = packed.nonbonded.cutoff.copy()
+        self._exclude(networks, sizes)
+        cutoffs = np.zeros(len(sizes))
         groups = _groups(networks, layout)
         for group in groups:
             own = slice(group.first_system, group.last_system + 1)
             cutoffs[own] = np.maximum(cutoffs[own], group.model.hyper.cutoff)
-        check_box(box, float(cutoffs.max()) + skin if cutoffs.any() else 0.0)
+        longest = max(float(cutoffs.max()), self._pairs.cutoff)
+        check_box(box, longest + skin if longest else 0.0)
         reach = np.where(cutoffs > 0, cutoffs + skin, 0.0)[layout.system_of_replica]
         self._reach = self._put(reach)
         self._listed = bool(cutoffs.any())
@@ -153,22 +160,16 @@ class DeviceForces:
         self._template = self._put(template, torch.int32)
         self._system = self._put(system, torch.int32)
         boxes = -(-beads // neighbors.BOX_BEADS)
-        self._by_boxes = max(sizes) >= BOXES_FROM
+        self._large = max(sizes) >= BOXES_FROM
         self._box_offset = self._put(np.concatenate(([0], np.cumsum(boxes))), torch.int32)
         self._replica_of_box = self._put(np.repeat(np.arange(layout.n_replicas), boxes), torch.int32)
 
-    def _exclude(self, networks: Sequence[SchNetPotential], nonbonded: Nonbonded, sizes: list[int]) -> None:
+    def _exclude(self, networks: Sequence[SchNetPotential], sizes: list[int]) -> None:
         silent: list[npt.NDArray[np.int64]] = []
-        apart: list[npt.NDArray[np.int64]] = []
-        for s, n in enumerate(sizes):
+        for s in range(len(sizes)):
             mine = [t.excluded[s] for t in networks if t.networks[s] is not None]
             silent.append(mine[0] if mine else np.zeros((0, 2), np.int64))
-            begin = int(nonbonded.first[s]) + s
-            start = nonbonded.exclusion_start[begin : begin + n + 1]
-            apart.append(
-                np.stack([np.repeat(np.arange(n), np.diff(start)), nonbonded.exclusion[start[0] : start[-1]]], axis=1)
-            )
-        self._exclusions = (*self._csr(silent, sizes), *self._csr(apart, sizes))
+        self._exclusions = self._csr(silent, sizes)
 
     def _csr(self, pairs: Sequence[npt.NDArray[np.int64]], sizes: list[int]) -> tuple[Tensor, Tensor]:
         """Pairs of each system, both directions, as a CSR over the beads of all systems."""
@@ -199,7 +200,7 @@ class DeviceForces:
         if network.far is None:
             return None
         beads = Beads(
-            self.x, self._rebuild, self.replica, self._template, *self._exclusions[:2], self._box, self._reach,
+            self.x, self._rebuild, self.replica, self._template, *self._exclusions, self._box, self._reach,
             self._periodic,
         )  # fmt: skip
         begin, end = (int(self.layout.replica_offset[s]) for s in (group.first_system, group.last_system + 1))
@@ -217,7 +218,6 @@ class DeviceForces:
         self._built_at, self._rebuild = new(n, 3).fill_(torch.nan), new(r, dtype=torch.int32)
         self._count, self._near_count = new(n, dtype=torch.int32), new(n, dtype=torch.int32)
         self._need = new(n, dtype=torch.int32)
-        self._nonbonded_count = new(n, dtype=torch.int32)
         boxes = len(self._replica_of_box)
         self._box_center, self._box_half = new(boxes, 3), new(boxes, 3)
         slices = max((network.F // network.channels for network in self._networks), default=0)
@@ -233,8 +233,6 @@ class DeviceForces:
         n = self.layout.n_beads
         rows = n if self._listed else 1
         self._neighbor = torch.zeros(rows, self.capacity, dtype=torch.int32, device=self.device)
-        nonbonded = n if self._priors.with_list else 1
-        self._nonbonded = torch.zeros(nonbonded, self.capacity, dtype=torch.int32, device=self.device)
         near = n if self._networks else 1
         self._near = torch.zeros(near, self.capacity, dtype=torch.int32, device=self.device)
         self._place = torch.zeros(near, self.capacity, dtype=self._place_dtype, device=self.device)
@@ -259,18 +257,15 @@ class DeviceForces:
             times: how often the forces of networks count; 0: networks are left out, their energy too.
         """
         replicas, n = self.layout.n_replicas, self.layout.n_beads
-        if times or self._priors.with_list:
+        if times or self._pairs.layers:
             self._update_lists()
-        if self._priors.with_list:
-            neighbors.select_nonbonded[(n,)](
-                self.x, self._neighbor, self._count, self.replica, self._system, self._priors.cutoffs, self._box,
-                self._nonbonded, self._nonbonded_count, self.capacity, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
-            )  # fmt: skip
+        if self._pairs.layers:
+            self._pairs.launch(self.x, self._rebuild, self._box, self._periodic)
         batch = Batch(self.x, self.replica, self._system, self._template, self.origin)
-        pairs = Near(self._nonbonded, self._nonbonded_count, self.capacity)
-        self._priors.run(batch, pairs, self._box, self._periodic, self._bead_energy, self._prior_forces)
+        pairs = Near(self._pairs.energy, self._pairs.forces, self._pairs.energy.shape[1])
+        self._priors.run(batch, pairs, self._pairs.layers, self._bead_energy, self._prior_forces)
         if self._biases is not None:
-            self._biases.run(batch, pairs, self._box, self.bead_offset, self._bead_energy, self._prior_forces)
+            self._biases.run(batch, pairs, self.bead_offset, self._bead_energy, self._prior_forces)
         for network, far in zip(self._networks, self._far, strict=True) if times else ():
             if far is not None:
                 far.place()
@@ -290,7 +285,7 @@ class DeviceForces:
         """Build all lists of replicas whose beads have moved too far."""
         neighbors.prepare[(self.layout.n_replicas,)](
             self.x, self._built_at, self.bead_offset, self._rebuild,
-            LIMIT=0.25 * self._skin**2, BLOCK=256, num_warps=4,
+            LIMIT=0.25 * self._skin**2, BLOCK=1024 if self._large else 256, num_warps=8 if self._large else 4,
         )  # fmt: skip
         if self._listed:
             self._build_lists()
@@ -300,11 +295,11 @@ class DeviceForces:
 
     def _build_lists(self) -> None:
         listed = (
-            self.x, self._built_at, self._rebuild, self.replica, self.bead_offset, self._template, *self._exclusions,
+            self.x, self._rebuild, self.replica, self.bead_offset, self._template, *self._exclusions,
             self._box, self._reach, self._neighbor, self._count, self._need, self.capacity,
         )  # fmt: skip
         n = self.layout.n_beads
-        if not self._by_boxes:
+        if not self._large:
             neighbors.build[(n,)](*listed, PERIODIC=self._periodic, BLOCK=128, num_warps=2)
             return
         neighbors.bound[(len(self._replica_of_box),)](
@@ -322,8 +317,9 @@ class DeviceForces:
         Waits for the device.
         """
         needed = int(self._need.max()) if self._listed else 0
-        more_tiles = [far.more_room() for far in self._far if far is not None]
-        if needed <= self.capacity and not any(more_tiles):
+        more = [far.more_room() for far in self._far if far is not None]
+        more += [self._pairs.lists.more_room()] if self._pairs.layers else []
+        if needed <= self.capacity and not any(more):
             return False
         self._make_room(max(needed + needed // 8, self.capacity))
         return True

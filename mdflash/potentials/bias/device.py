@@ -166,7 +166,7 @@ class DeviceBiases:
         tables = [(index, parameters) if s == system else nothing for s in range(len(layout.systems))]
         packed = pack([PriorTerm(term.name, term.form, tables)], layout)
         sizes = [system.n_beads for system in layout.systems]
-        return DevicePriors(packed.listed, packed.nonbonded, sizes, self._device)
+        return DevicePriors(packed.listed, sizes, torch.float64, self._device)
 
     def _make_tables(self, arrays: Biases, axes: IntArray) -> BiasTables:
         put, terms = self._put, itertools.count()
@@ -209,11 +209,11 @@ class DeviceBiases:
             work.surface.copy_(torch.from_numpy(self._surface))
             self.copies += 1
 
-    def run(self, batch: Batch, near: Near, box: Tensor, bead_offset: Tensor, energy: Tensor, forces: Tensor) -> None:
+    def run(self, batch: Batch, near: Near, bead_offset: Tensor, energy: Tensor, forces: Tensor) -> None:
         """Add the energy of each replica's biases to its first bead's share [B], and their forces to [B, 3]."""
         work, replicas = self._work, len(batch.system)
         for term, mine, theirs in zip(self._terms, work.term_energy, work.term_forces, strict=False):
-            term.run(batch, near, box, False, mine, theirs)
+            term.run(batch, near, 0, mine, theirs)
         measure[(replicas, self._most)](
             batch.x, bead_offset, batch.system, self._tables, work, len(batch.x), OCCUR=self._occur,
             TERMS=bool(self._terms), num_warps=WARPS, enable_fp_fusion=False,

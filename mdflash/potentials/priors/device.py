@@ -1,4 +1,4 @@
-"""The priors of a batch on a GPU: their tables, each interaction listed for every bead it acts on, and the launch."""
+"""The listed priors of a batch on a GPU: tables with each interaction for every bead it acts on, and the launch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import triton.language as tl
 from torch import Tensor
 
-from mdflash.core.types import FloatArray
-from mdflash.potentials.priors.cpu import Listed, Nonbonded, Table
+from mdflash.potentials.priors.cpu import Listed, Table
 from mdflash.potentials.priors.triton import priors
 
 WHOLE = 16
@@ -35,11 +35,16 @@ class Batch(NamedTuple):
 
 
 class Near(NamedTuple):
-    """The pairs that neighbor-list terms act on, as `neighbors.triton.select_nonbonded` leaves them."""
+    """What the neighbor-list terms have left, see `device_pairs.DevicePairs`.
 
-    neighbor: Tensor
-    number: Tensor
-    capacity: int
+    Attributes:
+        energy, forces: [layers, beads] and [layers, beads, 3], float64 or float32.
+        beads: of a layer.
+    """
+
+    energy: Tensor
+    forces: Tensor
+    beads: int
 
 
 class Incidence(NamedTuple):
@@ -50,7 +55,7 @@ class Incidence(NamedTuple):
         beads: [order, stride] int32 local beads of the interaction.
         role: [stride] int32 which of them the row's bead is.
         code: [stride] int32, 1 << the form's number.
-        parameters: [P, stride] float64, as in `cpu.Table`.
+        parameters: [P, stride] float64 or float32, as in `cpu.Table`.
         stride: how many there are, in round numbers.
     """
 
@@ -62,7 +67,7 @@ class Incidence(NamedTuple):
     stride: int
 
     @staticmethod
-    def of(table: Table, sizes: list[int], device: torch.device) -> Incidence:
+    def of(table: Table, sizes: list[int], dtype: torch.dtype, device: torch.device) -> Incidence:
         """`sizes`: beads of each system."""
         order = table.beads.shape[1]
         first = np.concatenate(([0], np.cumsum(sizes)))
@@ -80,7 +85,7 @@ class Incidence(NamedTuple):
 
         return Incidence(
             _put(start, device, torch.int32), put(table.beads[row].T), put(role), put(1 << table.code[row].astype(int)),
-            put(table.parameters[row].T, torch.float64), stride,
+            put(table.parameters[row].T, dtype), stride,
         )  # fmt: skip
 
 
@@ -93,37 +98,6 @@ class ListedTables(NamedTuple):
     dihedral: Incidence
 
 
-class PairTable(NamedTuple):
-    """The neighbor-list terms; see `cpu.Nonbonded`.
-
-    Attributes:
-        kind: [T] int32 row of each bead of all systems in the parameter matrices.
-        row: [systems + 1] int32; system s owns the terms row[s]:row[s + 1].
-        code: [terms] int32, 1 << the form's number.
-        reach: [terms] float64 Å.
-        parameters: [terms, P, types, types] float64.
-        types: size of the matrices.
-    """
-
-    kind: Tensor
-    row: Tensor
-    code: Tensor
-    reach: Tensor
-    parameters: Tensor
-    types: int
-
-    @staticmethod
-    def of(nonbonded: Nonbonded, device: torch.device) -> PairTable:
-        parameters: FloatArray = nonbonded.parameters.transpose(0, 3, 1, 2)
-        if not len(parameters):
-            parameters = np.zeros((1, *parameters.shape[1:]))
-        return PairTable(
-            _put(nonbonded.type, device), _put(nonbonded.row, device, torch.int32),
-            _put(1 << np.append(nonbonded.code, 0).astype(int), device, torch.int32),
-            _put(np.append(nonbonded.reach, 0.0), device), _put(parameters, device), parameters.shape[-1],
-        )  # fmt: skip
-
-
 def _put(array: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device, dtype)
 
@@ -134,33 +108,28 @@ def _occurring(codes: Any) -> int:
 
 
 class DevicePriors:
-    """All packed priors of a batch on the device.
+    """All listed priors of a batch on the device.
 
     Args:
-        listed, nonbonded: their tables (`pack.pack`).
+        listed: their tables (`pack.pack`).
         sizes: beads of each system.
+        dtype: their arithmetic, float64 or float32.
         device: where the kernel runs.
 
     Attributes:
-        tables: the listed terms.
-        with_list: whether there is a neighbor-list prior.
-        cutoffs: [systems] float64 Å, its cutoffs.
+        tables: the terms.
     """
 
-    def __init__(self, listed: Listed, nonbonded: Nonbonded, sizes: list[int], device: torch.device) -> None:
-        self.tables = ListedTables(*(Incidence.of(table, sizes, device) for table in listed))
-        self._pairs = PairTable.of(nonbonded, device)
-        self.with_list = bool(nonbonded.cutoff.any())
-        self.cutoffs = _put(nonbonded.cutoff, device)
+    def __init__(self, listed: Listed, sizes: list[int], dtype: torch.dtype, device: torch.device) -> None:
+        self.tables = ListedTables(*(Incidence.of(table, sizes, dtype, device) for table in listed))
         self._shape: dict[str, Any] = {
-            "OCCUR": (*(_occurring(t.code) for t in listed), _occurring(nonbonded.code)),
-            "WIDTH": (*(t.parameters.shape[1] for t in listed), nonbonded.parameters.shape[-1]),
-            "TERMS": int(np.diff(nonbonded.row).max()),
+            "OCCUR": tuple(_occurring(t.code) for t in listed),
+            "WIDTH": tuple(t.parameters.shape[1] for t in listed),
+            "REAL": tl.float32 if dtype == torch.float32 else tl.float64,
         }
 
-    def run(self, batch: Batch, near: Near, box: Tensor, periodic: bool, energy: Tensor, forces: Tensor) -> None:
-        """Write the energy share of each bead [B] and the forces [B, 3], float64; `box`: [3] Å."""
+    def run(self, batch: Batch, near: Near, layers: int, energy: Tensor, forces: Tensor) -> None:
+        """Write the energy share of each bead [B] and the forces [B, 3], float64, with `layers` of near pairs."""
         priors[(len(batch.x),)](
-            batch, self.tables, self._pairs, near, box, energy, forces,
-            **self._shape, PERIODIC=periodic, num_warps=1, enable_fp_fusion=False,
-        )  # fmt: skip
+            batch, self.tables, near, energy, forces, **self._shape, LAYERS=layers, num_warps=1, enable_fp_fusion=False
+        )
