@@ -73,9 +73,17 @@ KINDS = {
 
 
 def draw(
-    kind: Kind, rng: np.random.Generator, folder: Path, kelvin: tuple[float, ...], stored: bool, seams: int = 1
+    kind: Kind,
+    rng: np.random.Generator,
+    folder: Path,
+    kelvin: tuple[float, ...],
+    stored: bool,
+    own: np.random.Generator | None = None,
 ) -> tuple[Callable[[np.ndarray], np.ndarray], Path]:
-    """A dataset of windows, and free ones where there are several temperatures; and the energy that made it."""
+    """A dataset of windows, and free ones where there are several temperatures; and the energy that made it.
+
+    Frames are drawn evenly, or from `own` as independent ones.
+    """
     a, b, low, high = *rng.uniform(0.8, 2.0, 2), *kind.span
     phase = rng.uniform(0.0, 2.0 * np.pi)
 
@@ -98,7 +106,7 @@ def draw(
                 )
                 u = u + restraint.energy(grid)
             p = np.exp(-(u - u.min()) / kT(t))
-            q = np.interp(evenly(FRAMES, rng), np.cumsum(p) / p.sum(), grid)
+            q = np.interp(evenly(FRAMES, rng) if own is None else own.random(FRAMES), np.cumsum(p) / p.sum(), grid)
             with TrajectoryWriter(
                 folder / name / f"{number:03d}.h5", kind.system.n_beads, seed=1, aggregation="basic",
                 potential=True, biased=restraint is not None, restraint=restraint if stored else None,
@@ -186,8 +194,9 @@ def test_how_uncertain_weighted_frames_are(tmp_path: Path) -> None:
     """As far as frames drawn anew from the same molecule are apart."""
     kind, seed = KINDS["distance"], int(np.random.default_rng().integers(2**32))
     edges, free, said = np.linspace(*kind.span, 12), [], []
-    for k in range(4):
-        _, folder = draw(kind, _Again(seed, k), tmp_path / str(k), (310.0,), stored=True)  # type: ignore[arg-type]
+    for k in range(8):
+        energy, own = np.random.default_rng(seed), np.random.default_rng([seed, k])
+        _, folder = draw(kind, energy, tmp_path / str(k), (310.0,), stored=True, own=own)
         found = frame_weights(load_frames([folder], 0.1, weights="mbar").molecules[0], 310.0)
         (along,) = found.along
         p = np.histogram(along.values, edges, weights=found.values)[0]
@@ -200,15 +209,6 @@ def test_how_uncertain_weighted_frames_are(tmp_path: Path) -> None:
     f -= (f @ w / w.sum())[:, None]
     apart, predicted = (np.sqrt(np.square(v).mean()) for v in (f.std(axis=0, ddof=1), np.array(said)[:, use]))
     assert 0.4 < predicted / apart < 2.5
-
-
-class _Again:
-    """Random numbers of which only the energy's are the same again."""
-
-    def __init__(self, seed: int, own: int) -> None:
-        self._energy, self._own = np.random.default_rng(seed), np.random.default_rng([seed, own])
-        self.uniform = self._energy.uniform
-        self.choice = self._own.choice
 
 
 def test_forces_and_places_hold_out_the_same_frames(tmp_path: Path) -> None:
