@@ -189,6 +189,8 @@ class _Reader:
         """A number of steps."""
         if self.timestep is None:
             raise action.error("counts steps; say how long one is, for example --timestep '4 fs'")
+        if not math.isfinite(steps * self.timestep):
+            raise action.error(f"counts {steps:,} steps, and a step of {self.timestep:g} ps is too long for that")
         return show_quantity(steps * self.timestep, "time", ("ps", "ns", "fs"))
 
     def arguments(self, action: Action) -> list[str]:
@@ -317,8 +319,8 @@ def _walls(reader: _Reader, action: Action) -> None:
     action.only("ARG AT KAPPA EXP EPS OFFSET")
     form = "upper-wall" if action.name == "UPPER_WALLS" else "lower-wall"
     for k, label in enumerate(reader.arguments(action)):
-        (exponent,), (width,), (offset,) = (
-            _of_argument(action, key, k, default) for key, default in (("EXP", 2.0), ("EPS", 1.0), ("OFFSET", 0.0))
+        exponent, width, offset = (
+            _one_of_argument(action, key, k, default) for key, default in (("EXP", 2.0), ("EPS", 1.0), ("OFFSET", 0.0))
         )
         if exponent != 2.0 or offset != 0.0 or width <= 0:
             raise action.error("has walls of another form than KAPPA (s - AT)^2: EXP=2 and OFFSET=0 are read")
@@ -422,7 +424,7 @@ def _grid(reader: _Reader, action: Action, label: str, k: int) -> dict[str, Any]
     found: dict[str, Any] = {}
     if "GRID_MIN" in action.given and not variable.periodic:
         for key, word in (("min", "GRID_MIN"), ("max", "GRID_MAX")):
-            found[key] = reader.value(label, _of_argument(action, word, k)[0])
+            found[key] = reader.value(label, _one_of_argument(action, word, k))
     elif label in reader.grids:
         found = dict(zip(("min", "max"), reader.grids[label], strict=True))
     elif math.isinf(variable.highest):
@@ -431,7 +433,7 @@ def _grid(reader: _Reader, action: Action, label: str, k: int) -> dict[str, Any]
             f"--grid '{label}=2 angstrom:30 angstrom'"
         )
     if "GRID_BIN" in action.given:
-        bins = _of_argument(action, "GRID_BIN", k)[0]
+        bins = _one_of_argument(action, "GRID_BIN", k)
         found["points"] = int(min(max(bins, 0.0), 1e9)) + (0 if variable.periodic else 1)
     return found
 
@@ -457,6 +459,14 @@ def _of_argument(action: Action, keyword: str, k: int, default: float | None = N
     if len(words) != len(action.words("ARG")):
         raise action.error(f"has {len(words)} values of {keyword} for {len(action.words('ARG'))} arguments")
     return [action.number(words[k], keyword)]
+
+
+def _one_of_argument(action: Action, keyword: str, k: int, default: float | None = None) -> float:
+    """As `_of_argument`, of what all replicas have in common."""
+    found = _of_argument(action, keyword, k, default)
+    if len(found) != 1:
+        raise action.error(f"has {len(found)} values of {keyword}, by replica; mdflash has one for all of them")
+    return found[0]
 
 
 def _one(values: list[Any]) -> Any:

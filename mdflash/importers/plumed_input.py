@@ -20,6 +20,8 @@ from mdflash.core.regular import read_input
 from mdflash.errors import InputError
 
 MOST_ATOMS: Final = 1_000_000
+LARGEST: Final = 1e50
+"""Of a number, and what is nearer to 0 than its inverse is none either: products and squares of numbers stay finite."""
 _LONGEST: Final = 60
 """Letters of an expression of a number."""
 
@@ -136,7 +138,7 @@ def number_of(text: str) -> float:
     """A number, or an expression of numbers and pi: -pi, 2*pi/3.
 
     Raises:
-        ValueError: it is none, or not finite.
+        ValueError: it is none, or beyond `LARGEST`.
     """
     if len(text) > _LONGEST:
         raise ValueError(text)
@@ -156,7 +158,7 @@ def number_of(text: str) -> float:
         found = value(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ZeroDivisionError, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(text) from error
-    if not math.isfinite(found):
+    if found and not 1.0 / LARGEST <= abs(found) <= LARGEST:  # nor NaN
         raise ValueError(text)
     return found
 
@@ -238,7 +240,7 @@ def units_of(actions: list[Action]) -> Units:
                 size = own * number_of(word)
             except ValueError:
                 size = 0.0
-            if not 0 < size < math.inf:
+            if not size > 0:
                 raise action.error(f"has {key}={word[:60]}; known are {', '.join(known)} and numbers")
         sizes.append(size)
     return Units(*sizes)

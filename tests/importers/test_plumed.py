@@ -212,6 +212,16 @@ _D = "d: DISTANCE ATOMS=1,2\n"
             _D + "UPPER_WALLS ARG=d AT=1 KAPPA=3 EXP=4",
             "line 2: UPPER_WALLS has walls of another form",
         ),
+        (
+            _D + "UPPER_WALLS ARG=d AT=1 KAPPA=3 EXP=@replicas:2,4",
+            "line 2: UPPER_WALLS has 2 values of EXP, by replica",
+        ),
+        (_D + "UPPER_WALLS ARG=d AT=1 KAPPA=3 EPS=1e-300", "EPS=1e-300, which is no number"),
+        ("UNITS LENGTH=1e-320", "LENGTH=1e-320; known are nm, A"),
+        (
+            _D + "METAD ARG=d SIGMA=0.1 HEIGHT=1 PACE=5 BIASFACTOR=5 GRID_MIN=@replicas:0,1 GRID_MAX=3",
+            "2 values of GRID_MIN, by replica",
+        ),
         (_D + "d: DISTANCE ATOMS=1,3", "line 2: the label d is used twice"),
         (_D + "METAD ARG=d SIGMA=0.1 HEIGHT=1 PACE=5", "lacks BIASFACTOR"),
         (
