@@ -108,10 +108,10 @@ def _advance(
     left = steps
     while left:
         block = min(left, _BLOCK)
-        failed = advance(state, block)
-        if (failed >= 0).any() or not np.isfinite(state.energy.numpy()).all():
+        lost = (advance(state, block) >= 0) | ~np.isfinite(state.energy.numpy())
+        if lost.any():
             raise UnstableError(
-                f"the energy of replica {layout.replica_ids[int(np.argmax(failed))]} is no longer finite while the box "
+                f"the energy of replica {layout.replica_ids[int(np.argmax(lost))]} is no longer finite while the box "
                 "is compressed; compress it for longer (`compress: 5 ns`), or take a shorter time step"
             )
         left -= block
