@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mdflash.core.damage import DAMAGE
 from mdflash.core.files import atomic_write
 from mdflash.core.types import FloatArray
 from mdflash.core.yamlfile import load_yaml
@@ -130,7 +131,7 @@ def load_committee(folder: Path) -> Committee:
     try:
         listed = [(folder / str(m["forcefield"]), str(m["sha256"])) for m in data["members"]]
         own = {str(name): _read_own(found, len(listed)) for name, found in data["molecules"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGE as error:
         message = f"is damaged ({type(error).__name__}: {error}); run its training again, which writes it anew"
         raise ForceFieldError(message, file=file) from None
     if len(listed) < FEWEST:

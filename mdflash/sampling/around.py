@@ -78,7 +78,9 @@ def sample_around(recipe: SampleRecipe, where: Where, folder: Path, tell: Callab
     """
     entry = only_molecule(recipe)
     if (said := _begun(folder, where)) is not None:
-        return Around(_settled(recipe, entry, [c["frame"] for c in said["frames"]]), entry, said, ())
+        with reading(folder / HEAD, "provenance.chosen.frames is damaged"):
+            labels = [str(c["frame"]) for c in said["frames"]]
+        return Around(_settled(recipe, entry, labels), entry, said, ())
     chosen = choose(where.run, where.committee, where.count, where.apart, tell)
     tell(describe(chosen, where.count))
     kept, models = _rebuilt(chosen, entry, recipe, tell)
