@@ -57,7 +57,8 @@ class Simulation(Engine):
         environment: what surrounds the molecules, for force fields that depend on it:
             `{"temperature": "293.15 K", "ionic_strength": "0.15 M", "pH": 7.5}`. What is left out is the force field's;
             the temperature is that of the replicas where they share one.
-        guard: what happens to an unstable replica: "stop", "freeze", "retry", or the `guards` section of a system.yaml.
+        guard: what happens to an unstable replica: "stop", "freeze", "retry", or the `guards` section of a system.yaml
+            (without `spread`).
         box: the three edges of a periodic box, or None.
         biases: restraints and umbrella windows, each as an entry of the `biases` section of a system.yaml, with its
             quantities as text: `{"name": "pull", "variable": "distance", "beads": [0, 9], "center": "8 angstrom",

@@ -339,6 +339,7 @@ def test_minimize() -> None:
         ({"exchange": {"temperatures": [300, 310], "schema": "gibbs"}}, "did you mean 'scheme'"),
         ({"integrator": "verlett"}, r"write `integrator='verlet'`"),
         ({"guard": "sto"}, "'guard' of Simulation: expected one of stop, freeze, retry.*`guard='stop'`"),
+        ({"guard": {"spread": 2}}, "'guard' of Simulation: `spread` is of the frames that `mdflash run` writes"),
         ({"guard": {"max_force": "3 K"}}, "'guard.max_force' of Simulation: unknown unit 'K' of force"),
         ({"box": [3, 4]}, "three lengths"),
         ({"box": [50, "4 K", 50]}, r"'box\[1\]' of Simulation: unknown unit 'K' of length"),

@@ -138,6 +138,12 @@ def describe_run(molecules: Sequence[System], replicas: int | Sequence[int], sec
     ]
     data["dynamics"]["steps"] = _ENDLESS
     config = _validated({"mdflash": 1, "system": entries, "output": {"trajectory": {"format": "none"}}, **data})
+    if config.guards.spread is not None:
+        raise argument_error(
+            "guard",
+            "`spread` is of the frames that `mdflash run` writes, and would do nothing here; leave it out, and look "
+            "with `mdflash.engine.spread.SpreadOnFrames` where you want to",
+        )
     # nothing is written, so the rules shall find intervals that fit the time step
     each = config.dynamics.timestep * config.dynamics.network_every
     fitting = {"log": Log.model_construct(interval=each), "colvars": Colvars.model_construct(interval=each)}

@@ -36,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -96,6 +96,9 @@ class GoParameters:
             within = _LENGTHS if name in ("sigma", "cutoff", "contact_distance", "ca_contact_distance") else _STRENGTHS
             if name != "between_chains" and (problem := within.problem(value)) is not None:
                 raise InputError(f"Gō parameter '{name}' {problem}")
+        if self.between_chains not in get_args(BetweenChains):  # it was True or False once
+            known = ", ".join(get_args(BetweenChains))
+            raise InputError(f"Gō parameter 'between_chains' is one of {known}, found {self.between_chains!r}")
 
 
 def go_from_structure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import openmm
@@ -176,3 +177,10 @@ def test_copies_far_apart_do_not_meet() -> None:
     alone = build_potential([ff], one).energy_and_forces(x[: len(native)], one, all_pairs(x[: len(native)], one, 90.0))
     both = build_potential([merged], layout).energy_and_forces(x, layout, all_pairs(x, layout, 90.0))
     assert np.isclose(float(both.energy[0]), 2 * float(alone.energy[0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("word", [True, False, "symmetrical"])
+def test_other_words_for_contacts_between_chains_are_refused(word: Any) -> None:
+    """`False` once meant none, and must not be read as native."""
+    with pytest.raises(InputError, match="'between_chains' is one of native, none, symmetric"):
+        GoParameters(between_chains=word)
