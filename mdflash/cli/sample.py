@@ -29,8 +29,11 @@ def sample(
             show_default=False,
         ),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="With --where: frames to choose.")] = 50,
-    apart: Annotated[str, typer.Option(help="With --where: RMSD between any two of them, at least.")] = "1 angstrom",
+    count: Annotated[int | None, typer.Option(min=1, help="With --where: frames to choose.", show_default="50")] = None,
+    apart: Annotated[
+        str | None,
+        typer.Option(help="With --where: RMSD between any two of them, at least.", show_default="1 angstrom"),
+    ] = None,
     committee: Annotated[
         Path | None,
         typer.Option(
@@ -44,19 +47,25 @@ def sample(
     Rerun the same command to resume. With --where, sample around frames where a force field knows nothing, to train
     it again with both datasets.
     """
+    from mdflash.errors import InputError
     from mdflash.sampling.around import Where, describe, only_molecule
     from mdflash.sampling.dataset import load_dataset
     from mdflash.sampling.recipe import load_recipe
     from mdflash.sampling.sample import sample as run_sampling
-    from mdflash.sampling.where import choose
+    from mdflash.sampling.where import APART, COUNT, choose
 
     plan = load_recipe(recipe)
     chosen = None
-    if where is not None:
+    if where is None:
+        for option, given in (("--count", count), ("--apart", apart), ("--committee", committee)):
+            if given is not None:
+                raise InputError("is for frames of a run; say of which: --where RUN", key=option)
+    else:
         assert plan.folder is not None  # load_recipe fills it in
         only_molecule(plan)
         run = where.absolute()
-        chosen = Where(run, committee, count, quantity("--apart", apart, "length"))
+        away = APART if apart is None else quantity("--apart", apart, "length")
+        chosen = Where(run, committee, count or COUNT, away)
         plan = plan.model_copy(update={"folder": plan.folder.with_name(f"{plan.folder.name}-{run.name}")})
     if dry_run:
         starts = 1

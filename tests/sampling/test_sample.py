@@ -162,6 +162,12 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
+def test_options_of_where_alone_are_refused(tmp_path: Path) -> None:
+    for option, value in (("--count", "5"), ("--apart", "2 angstrom"), ("--committee", "x")):
+        said = CliRunner().invoke(app, ["sample", str(write(tmp_path)), option, value])
+        assert isinstance(said.exception, InputError) and f"'{option}': is for frames of a run" in str(said.exception)
+
+
 def test_optimised_forces_of_a_ca_mapping(tmp_path: Path) -> None:
     text = RECIPE.replace("ACE-ALA-NME", "ACE-GLY-ALA-NME").replace("heavy", "ca").replace("walkers: 2", "walkers: 1")
     noise = {}
