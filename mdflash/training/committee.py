@@ -11,10 +11,12 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -29,6 +31,8 @@ LOOKED_AT = 2000
 """Frames of a molecule, at even distances, from which the members' spread on their data is taken."""
 SEEDS = 2**32
 PROGRAM = (sys.executable, "-m", "mdflash")
+_LONGEST = 4000
+"""Letters of what a member said last, such as a traceback."""
 POLL = 0.5
 """Seconds between two looks at the members."""
 
@@ -118,7 +122,7 @@ def train_members(
     at_a_time = 1 if members[0].recipe.training.device == "cuda" else min(threads, len(members))
     standing = [Standing(k + 1) for k in range(len(members))]
     waiting = list(range(len(members)))
-    running: dict[int, subprocess.Popen[str]] = {}
+    running: dict[int, _Member] = {}
     stopped = False
     try:
         while waiting or running:
@@ -127,7 +131,7 @@ def train_members(
                 running[k] = _start(command(file, overrides, members[k], max(1, threads // at_a_time)))
             time.sleep(POLL)
             for k in list(running):
-                ended = running[k].poll() is not None
+                ended = running[k].process.poll() is not None
                 if _look(members[k].recipe.output / TrainingLog.name, standing[k]):
                     report(standing[k])
                 if ended:
@@ -136,10 +140,11 @@ def train_members(
                 stopped = True
                 break
     finally:
-        for process in running.values():
-            process.terminate()  # it saves its state
-        for process in running.values():
-            process.communicate()
+        for member in running.values():
+            member.process.terminate()  # it saves its state
+        for member in running.values():
+            member.process.wait()
+            member.said.close()
     if stopped:
         raise Interrupted("stopped; every member saved its state. Run the same command again to resume")
     return [member.recipe.output / "forcefield" for member in members]
@@ -152,17 +157,28 @@ def command(file: Path, overrides: Sequence[str], member: PreparedTraining, thre
     return [*PROGRAM, "train", str(file), *words, "--threads", str(threads)]
 
 
-def _start(words: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+class _Member(NamedTuple):
+    """A member at work, and what it says on stderr: a file, since a pipe that nobody reads would stop it when full."""
+
+    process: subprocess.Popen[bytes]
+    said: IO[bytes]
 
 
-def _end(number: int, process: subprocess.Popen[str]) -> None:
-    said = process.communicate()[1].strip()
-    if process.returncode:
-        message = said.removeprefix("error:").strip() or f"its process exited with {process.returncode}"
+def _start(words: Sequence[str]) -> _Member:
+    said = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the member ends)
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+    )
+    return _Member(process, said)
+
+
+def _end(number: int, member: _Member) -> None:
+    member.said.seek(0)
+    with member.said:
+        said = member.said.read().decode(errors="replace").strip()
+    if code := member.process.returncode:
+        last = f"\n{said}".rpartition("\nerror:")[2].strip()  # after notes
+        message = last[-_LONGEST:] or f"its process exited with {code}"
         raise MdflashError(f"member {number}: {message}")
 
 

@@ -182,6 +182,8 @@ words = dict(word.split("=", 1) for word in sys.argv if "=" in word)
 folder = pathlib.Path(words["folder"].strip('"'))
 folder.mkdir(exist_ok=True)
 signal.signal(signal.SIGTERM, lambda *_: (folder.joinpath("saved").touch(), sys.exit(75)))
+sys.stderr.write("note: said again\\n" * 6000)  # more than a pipe holds
+sys.stderr.flush()
 rows = ["epoch,step,learning_rate,training_loss,validation_loss"]
 for epoch in (1, 2):
     rows.append(f"{epoch},{epoch},1,1,{words['training.seed']}.{epoch}")
@@ -213,7 +215,7 @@ def test_members_are_trained_side_by_side(dataset: Path, tmp_path: Path, monkeyp
     assert folders == [tmp_path / "out" / f"member-{k}" / "forcefield" for k in (1, 2, 3)]
     assert [(folder.parent / "threads").read_text() for folder in folders] == ["1"] * 3
     assert {s.number: (s.epochs, s.loss) for s in seen} == {1: (2, 3.2), 2: (2, 4.2), 3: (2, 5.2)}
-    with pytest.raises(MdflashError, match=r"member 1: training.epochs: expected a number"):
+    with pytest.raises(MdflashError, match=r"^member 1: training.epochs: expected a number$"):
         train_members(recipe, ["training.epochs=none"], members, 1)
 
 
