@@ -1,7 +1,8 @@
 """How uncertain weighted frames are: weighed again and again, from blocks of their trajectories drawn anew.
 
-Each trajectory is cut into `BLOCKS` equal stretches, and as many of them are drawn with replacement (B. Efron, Ann.
-Stat. 7, 1 (1979)). So frames need not be independent; what is slower than a stretch is not seen.
+Each trajectory is cut into `BLOCKS` equal stretches (of one frame, where there are fewer), and as many of them are
+drawn with replacement (B. Efron, Ann. Stat. 7, 1 (1979)). So frames need not be independent; what is slower than a
+stretch is not seen.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def block_counts(source: IntArray, draw: int) -> FloatArray:
     rng = np.random.default_rng([len(source), draw])
     counts = np.zeros(len(source))
     for k in np.unique(source):
-        mine = np.array_split(np.flatnonzero(source == k), BLOCKS)
-        for b in rng.integers(BLOCKS, size=BLOCKS):
+        own = np.flatnonzero(source == k)
+        blocks = min(BLOCKS, len(own))  # none is empty, so that no trajectory is left without a frame
+        mine = np.array_split(own, blocks)
+        for b in rng.integers(blocks, size=blocks):
             counts[mine[b]] += 1.0
     return counts

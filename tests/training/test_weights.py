@@ -22,6 +22,7 @@ from mdflash.training import weights
 from mdflash.training.entropy.weighed import groups_of, weigh
 from mdflash.training.frames import load_frames
 from mdflash.training.recipe import Data, load_recipe
+from mdflash.training.redrawn import block_counts
 from mdflash.training.split import hold_out, parts_of
 from mdflash.training.weights import frame_weights, load_weighted
 from mdflash.units import kT
@@ -430,3 +431,10 @@ def test_a_file_from_before_potentials_goes_on_as_it_began(tmp_path: Path) -> No
         writer.append(x, x, 300.0, 2.0, potential=-3.0)
     found = open_trajectory(file, "five")
     assert found.n_frames == 2 and found.biased and found.restraint is None and found.read().potential is None
+
+
+def test_no_trajectory_is_left_without_frames_when_they_are_drawn_anew() -> None:
+    source = np.repeat([0, 1, 2], [1, 5, 40])
+    for draw in range(50):
+        counts = block_counts(source, draw)
+        assert counts[0] == 1.0 and counts[1:6].sum() == 5.0 and counts[6:].sum() == 40.0
