@@ -72,7 +72,7 @@ def _child(file: str, steps: int, overrides: list[str]) -> None:
     from mdflash.runs.prepare import prepare
 
     imports = peak_bytes()
-    engine = prepare(load_run(file, overrides).with_seed()).engine()
+    engine = prepare(load_run(file, overrides).with_seed()).engine(as_placed=True)
     engine.draw_velocities()
     engine.run(steps)
     gpu = engine.gpu

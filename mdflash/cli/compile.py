@@ -106,7 +106,7 @@ def compile_for(task: Task) -> int:
     compilation.quiet, before = True, compilation.functions
     config = load_run(task.file, task.overrides).with_seed()
     prepared = prepare(config)
-    engine = prepared.engine()
+    engine = prepared.engine(as_placed=True)
     engine.evaluate()
     if engine.integrator.has_velocities:
         engine.draw_velocities()
