@@ -224,7 +224,7 @@ Found = dict[str, tuple[System, "FloatArray | None", "ForceField | None", "Syste
 def _from_input(run: Run) -> Found | str:
     """From the files that the run was made of; a sentence where they cannot be read."""
     from mdflash.config.load import load_run
-    from mdflash.runs.prepare import read_entry
+    from mdflash.runs.entries import read_entry
 
     try:
         config = load_run(run.folder).with_seed()
@@ -287,7 +287,7 @@ def _contacts(system: System, native: FloatArray | None, ff: ForceField | None) 
 
 
 def _read_reference(file: Path, molecule: Molecule, reading: Reading | None) -> FloatArray:
-    from mdflash.runs.prepare import read_molecule
+    from mdflash.runs.entries import read_molecule
 
     system = molecule.system
     other, frames = read_molecule(

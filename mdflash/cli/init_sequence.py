@@ -153,7 +153,7 @@ def _box_of_many(
 
 
 def _residues(structure: Path, ff: ForceField, reading: Reading) -> int:
-    from mdflash.runs.prepare import read_molecule
+    from mdflash.runs.entries import read_molecule
 
     return read_molecule(structure, ff.mapping, ff, "molecule", [], reading)[0].n_residues
 

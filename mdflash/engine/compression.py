@@ -27,6 +27,8 @@ from mdflash.units import BOLTZMANN
 
 SHRINK: Final = 0.003
 """By which an edge shrinks at once, at most."""
+FRICTION: Final = 1.0
+"""1/ps; least friction while a box shrinks, which heats what is in it."""
 _BLOCK: Final = 500
 """Steps after which the caller is asked whether to stop."""
 _MINIMIZE: Final = 1000

@@ -19,7 +19,8 @@ from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import ForceField
 from mdflash.mapping.formats import bare_name, is_structure
 from mdflash.potentials.base import Potential, SumPotential
-from mdflash.runs.prepare import Prepared, assemble, read_molecule
+from mdflash.runs.entries import read_molecule
+from mdflash.runs.prepare import Prepared, assemble
 from mdflash.runs.starts import start_frames
 
 PathLike: TypeAlias = str | os.PathLike[str]

@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 
-from mdflash.config.molecules import Source, SystemEntry
+from mdflash.config.molecules import SystemEntry
 from mdflash.config.rules import warnings
 from mdflash.config.schema import Dynamics, RunConfig
 from mdflash.core.files import size_text
@@ -26,14 +25,14 @@ from mdflash.core.overlap import in_one_place
 from mdflash.core.partition import by_rank
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout, State
-from mdflash.core.system import System, load_system
+from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.engine import settings
 from mdflash.engine.annealing import Stage
 from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
-from mdflash.engine.compression import Compression, compress
+from mdflash.engine.compression import FRICTION, Compression, compress
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.engine import Engine
 from mdflash.engine.ensemble.bins import Bins
@@ -45,10 +44,8 @@ from mdflash.engine.guards import Guard
 from mdflash.engine.protocols import Choose
 from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
-from mdflash.forcefields.between import contacts_between, describe_contacts
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.committee import Committee
-from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import ForceField, oddities
 from mdflash.integrators import INTEGRATORS
 from mdflash.integrators.base import Integrator
@@ -56,18 +53,14 @@ from mdflash.integrators.respa import resonance
 from mdflash.integrators.timestep_check import coarse_step, impossible_step, shortest_period
 from mdflash.io.formats import written_format
 from mdflash.io.topology import beyond_pdb
-from mdflash.mapping.chain import chain_of, linear_system, residues_of
-from mdflash.mapping.choices import AS_IT_IS, Reading
-from mdflash.mapping.many import Copies, fill_box, join_molecules
-from mdflash.mapping.structure import map_structure
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
 from mdflash.potentials.forms import NATIVE
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales, build_walkers
+from mdflash.runs.entries import read_entry
 from mdflash.runs.environment import surround
-from mdflash.runs.starts import start_frames
 from mdflash.runs.territory import committees_of
 
 
@@ -156,7 +149,7 @@ class Prepared:
         config = self.config
         if self.compression is not None:
             entry = config.dynamics
-            friction = max(entry.friction, COMPRESSING)
+            friction = max(entry.friction, FRICTION)
             dynamics = dataclasses.replace(
                 self.dynamics(), integrator=INTEGRATORS[entry.integrator].from_settings(entry.timestep, friction)
             )
@@ -241,8 +234,6 @@ class Prepared:
         return Guard(self.layout, self.config.guards.nonfinite, self.config.guards.max_force)
 
 
-COMPRESSING: Final = 1.0
-"""1/ps; least friction while a box shrinks, which heats what is in it."""
 _BYTES_PER_BEAD = 400
 """Of a batch, about: its state, the start frames, and what a checkpoint is made of."""
 
@@ -413,130 +404,3 @@ def _impulses(
         )
     note = resonance(potential.terms, layout, dynamics.timestep, dynamics.network_every)
     return [note] if note else []
-
-
-class Entry(NamedTuple):
-    """An entry of `system:`, read.
-
-    Attributes:
-        system: its molecule, or its box of many, under its name.
-        frames: [F, N, 3] Å to start from.
-        forcefield: for all of it.
-        compression: of its box, before step 0.
-    """
-
-    system: System
-    frames: FloatArray
-    forcefield: ForceField
-    compression: Compression | None = None
-
-
-def read_entry(
-    config: RunConfig, s: int, loaded: dict[Path, ForceField], notes: list[str], replicas: int | None = None
-) -> Entry:
-    """Read one entry of a run's systems.
-
-    Args:
-        config: the run, with its seed.
-        s: which entry.
-        loaded: force fields by folder; those that are not there yet are read.
-        notes: what is odd, for people, is added.
-        replicas: for how many there shall be start frames; default: all of the entry's.
-
-    Raises:
-        InputError: a file is damaged, or holds no start frames.
-        ForceFieldError: force fields of molecules that cannot share a box.
-    """
-    entry, count = config.system[s], config.counts[s] if replicas is None else replicas
-    if entry.molecules:
-        return _read_many(config, s, loaded, notes, count)
-    ff = _load(loaded, config.forcefields[s])
-    if entry.sequence is not None:
-        chain, coils = chain_of(entry.sequence, ff, entry.name, count if entry.start is None else 1)
-        return Entry(chain, coils if entry.start is None else start_frames(entry.start, chain, count, notes), ff)
-    system, frames = _read_file(entry, ff, notes)
-    if entry.start is not None:
-        frames = start_frames(entry.start, system, count, notes)
-    return Entry(system, _some(frames, entry), ff)
-
-
-def _read_many(config: RunConfig, s: int, loaded: dict[Path, ForceField], notes: list[str], replicas: int) -> Entry:
-    """A box of many molecules: each replica has its own places for them."""
-    entry, seed = config.system[s], config.dynamics.seed
-    assert config.box is not None and seed is not None  # `rules` ask for the one, `with_seed` gives the other
-    molecules = []
-    for molecule in entry.molecules:
-        ff = _load(loaded, molecule.forcefield or config.forcefields[s])
-        frames = None
-        if molecule.sequence is not None:
-            system = linear_system(residues_of(molecule.sequence, molecule.name), ff, molecule.name)
-        else:
-            system, frames = _read_file(molecule, ff, notes)
-            frames = whole(_some(frames, molecule), system.bonds, config.box)
-        copies = Copies(ff, system, molecule.count, frames)
-        if molecule.between_copies == "contacts":
-            copies = contacts_between(copies)
-            notes.append(f"{molecule.name}: {describe_contacts(copies)}")
-        elif molecule.count > 1 and any(term.form in NATIVE for term in ff.terms):
-            notes.append(
-                f"{molecule.name}: native contacts act within each copy; copies repel each other (`between_copies: "
-                "contacts` lets them act between copies too)"
-            )
-        molecules.append(copies)
-    if entry.start is not None:
-        together, ff = join_molecules(molecules, entry.name)
-        return Entry(together, start_frames(entry.start, together, replicas, notes), ff)
-    slab = entry.geometry == "slab"
-    filled = fill_box(
-        molecules, config.box, seed, name=entry.name, replicas=replicas, slab=slab, thickness=entry.thickness,
-        compress=entry.compress is not None,
-    )  # fmt: skip
-    notes.append(f"{entry.name}: {filled.describe(slab)}")
-    compression = None
-    if entry.compress is not None and filled.start is not None and filled.end is not None:
-        sizes = [m.system.n_beads for m in molecules for _ in range(m.count)]
-        steps = max(1, round(entry.compress / config.dynamics.timestep))
-        first = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-        compression = Compression(filled.start, filled.end, first, steps, config.box)
-        notes.append(
-            f"{entry.name}: before step 0 the box shrinks in {steps:,} steps, and moves on at that size for as many, "
-            f"at a friction of {max(config.dynamics.friction, COMPRESSING):g} /ps; no frame of it is written"
-        )
-    return Entry(filled.system, filled.frames, filled.forcefield, compression)
-
-
-def _load(loaded: dict[Path, ForceField], folder: Path) -> ForceField:
-    """The force field of a folder: one object for all that share it."""
-    if folder not in loaded:
-        loaded[folder] = load_forcefield(folder)
-    return loaded[folder]
-
-
-def _read_file(entry: Source, ff: ForceField, notes: list[str]) -> tuple[System, FloatArray | None]:
-    """The molecule of an entry's structure file, and its frames."""
-    assert entry.structure is not None  # `rules` ask for one
-    mapping = ff.mapping if entry.mapping == "from-forcefield" else entry.mapping
-    return read_molecule(entry.structure, mapping, ff, entry.name, notes, entry.reading)
-
-
-def _some(frames: FloatArray | None, entry: Source) -> FloatArray:
-    """The frames, of which there must be one."""
-    if frames is None or not len(frames):
-        raise InputError(
-            "holds no start frames; name some with 'start', for example `start: frames.npy` ([F, N, 3] in Å)",
-            file=entry.structure,
-            key="system.start",
-        )
-    return frames
-
-
-def read_molecule(
-    structure: Path, mapping: str, ff: ForceField | None, name: str, notes: list[str], reading: Reading = AS_IT_IS
-) -> tuple[System, FloatArray | None]:
-    """The molecule of a structure file under `name`, and its frames [F, N, 3] Å; what is odd goes to `notes`."""
-    if structure.suffix == ".safetensors":
-        system, frames = load_system(structure)
-        return dataclasses.replace(system, name=name), frames
-    mapped = map_structure(structure, mapping, ff, name, reading)
-    notes.extend(f"{name}: {sentence}" for sentence in mapped.notes)
-    return mapped.system, mapped.positions

@@ -30,7 +30,7 @@ from mdflash.io.formats import no_trajectory
 from mdflash.io.formats.base import Source
 from mdflash.io.read import iter_frames, read_times
 from mdflash.potentials.variables.rmsd import Rmsd
-from mdflash.runs.prepare import read_entry
+from mdflash.runs.entries import read_entry
 from mdflash.sampling.restraint import values_of
 
 LOOKED_AT = 20_000
