@@ -29,10 +29,15 @@ def melt(
     """
 
     from mdflash.cli.analyze import report
+    from mdflash.cli.options import quantity
     from mdflash.cli.run import follow
     from mdflash.config.load import load_run
     from mdflash.engine.distributed import Ranks
+    from mdflash.errors import InputError
 
+    first, last = quantity("--from", low, "temperature"), quantity("--to", high, "temperature")
+    if first >= last:
+        raise InputError(f"must be above --from, {low}; found {high}", key="--to")
     config = load_run(file)
     folder = out or Path.cwd() / "runs" / f"{config.name}-melt"
     frames = config.output.trajectory.interval
