@@ -81,7 +81,8 @@ def page(names: Sequence[str] = PICTURES) -> str:
 
 INTRODUCTION = (
     "Every picture is made by the commands and the script below it, in a minute or a few;\n"
-    "`make gallery` makes them all. The runs are short, so that you can repeat them: look at their errors."
+    "`make gallery` makes them all, `python docs/gallery/gallery.py slab` one of them. The runs are short, so that\n"
+    "you can repeat them: look at their errors."
 )
 
 

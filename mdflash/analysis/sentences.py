@@ -101,9 +101,11 @@ def _numbers(found: MoleculeAnalysis) -> str:
                 f"the free energy along {w.name} is lowest at {best:.4g}{unit} and rises by {height} "
                 f"to {x[top]:.4g}{unit}"
             )
-    for f in found.filled:
+    lowest: dict[str, list[str]] = {}
+    for f in found.filled:  # three variables are three pairs
         at = [_place(v, x) for v, x in zip(f.variables, f.lowest, strict=True)]
-        parts.append(f"the free energy by {METHODS[f.method]} is lowest at {' and '.join(at)}")
+        lowest.setdefault(METHODS[f.method], []).append(f"at {' and '.join(at)}")
+    parts += [f"the free energy by {method} is lowest {', '.join(places)}" for method, places in lowest.items()]
     if isinstance(found.walked, Walked) and found.walked.rate is not None:
         rate = found.walked.rate
         parts.append(

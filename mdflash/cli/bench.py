@@ -13,15 +13,15 @@ from mdflash.cli.outputs import Force, may_write
 
 def bench(
     file: Annotated[
-        str, typer.Argument(help="a system.yaml, or the name of a shipped system", metavar="FILE")
+        str, typer.Argument(help="A system.yaml, or the name of a shipped system.", metavar="FILE")
     ] = "chignolin",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="override a key: --set replicas.count=8"),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set replicas.count=8."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="seconds per measurement (about a dozen)")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds per measurement (about a dozen).")] = 2.0,
     json_: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="also write all numbers there", show_default=False)
+        Path | None, typer.Option("--json", metavar="OUT", help="Also write all numbers there.", show_default=False)
     ] = None,
     force: Force = False,
 ) -> None:

@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 
 def check(
-    file: Annotated[str, typer.Argument(help="a system.yaml, or the name of a shipped system", metavar="FILE")],
+    file: Annotated[str, typer.Argument(help="A system.yaml, or the name of a shipped system.", metavar="FILE")],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="override a key: --set replicas.count=8"),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set replicas.count=8."),
     ] = None,
     suggest_ladder: Annotated[
-        bool, typer.Option("--suggest-ladder", help="run a short pilot and suggest temperatures for exchange")
+        bool, typer.Option("--suggest-ladder", help="Run a short pilot and suggest temperatures for exchange.")
     ] = False,
     low: Annotated[
-        str | None, typer.Option("--min", metavar="'300 K'", help="lowest temperature; default: that of exchange")
+        str | None, typer.Option("--min", metavar="'300 K'", help="Lowest temperature; default: that of exchange.")
     ] = None,
     high: Annotated[
-        str | None, typer.Option("--max", metavar="'450 K'", help="highest temperature; default: that of exchange")
+        str | None, typer.Option("--max", metavar="'450 K'", help="Highest temperature; default: that of exchange.")
     ] = None,
     acceptance: Annotated[
-        float, typer.Option(min=0.01, max=0.95, help="acceptance of swaps between neighboring temperatures")
+        float, typer.Option(min=0.01, max=0.95, help="Acceptance of swaps between neighboring temperatures.")
     ] = 0.3,
-    pilot_steps: Annotated[int, typer.Option(min=100, help="steps of the pilot, at most a minute of them")] = 20_000,
+    pilot_steps: Annotated[int, typer.Option(min=100, help="Steps of the pilot, at most a minute of them.")] = 20_000,
 ) -> None:
     """Validate a system.yaml, evaluate it once, and estimate speed, memory and disk."""
     from mdflash.config.load import load_run, naming_lines

@@ -27,18 +27,18 @@ def compile_(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            help="system.yaml files, or names of shipped systems; default: all shipped systems", metavar="[FILE]..."
+            help="system.yaml files, or names of shipped systems; default: all shipped systems.", metavar="[FILE]..."
         ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="override a key in all files: --set replicas.count=8"),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key in all files: --set replicas.count=8."),
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option(metavar="PRECISION", help="fp32, mixed16 or fp64, instead of what the files say; repeatable"),
+        typer.Option(metavar="PRECISION", help="fp32, mixed16 or fp64, instead of what the files say; repeatable."),
     ] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="processes; default: one a core")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes; default: one a core.")] = None,
 ) -> None:
     """Compile the kernels that these runs need, once for this version; quick where they are compiled already.
 

@@ -15,7 +15,9 @@ from mdflash.mapping.choices import AS_IT_IS, Reading
 
 @takes_reading
 def domains(
-    structure: Annotated[Path, typer.Argument(help="PDB, mmCIF or GRO; of a prediction or not.", show_default=False)],
+    structure: Annotated[
+        Path, typer.Argument(help="PDB, mmCIF or GRO; of a prediction or not.", metavar="STRUCTURE", show_default=False)
+    ],
     domains_: Annotated[
         str | None,
         typer.Option("--domains", help="Residue numbers: '11-89, 105-179'; a domain of parts: '287-294+323-466'."),

@@ -16,7 +16,10 @@ from mdflash.mapping.choices import AS_IT_IS, Reading
 @takes_reading
 def go(
     structure: Annotated[
-        Path, typer.Argument(help="Native structure: PDB, mmCIF or GRO, all atoms or CA only.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Native structure: PDB, mmCIF or GRO, all atoms or CA only.", metavar="STRUCTURE", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The force field folder to write.", show_default=False)],
     epsilon: Annotated[

@@ -12,7 +12,7 @@ from mdflash.cli.outputs import Force, may_write
 if TYPE_CHECKING:
     from mdflash.forcefields.model import ForceField
 
-app = typer.Typer(help="Import a model of another program.", no_args_is_help=True)
+app = typer.Typer(help="Import a model, or biases, of another program.", no_args_is_help=True)
 
 
 @app.callback()
@@ -115,7 +115,7 @@ def plumed(
 ) -> None:
     """Turn a plumed.dat into the sections biases, metadynamics and monitor of a system.yaml.
 
-    Actions and keywords that mdflash has not are refused, with their line.
+    Actions and keywords that mdflash does not have are refused, with their line.
     """
     from mdflash.cli.options import quantity
     from mdflash.core.files import atomic_write

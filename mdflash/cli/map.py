@@ -15,7 +15,9 @@ from mdflash.mapping.choices import AS_IT_IS, Reading
 
 @takes_reading
 def map_(
-    structure: Annotated[Path, typer.Argument(help="All-atom structure: PDB, mmCIF or GRO.", show_default=False)],
+    structure: Annotated[
+        Path, typer.Argument(help="All-atom structure: PDB, mmCIF or GRO.", metavar="STRUCTURE", show_default=False)
+    ],
     mapping: Annotated[str, typer.Option(help="ca | heavy | five-bead | a mapping file (.yaml)")] = "ca",
     out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path(),
     name: Annotated[str, typer.Option(help="Name of the molecule; default: the structure's file name.")] = "",

@@ -12,14 +12,14 @@ from mdflash.cli.lines import PlainConsole
 
 def melt(
     file: Annotated[
-        str, typer.Argument(help="a system.yaml, or the name of a shipped system", metavar="FILE", show_default=False)
+        str, typer.Argument(help="A system.yaml, or the name of a shipped system.", metavar="FILE", show_default=False)
     ],
     low: Annotated[str, typer.Option("--from", help="Lowest temperature.")] = "300 K",
     high: Annotated[str, typer.Option("--to", help="Highest temperature.")] = "400 K",
     count: Annotated[int, typer.Option(min=2, help="Temperatures, each with one replica.")] = 16,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="override a key: --set dynamics.length='20 ns'"),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set dynamics.length='20 ns'."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/NAME-melt")] = None,
 ) -> None:
@@ -29,10 +29,15 @@ def melt(
     """
 
     from mdflash.cli.analyze import report
+    from mdflash.cli.options import quantity
     from mdflash.cli.run import follow
     from mdflash.config.load import load_run
     from mdflash.engine.distributed import Ranks
+    from mdflash.errors import InputError
 
+    first, last = quantity("--from", low, "temperature"), quantity("--to", high, "temperature")
+    if first >= last:
+        raise InputError(f"must be above --from, {low}; found {high}", key="--to")
     config = load_run(file)
     folder = out or Path.cwd() / "runs" / f"{config.name}-melt"
     frames = config.output.trajectory.interval

@@ -12,7 +12,10 @@ from mdflash.cli.outputs import Force, may_write
 
 def rebuild(
     beads: Annotated[
-        Path, typer.Argument(help="PDB of CA beads, or of N, CA, CB, C, O; models are frames.", show_default=False)
+        Path,
+        typer.Argument(
+            help="PDB of CA beads, or of N, CA, CB, C, O; models are frames.", metavar="BEADS", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The all-atom PDB file to write, one model per frame.", show_default=False)],
     processes: Annotated[

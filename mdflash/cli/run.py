@@ -18,28 +18,28 @@ def run(
     file: Annotated[
         str,
         typer.Argument(
-            help="a system.yaml, the name of a shipped system, or a run folder to resume", metavar="FILE|RUN"
+            help="A system.yaml, the name of a shipped system, or a run folder to resume.", metavar="FILE|RUN"
         ),
     ],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="override a key: --set replicas.count=8"),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set replicas.count=8."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="total steps, instead of dynamics.length or dynamics.steps")
+        int | None, typer.Option(min=1, help="Total steps, instead of dynamics.length or dynamics.steps.")
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="stop with a checkpoint after this wall time: --until 23h"),
+        typer.Option(metavar="TIME", help="Stop with a checkpoint after this wall time: --until 23h."),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="delete what an earlier run wrote in the folder and start over")
+        bool, typer.Option("--fresh", help="Delete what an earlier run wrote in the folder and start over.")
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="at the end write analysis/report.html, as mdflash analyze does")
+        bool, typer.Option("--report", help="At the end write analysis/report.html, as mdflash analyze does.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="show what would run, and stop before writing anything")
+        bool, typer.Option("--dry-run", help="Show what would run, and stop before writing anything.")
     ] = False,
 ) -> None:
     """Run a simulation; rerun the same command, or give its run folder, to resume it.

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def sample(
-    recipe: Annotated[Path, typer.Argument(help="What to sample: a recipe.yaml.", show_default=False)],
+    recipe: Annotated[
+        Path, typer.Argument(help="What to sample: a recipe.yaml.", metavar="RECIPE", show_default=False)
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build and map everything, estimate the time, and write nothing.")
     ] = False,
@@ -44,8 +46,9 @@ def sample(
 ) -> None:
     """Sample molecules all-atom (ff14SB, implicit solvent) into a dataset of beads and forces.
 
-    Rerun the same command to resume. With --where, sample around frames where a force field knows nothing, to train
-    it again with both datasets.
+    Rerun the same command to resume.
+
+    With --where, sample around frames where a force field knows nothing, to train it again with both datasets.
     """
     from mdflash.errors import InputError
     from mdflash.sampling.around import Where, describe, only_molecule

@@ -13,7 +13,9 @@ from mdflash.cli.outputs import Force, may_write
 
 
 def validate(
-    forcefield: Annotated[str, typer.Argument(help="Force field folder, or the name of a shipped one.")],
+    forcefield: Annotated[
+        str, typer.Argument(help="Force field folder, or the name of a shipped one.", metavar="FORCEFIELD")
+    ],
     against: Annotated[Path, typer.Option(help="Dataset folder.", show_default=False)],
     temperature: Annotated[str, typer.Option(help="Of the simulation, and of the data compared.")] = "300 K",
     replicas: Annotated[int, typer.Option(min=2, help="Simulations, started from frames of the data.")] = 64,

@@ -16,6 +16,14 @@ from mdflash.core.quantity import describe
 Key = tuple[str | int, ...]
 _SHOWN = 50
 """Problems of a file, at most."""
+_NUMBERS = {
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+}
+"""What was expected, by the kind of the error."""
 
 
 def explain(error: ValidationError, data: Any, root: type[BaseModel] = RunConfig) -> list[Problem]:
@@ -127,6 +135,10 @@ def _message(detail: ErrorDetails, path: Key, root: type[BaseModel]) -> str:
         return f"expected a mapping with the keys {keys}; found {found}"
     if kind in ("bool_type", "bool_parsing"):
         return f"expected true or false, found {found}"
+    if kind in _NUMBERS:
+        return f"expected {_NUMBERS[kind]}, found {found}" + (
+            f"; for example `{path[-1]}: {example}`" if example else ""
+        )
     if kind.startswith(("greater_than", "less_than")):
         wanted = detail["msg"].removeprefix("Input should be ")
         return f"expected a number {wanted}, found {found}" + (

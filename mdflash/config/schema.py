@@ -362,8 +362,11 @@ class RunConfig(Section):
 
     @property
     def forcefields(self) -> tuple[Path, ...]:
-        """The force field folder of each system."""
-        folders = [s.forcefield or self.model.forcefield for s in self.system]
+        """The force field folder of each system; of many molecules that have their own, that of the first."""
+        folders = [
+            s.forcefield or self.model.forcefield or next((m.forcefield for m in s.molecules), None)
+            for s in self.system
+        ]
         return tuple(f for f in folders if f is not None)
 
     @property

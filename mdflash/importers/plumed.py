@@ -35,8 +35,8 @@ from mdflash.errors import InputError
 from mdflash.importers.plumed_input import Action, Units, atoms_of, read_actions, units_of
 from mdflash.potentials.variables import VARIABLES
 
-IGNORED: Final = ("UNITS", "PRINT", "WHOLEMOLECULES", "FLUSH", "GROUP", "CENTER", "COM")
-"""Actions that are no entry of their own."""
+IGNORED: Final = ("UNITS", "PRINT", "WHOLEMOLECULES", "FLUSH", "MOLINFO", "GROUP", "CENTER", "COM")
+"""Actions that are no entry of their own. MOLINFO names atoms (@phi-2); such names are refused where they stand."""
 MOVES_EVERY: Final = 0.1
 """ps, at most, between two steps of a bias that moves."""
 
@@ -86,7 +86,7 @@ def translate_plumed(
         grids: both ends of the grid along a variable, by its label, where the file has none.
 
     Raises:
-        InputError: an action that mdflash has not, or a line that cannot be read; names the line.
+        InputError: an action that mdflash does not have, or a line that cannot be read; names the line.
     """
     actions = read_actions(file)
     reader = _Reader(file, units_of(actions), timestep, dict(grids or {}))
@@ -176,14 +176,15 @@ class _Reader:
     def constant(self, label: str, number: float, linear: bool = False) -> str:
         """A force constant."""
         kinds = {
-            "length": ("force", "kcal/mol/angstrom") if linear else ("stiffness", "kcal/mol/angstrom^2"),
-            "angle": ("torque", "kcal/mol/rad") if linear else ("angular stiffness", "kcal/mol/rad^2"),
+            "length": ("force", "/angstrom", "/nm") if linear else ("stiffness", "/angstrom^2", "/nm^2"),
+            "angle": ("torque", "/rad", "/rad") if linear else ("angular stiffness", "/rad^2", "/rad^2"),
         }
-        dimension, unit = kinds.get(str(self.dimension(label)), ("energy", "kcal/mol"))
-        return show_quantity(number * self.units.energy / self.size(label) ** (1 if linear else 2), dimension, (unit,))
+        dimension, ours, theirs = kinds.get(str(self.dimension(label)), ("energy", "", ""))
+        value = number * self.units.energy / self.size(label) ** (1 if linear else 2)
+        return show_quantity(value, dimension, (f"kcal/mol{ours}", f"kJ/mol{theirs}"))
 
     def energy(self, number: float) -> str:
-        return show_quantity(number * self.units.energy, "energy", ("kcal/mol",))
+        return show_quantity(number * self.units.energy, "energy", ("kcal/mol", "kJ/mol"))
 
     def time(self, action: Action, steps: int) -> str:
         """A number of steps."""

@@ -102,13 +102,18 @@ def execute(
         watch.planned(plan)
         if plan.start == "fresh":
             try:
+                if prepared.compression is not None:
+                    ranks.from_first(session.promise)
                 stop = lambda: ranks.any(watch.should_stop() is not None)  # noqa: E731
                 if not prepared.settle(engine, stop, watch.said):
+                    same = ", to the same bits" if given.dynamics.seed is not None or not fresh else ""
                     raise Interrupted(
-                        "stopped while the box was compressed, before step 0; nothing was written, and the same "
-                        "command begins again, to the same bits"
+                        "stopped while the box was compressed, before step 0; no frame was written, and the same "
+                        f"command begins again{same}"
                     )
                 ranks.from_first(session.clear)
+            except Interrupted:  # what was promised stays
+                raise
             except BaseException:
                 session.discard()
                 raise

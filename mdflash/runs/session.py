@@ -64,6 +64,7 @@ class RunSession:
 
     def __init__(self, prepared: Prepared, folder: RunFolder, ranks: Ranks, fresh: bool) -> None:
         self.prepared, self.folder, self._ranks, self._fresh = prepared, folder, ranks, fresh
+        self._promised = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -91,8 +92,21 @@ class RunSession:
                 )
         self.folder.fresh([system.name for system in self.prepared.layout.systems])
 
+    def promise(self) -> None:
+        """Record the run and its seed before the long way to step 0, for a start that is killed meanwhile.
+
+        Not in the place of an earlier run, which is kept until the new one is known to start.
+        """
+        if not self.folder.manifest.exists():
+            self.clear()
+            atomic_write(self.folder.resolved, resolved_yaml(self.prepared.config))
+            self._promised = True
+
     def discard(self) -> None:
-        """Remove the folder again if nothing was written into it."""
+        """Remove the folder again if nothing was written into it but a promise: another try takes another seed."""
+        if self._promised:
+            for file in self.folder.own_files():
+                file.unlink(missing_ok=True)
         self.folder.discard()
 
     @contextmanager
@@ -197,6 +211,9 @@ class SilentSession:
         """Nothing: the first rank looks."""
 
     def clear(self) -> None:
+        """Nothing: the first rank does."""
+
+    def promise(self) -> None:
         """Nothing: the first rank does."""
 
     def discard(self) -> None:

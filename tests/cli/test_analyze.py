@@ -83,6 +83,12 @@ def test_melt(tmp_path: Path) -> None:
     assert (tmp_path / "melt" / "analysis" / "report.html").is_file()
 
 
+@pytest.mark.parametrize(("low", "high", "words"), [("300", "420 K", "'--from'"), ("420 K", "300 K", "'--to'")])
+def test_melt_between_wrong_temperatures(low: str, high: str, words: str) -> None:
+    done = CliRunner().invoke(app, ["melt", "chignolin", "--from", low, "--to", high])
+    assert done.exit_code != 0 and words in str(done.exception) + done.output
+
+
 def test_report_at_the_end(tmp_path: Path) -> None:
     arguments = ["run", "chignolin", "--report", "--steps", "500", "--set", f"output.folder={tmp_path / 'run'}"]
     done = CliRunner().invoke(app, [*arguments, "--set", "replicas.count=2"])

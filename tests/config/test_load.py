@@ -309,3 +309,25 @@ def test_warnings(folder: Path) -> None:
     hills = f"metadynamics=[{{{fold}, height: 5 kcal/mol}}]"
     (high,) = warnings(load_run(folder / "small.yaml", [hills]))
     assert high.startswith("metadynamics.0.height is 5 kcal/mol, 8.4 kT at 300 K")
+
+
+def test_molecules_with_force_fields_of_their_own_need_no_other(folder: Path) -> None:
+    box = "box: [9 nm, 9 nm, 9 nm]\ndynamics: {temperature: 300 K, steps: 10}\n"
+    one, two = "{sequence: GG, name: a, forcefield: other}", "{sequence: AA, name: b}"
+    run = parse_run(f"mdflash: 1\nname: x\nsystem: {{molecules: [{one}]}}\n{box}", folder / "system.yaml")
+    assert run.forcefields == (folder / "other",)
+    with pytest.raises(InputError, match="names no force field of its own"):
+        parse_run(f"mdflash: 1\nname: x\nsystem: {{molecules: [{one}, {two}]}}\n{box}", folder / "system.yaml")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("two", "expected a whole number, found 'two'"), ("2.5", "expected a whole number, found 2.5")],
+)
+def test_what_is_no_number(folder: Path, value: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        parse_run(
+            "mdflash: 1\nname: x\nsystem: {structure: protein.pdb}\nmodel: {forcefield: ff}\n"
+            f"dynamics: {{temperature: 300 K, steps: 10}}\nreplicas: {{count: {value}}}\n",
+            folder / "system.yaml",
+        )

@@ -192,6 +192,16 @@ def test_units_of_plumed(tmp_path: Path) -> None:
         np.testing.assert_allclose(two.parameters, one.parameters)
 
 
+def test_numbers_stay_as_the_file_has_them(tmp_path: Path) -> None:
+    """In the units of the file where they are shorter; a MOLINFO changes nothing."""
+    (tmp_path / "plumed.dat").write_text(
+        "MOLINFO STRUCTURE=protein.pdb\nd: DISTANCE ATOMS=1,10\nUPPER_WALLS ARG=d AT=3 KAPPA=1000\n"
+        "METAD ARG=d SIGMA=0.05 HEIGHT=1.2 BIASFACTOR=6 PACE=500 GRID_MIN=0 GRID_MAX=4\n"
+    )
+    text = translate_plumed(tmp_path / "plumed.dat", STEP).text(tmp_path)
+    assert "force_constant: 2000 kJ/mol/nm^2\n" in text and "height: 1.2 kJ/mol\n" in text
+
+
 _D = "d: DISTANCE ATOMS=1,2\n"
 
 

@@ -60,7 +60,7 @@ def test_a_slab_is_compressed_and_put_into_the_middle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("when", [1, 40])
 def test_stopped_while_it_is_compressed(tmp_path: Path, when: int) -> None:
-    """Nothing of it is kept, and the same command reaches the same bits."""
+    """No frame of it is kept, and the same command reaches the same bits, also with a seed that was drawn."""
     asked: list[int] = []
 
     def stop() -> str | None:
@@ -68,15 +68,33 @@ def test_stopped_while_it_is_compressed(tmp_path: Path, when: int) -> None:
         return "asked to" if len(asked) == when else None
 
     ends = []
-    for name in ("a", "b"):
+    seed = "3"
+    for name in ("b", "a"):
         file = write(tmp_path / name)
+        file.write_text(file.read_text().replace("seed: 3", f"seed: {'null' if name == 'b' else seed}"))
+        run = tmp_path / name / "run"
         if name == "b":
-            with pytest.raises(Interrupted, match="while the box was compressed, before step 0; nothing was written"):
+            with pytest.raises(Interrupted, match=r"compressed, before step 0; no frame .* same bits"):
                 execute(load_run(file), file, watch=Watch(should_stop=stop))
-            assert not (tmp_path / name / "run").exists()
+            assert not (run / "manifest.json").exists() and not list((run / "trajectory").iterdir())
+            seed = str(yaml.safe_load((run / "resolved.yaml").read_text())["dynamics"]["seed"])
         execute(load_run(file), file)
-        ends.append(open_run(tmp_path / name / "run").positions[0][:])
+        ends.append(open_run(run).positions[0][:])
     assert (ends[0] == ends[1]).all()
+
+
+def test_a_compression_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """Not its seed either: the next try draws another one."""
+    file = write(tmp_path / "a")
+    run = tmp_path / "a" / "run"
+
+    def fail(text: str) -> None:
+        assert (run / "resolved.yaml").is_file()
+        raise MdflashError("no")
+
+    with pytest.raises(MdflashError, match="no"):
+        execute(load_run(file), file, watch=Watch(said=fail))
+    assert not run.exists()
 
 
 def test_a_replica_is_compressed_as_if_it_were_alone(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ def system_rules(config: RunConfig) -> Iterator[Problem]:
             f"{config.n_replicas} replicas in all; one run holds at most {MAX_REPLICAS}",
         )
     for entry in config.system:
-        if entry.forcefield is None and config.model.forcefield is None:
+        own = bool(entry.molecules) and all(molecule.forcefield is not None for molecule in entry.molecules)
+        if entry.forcefield is None and config.model.forcefield is None and not own:
             yield Problem(
                 ("model", "forcefield"),
                 f"is missing, and system '{entry.name}' names no force field of its own; "

@@ -24,8 +24,8 @@ def metadynamics(m: MoleculeAnalysis) -> list[Figure]:
         edges = np.linspace(0.0, float(time[-1]), min(COLUMNS, len(np.unique(time))) + 1)
         at = np.clip(np.searchsorted(edges, time) - 1, 0, len(edges) - 2)
         count = np.bincount(at, minlength=len(edges) - 1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.bincount(at, weights=height, minlength=len(edges) - 1) / count
+        filled = count > 0  # hills may come more rarely than columns, and a line breaks at a place without any
+        mean = np.bincount(at, weights=height, minlength=len(edges) - 1)[filled] / count[filled]
         drift = f.drift
         found += [
             Plot(
@@ -43,7 +43,8 @@ def metadynamics(m: MoleculeAnalysis) -> list[Figure]:
                 f"meta-heights-{f.bias}", f"Mean height of the hills of {f.bias}",
                 "It falls like 1 / time once all basins are filled.", f"time / {unit}",
                 "height / kcal/mol",
-                [Line("", 0.5 * (edges[1:] + edges[:-1]) / size, mean)], y_range=(0.0, 1.05 * float(height.max())),
+                [Line("", 0.5 * (edges[1:] + edges[:-1])[filled] / size, mean)],
+                y_range=(0.0, 1.05 * float(height.max())),
             ),
         ]  # fmt: skip
     return found
