@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -21,12 +22,19 @@ from mdflash.analysis.condensate import (
     profiles,
     transfer_free_energy,
 )
+from mdflash.analysis.molecule import Molecule
 from mdflash.analysis.numbers import AtState, Measured, measure
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.sample import CHUNK_NUMBERS, Progress, Sample
 from mdflash.analysis.verdict import Light, grade, measured
+from mdflash.core.plural import plural
 from mdflash.core.types import FloatArray
 from mdflash.io.read import iter_frames
+
+LONG: Final = 2.0
+"""Times that the longest edge of a box must be as long as the others for a slab in it."""
+FEW: Final = 20
+"""Independent samples of the dilute phase; fewer say little."""
 
 
 @dataclass(eq=False)
@@ -96,6 +104,10 @@ def measure_phases(
         inside = all_of.mass[counts].mean(axis=0)[:, slab].sum(axis=1)
         if (inside / all_of.masses).sum() < FEWEST:
             found.interface = None
+    short = _too_short(molecule)
+    if short:
+        found.interface, found.why = None, short
+        return found
     if found.interface is None:
         found.why = "the density along the longest edge shows no slab: all is one phase, or several droplets"
         return found
@@ -122,6 +134,19 @@ def measure_phases(
     return found
 
 
+def _too_short(molecule: Molecule) -> str:
+    """Why a box can hold no slab beside a dilute phase; "" where it can."""
+    assert molecule.box is not None
+    longest, second = sorted(molecule.box, reverse=True)[:2]
+    if longest >= LONG * second:
+        return ""
+    edges = " x ".join(f"{edge / 10:.3g}" for edge in molecule.box)
+    return (
+        f"a box of {edges} nm is too short for a slab beside a dilute phase, so it has no concentrations: make "
+        f"one edge at least {LONG:g} times as long as the others (`mdflash init --slab` chooses such a box)"
+    )
+
+
 def _attach(sample: Sample, columns: dict[str, FloatArray]) -> None:
     """Columns of all frames as values of the tracks that they are of."""
     at = 0
@@ -139,8 +164,8 @@ def phase_lights(phases: Phases, state: int) -> list[Light]:
     for name, at in _at(phases.dilute, state):
         lights.append(
             Light(
-                f"Samples of the dilute phase, {name}", grade(at.effective, 100, 20, more=True), f"{at.effective:,.0f}",
-                "100 independent ones or more (care: 20)",
+                f"Samples of the dilute phase, {name}", grade(at.effective, 100, FEW, more=True),
+                f"{at.effective:,.0f}", f"100 independent ones or more (care: {FEW})",
                 "Molecules must leave the slab and come back many times; this counts how often they did, roughly.",
             )
         )  # fmt: skip
@@ -165,6 +190,8 @@ def phase_words(phases: Phases, state: int, kelvin: float) -> list[str]:
         saturation = measured(*dilute.mean, "mM")
         if not dilute.mean.value > 0:
             saturation = "too small to be seen, for no molecule was in the dilute phase"
+        if dilute.effective < FEW:
+            saturation += f" by only {plural(max(1, round(dilute.effective)), 'independent sample')}"
         text = f"the saturation concentration of {name} is {saturation}"
         if name in dense:
             free = transfer_free_energy(dilute.mean.value, dense[name].mean.value, kelvin)

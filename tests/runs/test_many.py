@@ -182,3 +182,12 @@ def test_a_sticky_slab_stays_and_is_analyzed(tmp_path: Path) -> None:
     assert phases is not None and phases.interface is not None
     assert phases.dense["sticky"].states[0].mean.value > 10.0  # mM
     assert found["salty"].phases is not None and found["salty"].phases.why
+
+
+def test_a_short_box_has_no_phases(tmp_path: Path) -> None:
+    out = tmp_path / "short"
+    init(out, "--sequence", "FYWFYWFYWF", "--count", 4, "--box", "9 nm, 9 nm, 12 nm", *SHORT)
+    execute(load_run(out / "system.yaml"), out / "system.yaml")
+    phases = analyze(open_run(out / "run")).molecules["short"].phases
+    assert phases is not None and phases.interface is None and not phases.dilute
+    assert "a box of 9 x 9 x 12 nm is too short for a slab" in phases.why
