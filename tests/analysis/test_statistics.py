@@ -112,6 +112,14 @@ def test_a_slow_state_does_not_spoil_the_errors_of_others() -> None:
     assert np.mean(np.array(drifts) > 3.0) < 0.03  # one of 2400 at most
 
 
+def test_blocks_cover_every_frame_once() -> None:
+    lengths = [100, 0, 37, 5]
+    seen = [np.zeros(n, int) for n in lengths]
+    for k, a, b in cut_blocks(lengths, 3):
+        seen[k][a:b] += 1
+    assert all((s == 1).all() for s in seen)
+
+
 def test_replicas_that_disagree() -> None:
     rng = np.random.default_rng()
     same = [rng.normal(size=500) for _ in range(5)]

@@ -14,6 +14,7 @@ from mdflash.engine.engine import Engine
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
 from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.bias.function import FunctionBias
 from mdflash.potentials.bias.metadynamics import Metadynamics
 from mdflash.potentials.bias.opes import Opes
 from mdflash.potentials.bias.pack import PackedBiases
@@ -119,12 +120,14 @@ def test_the_same_bits() -> None:
     assert len(heard) == 10 and np.array_equal(again.surfaces, surfaces(whole))
 
 
-def test_a_gpu_refuses_it_by_name() -> None:
+def test_a_gpu_takes_it_and_refuses_a_function_by_name() -> None:
     pytest.importorskip("triton", reason="needs triton (pip install 'mdflash[gpu]')")
     from mdflash.engine.gpu.forces import unsupported
 
     layout = Layout((SYSTEM,), (2,))
-    assert "bias 'meta' has no GPU kernel" in str(unsupported([meta(layout)], layout, False))
+    assert unsupported([meta(layout)], layout, False) is None
+    own = FunctionBias("own", lambda x: x.square().sum(dim=(1, 2)))
+    assert "bias 'own' is a function in Python" in str(unsupported([meta(layout), own], layout, False))
 
 
 def test_forces_are_those_of_the_bias_after_a_deposit() -> None:

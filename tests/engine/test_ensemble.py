@@ -188,7 +188,7 @@ def test_passage_time_of_a_well_that_is_known(scheme: Scheme, epsilon: float) ->
     engine = simulate(layout, [ff], start, Brownian(dt, 8.0), ensemble=walkers, seed=6, draw=False)
     assert engine.propagator.kernels == "compiled"
     found = generations(engine)
-    engine.run(25_000)
+    engine.run(50_000)
     rate = rate_of(np.array([g.weights * g.arrived for g in found]), every * dt)
     assert rate is not None and abs(walkers.weights.sum() - 1.0) < 1e-13
     assert rate.passage.low < exact(epsilon) < rate.passage.high < 4 * rate.passage.low

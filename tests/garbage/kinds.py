@@ -486,7 +486,8 @@ COMMANDS = (
     "info ff", "info r", "schema dynamics", "schema biases", "doctor",
     "map m.pdb --mapping ca --out out/x.safetensors --name x", "go m.pdb --out out/go --epsilon '1 kcal/mol'",
     "init m.safetensors --forcefield ff", "init --sequence AAKA --forcefield calvados2",
-    "run run.yaml --dry-run --set system.replicas=2", "energy ff --frames start.npy --out out/e.npz --system helix",
+    "run run.yaml --dry-run --fresh --set system.replicas=2",
+    "energy ff --frames start.npy --out out/e.npz --system helix",
     "export r --replica 0 --format xtc --out out/a.xtc --stride 2", "export r --out out/b.dcd", "repair r",
     "repair r/log.csv", "analyze r --out out/a.html",
 )  # fmt: skip
