@@ -121,6 +121,6 @@ def _left(step: int, about: Mapping[str, Any]) -> LeftTerritory:
             f"is {about['limit_kcal_mol_A']:.3g}"
         )
     return LeftTerritory(
-        f"replica {about['replica']} ({about['system']}) left what its committee knows at step {step:,}: {what}. Sample there (mdflash sample RECIPE --where RUN) and train again, or write "
-        "`beyond: note` to go on"
+        f"replica {about['replica']} ({about['system']}) left what its committee knows at step {step:,}: {what}. "
+        "Sample there (mdflash sample RECIPE --where RUN) and train again, or write `beyond: note` to go on"
     )

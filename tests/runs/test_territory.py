@@ -29,6 +29,7 @@ from mdflash.sampling.recipe import load_recipe
 from mdflash.sampling.sample import sample
 from mdflash.sampling.where import choose
 from mdflash.training.frames import load_frames
+from tests.rank_helpers import command, finish, one_message, same_content, start_ranks
 
 STRUCTURE = Path(__file__).parents[2] / "systems" / "chignolin.pdb"
 KNOWN = 0.35
@@ -105,7 +106,22 @@ def test_a_run_that_shall_stop_there_keeps_the_frame(committee: Path, plain: Pat
     ):
         run(committee, tmp_path / "stopped", spread=1, beyond="stop")
     found = mdflash.open_run(tmp_path / "stopped")
-    assert len(found.positions[0][:]) == step // 20 + 1 and found.manifest["status"] == "unstable"
+    assert len(found.positions[0][:]) == step // 20 + 1 and found.manifest["status"] == "left known territory"
+    (stable,) = (x for x in found.analyze().molecules["chignolin"].lights if x.name == "Stable")
+    assert (stable.color, stable.sentence) == ("care", "The run ended because it left known territory.")
+
+
+def test_many_ranks_end_together_there(committee: Path, tmp_path: Path) -> None:
+    """As one process does: the same error of all, the same files."""
+    with pytest.raises(UnstableError, match="left what its committee knows"):
+        run(committee, tmp_path / "one", spread=1, beyond="stop")
+    arguments = command(tmp_path / "one.yaml", tmp_path / "many", 600)
+    results = finish(start_ranks(2, arguments))
+    assert [code for code, _, _ in results] == [3, 3], results
+    one_message(results, "left what its committee knows")
+    same_content(tmp_path / "one", tmp_path / "many")
+    assert json.loads((tmp_path / "many" / "manifest.json").read_text())["status"] == "left known territory"
+    assert [e["event"] for e in read_events(tmp_path / "many" / "events.jsonl")][-1] == "left known territory"
 
 
 def test_a_member_without_a_finite_energy_is_an_event(
