@@ -137,3 +137,14 @@ def test_kernels_are_chosen_where_molecules_were_placed(tmp_path: Path, monkeypa
     boxes.clear()
     execute(load_run(file, ["dynamics.steps=200"]), file)  # goes on from a checkpoint
     assert boxes == [how.box]
+
+
+def test_a_distance_between_molecules_is_that_in_the_final_box(tmp_path: Path) -> None:
+    bias = (
+        "biases=[{name: ab, variable: distance, beads: [[0, 1], [10, 11]], center: 10 angstrom, "
+        "force_constant: 0.1 kcal/mol/angstrom^2}]"
+    )
+    prepared = prepare(load_run(write(tmp_path / "a"), [bias]).with_seed())
+    assert prepared.compression is not None
+    assert prepared.engine(as_placed=True).state.box == prepared.compression.start
+    assert prepared.biases[0].variable.box == prepared.compression.box
