@@ -73,15 +73,17 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
     lights += [_known(found, o, level) for o in sample.observables for _, level in o.levels(sample.molecule)]
     frozen = [t.replica for t in sample.tracks if t.frozen is not None]
     broken = [e for e in events if e.get("event") in ("failure", "unstable")]
+    left = any(e.get("event") == "left known territory" for e in events)
     spikes = [e for e in events if "spike" in str(e.get("event"))]
     lights.append(
         Light(
-            "Stable", "bad" if broken or frozen else "care" if spikes else "good",
+            "Stable", "bad" if broken or frozen else "care" if spikes or left else "good",
             f"{len(frozen)} frozen, {len(spikes)} spikes",
             "no replica frozen, no spike of energy or force",
             f"Frozen: replica{'s' if len(frozen) > 1 else ''} {', '.join(map(str, frozen))}." if frozen
-            else "The run ended because it became unstable." if broken else "Nothing out of order is in events.jsonl."
-            if not spikes else "See the events below.", proof=False,
+            else "The run ended because it became unstable." if broken
+            else "The run ended because it left known territory." if left
+            else "Nothing out of order is in events.jsonl." if not spikes else "See the events below.", proof=False,
         )
     )  # fmt: skip
     status, total = manifest.get("status"), manifest.get("total_steps", 0)

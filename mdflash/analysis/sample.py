@@ -203,7 +203,7 @@ def collect(
             sample.notes.append(
                 f"{plural(sum(t.lost for t in lost), 'frame')} of {plural(len(lost), 'replica')} "
                 f"({', '.join(str(t.replica) for t in lost[:8])}{', ...' if len(lost) > 8 else ''}) left out: "
-                "not finite, or the replica was frozen"
+                "not finite, the replica was frozen, or a member of its committee has no finite energy there"
             )
         empty = [t.replica for t in sample.tracks if not len(t)]
         if empty:
@@ -231,6 +231,9 @@ def _track(source: Source, sample: Sample, states: States, frozen: int | None, m
     for frames in iter_frames(source.path, source.replica, chunk=chunk, last=total):
         x = frames.positions
         good = np.isfinite(x).all(axis=(1, 2)) & ((frozen is None) | (frames.steps <= (frozen or 0)))
+        values = {name: function(x[good]) for name, function in functions.items()}
+        sound = ~np.isinf([*values.values(), np.zeros(good.sum())]).any(axis=0)  # no mean is left with one
+        good[good] = sound
         mine = np.isin(np.arange(at, at + len(x)), view) & good
         rows = np.cumsum(good) - 1 + kept
         shown.append(molecule.in_box(x[mine]) if molecule.many else x[mine])
@@ -238,11 +241,10 @@ def _track(source: Source, sample: Sample, states: States, frozen: int | None, m
         at += len(x)
         lost += int((~good).sum())
         kept += int(good.sum())
-        x = x if good.all() else x[good]
         steps.append(frames.steps[good])
         times.append(frames.times[good])
-        for name, function in functions.items():
-            found[name].append(function(x))
+        for name, own in values.items():
+            found[name].append(own[sound])
     if not steps:
         return Track(source.replica, np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64),
                      {name: np.zeros(0) for name in functions}, frozen)  # fmt: skip

@@ -2,7 +2,7 @@
 
 Structures, start frames and force fields are copied once into the campaign, and linked (hard, so that they are
 ordinary files) into the folder of each run; where a file system has no hard links, they are copied. So the campaign
-can be moved, and so can each run alone.
+can be moved, and so can each run alone. Of a committee's member all members are copied, whose spread a run may look at.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from mdflash.config.write import commented_yaml, to_data
 from mdflash.core.files import replacing
 from mdflash.core.regular import open_input
 from mdflash.core.words import plain_word
+from mdflash.forcefields.committee import FILE as COMMITTEE
+from mdflash.forcefields.committee import members_of
 
 SYSTEM, INPUTS = "system.yaml", "inputs"
 
@@ -28,15 +30,28 @@ SYSTEM, INPUTS = "system.yaml", "inputs"
 def system_yaml(config: RunConfig, name: str) -> tuple[str, dict[str, Path]]:
     """The text of a run's system.yaml, and what belongs into inputs/ beside it, by name."""
     names: dict[Path, str] = {}
+    copied: dict[str, Path] = {}
+    words: dict[Path, str] = {}
     for path in sorted(set(input_paths(config))):
-        word = plain_word(path.name)
-        while word in names.values():
-            word = f"{hashlib.sha256(str(path).encode()).hexdigest()[:8]}-{plain_word(path.name)}"
-        names[path] = word
+        committee = path.parent.parent
+        members = members_of(committee)
+        kept = committee if path in members else path
+        if kept not in words:
+            word = plain_word(kept.name)
+            while word in words.values():
+                word = f"{hashlib.sha256(str(kept).encode()).hexdigest()[:8]}-{plain_word(kept.name)}"
+            words[kept] = word
+        names[path] = words[kept]
+        if kept is path:
+            copied[words[kept]] = path
+        else:  # a member needs the others, of which nothing is told in the run
+            names[path] += f"/{path.relative_to(committee).as_posix()}"
+            for file in (committee / COMMITTEE, *members):
+                copied[f"{words[kept]}/{file.relative_to(committee).as_posix()}"] = file
     data = _renamed(to_data(config), {str(path): f"{INPUTS}/{word}" for path, word in names.items()})
     data["name"] = name
     data["output"]["folder"] = "./run"
-    return commented_yaml(data), {word: path for path, word in names.items()}
+    return commented_yaml(data), copied
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:

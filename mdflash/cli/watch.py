@@ -62,7 +62,9 @@ def _view(g: Glance, width: int) -> RenderableType:
     from mdflash.analysis.watching import event_line, sparkline
     from mdflash.cli.options import duration
 
-    color = {"running": "cyan", "finished": "green", "unstable": "red"}.get(g.status, "yellow")
+    color = {"running": "cyan", "finished": "green", "unstable": "red", "left known territory": "red"}.get(
+        g.status, "yellow"
+    )
     share = 100.0 * g.step / g.total if g.total else 0.0
     head = Text.assemble((g.name, "bold"), "  ", (g.status, color), f"  step {g.step:,} of {g.total:,} ({share:.1f} %)")
     facts = []

@@ -60,7 +60,7 @@ def compress(engine: Engine, how: Compression, dynamics: Dynamics, should_stop: 
     """Bring an engine's positions from the box they were placed in to that of the run.
 
     Args:
-        engine: at step 0, of replicas of one system.
+        engine: at step 0, of replicas of one system, in the larger box; at the end in that of the run.
         how: from where to where.
         dynamics: of these steps: another friction than the run's may serve; their seed is made of its own.
         should_stop: asked between blocks.
@@ -100,7 +100,7 @@ def compress(engine: Engine, how: Compression, dynamics: Dynamics, should_stop: 
     if not _advance(layout, propagator.advance, state, how.steps, should_stop):
         return False
     _put(x, how)
-    engine.state.positions.copy_(state.positions)
+    engine.put(state.positions, how.box)
     return True
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdflash.core.plural import plural
-from mdflash.core.types import IntArray
+from mdflash.core.types import Box, IntArray
 from mdflash.errors import InputError, UnstableError
 from mdflash.integrators.base import Integrator
 from mdflash.units import BOLTZMANN
@@ -183,6 +183,17 @@ class Engine:
         """Evaluate energy and forces if positions have changed since the last evaluation."""
         if not self._current:
             self.evaluate()
+
+    def put(self, positions: torch.Tensor, box: Box | None) -> None:
+        """Go on from other positions [B, 3] Å in another box; what was chosen for the earlier ones is chosen again.
+
+        Raises:
+            ForceFieldError: the filters of a network cannot be tabulated there.
+        """
+        self.state.positions.copy_(positions)
+        self.state.box = box
+        self.propagator, self.notes = self._choose(self.state, self.dynamics, self.backend)
+        self.moved()
 
     def up_to_date(self) -> None:
         """Mark energy and forces of the state as up to date, as after restoring a checkpoint."""

@@ -92,6 +92,22 @@ class Evaluator:
             InputError: another shape, another unit than Å, or a box that is too small for the cutoff.
             UnstableError: energy or forces are not finite; names replica, bead and term.
         """
+        x, energy, forces = self._values(positions, box)
+        if not math.isfinite(sum(energy.tolist())):
+            raise self._unstable(x, box, energy, forces)
+        return energy, forces
+
+    def wherever_finite(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """As a call, but a replica whose energy or forces are not finite has the energy NaN and any forces.
+
+        Raises:
+            InputError: as of a call.
+            UnstableError: a position is not finite where none has been evaluated before.
+        """
+        return self._values(positions, None)[1:]
+
+    def _values(self, positions: FloatArray, box: Box | None) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Positions as they are evaluated, energies and forces."""
         if positions.shape != (self.layout.n_beads, 3):
             raise InputError(
                 f"{self.layout.describe()} need positions [{self.layout.n_beads}, 3], found {list(positions.shape)}"
@@ -105,9 +121,7 @@ class Evaluator:
         backend(x, box, energy, forces)
         if not abs(sum(energy.tolist())) < _STRAINED * self.layout.n_beads:  # which nothing but an odd start has
             self._refuse_other_unit(x)
-        if not math.isfinite(sum(energy.tolist())):
-            raise self._unstable(x, box, energy, forces)
-        return energy, forces
+        return x, energy, forces
 
     def _set_up(self, x: FloatArray, box: Box | None) -> _Backend:
         """Choose kernels and make tables, whose error is checked at the first positions there are."""

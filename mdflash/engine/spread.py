@@ -10,6 +10,7 @@ import numpy as np
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.engine.evaluator import Evaluator
+from mdflash.errors import UnstableError
 from mdflash.forcefields.committee import Committee, energy_spread_of, spread_of
 from mdflash.forcefields.model import ForceField
 
@@ -18,7 +19,10 @@ CHUNK = 256
 
 
 class Spread(NamedTuple):
-    """Of frames [F]: of forces, kcal/mol/Å, and of energies, kcal/mol (NaN where members never saw the molecule)."""
+    """Of frames [F]: of forces, kcal/mol/Å, and of energies, kcal/mol (NaN where members never saw the molecule).
+
+    Infinite where a member has no finite energy and forces.
+    """
 
     forces: FloatArray
     energies: FloatArray
@@ -33,7 +37,12 @@ def evaluate_members(
         ForceFieldError: a member does not fit the molecule.
         UnstableError: a force is not finite; names the frame.
     """
-    return _Members(members, system, min(CHUNK, max(len(positions), 1)))(positions)
+    forces, energies = _Members(members, system, min(CHUNK, max(len(positions), 1)))(positions)
+    lost = np.argwhere(~np.isfinite(energies.T))
+    if len(lost):
+        frame, member = lost[0].tolist()
+        raise UnstableError(f"member {member + 1} has no finite energy and forces at frame {frame} of {system.name}")
+    return forces, energies
 
 
 class SpreadOnFrames:
@@ -53,20 +62,23 @@ class SpreadOnFrames:
         self._members = _Members(committee.members, system, together)
 
     def __call__(self, positions: FloatArray) -> Spread:
-        """At positions [F, N, 3] in Å.
-
-        Raises:
-            UnstableError: a force is not finite; names the frame.
-        """
+        """At finite positions [F, N, 3] in Å."""
         forces, energies = self._members(positions)
-        known = np.full(len(positions), np.nan)
-        if self._own is not None:
-            known = energy_spread_of(energies, self._own.offsets)
-        return Spread(spread_of(forces), known)
+        found = np.isfinite(energies).all(axis=0)
+        spread, known = np.full((2, len(positions)), np.inf)
+        spread[found] = spread_of(forces[:, found])
+        if self._own is None:
+            known[:] = np.nan
+        else:
+            known[found] = energy_spread_of(energies[:, found], self._own.offsets)
+        return Spread(spread, known)
 
 
 class _Members:
-    """Evaluates frames in chunks of one size; the last one is filled up with its own last frame."""
+    """Evaluates frames in chunks of one size; the last one is filled up with its own last frame.
+
+    The energy is NaN where one is not finite.
+    """
 
     def __init__(self, members: Sequence[ForceField], system: System, together: int) -> None:
         self._evaluators = [Evaluator(member, system, together) for member in members]
@@ -80,7 +92,7 @@ class _Members:
             n = len(x)
             x = np.concatenate([x, np.repeat(x[-1:], self._together - n, axis=0)])
             for k, evaluate in enumerate(self._evaluators):
-                e, f = evaluate(x.reshape(-1, 3))
+                e, f = evaluate.wherever_finite(x.reshape(-1, 3))
                 energies[k, begin : begin + n] = e[:n]
                 forces[k, begin : begin + n] = f.reshape(x.shape)[:n]
         return forces, energies

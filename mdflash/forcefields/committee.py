@@ -22,7 +22,7 @@ from mdflash.core.damage import DAMAGE
 from mdflash.core.files import atomic_write
 from mdflash.core.types import FloatArray
 from mdflash.core.yamlfile import load_yaml
-from mdflash.errors import ForceFieldError
+from mdflash.errors import ForceFieldError, MdflashError
 from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import ForceField, dump
 
@@ -125,15 +125,7 @@ def load_committee(folder: Path) -> Committee:
     if not file.is_file():
         message = f"is not a committee: it has no {FILE} (mdflash train RECIPE --committee 4 makes committees)"
         raise ForceFieldError(message, file=folder)
-    data = load_yaml(file).data
-    if not isinstance(data, dict) or data.get("mdflash_committee") != SCHEMA:
-        raise ForceFieldError(f"expected 'mdflash_committee: {SCHEMA}' as the first line", file=file, line=1)
-    try:
-        listed = [(folder / str(m["forcefield"]), str(m["sha256"])) for m in data["members"]]
-        own = {str(name): _read_own(found, len(listed)) for name, found in data["molecules"].items()}
-    except DAMAGE as error:
-        message = f"is damaged ({type(error).__name__}: {error}); run its training again, which writes it anew"
-        raise ForceFieldError(message, file=file) from None
+    listed, own = _listed(file)
     if len(listed) < FEWEST:
         raise ForceFieldError(f"lists {len(listed)} members; a committee has {FEWEST} or more", file=file)
     members = tuple(load_forcefield(path) for path, _ in listed)
@@ -156,8 +148,36 @@ def _read_own(found: Any, members: int) -> Own:
 
 
 def committee_folder(ff: ForceField) -> Path | None:
-    """The folder of the committee that a force field is a member of, by where it lies; None: of none."""
+    """The folder of the committee that a force field is a member of: that it lies in, if it lists it; None: of none."""
     if ff.folder is None:
         return None
-    folder = ff.folder.absolute().parent.parent
-    return folder if (folder / FILE).is_file() else None
+    path = ff.folder.absolute()
+    folder = path.parent.parent
+    try:
+        listed = members_of(folder)
+    except MdflashError:
+        return folder  # its damage is for whoever reads it
+    return folder if path in listed or ff.digest in listed.values() else None
+
+
+def members_of(folder: Path) -> dict[Path, str]:
+    """The force field folders that a committee lists, with their digests; empty where there is no committee.
+
+    Raises:
+        ForceFieldError: a damaged file.
+    """
+    return dict(_listed(folder / FILE)[0]) if (folder / FILE).is_file() else {}
+
+
+def _listed(file: Path) -> tuple[list[tuple[Path, str]], dict[str, Own]]:
+    """What the file of a committee lists: members with their digests, and what is known of each molecule."""
+    data = load_yaml(file).data
+    if not isinstance(data, dict) or data.get("mdflash_committee") != SCHEMA:
+        raise ForceFieldError(f"expected 'mdflash_committee: {SCHEMA}' as the first line", file=file, line=1)
+    try:
+        listed = [(file.parent / str(m["forcefield"]), str(m["sha256"])) for m in data["members"]]
+        own = {str(name): _read_own(found, len(listed)) for name, found in data["molecules"].items()}
+    except DAMAGE as error:
+        message = f"is damaged ({type(error).__name__}: {error}); run its training again, which writes it anew"
+        raise ForceFieldError(message, file=file) from None
+    return listed, own

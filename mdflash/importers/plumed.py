@@ -104,6 +104,7 @@ class _Reader:
         self.variables: dict[str, dict[str, Any]] = {}
         self.uses: Counter[str] = Counter()
         self.printed: dict[str, Action] = {}
+        self.acting: set[str] = set()
         self.found = Translation()
         self.kelvin: set[float] = set()
 
@@ -113,6 +114,7 @@ class _Reader:
             self.variables[action.label] = _VARIABLES[action.name](self, action)
         elif action.name in _BIASES:
             _BIASES[action.name](self, action)
+            self.acting.add(action.label)
         elif action.name in ("GROUP", "CENTER", "COM"):
             self.groups[action.label] = self._group(action)
         elif action.name == "PRINT":
@@ -127,6 +129,10 @@ class _Reader:
         for label, action in self.printed.items():
             if label in self.variables and not self.uses[label]:
                 self.add("monitor", action, VariableEntry, self.variable(action, label))
+            elif label not in self.variables and label.split(".")[0] not in self.acting:  # colvars.csv has all of those
+                self.found.notes.append(
+                    f"PRINT in line {action.line} names {label[:60]}, which is no variable of this file: left out."
+                )
         if self.kelvin:
             kelvin = ", ".join(f"{t:g} K" for t in sorted(self.kelvin))
             self.found.notes.append(f"Hills are made for TEMP={kelvin}: that must be `dynamics.temperature`.")
@@ -436,7 +442,25 @@ def _grid(reader: _Reader, action: Action, label: str, k: int) -> dict[str, Any]
     if "GRID_BIN" in action.given:
         bins = _one_of_argument(action, "GRID_BIN", k)
         found["points"] = int(min(max(bins, 0.0), 1e9)) + (0 if variable.periodic else 1)
+    if "GRID_SPACING" in action.given:  # the finer one counts, as in PLUMED
+        bins = _bins_of_spacing(reader, action, label, k)
+        found["points"] = max(found.get("points", 0), bins + (0 if variable.periodic else 1))
     return found
+
+
+def _bins_of_spacing(reader: _Reader, action: Action, label: str, k: int) -> int:
+    """As PLUMED counts them: those that are not wider."""
+    variable, size = VARIABLES[reader.variables[label]["variable"]], reader.size(label)
+    if "GRID_MIN" in action.given and not variable.periodic:
+        length = (_one_of_argument(action, "GRID_MAX", k) - _one_of_argument(action, "GRID_MIN", k)) * size
+    elif label not in reader.grids:
+        length = variable.highest - variable.lowest
+    else:
+        raise action.error("has GRID_SPACING and no GRID_MIN and GRID_MAX; write GRID_BIN")
+    spacing = _one_of_argument(action, "GRID_SPACING", k) * size
+    if spacing <= 0:
+        raise action.error("has a GRID_SPACING that is not above 0")
+    return math.ceil(min(max(length / spacing, 1.0), 1e9))
 
 
 def _single(action: Action, keyword: str) -> float:

@@ -53,6 +53,11 @@ class HillsLog(Table):
             self.add(f"{begin},{g},{r},{_fields(center, fields)},{_fields(width, fields)},{height!r}")
 
 
+def hill_bytes(variables: int) -> int:
+    """About how long a row is of a bias on so many variables: a center and a width of each, with all digits."""
+    return 70 + 40 * variables
+
+
 def _fields(numbers: Sequence[float], count: int) -> str:
     """Numbers as so many fields, the last ones empty."""
     return ",".join([*map(repr, map(float, numbers)), *[""] * (count - len(numbers))])

@@ -96,7 +96,7 @@ def execute(
     parts = by_rank(prepared.layout, ranks.size)
     with open_session(prepared, ranks, fresh) as session:
         checkpoint = _told(ranks.from_first(lambda: _telling(session.find())))
-        engine = prepared.engine(ranks)
+        engine = prepared.engine(ranks, as_placed=checkpoint is None)
         where = () if ranks.size == 1 else places(ranks, [part.replicas for part in parts], engine.device)
         plan = _plan(prepared, engine, checkpoint, session.notes, where)
         watch.planned(plan)
@@ -127,10 +127,10 @@ def foresee(config: RunConfig, *, fresh: bool = False, ranks: Ranks | None = Non
     """What `execute` would do, with the same arguments and errors; nothing is written, and nothing locked."""
     config = with_recorded_seed(config, fresh).with_seed()
     prepared = prepare(config)
-    engine = prepared.engine(ranks or Ranks())
     need = bytes_to_come(config, prepared.layout, config.total_steps)
     may_be_run_folder(config.folder, need, [system.name for system in prepared.layout.systems])
     checkpoint = None if fresh else resume_from(RunFiles(config.folder), prepared)
+    engine = prepared.engine(ranks or Ranks(), as_placed=checkpoint is None)
     return _plan(prepared, engine, checkpoint)
 
 

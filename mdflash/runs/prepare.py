@@ -26,7 +26,7 @@ from mdflash.core.partition import by_rank
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
-from mdflash.core.types import FloatArray
+from mdflash.core.types import Box, FloatArray
 from mdflash.engine import settings
 from mdflash.engine.annealing import Stage
 from mdflash.engine.blocks.compiled import set_threads
@@ -41,7 +41,7 @@ from mdflash.engine.ensemble.resample import Scheme
 from mdflash.engine.ensemble.revo import Revo
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
-from mdflash.engine.protocols import Choose
+from mdflash.engine.protocols import Choose, Chosen
 from mdflash.engine.settings import Backend
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
@@ -118,11 +118,16 @@ class Prepared:
         set_threads(self.config.hardware.threads or ranks.threads)
         terms = [term.copy() if isinstance(term, (Bias, GridBias)) else term for term in self.potential.terms]
         own = dataclasses.replace(self, potential=SumPotential(terms))
-        return Engine(
-            own.layout, own.potential, own.state(as_placed), own.dynamics(), own.backend(ranks.local_rank),
+        choose = partial(choose_propagator, own.layout, own.potential) if ranks.size == 1 else own._across(ranks)
+        larger = self.compression.start if as_placed and self.compression is not None else None
+        engine = Engine(
+            own.layout, own.potential, own.state(), own.dynamics(), own.backend(ranks.local_rank),
             annealing=own.annealing(), exchange=own.exchange(), ensemble=own.ensemble(),
-            guard=own.guard(), choose=None if ranks.size == 1 else own._across(ranks),
+            guard=own.guard(), choose=choose if larger is None else _first_in(larger, choose),
         )  # fmt: skip
+        if larger is not None:
+            engine.state.box = larger
+        return engine
 
     def _across(self, ranks: Ranks) -> Choose:
         """Propagators over many ranks, with this one's share of the replicas."""
@@ -135,10 +140,9 @@ class Prepared:
         ]
         return across_ranks(ranks, parts, partial(choose_propagator, part.layout, SumPotential(terms)))
 
-    def state(self, as_placed: bool = False) -> State:
-        """At rest at the start frames; `as_placed` as of `engine`."""
-        larger = self.compression.start if as_placed and self.compression is not None else None
-        return State.at(self.layout, self.start, self.config.temperatures, larger or self.config.box)
+    def state(self) -> State:
+        """At rest at the start frames, in the box of the run."""
+        return State.at(self.layout, self.start, self.config.temperatures, self.config.box)
 
     def settle(self, engine: Engine, should_stop: Callable[[], bool], say: Callable[[str], None]) -> bool:
         """Bring an engine of this run from the start frames to step 0; False where it was stopped.
@@ -248,6 +252,23 @@ def _refuse_beyond_memory(config: RunConfig, beads: Sequence[int]) -> None:
             f"machine has {size_text(there)}; write a smaller number",
             key="replicas.count",
         )
+
+
+def _first_in(larger: Box, choose: Choose) -> Choose:
+    """Makes its first choice in a larger box, where the start frames do not overlap.
+
+    The engine itself is made in the box of the run, which is that of its biases.
+    """
+    boxes = iter([larger])
+
+    def chosen(state: State, dynamics: settings.Dynamics, backend: Backend) -> Chosen:
+        box = next(boxes, None)
+        if box is not None:
+            state = state.copy()
+            state.box = box
+        return choose(state, dynamics, backend)
+
+    return chosen
 
 
 def make_integrator(dynamics: Dynamics) -> Integrator:

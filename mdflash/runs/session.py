@@ -153,11 +153,13 @@ class RunSession:
                 raise
             except UnstableError as unstable:
                 step, every = engine.state.step, prepared.config.trajectory_every
-                done = step if isinstance(unstable, LeftTerritory) else max(step - 1, 0)
+                left = isinstance(unstable, LeftTerritory)
+                done = step if left else max(step - 1, 0)
                 frame = None if every is None else done // every * every
-                log.write(step, "unstable", reason=str(unstable), last_frame_step=frame)
+                status = "left known territory" if left else "unstable"
+                log.write(step, status, reason=str(unstable), last_frame_step=frame)
                 outputs.close()
-                manifest.write("unstable", outputs)
+                manifest.write(status, outputs)
                 last = "" if frame is None else f" (its last frame is that of step {frame})"
                 raise UnstableError(
                     f"{unstable}. Everything before this block is in {folder.path}{last}, its newest checkpoint is "

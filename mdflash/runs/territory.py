@@ -6,6 +6,7 @@ Members are evaluated on the CPU, whatever makes the steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,7 +103,7 @@ class Territory(Periodic):
                 about: dict[str, Any] = {
                     "replica": layout.replica_ids[first + int(k)],
                     "system": layout.systems[s].name,
-                    "spread_kcal_mol_A": float(spread[k]),
+                    "spread_kcal_mol_A": float(spread[k]),  # infinite where a member has no finite energy
                     "limit_kcal_mol_A": self._limits[s],
                 }
                 for listener in self.listeners:
@@ -113,9 +114,13 @@ class Territory(Periodic):
 
 
 def _left(step: int, about: Mapping[str, Any]) -> LeftTerritory:
+    what = "a member of it has no finite energy there"
+    if math.isfinite(about["spread_kcal_mol_A"]):
+        what = (
+            f"the members' forces differ by {about['spread_kcal_mol_A']:.3g} kcal/mol/Å, and the limit (guards.spread) "
+            f"is {about['limit_kcal_mol_A']:.3g}"
+        )
     return LeftTerritory(
-        f"replica {about['replica']} ({about['system']}) left what its committee knows at step {step:,}: the members' "
-        f"forces differ by {about['spread_kcal_mol_A']:.3g} kcal/mol/Å, and the limit (guards.spread) is "
-        f"{about['limit_kcal_mol_A']:.3g}. Sample there (mdflash sample RECIPE --where RUN) and train again, or write "
-        "`beyond: note` to go on"
+        f"replica {about['replica']} ({about['system']}) left what its committee knows at step {step:,}: {what}. "
+        "Sample there (mdflash sample RECIPE --where RUN) and train again, or write `beyond: note` to go on"
     )

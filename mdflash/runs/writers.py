@@ -32,7 +32,7 @@ from mdflash.io.colvars import ColvarsLog
 from mdflash.io.exchange_log import ExchangeLog
 from mdflash.io.formats import written_format
 from mdflash.io.formats.base import FrameWriter, Target
-from mdflash.io.hills import HillsLog
+from mdflash.io.hills import HillsLog, hill_bytes
 from mdflash.io.log import LogWriter
 from mdflash.io.runfolder import RunFolder
 from mdflash.io.table import Table, written
@@ -437,7 +437,7 @@ def bytes_to_come(config: RunConfig, layout: Layout, steps: int) -> int:
     for entry in config.metadynamics:
         count = config.counts[0 if entry.system is None else [s.name for s in config.system].index(entry.system)]
         total += (config.output.checkpoint.keep + 1) * entry.grid_bytes(count // (entry.walkers or count))
-        total += 110 * layout.n_replicas * (steps // config.steps_in(entry.every))
+        total += hill_bytes(len(entry.variables)) * layout.n_replicas * (steps // config.steps_in(entry.every))
     if config.weighted_ensemble is not None:
         total += 95 * layout.n_replicas * (steps // config.steps_in(config.weighted_ensemble.every))
     if config.exchange_every is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,12 @@ def choose(
     labels, positions = _frames(run)
     tell(f"spread of {plural(len(members.members), 'member')} on {plural(len(labels), 'frame')} of {run}")
     spread = SpreadOnFrames(members, system, min(CHUNK, len(labels)))(positions).forces
+    sound = np.isfinite(spread)
+    if not sound.all():
+        tell(f"{plural(int((~sound).sum()), 'frame')} left out: a member has no finite energy there")
+        labels, positions, spread = list(compress(labels, sound)), positions[sound], spread[sound]
+    if not labels:
+        raise InputError("has no frame at which all members have a finite energy", file=run, key="--where")
     chosen = pick(system, positions, spread, count, apart, known)
     beyond = int((spread > known).sum())
     if not chosen:

@@ -19,6 +19,9 @@ from mdflash.campaigns.table import write_table
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
 from mdflash.errors import InputError, StorageError
+from mdflash.forcefields.committee import Own, committee_folder, save_committee
+from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.runs.prepare import prepare
 
 REPO = Path(__file__).parents[2]
 
@@ -287,3 +290,32 @@ def test_what_could_not_start_is_said_before_anything_is_written(
     assert "the run ala2_seed1 could not start: " in str(done.exception)
     assert "has no bead type 'TYR-N'" in str(done.exception)
     assert not (tmp_path / "all").exists()
+
+
+def test_a_member_of_a_committee_takes_the_others_along(tmp_path: Path) -> None:
+    """So that a run can look at their spread, also where the campaign is moved."""
+    trained = tmp_path / "trained"
+    for k in (1, 2, 3):
+        shutil.copytree(REPO / "forcefields" / "go-chignolin", trained / f"member-{k}" / "forcefield")
+    listed = [trained / f"member-{k}" / "forcefield" for k in (1, 2)]
+    save_committee(trained, listed, {"chignolin": Own(0.3, 0.2, 1.0, (0.0, 0.0))})
+    assert committee_folder(load_forcefield(listed[0])) == trained
+    left_over = trained / "member-3" / "forcefield"
+    text = (left_over / "forcefield.yaml").read_text()
+    (left_over / "forcefield.yaml").write_text(text.replace("name: go-chignolin", "name: other"))
+    assert committee_folder(load_forcefield(left_over)) is None
+    sweep = write(
+        tmp_path,
+        "set: {guards.spread: 2, system.name: chignolin, model.forcefield: trained/member-2/forcefield}\n"
+        "sweep: {dynamics.seed: [1, 2]}\n",
+    )
+    laid_out(sweep)
+    assert laid_out(sweep).added == 0
+    shutil.move(tmp_path / "all", tmp_path / "moved")
+    shutil.rmtree(trained)
+    place = tmp_path / "moved" / "runs" / "seed1"
+    assert not (place / "inputs" / "trained" / "member-3").exists()
+    (committee,) = prepare(load_run(place / "system.yaml").with_seed()).committees.values()
+    assert [ff.folder for ff in committee.members] == [
+        place / "inputs" / "trained" / f"member-{k}" / "forcefield" for k in (1, 2)
+    ]

@@ -267,6 +267,30 @@ def test_the_command(tmp_path: Path) -> None:
     assert len(yaml.safe_load((tmp_path / "biases.yaml").read_text())["biases"]) == 4
 
 
+def test_a_spacing_is_the_widest_that_bins_may_have(tmp_path: Path) -> None:
+    """As in PLUMED, of GRID_BIN and GRID_SPACING the finer one counts, for each variable."""
+    text = OWN.replace("GRID_BIN=380,100", "GRID_SPACING=0.0203,0.05")
+    for own, points in (
+        (text, (189, 126)),
+        (text.replace("GRID_SPACING", "GRID_BIN=380,100 GRID_SPACING"), (381, 126)),
+    ):
+        (tmp_path / "plumed.dat").write_text(own)
+        found = yaml.safe_load(translate_plumed(tmp_path / "plumed.dat", STEP).text(tmp_path))
+        (entry,) = found["metadynamics"]
+        assert tuple(v["grid"]["points"] for v in entry["variables"]) == points
+    (tmp_path / "plumed.dat").write_text(text.replace("=0.0203,", "=-1,"))
+    with pytest.raises(InputError, match="GRID_SPACING that is not above 0"):
+        translate_plumed(tmp_path / "plumed.dat", STEP)
+
+
+def test_what_is_printed_and_unknown_is_named(tmp_path: Path) -> None:
+    (tmp_path / "plumed.dat").write_text("PRINT ARG=d,r.bias,far,pull.bias\n" + OWN.replace("LABEL=r", "LABEL=pull"))
+    notes = translate_plumed(tmp_path / "plumed.dat", STEP).notes
+    assert [note for note in notes if "PRINT" in note] == [
+        f"PRINT in line 1 names {label}, which is no variable of this file: left out." for label in ("r.bias", "far")
+    ]
+
+
 def test_numbers_are_expressions_of_pi() -> None:
     rng = np.random.default_rng(2)
     for a, b in rng.uniform(0.1, 9.0, (20, 2)).tolist():

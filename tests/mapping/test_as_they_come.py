@@ -590,6 +590,14 @@ def test_coordinates_that_begin_late(rng, keep, right: int) -> None:
     expect(keep("\n".join(row[:30] + right * " " + row[30:] for row in rows)), lines, [9])
 
 
+def test_coordinates_of_more_decimals_fill_their_columns(rng, keep) -> None:
+    lines = moved(draw(rng, 9), (300.0, -55.0, 400.0))
+    rows = [pdb_line(a, str(k)) for k, a in enumerate(lines)]
+    wide = ["".join(f"{x:8.4f}" for x in a.xyz) for a in lines]
+    assert all(len(text) == 24 for text in wide) and all(" " not in text.strip() for text in wide)
+    expect(keep("\n".join(row[:30] + text + row[54:] for row, text in zip(rows, wide, strict=True))), lines, [9])
+
+
 def test_coordinates_that_run_into_each_other_are_refused(keep) -> None:
     row = pdb_line(Line("CA", "ALA", 1, (1.0, 2.0, 3.0)), "1")
     with pytest.raises(InputError, match="line 1: columns 31 to 54"):

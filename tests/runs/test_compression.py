@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,12 @@ import yaml
 from mdflash.analysis.open_run import open_run
 from mdflash.analysis.report.provenance import conditions
 from mdflash.config.load import load_run
+from mdflash.core.state import State
+from mdflash.engine.choose import choose_propagator
+from mdflash.engine.protocols import Chosen
 from mdflash.errors import InputError, Interrupted, MdflashError
 from mdflash.forcefields.shipped import shipped_folder
+from mdflash.runs import prepare as prepare_module
 from mdflash.runs.execute import Watch, execute
 from mdflash.runs.prepare import prepare
 
@@ -133,3 +138,31 @@ def test_one_molecule_has_no_box_to_compress(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="compress"):
         load_run(file)
+
+
+def test_kernels_are_chosen_where_molecules_were_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the final box the start frames overlap, where no table of a network can be checked."""
+    boxes: list[object] = []
+
+    def noting(layout: Any, potential: Any, state: State, *rest: Any) -> Chosen:
+        boxes.append(state.box)
+        return choose_propagator(layout, potential, state, *rest)
+
+    monkeypatch.setattr(prepare_module, "choose_propagator", noting)
+    file = write(tmp_path / "a")
+    how = execute(load_run(file), file).prepared.compression
+    assert how is not None and boxes[0] == how.start != how.box == boxes[-1]
+    boxes.clear()
+    execute(load_run(file, ["dynamics.steps=200"]), file)  # goes on from a checkpoint
+    assert boxes == [how.box]
+
+
+def test_a_distance_between_molecules_is_that_in_the_final_box(tmp_path: Path) -> None:
+    bias = (
+        "biases=[{name: ab, variable: distance, beads: [[0, 1], [10, 11]], center: 10 angstrom, "
+        "force_constant: 0.1 kcal/mol/angstrom^2}]"
+    )
+    prepared = prepare(load_run(write(tmp_path / "a"), [bias]).with_seed())
+    assert prepared.compression is not None
+    assert prepared.engine(as_placed=True).state.box == prepared.compression.start
+    assert prepared.biases[0].variable.box == prepared.compression.box

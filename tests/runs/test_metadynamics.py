@@ -18,6 +18,7 @@ from mdflash.config.write import resolved_yaml
 from mdflash.errors import InputError, StorageError
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.io.checkpoint import load_checkpoint
+from mdflash.io.hills import HillsLog, hill_bytes
 from mdflash.io.repair import repair_file
 from mdflash.runs.execute import execute
 from mdflash.runs.identity import as_now_written
@@ -300,3 +301,17 @@ def test_columns_are_those_of_their_bias_whatever_the_order_of_systems(tmp_path:
         at = mine.set_index("step")[f"{name}_q_A"]
         for step, center in added[added["bias"] == name][["step", "center_1"]].itertuples(index=False):
             assert at[step] == center
+
+
+def test_the_space_for_hills_is_enough_for_three_variables(tmp_path: Path) -> None:
+    """Rows of numbers with all their digits."""
+    rng = np.random.default_rng(5)
+    for count in (1, 2, 3):
+        log = HillsLog.create(tmp_path / f"{count}.csv", count)
+        centers, widths = rng.normal(size=(2, 500, count)) * 10
+        before = (tmp_path / f"{count}.csv").stat().st_size
+        log.append(123_456_789, 1234567.891, "metadynamics", np.arange(500), np.arange(500), centers,
+                   rng.random(500), widths)  # fmt: skip
+        log.flush()
+        written = (tmp_path / f"{count}.csv").stat().st_size - before
+        assert written <= 500 * hill_bytes(count) <= 1.6 * written

@@ -15,6 +15,7 @@ import mdflash
 from mdflash.analysis.measures import rmsd
 from mdflash.analysis.report.sections.series import time_series
 from mdflash.config.load import parse_run
+from mdflash.engine.evaluator import Evaluator
 from mdflash.engine.spread import SpreadOnFrames
 from mdflash.errors import ForceFieldError, InputError, UnstableError
 from mdflash.forcefields.committee import Own, load_committee, save_committee
@@ -28,6 +29,7 @@ from mdflash.sampling.recipe import load_recipe
 from mdflash.sampling.sample import sample
 from mdflash.sampling.where import choose
 from mdflash.training.frames import load_frames
+from tests.rank_helpers import command, finish, one_message, same_content, start_ranks
 
 STRUCTURE = Path(__file__).parents[2] / "systems" / "chignolin.pdb"
 KNOWN = 0.35
@@ -104,7 +106,48 @@ def test_a_run_that_shall_stop_there_keeps_the_frame(committee: Path, plain: Pat
     ):
         run(committee, tmp_path / "stopped", spread=1, beyond="stop")
     found = mdflash.open_run(tmp_path / "stopped")
-    assert len(found.positions[0][:]) == step // 20 + 1 and found.manifest["status"] == "unstable"
+    assert len(found.positions[0][:]) == step // 20 + 1 and found.manifest["status"] == "left known territory"
+    (stable,) = (x for x in found.analyze().molecules["chignolin"].lights if x.name == "Stable")
+    assert (stable.color, stable.sentence) == ("care", "The run ended because it left known territory.")
+
+
+def test_many_ranks_end_together_there(committee: Path, tmp_path: Path) -> None:
+    """As one process does: the same error of all, the same files."""
+    with pytest.raises(UnstableError, match="left what its committee knows"):
+        run(committee, tmp_path / "one", spread=1, beyond="stop")
+    arguments = command(tmp_path / "one.yaml", tmp_path / "many", 600)
+    results = finish(start_ranks(2, arguments))
+    assert [code for code, _, _ in results] == [3, 3], results
+    one_message(results, "left what its committee knows")
+    same_content(tmp_path / "one", tmp_path / "many")
+    assert json.loads((tmp_path / "many" / "manifest.json").read_text())["status"] == "left known territory"
+    assert [e["event"] for e in read_events(tmp_path / "many" / "events.jsonl")][-1] == "left known territory"
+
+
+def test_a_member_without_a_finite_energy_is_an_event(
+    committee: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one replica at one time; the run, whose own energies are finite, goes on, and so does its analysis."""
+    values = Evaluator._values
+    x = mdflash.open_run(plain).positions[1][4].astype(np.float32)
+
+    def failing(self: Evaluator, positions: np.ndarray, box: object) -> tuple[np.ndarray, ...]:
+        given, energy, forces = values(self, positions, box)  # type: ignore[arg-type]
+        lost = abs(given.reshape(len(energy), *x.shape) - x).max(axis=(1, 2)) < 1e-3
+        return given, np.where(lost, np.nan, energy), forces
+
+    monkeypatch.setattr(Evaluator, "_values", failing)
+    folder = run(committee, tmp_path / "noted", spread=100)
+    assert (folder / "log.csv").read_bytes() == (plain / "log.csv").read_bytes()
+    (event,) = [e for e in read_events(folder / "events.jsonl") if e["event"] == "unknown territory"]
+    assert (event["replica"], event["step"], event["spread_kcal_mol_A"]) == (1, 80, np.inf)
+    with pytest.raises(UnstableError, match=r"replica 1 .*at step 80: a member of it has no.*frame is that of step 80"):
+        run(committee, tmp_path / "stopped", spread=100, beyond="stop")
+    sample = mdflash.open_run(folder).analyze().molecules["chignolin"].sample
+    assert [len(t) for t in sample.tracks] == [31, 30, 31] and 80 not in sample.tracks[1].steps
+    assert all(np.isfinite(series).all() for series in sample.series("spread"))
+    assert any("1 frame of 1 replica (1) left out" in note and "committee" in note for note in sample.notes)
+    assert choose(folder, None, 100, 0.01).looked_at == 92
 
 
 def test_guards_that_mean_nothing_are_refused(committee: Path, tmp_path: Path) -> None:
@@ -119,7 +162,7 @@ def test_guards_that_mean_nothing_are_refused(committee: Path, tmp_path: Path) -
         run(tmp_path, tmp_path / "run", spread=2)
     with pytest.raises(InputError, match=r"guards.beyond"):
         run(committee, tmp_path / "run", spread=2, beyond="freeze")
-    with pytest.raises(InputError, match=r"'spread' looks at the frames of a run folder"):
+    with pytest.raises(InputError, match=r"`spread` is of the frames that `mdflash run` writes"):
         mdflash.Simulation(
             "chignolin", str(committee / "member-1" / "forcefield"), temperature=300, guard={"spread": 2}
         )

@@ -22,6 +22,7 @@ from mdflash.mapping.atoms import Atom, Content, Model, box_vectors, from_nanome
 from mdflash.mapping.residues import RESIDUE_MASS, amino_acid
 
 _THREE = re.compile(r" *(-?\d+\.\d{3}) *(-?\d+\.\d{3}) *(-?\d+\.\d{3})(?!\d)")
+_FIELD = re.compile(r" *-?\d+\.(\d+)")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -158,15 +159,19 @@ def _place(line: str, file: Path, k: int) -> tuple[tuple[float, float, float], s
     """The coordinates, and the line as it would be if they kept to their columns.
 
     Programs that write `%8.3f` push all that follows to the right below -999.999, and some begin a column late. Then
-    numbers run on from one field into the next, and each ends with its third decimal.
+    numbers run on from one field into the next, and each ends with its third decimal. Numbers of one format
+    with more decimals (`%8.4f`) may fill their columns without running on.
     """
     runs_on = any(line[c] != " " and line[c + 1] != " " and line[c - 3] != "." for c in (37, 45, 53))
     if (runs_on or line[27:30] != "   ") and (found := _THREE.match(line, 27)) is not None:
         return (float(found[1]), float(found[2]), float(found[3])), f"{line[:54]}{line[found.end() :]:<26}"
+    fields = [line[c : c + 8] for c in (30, 38, 46)]
     try:
-        if runs_on:
+        decimals = {found and len(found[1]) for found in map(_FIELD.fullmatch, fields)}
+        if runs_on and (None in decimals or len(decimals) > 1):
             raise ValueError
-        return (float(line[30:38]), float(line[38:46]), float(line[46:54])), line
+        x, y, z = map(float, fields)
+        return (x, y, z), line
     except ValueError:
         raise InputError(
             "columns 31 to 54 of an ATOM line must hold three coordinates (8.3f each)", file=file, line=k
