@@ -35,7 +35,6 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
     recipe, data = prepared.recipe, prepared.data
     settings, found = recipe.relative_entropy, prepared.weighed
     assert settings is not None and found is not None
-    windows = sum(len(group.windows) for group in found.groups)
     rows = {
         "goes on from": str(recipe.start),
         "frames for forces": f"{data.count(False):,} for training, {data.count(True):,} held out"
@@ -47,7 +46,7 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
             for key, value in weighed.rows(_name(molecule.system.name, known, weights), known).items()
         },
         "samples": f"{settings.replicas} replicas of {settings.length:g} ps whenever the effective share falls below "
-        f"{settings.renew_below:g}" + (f"; half of them in {plural(windows, 'window')} of the data" if windows else ""),
+        f"{settings.renew_below:g}",
         "updates": f"at most {settings.updates}",
         **{
             f"target {t.name}": f"{t.variable}, at {t.temperature:g} K: "

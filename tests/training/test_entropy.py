@@ -16,19 +16,8 @@ import yaml
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
-from mdflash.core.state import Layout, State
-from mdflash.engine.engine import Engine
-from mdflash.engine.settings import Dynamics
 from mdflash.errors import InputError, Interrupted, UnstableError
-from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield
-from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.base import SumPotential
-from mdflash.potentials.bias.bias import Bias
-from mdflash.potentials.variables.distance import Distance
-from mdflash.sampling.dataset import create_dataset
-from mdflash.sampling.restraint import make_restraint
-from mdflash.sampling.trajectory import TrajectoryWriter
 from mdflash.training.entropy import loop
 from mdflash.training.entropy.loop import EntropyTrainer
 from mdflash.training.entropy.loss import add_gradient, energies_of, slopes_of
@@ -36,7 +25,6 @@ from mdflash.training.entropy.run import make_entropy_trainer, train_entropy
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import PreparedTraining, prepare_training, train
 from mdflash.training.state import EntropyProgress, load_progress, read_identity, save_progress
-from tests.helpers import go_helix, helix
 from tests.processes import Process, python
 from tests.training.datasets import write_dataset, write_recipe
 
@@ -68,34 +56,6 @@ def _prepare(folder: Path, dataset: Path, begun: Path, **sections: object) -> Pr
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe | sections))
     return prepare_training(load_recipe(file))
-
-
-def _write_windows(folder: Path) -> None:
-    """A helix held at three distances of its ends, and not held, each twice."""
-    system, ff = go_helix(7, "helix")
-    layout, centers = Layout((system,), (8,)), [6.0, 8.0, 10.0, 0.0] * 2
-    constants = [2.0 if c else 0.0 for c in centers]
-    ends = Bias("ends", Distance(system, [0], [6]), layout, constants, centers)
-    potential = SumPotential([*build_potential([ff], layout).terms, ends])
-    state = State.at(layout, np.tile(helix(7), (8, 1)), 300.0)
-    engine = Engine(layout, potential, state, Dynamics(LangevinMiddle(0.004, 20.0), seed=7))
-    engine.draw_velocities()
-    engine.run(2000)
-    create_dataset(folder, {"helix": (system, helix(7)[None])}, "ca", {"made_for": "tests"})
-    writers = [
-        TrajectoryWriter(
-            folder / "helix" / f"{k:03d}.h5", 7, seed=1, aggregation="basic",
-            restraint=make_restraint("distance", [0, 6], c, 2.0) if c else None,
-        )
-        for k, c in enumerate(centers)
-    ]  # fmt: skip
-    for _ in range(60):
-        engine.run(100)
-        x = layout.view(engine.state.positions, 0).numpy()
-        for k, writer in enumerate(writers):
-            writer.append(x[k], np.zeros_like(x[k]), 300.0, engine.time)
-    for writer in writers:
-        writer.close()
 
 
 def _log(folder: Path) -> list[dict[str, float]]:
@@ -219,39 +179,13 @@ def test_temperatures_learn_together(begun: Path, tmp_path: Path) -> None:
     assert {"ends_300K_rmse", "ends_360K_mean"} <= set(_log(tmp_path)[-1])
 
 
-def test_windows_are_sampled_and_it_goes_on_to_the_same_bits(begun: Path, tmp_path: Path) -> None:
-    _write_windows(tmp_path / "data")
-    for name in ("whole", "killed"):
-        prepared = _prepare(tmp_path / name, tmp_path / "data", begun, relative_entropy={"updates": 10, "replicas": 12})
-        if name == "killed":
-            with pytest.raises(Interrupted):
-                train_entropy(prepared, should_stop=itertools.chain([False] * 30, itertools.repeat(True)).__next__)
-        trainer = train_entropy(prepared)[1]
-        (group,), (pool,) = trainer.material.groups, trainer.pools
-        assert group.states == 4 and trainer.material.sampler.states[0].tolist() == [0] * 6 + [1, 1, 2, 2, 3, 3]
-        assert (pool.counts == [48, 16, 16, 16]).all()
-        ends = np.linalg.norm(pool.positions[:, 6] - pool.positions[:, 0], axis=1)
-        held = np.tile(np.repeat([0, 1, 2, 3], [6, 2, 2, 2]), len(ends) // 12)
-        means = [ends[held == k].mean() for k in range(1, 4)]
-        assert means[0] + 0.5 < means[1] < means[2] - 0.5
-        assert group.held_out.shares(4) == pytest.approx([0.5, 1 / 6, 1 / 6, 1 / 6])
-    rows = _log(tmp_path / "whole")
-    assert rows[0]["held_out_entropy"] == pytest.approx(0.0, abs=1e-6) and rows[-1]["held_out_entropy"] < 0.0
-    for file in ("log.csv", "forcefield/weights.safetensors"):
-        assert (tmp_path / "killed/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
-
-
-@pytest.mark.parametrize("windows", [False, True])
-def test_what_is_logged_is_what_is_descended(windows: bool, begun: Path, tmp_path: Path) -> None:
-    """At two temperatures, or in windows: the slope of the relative entropy of the log, and the forces' likelihood."""
-    if windows:
-        _write_windows(tmp_path / "data")
-    else:
-        write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
+def test_what_is_logged_is_what_is_descended(begun: Path, tmp_path: Path) -> None:
+    """At two temperatures: the slope of the relative entropy of the log, and that of the forces' likelihood."""
+    write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
     trainer = make_entropy_trainer(_prepare(tmp_path, tmp_path / "data", begun))
     trainer._begin(lambda trainer: None, lambda: False)
     m, rng, variance = trainer.material, np.random.default_rng(), trainer.progress.variance
-    assert [g.share for g in m.groups] == pytest.approx([1.0] if windows else [0.5, 0.5])
+    assert [g.share for g in m.groups] == pytest.approx([0.5, 0.5])
     start = trainer._weights()
     along = {name: torch.from_numpy(rng.standard_normal(p.shape)).to(p) for name, p in start.items()}
 
@@ -272,8 +206,7 @@ def test_what_is_logged_is_what_is_descended(windows: bool, begun: Path, tmp_pat
     trainer.optimizer.zero_grad()
     for group, pool, now in zip(m.groups, trainer.pools, pools(), strict=True):
         x = torch.cat([group.held_out.positions, pool.positions])
-        mixed = pool.mixed(now, group.held_out.shares(group.states))
-        add_gradient(m.forces, group.molecule, x, slopes_of(group, group.held_out.counted, mixed))
+        add_gradient(m.forces, group.molecule, x, slopes_of(group, group.held_out.weights, pool.weigh(now)[0]))
     assert found() == pytest.approx(slope(lambda: trainer._held_out_entropy(pools())), rel=0.02, abs=0.02)
 
     chosen = np.sort(np.random.default_rng(1).integers(len(m.training), size=16))

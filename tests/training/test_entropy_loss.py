@@ -74,7 +74,7 @@ def test_the_gradient_is_that_of_the_exact_relative_entropy(kernels: str) -> Non
     with torch.no_grad():
         for p in parameters:
             p += 0.1 * torch.from_numpy(rng.standard_normal(p.shape))
-    pool = Pool(THERMAL, 4, x, np.array([[len(x)]]), drawn_with[None], np.zeros((1, 1)), np.zeros((1, len(x))))
+    pool = Pool(THERMAL, 4, x, (len(x),), drawn_with[None], np.zeros(1))
     weights, _ = pool.weigh(energies())
     group = Group(0, KELVIN, 1.0, Known(x, target), Known(x, target))
     for p in parameters:
@@ -113,14 +113,14 @@ def test_renewals_together_know_free_energies_and_averages() -> None:
         here = constants[max(0, g - 3) : g]
         now = np.concatenate([energy(k, pool.positions), energy(k, new)]) if g else energy(k, new)
         assert len(here) == len(pool.counts)
-        pool.add(new, np.array([energy(h, new) for h in here]), now, np.zeros(4000, int), np.zeros((1, 4000)))
+        pool.add(new, np.array([energy(h, new) for h in here]), now)
         x = pool.positions
         assert 0.99 < pool.effective(energy(k, x)) <= len(pool.counts)
     assert len(pool.counts) == 3
     weights, free = pool.weigh(energy(5.0, x))
     assert free == pytest.approx(1.5 * THERMAL * np.log(5.0), abs=0.01 * THERMAL)
     assert weights @ x.double().square().sum(dim=(1, 2)).numpy() == pytest.approx(3.0 * THERMAL / 5.0, rel=0.01)
-    one = Pool(THERMAL, 3, new, np.array([[4000]]), energy(4.0, new)[None], np.zeros((1, 1)), np.zeros((1, 4000)))
+    one = Pool(THERMAL, 3, new, (4000,), energy(4.0, new)[None], np.zeros(1))
     assert one.effective(energy(4.0, new)) == pytest.approx(1.0)
     assert one.effective(energy(8.0, new)) == pytest.approx((4.0 * 12.0 / 64.0) ** 1.5, rel=0.01)
 
@@ -135,32 +135,3 @@ def test_frames_are_drawn_as_often_as_their_weights_have_it() -> None:
 
 def test_temperatures_within_one_kelvin_are_one() -> None:
     assert temperatures(np.array([300.0, 320.4, 300.5, 320.0], np.float32)) == pytest.approx([300.0, 320.0])
-
-
-def test_samples_of_windows_and_of_none_know_all_of_them() -> None:
-    """A spring k, and windows K/2 (x - c)² on it: A and the mean of each are known exactly."""
-    rng = np.random.default_rng()
-    center, stiff = np.array([0.0, 1.0, 2.0]), np.array([0.0, 3.0, 3.0])
-    pool = Pool(THERMAL, keep=2)
-    for k in (1.0, 1.3):
-        total = k + stiff
-        state = np.repeat(np.arange(3), 6000)
-        x = rng.normal((stiff * center / total)[state], (THERMAL / total[state]) ** 0.5)
-        new = torch.from_numpy(x[:, None, None].astype(np.float32))
-
-        def energy(k: float, x: torch.Tensor) -> np.ndarray:
-            return 0.5 * k * x.double().square().sum(dim=(1, 2)).numpy()
-
-        now = np.concatenate([energy(k, pool.positions), energy(k, new)]) if len(pool.counts) else energy(k, new)
-        bias = 0.5 * stiff[:, None] * (x - center[:, None]) ** 2
-        pool.add(new, np.array([energy(1.0, new)] * len(pool.counts)), now, state, bias)
-    k = 1.5
-    weights, free = pool.weigh_all(energy(k, pool.positions))
-    x = pool.positions.numpy()[:, 0, 0]
-    exact = 0.5 * THERMAL * np.log(k + stiff) + 0.5 * k * stiff / (k + stiff) * center**2
-    begun = 0.5 * THERMAL * np.log(1.0 + stiff) + 0.5 * stiff / (1.0 + stiff) * center**2
-    np.testing.assert_allclose(free - pool.begun, exact - begun, atol=0.05 * THERMAL)
-    np.testing.assert_allclose(free - free[0], exact - exact[0], atol=0.1 * THERMAL)
-    np.testing.assert_allclose(weights @ x, stiff * center / (k + stiff), atol=0.05)
-    mixed = pool.mixed(energy(k, pool.positions), np.array([0.5, 0.2, 0.3]))
-    np.testing.assert_allclose(mixed, np.array([0.5, 0.2, 0.3]) @ weights)

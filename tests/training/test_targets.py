@@ -121,7 +121,7 @@ def test_the_price_of_samples_is_that_of_a_spring() -> None:
     x = torch.from_numpy(THERMAL**0.5 * ndtri(evenly(20_000, rng)).reshape(-1, 1, 1))
     start = 0.5 * x.double().square().sum(dim=(1, 2)).numpy()
     pool = Pool(THERMAL, 4)
-    pool.add(x, np.zeros((0, 0)), start, np.zeros(len(x), int), np.zeros((1, len(x))))
+    pool.add(x, np.zeros((0, 0)), start)
     w, free = pool.weigh(stiff * start)
     exact = 0.5 * (1.0 / stiff - 1.0 + np.log(stiff))
     assert price(THERMAL, start, stiff * start, w, free) == pytest.approx(exact, rel=0.005)

@@ -239,8 +239,8 @@ class EntropyTrainer:
         self._put(current)
         for k, (group, pool, x) in enumerate(zip(self.material.groups, self.pools, samples.positions, strict=True)):
             new = self._energies(group.molecule, x)
-            now = np.concatenate([self._now[k], new]) if len(pool.counts) else new
-            pool.add(x, np.array(old[k]), now, samples.states[k], group.bias(x))
+            now = np.concatenate([self._now[k], new]) if pool.counts else new
+            pool.add(x, np.array(old[k]), now)
             if k >= len(self._now):
                 self._now.append(now)
             else:
@@ -271,9 +271,8 @@ class EntropyTrainer:
             if not group.share or self._holds_start:
                 continue
             frames, drawn = (max(1, round(n * group.share)) for n in (settings.batch, 2 * settings.batch))
-            mixed = pool.mixed(now, group.training.shares(group.states))
-            chosen = systematic(mixed, drawn, rng)
-            x = torch.cat([group.training.draw_counted(frames, rng), pool.positions[torch.from_numpy(chosen)]])
+            chosen = systematic(pool.weigh(now)[0], drawn, rng)
+            x = torch.cat([group.training.draw(frames, rng), pool.positions[torch.from_numpy(chosen)]])
             slopes = slopes_of(group, np.full(frames, 1.0 / frames), np.full(drawn, 1.0 / drawn))
             add_gradient(self.material.forces, group.molecule, x.to(self.material.device), slopes)
         if self.material.targets:
@@ -411,9 +410,8 @@ class EntropyTrainer:
         """S of the frames held out, against the start, in nats, with the weights that gave energies `now`."""
         total = 0.0
         for group, pool, energies, at_start in zip(self.material.groups, self.pools, now, self._held, strict=True):
-            held, free = self._energies(group.molecule, group.held_out.positions), pool.weigh_all(energies)[1]
-            change = float(group.held_out.counted @ (held - at_start))
-            change -= float(group.held_out.shares(group.states) @ (free - pool.begun))
+            held = self._energies(group.molecule, group.held_out.positions)
+            change = float(group.held_out.weights @ (held - at_start)) - pool.weigh(energies)[1]
             total += group.share * change / group.kT
         return total
 
@@ -459,8 +457,7 @@ class EntropyTrainer:
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer/{name}/{key}"] = value
         for k, pool in enumerate(self.pools):
-            own = {"energies": pool.energies, "free": pool.free, "counts": pool.counts, "bias": pool.bias,
-                   "begun": pool.begun, "now": self._now[k],
+            own = {"energies": pool.energies, "free": pool.free, "counts": np.array(pool.counts), "now": self._now[k],
                    "held": self._held[k], "ends": self._ends[k]}  # fmt: skip
             tensors |= {f"pool/{k}/{name}": torch.from_numpy(np.array(a)) for name, a in own.items()}
             tensors[f"pool/{k}/positions"] = pool.positions
@@ -486,8 +483,7 @@ class EntropyTrainer:
             own = f"pool/{k}/"
             pool.positions = tensors[f"{own}positions"]
             pool.energies, pool.free = tensors[f"{own}energies"].numpy(), tensors[f"{own}free"].numpy()
-            pool.counts, pool.bias = tensors[f"{own}counts"].numpy(), tensors[f"{own}bias"].numpy()
-            pool.begun = tensors[f"{own}begun"].numpy()
+            pool.counts = tuple(tensors[f"{own}counts"].tolist())
             self._now.append(tensors[f"{own}now"].numpy())
             self._held.append(tensors[f"{own}held"].numpy())
             self._ends.append(tensors[f"{own}ends"].numpy())

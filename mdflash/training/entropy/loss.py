@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from mdflash.core.types import FloatArray, IntArray
-from mdflash.training.entropy.windows import HALF, Window
 from mdflash.training.forces import Forces
 from mdflash.units import kT
 
@@ -36,33 +35,10 @@ class Known:
     Attributes:
         positions: [F, N, 3] Å, float32.
         weights: [F], with the sum 1.
-        state: [F] 0, or k where a frame was held in the window of number k - 1; None where windows do not count.
     """
 
     positions: Tensor
     weights: FloatArray
-    state: IntArray | None = None
-
-    @property
-    def in_windows(self) -> IntArray:
-        """[F] whether a frame was held in a window."""
-        return np.zeros(len(self.weights), np.int64) if self.state is None else (self.state > 0).astype(np.int64)
-
-    def shares(self, states: int) -> FloatArray:
-        """[states] what each counts in the relative entropy, of sum 1; see `windows`."""
-        held = int(self.in_windows.sum())
-        found = np.zeros(states)
-        found[0] = 1.0
-        if self.state is not None and held:
-            found[1:] = HALF * np.bincount(self.state, minlength=states)[1:] / held
-            found[0] = 1.0 - HALF
-        return found
-
-    @property
-    def counted(self) -> FloatArray:
-        """[F] what each frame counts in the relative entropy, of sum 1."""
-        held = self.in_windows
-        return (1.0 - HALF) * self.weights + HALF * held / held.sum() if held.any() else self.weights
 
     @property
     def effective(self) -> float:
@@ -72,17 +48,6 @@ class Known:
     def draw(self, count: int, rng: np.random.Generator) -> Tensor:
         """[count, N, 3] frames, each as often as its weight has it."""
         return self.positions[torch.from_numpy(systematic(self.weights, count, rng))]
-
-    def draw_counted(self, count: int, rng: np.random.Generator) -> Tensor:
-        """[count, N, 3] frames, each as often as it counts in the relative entropy."""
-        return self.positions[torch.from_numpy(systematic(self.counted, count, rng))]
-
-    def draw_in(self, state: int, count: int, rng: np.random.Generator) -> Tensor:
-        """[count, N, 3] frames of a state; by their weights in none, or where a window has none."""
-        mine = np.zeros(0) if self.state is None else (self.state == state).astype(np.float64)
-        if state == 0 or not mine.any():
-            return self.draw(count, rng)
-        return self.positions[torch.from_numpy(systematic(mine, count, rng))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +59,6 @@ class Group:
         kelvin: the temperature.
         share: of the frames of all groups.
         training, held_out: its frames.
-        windows: in which frames were held, and replicas are.
     """
 
     molecule: int
@@ -102,16 +66,6 @@ class Group:
     share: float
     training: Known
     held_out: Known
-    windows: tuple[Window, ...] = ()
-
-    @property
-    def states(self) -> int:
-        """The ensemble, and one for each window."""
-        return 1 + len(self.windows)
-
-    def bias(self, positions: Tensor) -> FloatArray:
-        """[states, M] kcal/mol that each state adds at positions [M, N, 3] Å."""
-        return np.stack([np.zeros(len(positions)), *(window.energy(positions) for window in self.windows)])
 
     @property
     def kT(self) -> float:

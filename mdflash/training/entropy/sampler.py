@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
-from mdflash.core.types import FloatArray, IntArray
+from mdflash.core.types import FloatArray
 from mdflash.engine.engine import Engine
 from mdflash.engine.guards import Guard
 from mdflash.engine.settings import Backend, Dynamics
@@ -23,11 +23,8 @@ from mdflash.errors import InputError, Interrupted, UnstableError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
-from mdflash.potentials.base import SumPotential
-from mdflash.potentials.bias.bias import Bias
 from mdflash.training.entropy.loss import Group
 from mdflash.training.entropy.section import RelativeEntropy
-from mdflash.training.entropy.windows import Window, biases, replica_states
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +33,11 @@ class Samples:
 
     Attributes:
         positions: for each group [n, N, 3] Å, float32.
-        states: for each group [n] in which of its states a sample was drawn.
         ends: for each group [replicas, N, 3] Å, where its replicas were left.
         left_out: replicas that became unstable, in words.
     """
 
     positions: tuple[Tensor, ...]
-    states: tuple[IntArray, ...]
     ends: tuple[FloatArray, ...]
     left_out: tuple[str, ...]
 
@@ -72,7 +67,6 @@ class Sampler:
                 key="relative_entropy.replicas",
             )
         self.counts = [each + (k < more) for k in range(len(groups))]
-        self.states = [replica_states(n, len(g.windows)) for n, g in zip(self.counts, groups, strict=True)]
         of_molecule = [
             sum(n for n, g in zip(self.counts, groups, strict=True) if g.molecule == m) for m in range(len(systems))
         ]
@@ -82,9 +76,11 @@ class Sampler:
         self._integrator = LangevinMiddle(settings.timestep, settings.friction)
 
     def starts(self) -> tuple[FloatArray, ...]:
-        """For each group [replicas, N, 3]: frames of the data, drawn by their weights, or from the window of each."""
+        """For each group [replicas, N, 3]: frames of the data, drawn by their weights."""
         rng = np.random.default_rng([self.settings.seed, _Purpose.STARTS])
-        return tuple(_frames(g, s, rng) for g, s in zip(self.groups, self.states, strict=True))
+        return tuple(
+            g.training.draw(n, rng).numpy().astype(np.float64) for g, n in zip(self.groups, self.counts, strict=True)
+        )
 
     def simulate(
         self,
@@ -113,10 +109,9 @@ class Sampler:
         dynamics = Dynamics(self._integrator, seed=int(rng.integers(2**32)))
         guard, events = Guard(layout, "freeze"), list[str]()
         guard.listeners.append(lambda step, event, **said: events.append(_said(said)) if event == "freeze" else None)
-        terms = build_potential([ff] * len(layout.systems), layout)
-        held = self._biases()
-        potential = SumPotential([*terms.terms, *held]) if held else terms
-        engine = Engine(layout, potential, state, dynamics, self._backend, guard=guard)
+        engine = Engine(
+            layout, build_potential([ff] * len(layout.systems), layout), state, dynamics, self._backend, guard=guard
+        )
         engine.draw_velocities()
         every = max(1, round(settings.every / settings.timestep))
         frames = max(1, round(settings.length / settings.every))
@@ -129,7 +124,7 @@ class Sampler:
             if done < steps:
                 raise Interrupted("stopped while simulating; run the same command again to resume")
             found.append(self._split(engine))
-        sampled, states, ends = [], [], []
+        sampled, ends = [], []
         first = 0
         for k, (group, count) in enumerate(zip(self.groups, self.counts, strict=True)):
             frozen = engine.frozen[first : first + count]
@@ -138,24 +133,12 @@ class Sampler:
                 raise self._hopeless(f"every replica of {name} at {group.kelvin:g} K became unstable: {events[-1]}")
             moved = np.array([frame[k] for frame in found[1:]])[:, ~frozen]  # [frames, moving, N, 3]
             sampled.append(torch.from_numpy(moved.reshape(-1, *moved.shape[2:]).astype(np.float32)))
-            states.append(np.tile(self.states[k][~frozen], len(moved)))
             end = found[-1][k]
             if frozen.any():
-                end[frozen] = _frames(group, self.states[k][frozen], rng)
+                end[frozen] = group.training.draw(int(frozen.sum()), rng).numpy()
             ends.append(end)
             first += count
-        return Samples(tuple(sampled), tuple(states), tuple(ends), tuple(events))
-
-    def _biases(self) -> list[Bias]:
-        """What holds replicas in windows."""
-        found = []
-        for number in range(len(self._layout.systems)):
-            held: list[Window | None] = []
-            for group, states in zip(self.groups, self.states, strict=True):
-                if group.molecule == number:
-                    held += [group.windows[s - 1] if s else None for s in states]
-            found += biases(self._layout, number, held)
-        return found
+        return Samples(tuple(sampled), tuple(ends), tuple(events))
 
     def _hopeless(self, what: str) -> UnstableError:
         return UnstableError(
@@ -173,14 +156,6 @@ class Sampler:
             found.append(part - part.mean(axis=1, keepdims=True))
             begin += count * beads
         return found
-
-
-def _frames(group: Group, states: IntArray, rng: np.random.Generator) -> FloatArray:
-    """[replicas, N, 3] frames to begin at, for replicas in these states."""
-    found = np.empty((len(states), *group.training.positions.shape[1:]))
-    for k in np.unique(states):
-        found[states == k] = group.training.draw_in(int(k), int((states == k).sum()), rng).numpy()
-    return found
 
 
 class _Purpose:

@@ -40,8 +40,7 @@ class RelativeEntropy(Section):
         default=512, description="frames of an update, drawn by their weights, and twice as many samples"
     )
     replicas: Annotated[int, Whole(2, 10**6)] = Field(
-        default=64,
-        description="in all; shared by the molecules and their temperatures, and half of each by its windows",
+        default=64, description="in all; shared by the molecules and their temperatures"
     )
     settle: Duration = Field(default=100.0, description="of each replica before the first samples", examples=["1 ns"])
     length: Duration = Field(

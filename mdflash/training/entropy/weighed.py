@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from mdflash.core.types import IntArray
 from mdflash.errors import InputError
 from mdflash.training.entropy.loss import Group, Known
-from mdflash.training.entropy.windows import windows_of
 from mdflash.training.frames import MoleculeFrames, TrainingData
 from mdflash.training.recipe import Data
 from mdflash.training.split import SAME_TEMPERATURE
@@ -69,8 +67,7 @@ def groups_of(molecules: Sequence[MoleculeFrames], weights: Sequence[Sequence[Fr
     found = []
     for number, (molecule, at_temperatures) in enumerate(zip(molecules, weights, strict=True)):
         for known in at_temperatures:
-            windows, state = windows_of(molecule, known)
-            training, held_out = (_part(molecule, known, held, state if windows else None) for held in (False, True))
+            training, held_out = (_part(molecule, known, held) for held in (False, True))
             if training.effective < FEWEST <= known.effective:
                 raise InputError(
                     f"'{molecule.system.name}' has {training.effective:.3g} effective frames to learn from at "
@@ -80,12 +77,12 @@ def groups_of(molecules: Sequence[MoleculeFrames], weights: Sequence[Sequence[Fr
                     key="data.dataset",
                 )
             here = np.abs(molecule.temperature - known.temperature) <= SAME_TEMPERATURE
-            found.append(Group(number, known.temperature, float(here.sum()), training, held_out, windows))
+            found.append(Group(number, known.temperature, float(here.sum()), training, held_out))
     total = sum(group.share for group in found)
     return tuple(replace(group, share=group.share / total) for group in found)
 
 
-def _part(molecule: MoleculeFrames, known: FrameWeights, held_out: bool, state: IntArray | None) -> Known:
+def _part(molecule: MoleculeFrames, known: FrameWeights, held_out: bool) -> Known:
     """The frames with weights that are held out, or the others."""
     chosen = (known.values > 0.0) & (molecule.validation == held_out)
     if not chosen.any():
@@ -94,6 +91,4 @@ def _part(molecule: MoleculeFrames, known: FrameWeights, held_out: bool, state: 
             "too few to hold some out; sample more, or leave this temperature out with data.temperature",
             key="data.validation",
         )
-    return Known(
-        torch.from_numpy(molecule.positions[chosen]), known.of(chosen), None if state is None else state[chosen]
-    )
+    return Known(torch.from_numpy(molecule.positions[chosen]), known.of(chosen))
