@@ -22,6 +22,7 @@ from mdflash.engine.ensemble.bins import Bins
 from mdflash.engine.ensemble.ensemble import WeightedEnsemble
 from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.forcefields.model import ForceField
+from mdflash.io.events import read_events
 from mdflash.io.formats import EXPORTED
 from mdflash.runs.execute import Plan, Watch
 
@@ -272,11 +273,20 @@ class Follower:
             show_line(self._console, f"  mdflash {command}")
 
     def _show_sampling(self, plan: Plan) -> None:
-        """Acceptance, round trips and frozen replicas."""
+        """Acceptance, round trips, frozen replicas, and those that left what a committee knows."""
         exchange, guard = plan.engine.exchange, plan.engine.guard
         for replica, since in zip(plan.prepared.layout.replica_ids, guard.frozen_since.tolist(), strict=True):
             if since >= 0:
                 note = f" replica {replica} is frozen since step {since:,}; see events.jsonl"
+                self._console.print(styled(("note", "yellow"), note), soft_wrap=True)
+        if plan.prepared.config.guards.spread is not None:
+            events = read_events(plan.prepared.config.folder / "events.jsonl")
+            left = {event["replica"] for event in events if event["event"] == "unknown territory"}
+            if left:
+                note = (
+                    f" {plural(len(left), 'replica')} left what the committee knows: see 'unknown territory' in "
+                    "events.jsonl. To learn there: mdflash sample RECIPE --where RUN"
+                )
                 self._console.print(styled(("note", "yellow"), note), soft_wrap=True)
         if exchange is None:
             return

@@ -103,7 +103,7 @@ class Territory(Periodic):
                 about: dict[str, Any] = {
                     "replica": layout.replica_ids[first + int(k)],
                     "system": layout.systems[s].name,
-                    "spread_kcal_mol_A": float(spread[k]),  # infinite where a member has no finite energy
+                    "spread_kcal_mol_A": float(spread[k]) if math.isfinite(spread[k]) else None,  # no finite energy
                     "limit_kcal_mol_A": self._limits[s],
                 }
                 for listener in self.listeners:
@@ -115,7 +115,7 @@ class Territory(Periodic):
 
 def _left(step: int, about: Mapping[str, Any]) -> LeftTerritory:
     what = "a member of it has no finite energy there"
-    if math.isfinite(about["spread_kcal_mol_A"]):
+    if about["spread_kcal_mol_A"] is not None:
         what = (
             f"the members' forces differ by {about['spread_kcal_mol_A']:.3g} kcal/mol/Å, and the limit (guards.spread) "
             f"is {about['limit_kcal_mol_A']:.3g}"

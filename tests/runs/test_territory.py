@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 import mdflash
 from mdflash.analysis.measures import rmsd
 from mdflash.analysis.report.sections.series import time_series
+from mdflash.cli.app import app
 from mdflash.config.load import parse_run
+from mdflash.core.plural import plural
 from mdflash.engine.evaluator import Evaluator
 from mdflash.engine.spread import SpreadOnFrames
 from mdflash.errors import ForceFieldError, InputError, UnstableError
@@ -94,6 +97,8 @@ def test_an_event_whenever_a_replica_leaves_what_is_known(committee: Path, plain
     events = [e for e in read_events(folder / "events.jsonl") if e["event"] == "unknown territory"]
     assert {(e["replica"], e["step"]) for e in events} == wanted
     assert all(e["spread_kcal_mol_A"] > e["limit_kcal_mol_A"] == KNOWN for e in events)
+    shown = CliRunner().invoke(app, ["run", str(folder)]).output
+    assert f"{plural(len({r for r, _ in wanted}), 'replica')} left what the committee knows" in shown
     none = run(committee, tmp_path / "far", spread=100)
     assert not any(e["event"] == "unknown territory" for e in read_events(none / "events.jsonl"))
 
@@ -140,7 +145,7 @@ def test_a_member_without_a_finite_energy_is_an_event(
     folder = run(committee, tmp_path / "noted", spread=100)
     assert (folder / "log.csv").read_bytes() == (plain / "log.csv").read_bytes()
     (event,) = [e for e in read_events(folder / "events.jsonl") if e["event"] == "unknown territory"]
-    assert (event["replica"], event["step"], event["spread_kcal_mol_A"]) == (1, 80, np.inf)
+    assert (event["replica"], event["step"], event["spread_kcal_mol_A"]) == (1, 80, None)
     with pytest.raises(UnstableError, match=r"replica 1 .*at step 80: a member of it has no.*frame is that of step 80"):
         run(committee, tmp_path / "stopped", spread=100, beyond="stop")
     sample = mdflash.open_run(folder).analyze().molecules["chignolin"].sample
