@@ -63,6 +63,20 @@ class Committee:
     members: tuple[ForceField, ...]
     own: Mapping[str, Own]
 
+    def own_of(self, name: str, key: str) -> Own:
+        """What the members say of the frames of a molecule that they learned from; `key` asked for it.
+
+        Raises:
+            ForceFieldError: they learned nothing of that molecule.
+        """
+        if name not in self.own:
+            raise ForceFieldError(
+                f"learned nothing of '{name}', only of {', '.join(self.own)}; give the molecule that name",
+                file=self.folder,
+                key=key,
+            )
+        return self.own[name]
+
 
 def spread_of(forces: FloatArray) -> FloatArray:
     """[F] kcal/mol/Å the spread of each frame, from the forces [M, F, N, 3] of the members; see the module."""

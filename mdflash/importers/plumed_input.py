@@ -125,6 +125,46 @@ class Action:
             raise self.error(f"has {keyword}={word[:60]}, which is no number of steps")
         return round(number)
 
+    def single(self, keyword: str) -> float:
+        """The only number of a keyword.
+
+        Raises:
+            InputError: there are several, or none.
+        """
+        found = self.numbers(keyword)
+        if len(found) != 1:
+            raise self.error(f"has {len(found)} values of {keyword}; one is read")
+        return found[0]
+
+    def of_argument(self, keyword: str, k: int, default: float | None = None) -> list[float]:
+        """The value of a keyword that belongs to argument k; several where replicas have their own.
+
+        Raises:
+            InputError: it is missing without a default, no number, or not one for each argument.
+        """
+        if keyword not in self.given:
+            return self.numbers(keyword, default)
+        words, arguments = self.words(keyword), self.words("ARG")
+        if words[0].startswith("@replicas:"):
+            if len(arguments) > 1:
+                raise self.error(f"has {keyword}=@replicas:... and several arguments; write an action for each of them")
+            words[0] = words[0].removeprefix("@replicas:")
+            return [self.number(word.strip("{}"), keyword) for word in words]
+        if len(words) != len(arguments):
+            raise self.error(f"has {len(words)} values of {keyword} for {len(arguments)} arguments")
+        return [self.number(words[k], keyword)]
+
+    def one_of_argument(self, keyword: str, k: int, default: float | None = None) -> float:
+        """As `of_argument`, of what all replicas have in common.
+
+        Raises:
+            InputError: as there, or replicas have their own.
+        """
+        found = self.of_argument(keyword, k, default)
+        if len(found) != 1:
+            raise self.error(f"has {len(found)} values of {keyword}, by replica; mdflash has one for all of them")
+        return found[0]
+
 
 _OPERATORS: Final[Mapping[type[ast.AST], Callable[..., float]]] = MappingProxyType(
     {

@@ -17,7 +17,7 @@ from mdflash.core.state import Layout
 from mdflash.engine.engine import Engine
 from mdflash.engine.guards import Listener
 from mdflash.engine.spread import SpreadOnFrames
-from mdflash.errors import ForceFieldError, InputError, UnstableError
+from mdflash.errors import InputError, UnstableError
 from mdflash.forcefields.committee import Committee, committee_folder, load_committee
 from mdflash.forcefields.model import ForceField
 from mdflash.reporters import Periodic
@@ -49,14 +49,10 @@ def committees_of(layout: Layout, forcefields: tuple[ForceField, ...], boxed: bo
                 "this",
                 key=KEY,
             )
-        committee = read.setdefault(str(folder), load_committee(folder))
-        if system.name not in committee.own:
-            raise ForceFieldError(
-                f"learned nothing of '{system.name}', only of {', '.join(committee.own)}; give the molecule that name",
-                file=folder,
-                key=KEY,
-            )
-        found[s] = committee
+        if str(folder) not in read:
+            read[str(folder)] = load_committee(folder)
+        found[s] = read[str(folder)]
+        found[s].own_of(system.name, KEY)
     return found
 
 
@@ -81,7 +77,7 @@ class Territory(Periodic):
         self.listeners: list[Listener] = []
         self._layout, self._stop = layout, stop
         counts = np.diff(layout.replica_offset)
-        self._limits = {s: limit * c.own[layout.systems[s].name].forces for s, c in committees.items()}
+        self._limits = {s: limit * c.own_of(layout.systems[s].name, KEY).forces for s, c in committees.items()}
         self._measure = {s: SpreadOnFrames(c, layout.systems[s], int(counts[s])) for s, c in committees.items()}
         self._beyond: npt.NDArray[np.bool_] = np.zeros(layout.n_replicas, bool)
 

@@ -124,9 +124,7 @@ def choose(
             key="--where",
         )
     members = load_committee(folder)
-    if system.name not in members.own:
-        raise InputError(f"learned nothing of '{system.name}', only of {', '.join(members.own)}", file=folder)
-    known = members.own[system.name].forces
+    known = members.own_of(system.name, "--where").forces
     labels, positions = _frames(run)
     tell(f"spread of {plural(len(members.members), 'member')} on {plural(len(labels), 'frame')} of {run}")
     spread = SpreadOnFrames(members, system, min(CHUNK, len(labels)))(positions).forces
