@@ -106,7 +106,7 @@ def _read_many(config: RunConfig, s: int, loaded: dict[Path, ForceField], notes:
     compression = None
     if entry.compress is not None and filled.start is not None and filled.end is not None:
         sizes = [m.system.n_beads for m in molecules for _ in range(m.count)]
-        steps = max(1, round(entry.compress / config.dynamics.timestep))
+        steps = config.steps_in(entry.compress)
         first = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
         compression = Compression(filled.start, filled.end, first, steps, config.box)
         notes.append(
