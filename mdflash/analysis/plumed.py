@@ -29,6 +29,8 @@ PER_WIDTH: Final = 5.0
 """Nodes for each width of the narrowest hill."""
 MOST: Final = {1: 2_000, 2: 300}
 """Nodes of each axis, by number of axes."""
+LARGEST: Final = 1e50
+"""Of a number of a hill, and widths are not below its inverse: products and quotients stay finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +119,15 @@ def sum_hills(file: Path) -> HillSum:
         raise InputError(f"its hills are of kind '{kind}'; gaussian and stretched-gaussian are read", file=file)
     if len(names) not in MOST:
         raise InputError(f"its hills are along {len(names)} variables; one and two are summed", file=file)
+    if "height" not in columns:
+        raise InputError("has no column 'height', so it holds no hills; '#! FIELDS' names its columns", file=file)
     heights = columns["height"]
     if not len(heights):
         raise InputError("holds no hills", file=file)
     for name in names:
         widths = columns[f"sigma_{name}"]
-        if not (np.isfinite(widths) & (widths > 0) & np.isfinite(columns[name]) & np.isfinite(heights)).all():
+        sound = (widths >= 1.0 / LARGEST) & (widths <= LARGEST) & (np.abs(columns[name]) <= LARGEST)  # nor NaN
+        if not (sound & (np.abs(heights) <= LARGEST)).all():
             raise InputError(f"a hill along {name} has no finite place, width above 0 and height", file=file)
     try:
         axes = [_axis(name, columns, given, MOST[len(names)]) for name in names]

@@ -126,7 +126,8 @@ def read_restraint(words: Mapping[str, Any] | str, reference: FloatArray | None,
         file: for errors.
 
     Raises:
-        InputError: keys that mean nothing, a variable that is not known, more than one center or force constant.
+        InputError: keys that mean nothing, a variable that is not known, more than one center or force constant, a
+            reference that is not finite.
     """
     where = "attribute window"
     try:
@@ -144,4 +145,6 @@ def read_restraint(words: Mapping[str, Any] | str, reference: FloatArray | None,
         raise InputError(f"{where}: expected the keys of a bias as JSON, {error}", file=file) from None
     if len(entry.center) != 1 or len(entry.force_constant) != 1 or entry.moving is not None:
         raise InputError(f"{where}: expected one center and one force constant, which do not move", file=file)
+    if reference is not None and not np.isfinite(reference).all():
+        raise InputError(f"{where}: its reference has a number that is not finite", file=file)
     return Restraint(entry, reference)

@@ -139,6 +139,8 @@ def test_a_file_of_plumed_is_summed(tmp_path: Path, kind: str) -> None:
     for text, words in (
         (head + "1 2 0 1 8\n", "a hill along phi has no finite place, width above 0"),
         (head + "1 nan 0.3 1 8\n", "a hill along phi has no finite place"),
+        (head + "1 2 1e300 1 8\n", "a hill along phi has no finite place, width above 0"),
+        (head.replace("height", "hei") + "1 2 0.3 1 8\n", "has no column 'height'"),
         (head.replace("min_phi -pi", "min_phi west") + "1 2 0.3 1 8\n", "period of a variable cannot be read.*west"),
         (head.replace("min_phi -pi", "min_phi pi") + "1 2 0.3 1 8\n", "cannot be read: from pi to pi"),
     ):

@@ -15,7 +15,7 @@ from mdflash.errors import InputError
 from mdflash.mapping.allatom import create_context, frame
 from mdflash.sampling.dataset import Molecule, load_dataset
 from mdflash.sampling.recipe import SampleRecipe, load_recipe
-from mdflash.sampling.restraint import values_of
+from mdflash.sampling.restraint import read_restraint, values_of
 from mdflash.sampling.sample import prepare, sample, walkers
 from mdflash.sampling.trajectory import Trajectory
 from mdflash.sampling.windows import BeadRmsd, Window
@@ -191,3 +191,14 @@ def test_an_rmsd_window_pulls_beads_and_is_not_in_the_forces_written(tmp_path: P
 def test_mistakes_in_rmsd_windows(tmp_path: Path, old: str, new: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         load_recipe(write(tmp_path, RMSD.replace(old, new)))
+
+
+def test_a_reference_that_is_not_finite_is_refused_with_its_file() -> None:
+    words = {
+        "variable": "rmsd", "beads": "all", "center": "1 angstrom", "force_constant": "1 kcal/mol/angstrom^2",
+    }  # fmt: skip
+    file = Path("data") / "000.h5"
+    assert read_restraint(words, np.zeros((4, 3)), file).reference is not None
+    with pytest.raises(InputError, match="its reference has a number that is not finite") as error:
+        read_restraint(words, np.full((4, 3), np.nan), file)
+    assert error.value.file == file
