@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Mapping
@@ -207,8 +208,23 @@ _CALLS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
 class _Unpickler(pickle.Unpickler):
     def __init__(self, data: bytes, file: Path, storage: Callable[[Any], npt.NDArray[Any]]) -> None:
         super().__init__(io.BytesIO(data), encoding="utf-8")
-        self._file, self._storage = file, storage
+        self._data, self._file, self._storage = data, file, storage
         self._known: dict[str, Any] = {}
+
+    def load(self) -> Any:
+        """What the pickle holds.
+
+        Raises:
+            pickle.UnpicklingError: an operation that is none, or an object under a number so large that the table of
+                objects, which Python makes as long as its largest number, would fill the memory.
+        """
+        try:
+            for operation, number, _ in pickletools.genops(self._data):
+                if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > len(self._data):
+                    raise pickle.UnpicklingError(f"numbers an object {number:,} in {len(self._data):,} bytes")
+        except ValueError as error:
+            raise pickle.UnpicklingError(str(error)) from None
+        return super().load()
 
     def persistent_load(self, pid: Any) -> npt.NDArray[Any]:
         return self._storage(pid)

@@ -231,3 +231,12 @@ def test_old_torch_files_and_missing_files(tmp_path: Path) -> None:
         load_torch(tmp_path / "none.pt")
     with pytest.raises(InputError, match="cannot be read"):
         load_torch(tmp_path)
+
+
+def test_numbers_of_objects_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """Python keeps a table as long as the largest number: 32 GB of it for these few bytes."""
+    for put in (b"r" + struct.pack("<I", 2**31), b"p2147483648\n"):
+        with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+            archive.writestr("m/data.pkl", b"\x80\x02}" + put + b".")
+        with pytest.raises(InputError, match="numbers an object 2,147,483,648 in"):
+            load_torch(tmp_path / "m.pt")
