@@ -207,7 +207,7 @@ def collect(
             )
         if not sample.molecule.many and any(sample.molecule.crossed(t.positions) for t in sample.tracks):
             sample.notes.append(
-                "chains of the complex left each other through the walls of the box: sizes, RMSD and contacts are of the "
+                "chains of the complex left each other through the walls of the box: sizes, RMSD and contacts are of "
                 "chains as they lie, not of nearest images, and mean little then; hold the chains together by a "
                 "bias on their distance, or run without a box"
             )

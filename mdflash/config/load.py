@@ -46,6 +46,11 @@ def locate(file: Path | str) -> Path:
     shipped = find_shipped("systems", str(file))
     if shipped is not None:
         return shipped
+    if (path / "runs.csv").is_file() and (path / "runs").is_dir():
+        raise InputError(
+            f"is a campaign; `mdflash campaign run {path}` works on its runs, `mdflash campaign status {path}` shows them",
+            file=path,
+        )
     if path.is_dir():
         inside = sorted((p.name for p in path.glob("*.yaml")), key=lambda name: (name != "system.yaml", name))
         hint = f"; give the file inside it: {path / inside[0]}" if inside else ""
