@@ -48,7 +48,7 @@ def locate(file: Path | str) -> Path:
         return shipped
     if (path / "runs.csv").is_file() and (path / "runs").is_dir():
         raise InputError(
-            f"is a campaign; `mdflash campaign run {path}` works on its runs, `mdflash campaign status {path}` shows them",
+            f"is a campaign; `mdflash campaign run {path}` works on its runs, and `campaign status` shows them",
             file=path,
         )
     if path.is_dir():
