@@ -9,6 +9,7 @@ code   meaning
 0      finished
 2      bad input, or files that cannot be written (existing files are intact)
 3      the simulation became unstable
+74     the disk is full, or the quota used up: make room and run the same command again
 75     stopped by a signal or a time limit; run the same command again to resume
 =====  ===================================================================
 """
@@ -82,6 +83,12 @@ class UnsafePickleError(InputError):
 
 class StorageError(MdflashError):
     """The run folder cannot be written: disk full, no permission, locked by a live process."""
+
+
+class NoSpaceError(StorageError):
+    """The disk is full, or its quota used up; existing files are intact, and the same command goes on with room."""
+
+    exit_code = 74  # EX_IOERR of sysexits.h
 
 
 class UnstableError(MdflashError):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 
 from mdflash.analysis import ladder
-from mdflash.analysis.against.ensemble import Reference
+from mdflash.analysis.against.ensemble import Reference, refuse_reference
 from mdflash.analysis.against.of_run import against_ensemble
 from mdflash.analysis.annealed import annealed
 from mdflash.analysis.experiment.compare import compare, molecule_of
@@ -60,6 +60,8 @@ def analyze(
         InputError: the run writes no trajectory, or the reference or the experiment is of another molecule.
         MissingExtraError: pandas or threadpoolctl is not installed.
     """
+    if against is not None:
+        refuse_reference(against)  # now, and not after minutes
     notes: list[str] = []
     manifest = run.manifest
     measured = None if experiment is None else molecule_of(experiment, list(run.systems))

@@ -78,7 +78,7 @@ def judge(found: MoleculeAnalysis, manifest: dict[str, Any], events: Sequence[di
     lights.append(
         Light(
             "Stable", "bad" if broken or frozen else "care" if spikes or left else "good",
-            f"{len(frozen)} frozen, {len(spikes)} spikes",
+            f"{len(frozen)} frozen, {plural(len(spikes), 'spike')}",
             "no replica frozen, no spike of energy or force",
             f"Frozen: replica{'s' if len(frozen) > 1 else ''} {', '.join(map(str, frozen))}." if frozen
             else "The run ended because it became unstable." if broken

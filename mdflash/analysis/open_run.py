@@ -22,6 +22,7 @@ from mdflash.core.regular import open_input, read_input
 from mdflash.core.types import Box, FloatArray
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError, MdflashError
+from mdflash.io.claims import refuse_campaign
 from mdflash.io.events import read_events
 from mdflash.io.exchange_log import read_exchange
 from mdflash.io.export import find_replica, trajectories
@@ -54,6 +55,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     if not path.is_dir():
         raise InputError("no such run folder", file=path)
     if not (path / "manifest.json").is_file():
+        refuse_campaign(path)
         below = sorted(found.parent for k in (1, 2, 3) for found in path.glob("*/" * k + "manifest.json"))
         mean = f"; did you mean {' or '.join(str(b) for b in below[:3])}?" if below else ""
         raise InputError(f"holds no run: manifest.json, written with the first checkpoint, is missing{mean}", file=path)

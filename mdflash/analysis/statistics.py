@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from mdflash.core.types import FloatArray, IntArray
 
@@ -27,24 +28,51 @@ def statistical_inefficiency(series: FloatArray) -> float:
     """g >= 1: so many frames are worth one independent one; 1 + 2 sum over lags t of (1 - t/F) C(t), F frames.
 
     The sum ends where the normalized autocorrelation C is no longer positive: Chodera et al., J. Chem. Theory Comput.
-    3, 26 (2007), as pymbar computes it. A series that is constant is worth one frame.
+    3, 26 (2007), as pymbar computes it. A series that is constant is worth one frame. Frames whose value is not finite
+    are worth nothing: C is of the pairs of frames that have values, and g still counts all frames.
     """
     a = np.asarray(series, np.float64)
     n = len(a)
     if n < 2:
         return 1.0
+    known = np.isfinite(a)
+    if not known.all():
+        return _with_gaps(a, known)
     d = a - a.mean()
     variance = float((d**2).mean())
     if variance <= 1e-24 * max(1.0, float((a**2).mean())):
         return float(n)
-    size = 1 << (2 * n - 1).bit_length()
-    f = np.fft.rfft(d, size)
     lags = np.arange(n)
-    c = np.fft.irfft(f * f.conj(), size)[:n] / (n - lags) / variance
+    c = _lagged(d) / (n - lags) / variance
     ended = np.flatnonzero((c <= 0.0) & (lags > SHORTEST_LAG))
     last = int(ended[0]) if len(ended) else n - 1
     t = lags[1:last]
     return max(1.0, float(1.0 + 2.0 * ((1.0 - t / n) * c[1:last]).sum()))
+
+
+def _with_gaps(a: FloatArray, known: npt.NDArray[np.bool_]) -> float:
+    """The inefficiency of a series of which some frames have no value; without two values it is worth one frame."""
+    n, m = len(a), int(known.sum())
+    if m < 2:
+        return float(n)
+    d = np.where(known, a - a[known].mean(), 0.0)
+    variance = float((d**2).sum() / m)
+    if variance <= 1e-24 * max(1.0, float((a[known] ** 2).mean())):
+        return float(n)
+    pairs = np.rint(_lagged(known.astype(np.float64)))
+    c = np.where(pairs > 0, _lagged(d) / np.maximum(pairs, 1.0) / variance, 0.0)
+    ended = np.flatnonzero((c <= 0.0) & (pairs > 0) & (np.arange(n) > SHORTEST_LAG))
+    last = int(ended[0]) if len(ended) else n - 1
+    g = max(1.0, float(1.0 + 2.0 * (pairs / m * c)[1:last].sum()))
+    return min(float(n), n / m * g)
+
+
+def _lagged(d: FloatArray) -> FloatArray:
+    """[F] sum over frames of d(s) d(s + t), by lag t."""
+    n = len(d)
+    size = 1 << (2 * n - 1).bit_length()
+    f = np.fft.rfft(d, size)
+    return np.asarray(np.fft.irfft(f * f.conj(), size)[:n])
 
 
 class Equilibration(NamedTuple):

@@ -16,6 +16,7 @@ from mdflash.core.files import storage_errors
 from mdflash.core.regular import open_input
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
+from mdflash.io.claims import refuse_campaign
 from mdflash.io.events import read_events
 from mdflash.io.runfolder import load_manifest
 
@@ -77,6 +78,7 @@ def look(folder: Path, before: tuple[float, int] | None = None, now: float | Non
         InputError: no run there.
     """
     if not (folder / "manifest.json").is_file():
+        refuse_campaign(folder)
         raise InputError("holds no run yet: manifest.json, written with the first checkpoint, is missing", file=folder)
     manifest = load_manifest(folder)
     now = datetime.now(timezone.utc).timestamp() if now is None else now

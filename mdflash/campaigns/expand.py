@@ -61,16 +61,38 @@ def expand(campaign: Campaign, document: Document) -> Iterator[Planned]:
     apart = [values for axis, values in labeled if not campaign.shared(axis)]
     within = [values for axis, values in labeled if campaign.shared(axis)]
     taken: set[str] = set()
+    seen: dict[str, dict[str, str]] = {}
     for combination in product(*apart):
         values = _texts(combination)
         name = _name(_joined(combination) or campaign.name, values, taken)
         same = {**_texts([("", campaign.set)]), **values}
         if not within:
-            yield Planned(name, values, _load(file, same, document))
+            config = _load(file, same, document)
+            _refuse_again(seen, values, config, document)
+            yield Planned(name, values, config)
             continue
         members = [(_joined(choice), _texts(choice)) for choice in product(*within)]
         alone = [(label, given, _load(file, {**same, **given}, document)) for label, given in members]
+        for _, given, config in alone:
+            _refuse_again(seen, {**values, **given}, config, document)
         yield Planned(name, values, *_as_one(alone, document))
+
+
+def _refuse_again(
+    seen: dict[str, dict[str, str]], values: dict[str, str], config: RunConfig, document: Document
+) -> None:
+    """InputError where other words have described the same run, as 10 fs and 0.01 ps do."""
+    text = resolved_yaml(config).encode()
+    before = seen.setdefault(hashlib.sha256(text).hexdigest(), values)
+    if before is not values:
+        changed = [key for key in values if before[key] != values[key]]
+        one, other = (", ".join(f"{key}: {given[key]}" for key in changed) for given in (before, values))
+        raise InputError(
+            f"{one} and {other} are the same run; leave one of them out",
+            file=document.file,
+            line=document.line(("sweep",)) or document.line(("together",)),
+            key=", ".join(changed),
+        )
 
 
 def _texts(chosen: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:

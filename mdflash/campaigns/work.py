@@ -40,7 +40,7 @@ from mdflash.campaigns.state import (
 from mdflash.core.files import storage_errors
 from mdflash.core.regular import open_own, read_input
 from mdflash.engine.job import alone
-from mdflash.errors import Interrupted, MdflashError, StorageError, UnstableError
+from mdflash.errors import Interrupted, MdflashError, NoSpaceError, StorageError, UnstableError
 from mdflash.io.runfolder import FolderLock
 
 PROGRAM: Final = (sys.executable, "-m", "mdflash")
@@ -159,7 +159,7 @@ def _attempts(job: Job, place: Path, lock: FolderLock, environment: Mapping[str,
     if finished(place) and (not manner.analyze or (before is not None and before.verdict == "done")):
         return Outcome(name, "before", "" if before is None else before.said)
     if before is not None and before.verdict == "failed":
-        if not manner.again:
+        if not manner.again and before.code != NoSpaceError.exit_code:  # there may be room by now
             return Outcome(name, "failed", before.said, before.code)
         before = None
     if manner.over():
@@ -191,8 +191,8 @@ def judge(code: int, complete: bool, asked: bool, left: bool) -> Verdict:
     """
     if code == 0 or (complete and code == MdflashError.exit_code):  # the simulation is there, its analysis is not
         return "done"
-    if code in (MdflashError.exit_code, UnstableError.exit_code):
-        return "failed"  # the same would happen again
+    if code in (MdflashError.exit_code, UnstableError.exit_code, NoSpaceError.exit_code):
+        return "failed"  # the same would happen again at once
     if asked:
         return "stopped"
     return "again" if left else "failed"

@@ -251,18 +251,19 @@ def _end(folder: Path, outcomes: Sequence[Outcome], signal: str | None, until: s
     """
     from collections import Counter
 
-    from mdflash.errors import Interrupted, MdflashError, UnstableError
+    from mdflash.errors import Interrupted, MdflashError, NoSpaceError, UnstableError
 
     count = Counter(outcome.result for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.result == "failed"]
     if count["elsewhere"]:
         typer.echo(f"note: {plural(count['elsewhere'], 'run')} left to others that work on this campaign", err=True)
     if failed:
-        kind = UnstableError if all(outcome.code == UnstableError.exit_code for outcome in failed) else MdflashError
+        codes = {outcome.code for outcome in failed}
+        kind = next((k for k in (UnstableError, NoSpaceError) if codes == {k.exit_code}), MdflashError)
         raise kind(
             f"{plural(len(failed), 'run')} of {len(outcomes):,} failed, the first is {failed[0].name}: "
-            f"{failed[0].said}\nmdflash campaign status {folder} lists them; mdflash campaign run {folder} --failed "
-            "tries them again"
+            f"{failed[0].said}\nmdflash campaign status {folder} lists them; mdflash campaign run {folder}"
+            f"{'' if kind is NoSpaceError else ' --failed'} tries them again"
         )
     if count["stopped"]:
         why = signal or f"--until {until}"

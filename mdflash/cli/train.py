@@ -99,6 +99,7 @@ def _train(
 
     from mdflash.core.signals import stop_signals
     from mdflash.engine.blocks.compiled import set_threads
+    from mdflash.training.committee import make_members
     from mdflash.training.run import make_trainer, prepare_training, train, training_folder, write_head
 
     cores = set_threads(threads or ranks.threads)
@@ -110,7 +111,7 @@ def _train(
 
         train_entropy.show_plan(prepared, console)
         if dry_run:
-            console.print("Dry run: nothing was written.")
+            _foresee([prepared], console)
         else:
             train_entropy.run(prepared, file, ranks, console)
         return
@@ -122,7 +123,7 @@ def _train(
         console.print(f"a step: {1e3 * seconds:.0f} ms; {rate:,.0f} frames/s; {minutes:.1f} minutes an epoch")
         if committee is not None:
             console.print(f"that is of one member; a committee has {committee} of them, side by side")
-        console.print("Dry run: nothing was written.")
+        _foresee([prepared] if committee is None else list(make_members(prepared, committee)), console)
         return
     if committee is not None:
         train_committee.run(prepared, file, overrides, committee, cores, console)
@@ -141,6 +142,17 @@ def _train(
         f"wrote {folder}\nnext: mdflash validate {folder} --against {plan.data.dataset[0]}",
         soft_wrap=True,
     )
+
+
+def _foresee(trainings: Sequence[PreparedTraining], console: Console) -> None:
+    """The end of a dry run: whether something that was begun would go on."""
+    from mdflash.training.run import resumes
+
+    begun = [training.recipe.output for training in trainings if resumes(training)]
+    if begun:
+        others = f", and {plural(len(begun) - 1, 'other')} like it" if len(begun) > 1 else ""
+        console.print(f"The training in {begun[0]} was begun before: it would go on{others}.", soft_wrap=True)
+    console.print("Dry run: nothing was written.")
 
 
 def _show_plan(prepared: PreparedTraining, console: Console) -> None:

@@ -20,6 +20,7 @@ from mdflash.core.quantity import plain_word
 from mdflash.core.yamlfile import MOST_OF_A_PLAN, Document, load_yaml, parse_yaml
 from mdflash.errors import InputError
 from mdflash.forcefields.shipped import find_shipped, list_shipped
+from mdflash.io.claims import refuse_campaign
 from mdflash.io.runfolder import is_run_folder
 from mdflash.mapping.formats import bare_name, is_structure
 
@@ -46,11 +47,7 @@ def locate(file: Path | str) -> Path:
     shipped = find_shipped("systems", str(file))
     if shipped is not None:
         return shipped
-    if (path / "runs.csv").is_file() and (path / "runs").is_dir():
-        raise InputError(
-            f"is a campaign; `mdflash campaign run {path}` works on its runs, and `campaign status` shows them",
-            file=path,
-        )
+    refuse_campaign(path)
     if path.is_dir():
         inside = sorted((p.name for p in path.glob("*.yaml")), key=lambda name: (name != "system.yaml", name))
         hint = f"; give the file inside it: {path / inside[0]}" if inside else ""

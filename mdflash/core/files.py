@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mdflash.core.regular import change
-from mdflash.errors import StorageError
+from mdflash.errors import NoSpaceError, StorageError
 
 
 def size_text(n_bytes: float) -> str:
@@ -38,7 +38,7 @@ def explain(path: Path, error: OSError) -> StorageError:
         what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
         with suppress(OSError):
             what += f" ({size_text(free_bytes(path.parent))} free)"
-        return StorageError(f"{path}: {what}; make room and run the same command again")
+        return NoSpaceError(f"{path}: {what}; make room and run the same command again")
     if error.errno in (errno.EACCES, errno.EPERM) and os.path.exists(path) and not os.access(path, os.R_OK):
         return StorageError(f"{path}: no permission to read it ({error.strerror}); its owner can give it with chmod")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -15,7 +15,7 @@ from typing import Literal
 from mdflash.core.files import TEMPORARY, atomic_write_json, storage_errors
 from mdflash.core.regular import parse_json, read_input, read_json, refuse_link
 from mdflash.core.words import is_word
-from mdflash.errors import StorageError
+from mdflash.errors import InputError, StorageError
 
 MARK = ".mdflash"
 """The file that marks a folder; written before anything else."""
@@ -46,6 +46,18 @@ def claimed(folder: Path, kind: Kind) -> frozenset[str] | None:
         return frozenset(filter(is_word, found["names"])) if found["mdflash"] == kind else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def refuse_campaign(folder: Path) -> None:
+    """Raise InputError where a folder in the place of a run's is a campaign; it says where the runs are."""
+    if claimed(folder, "campaign") is not None or ((folder / "runs.csv").is_file() and (folder / "runs").is_dir()):
+        found = sorted(path.parent for path in folder.glob("runs/*/run/manifest.json"))
+        each = found[0] if found else folder / "runs" / "NAME" / "run"
+        raise InputError(
+            f"is a campaign, and no run; each of its runs has a folder, such as {each}. `mdflash campaign run {folder}` "
+            "works on them, `campaign status` shows where they stand, and `campaign table` writes one table of all",
+            file=folder,
+        )
 
 
 def refuse_in_the_way(folder: Path, files: Iterable[Path], kind: Kind, key: str) -> None:

@@ -120,6 +120,7 @@ def sample(
         refuse_in_the_way(folder, [folder / name for name in names], "sampling", "folder")
     molecules = [entry.name for entry in recipe.molecule]
     refuse_links(folder, ["lock", HEAD, "sampling", *molecules, *(f"sampling/{name}" for name in molecules)])
+    around = None if where is None else sample_around(recipe, where, folder, tell)  # before anything is written
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(folder / "lock", folder)
@@ -128,7 +129,6 @@ def sample(
             drop_unfinished([folder, *(folder / name for name in molecules), *folder.glob("sampling/*")])
         else:
             claim(folder, "sampling")
-        around = None if where is None else sample_around(recipe, where, folder, tell)
         todo = recipe if around is None else around.recipe
         _set_up(todo, folder, tell, around)
         carry_out(walkers(todo, folder, around is not None), todo.frames_of_a_walker, todo.processes, watch)

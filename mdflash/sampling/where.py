@@ -26,6 +26,7 @@ from mdflash.core.types import FloatArray
 from mdflash.engine.spread import CHUNK, SpreadOnFrames
 from mdflash.errors import InputError
 from mdflash.forcefields.committee import committee_folder, load_committee
+from mdflash.io.claims import refuse_campaign
 from mdflash.io.export import trajectories
 from mdflash.io.formats import no_trajectory
 from mdflash.io.formats.base import Source
@@ -108,6 +109,7 @@ def choose(
         ForceFieldError: a damaged committee, or one of another molecule.
     """
     if not (run / "manifest.json").is_file():
+        refuse_campaign(run)
         raise InputError("no run there; give the folder of a run", file=run, key="--where")
     config = load_run(str(run)).with_seed()
     if len(config.system) > 1 or config.box is not None:

@@ -37,7 +37,8 @@ class Redrawn:
     def error(self, values: FloatArray, edges: FloatArray, kelvin: float) -> FloatArray:
         """[bins] standard error of the free energy along a variable, kcal/mol; infinite where it is not known.
 
-        Draws are shifted to each other by the populations, as an error against another free energy is.
+        Draws are shifted to each other by the populations, as an error against another free energy is; a bin that some
+        draw leaves empty has no error and does not count.
 
         Args:
             values: [P] of the variable.
@@ -45,12 +46,15 @@ class Redrawn:
             kelvin: the temperature.
         """
         p = np.stack([np.histogram(values, edges, weights=w)[0] for w in self.weights])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            f = -kT(kelvin) * np.log(p)
+        known = (p > 0).all(axis=0)
+        error = np.full(len(known), np.inf)
+        if known.any():
+            p = p[:, known]
             mean = p.mean(axis=0)
-            f -= (np.where(mean > 0, f, 0.0) * mean).sum(axis=1, keepdims=True) / mean.sum()
-            known = np.isfinite(f).all(axis=0)
-            return np.asarray(np.where(known, np.where(known, f, 0.0).std(axis=0, ddof=1), np.inf))
+            f = -kT(kelvin) * np.log(p)
+            f -= (f * mean).sum(axis=1, keepdims=True) / mean.sum()
+            error[known] = f.std(axis=0, ddof=1)
+        return error
 
 
 def block_counts(source: IntArray, draw: int) -> FloatArray:

@@ -428,13 +428,7 @@ def training_folder(folder: Path) -> Iterator[None]:
         StorageError: another process trains there; it cannot be written; it holds files that no training wrote and that
             this one would replace, or symbolic links in the place of its own.
     """
-    if is_run_folder(folder):
-        raise InputError("holds a run; choose another folder", file=folder, key="folder")
-    owned = _is_training(folder)
-    if not owned:
-        foreign = [] if is_lock(folder / "lock") else ["lock"]
-        refuse_in_the_way(folder, [folder / name for name in (*foreign, *_FILES[1:-1])], "training", "folder")
-    refuse_links(folder, _FILES)
+    owned = _check_folder(folder)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(folder / "lock", folder)
@@ -446,6 +440,32 @@ def training_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _check_folder(folder: Path) -> bool:
+    """Whether a training began in a folder. Raises what `training_folder` says, but for locks; writes nothing."""
+    if is_run_folder(folder):
+        raise InputError("holds a run; choose another folder", file=folder, key="folder")
+    owned = _is_training(folder)
+    if not owned:
+        foreign = [] if is_lock(folder / "lock") else ["lock"]
+        refuse_in_the_way(folder, [folder / name for name in (*foreign, *_FILES[1:-1])], "training", "folder")
+    refuse_links(folder, _FILES)
+    return owned
+
+
+def resumes(prepared: PreparedTraining) -> bool:
+    """Whether a training would go on from what its folder holds; writes nothing.
+
+    Raises:
+        InputError: the folder holds a run, or another training.
+        StorageError: it holds files that no training wrote and that this one would replace.
+    """
+    state = prepared.recipe.output / "state.safetensors"
+    begun = _check_folder(prepared.recipe.output) and state.is_file()
+    if begun:
+        check_state(state, own_identity(prepared))
+    return begun
 
 
 def _is_training(folder: Path) -> bool:

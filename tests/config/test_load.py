@@ -337,5 +337,5 @@ def test_a_campaign_is_no_run_file(tmp_path: Path) -> None:
     (tmp_path / "plan" / "runs").mkdir(parents=True)
     for name in ("runs.csv", "sweep.yaml"):
         (tmp_path / "plan" / name).touch()
-    with pytest.raises(InputError, match=r"is a campaign; `mdflash campaign run"):
+    with pytest.raises(InputError, match=r"is a campaign, and no run.*`mdflash campaign run"):
         load_run(tmp_path / "plan")

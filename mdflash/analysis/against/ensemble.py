@@ -17,6 +17,7 @@ from mdflash.analysis.sample import Sample, collect, read_states
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError, MdflashError
+from mdflash.io.claims import refuse_campaign
 from mdflash.io.read import read_times
 from mdflash.mapping.choices import Reading
 from mdflash.units import NM_PER_ANGSTROM
@@ -112,6 +113,32 @@ def nearest_state(sample: Sample, kelvin: float, otherwise: int) -> int:
     return min(used, key=lambda s: abs(sample.temperatures[s] - kelvin))
 
 
+def refuse_reference(reference: Reference) -> None:
+    """Raise InputError where no molecule could be compared with what a reference names; reads no frames."""
+    first = reference.paths[0]
+    if len(reference.paths) > 1 and any(p.is_dir() for p in reference.paths):
+        raise InputError("a reference is one folder, or several trajectories", key="--against")
+    if (first / "manifest.json").is_file():
+        run = open_run(first)
+        if run.biased or run.weighted or run.annealed:
+            raise InputError(
+                "is a run under biases, with weights or annealed, whose frames do not measure how often a molecule is "
+                "where; compare with a run without `biases:`, `metadynamics:`, `weighted_ensemble:`, `annealing:` and "
+                "scaled terms",
+                file=first,
+            )
+    elif first.is_dir() and not (first / "dataset.yaml").is_file():
+        refuse_campaign(first)
+        raise InputError(
+            "holds neither a run (manifest.json) nor a dataset (dataset.yaml); give one of these, or a trajectory with "
+            "--topology",
+            file=first,
+        )
+    for path in reference.paths:
+        if not path.exists():
+            raise InputError("no such file or folder", file=path, key="--against")
+
+
 def read_ensemble(reference: Reference, molecule: Molecule, kelvin: float, reading: Reading | None = None) -> Ensemble:
     """The frames that a reference names.
 
@@ -124,22 +151,15 @@ def read_ensemble(reference: Reference, molecule: Molecule, kelvin: float, readi
     Raises:
         InputError: nothing of these, another molecule, or no frames at this temperature.
     """
+    refuse_reference(reference)
     path = reference.paths
     first = path[0]
-    if len(path) > 1 and any(p.is_dir() for p in path):
-        raise InputError("a reference is one folder, or several trajectories", key="--against")
     if (first / "manifest.json").is_file():
         return _from_run(first, molecule, kelvin)
     if (first / "dataset.yaml").is_file():
         from mdflash.sampling.dataset import load_dataset
 
         return of_dataset(_named(load_dataset(first).molecules, molecule, first), molecule.system, kelvin)
-    if first.is_dir():
-        raise InputError(
-            "holds neither a run (manifest.json) nor a dataset (dataset.yaml); give one of these, or a trajectory with "
-            "--topology",
-            file=first,
-        )
     return _from_files(path, molecule, reference.topology, reading)
 
 
@@ -189,13 +209,6 @@ def _named(molecules: Sequence[DataMolecule], molecule: Molecule, folder: Path) 
 
 def _from_run(folder: Path, molecule: Molecule, kelvin: float) -> Ensemble:
     run = open_run(folder)
-    if run.biased or run.weighted or run.annealed:
-        raise InputError(
-            "is a run under biases, with weights or annealed, whose frames do not measure how often a molecule is "
-            "where; compare with a run without `biases:`, `metadynamics:`, `weighted_ensemble:`, `annealing:` and "
-            "scaled terms",
-            file=folder,
-        )
     names = list(run.systems)
     name = molecule.name if molecule.name in names else names[0]
     if run.systems[name] != molecule.system.n_beads or (len(names) > 1 and name != molecule.name):
