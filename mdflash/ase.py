@@ -80,17 +80,34 @@ class MdflashCalculator(Calculator):
         """Evaluate; ASE calls this.
 
         Raises:
-            InputError: another number of atoms, or a cell that is not rectangular.
+            InputError: another number or order of atoms than of beads, or a cell that is not rectangular.
             UnstableError: energy or forces are not finite; names bead and term.
         """
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         beads: Any = self.atoms
+        _check_order(beads, self.system)
         energy, forces = self._evaluator(beads.positions, _box(beads))
         self.results = {"energy": energy[0] / EV, "free_energy": energy[0] / EV, "forces": forces / EV}
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _check_order(atoms: Any, system: System) -> None:
+    """InputError where the masses are those of the beads in another order: nothing else tells atoms of `make_atoms`."""
+    masses = atoms.get_masses()
+    if np.array_equal(masses, system.masses) or masses.shape != system.masses.shape:
+        return
+    if np.allclose(masses, system.masses, rtol=1e-4, atol=0.0):
+        return
+    if np.allclose(np.sort(masses), np.sort(system.masses), rtol=1e-4, atol=0.0):
+        bead = int(np.argmax(np.abs(masses - system.masses)))
+        raise InputError(
+            f"the atoms are in another order than the beads of {system.name}: atom {bead} has the mass "
+            f"{masses[bead]:.6g} Da, and {system.bead_label(bead)} has {system.masses[bead]:.6g} Da; keep the order "
+            "that make_atoms gives"
+        )
 
 
 def _box(atoms: Any) -> Box | None:

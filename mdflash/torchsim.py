@@ -29,7 +29,7 @@ from torch import Tensor
 from mdflash.core.optional import require
 from mdflash.core.system import System
 from mdflash.core.types import Box, Device, FloatArray, Precision
-from mdflash.engine.evaluator import Evaluator
+from mdflash.engine.evaluator import Evaluator, check_options
 from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import ForceField
@@ -64,6 +64,7 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
 
     Raises:
         ForceFieldError: the force field cannot be read, or does not fit a molecule.
+        InputError: another argument is wrong, or two molecules have the same beads and cannot be told apart.
     """
 
     def __init__(
@@ -76,10 +77,24 @@ class MdflashModel(ModelInterface):  # type: ignore[misc]
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
+        check_options(precision, device)
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise InputError(f"dtype must be a floating point type, found {dtype}; write dtype=torch.float64")
+        if molecules is not None:
+            molecules = [molecules] if isinstance(molecules, System) else molecules
+            if wrong := next((m for m in molecules if not isinstance(m, System)), None):
+                raise InputError(f"molecules must be Systems, as of ForceField.system(name), found {wrong!r}")
         ff = forcefield if isinstance(forcefield, ForceField) else load_forcefield(forcefield)
         self.forcefield = ff
         self.molecules = tuple(molecules) if molecules is not None else tuple(system for system, _ in ff.systems)
-        self._by_numbers = {tuple(self.numbers(system).tolist()): system for system in self.molecules}
+        self._by_numbers: dict[tuple[int, ...], System] = {}
+        for system in self.molecules:
+            known = self._by_numbers.setdefault(tuple(self.numbers(system).tolist()), system)
+            if known != system:
+                raise InputError(
+                    f"the molecules {known.name} and {system.name} have the same beads, so TorchSim cannot tell them "
+                    "apart; name those of a batch: molecules=[forcefield.system(NAME)[0]]"
+                )
         self._evaluators: dict[tuple[tuple[int, ...], int], Evaluator] = {}
         self._precision: Precision = precision
         self._evaluate_on: Device = device

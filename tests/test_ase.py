@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -97,3 +100,35 @@ def test_errors(chignolin: tuple[MdflashCalculator, np.ndarray]) -> None:
     wrong.calc = calculator
     with pytest.raises(InputError, match=r"need positions \[10, 3\], found \[4, 3\]"):
         wrong.get_forces()
+
+
+def test_copies_and_pickles(chignolin: tuple[MdflashCalculator, np.ndarray]) -> None:
+    """As bands of images and pools of processes make them."""
+    calculator, x = chignolin
+    atoms = make_atoms(calculator.system, x)
+    atoms.calc = calculator
+    energy = atoms.get_potential_energy()
+    for own in (copy.deepcopy(calculator), pickle.loads(pickle.dumps(calculator))):
+        other = make_atoms(own.system, x)
+        other.calc = own
+        assert other.get_potential_energy() == energy
+
+
+def test_atoms_in_another_order_are_refused(chignolin: tuple[MdflashCalculator, np.ndarray]) -> None:
+    calculator, x = chignolin
+    atoms = make_atoms(calculator.system, x)[::-1]
+    atoms.calc = calculator
+    with pytest.raises(InputError, match=r"in another order than the beads of chignolin: atom \d has the mass"):
+        atoms.get_potential_energy()
+    plain = make_atoms(calculator.system, x)
+    plain.set_masses(None)  # of carbon, which say nothing
+    plain.calc = calculator
+    plain.get_potential_energy()
+
+
+def test_wrong_arguments() -> None:
+    for wrong, says in (({"precision": "fp16"}, "precision must be one of"), ({"device": "gpu"}, "device must be one")):
+        with pytest.raises(InputError, match=says):
+            MdflashCalculator("go-chignolin", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="found list"):
+        MdflashCalculator([])  # type: ignore[arg-type]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 import sys
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 
 from mdflash.core.state import Layout
 from mdflash.errors import ForceFieldError, InputError
+from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import BeadType, ForceField
 from tests.helpers import beads, simulate, volume_term
 
@@ -151,3 +155,29 @@ def test_errors(model: MdflashModel, positions: np.ndarray) -> None:
         model(state)
     with pytest.raises(NotImplementedError):
         model.compute_stress = True
+
+
+def test_copies_and_pickles(model: MdflashModel, positions: np.ndarray) -> None:
+    state = model.make_state(model.molecules[0], positions)
+    energy = model(state)["energy"]
+    for own in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(own(state)["energy"], energy)
+
+
+def test_molecules_that_cannot_be_told_apart() -> None:
+    """One sequence in two folds: a batch would have the energies of one of them."""
+    ff = load_forcefield("go-chignolin")
+    one = ff.system()[0]
+    other = dataclasses.replace(one, name="other")
+    with pytest.raises(InputError, match="chignolin and other have the same beads"):
+        MdflashModel(ff, [one, other])
+    MdflashModel(ff, [one, one])
+
+
+def test_wrong_arguments() -> None:
+    for wrong, says in (
+        ({"dtype": torch.int64}, "must be a floating point type"), ({"device": "gpu"}, "device must be one"),
+        ({"precision": "fp16"}, "precision must be one"), ({"molecules": ["chignolin"]}, "must be Systems"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=says):
+            MdflashModel("go-chignolin", **wrong)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -65,6 +65,11 @@ class System:
     bonds: IntArray
     interactions: Mapping[str, IntArray] = field(default_factory=dict)
     insertion_codes: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are made anew, for a read-only mapping has none."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self)}
+        return System, tuple((kept | {"interactions": dict(self.interactions)}).values())
 
     def __post_init__(self) -> None:
         def fail(message: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, get_args
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class Evaluator:
 
     Raises:
         ForceFieldError: the force field does not fit the molecule.
-        InputError: there is no GPU.
+        InputError: there is no GPU, or no such precision or device.
     """
 
     def __init__(
@@ -71,14 +71,20 @@ class Evaluator:
         precision: Precision = "fp32",
         device: Device = "cpu",
     ) -> None:
+        check_options(precision, device)
         if device == "cuda" and (reason := why_no_gpu()) is not None:
             raise InputError(f"device 'cuda' was asked for, but no GPU can be used here: {reason}; write device='cpu'")
+        self._made_of = forcefield, system, replicas, precision, device
         self.layout = Layout((system,), (replicas,))
         self.potential = build_potential([forcefield], self.layout)
         self._precision: Precision = precision
         self._device: Device = device
         self._setup = threading.Lock()
         self._backend: _Backend | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy makes its own tables and lists."""
+        return Evaluator, self._made_of
 
     def __call__(self, positions: FloatArray, box: Box | None = None) -> tuple[FloatArray, FloatArray]:
         """Evaluate at `positions` [R * N, 3] in Å, float64; `box` holds the edges of a periodic box in Å.
@@ -114,6 +120,8 @@ class Evaluator:
             )
         x = np.ascontiguousarray(positions, np.float64)
         if box is not None:
+            if not all(0.0 < edge < math.inf for edge in box):
+                raise InputError(f"the edges of the box must be more than 0 and finite, found {box} Å")
             system = self.layout.systems[0]
             x = whole(x.reshape(-1, system.n_beads, 3), system.bonds, box).reshape(-1, 3)
         backend = self._backend or self._set_up(x, box)
@@ -163,6 +171,13 @@ class Evaluator:
             if len(broken):
                 what = f"the force on {system.bead_label(int(broken[0]))} is not a number; {what}"
         return UnstableError(f"replica {r} ({system.name}) has no finite energy and forces: {what}")
+
+
+def check_options(precision: str, device: str) -> None:
+    """Raise InputError for a precision or device that there is not."""
+    for name, value, known in (("precision", precision, get_args(Precision)), ("device", device, get_args(Device))):
+        if value not in known:
+            raise InputError(f"{name} must be one of {', '.join(known)}; found {value!r}")
 
 
 class _Backend(Protocol):

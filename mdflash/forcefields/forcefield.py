@@ -20,7 +20,7 @@ from mdflash.core.regular import own_folder
 from mdflash.core.system import load_system, save_system
 from mdflash.core.words import is_word, what_a_word_is
 from mdflash.core.yamlfile import load_yaml
-from mdflash.errors import ForceFieldError
+from mdflash.errors import ForceFieldError, InputError
 from mdflash.forcefields.model import SCHEMA, ForceField, describe, dump, repeated_row
 from mdflash.forcefields.reader import Reader
 from mdflash.forcefields.shipped import find_shipped, list_shipped
@@ -70,7 +70,12 @@ def load_forcefield(folder: Path | str) -> ForceField:
 
     Raises:
         ForceFieldError: a file, key, column, type or weight is missing or does not fit; the message names it.
+        InputError: neither a path nor a name.
     """
+    if not isinstance(folder, (str, os.PathLike)):
+        raise InputError(
+            f"a force field is given by its folder or name, such as 'go-chignolin'; found {type(folder).__name__}"
+        )
     path = Path(folder)
     if not os.path.isfile(path / "forcefield.yaml"):  # False for a name too long, which Path.is_file raises
         shipped = find_shipped("forcefields", str(folder))

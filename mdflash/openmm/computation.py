@@ -21,8 +21,9 @@ _ANGSTROMS = 1.0 / NM_PER_ANGSTROM  # of a nm
 _ENERGY = 1.0 / KCAL_PER_KJ  # kJ/mol of a kcal/mol
 _FORCE = _ENERGY * _ANGSTROMS  # kJ/mol/nm of a kcal/mol/Å
 
-_alive: WeakValueDictionary[str, Computation] = WeakValueDictionary()
-"""Every computation of this process by its text: OpenMM pickles a force whenever it copies it."""
+_alive: WeakValueDictionary[int, Computation] = WeakValueDictionary()
+"""Every computation of this process by its id: OpenMM pickles a force whenever it copies it. Several may have one text,
+and any of them may end first."""
 
 _raised: dict[str, Exception] = {}
 """The last errors by the text under which OpenMM passes them on."""
@@ -40,10 +41,11 @@ class Computation:
     def __init__(self, reference: Reference, evaluator: Evaluator | None = None) -> None:
         self._reference, self._evaluator = reference, evaluator
         self._lock = threading.Lock()
-        _alive[reference.to_text()] = self
+        self.text = reference.to_text()
+        _alive[id(self)] = self
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return restore, (self._reference.to_text(),)
+        return restore, (self.text,)
 
     def __call__(self, state: Any) -> tuple[float, FloatArray]:
         try:
@@ -76,7 +78,9 @@ class Computation:
 
 def restore(text: str) -> Computation:
     """What a pickled computation calls."""
-    return _alive.get(text) or Computation(Reference.from_text(text))
+    living = (reference() for reference in _alive.valuerefs())
+    known = next((c for c in living if c is not None and c.text == text), None)
+    return known or Computation(Reference.from_text(text))
 
 
 def _edges(vectors: Any) -> Box:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
+
+import numpy as np
 
 from mdflash.core.optional import require
 from mdflash.core.system import System
@@ -95,19 +97,18 @@ def bind(
     _check_kinds(forcefield, topology_or_beads)
     folder = None if isinstance(forcefield, ForceField) else forcefield
     ff = forcefield if isinstance(forcefield, ForceField) else load_forcefield(forcefield)
-    for name, value, known in (("precision", precision, get_args(Precision)), ("device", device, get_args(Device))):
-        if value not in known:
-            raise InputError(f"{name} must be one of {', '.join(known)}; found {value!r}")
-    if replicas < 1:
-        raise InputError(f"replicas must be at least 1, found {replicas}")
+    if not isinstance(replicas, (int, np.integer)) or replicas < 1:
+        raise InputError(f"replicas must be a whole number, at least 1; found {replicas!r}")
+    replicas = int(replicas)
+    rows = None if particles is None else _check_particles(particles)
     if isinstance(topology_or_beads, System):
         beads, periodic = topology_or_beads, False
     else:
-        beads = find_molecule(ff, topology_or_beads, replicas, particles)
+        beads = find_molecule(ff, topology_or_beads, replicas, rows)
         periodic = topology_or_beads.getPeriodicBoxVectors() is not None
-    if particles is not None and len(particles) != replicas * beads.n_beads:
+    if rows is not None and len(rows) != replicas * beads.n_beads:
         raise InputError(
-            f"{len(particles)} particles for {replicas} x {beads.name} ({beads.n_beads} beads); "
+            f"{len(rows)} particles for {replicas} x {beads.name} ({beads.n_beads} beads); "
             f"name {replicas * beads.n_beads} particles, replica after replica"
         )
     reference = Reference.to(
@@ -115,10 +116,24 @@ def bind(
     )
     evaluator = Evaluator(ff, beads, replicas, precision, device)
     computation = Computation(reference, evaluator)
-    force = openmm.PythonForce(computation, {}, [] if particles is None else list(map(int, particles)))
+    force = openmm.PythonForce(computation, {}, rows or [])
     force.setName("mdflash")
     force.setUsesPeriodicBoundaryConditions(periodic)
     return force, beads
+
+
+def _check_particles(particles: Sequence[int]) -> list[int]:
+    """The particles as plain numbers; InputError for what is no index, or twice there."""
+    rows = np.asarray(particles)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows) or rows.min() < 0:
+        raise InputError(
+            "particles must be the indices of particles, whole numbers from 0 on; write for example list(range(10))"
+        )
+    number, often = np.unique(rows, return_counts=True)
+    if often.max() > 1:
+        raise InputError(f"particles names particle {number[often.argmax()]} {often.max()} times; each is one bead")
+    found: list[int] = rows.tolist()
+    return found
 
 
 def _check_kinds(forcefield: Any, topology_or_beads: Any) -> None:

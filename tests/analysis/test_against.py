@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import mdflash
 from mdflash.analysis.against.ensemble import Reference, read_ensemble
+from mdflash.analysis.analyze import analyze
 from mdflash.analysis.report.comparison import verdict
 from mdflash.analysis.report.page import page
 from mdflash.cli.app import app
@@ -52,11 +53,12 @@ def test_a_run_against_its_twin(runs: tuple[Path, Path], tmp_path: Path) -> None
 
 
 def test_a_run_under_biases_is_no_reference(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    """It is refused before the analysis, which may take minutes."""
     pull = "biases: {{name: ends, variable: distance, beads: [0, 9], center: 20 angstrom, " \
         "force_constant: 1 kcal/mol/angstrom^2}}\n"  # fmt: skip
     biased = make(tmp_path, PLAIN + pull, count=1, steps=10, format="xtc")
     with pytest.raises(InputError, match="is a run under biases"):
-        mdflash.open_run(runs[0]).analyze(against=biased)
+        analyze(mdflash.open_run(runs[0]), against=Reference((biased,)), progress=lambda *_: pytest.fail("analyzes"))
     (free,) = mdflash.open_run(runs[0]).analyze().molecules.values()
     (pulled,) = mdflash.open_run(biased).analyze().molecules.values()
     (said,) = verdict([("free", free), ("pulled", pulled)])

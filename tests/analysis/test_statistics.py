@@ -40,6 +40,19 @@ def test_inefficiency_is_pymbars() -> None:
     assert statistical_inefficiency(np.ones(1)) == 1
 
 
+def test_frames_without_a_value_are_worth_nothing() -> None:
+    rng = np.random.default_rng()
+    x = correlated(20_000, 8.0, rng)
+    worth = len(x) / statistical_inefficiency(x)
+    some = np.where(rng.random(len(x)) < 0.3, np.nan, x)  # neighbors know what is missing
+    assert len(x) / statistical_inefficiency(some) == pytest.approx(worth, rel=0.25)
+    cut = np.where(np.arange(len(x)) < 12_000, x, np.inf)
+    alone = 12_000 / statistical_inefficiency(x[:12_000])
+    assert len(x) / statistical_inefficiency(cut) == pytest.approx(alone, rel=1e-6)
+    for few in ([np.nan] * 6, [1.0] + [np.nan] * 5, [1.0, np.nan, 1.0, np.nan, 1.0, 1.0]):
+        assert statistical_inefficiency(np.array(few)) == 6
+
+
 def test_a_relaxation_is_left_out() -> None:
     """The inefficiency of so many frames is known to 4 %; a start that is found too late would take 25 % off it."""
     rng, n = np.random.default_rng(), 20_000

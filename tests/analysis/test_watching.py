@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mdflash.analysis.open_run import open_run
 from mdflash.analysis.watching import event_line, look, sparkline
 from mdflash.errors import InputError
+from mdflash.io.claims import claim
 
 
 @pytest.fixture
@@ -55,6 +57,18 @@ def test_little_to_see(running: Path, tmp_path_factory: pytest.TempPathFactory) 
     assert look(running).step == 400
     with pytest.raises(InputError, match="holds no run yet"):
         look(tmp_path_factory.mktemp("empty"))
+
+
+def test_a_campaign_is_no_run(tmp_path: Path) -> None:
+    claim(tmp_path, "campaign")
+    for read in (look, open_run):
+        with pytest.raises(InputError, match=r"is a campaign, and no run.*runs/NAME/run.*`mdflash campaign run"):
+            read(tmp_path)
+    one = tmp_path / "runs" / "seed1" / "run"
+    one.mkdir(parents=True)
+    (one / "manifest.json").touch()
+    with pytest.raises(InputError, match=f"such as {one}"):
+        look(tmp_path)
 
 
 def test_sparklines() -> None:

@@ -148,6 +148,14 @@ def test_another_plan_in_the_same_folder_is_refused(change: str, says: str, tmp_
         ("sweep: {dynamics.temperature: 300 K}\n", r"expected a list of values.*dynamics.temperature: \[300 K\]"),
         ("sweep: {dynamics.seed: [1, 2, 1]}\n", "dynamics.seed: 1 is given twice"),
         ("together: [{dynamics.seed: [1, 2, 1], replicas.count: [1, 1, 1]}]\n", "count: 1, 1 is given twice"),
+        (
+            "sweep:\n  dynamics.timestep: [10 fs, 5 fs, 0.01 ps]\n  dynamics.seed: [1, 2]\n",
+            "line 4.*timestep: 10 fs and dynamics.timestep: 0.01 ps are the same run",
+        ),
+        (
+            "share: batch\nsweep: {dynamics.temperature: [300 K, 300.0 K], system.structure: [a.pdb, b.pdb]}\n",
+            "300 K and dynamics.temperature: 300.0 K are the same run",
+        ),
         ("sweep: {dynamics.seed: {from: 3, to: 1}}\n", "whole numbers as in"),
         ("sweep: {name: [a, b]}\n", "every run has its own"),
         ("sweep: {dynamics.seed: [1]}\nset: {dynamics.seed: 2}\n", "stands in two places"),

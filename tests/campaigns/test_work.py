@@ -30,7 +30,7 @@ from mdflash.campaigns.work import Job, Manner, judge, work_off
 from mdflash.cli.app import app
 from mdflash.core.cores import usable_cores
 from mdflash.engine.job import find_job
-from mdflash.errors import InputError
+from mdflash.errors import InputError, NoSpaceError
 from mdflash.io.claims import claim
 
 PROGRAM = """
@@ -104,6 +104,16 @@ def test_a_run_that_failed_is_tried_again_when_asked(make: Callable[..., list[Jo
     (job,) = make("exit 2|finish")
     assert work_off(job).result == "failed"
     assert work_off(job._replace(manner=Manner(job.manner.stop, again=True))).result == "done"
+
+
+def test_a_run_whose_disk_was_full_goes_on_when_there_is_room(make: Callable[..., list[Job]]) -> None:
+    """Nobody has to ask for it with --failed; the command says so, and its exit code."""
+    (job,) = make("echo 'error: the disk is full' >&2; exit 74|finish")
+    folder = str(job.campaign)
+    done = CliRunner().invoke(app, ["campaign", "run", folder, "--no-analysis"])
+    assert isinstance(done.exception, NoSpaceError) and f"run {folder} tries them again" in str(done.exception)
+    assert stand_of(job.place).state == "failed"
+    assert CliRunner().invoke(app, ["campaign", "run", folder, "--no-analysis"]).exit_code == 0
 
 
 def test_every_end_has_one_verdict() -> None:

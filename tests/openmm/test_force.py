@@ -281,6 +281,21 @@ def test_wrong_arguments(go: ForceField, chignolin: System, tmp_path: Path) -> N
         mdflash_force("go-chignolin", ion)
 
 
+@pytest.mark.parametrize(
+    ("particles", "says"),
+    [
+        ([-1, *range(1, 10)], "from 0 on"),
+        ([0.5, *range(1, 10)], "whole numbers"),
+        ([3, *range(9)], "particle 3 2 times"),
+    ],
+)
+def test_particles_that_are_no_beads(particles: list[int], says: str, go: ForceField, chignolin: System) -> None:
+    with pytest.raises(InputError, match=says):
+        mdflash_force(go, chignolin, particles)
+    with pytest.raises(InputError, match=r"must be a whole number, at least 1; found 1\.5"):
+        mdflash_force(go, chignolin, replicas=1.5)  # type: ignore[arg-type]
+
+
 def test_all_atoms_are_no_beads(chignolin: System) -> None:
     pdb = app.PDBFile(str(ROOT / "systems" / "chignolin.pdb"))
     with pytest.raises(InputError, match=r"holds all atoms \(\d+, such as N, .*mapping is 'ca'.*`mdflash map "):

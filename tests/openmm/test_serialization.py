@@ -96,6 +96,8 @@ def test_copies_within_the_process(go: ForceField, chignolin: System, folded: np
     """A force field in memory can be copied, but not read elsewhere."""
     system = create_system(go, chignolin)
     expected = energy_forces(context(system, folded))[1]
+    del (another := [create_system(go, chignolin)])[0]  # which ends before its twin
+    assert not another
     for again in (copy.deepcopy(system), pickle.loads(pickle.dumps(system))):
         assert np.array_equal(energy_forces(context(again, folded))[1], expected)
     done = elsewhere(write(tmp_path / "system.xml", system), folded)

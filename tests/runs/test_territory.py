@@ -204,6 +204,9 @@ def test_frames_are_chosen_and_sampled_around(
     recipe.write_text(yaml.safe_dump(said))
     told: list[str] = []
     where = Where(plain, None, 1, 0.5)
+    with pytest.raises(InputError, match="no run there"):
+        sample(load_recipe(recipe), told.append, lambda progress: None, dataclasses.replace(where, run=tmp_path / "no"))
+    assert not (tmp_path / "data").exists()
     folder = sample(load_recipe(recipe), told.append, lambda progress: None, where)
     data = load_dataset(folder)
     (molecule,) = data.molecules

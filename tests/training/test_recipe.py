@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mdflash.cli.app import app
 from mdflash.core.system import save_system
-from mdflash.errors import ForceFieldError, InputError
+from mdflash.errors import ForceFieldError, InputError, StorageError
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.sampling.dataset import load_dataset
@@ -133,7 +133,12 @@ def test_dry_run_and_fit_from_the_command_line(dataset: Path, tmp_path: Path) ->
     shown = CliRunner().invoke(app, ["train", str(recipe), "--dry-run", "--threads", "1"])
     assert shown.exit_code == 0, shown.output
     assert "400 for training, 200 held out" in shown.output and "frames/s" in shown.output
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and "goes on" not in shown.output
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "log.csv").write_text("of somebody else\n")
+    with pytest.raises(StorageError, match="no training was started here"):
+        CliRunner().invoke(app, ["train", str(recipe), "--dry-run", "--threads", "1"], catch_exceptions=False)
+    (tmp_path / "out" / "log.csv").unlink()
 
     done = CliRunner().invoke(app, ["fit", str(recipe), "--out", str(tmp_path / "priors")])
     assert done.exit_code == 0, done.output

@@ -22,7 +22,7 @@ from mdflash.training import weights
 from mdflash.training.entropy.weighed import groups_of, weigh
 from mdflash.training.frames import load_frames
 from mdflash.training.recipe import Data, load_recipe
-from mdflash.training.redrawn import block_counts
+from mdflash.training.redrawn import Redrawn, block_counts
 from mdflash.training.split import hold_out, parts_of
 from mdflash.training.weights import frame_weights, load_weighted
 from mdflash.units import kT
@@ -215,6 +215,21 @@ def test_how_uncertain_weighted_frames_are(tmp_path: Path) -> None:
         apart, predicted = (np.sqrt(np.square(v).mean()) for v in (f.std(axis=0, ddof=1), np.array(said)[:, use]))
         ratios.append(predicted / apart)
     assert 0.4 < np.exp(np.log(ratios).mean()) < 2.5
+
+
+def test_a_bin_that_a_draw_leaves_empty_takes_no_error_from_others() -> None:
+    """Tails are empty in some draw; the errors where every draw has frames are those of these bins alone."""
+    rng = np.random.default_rng()
+    source, values = np.repeat(np.arange(4), 100), rng.normal(size=400)
+    values[0] = 9.0  # a frame that some draw leaves out
+    drawn = np.stack([block_counts(source, draw) for draw in range(24)])
+    found = Redrawn(np.arange(400), drawn / drawn.sum(axis=1, keepdims=True))
+    inner = np.linspace(-1.0, 1.0, 5)
+    alone = found.error(values, inner, 300.0)
+    assert np.isfinite(alone).all()
+    wide = found.error(values, np.append(inner, [8.0, 10.0]), 300.0)
+    assert not np.isfinite(wide[-1]) and np.isfinite(wide[:4]).all()
+    assert np.isinf(found.error(values, np.array([20.0, 30.0]), 300.0)).all()
 
 
 def test_forces_and_places_hold_out_the_same_frames(tmp_path: Path) -> None:
