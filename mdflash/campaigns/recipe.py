@@ -185,10 +185,15 @@ def load_campaign(file: Path) -> tuple[Campaign, Document]:
         raise InputError(
             "nothing varies; write for example `sweep: {dynamics.temperature: [300 K, 320 K]}`", file=file, key="sweep"
         )
-    keys = [*found.set, *(key for axis in found.axes for key in axis)]
+    swept = [key.strip() for axis in found.axes for key in axis]
+    keys = [*(key.strip() for key in found.set), *swept]
     for key in keys:
         if keys.count(key) > 1:
             raise InputError(f"'{key}' stands in two places; keep one of them", file=file, line=1, key=key)
+        inside = next((k for k in (keys if key in swept else found.set) if k.startswith(f"{key}.")), None)
+        if inside is not None:
+            raise InputError(f"'{key}' would replace '{inside}'; write all keys inside '{key}' as '{key}.KEY'",
+                             file=file, line=1, key=key)  # fmt: skip
         if key in ("name", "output.folder"):
             raise InputError("is not for a sweep: every run has its own", file=file, line=1, key=key)
     name = found.name or plain_word(file.stem)

@@ -101,6 +101,7 @@ def main() -> None:
     warnings.filterwarnings("error", _NUMBA_SAYS, RuntimeWarning)  # of a variable that it cannot read
     try:
         _check_threads()
+        _check_names()
         app()
     except MdflashError as error:
         _show(error)
@@ -138,6 +139,19 @@ def _check_threads() -> None:
             f"the environment variable NUMBA_NUM_THREADS must be a whole number of 1 or more, found {text!r}; "
             "unset it, or write for example NUMBA_NUM_THREADS=4"
         )
+
+
+def _check_names() -> None:
+    """Refuse names of files that are no text: nothing of them could be written down, as in resolved.yaml."""
+    names = sys.argv[1:]
+    with suppress(OSError):
+        names = [os.getcwd(), *names]
+    for name in names:
+        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise MdflashError(
+                f"'{ascii(name)[1:-1]}' is no text in {sys.getfilesystemencoding().upper()}; rename it, or go to "
+                "another folder"
+            )
 
 
 def _show(error: MdflashError) -> None:

@@ -54,8 +54,9 @@ def refuse_campaign(folder: Path) -> None:
         found = sorted(path.parent for path in folder.glob("runs/*/run/manifest.json"))
         each = found[0] if found else folder / "runs" / "NAME" / "run"
         raise InputError(
-            f"is a campaign, and no run; each of its runs has a folder, such as {each}. `mdflash campaign run "
-            f"{folder}` works on them, `campaign status` shows where they stand, and `campaign table` writes one table of all",
+            f"is a campaign, and no run; each of its runs has a folder, such as {each}. "
+            f"`mdflash campaign run {folder}` works on all of them, `campaign status` shows where they stand, and "
+            "`campaign table` writes one table",
             file=folder,
         )
 

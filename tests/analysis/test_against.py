@@ -119,6 +119,7 @@ def test_mistakes(runs: tuple[Path, Path], tmp_path: Path) -> None:
     for against, message in ((tmp_path, "neither a run"), (tmp_path / "x.xtc", "no such file")):
         with pytest.raises(InputError, match=message):
             run.analyze(against=against)
+    (tmp_path / "x.xtc").touch()
     short = tmp_path / "short.pdb"
     lines = [line for line in CHIGNOLIN.read_text().splitlines() if not (line[:4] == "ATOM" and int(line[22:26]) > 8)]
     short.write_text("\n".join(lines) + "\n")

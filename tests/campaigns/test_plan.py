@@ -161,6 +161,10 @@ def test_another_plan_in_the_same_folder_is_refused(change: str, says: str, tmp_
         ("sweep: {dynamics.seed: [1]}\nset: {dynamics.seed: 2}\n", "stands in two places"),
         ("together: [{dynamics.seed: [1, 2], replicas.count: [1]}]\n", "lists of one length"),
         ("sweep: {dynamics.seed: {from: 0, to: 99999}, replicas.count: {from: 1, to: 2}}\n", "200,000 runs"),
+        (
+            "sweep: {dynamics.seed: [1], dynamics: [{temperature: 300 K, steps: 10}]}\n",
+            "'dynamics' would replace 'dynamics.seed'",
+        ),
         ("swep: {dynamics.seed: [1]}\n", "did you mean 'sweep'"),
         ("sweep: {system.structure: [c.pdb]}\n", "no such file: .*c.pdb"),
     ],

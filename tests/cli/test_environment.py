@@ -50,6 +50,18 @@ def test_a_variable_that_says_nonsense_is_named(variables: dict[str, str], said:
     assert said in done.stderr and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
+def test_a_name_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """Nothing of it could be written down; a folder that is gone is another matter."""
+    folder = tmp_path / os.fsdecode(b"x\xff")
+    folder.mkdir()
+    for cwd, argument in ((folder, "system.yaml"), (tmp_path, folder / "system.yaml")):
+        done = subprocess.run(
+            [sys.executable, "-m", "mdflash", "run", argument], env=ENV, cwd=cwd, capture_output=True, text=True
+        )
+        assert done.returncode == 2 and "x\\udcff" in done.stderr and "is no text in UTF-8" in done.stderr, done
+        assert done.stderr.count("\n") == 1
+
+
 def test_a_home_that_takes_no_files(tmp_path: Path) -> None:
     """Or none at all: kernels are not kept then, and all else works."""
     bare = {k: v for k, v in ENV.items() if k not in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "HOME")}
