@@ -45,7 +45,8 @@ def hold_out(source: IntArray, biased: Chosen, share: float, parts: IntArray | N
         parts: [F] see `parts_of`; None where frames are not weighed.
     """
     free, held_in_windows = np.unique(source[~biased]), np.unique(source[biased])
-    whole = free[-max(1, round(share * len(free))) :] if len(free) > 1 else free[:0]
+    most = len(free) - 1  # one is left to learn from
+    whole = free[-min(most, max(1, round(share * len(free)))) :] if most > 0 else free[:0]
     held = np.isin(source, whole)
     for k in held_in_windows if len(free) > 1 else np.unique(source):
         held[_end(np.flatnonzero(source == k), share, 1)] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -176,6 +177,26 @@ def test_a_residue_that_is_not_there() -> None:
         collect_data(given, Molecule(beads("chain", 20)))
 
 
+def test_the_curve_of_a_long_molecule_is_that_of_every_q(tmp_path: Path) -> None:
+    """Few values of q are computed; splines lead to the others, also where the curve falls steeply."""
+    rng, q = np.random.default_rng(), np.linspace(0.004, 0.3, 200)
+    rod = np.cumsum(np.tile([3.3, 0.0, 0.0], (1, 120, 1)) + rng.normal(size=(1, 120, 3)), axis=1)  # Rg 110 Å
+    file = tmp_path / "curve.dat"
+    file.write_text("\n".join(f"{a:.6f} 1.0 0.1" for a in q))
+    given, m = load_experiment([f"saxs={{file: {file}, unit: /angstrom}}"]), Molecule(beads("chain", 120))
+    (data,) = collect_data(given, m)
+    exact = debye(rod, form_factors(m.system.residue_names, q), q)
+    np.testing.assert_allclose(data.values(rod), exact, rtol=5e-3)
+
+
+def test_dyes_on_two_chains_have_no_linker() -> None:
+    one = beads("chain", 20)
+    two = dataclasses.replace(one, chain_ids=("A",) * 10 + ("B",) * 10)
+    given = load_experiment(["fret={residues: [1, 20], efficiency: 0.5 +- 0.1, R0: 5 nm, linker: 9}"])
+    with pytest.raises(InputError, match="residues 1 and 20 are in two chains"):
+        collect_data(given, Molecule(two))
+
+
 def test_files_of_curves(tmp_path: Path) -> None:
     q = np.linspace(0.1, 4.0, 40)  # 1/nm
     lines = [
@@ -194,6 +215,11 @@ def test_files_of_curves(tmp_path: Path) -> None:
     file.write_text("\n".join(f"{a} 1.0" for a in q))
     with pytest.raises(InputError, match="the errors are missing"):
         read_curve(file)
+    file.write_text("q I error\n" + "\n".join(f"{a:.4f} 1.0 0.1" for a in q).replace(".", ","))
+    with pytest.raises(InputError, match="line 2: has decimal commas, as in '0,1000'"):
+        read_curve(file)
+    file.write_text("\n".join(f"{a:.4f}, 1.0, 0.1" for a in q))
+    assert len(read_curve(file)[0]) == 30
 
 
 def test_a_file_names_the_line(tmp_path: Path) -> None:

@@ -250,6 +250,12 @@ def test_forces_and_places_hold_out_the_same_frames(tmp_path: Path) -> None:
     np.testing.assert_array_equal(hold_out(source, biased, 0.25, parts_of(windows, swapped)), whole)
 
 
+def test_a_trajectory_is_left_to_learn_from() -> None:
+    source = np.repeat([0, 1, 2], 10)
+    held = hold_out(source, source == 2, 0.8)
+    assert not held[:10].any() and held[10:20].all() and held[22:].all() and not held[20:22].any()
+
+
 def test_parts_with_few_frames_are_named(tmp_path: Path) -> None:
     _, folder = draw(KINDS["distance"], np.random.default_rng(5), tmp_path / "data", (300.0, 330.0), stored=True)
     few = load_frames([folder], 0.1, weights="mbar").molecules[0]

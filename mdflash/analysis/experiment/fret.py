@@ -71,6 +71,14 @@ def _data(given: Any, m: Molecule) -> Data:
     same = np.flatnonzero(pairs[:, 0] == pairs[:, 1])
     if len(same):
         raise InputError("names one residue twice; dyes are on two residues", key=f"fret.{same[0]}.residues")
+    chains = np.array(m.system.chain_ids)
+    for k, (i, j) in enumerate(pairs):
+        if given[k].linker and chains[i] != chains[j]:
+            raise InputError(
+                f"residues {' and '.join(given[k].residues)} are in two chains, where a linker does not stretch their "
+                "distance in proportion; leave `linker` out",
+                key=f"fret.{k}.linker",
+            )
     beads = m.trace[pairs]
     apart = np.abs(pairs[:, 1] - pairs[:, 0])
     stretch = np.sqrt((apart + np.array([p.linker for p in given])) / apart)

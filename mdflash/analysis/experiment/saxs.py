@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -19,8 +20,12 @@ from mdflash.core.section import Section
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
 
-GRID: Final = 40
+GRID: Final = 60
 """Values of q at which a curve is computed; splines lead to those of the data."""
+DENSER: Final = 1.5
+"""Values of the grid are as powers of this: near q = 0, where a large molecule's curve falls steeply, they are denser.
+Splines of single frames of 100 to 1000 residues, from a globule to a rod of Rg 300 Å, are within 0.1 %."""
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 FEWEST: Final = 5
 """Points of a curve."""
 LARGE_NM: Final = 0.9
@@ -46,12 +51,14 @@ def read_curve(path: Path, unit: str = "auto") -> tuple[FloatArray, FloatArray, 
     Lines that do not begin with three numbers are passed over.
 
     Raises:
-        InputError: fewer than `FEWEST` points with errors.
+        InputError: fewer than `FEWEST` points with errors, or numbers with decimal commas.
     """
     with storage_errors(path):
         text = path.read_text(encoding="utf-8", errors="replace")
     rows, two = [], 0
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(parts := line.split()) >= 3 and all(map(_DECIMAL_COMMA.fullmatch, parts[:3])):
+            raise InputError(f"has decimal commas, as in '{parts[0]}'; write points", file=path, line=number)
         words = line.replace(",", " ").split()
         try:
             numbers = [float(w) for w in words[:3]]
@@ -95,7 +102,7 @@ def read_curve(path: Path, unit: str = "auto") -> tuple[FloatArray, FloatArray, 
 
 def _data(given: Any, m: Molecule) -> Data:
     q, intensity, error, notes = read_curve(given.file, given.unit)
-    grid = q if len(q) <= GRID else np.linspace(q[0], q[-1], GRID)
+    grid = q if len(q) <= GRID else q[0] + (q[-1] - q[0]) * np.linspace(0.0, 1.0, GRID) ** DENSER
     factors = form_factors(m.system.residue_names, grid)
     share = np.zeros((m.system.n_residues, m.system.n_beads))
     share[m.system.residue_index, np.arange(m.system.n_beads)] = m.system.masses
