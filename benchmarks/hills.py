@@ -2,13 +2,15 @@
 
     python benchmarks/hills.py [--rounds N] [--threads N] [--out results]
 
-Two measures of the same, both of interleaved pieces, so that other work on the machine hits them alike:
+Two measures of the same:
 
-* parts: inside one run, the time of everything that a deposit adds (measuring variables, adding hills, the energies and
-  forces after it) as a share of all time. What a shorter block of steps costs is not in it.
-* whole: runs with hills every 500 steps and with none (the same bias, whose first hill is far away) take turns; the
-  share is the median over rounds of their ratio, less one. Of time that passes, and of CPU time of the process, which
-  other work on the machine disturbs less; threads that wait for each other are in the first alone.
+* parts: what a deposit adds, in CPU time of one thread, the median of many: the deposit itself (measuring variables,
+  adding hills), energies and forces after it, and what ending and starting a block of steps costs. The share is their
+  sum of 500 steps by all threads, since meanwhile the others wait. Other work on the machine hardly disturbs it; what
+  waking threads takes is not in it.
+* whole, of the Gō model: runs with hills every 500 steps and with none (the same bias, whose first hill is far away)
+  take turns; the share is the median over rounds of their ratio, less one. Of time that passes, and of CPU time of the
+  process, which other work on the machine disturbs less; threads that wait for each other are in the first alone.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,25 +35,27 @@ from mdflash.runs.prepare import prepare
 
 HERE = Path(__file__).parent
 REPLICAS, EVERY = 64, 500
-STEPS = {"go-chignolin": 5_000, "chignolin-schnet": 1_000}
-"""Of a run, by model: about half a second, and some ten seconds."""
+STEPS = {"go-chignolin": 5_000, "chignolin-ca": 500}
+"""Of a run, by model: half a second, and some seconds."""
+SHORT = 200
+"""Blocks of one step."""
 RUN = """mdflash: 1
 name: hills
 system: {structure: STRUCTURE}
 model: {forcefield: MODEL}
 dynamics: {temperature: 340 K, timestep: FEMTOSECONDS fs, length: 1 us, seed: 3}
 """
-FEMTOSECONDS = {"go-chignolin": 10, "chignolin-schnet": 4}
+FEMTOSECONDS = {"go-chignolin": 10, "chignolin-ca": 4}
 METHODS = {"metadynamics": "height: 0.1 kcal/mol, bias_factor: 6", "opes": "method: opes, barrier: 6 kcal/mol"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A model under a method, on a number of threads (None: all cores)."""
+    """A model under a method, on a number of threads."""
 
     model: str
     method: str
-    threads: int | None
+    threads: int
 
     @property
     def steps(self) -> int:
@@ -66,8 +71,9 @@ class Case:
             f"metadynamics=[{{name: fold, variables: [{{name: q, variable: native_contacts, width: 0.02}}], "
             f"{METHODS[self.method]}, every: {every * fs} fs}}]"
         )
-        threads = f"hardware.threads={'null' if self.threads is None else self.threads}"
-        config = load_run(file, [f"replicas.count={REPLICAS}", hills, threads, "output.folder=none"])
+        config = load_run(
+            file, [f"replicas.count={REPLICAS}", hills, f"hardware.threads={self.threads}", "output.folder=none"]
+        )
         engine = prepare(config.with_seed()).engine()
         engine.minimize(20)
         engine.draw_velocities()
@@ -75,29 +81,28 @@ class Case:
         return engine
 
 
-def parts(engine: Engine, steps: int) -> dict[str, Any]:
-    """Seconds of a deposit's parts, and their share of the run."""
-    spent: dict[str, list[float]] = {"deposit": [], "forces": []}
-
-    def timed(name: str, function: Any) -> Any:
-        def call(*given: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return function(*given)
-            finally:
-                spent[name].append(time.perf_counter() - began)
-
-        return call
-
+def parts(case: Case, folder: Path, threads: int) -> dict[str, Any]:
+    """Seconds of a deposit's parts by one thread, and their share of a run by many."""
+    engine = dataclasses.replace(case, threads=1).start(folder, EVERY)
+    step = seconds(engine.run, case.steps) / case.steps
     deposits, propagator = engine.deposits, engine.propagator
-    deposits.change = timed("deposit", deposits.change)  # type: ignore[method-assign]
-    propagator.evaluate = timed("forces", propagator.evaluate)  # type: ignore[method-assign]
-    began = time.perf_counter()
-    engine.run(steps)
-    whole = time.perf_counter() - began
-    del deposits.change, propagator.evaluate
-    found: dict[str, Any] = {f"{name}_s": float(np.median(times)) for name, times in spent.items()}
-    return found | {"deposits": len(spent["deposit"]), "share": sum(map(sum, spent.values())) / whole}
+    spent: dict[str, list[float]] = {"deposit": [], "forces": [], "block": []}
+    (bias,) = deposits.biases
+    for _ in range(SHORT):
+        bias.every = 10**9  # no hill within the run
+        spent["block"].append(seconds(engine.run, 1) - step)
+        bias.every = 1
+        spent["deposit"].append(seconds(deposits.change, engine))
+        spent["forces"].append(seconds(propagator.evaluate, engine.state))
+    found = {f"{name}_s": float(np.median(times)) for name, times in spent.items()}
+    return found | {"step_s": step, "share": sum(found.values()) / (EVERY * step / threads)}
+
+
+def seconds(function: Callable[..., Any], *given: Any) -> float:
+    """CPU time of a call by this thread."""
+    began = time.thread_time()
+    function(*given)
+    return time.thread_time() - began
 
 
 def whole(case: Case, folder: Path, rounds: int) -> dict[str, Any]:
@@ -123,23 +128,28 @@ def whole(case: Case, folder: Path, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="of the Gō model; the network has a third")
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args()
-    found: dict[str, Any] = {"replicas": REPLICAS, "every_steps": EVERY, "threads": given.threads}
+    threads = given.threads or os.cpu_count() or 1
+    found: dict[str, Any] = {"replicas": REPLICAS, "every_steps": EVERY, "threads": threads}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for model in STEPS:
-            rounds = given.rounds if model == "go-chignolin" else max(3, given.rounds // 3)
-            found[model] = {}
             for method in METHODS:
-                case = Case(model, method, given.threads)
-                engine = case.start(folder, EVERY)
-                measured = {"parts": parts(engine, 8 * case.steps), "whole": whole(case, folder, rounds)}
-                found[model][method] = measured
-                shares = {k: f"{100 * v['share']:.2f} %" for k, v in measured.items()}
-                print(model, method, shares | {"CPU": f"{100 * measured['whole']['cpu_share']:.2f} %"}, flush=True)
+                case = Case(model, method, threads)
+                measured = {"parts": parts(case, folder, threads)}
+                if model == "go-chignolin":
+                    measured["whole"] = whole(case, folder, given.rounds)
+                found.setdefault(model, {})[method] = measured
+                shares = {
+                    f"{how} {word}": f"{100 * numbers[word]:.2f} %"
+                    for how, numbers in measured.items()
+                    for word in ("share", "cpu_share")
+                    if word in numbers
+                }
+                print(model, method, shares, flush=True)
     record = {"machine": dataclasses.asdict(measure_machine()), "load": os.getloadavg()} | found
     out = given.out / f"hills_{date.today().isoformat()}.json"
     out.write_text(json.dumps(record, indent=2, default=str) + "\n")
