@@ -48,7 +48,7 @@ def scheme(integrator: Integrator, remove_com_motion: bool) -> Scheme:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def remove_com_motion(
     v: FloatArray,  # [N, 3] Å/ps
     mass: FloatArray,  # [N] Da
@@ -67,7 +67,7 @@ def remove_com_motion(
         v[i, 2] -= pz / total
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def before_force(
     s: Scheme,
     x: FloatArray,  # [N, 3] Å
@@ -108,7 +108,7 @@ def before_force(
         x[i, 0], x[i, 1], x[i, 2] = qx, qy, qz
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def after_force(
     s: Scheme,
     v: FloatArray,  # [N, 3] Å/ps

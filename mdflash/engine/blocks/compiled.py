@@ -20,12 +20,13 @@ from mdflash.compiled.jit import make_ready, njit
 from mdflash.core.state import Layout, State
 from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
-from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch, update_priors
+from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch, rebuild_priors
 from mdflash.engine.blocks.network import run_by_all_threads, run_by_one_thread, run_each_by_one_thread
 from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.engine.blocks.threads import over_ranges
 from mdflash.engine.settings import Block, Dynamics
 from mdflash.integrators.cpu import Scheme, after_force, before_force, scheme
+from mdflash.neighbors.cpu import moved_too_far
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.bias.cpu import Biases
@@ -55,7 +56,8 @@ def run_with_lists(
     energy = np.nan
     for step in range(block.first_step, block.first_step + block.steps):
         before_force(s, x, v, f, mass, block.kT[r], block.seed, batch.replica_id[r], step)
-        update_priors(lists, nonbonded, system, block.skin, block.box, x)
+        if nonbonded.cutoff[system] > 0.0 and moved_too_far(x, lists.built_at, block.skin):
+            rebuild_priors(lists, nonbonded, system, block.skin, block.box, x)
         energy = prior_forces(listed, nonbonded, biases, system, r, block.box, lists.start, lists.neighbor, x, f)
         if not np.isfinite(energy):
             arrays.failed[r] = step
