@@ -159,6 +159,13 @@ MUTANTS: Final = (
         "    m, k = split(where(t > 1e-3, t, 1e-3))\n",
         f"{_PHILOX}::test_normals_are_within_three_units_of_box_muller",
     ),
+    Mutant(
+        "Coordinates that a step has copied are never freed",
+        "potentials/priors/eights.py",
+        "        release(y)\n",
+        "",
+        "engine/test_memory.py::test_steps_give_back_the_arrays_that_they_make",
+    ),
     # --- r-RESPA ----------------------------------------------------------------------------------------------------
     Mutant(
         "Impulses of networks are as large as forces of one step",
