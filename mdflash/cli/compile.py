@@ -49,7 +49,7 @@ def compile_(
 
     given = tuple(set_ or ())
     choices = [(*given, f"model.precision={p}") for p in precision or ()] or [given]
-    # precisions of one file side by side: they share the least, and two processes compile what they share twice
+    # precisions of one file side by side: they share the least, and of two processes one waits for what they share
     tasks = [Task(file, choice) for file in files or shipped_names("systems") for choice in choices]
     for task in tasks:
         load_run(task.file, task.overrides)  # a mistake ends here, before anything is compiled
