@@ -14,7 +14,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from mdflash.core.state import Layout, State
 from mdflash.core.types import Box, FloatArray, Precision
 from mdflash.engine.gpu import forces as device
 from mdflash.engine.gpu.loop import CudaPropagator
+from mdflash.engine.gpu.whole import WholePropagator
 from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield
@@ -41,7 +42,9 @@ from mdflash.mapping.chain import chain_of
 from mdflash.neighbors import tiles as tile_lists
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.bias import triton as bias_kernels
+from mdflash.potentials.base import Potential
 from mdflash.potentials.schnet.network import SchNet
+from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.split import SplitFilters, fit_far_field
 from mdflash.potentials.schnet.tables import in_double, tabulate
 from mdflash.potentials.schnet.triton import far as far_kernels
@@ -168,6 +171,32 @@ def record_biases() -> list[Launch]:
             propagator.advance(State.at(layout, positions, 300.0), 1)
         found |= {x: None for x in launches if x.kernel.__module__ == bias_kernels.__name__}
     return list(found)
+
+
+def whole_systems() -> Iterator[tuple[str, Layout, Sequence[Potential], SchNet, FloatArray]]:
+    """Small molecules that a program owns: shipped force fields, and one of the size of mlcg's chignolin."""
+    for name in ("chignolin-ca", "teacher-1enh"):
+        ff = load_forcefield(name)
+        system = ff.system()[0] if ff.systems else chain_of("YYDPETGTWY", ff, "chain")[0]
+        layout, n = Layout((system,), (2,)), system.n_beads
+        terms = build_potential([ff], layout).terms
+        network = next(t for t in terms if isinstance(t, SchNetPotential)).networks[0]
+        assert network is not None
+        yield name, layout, terms, network, np.zeros((2 * n, 3))
+    wide = replace(PUBLISHED, features=256, filters=128, blocks=3, basis_size=33)
+    yield "mlcg chignolin", *synthetic(10, wide, 2)
+
+
+def record_whole(precision: Precision) -> Iterator[tuple[str, list[Launch]]]:
+    """The program that runs all steps of a small molecule."""
+    for name, layout, terms, network, x in whole_systems():
+        with recorded() as launches:
+            propagator = WholePropagator(
+                layout, terms, Dynamics(LangevinBAOAB(0.004, 1.0), 1), tables={id(network): tabulate(network, 1024)},
+                precision=precision, device="cpu",
+            )  # fmt: skip
+            propagator.advance(State.at(layout, x, 300.0), 1)
+        yield name, list(launches)
 
 
 def record_training() -> list[Launch]:
