@@ -41,8 +41,8 @@ from mdflash.integrators.langevin import LangevinBAOAB
 from mdflash.mapping.chain import chain_of
 from mdflash.neighbors import tiles as tile_lists
 from mdflash.potentials.backbones.backbone import Backbone
-from mdflash.potentials.bias import triton as bias_kernels
 from mdflash.potentials.base import Potential
+from mdflash.potentials.bias import triton as bias_kernels
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.split import SplitFilters, fit_far_field

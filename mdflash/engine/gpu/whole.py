@@ -1,4 +1,4 @@
-"""A program for each replica that runs all steps of a block: small molecules, without a launch for each phase of a step.
+"""A program for each replica that runs all steps of a block: small molecules, without launches for phases of a step.
 
 A step of a molecule of 10 beads is some 35 launches of kernels that do next to nothing. Here one program of several
 warps owns a replica: positions to neighbors, priors, network, forces, and the step, again and again, with barriers
@@ -127,7 +127,7 @@ def whole(
     particles: tl.core.base_value, bath: tl.core.base_value, molecule: tl.core.base_value, work: tl.core.base_value,
     steps: tl.tensor, first_bead: tl.tensor, first_replica: tl.tensor, beads: tl.tensor, template: tl.tensor,
     MOTIONS: tl.constexpr, COUNT: tl.constexpr, LAST_KICK: tl.constexpr, REMOVE_COM: tl.constexpr, N: tl.constexpr,
-    BLOCKS: tl.constexpr, OWN: tl.constexpr, F: tl.constexpr, WIDTHS: tl.constexpr, ACT: tl.constexpr,
+    BLOCKS: tl.constexpr, F: tl.constexpr, WIDTHS: tl.constexpr, ACT: tl.constexpr,
     CUTOFF: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr, OCCUR: tl.constexpr,
     WIDTH: tl.constexpr, TERMS: tl.constexpr, PAIR_OCCUR: tl.constexpr, ROWS: tl.constexpr, EDGES: tl.constexpr,
     CHANNELS: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr, PRIOR_ROWS: tl.constexpr,
@@ -170,7 +170,7 @@ def whole(
             work.lists.toward + p * (3 * N * N), work.lists.count + p * N, CUTOFF, N, PRIOR_ROWS,
         )  # fmt: skip
         network_of_one(
-            molecule.network, work.lists, work.network, p, BLOCKS, OWN, N, F, WIDTHS, ACT, INTERVALS, STEP, SHIFT,
+            molecule.network, work.lists, work.network, p, BLOCKS, N, F, WIDTHS, ACT, INTERVALS, STEP, SHIFT,
             ROWS, EDGES, CHANNELS, TILE, PRECISION,
         )  # fmt: skip
         gx, gy, gz = load_vector(prior_forces, n, inside)
@@ -185,7 +185,7 @@ def whole(
         tl.store(f + 3 * n + 1, gy, mask=inside)
         tl.store(f + 3 * n + 2, gz, mask=inside)
         failed = tl.where(tl.abs(energy) < float("inf"), failed, first + k)
-        if (steps > 0) & (failed < 0):
+        if (steps > 0) & (failed < 0):  # noqa: SIM102 (the other is known when compiled)
             if LAST_KICK or REMOVE_COM:
                 _after(v, gx, gy, gz, mass, tl.load(bath.coefficients + 2 * COUNT), n, inside, LAST_KICK, REMOVE_COM)
         tl.debug_barrier()
@@ -341,7 +341,7 @@ class WholePropagator:
         width = max(16, 1 << (model.hyper.filters - 1).bit_length())
         net = DeviceSchNet(model, tables, owner.types[s], 0, precision, device, Tiles(channels=width))
         shape = shape or shape_for(n, net.H)
-        parts, own = net.parts(), len(model.blocks)
+        parts = net.parts()
         pairs, forms = whole_pairs([t for t in terms if isinstance(t, NeighborTerm)], s, beads, n, device)
         itself = np.stack([np.arange(64), np.arange(64)], axis=1)
         silent = np.concatenate([itself, np.asarray(owner.excluded[s], np.int64).reshape(-1, 2)])
@@ -349,15 +349,16 @@ class WholePropagator:
         mass[:beads] = system.masses
         molecule = Molecule(
             torch.from_numpy(mass).to(device), torch.from_numpy(bits_of(silent, beads, 64)).to(device),
-            WholeNetwork.of(parts, own, n), self._priors.tables, pairs,
+            WholeNetwork.of(parts, n), self._priors.tables, pairs,
         )  # fmt: skip
         first = int(layout.replica_offset[s])
         where = (int(layout.bead_offset[first]), first, beads, sum(x.n_beads for x in layout.systems[:s]))
         constants = {
-            "N": n, "BLOCKS": model.hyper.blocks, "OWN": own, "F": net.F, "WIDTHS": tuple(parts.widths),
+            "N": n, "BLOCKS": model.hyper.blocks, "F": net.F, "WIDTHS": tuple(parts.widths),
             "ACT": CODES[model.hyper.activation], "CUTOFF": net.cutoff, **net.table_shape(), **self._priors.occurring,
-            "TERMS": len(pairs.code) if forms else 0, "PAIR_OCCUR": forms, "ROWS": min(shape.rows, n), "EDGES": shape.edges,
-            "CHANNELS": min(shape.channels, net.F), "TILE": (min(shape.tile[0], n), *shape.tile[1:]),
+            "TERMS": len(pairs.code) if forms else 0, "PAIR_OCCUR": forms, "ROWS": min(shape.rows, n),
+            "EDGES": shape.edges, "CHANNELS": min(shape.channels, net.F),
+            "TILE": (min(shape.tile[0], n), *shape.tile[1:]),
             "PRECISION": shape.precision, "PRIOR_ROWS": min(shape.prior_rows, n), "num_warps": shape.warps,
         }  # fmt: skip
         work = _work(replicas, n, net, model.hyper.blocks, parts.widths, precision)

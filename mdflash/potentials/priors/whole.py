@@ -86,7 +86,8 @@ def whole_pairs(
         return WholePairs(*(put(nothing) for _ in range(7))), ()
     tables = WholePairs(
         put(np.stack(kind)), put(np.stack(acts), torch.int64), put(size), put(at),
-        put([1 << CODES[term.form.name] for term in acting]), put([term.cutoff for term in acting], torch.float64),
+        put([1 << CODES[term.form.name] for term in acting]),
+        put([term.cutoff for term in acting], torch.float64),
         put(np.concatenate(numbers), torch.float64),
     )  # fmt: skip
     return tables, tuple(sorted(occur.items()))
@@ -108,8 +109,8 @@ def _of_kind(
 
 @triton.jit
 def _listed(
-    x: tl.tensor, first: tl.tensor, i: tl.tensor, mine: tl.tensor, t: tl.core.base_value, KIND: tl.constexpr, OCCUR: tl.constexpr,
-    WIDTH: tl.constexpr, ROWS: tl.constexpr,
+    x: tl.tensor, first: tl.tensor, i: tl.tensor, mine: tl.tensor, t: tl.core.base_value, KIND: tl.constexpr,
+    OCCUR: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
     """Energy shares and forces of the beads i [ROWS] from the terms of one coordinate."""
     LANES: tl.constexpr = _LANES[KIND]

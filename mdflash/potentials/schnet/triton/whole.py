@@ -38,7 +38,6 @@ class WholeNetwork(NamedTuple):
         last, last_bias: of the readout.
         table: [blocks, K, F, 4], in units of `scale` [blocks, F].
         start: [N, H] features of the molecule's beads before the first block.
-        blocks: own ones; deeper ones are the same again.
     """
 
     input: Tensor
@@ -59,35 +58,28 @@ class WholeNetwork(NamedTuple):
     start: Tensor
 
     @staticmethod
-    def of(parts: Parts, blocks: int, beads: int) -> WholeNetwork:
-        """The first `blocks` blocks of a network of one molecule, filled up to `beads` beads."""
+    def of(parts: Parts, beads: int) -> WholeNetwork:
+        """A network of one molecule, filled up to `beads` beads."""
 
-        def stacked(layers: list[Layer]) -> tuple[Tensor, Tensor, Tensor]:
-            first = layers[0]
-            biases = [x.bias if x.bias is not None else x.weight.new_zeros(x.weight.shape[1]) for x in layers[:blocks]]
-            assert first.weight.is_contiguous()
-            return (
-                torch.stack([x.weight for x in layers[:blocks]]),
-                torch.stack([x.back.contiguous() for x in layers[:blocks]]),
-                torch.stack(biases),
-            )  # fmt: skip
+        def stacked(layers: list[Layer]) -> tuple[Tensor, ...]:
+            return tuple(torch.stack(each) for each in zip(*map(_whole_layer, layers), strict=True))
 
         into, into_back, _ = stacked(parts.input)
         first, first_back, first_bias = stacked([a for a, _ in parts.update])
         second, second_back, second_bias = stacked([b for _, b in parts.update])
         start = parts.start.new_zeros(beads, parts.start.shape[1])
         start[: len(parts.start)] = parts.start
-        output = [stacked_one(layer) for layer in parts.output]
+        output = [_whole_layer(layer) for layer in parts.output]
         return WholeNetwork(
             into, into_back, first, first_back, first_bias, second, second_back, second_bias,
             tuple(o[0] for o in output), tuple(o[1] for o in output), tuple(o[2] for o in output),
             parts.last, parts.last_bias,
-            torch.stack([table.reshape(table.shape[1], -1, 4) for table, _ in parts.tables[:blocks]]),
-            torch.stack([scale for _, scale in parts.tables[:blocks]]), start,
+            torch.stack([table.reshape(table.shape[1], -1, 4) for table, _ in parts.tables]),
+            torch.stack([scale for _, scale in parts.tables]), start,
         )  # fmt: skip
 
 
-def stacked_one(layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+def _whole_layer(layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
     """A layer's weight, its transpose and its bias, zeros where it has none."""
     bias = layer.bias if layer.bias is not None else layer.weight.new_zeros(layer.weight.shape[1])
     return layer.weight, layer.back.contiguous(), bias
@@ -297,7 +289,7 @@ def _layer(
 @triton.jit
 def network_of_one(
     net: tl.core.base_value, lists: tl.core.base_value, work: tl.core.base_value, p: tl.tensor, BLOCKS: tl.constexpr,
-    OWN: tl.constexpr, N: tl.constexpr, F: tl.constexpr, WIDTHS: tl.constexpr, ACT: tl.constexpr,
+    N: tl.constexpr, F: tl.constexpr, WIDTHS: tl.constexpr, ACT: tl.constexpr,
     INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr, ROWS: tl.constexpr, EDGES: tl.constexpr,
     CHANNELS: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -307,7 +299,7 @@ def network_of_one(
         net: `WholeNetwork`.
         lists, work: `Lists`, `NetworkWork`.
         p: int64, the replica's row in them.
-        BLOCKS: how many; OWN: of them with weights of their own.
+        BLOCKS: how many.
         WIDTHS: of the features, and of what each layer of the output network gives.
         ROWS, EDGES, CHANNELS: of a tile of messages; TILE: rows, columns and depth of a product.
     """
@@ -334,23 +326,22 @@ def network_of_one(
     tl.store(share + 3 * n + 1, zero)
     tl.store(share + 3 * n + 2, zero)
     for b in range(0, BLOCKS):
-        own = b % OWN
         _messages(
-            h + b * (N * F), net.table + own * (4 * F * INTERVALS), net.scale + own * F, near, place, count, message,
+            h + b * (N * F), net.table + b * (4 * F * INTERVALS), net.scale + b * F, near, place, count, message,
             N, F, INTERVALS, STEP, SHIFT, ROWS, EDGES, CHANNELS,
         )  # fmt: skip
         zb = z + b * (N * H)
         _layer(
-            message, message, net.first + own * (F * H), net.first_bias + own * H, zb, zb, F, F, H, 0, ACT, True,
+            message, message, net.first + b * (F * H), net.first_bias + b * H, zb, zb, F, F, H, 0, ACT, True,
             False, PRECISION, N, TILE,
         )  # fmt: skip
         _layer(
-            zb, zb, net.second + own * (H * H), net.second_bias + own * H, x, x, H, H, H, 1, ACT, True, True,
+            zb, zb, net.second + b * (H * H), net.second_bias + b * H, x, x, H, H, H, 1, ACT, True, True,
             PRECISION, N, TILE,
         )  # fmt: skip
         if b + 1 < BLOCKS:
             _layer(
-                x, x, net.input + ((b + 1) % OWN) * (H * F), net.first_bias, x, h + (b + 1) * (N * F), H, H, F, 0, ACT,
+                x, x, net.input + (b + 1) * (H * F), net.first_bias, x, h + (b + 1) * (N * F), H, H, F, 0, ACT,
                 False, False, PRECISION, N, TILE,
             )  # fmt: skip
     for k in tl.static_range(LAYERS):
@@ -375,24 +366,23 @@ def network_of_one(
         )  # fmt: skip
     for back in range(0, BLOCKS):
         b = BLOCKS - 1 - back
-        own = b % OWN
         zb = z + b * (N * H)
         _layer(
-            gx, gx, net.second_back + own * (H * H), net.last, gt, gt, H, H, H, 0, ACT, False, False, PRECISION, N, TILE
+            gx, gx, net.second_back + b * (H * H), net.last, gt, gt, H, H, H, 0, ACT, False, False, PRECISION, N, TILE
         )
         _layer(
-            gt, zb, net.first_back + own * (H * F), net.last, ga, ga, H, H, F, 2, ACT, False, False, PRECISION, N, TILE
+            gt, zb, net.first_back + b * (H * F), net.last, ga, ga, H, H, F, 2, ACT, False, False, PRECISION, N, TILE
         )
         hb = h + b * (N * F)
-        table = net.table + own * (4 * F * INTERVALS)
-        scale = net.scale + own * F
+        table = net.table + b * (4 * F * INTERVALS)
+        scale = net.scale + b * F
         if b > 0:
             _gradients(
                 hb, ga, table, scale, near, place, toward, count, gh, share, N, F, INTERVALS, STEP, SHIFT, True, ROWS,
                 EDGES, CHANNELS,
             )  # fmt: skip
             _layer(
-                gh, gh, net.input_back + own * (H * F), net.last, gx, gx, F, F, H, 0, ACT, False, True, PRECISION, N,
+                gh, gh, net.input_back + b * (H * F), net.last, gx, gx, F, F, H, 0, ACT, False, True, PRECISION, N,
                 TILE,
             )  # fmt: skip
         else:
