@@ -54,7 +54,8 @@ def case(name: str) -> Case:
 
 def program(batch: Case, precision: str, shape: Any = None) -> Any:
     """(WholePropagator, State), where `SYSTEMS.propagator` has the other kernels."""
-    from mdflash.engine.gpu.whole import WholePropagator, why_not_whole
+    from mdflash.engine.gpu.whole import WholePropagator
+    from mdflash.engine.gpu.whole_fits import why_not_whole
     from mdflash.engine.settings import Dynamics
     from mdflash.integrators.langevin import LangevinMiddle
 

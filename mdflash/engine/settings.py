@@ -92,7 +92,7 @@ class Backend:
             in 16 bits. State and priors are float64, but for priors on a GPU in a batch without networks: they are
             float64 with "fp64" alone.
         kernels: "auto"; "reference" for plain torch throughout; "whole", on a GPU: one program for each replica of a
-            small molecule runs all steps of a block, where it can (`gpu.whole.why_not_whole`).
+            small molecule runs all steps of a block, where it can (`gpu.whole_fits.why_not_whole`).
         filters: how filters of networks are evaluated: "table"; "exact", in plain torch on a CPU; "auto": tables where
             they are exact enough; "split", on a GPU: tables for near pairs, products of matrices for all others.
         gpu: where the batch runs, from `core.gpu.find_gpu`; None: the CPU.

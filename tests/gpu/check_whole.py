@@ -13,7 +13,8 @@ from torch import Tensor
 from mdflash.core.state import Layout, State
 from mdflash.core.types import Precision
 from mdflash.engine.blocks.plain import PlainPropagator
-from mdflash.engine.gpu.whole import WholePropagator, WholeShape, why_not_whole
+from mdflash.engine.gpu.whole import WholePropagator, WholeShape
+from mdflash.engine.gpu.whole_fits import why_not_whole
 from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.model import Term

@@ -20,7 +20,8 @@ from mdflash.engine.blocks.compiled import CompiledPriors
 from mdflash.engine.gpu.forces import DeviceForces, DevicePotential, unsupported
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.engine.gpu.memory_parts import MemoryParts
-from mdflash.engine.gpu.whole import WholePropagator, why_not_whole
+from mdflash.engine.gpu.whole import WholePropagator
+from mdflash.engine.gpu.whole_fits import why_not_whole
 from mdflash.engine.protocols import Chosen
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import ForceFieldError, GpuRefused

@@ -5,7 +5,7 @@ warps owns a replica: positions to neighbors, priors, network, forces, and the s
 where launches were. Programs do not meet, so any number of replicas and any grouping of steps give the same bits. The
 sums are those of the other kernels over the same terms, in other trees: last bits differ from theirs.
 
-Who is taken is decided by `why_not_whole`, which says why not where not.
+Who is taken is decided in `whole_fits.py`, which says why not where not.
 """
 
 from __future__ import annotations
@@ -26,23 +26,20 @@ from mdflash.compiled.activations import CODES
 from mdflash.compiled.triton.philox import normal3
 from mdflash.compiled.triton.vectors import load_vector
 from mdflash.core.state import Layout, State
-from mdflash.core.types import Box, Precision
+from mdflash.core.types import Precision
+from mdflash.engine.gpu.whole_fits import network_of
 from mdflash.engine.settings import Dynamics
 from mdflash.integrators.triton import device_scheme, moved
 from mdflash.potentials.base import Potential
-from mdflash.potentials.bias.bias import Bias
-from mdflash.potentials.bias.grid_bias import GridBias
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.device import DevicePriors, ListedTables
 from mdflash.potentials.priors.neighbor_term import NeighborTerm
 from mdflash.potentials.priors.whole import WholePairs, bits_of, priors_of_all, whole_pairs
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.triton.network import DeviceSchNet, Tiles
 from mdflash.potentials.schnet.triton.whole import (
-    MOST_BEADS,
     Lists,
     NetworkWork,
     WholeNetwork,
@@ -51,8 +48,6 @@ from mdflash.potentials.schnet.triton.whole import (
 )
 from mdflash.units import ACCELERATION, BOLTZMANN
 
-WIDEST: Final = 256
-"""Features, filters and output widths that a program takes."""
 STEPS_PER_LAUNCH: Final = 2048
 """At most so many in one launch: a GPU that draws a screen ends programs that run for seconds."""
 _ACCELERATION = tl.constexpr(ACCELERATION)
@@ -143,7 +138,8 @@ def whole(
     """
     p = tl.program_id(0).to(tl.int64)
     r = first_replica + p
-    at = 3 * (first_bead + p * beads)
+    origin = first_bead + p * beads
+    at = 3 * origin
     x = particles.x + at
     v = particles.v + at
     f = particles.f + at
@@ -162,12 +158,12 @@ def whole(
         if steps > 0:
             _before(x, v, f, per_mass, thermal, bath, r, first + k, n, inside, MOTIONS, COUNT)
         priors_of_all(
-            x, beads, template, molecule.listed, molecule.pairs, prior_energy, prior_forces, OCCUR, WIDTH, TERMS,
-            PAIR_OCCUR, N, PRIOR_ROWS,
+            particles.x, origin, beads, template, molecule.listed, molecule.pairs, prior_energy, prior_forces, OCCUR,
+            WIDTH, TERMS, PAIR_OCCUR, N, PRIOR_ROWS,
         )  # fmt: skip
         near_of_all(
             x, beads, molecule.silent, work.lists.near + p * (N * N), work.lists.place + p * (N * N),
-            work.lists.toward + p * (3 * N * N), work.lists.count + p * N, CUTOFF, N, PRIOR_ROWS,
+            work.lists.toward + p * (3 * N * N), work.lists.length + p * N, CUTOFF, N, PRIOR_ROWS,
         )  # fmt: skip
         network_of_one(
             molecule.network, work.lists, work.network, p, BLOCKS, N, F, WIDTHS, ACT, INTERVALS, STEP, SHIFT,
@@ -242,41 +238,6 @@ def _store_vector(to: tl.tensor, n: tl.tensor, x: tl.tensor, y: tl.tensor, z: tl
     tl.store(to + 3 * n + 2, z, mask=inside)
 
 
-def why_not_whole(
-    layout: Layout, terms: Sequence[Potential], tables: Mapping[int, FilterTables | SplitFilters] | None,
-    dynamics: Dynamics, box: Box | None,
-) -> str | None:  # fmt: skip
-    """Why programs cannot own these molecules; None if they can. The other kernels of a GPU must take the batch."""
-    if box is not None:
-        return "the box is periodic"
-    if tables is None:
-        return "filters are exact"
-    if any(isinstance(table, SplitFilters) for table in tables.values()):
-        return "filters are in two parts"
-    if dynamics.network_every > 1:
-        return "networks are impulses (`network_every`)"
-    biases = [term.name for term in terms if isinstance(term, (Bias, GridBias))]
-    if biases:
-        return f"'{biases[0]}' is a bias"
-    for s, system in enumerate(layout.systems):
-        model = _network_of(terms, s)
-        if model is None:
-            return f"'{system.name}' has no network"
-        if system.n_beads > MOST_BEADS:
-            return f"'{system.name}' has {system.n_beads} beads, more than {MOST_BEADS}"
-        if model.residual is not None:
-            return "a residual rule joins the blocks of the network"
-        widest = max(model.hyper.features, model.hyper.filters, *model.hyper.output, 0)
-        if widest > WIDEST:
-            return f"a layer of the network is {widest} wide, more than {WIDEST}"
-    return None
-
-
-def _network_of(terms: Sequence[Potential], system: int) -> SchNet | None:
-    models = (t.networks[system] for t in terms if isinstance(t, SchNetPotential))
-    return next((model for model in models if model is not None), None)
-
-
 class _Launch(NamedTuple):
     """The programs of one system: what they read, where they are in the batch, and what they are compiled for."""
 
@@ -292,7 +253,7 @@ class WholePropagator:
 
     Args:
         layout: the batch.
-        terms: its potentials; `why_not_whole` must find nothing to object to.
+        terms: its potentials; `whole_fits.why_not_whole` must find nothing to object to.
         dynamics: see `engine.settings`.
         tables: filters of each network by `id`.
         precision: arithmetic of the networks; all else is float64.
@@ -324,7 +285,7 @@ class WholePropagator:
         self._priors = DevicePriors(packed.listed, sizes, torch.float64, self._device)
         self._launches = []
         for s in range(len(sizes)):
-            model = _network_of(terms, s)
+            model = network_of(terms, s)
             assert model is not None
             launch = self._of_system(s, terms, model, tables[id(model)], precision, shape)
             self._launches.append(launch._replace(constants=launch.constants | moving))
@@ -340,7 +301,7 @@ class WholePropagator:
         owner = next(t for t in terms if isinstance(t, SchNetPotential) and t.networks[s] is not None)
         width = max(16, 1 << (model.hyper.filters - 1).bit_length())
         net = DeviceSchNet(model, tables, owner.types[s], 0, precision, device, Tiles(channels=width))
-        shape = shape or shape_for(n, net.H)
+        shape = shape or shape_for(n, net.H, precision)
         parts = net.parts()
         pairs, forms = whole_pairs([t for t in terms if isinstance(t, NeighborTerm)], s, beads, n, device)
         itself = np.stack([np.arange(64), np.arange(64)], axis=1)
@@ -404,11 +365,17 @@ class WholePropagator:
             )
 
 
-def shape_for(n: int, features: int) -> WholeShape:
-    """The shape of a program for n beads (padded) and so many features; what registers hold, no measured speed."""
-    if n * features <= 16 * 64:
+def shape_for(n: int, features: int, precision: Precision) -> WholeShape:
+    """The shape of a program for n beads (padded) and so many features, from counts of registers and products.
+
+    One multiprocessor multiplies 128 pairs of fp32 numbers a cycle. That is enough for 10 beads with 64 features; with
+    more, tensor cores take over: three products in tf32 (5e-7 of the rms force), or in bf16 (3e-5) beside tables in 16
+    bits.
+    """
+    if n * features <= 16 * 64 or precision == "fp64":
         return SHAPE
-    return dataclasses.replace(SHAPE, warps=16, rows=16, tile=(min(n, 32), 64, 32))
+    products = "bf16x3" if precision == "mixed16" else "tf32x3"
+    return dataclasses.replace(SHAPE, tile=(n, 128 if n == 16 else 64, 32), precision=products)
 
 
 def _work(

@@ -95,22 +95,22 @@ def whole_pairs(
 
 @triton.jit
 def _of_kind(
-    x: tl.tensor, t: tl.core.base_value, m: tl.tensor, inside: tl.tensor, KIND: tl.constexpr, OCCUR: tl.constexpr,
-    WIDTH: tl.constexpr,
+    x: tl.tensor, origin: tl.tensor, t: tl.core.base_value, m: tl.tensor, inside: tl.tensor, KIND: tl.constexpr,
+    OCCUR: tl.constexpr, WIDTH: tl.constexpr,
 ) -> tuple[tl.tensor, tuple[tl.tensor, tl.tensor, tl.tensor]]:  # fmt: skip
     if KIND == 0:
-        u, f = of_distances(x, 0, t, m, inside, OCCUR, WIDTH, tl.float64)
+        u, f = of_distances(x, origin, t, m, inside, OCCUR, WIDTH, tl.float64)
     elif KIND == 3:
-        u, f = of_dihedrals(x, 0, t, m, inside, OCCUR, WIDTH, tl.float64)
+        u, f = of_dihedrals(x, origin, t, m, inside, OCCUR, WIDTH, tl.float64)
     else:
-        u, f = of_angles(x, 0, t, m, inside, KIND == 1, OCCUR, WIDTH, tl.float64)
+        u, f = of_angles(x, origin, t, m, inside, KIND == 1, OCCUR, WIDTH, tl.float64)
     return u, f
 
 
 @triton.jit
 def _listed(
-    x: tl.tensor, first: tl.tensor, i: tl.tensor, mine: tl.tensor, t: tl.core.base_value, KIND: tl.constexpr,
-    OCCUR: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
+    x: tl.tensor, origin: tl.tensor, first: tl.tensor, i: tl.tensor, mine: tl.tensor, t: tl.core.base_value,
+    KIND: tl.constexpr, OCCUR: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
     """Energy shares and forces of the beads i [ROWS] from the terms of one coordinate."""
     LANES: tl.constexpr = _LANES[KIND]
@@ -123,7 +123,7 @@ def _listed(
     fz = tl.zeros([ROWS, LANES], tl.float64)
     for k in range(0, most, LANES):
         m = begin[:, None] + (k + tl.arange(0, LANES))[None, :]
-        u, f = _of_kind(x, t, m, m < end[:, None], KIND, OCCUR, WIDTH)
+        u, f = _of_kind(x, origin, t, m, m < end[:, None], KIND, OCCUR, WIDTH)
         e += u
         fx += f[0]
         fy += f[1]
@@ -133,14 +133,14 @@ def _listed(
 
 @triton.jit
 def _pairs(
-    x: tl.tensor, i: tl.tensor, beads: tl.tensor, t: tl.core.base_value, TERMS: tl.constexpr, OCCUR: tl.constexpr,
-    N: tl.constexpr, ROWS: tl.constexpr,
+    x: tl.tensor, origin: tl.tensor, i: tl.tensor, beads: tl.tensor, t: tl.core.base_value, TERMS: tl.constexpr,
+    OCCUR: tl.constexpr, N: tl.constexpr, ROWS: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
     """Energy shares and forces of the beads i [ROWS] from all near pairs."""
     j = tl.arange(0, N)
     bit = j.to(tl.int64)[None, :]
-    xi, yi, zi = load_vector(x, i, i < beads)
-    xj, yj, zj = load_vector(x, j, j < beads)
+    xi, yi, zi = load_vector(x, origin + i, i < beads)
+    xj, yj, zj = load_vector(x, origin + j, j < beads)
     dx = xj[None, :] - xi[:, None]
     dy = yj[None, :] - yi[:, None]
     dz = zj[None, :] - zi[:, None]
@@ -168,14 +168,14 @@ def _pairs(
 
 @triton.jit
 def priors_of_all(
-    x: tl.tensor, beads: tl.tensor, first: tl.tensor, listed: tl.core.base_value, pairs: tl.core.base_value,
-    energy: tl.tensor, forces: tl.tensor, OCCUR: tl.constexpr, WIDTH: tl.constexpr, TERMS: tl.constexpr,
-    PAIR_OCCUR: tl.constexpr, N: tl.constexpr, ROWS: tl.constexpr,
+    x: tl.tensor, origin: tl.tensor, beads: tl.tensor, first: tl.tensor, listed: tl.core.base_value,
+    pairs: tl.core.base_value, energy: tl.tensor, forces: tl.tensor, OCCUR: tl.constexpr, WIDTH: tl.constexpr,
+    TERMS: tl.constexpr, PAIR_OCCUR: tl.constexpr, N: tl.constexpr, ROWS: tl.constexpr,
 ) -> None:  # fmt: skip
     """Energy share and force of every bead from all priors; nobody may read them before a barrier.
 
     Args:
-        x: [beads, 3] float64 Å of this replica.
+        x: [B, 3] float64 Å; origin: the first bead of this replica, of `beads`.
         first: where the beads of this molecule stand among those of all systems.
         listed: `device.ListedTables`; OCCUR, WIDTH: as of `triton.priors`.
         pairs: `WholePairs`; TERMS: how many; PAIR_OCCUR: which forms, as of `triton_pairs.near_pairs`.
@@ -188,15 +188,17 @@ def priors_of_all(
         e = tl.zeros([ROWS], tl.float64)
         total = (e, e, e, e)
         if TERMS:
-            total = add_shares(total, _pairs(x, i, beads, pairs, TERMS, PAIR_OCCUR, N, ROWS))
+            total = add_shares(total, _pairs(x, origin, i, beads, pairs, TERMS, PAIR_OCCUR, N, ROWS))
         if OCCUR[0]:
-            total = add_shares(total, _listed(x, first, i, mine, listed.distance, 0, OCCUR[0], WIDTH[0], ROWS))
+            total = add_shares(total, _listed(x, origin, first, i, mine, listed.distance, 0, OCCUR[0], WIDTH[0], ROWS))
         if OCCUR[1]:
-            total = add_shares(total, _listed(x, first, i, mine, listed.angle_cosine, 1, OCCUR[1], WIDTH[1], ROWS))
+            total = add_shares(
+                total, _listed(x, origin, first, i, mine, listed.angle_cosine, 1, OCCUR[1], WIDTH[1], ROWS)
+            )
         if OCCUR[2]:
-            total = add_shares(total, _listed(x, first, i, mine, listed.angle, 2, OCCUR[2], WIDTH[2], ROWS))
+            total = add_shares(total, _listed(x, origin, first, i, mine, listed.angle, 2, OCCUR[2], WIDTH[2], ROWS))
         if OCCUR[3]:
-            total = add_shares(total, _listed(x, first, i, mine, listed.dihedral, 3, OCCUR[3], WIDTH[3], ROWS))
+            total = add_shares(total, _listed(x, origin, first, i, mine, listed.dihedral, 3, OCCUR[3], WIDTH[3], ROWS))
         tl.store(energy + i, total[0])
         tl.store(forces + 3 * i, total[1])
         tl.store(forces + 3 * i + 1, total[2])

@@ -1,6 +1,6 @@
 """A SchNet inside a program that owns a whole molecule: the sweeps of `message.py` and `dense.py`, all beads at once.
 
-The program (`engine.gpu.whole`) has one replica of at most `MOST_BEADS` beads. Every function here ends behind a
+The program (`engine.gpu.whole`) has one replica of at most 64 beads. Every function here ends behind a
 barrier, so that the next one may read what any thread has written. Work arrays belong to one replica. They are
 small enough to stay in the L1 cache (64 features) or in L2.
 
@@ -22,9 +22,6 @@ from mdflash.potentials.schnet.triton.activation import activate
 from mdflash.potentials.schnet.triton.dense import layer_tile
 from mdflash.potentials.schnet.triton.message import interval
 from mdflash.potentials.schnet.triton.network import Layer, Parts
-
-MOST_BEADS = 64
-"""Beads of a molecule: a row of pairs is one number of 64 bits."""
 
 
 class WholeNetwork(NamedTuple):
@@ -89,13 +86,14 @@ class Lists(NamedTuple):
     """The near neighbors of one replica's beads, as `select_near` has those of a batch.
 
     Attributes:
-        near: [N, N] int32 beads of the molecule, ascending; place, toward ([N, N, 3]), count: as there.
+        near: [N, N] int32 beads of the molecule, ascending; place, toward ([N, N, 3]): as there;
+        length: [N] int32 how many.
     """
 
     near: Tensor
     place: Tensor
     toward: Tensor
-    count: Tensor
+    length: Tensor
 
 
 class NetworkWork(NamedTuple):
@@ -308,7 +306,7 @@ def network_of_one(
     near = lists.near + p * (N * N)
     place = lists.place + p * (N * N)
     toward = lists.toward + p * (3 * N * N)
-    count = lists.count + p * N
+    count = lists.length + p * N
     h = work.h + p * (BLOCKS * N * F)
     z = work.z + p * (BLOCKS * N * H)
     x = work.x + p * (N * H)
