@@ -72,6 +72,9 @@ RECORDED: tuple[tuple[Precision, bool, tuple[Backbone | None, ...]], ...] = (
 SPLIT: tuple[tuple[Precision, int], ...] = (("mixed16", 16), ("mixed16", 32), ("fp32", 16), ("fp32", 32))
 """Precision and cosines of filters in two parts."""
 
+WHOLE: tuple[Precision, ...] = ("fp32", "mixed16")
+CLASSICAL: tuple[Precision, ...] = ("fp32", "fp64")
+
 Place = tuple[int, ...]
 """Which parameter; inside a tuple, which of its items."""
 
@@ -301,6 +304,35 @@ def _opcodes(sass: str) -> Iterator[str]:
             yield match[1]
 
 
+def recordings(only: Sequence[str]) -> Iterator[tuple[str, str, list[Launch]]]:
+    """What is compiled, for which kind of filters, and the kernels; `only` words in the kinds, or everything."""
+
+    def wanted(kind: str) -> bool:
+        return not only or any(word in kind for word in only)
+
+    if wanted("table"):
+        yield "training", "table", record_training()
+    if wanted("biases"):
+        yield "biases", "biases", record_biases()
+    if wanted("whole"):
+        for precision in WHOLE:
+            for name, launches in record_whole(precision):
+                yield f"{precision}, {name}", "whole", launches
+    if wanted("classical"):
+        for precision in CLASSICAL:
+            for name, launches in record_classical(precision):
+                yield f"{precision}, {name}", "classical", launches
+    for precision, exact, backbones in RECORDED:
+        if wanted("exact" if exact else "table"):
+            launches = record(precision, exact, True, None)
+            for backbone in backbones:
+                launches += record(precision, exact, False, backbone)
+            yield precision, "exact" if exact else "table", launches
+    for precision, rank in SPLIT:
+        if wanted(f"split, {rank}"):
+            yield precision, f"split, {rank}", record_split(precision, rank)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     today = datetime.date.today().isoformat()
@@ -308,25 +340,11 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parents[1] / "benchmarks" / "results" / f"aot_{today}.json"
     )
-    parser.add_argument("--only", nargs="+", help="kinds of filters: table, exact, split; or classical, biases")
+    parser.add_argument("--only", nargs="+", help="kinds of filters: table, exact, split; or classical, biases, whole")
     options = parser.parse_args()
     np.random.seed(0)
     rows, done = [], set()
-    recordings: list[tuple[str, str, list[Launch]]] = [
-        ("training", "table", record_training()), ("biases", "biases", record_biases()),
-    ]  # fmt: skip
-    for precision in ("fp32", "fp64"):
-        recordings += [(f"{precision}, {name}", "classical", step) for name, step in record_classical(precision)]  # type: ignore[arg-type]
-    for precision, exact, backbones in RECORDED:
-        launches = record(precision, exact, True, None)
-        for backbone in backbones:
-            launches += record(precision, exact, False, backbone)
-        recordings.append((precision, "exact" if exact else "table", launches))
-    for precision, rank in SPLIT:
-        recordings.append((precision, f"split, {rank}", record_split(precision, rank)))
-    for what, filters, launches in recordings:
-        if options.only and not any(word in filters for word in options.only):
-            continue
+    for what, filters, launches in recordings(options.only or []):
         for launch in launches:
             for target in options.targets:
                 if (launch, target) in done:
