@@ -25,11 +25,16 @@ from mdflash.integrators.verlet import Verlet
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.base import EnergyForces, Pairs, Potential, SumPotential
 from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.grid_bias import GridBias
+from mdflash.potentials.bias.surface import Axis
+from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.forms import FORMS
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.network import Hyperparameters
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.variables.distance import Distance
+from mdflash.potentials.variables.radius_of_gyration import RadiusOfGyration
 from tests.gpu.batches import DEVICE, SMALL, layout_of, network, reference, schnet, tables_of, walks
 from tests.helpers import go_helix, helix, toy, volume_term
 
@@ -210,6 +215,36 @@ def test_a_replica_without_finite_energy_stands_still() -> None:
     assert not torch.isfinite(mine.energy[1]) and torch.isfinite(mine.energy[[0, 2]]).all()
 
 
+def test_biases_act_inside_and_follow_what_they_become() -> None:
+    """A window of each replica, a wall and a grid; parameters and heights change between blocks."""
+    layout, terms, net, x = batch_of((4, 6), ONE_BLOCK)
+    (system,) = layout.systems
+    size = RadiusOfGyration(system, range(6))
+    ends = Bias("ends", Distance(system, 0, 4), layout, 3.0, [9.0, 11.0])
+    wall = Bias("wall", size, layout, 4.0, 3.0, form="upper-wall")
+    grid = GridBias("grid", (Axis("size", size, 1.0, 8.0, 11),), layout)
+    whole, plain = both(layout, [*terms, ends, wall, grid], net, MIDDLE)
+    mine, theirs = start(layout, x), start(layout, x)
+    whole.evaluate(mine)
+    plain.evaluate(theirs)
+    same(mine, theirs, 1e-9)
+    grid.surfaces[...] = np.random.default_rng(5).normal(size=grid.surfaces.shape)
+    for state, propagator in ((mine, whole), (theirs, plain)):
+        propagator.evaluate(state)
+        propagator.advance(state, 2)
+    same(mine, theirs, 1e-9)
+    alone, its_terms, its_net, y = batch_of((6,), ONE_BLOCK)
+    single = Bias("ends", Distance(system, 0, 4), alone, 3.0, [11.0])
+    its_wall = Bias("wall", size, alone, 4.0, 3.0, form="upper-wall")
+    its_grid = GridBias("grid", (Axis("size", size, 1.0, 8.0, 11),), alone)
+    its_grid.surfaces[...] = grid.surfaces
+    one = both(alone, [*its_terms, single, its_wall, its_grid], its_net, MIDDLE)[0]
+    state = start(alone, y)
+    one.evaluate(state)
+    one.advance(state, 2)
+    assert torch.equal(state.positions, mine.positions[6:])
+
+
 def test_energy_without_a_bath_stays() -> None:
     """Twenty steps of 1 fs: the sum of both energies moves far less than either."""
     layout, terms, net, x = batch_of((4,), ONE_BLOCK, beads=5)
@@ -239,7 +274,14 @@ def test_who_is_not_taken_is_told_why() -> None:
         "networks are impulses (`network_every`)"
     )
     pull = Bias("pull", Distance(layout.systems[0], 0, 4), layout, 3.0, [5.0])
-    assert reason(more=[pull]) == "'pull' is a bias"
+    assert reason(more=[pull]) is None
+    first = next(term for term in terms if isinstance(term, PriorTerm))
+    scale = Bias("half", TermEnergy(layout.systems[0], first), layout, -0.5, form="linear")
+    assert reason(more=[scale]) == "'half' scales a term"
+    two = layout_of((4, 5), (1, 1))
+    nets = schnet([network(), network()], two, np.random.default_rng(0))
+    held = Bias("held", Distance(two.systems[0], 0, 3), two, 3.0, 5.0)
+    assert "several systems" in str(why_not_whole(two, [nets, held], tables_of(nets, 64), MIDDLE, None))
     assert why_not_whole(layout, terms, None, MIDDLE, None) == "filters are exact"
     assert "no network" in str(why_not_whole(layout, terms[1:], {}, MIDDLE, None))
     large = layout_of((65,), (1,))

@@ -104,8 +104,10 @@ def _whole(
     if reason is not None:
         return None, f"{instead}: {reason}"
     mine = {key: table for key, table in (tables or {}).items() if isinstance(table, FilterTables)}
-    batch = Layout(layout.systems, (1,) * len(layout.systems))
-    x = torch.cat([layout.view(state.positions, s)[0] for s in range(len(layout.systems))])
+    # biases are of replicas, all else of systems
+    biased = any(isinstance(term, (Bias, GridBias)) for term in terms)
+    batch = layout if biased else Layout(layout.systems, (1,) * len(layout.systems))
+    x = torch.cat([layout.view(state.positions, s)[:n].flatten(0, 1) for s, n in enumerate(batch.counts)])
     x += SHAKE * torch.from_numpy(np.random.default_rng(0).normal(size=x.shape))
     there = State.at(batch, x, 1.0)
     try:

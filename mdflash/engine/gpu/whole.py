@@ -31,9 +31,14 @@ from mdflash.engine.gpu.whole_fits import network_of
 from mdflash.engine.settings import Dynamics
 from mdflash.integrators.triton import device_scheme, moved
 from mdflash.potentials.base import Potential
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.device import BiasTables, BiasWork, DeviceBiases
+from mdflash.potentials.bias.grid_bias import GridBias
+from mdflash.potentials.bias.triton import measure_one, push_one
 from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.device import DevicePriors, ListedTables
 from mdflash.potentials.priors.neighbor_term import NeighborTerm
+from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.priors.whole import WholePairs, bits_of, priors_of_all, whole_pairs
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
@@ -109,7 +114,7 @@ class Molecule(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Work arrays of every replica: `prior_energy` [R, N] and `prior_forces` [R, N, 3] float64."""
+    """Work arrays of every replica of a system; `prior_energy` [B] and `prior_forces` [B, 3] are those of the batch."""
 
     lists: Lists
     network: NetworkWork
@@ -117,23 +122,33 @@ class Work(NamedTuple):
     prior_forces: Tensor
 
 
-@triton.jit(do_not_specialize=["steps", "first_bead", "first_replica", "beads", "template"])
+class Biasing(NamedTuple):
+    """The biases of the batch: bead_offset [R + 1] and system [R] int32 as their kernels read them."""
+
+    bead_offset: Tensor
+    system: Tensor
+    tables: BiasTables
+    work: BiasWork
+
+
+@triton.jit(do_not_specialize=["steps", "first_bead", "first_replica", "beads"])
 def whole(
     particles: tl.core.base_value, bath: tl.core.base_value, molecule: tl.core.base_value, work: tl.core.base_value,
-    steps: tl.tensor, first_bead: tl.tensor, first_replica: tl.tensor, beads: tl.tensor, template: tl.tensor,
+    biasing: tl.core.base_value, steps: tl.tensor, first_bead: tl.tensor, first_replica: tl.tensor, beads: tl.tensor,
     MOTIONS: tl.constexpr, COUNT: tl.constexpr, LAST_KICK: tl.constexpr, REMOVE_COM: tl.constexpr, N: tl.constexpr,
     BLOCKS: tl.constexpr, F: tl.constexpr, WIDTHS: tl.constexpr, ACT: tl.constexpr,
     CUTOFF: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr, OCCUR: tl.constexpr,
-    WIDTH: tl.constexpr, TERMS: tl.constexpr, PAIR_OCCUR: tl.constexpr, ROWS: tl.constexpr, EDGES: tl.constexpr,
+    WIDTH: tl.constexpr, TERMS: tl.constexpr, PAIR_OCCUR: tl.constexpr, VARIABLES: tl.constexpr,
+    VARIABLE_OCCUR: tl.constexpr, GRIDS: tl.constexpr, ROWS: tl.constexpr, EDGES: tl.constexpr,
     CHANNELS: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr, PRIOR_ROWS: tl.constexpr,
 ) -> None:  # fmt: skip
     """`steps` steps of one replica of a system; 0: energy and forces where it is. A failed one stays where it is.
 
     Args:
-        particles, bath, molecule, work: see above.
+        particles, bath, molecule, work: see above; biasing: `Biasing`, or () where VARIABLES is 0.
         first_bead, first_replica: of the system in the batch; beads: of the molecule.
-        template: where its beads stand among those of all systems.
         MOTIONS, COUNT, LAST_KICK, REMOVE_COM: of the scheme, see `integrators.triton`.
+        VARIABLES: that biases act on; VARIABLE_OCCUR, GRIDS: see `bias.triton`.
         others: see `near_of_all`, `priors_of_all` and `network_of_one`.
     """
     p = tl.program_id(0).to(tl.int64)
@@ -143,8 +158,8 @@ def whole(
     x = particles.x + at
     v = particles.v + at
     f = particles.f + at
-    prior_energy = work.prior_energy + p * N
-    prior_forces = work.prior_forces + p * (3 * N)
+    prior_energy = work.prior_energy + origin
+    prior_forces = work.prior_forces + at
     n = tl.arange(0, N)
     inside = n < beads
     mass = tl.load(molecule.mass + n)
@@ -158,9 +173,21 @@ def whole(
         if steps > 0:
             _before(x, v, f, per_mass, thermal, bath, r, first + k, n, inside, MOTIONS, COUNT)
         priors_of_all(
-            particles.x, origin, beads, template, molecule.listed, molecule.pairs, prior_energy, prior_forces, OCCUR,
+            particles.x, origin, beads, molecule.listed, molecule.pairs, prior_energy, prior_forces, OCCUR,
             WIDTH, TERMS, PAIR_OCCUR, N, PRIOR_ROWS,
         )  # fmt: skip
+        if VARIABLES:
+            tl.debug_barrier()
+            for j in range(0, VARIABLES):
+                measure_one(
+                    particles.x, biasing.bead_offset, biasing.system, biasing.tables, biasing.work, beads, r, j,
+                    VARIABLE_OCCUR, False,
+                )  # fmt: skip
+                tl.debug_barrier()
+            push_one(
+                biasing.bead_offset, biasing.system, biasing.tables, biasing.work, work.prior_energy,
+                work.prior_forces, r, GRIDS,
+            )  # fmt: skip
         near_of_all(
             x, beads, molecule.silent, work.lists.near + p * (N * N), work.lists.place + p * (N * N),
             work.lists.toward + p * (3 * N * N), work.lists.length + p * N, CUTOFF, N, PRIOR_ROWS,
@@ -174,7 +201,8 @@ def whole(
         gx += sx.to(tl.float64)
         gy += sy.to(tl.float64)
         gz += sz.to(tl.float64)
-        own = tl.load(prior_energy + n) + tl.load(work.network.energy + p * N + n).to(tl.float64)
+        own = tl.load(prior_energy + n, mask=inside, other=0.0)
+        own += tl.load(work.network.energy + p * N + n).to(tl.float64)
         energy = tl.sum(tl.where(inside, own, 0.0), axis=0)
         tl.store(particles.energy + r, energy)
         tl.store(f + 3 * n, gx, mask=inside)
@@ -244,7 +272,7 @@ class _Launch(NamedTuple):
     molecule: Molecule
     work: Work
     replicas: int
-    where: tuple[int, int, int, int]
+    where: tuple[int, int, int]
     constants: dict[str, Any]
 
 
@@ -280,11 +308,19 @@ class WholePropagator:
             "MOTIONS": scheme.motions, "COUNT": scheme.length, "LAST_KICK": scheme.last_kick,
             "REMOVE_COM": scheme.remove_com,
         }  # fmt: skip
-        sizes = [system.n_beads for system in layout.systems]
-        packed = pack([t for t in terms if not isinstance(t, (SchNetPotential, NeighborTerm))], layout)
-        self._priors = DevicePriors(packed.listed, sizes, torch.float64, self._device)
+        packed = pack([t for t in terms if isinstance(t, (Bias, GridBias))], layout).biases
+        self._biases = DeviceBiases(packed, self._device) if packed.biases else None
+        self._biasing: Biasing | tuple[()] = ()
+        moving |= {"VARIABLES": 0, "VARIABLE_OCCUR": 0, "GRIDS": 0}
+        if self._biases is not None:
+            of_biases, bias_work, constants = self._biases.whole()
+            starts = torch.from_numpy(layout.bead_offset).to(self._device, torch.int32)
+            self._biasing = Biasing(starts, torch.zeros_like(starts[1:]), of_biases, bias_work)
+            moving |= constants
+        self._prior_energy = torch.zeros(layout.n_beads, dtype=torch.float64, device=self._device)
+        self._prior_forces = torch.zeros(layout.n_beads, 3, dtype=torch.float64, device=self._device)
         self._launches = []
-        for s in range(len(sizes)):
+        for s in range(len(layout.systems)):
             model = network_of(terms, s)
             assert model is not None
             launch = self._of_system(s, terms, model, tables[id(model)], precision, shape)
@@ -303,6 +339,9 @@ class WholePropagator:
         net = DeviceSchNet(model, tables, owner.types[s], 0, precision, device, Tiles(channels=width))
         shape = shape or shape_for(n, net.H, precision)
         parts = net.parts()
+        # of this system alone: what else is in the batch must not change what its program is compiled for
+        listed = [PriorTerm(t.name, t.form, [t.tables[s]]) for t in terms if isinstance(t, PriorTerm)]
+        priors = DevicePriors(pack(listed, Layout((system,), (1,))).listed, [beads], torch.float64, device)
         pairs, forms = whole_pairs([t for t in terms if isinstance(t, NeighborTerm)], s, beads, n, device)
         itself = np.stack([np.arange(64), np.arange(64)], axis=1)
         silent = np.concatenate([itself, np.asarray(owner.excluded[s], np.int64).reshape(-1, 2)])
@@ -310,20 +349,21 @@ class WholePropagator:
         mass[:beads] = system.masses
         molecule = Molecule(
             torch.from_numpy(mass).to(device), torch.from_numpy(bits_of(silent, beads, 64)).to(device),
-            WholeNetwork.of(parts, n), self._priors.tables, pairs,
+            WholeNetwork.of(parts, n), priors.tables, pairs,
         )  # fmt: skip
         first = int(layout.replica_offset[s])
-        where = (int(layout.bead_offset[first]), first, beads, sum(x.n_beads for x in layout.systems[:s]))
+        where = (int(layout.bead_offset[first]), first, beads)
         constants = {
             "N": n, "BLOCKS": model.hyper.blocks, "F": net.F, "WIDTHS": tuple(parts.widths),
-            "ACT": CODES[model.hyper.activation], "CUTOFF": net.cutoff, **net.table_shape(), **self._priors.occurring,
+            "ACT": CODES[model.hyper.activation], "CUTOFF": net.cutoff, **net.table_shape(), **priors.occurring,
             "TERMS": len(pairs.code) if forms else 0, "PAIR_OCCUR": forms, "ROWS": min(shape.rows, n),
             "EDGES": shape.edges, "CHANNELS": min(shape.channels, net.F),
             "TILE": (min(shape.tile[0], n), *shape.tile[1:]),
             "PRECISION": shape.precision, "PRIOR_ROWS": min(shape.prior_rows, n), "num_warps": shape.warps,
         }  # fmt: skip
-        work = _work(replicas, n, net, model.hyper.blocks, parts.widths, precision)
-        work.network.h[:, 0, :beads] = parts.first
+        lists, network = _work(replicas, n, net, model.hyper.blocks, parts.widths, precision)
+        network.h[:, 0, :beads] = parts.first
+        work = Work(lists, network, self._prior_energy, self._prior_forces)
         return _Launch(molecule, work, replicas, where, constants)
 
     def evaluate(self, state: State) -> None:
@@ -350,6 +390,8 @@ class WholePropagator:
         return self._failed.cpu().numpy()
 
     def _upload(self, state: State) -> None:
+        if self._biases is not None:
+            self._biases.refresh()
         self._state.assign(state)
         self._bath.kT.copy_(BOLTZMANN * self._state.temperature)
         self._bath.step.fill_(state.step)
@@ -361,8 +403,9 @@ class WholePropagator:
         particles = Particles(state.positions, state.velocities, state.forces, state.energy, self._failed)
         for launch in self._launches:
             whole[(launch.replicas,)](
-                particles, self._bath, launch.molecule, launch.work, steps, *launch.where, **launch.constants
-            )
+                particles, self._bath, launch.molecule, launch.work, self._biasing, steps, *launch.where,
+                **launch.constants,
+            )  # fmt: skip
 
 
 def shape_for(n: int, features: int, precision: Precision) -> WholeShape:
@@ -375,12 +418,12 @@ def shape_for(n: int, features: int, precision: Precision) -> WholeShape:
     if n * features <= 16 * 64 or precision == "fp64":
         return SHAPE
     products = "bf16x3" if precision == "mixed16" else "tf32x3"
-    return dataclasses.replace(SHAPE, tile=(n, 128 if n == 16 else 64, 32), precision=products)
+    return dataclasses.replace(SHAPE, tile=(min(n, 32), 128 if n == 16 else 64, 32), precision=products)
 
 
 def _work(
     replicas: int, n: int, net: DeviceSchNet, blocks: int, widths: Sequence[int], precision: Precision
-) -> Work:  # fmt: skip
+) -> tuple[Lists, NetworkWork]:  # fmt: skip
     """Work arrays of all replicas of a system."""
     dtype, device = net.dtype, net.device
 
@@ -395,4 +438,4 @@ def _work(
         new(n, net.F), new(n, net.F), new(n, net.F), tuple(new(n, width) for width in widths[1:]),
         tuple(new(n, width) for width in widths[1:-1]), new(n), new(n, 3),
     )  # fmt: skip
-    return Work(lists, network, new(n, of=torch.float64), new(n, 3, of=torch.float64))
+    return lists, network

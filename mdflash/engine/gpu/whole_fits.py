@@ -11,6 +11,7 @@ from mdflash.engine.settings import Dynamics
 from mdflash.potentials.base import Potential
 from mdflash.potentials.bias.bias import Bias
 from mdflash.potentials.bias.grid_bias import GridBias
+from mdflash.potentials.bias.term_energy import TermEnergy
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.split import SplitFilters
@@ -35,9 +36,12 @@ def why_not_whole(
         return "filters are in two parts"
     if dynamics.network_every > 1:
         return "networks are impulses (`network_every`)"
-    biases = [term.name for term in terms if isinstance(term, (Bias, GridBias))]
-    if biases:
-        return f"'{biases[0]}' is a bias"
+    biases = [term for term in terms if isinstance(term, (Bias, GridBias))]
+    if biases and len(layout.systems) > 1:
+        return f"'{biases[0].name}' is a bias, and the batch has several systems"
+    scaled = [bias.name for bias in biases if any(isinstance(v, TermEnergy) for v in bias.variables)]
+    if scaled:
+        return f"'{scaled[0]}' scales a term"
     for s, system in enumerate(layout.systems):
         model = network_of(terms, s)
         if model is None:

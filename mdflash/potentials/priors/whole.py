@@ -109,13 +109,13 @@ def _of_kind(
 
 @triton.jit
 def _listed(
-    x: tl.tensor, origin: tl.tensor, first: tl.tensor, i: tl.tensor, mine: tl.tensor, t: tl.core.base_value,
-    KIND: tl.constexpr, OCCUR: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
+    x: tl.tensor, origin: tl.tensor, i: tl.tensor, mine: tl.tensor, t: tl.core.base_value, KIND: tl.constexpr,
+    OCCUR: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
     """Energy shares and forces of the beads i [ROWS] from the terms of one coordinate."""
     LANES: tl.constexpr = _LANES[KIND]
-    begin = tl.load(t.start + first + i, mask=mine, other=0)
-    end = tl.load(t.start + first + i + 1, mask=mine, other=0)
+    begin = tl.load(t.start + i, mask=mine, other=0)
+    end = tl.load(t.start + i + 1, mask=mine, other=0)
     most = tl.max(end - begin, axis=0)
     e = tl.zeros([ROWS, LANES], tl.float64)
     fx = tl.zeros([ROWS, LANES], tl.float64)
@@ -168,7 +168,7 @@ def _pairs(
 
 @triton.jit
 def priors_of_all(
-    x: tl.tensor, origin: tl.tensor, beads: tl.tensor, first: tl.tensor, listed: tl.core.base_value,
+    x: tl.tensor, origin: tl.tensor, beads: tl.tensor, listed: tl.core.base_value,
     pairs: tl.core.base_value, energy: tl.tensor, forces: tl.tensor, OCCUR: tl.constexpr, WIDTH: tl.constexpr,
     TERMS: tl.constexpr, PAIR_OCCUR: tl.constexpr, N: tl.constexpr, ROWS: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -176,10 +176,9 @@ def priors_of_all(
 
     Args:
         x: [B, 3] float64 Å; origin: the first bead of this replica, of `beads`.
-        first: where the beads of this molecule stand among those of all systems.
-        listed: `device.ListedTables`; OCCUR, WIDTH: as of `triton.priors`.
+        listed: `device.ListedTables` of this molecule; OCCUR, WIDTH: as of `triton.priors`.
         pairs: `WholePairs`; TERMS: how many; PAIR_OCCUR: which forms, as of `triton_pairs.near_pairs`.
-        energy, forces: [N] and [N, 3] float64, out.
+        energy, forces: [beads] and [beads, 3] float64 of this replica, out.
         ROWS: beads that are taken at a time.
     """
     for start in range(0, N, ROWS):
@@ -190,16 +189,14 @@ def priors_of_all(
         if TERMS:
             total = add_shares(total, _pairs(x, origin, i, beads, pairs, TERMS, PAIR_OCCUR, N, ROWS))
         if OCCUR[0]:
-            total = add_shares(total, _listed(x, origin, first, i, mine, listed.distance, 0, OCCUR[0], WIDTH[0], ROWS))
+            total = add_shares(total, _listed(x, origin, i, mine, listed.distance, 0, OCCUR[0], WIDTH[0], ROWS))
         if OCCUR[1]:
-            total = add_shares(
-                total, _listed(x, origin, first, i, mine, listed.angle_cosine, 1, OCCUR[1], WIDTH[1], ROWS)
-            )
+            total = add_shares(total, _listed(x, origin, i, mine, listed.angle_cosine, 1, OCCUR[1], WIDTH[1], ROWS))
         if OCCUR[2]:
-            total = add_shares(total, _listed(x, origin, first, i, mine, listed.angle, 2, OCCUR[2], WIDTH[2], ROWS))
+            total = add_shares(total, _listed(x, origin, i, mine, listed.angle, 2, OCCUR[2], WIDTH[2], ROWS))
         if OCCUR[3]:
-            total = add_shares(total, _listed(x, origin, first, i, mine, listed.dihedral, 3, OCCUR[3], WIDTH[3], ROWS))
-        tl.store(energy + i, total[0])
-        tl.store(forces + 3 * i, total[1])
-        tl.store(forces + 3 * i + 1, total[2])
-        tl.store(forces + 3 * i + 2, total[3])
+            total = add_shares(total, _listed(x, origin, i, mine, listed.dihedral, 3, OCCUR[3], WIDTH[3], ROWS))
+        tl.store(energy + i, total[0], mask=mine)
+        tl.store(forces + 3 * i, total[1], mask=mine)
+        tl.store(forces + 3 * i + 1, total[2], mask=mine)
+        tl.store(forces + 3 * i + 2, total[3], mask=mine)
