@@ -56,7 +56,7 @@ def measure(
 @triton.jit
 def measure_one(
     x: tl.tensor, bead_offset: tl.tensor, system: tl.tensor, tables: tl.core.base_value, work: tl.core.base_value,
-    beads: tl.tensor, r: tl.tensor, k: tl.tensor, OCCUR: tl.constexpr, TERMS: tl.constexpr,
+    beads: tl.tensor, r: tl.tensor, k: tl.tensor | int, OCCUR: tl.constexpr, TERMS: tl.constexpr,
 ) -> None:  # fmt: skip
     """`measure` of variable k of replica r."""
     s = tl.load(system + r)
