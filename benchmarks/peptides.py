@@ -83,8 +83,8 @@ def structure(name: str) -> np.ndarray:
     if name == "helix":
         return helix(15)
     if name == "hairpin":
-        up = strand(7) + [0.0, -2.5, 0.0]
-        down = strand(7)[::-1] + [0.0, 2.5, 0.0]
+        up = strand(7) - np.array([0.0, 2.5, 0.0])
+        down = strand(7)[::-1] + np.array([0.0, 2.5, 0.0])
         both = np.concatenate([up, down])
         both = about_z(both, np.radians(-7.0) * both[:, 2])  # left-handed along the strands, as sheets are
         return relaxed(join(both[:7], 2, both[7:], np.array([0.0, 0.0, 3.0])))

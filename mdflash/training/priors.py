@@ -123,7 +123,7 @@ def _frames_at(molecule: MoleculeFrames, temperature: float) -> FloatArray:
         w = frame_weights(molecule, temperature).values
     except InputError as error:
         raise InputError(
-            f"molecule '{molecule.system.name}' has frames of umbrella windows alone, and priors are fitted to these by "
+            f"molecule '{molecule.system.name}' has frames of umbrella windows alone, to which priors are fitted by "
             f"their weights: {error}. Or add a dataset that was sampled without `windows:`, or take priors from "
             "elsewhere with priors.forcefield"
         ) from None
