@@ -23,12 +23,12 @@ from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
 from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch
 from mdflash.engine.blocks.network import run_by_all_threads, run_by_one_thread, run_each_by_one_thread
-from mdflash.engine.blocks.prior_cache import PriorCache, make_cache, same, update_list, with_room
+from mdflash.engine.blocks.prior_cache import PriorCache, make_cache, rebuild_list, same, with_room
 from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.engine.blocks.threads import over_ranges
 from mdflash.engine.settings import Block, Dynamics
 from mdflash.integrators.cpu import Scheme, after_force, before_force, scheme
-from mdflash.neighbors.cpu import remember
+from mdflash.neighbors.cpu import moved_too_far, remember
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
 from mdflash.potentials.bias.cpu import Biases, add_biases
@@ -66,7 +66,8 @@ def _run_one(
             remember(share, f)
             energy = cache.energy[r]
         else:
-            neighbor = update_list(nonbonded, system, block.skin, box, x, start, neighbor, built_at)
+            if nonbonded.cutoff[system] > 0.0 and moved_too_far(x, built_at, block.skin):
+                neighbor = rebuild_list(nonbonded, system, block.skin, box, x, start, neighbor, built_at)
             energy = prior_forces(listed, nonbonded, None, system, r, box, start, neighbor, x, f)
         if biases is not None:
             if now == last:

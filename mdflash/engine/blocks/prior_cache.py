@@ -15,7 +15,7 @@ import numpy as np
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Batch
-from mdflash.neighbors.cpu import moved_too_far, remember
+from mdflash.neighbors.cpu import remember
 from mdflash.potentials.priors.cpu import Nonbonded, find_by_one_thread
 
 
@@ -73,7 +73,7 @@ def with_room(cache: PriorCache) -> PriorCache:
 
 
 @njit(cache=True, error_model="numpy")
-def update_list(
+def rebuild_list(
     nonbonded: Nonbonded,
     system: int,
     skin: float,
@@ -83,11 +83,10 @@ def update_list(
     neighbor: IntArray,  # [capacity]
     built_at: FloatArray,  # [N, 3] Å
 ) -> IntArray:
-    """Build the list of a replica again if a bead is too far from where it was; returns the array that holds it."""
-    if nonbonded.cutoff[system] > 0.0 and moved_too_far(x, built_at, skin):
-        built_at[:] = np.nan  # should memory run out before the end
-        neighbor = find_by_one_thread(nonbonded, system, skin, box, x, start, neighbor)
-        remember(x, built_at)
+    """Build the list of a replica for the beads at x; returns the array that holds it."""
+    built_at[:] = np.nan  # should memory run out before the end
+    neighbor = find_by_one_thread(nonbonded, system, skin, box, x, start, neighbor)
+    remember(x, built_at)
     return neighbor
 
 
