@@ -257,8 +257,8 @@ class EntropyTrainer:
         return 0.5 * self.settings.renew_below
 
     def _rate(self) -> float:
-        share = self.progress.update / self.settings.updates
-        return float(self.settings.learning_rate * LAST_RATE**share)
+        left = 0.5 * (1.0 + np.cos(np.pi * self.progress.update / self.settings.updates))
+        return float(self.settings.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * left))
 
     def _update(self) -> None:
         p, settings, groups = self.progress, self.settings, self.material.groups

@@ -32,9 +32,9 @@ def _read_priors(value: object) -> object:
 class RelativeEntropy(Section):
     """Goes on from `start` until its molecules are where the frames are, by simulating them between updates."""
 
-    updates: Annotated[int, Whole(1, 10**6)] = Field(default=300, description="of the weights, at most")
+    updates: Annotated[int, Whole(1, 10**6)] = Field(default=150, description="of the weights, at most")
     learning_rate: Annotated[float, Field(gt=0, strict=False)] = Field(
-        default=2e-3, description="of Adam at first; falls to a twentieth", examples=[2e-3]
+        default=4e-3, description="of Adam at first; falls to a twentieth along a cosine", examples=[4e-3]
     )
     batch: Annotated[int, Whole(1, 10**6)] = Field(
         default=512, description="frames of an update, drawn by their weights, and twice as many samples"
