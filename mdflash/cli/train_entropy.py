@@ -136,18 +136,18 @@ class _Bar(TrainingBar):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._row, self._left_out = -1.0, 0
-        self._first: tuple[int, float] | None = None
+        self._first: tuple[int, int, float] | None = None  # update, renewals and time when updates began
         self._simulating, self._told = 0.0, 0.0  # since when, and when it was said
+        self._one, self._all = 0.0, 0.0  # seconds of a renewal, and of all since then
 
     def show(self, trainer: EntropyTrainer) -> None:
         """Before, in and after a simulation, and after an update."""
         p, row = trainer.progress, trainer.row
         if trainer.doing == "simulating":
-            self._tell_simulation(trainer)
+            self._time_simulation(trainer)
         for said in trainer.left_out[self._left_out :]:
             show_line(self._console, f"left out, unstable: {said}")
         self._left_out = len(trainer.left_out)
-        self._first = self._first or (p.update, time.monotonic())
         text = f"update {p.update} of {trainer.settings.updates}"
         if row:
             text += (
@@ -165,25 +165,32 @@ class _Bar(TrainingBar):
             show_line(self._console, text + self._left(trainer))
             self._row = row["update"]
 
-    def _tell_simulation(self, trainer: EntropyTrainer) -> None:
-        """Outside a terminal: what is simulated before the first update, and how long that takes."""
-        if trainer.progress.update or self._console.is_terminal:
-            return
-        now, settings = time.monotonic(), trainer.settings
+    def _time_simulation(self, trainer: EntropyTrainer) -> None:
+        """How long simulations take; outside a terminal a line for what is simulated before the first update."""
+        now, settings, p = time.monotonic(), trainer.settings, trainer.progress
+        first = settings.settle + settings.length if p.renewals <= 1 and not p.update else 0.0
         if not trainer.simulated:
             self._simulating = now
-            length = settings.settle + settings.length
-            show_line(self._console, f"simulating {_replicas(settings)} for {length:g} ps before the first update")
+        elif trainer.simulated == 1.0:
+            self._one = (now - self._simulating) * (settings.length / first if first else 1.0)
+            self._all += self._one if self._first else 0.0
+            self._first = self._first or (p.update, p.renewals, now)
+        if not first or self._console.is_terminal:
+            return
+        if not trainer.simulated:
+            show_line(self._console, f"simulating {_replicas(settings)} for {first:g} ps before the first update")
         elif trainer.simulated < 1.0 and now - self._told > TOLD_EVERY:
             left = (now - self._simulating) * (1.0 - trainer.simulated) / trainer.simulated
             show_line(self._console, f"  {trainer.simulated:.0%} simulated; {left / 60:.1f} minutes left until updates")
             self._told = now
 
     def _left(self, trainer: EntropyTrainer) -> str:
-        """The time left at most, from that of the updates so far."""
-        assert self._first is not None
-        done, seconds = trainer.progress.update - self._first[0], time.monotonic() - self._first[1]
-        if not done:
+        """The time left at most, from that of updates and renewals so far."""
+        p, settings = trainer.progress, trainer.settings
+        if self._first is None or p.update == self._first[0]:
             return ""
-        left = seconds / done * (trainer.settings.updates - trainer.progress.update)
-        return f"; at most {left / 60:.1f} minutes left"
+        update, renewals, since = self._first
+        done = p.update - update
+        often = max((p.renewals - renewals) / done, 1.0 / settings.renew_after)
+        each = (time.monotonic() - since - self._all) / done + often * self._one
+        return f"; at most about {each * (settings.updates - p.update) / 60:.1f} minutes left"

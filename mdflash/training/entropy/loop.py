@@ -218,7 +218,7 @@ class EntropyTrainer:
 
         def tell(share: float) -> None:
             nonlocal told
-            if time.monotonic() - told > TELL_EVERY:
+            if share < 1.0 and time.monotonic() - told > TELL_EVERY:
                 self.simulated, told = share, time.monotonic()
                 report(self)
 
