@@ -131,8 +131,8 @@ class Sampler:
         frames = max(1, round(settings.length / settings.every))
         found: list[list[FloatArray]] = []
         begin = max(1, round(settle / settings.timestep)) if settle else 0
-        end = begin + every * frames
-        while engine.state.step < end:
+        last = begin + every * frames
+        while engine.state.step < last:
             step = engine.state.step
             steps = min(every, begin - step) if step < begin else every
             try:
@@ -143,7 +143,7 @@ class Sampler:
                 raise Interrupted("stopped while simulating; run the same command again to resume")
             if engine.state.step > begin:
                 found.append(self._split(engine))
-            told(engine.state.step / end)
+            told(engine.state.step / last)
         sampled, ends = [], []
         first = 0
         for k, (group, count) in enumerate(zip(self.groups, self.counts, strict=True)):
