@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mdflash.config.from_call import as_length, as_text
+from mdflash.core.arrays import as_numbers
 from mdflash.core.scale import other_unit
 from mdflash.core.types import FloatArray
 from mdflash.engine.engine import Engine
@@ -28,6 +29,8 @@ class Replica:
         number: its number in `sim.replicas`.
         system: its molecule.
     """
+
+    __slots__ = ("_engine", "_rows", "number", "system")  # so a misspelled word is an error, not a new attribute
 
     def __init__(self, engine: Engine, number: int) -> None:
         layout = engine.layout
@@ -99,7 +102,7 @@ class Replica:
             InputError: anything else.
         """
         try:
-            x = as_length(value) if what == "positions" else np.asarray(value, np.float64)
+            x = as_length(value) if what == "positions" else as_numbers(value)
         except (TypeError, ValueError) as error:
             raise InputError(f"replica {self.number}: {what}: expected numbers in {unit}: {error}") from None
         if x.shape != (self.system.n_beads, 3):

@@ -162,6 +162,11 @@ def _serve(place: str, *imported: str) -> NoReturn:
     for module in imported:
         with suppress(ImportError):
             importlib.import_module(module)
+    if set(PACKAGE) <= set(imported):  # numba's own tables, for the processor that mdflash has chosen
+        from numba.core.registry import cpu_target
+
+        cpu_target.typing_context.refresh()
+        cpu_target.target_context.refresh()
     gc.freeze()  # a collection in a forked process would touch, and so copy, all of that
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # watchers are not waited for
     with socket.socket(socket.AF_UNIX) as door:

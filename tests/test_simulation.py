@@ -413,3 +413,30 @@ def test_a_reporter_of_openmm_is_refused_with_advice() -> None:
     sim.reporters.append(Foreign())  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"Foreign.*use mdflash\.StateDataReporter"):
         sim.run(1)
+
+
+def test_arrays_of_another_kind_and_misspelled_attributes() -> None:
+    sim = small()
+    replica = sim.replicas[0]
+    x = replica.positions.copy()
+    masked = np.ma.masked_greater(x, float(np.median(x)))
+    for wrong, why in ((x * (1 + 0j), "complex"), (x.astype(str), "text"), (masked, "masked")):
+        with pytest.raises(InputError, match=f"positions.*{why}"):
+            replica.positions = wrong
+        with pytest.raises(InputError, match=f"velocities.*{why}"):
+            replica.velocities = wrong
+        with pytest.raises(InputError, match=f"start.*{why}"):
+            small(start=wrong)
+    replica.positions = torch.tensor(x, requires_grad=True)
+    assert (replica.positions == x).all()
+    with pytest.raises(AttributeError):
+        replica.position = x  # type: ignore[attr-defined]
+    bias = {"name": "d", "variable": "distance", "center": "5 angstrom", "force_constant": "1 kcal/mol/angstrom^2"}
+    energies = [
+        small(biases=[bias | {"beads": given}]).energies[0]
+        for given in ([0, 9], np.array([0, 9]), torch.tensor([0, 9]), (np.int64(0), 9))
+    ]
+    assert len(set(energies)) == 1
+    for steps in ("-1 ps", "-3 fs", b"1 ps"):
+        with pytest.raises(InputError, match="argument 'steps' of run: expected"):
+            sim.run(steps)  # type: ignore[arg-type]

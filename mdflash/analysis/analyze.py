@@ -140,9 +140,10 @@ def _molecule(
             "weights out, are those of no ensemble; rates and populations are weighted."
         )
     elif biased:
+        freed = bool(found.windows or found.filled or found.pulled)
         found.biased = (
-            "Biases act in this run, so means and distributions of frames are those of the biased ensembles; only the "
-            "free energies along biased variables are freed of them."
+            "Biases act in this run, so means and distributions of frames are those of the biased ensembles"
+            f"{'; only the free energies along biased variables are freed of them' if freed else ''}."
         )
     else:
         add_melting(found)

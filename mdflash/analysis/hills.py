@@ -34,6 +34,7 @@ from mdflash.analysis.statistics import statistical_inefficiency
 from mdflash.analysis.windows import sample_blocks
 from mdflash.config.load import load_run
 from mdflash.config.metadynamics import HillVariable, Metadynamics
+from mdflash.config.untold import untold
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
 from mdflash.io.colvars import column
@@ -177,7 +178,11 @@ def find_hills(run: Run, name: str) -> tuple[list[Filled], list[str], list[str]]
     for entry, count in zip(config.system, config.counts, strict=True):
         if entry.name == name:
             mine = [m for m in config.metadynamics if (m.system or config.system[0].name) == name]
+            why = untold(config, name)
             for m in mine:
+                if m.name in why:
+                    lacking.append(f"{m.name} tells no free energy: {why[m.name]}")
+                    continue
                 own = hills[hills["bias"] == m.name]
                 if len(own) < FEWEST:
                     lacking.append(f"{m.name} has only {len(own)} hills, and a free energy takes {FEWEST}")

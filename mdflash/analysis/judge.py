@@ -358,7 +358,7 @@ def _lacking(found: MoleculeAnalysis) -> Light:
     """Of biases that changed and have no estimate: their frames are no equilibrium that anything else could judge."""
     return Light(
         "Every changing bias tells a free energy", "bad", f"{len(found.lacking)} not",
-        "enough hills or works of each", "; ".join(found.lacking) + ".",
+        "enough hills or works of each, in one ensemble", "; ".join(found.lacking) + ".",
     )  # fmt: skip
 
 

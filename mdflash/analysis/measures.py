@@ -6,10 +6,13 @@ Open Research Europe 2, 94 (2023)) and the IDRome (Tesei et al., Nature 626, 897
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from numpy.typing import ArrayLike
 
+from mdflash.core.arrays import as_array
 from mdflash.core.geometry import distances
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import InputError
@@ -24,8 +27,50 @@ SCALING_RANGE = 5
 """Residues; the scaling exponent is fitted to pairs farther apart than this."""
 
 
+def frames_of(positions: ArrayLike) -> FloatArray:
+    """Positions [F, N, 3] as an array.
+
+    Raises:
+        InputError: another shape, or no real numbers.
+    """
+    x = as_array(positions)
+    if x.dtype.kind not in "fiu" or x.ndim != 3 or x.shape[2] != 3:
+        one = "; of one frame write x[None]" if x.ndim == 2 and x.shape[1] == 3 else ""
+        raise InputError(f"positions must be numbers [F, N, 3] in Å, found {_shown(x)}{one}")
+    return x
+
+
+def one_of(reference: ArrayLike, beads: int) -> FloatArray:
+    """A reference [N, 3] for frames of `beads` beads.
+
+    Raises:
+        InputError: another shape or number of beads, or not finite numbers.
+    """
+    x = as_array(reference)
+    if x.dtype.kind not in "fiu" or x.shape != (beads, 3):
+        one = "; of a list of frames give one, for example x[0]" if x.ndim == 3 else ""
+        raise InputError(f"the reference must be numbers [{beads}, 3] in Å, found {_shown(x)}{one}")
+    if not np.isfinite(x).all():
+        raise InputError("the reference has coordinates that are not finite numbers")
+    return x
+
+
+def _shown(x: npt.NDArray[Any]) -> str:
+    return f"{list(x.shape)}" if x.dtype.kind in "fiu" else f"{list(x.shape)} of type {x.dtype}"
+
+
+def _superposable(positions: ArrayLike, reference: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Frames and a reference of as many beads, all of them finite."""
+    x = frames_of(positions)
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=(1, 2)))
+    if len(bad):
+        raise InputError(f"frame {bad[0]} has coordinates that are not finite numbers; leave such frames out")
+    return x, one_of(reference, x.shape[1])
+
+
 def radius_of_gyration(positions: FloatArray, masses: FloatArray | None = None) -> FloatArray:
     """[F] Å, weighted by masses [N], or every bead alike."""
+    positions = frames_of(positions)
     w = np.full(positions.shape[-2], 1.0) if masses is None else np.asarray(masses, np.float64)
     w = w / w.sum()
     square = np.einsum("fnx,fnx->fn", positions, positions) @ w
@@ -35,6 +80,7 @@ def radius_of_gyration(positions: FloatArray, masses: FloatArray | None = None) 
 
 def gyration_moments(positions: FloatArray, masses: FloatArray | None = None) -> FloatArray:
     """[F, 3] Å², the eigenvalues of the gyration tensor, rising; their sum is the square of the radius of gyration."""
+    positions = frames_of(positions)
     w = np.full(positions.shape[-2], 1.0) if masses is None else np.asarray(masses, np.float64)
     w = w / w.sum()
     x = positions - np.einsum("fnx,n->fx", positions, w)[:, None]
@@ -60,6 +106,7 @@ def asphericity_parts(moments: FloatArray) -> FloatArray:
 
 def end_to_end(positions: FloatArray, first: int = 0, last: int = -1) -> FloatArray:
     """[F] Å between two beads."""
+    positions = frames_of(positions)
     return np.asarray(np.linalg.norm(positions[:, last] - positions[:, first], axis=1))
 
 
@@ -68,6 +115,7 @@ def superpose(positions: FloatArray, reference: FloatArray) -> FloatArray:
 
     Kabsch, Acta Cryst. A 34, 827 (1978). Reflections are not allowed.
     """
+    positions, reference = _superposable(positions, reference)
     center = reference.mean(axis=0)
     a = positions - positions.mean(axis=1, keepdims=True)
     u, _, vt = np.linalg.svd(np.matmul(a.transpose(0, 2, 1), reference - center))
@@ -77,6 +125,7 @@ def superpose(positions: FloatArray, reference: FloatArray) -> FloatArray:
 
 def rmsd(positions: FloatArray, reference: FloatArray) -> FloatArray:
     """[F] Å after the best superposition (Kabsch) of positions [F, N, 3] on reference [N, 3]; all beads count alike."""
+    positions, reference = _superposable(positions, reference)
     a = positions - positions.mean(axis=1, keepdims=True)
     b = reference - reference.mean(axis=0)
     covariance = np.matmul(a.transpose(0, 2, 1), b)
@@ -97,7 +146,7 @@ def fraction_of_contacts(positions: FloatArray, pairs: IntArray, r0: FloatArray)
 
     Clementi, Nymeyer & Onuchic, J. Mol. Biol. 298, 937 (2000).
     """
-    return np.asarray((distances(positions, pairs) < NATIVE * r0).mean(axis=1))
+    return np.asarray((distances(frames_of(positions), pairs) < NATIVE * r0).mean(axis=1))
 
 
 def native_contacts(native: FloatArray, residues: IntArray) -> tuple[IntArray, FloatArray]:
@@ -109,6 +158,7 @@ def native_contacts(native: FloatArray, residues: IntArray) -> tuple[IntArray, F
         native: CA positions, Å.
         residues: [N] numbers of their residues along the chain.
     """
+    native = one_of(native, len(residues))
     pairs = np.stack(np.triu_indices(len(native), 1), axis=1)
     r = distances(native, pairs)
     keep = (np.abs(residues[pairs[:, 1]] - residues[pairs[:, 0]]) > CONTACT_RANGE) & (r < CONTACT)

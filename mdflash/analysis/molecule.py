@@ -135,6 +135,14 @@ class Molecule:
                 x[:, beads] -= edges * np.floor(x[:, beads].mean(axis=1, keepdims=True) / edges)
         return x
 
+    def crossed(self, positions: FloatArray) -> bool:
+        """Whether two chains of a complex [F, N, 3] are nearer to an image of each other than to each other."""
+        if self.box is None or not len(positions):
+            return False
+        centers = np.stack([positions[:, self.trace[own]].mean(axis=1) for _, own in self.chains], axis=1)  # [F, C, 3]
+        spans = centers.max(axis=1) - centers.min(axis=1)
+        return bool((spans > 0.5 * np.array(self.box)).any())
+
     @cached_property
     def trace(self) -> IntArray:
         """[residues] the bead that stands for each residue: its CA, or its first bead."""

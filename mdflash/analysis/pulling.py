@@ -17,6 +17,7 @@ import numpy as np
 from mdflash.analysis.open_run import Run
 from mdflash.analysis.statistics import resample
 from mdflash.config.load import load_run
+from mdflash.config.untold import biases_on, untold
 from mdflash.core.types import FloatArray
 from mdflash.errors import MdflashError
 from mdflash.potentials.variables import VARIABLES
@@ -69,11 +70,11 @@ def find_pulled(run: Run, name: str) -> tuple[list[Pulled], list[str]]:
         return [], []
     try:
         config = load_run(run.folder)
-        mine = [b for b in config.biases if b.moving is not None and (b.system or config.system[0].name) == name]
+        mine = [b for b in biases_on(config, name) if b.moving is not None]
         rows = run.colvars if mine else None
     except MdflashError as error:
         return [], [f"works could not be read ({error})"]
-    found, lacking = [], []
+    found, lacking, untold_why = [], [], untold(config, name)
     for entry in mine:
         assert rows is not None
         own = rows[rows["system"] == name]
@@ -83,8 +84,12 @@ def find_pulled(run: Run, name: str) -> tuple[list[Pulled], list[str]]:
             for column in ("work_kcal_mol", "center", "force_constant")
         }
         work = tables["work_kcal_mol"].dropna()
-        if len(kelvin) > 1 or len(work) < 2:
-            why = "its replicas have several temperatures" if len(kelvin) > 1 else "it needs two replicas or more"
+        why = untold_why.get(entry.name)
+        if why is None and len(kelvin) > 1:
+            why = "its replicas have several temperatures"
+        if why is None and len(work) < 2:
+            why = "it needs two replicas or more"
+        if why is not None:
             lacking.append(f"the work of {entry.name} is not averaged: {why}")
             continue
         w = work.to_numpy(np.float64)

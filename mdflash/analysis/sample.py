@@ -205,6 +205,12 @@ def collect(
                 f"({', '.join(str(t.replica) for t in lost[:8])}{', ...' if len(lost) > 8 else ''}) left out: "
                 "not finite, the replica was frozen, or a member of its committee has no finite energy there"
             )
+        if not sample.molecule.many and any(sample.molecule.crossed(t.positions) for t in sample.tracks):
+            sample.notes.append(
+                "chains of the complex left each other through the walls of the box: sizes, RMSD and contacts are of "
+                "chains as they lie, not of nearest images, and mean little then; hold the chains together by a "
+                "bias on their distance, or run without a box"
+            )
         empty = [t.replica for t in sample.tracks if not len(t)]
         if empty:
             sample.notes.append(f"replicas without a complete frame: {', '.join(map(str, empty))}")

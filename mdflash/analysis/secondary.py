@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.analysis.measures import frames_of
 from mdflash.core.types import FloatArray
 
 COIL, HELIX, STRAND = 0, 1, 2
@@ -31,6 +32,7 @@ def p_sea(ca: FloatArray) -> Assigned:
     residue before to the second, third and fourth one after it. Helices have 5 residues or more, strands 4, or 3 with
     five CA atoms of other residues at 4.2 to 5.2 Å; both grow by a residue at each end.
     """
+    ca = frames_of(ca)
     frames, n = ca.shape[:2]
     out = np.zeros((frames, n), np.int8)
     if n < SHORTEST_HELIX:

@@ -17,6 +17,7 @@ from mdflash.analysis.statistics import resample, statistical_inefficiency
 from mdflash.config.biases import BiasEntry
 from mdflash.config.exchange import scale_name
 from mdflash.config.load import load_run
+from mdflash.config.untold import biases_on, untold
 from mdflash.core.mbar import log_mixture, mbar, overlap_matrix, weights
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.errors import MdflashError
@@ -105,10 +106,13 @@ def find_windows(run: Run, name: str, states: States, first_step: int) -> tuple[
     except MdflashError as error:
         return [], [f"the windows of the biases could not be read ({error})"]
     rows = table[(table["system"] == name) & (table["step"] >= first_step)]
-    mine = [b for b in config.biases if b.moving is None and (b.system or config.system[0].name) == name]
+    mine = [b for b in biases_on(config, name) if b.moving is None]
+    why = untold(config, name)
     kelvin = states.temperatures.get(name, np.zeros(0))
     if not len(rows) or not len(mine):
         return [], [f"colvars.csv has no row of '{name}' from step {first_step:,} on"] if len(mine) else []
+    if without := [b.name for b in mine if b.name in why]:
+        return [], [f"the windows of {b} are not joined into a free energy: {why[b]}" for b in without]
     if config.exchange is not None and any(
         len(set(b.center)) > 1 and b.name not in config.exchange.biases for b in mine
     ):
@@ -126,14 +130,17 @@ def find_windows(run: Run, name: str, states: States, first_step: int) -> tuple[
     beta = 1.0 / (BOLTZMANN * float(kelvin[0]))
     reduced = np.zeros((len(kelvin), len(rows)))
     for entry in mine:
-        q = rows[_column(table, entry)].to_numpy(dtype=np.float64)
+        q = rows[_column(table, entry.name)].to_numpy(dtype=np.float64)
         periodic = VARIABLES[entry.variable].periodic
         for k, r in enumerate(order):
             constant = entry.force_constant[r % len(entry.force_constant)]
             center = entry.center[r % len(entry.center)]
             reduced[k] += beta * bias_energy(q, constant, center, entry.width, entry.form, periodic)
+    for term, scales in (config.exchange.scale if config.exchange is not None else {}).items():
+        whole = rows[_column(table, scale_name(term))].to_numpy(dtype=np.float64)
+        reduced += beta * (np.array(scales)[order, None] - 1.0) * whole  # freed of too: at its full strength
     found = [
-        _windows(entry, rows[_column(table, entry)].to_numpy(dtype=np.float64), state, order, reduced,
+        _windows(entry, rows[_column(table, entry.name)].to_numpy(dtype=np.float64), state, order, reduced,
                  rows["replica"].to_numpy(), states.exchange is not None, float(kelvin[0]))
         for entry in mine if len(set(entry.center)) > 1
     ]  # fmt: skip
@@ -156,9 +163,10 @@ def _first_replicas(run: Run, name: str, states: States, count: int) -> list[int
     return [place[k] for k in range(count)] if all(k in place for k in range(count)) else None
 
 
-def _column(table: pandas.DataFrame, entry: BiasEntry) -> str:
+def _column(table: pandas.DataFrame, name: str) -> str:
+    """That of the variable of a bias, or of the term that a scale acts on: it stands before the energy."""
     columns = list(table.columns)
-    return str(columns[columns.index(f"{entry.name}_kcal_mol") - 1])
+    return str(columns[columns.index(f"{name}_kcal_mol") - 1])
 
 
 def _windows(

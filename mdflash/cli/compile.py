@@ -10,7 +10,6 @@ from mdflash.core.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import Future
 
 
 class Task(NamedTuple):
@@ -49,47 +48,48 @@ def compile_(
 
     given = tuple(set_ or ())
     choices = [(*given, f"model.precision={p}") for p in precision or ()] or [given]
-    # precisions of one file side by side: they share the least, and two processes compile what they share twice
+    # precisions of one file side by side: they share the least, and of two processes one waits for what they share
     tasks = [Task(file, choice) for file in files or shipped_names("systems") for choice in choices]
     for task in tasks:
         load_run(task.file, task.overrides)  # a mistake ends here, before anything is compiled
-    _in_processes(tasks, jobs)
+    _compile(tasks, jobs)
 
 
-def _in_processes(tasks: list[Task], jobs: int | None) -> None:
+def _compile(tasks: list[Task], jobs: int | None) -> None:
     """Do the tasks, with a line on stderr for each that is done."""
-    import multiprocessing
     import time
-    from concurrent.futures import ProcessPoolExecutor
 
     from mdflash.core.cores import usable_cores
 
     began, total = time.monotonic(), 0
     workers = min(jobs or usable_cores(), len(tasks))
     typer.echo(f"compiling for {plural(len(tasks), 'run')} in {plural(workers, 'process')}", err=True)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        pending = {pool.submit(compile_for, task): task for task in tasks}
-        for done, future in enumerate(_as_they_end(pending), 1):
-            count = future.result()
-            total += count
-            seconds = time.monotonic() - began
-            left = f", about {seconds / done * (len(tasks) - done):.0f} s left" if done < len(tasks) else ""
-            compiled = plural(count, "function")
-            typer.echo(f"[{done}/{len(tasks)}] {pending[future]}: {compiled}; {seconds:.0f} s{left}", err=True)
+    for done, (task, count) in enumerate(_as_they_end(tasks, workers), 1):
+        total += count
+        seconds = time.monotonic() - began
+        left = f", about {seconds / done * (len(tasks) - done):.0f} s left" if done < len(tasks) else ""
+        typer.echo(f"[{done}/{len(tasks)}] {task}: {plural(count, 'function')}; {seconds:.0f} s{left}", err=True)
     typer.echo(
         f"compiled {plural(total, 'function')} in {time.monotonic() - began:.0f} s" if total else "all is compiled"
     )
 
 
-def _as_they_end(pending: dict[Future[int], Task]) -> Iterator[Future[int]]:
-    """The futures, each when it is done; the rest are canceled where the caller stops."""
-    from concurrent.futures import as_completed
+def _as_they_end(tasks: list[Task], workers: int) -> Iterator[tuple[Task, int]]:
+    """Every task when it is done, and how many functions it compiled; the rest are canceled where the caller stops."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    try:
-        yield from as_completed(pending)
-    finally:
-        for future in pending:
-            future.cancel()
+    if workers == 1:
+        yield from ((task, compile_for(task)) for task in tasks)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        pending = {pool.submit(compile_for, task): task for task in tasks}
+        try:
+            for future in as_completed(pending):
+                yield pending[future], future.result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def compile_for(task: Task) -> int:

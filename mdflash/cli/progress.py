@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from mdflash.cli.lines import PlainConsole, show_line
 from mdflash.cli.options import duration
 from mdflash.compiled.progress import MOMENT, compilation
+from mdflash.compiled.turns import WAIT
 
 EARLY, OFTEN, LATER = 300.0, 10.0, 60.0
 """Seconds: until `EARLY` after the first step a line comes every `OFTEN`, then every `LATER`."""
@@ -160,7 +161,8 @@ class Waiting:
         self._compilations = _Compilations()
         self._quiet, compilation.quiet = compilation.quiet, True  # one writer
         self._thread = threading.Thread(target=self._work, name="mdflash-waiting", daemon=True)
-        event.register("numba:compile", self._compilations)
+        for kind in ("numba:compile", WAIT):
+            event.register(kind, self._compilations)
         self._thread.start()
 
     def stepped(self) -> None:
@@ -171,7 +173,8 @@ class Waiting:
         """Say nothing more."""
         self._over.set()
         self._thread.join()
-        event.unregister("numba:compile", self._compilations)
+        for kind in ("numba:compile", WAIT):
+            event.unregister(kind, self._compilations)
         compilation.quiet = self._quiet
 
     def _work(self) -> None:
@@ -193,7 +196,7 @@ class Waiting:
 
 
 class _Compilations(event.Listener):  # type: ignore[misc]
-    """Hears from numba of every function that it compiles, not of those that come from the disk."""
+    """Hears from numba of every function that this process compiles, or another while this one waits for it."""
 
     def __init__(self) -> None:
         self._depth, self._first, self._ended = 0, 0.0, 0.0

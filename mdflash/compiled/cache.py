@@ -146,12 +146,13 @@ class _Entries:
         digest = hashlib.sha256(f"{self._made_from}{processor()}".encode()).hexdigest()
         return f"{self._name[:60]}-{digest[:20]}"
 
-    def _path(self, key: Any) -> Path:
+    def path(self, key: Any) -> Path:
+        """Of the entry of these types, whether it is there or not."""
         digest = hashlib.sha256(repr(key).encode()).hexdigest()
         return cache_folder() / f"{self._prefix()}-{digest[:24]}.nbc"
 
     def load(self, key: Any) -> Any:
-        path = self._path(key)
+        path = self.path(key)
         try:
             data = path.read_bytes()
             if time.time() - path.stat().st_mtime > 86400:
@@ -166,7 +167,7 @@ class _Entries:
 
     def save(self, key: Any, data: Any) -> None:
         payload = dumps(data)
-        path = self._path(key)
+        path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
@@ -218,6 +219,10 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     def kept(self) -> bool:
         """Whether the folder has the function, compiled for this version and this processor."""
         return self._cache_file.any()
+
+    def path(self, sig: Any, codegen: Any) -> Path:
+        """Where the code for a signature is kept."""
+        return self._cache_file.path(self._index_key(sig, codegen))
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         types, _, code = super()._index_key(sig, codegen)

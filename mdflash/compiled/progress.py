@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any, Final
 
 from numba.core import event
 
 from mdflash.compiled.cache import KernelCache
+from mdflash.compiled.turns import WAIT
 
 MOMENT: Final = 2.0
 """Seconds."""
@@ -54,5 +56,24 @@ class Compilation(event.Listener):  # type: ignore[misc]
             print("mdflash: compiling kernels (once for this version)", file=sys.stderr, flush=True)
 
 
+class _Waits(event.Listener):  # type: ignore[misc]
+    """Says on stderr that another process is compiling what this one needs, where that takes longer than a moment."""
+
+    def on_start(self, event: Any) -> None:
+        """A wait begins."""
+        self._timer = threading.Timer(MOMENT, self._tell)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def on_end(self, event: Any) -> None:
+        """It is over."""
+        self._timer.cancel()
+
+    def _tell(self) -> None:
+        if not compilation.quiet:
+            print("mdflash: waiting for kernels that another process compiles", file=sys.stderr, flush=True)
+
+
 compilation: Final = Compilation()
 event.register("numba:compile", compilation)
+event.register(WAIT, _Waits())

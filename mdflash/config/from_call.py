@@ -19,6 +19,7 @@ from mdflash.config.molecules import SystemEntry
 from mdflash.config.rules import Problem, problems, whole_steps
 from mdflash.config.schema import Colvars, Log, Replicas, RunConfig
 from mdflash.config.section import BESIDE
+from mdflash.core.arrays import as_numbers
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
 from mdflash.errors import InputError
@@ -81,7 +82,7 @@ def as_text(value: Any, dimension: str) -> Any:
     number = units.from_number(value, dimension)
     if number is not None:
         return f"{number!r} {units.INTERNAL[dimension]}"
-    if isinstance(value, (str, Mapping)) or value is None:
+    if isinstance(value, (str, bytes, Mapping)) or value is None:
         return value
     try:
         return [as_text(item, dimension) for item in value]
@@ -95,7 +96,7 @@ def as_length(value: Any, dimension: str = "length") -> FloatArray:
     Raises:
         ValueError: a quantity of another dimension, or not an array of numbers.
     """
-    return np.asarray(units.strip_unit(value, dimension), np.float64)
+    return as_numbers(units.strip_unit(value, dimension))
 
 
 def argument_error(name: str, message: str) -> InputError:
@@ -167,6 +168,8 @@ def steps_in(time: Any, timestep: float) -> int:
         if isinstance(time, (bool, int, float)):
             raise ValueError(f"expected a whole number of steps or a time such as '10 ns', found {time!r}")
         length = units.parse(as_text(time, "time"), "time")
+        if length < 0:
+            raise ValueError(f"expected 0 or more, found {time!r}")
     except ValueError as error:
         raise InputError(f"argument 'steps' of run: {error}") from None
     for problem in whole_steps(("run", "steps"), length, timestep):
@@ -208,7 +211,7 @@ def _with_units(value: Any, path: tuple[str, ...]) -> Any:
     end = path[-1] in ("min", "max")  # of a ladder of temperatures, or of something else
     dimension = None if end and "temperatures" not in path else _DIMENSIONS.get(path[-1])
     if dimension is None:
-        return _whole(value)
+        return _plain(_whole(value))
     try:
         text = as_text(value, dimension)
         if dimension == "time" and isinstance(text, str) and units.strip_unit(value, "time") is value is not text:
@@ -220,6 +223,15 @@ def _with_units(value: Any, path: tuple[str, ...]) -> Any:
     except ValueError as error:
         raise _error([Problem(path, str(error))]) from None
     return text
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, and numbers of NumPy and torch, as lists and numbers of Python."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "detach") else value
 
 
 _SECTIONS: Final = ("exchange", "biases", "metadynamics", "weighted_ensemble", "monitor", "environment")

@@ -46,6 +46,11 @@ def locate(file: Path | str) -> Path:
     shipped = find_shipped("systems", str(file))
     if shipped is not None:
         return shipped
+    if (path / "runs.csv").is_file() and (path / "runs").is_dir():
+        raise InputError(
+            f"is a campaign; `mdflash campaign run {path}` works on its runs, and `campaign status` shows them",
+            file=path,
+        )
     if path.is_dir():
         inside = sorted((p.name for p in path.glob("*.yaml")), key=lambda name: (name != "system.yaml", name))
         hint = f"; give the file inside it: {path / inside[0]}" if inside else ""
@@ -97,9 +102,20 @@ def _validate(document: Document, overrides: Sequence[str]) -> RunConfig:
 
 
 def _as_written(found: Sequence[Problem], data: Any) -> list[Problem]:
-    """The same with paths of the file: a system (or bias) given as one mapping stands there without its index."""
+    """The same with paths of the file.
+
+    A system (or bias) given as one mapping stands there without its index, and a box may stand in a system.
+    """
     single = {key for key in ("system", "biases", "metadynamics", "monitor") if not isinstance(data.get(key), list)}
-    return [Problem(p.path[:1] + p.path[2:] if p.path[0] in single else p.path, p.message) for p in found]
+    systems = data["system"] if isinstance(data.get("system"), list) else [data.get("system")]
+    boxed = next((s for s, entry in enumerate(systems) if isinstance(entry, dict) and "box" in entry), None)
+
+    def written(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        if path[:1] == ("box",) and "box" not in data and boxed is not None:
+            path = ("system", boxed, *path)
+        return path[:1] + path[2:] if path[0] in single else path
+
+    return [Problem(written(p.path), p.message) for p in found]
 
 
 @contextmanager

@@ -86,6 +86,10 @@ class Reader:
 
     def finish(self) -> Translation:
         """All of it."""
+        for star in [label for label in self.printed if label in ("*", "*.*")]:  # all values, all components
+            action = self.printed.pop(star)
+            if star == "*":
+                self.printed = dict.fromkeys(self.variables, action) | self.printed
         for label, action in self.printed.items():
             if label in self.variables and not self.uses[label]:
                 self.add("monitor", action, VariableEntry, self.variable(action, label))

@@ -25,7 +25,8 @@ def check_box(box: Box | None, reach: float) -> None:
     """
     if box is not None and min(box) < 2 * reach:
         raise InputError(
-            f"the box {box} Å is too small: every edge must be at least twice cutoff + skin = {2 * reach:g} Å",
+            f"the box of {' x '.join(f'{edge:.6g}' for edge in box)} Å is too small: every edge must be at least twice "
+            f"cutoff + skin = {2 * reach:.6g} Å",
             key="box",
         )
 

@@ -53,6 +53,7 @@ from mdflash.integrators.respa import resonance
 from mdflash.integrators.timestep_check import coarse_step, impossible_step, shortest_period
 from mdflash.io.formats import written_format
 from mdflash.io.topology import beyond_pdb
+from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import Potential, SumPotential
 from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
@@ -289,8 +290,10 @@ def prepare(config: RunConfig) -> Prepared:
     compression = entries[0].compression
     if compression is None:
         return prepared
-    reach = (prepared.potential.cutoff or 0.0) + config.neighbors.skin
-    thin = compression.end[long_axis(compression.box)]  # edges that stay are checked as those of any box
+    cutoff = prepared.potential.cutoff
+    reach = cutoff + config.neighbors.skin if cutoff else 0.0
+    check_box(compression.box, reach)  # kernels are first chosen in the larger box
+    thin = compression.end[long_axis(compression.box)]
     if compression.end != compression.box and thin < 2 * reach:
         raise InputError(
             f"the box shrinks to {thin / 10:.3g} nm along its longest edge, less than twice cutoff + skin "

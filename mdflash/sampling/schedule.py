@@ -101,9 +101,10 @@ def carry_out(todo: Sequence[Walker], target: int, processes: int, watch: Callab
 
 def _start(walker: Walker, target: int) -> tuple[Connection, Any]:
     """A process that runs a walker for a segment, and the pipe that reports its progress."""
-    spawn = mp.get_context("spawn")
-    mine, theirs = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=_work, args=(walker, target, theirs), daemon=True)
+    server = mp.get_context("forkserver")
+    server.set_forkserver_preload([__name__])  # so that no segment imports it again
+    mine, theirs = server.Pipe(duplex=False)
+    process = server.Process(target=_work, args=(walker, target, theirs), daemon=True)
     # Ctrl-C reaches the whole group, but what it means is decided here. The process inherits this.
     with handling(signal.SIG_IGN, signal.SIGINT):
         process.start()

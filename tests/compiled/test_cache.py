@@ -143,7 +143,7 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path, folder: Path) -> 
         os.utime(folder / name, (at, at))
     (tmp_path / "kernel.py").write_text(CALLER.format(name="f", what="+ 1"))
     run(tmp_path / "kernel.py", folder, "1")
-    assert {path.name for path in folder.iterdir() if "kernel" not in path.name} == {".new.tmp", "used-1.nbc"}
+    assert {path.name for path in folder.iterdir() if "kernel" not in path.name} == {".new.tmp", ".turns", "used-1.nbc"}
 
 
 def test_no_compiled_function_is_a_closure_over_another() -> None:

@@ -331,3 +331,11 @@ def test_what_is_no_number(folder: Path, value: str, words: str) -> None:
             f"dynamics: {{temperature: 300 K, steps: 10}}\nreplicas: {{count: {value}}}\n",
             folder / "system.yaml",
         )
+
+
+def test_a_campaign_is_no_run_file(tmp_path: Path) -> None:
+    (tmp_path / "plan" / "runs").mkdir(parents=True)
+    for name in ("runs.csv", "sweep.yaml"):
+        (tmp_path / "plan" / name).touch()
+    with pytest.raises(InputError, match=r"is a campaign; `mdflash campaign run"):
+        load_run(tmp_path / "plan")

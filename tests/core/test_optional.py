@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT, python
+
 HIDE = """
 import sys
+for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+    del sys.modules[name]
 class Hidden:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == PACKAGE:
@@ -38,12 +38,7 @@ except MdflashError as error:
 )
 def test_one_sentence_names_the_extra(package: str, extra: str, code: str) -> None:
     program = HIDE.replace("PACKAGE", repr(package)).replace("CODE", code)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = python("-c", program, env=os.environ | {"PYTHONPATH": str(ROOT)}, bare=True)
     assert done.returncode == 0, done.stderr
     (sentence,) = done.stdout.splitlines()
     assert sentence.endswith(f"needs the package '{package}', which is not installed: pip install 'mdflash[{extra}]'")

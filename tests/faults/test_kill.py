@@ -17,18 +17,18 @@ import pytest
 from tests.processes import Process, python
 from tests.rank_helpers import CLOCK, newest_step, wait_for_checkpoint
 
-STEPS = 400_000
+STEPS = 200_000
 CAMPAIGN_STEPS = 4_000_000
 
 
 def command(folder: Path, form: str, steps: int = STEPS) -> list[str]:
-    """Seconds of Gō chignolin, 8 replicas, a checkpoint every 16,000 steps, frames and log in between."""
+    """Seconds of Gō chignolin, 8 replicas, a checkpoint every 8,000 steps, frames and log in between."""
     return [
         *("-m", "mdflash", "run", "chignolin", "--steps", str(steps)),
         *("--set", f"output.folder={folder}", "--set", f"output.trajectory.format={form}"),
         *("--set", "replicas.count=8", "--set", "dynamics.timestep=4 fs", "--set", "dynamics.seed=5"),
-        *("--set", "output.trajectory.interval=12 ps", "--set", "output.log.interval=20 ps"),
-        *("--set", "output.checkpoint.interval=64 ps"),
+        *("--set", "output.trajectory.interval=6 ps", "--set", "output.log.interval=10 ps"),
+        *("--set", "output.checkpoint.interval=32 ps"),
     ]
 
 
@@ -67,9 +67,9 @@ def run_and_kill(folder: Path, form: str, steps: int, kills: int, seed: int) -> 
         if rng.random() < 0.8:
             while child.poll() is None and len(events(folder)) == before:
                 time.sleep(0.01)
-            time.sleep(rng.uniform(0.0, 1.5))
+            time.sleep(rng.uniform(0.0, 0.75))
         else:
-            time.sleep(rng.uniform(1.0, 3.0))
+            time.sleep(rng.uniform(0.5, 2.0))
         if child.poll() is None:
             os.kill(child.pid, signal.SIGKILL)
         _, errors = child.communicate()

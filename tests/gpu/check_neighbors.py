@@ -14,12 +14,18 @@ from mdflash.engine.gpu import forces as device
 from mdflash.engine.gpu.forces import DeviceForces
 from mdflash.neighbors import triton as neighbors
 from mdflash.neighbors.reference import all_pairs
-from mdflash.potentials.schnet.triton.network import Tiles
+from mdflash.potentials.schnet.triton.network import DeviceSchNet, Tiles
 from tests.gpu.batches import DEVICE, SMALL, Box, layout_of, network, schnet, tables_of
 
 SKIN = 1.5
 WIDE = Tiles(channels=16, edges=64, exact_edges=64)
 """The network is not what is checked here: the interpreter takes as long for a tile of 64 edges as for one of 8."""
+
+
+@pytest.fixture
+def lists_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks read the lists and leave them as they are, so they need not run."""
+    monkeypatch.setattr(DeviceSchNet, "run", lambda *arguments: None)
 
 
 def device_list(layout: Layout, rng: np.random.Generator, box: Box, precision: Precision = "fp64") -> DeviceForces:
@@ -45,6 +51,7 @@ def expected_pairs(x: torch.Tensor, layout: Layout, box: Box) -> list[tuple[int,
     return sorted(half + [(j, i) for i, j in half])
 
 
+@pytest.mark.usefixtures("lists_alone")
 @pytest.mark.parametrize("box", [None, (20.0, 22.0, 25.0)], ids=["open", "box"])
 def test_random_walk(box: Box) -> None:
     rng = np.random.default_rng(31)
@@ -62,6 +69,7 @@ def test_random_walk(box: Box) -> None:
     assert layout.n_replicas < builds < 5 * layout.n_replicas  # neither never nor always
 
 
+@pytest.mark.usefixtures("lists_alone")
 @pytest.mark.parametrize(("precision", "unit"), [("fp64", 1.0), ("fp32", SMALL.cutoff / 2**31)])
 @pytest.mark.parametrize("box", [None, (20.0, 22.0, 25.0)], ids=["open", "box"])
 def test_how_far_and_which_way(precision: Precision, unit: float, box: Box) -> None:
@@ -86,6 +94,7 @@ def test_how_far_and_which_way(precision: Precision, unit: float, box: Box) -> N
         )
 
 
+@pytest.mark.usefixtures("lists_alone")
 def test_only_replicas_that_moved_are_built_again() -> None:
     rng = np.random.default_rng(32)
     layout = layout_of((6,), (3,))

@@ -291,6 +291,13 @@ def test_what_is_printed_and_unknown_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_stars_print_every_variable(tmp_path: Path) -> None:
+    (tmp_path / "plumed.dat").write_text("rg: GYRATION ATOMS=1-10\nPRINT ARG=*,*.* FILE=COLVAR\n" + OWN)
+    found = translate_plumed(tmp_path / "plumed.dat", STEP)
+    assert [entry["name"] for entry in found.monitor] == ["rg"]  # colvars.csv has the biased ones anyway
+    assert not any("PRINT" in note for note in found.notes)
+
+
 def test_numbers_are_expressions_of_pi() -> None:
     rng = np.random.default_rng(2)
     for a, b in rng.uniform(0.1, 9.0, (20, 2)).tolist():

@@ -35,8 +35,7 @@ def load_with_mdtraj(path: Path, format: str, target: Target, rows: range) -> md
 
 def universe(path: Path, format: str, target: Target, tmp_path: Path):
     """The file as MDAnalysis opens it."""
-    import MDAnalysis
-
+    MDAnalysis = pytest.importorskip("MDAnalysis", reason="needs MDAnalysis (pip install 'mdflash[dev]')")
     copies = len(target.replica_ids) if format == "hdf5" else 1
     top = tmp_path / "top.pdb"
     write_pdb(top, target.system, frame(0, copies, target.system.n_beads))

@@ -122,6 +122,7 @@ def test_what_fits_at_once_is_placed_as_ever(tmp_path: Path) -> None:
         ({"compress": "", "thickness": "5 nm"}, "do not fit into a slab of 5 nm"),
         ({"compress": "0 ps"}, "compress"),
         ({"thickness": "2.2 nm", "count": "20"}, "less than twice cutoff"),
+        ({"geometry": "box", "thickness": "", "box": "[2.3 nm, 2.1 nm, 2.2 nm]"}, "box of 23 x 21 x 22 Å is too small"),
     ],
 )
 def test_what_cannot_be(tmp_path: Path, keys: dict[str, str], message: str) -> None:

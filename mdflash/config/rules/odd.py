@@ -6,6 +6,7 @@ import math
 
 from mdflash.config.rules.ensemble import ensemble_warnings
 from mdflash.config.schema import RunConfig
+from mdflash.config.untold import untold
 from mdflash.core.quantity import Span, show_quantity
 from mdflash.integrators import INTEGRATORS
 from mdflash.units import kT
@@ -35,6 +36,9 @@ def warnings(config: RunConfig) -> tuple[str, ...]:
                 f"metadynamics.{i}.height is {entry.height:g} kcal/mol, {entry.height / kT(coldest):.1f} kT at "
                 f"{coldest:g} K: hills above kT / 2 leave a rough free energy"
             )
+    for system in config.system:
+        why = untold(config, system.name)
+        found += [f"{name} will tell no free energy: {reason}" for name, reason in why.items()]
     for key, every in (
         ("output.trajectory.interval", config.trajectory_every),
         ("output.log.interval", config.log_every),
