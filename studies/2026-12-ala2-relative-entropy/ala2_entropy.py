@@ -2,7 +2,8 @@
 
     sample FORCEFIELD FOLDER --seed N       36 windows of phi, two replicas each, at 300 K
     learn WINDOWS OUT --updates N           relative entropy whose samples are those windows (of the start), reweighted
-    compare DATA WINDOWS [FORCEFIELD ...]   free energy over phi and psi: of the windows, and of others by reweighting
+    compare DATA FORCEFIELD [FORCEFIELD ...] --windows FOLDER ...
+                                            free energy over phi and psi: of the windows, and of others by reweighting
 
 DATA: a dataset of ladders. Free energies of both sides are by MBAR.
 """
@@ -226,7 +227,7 @@ def main() -> None:
     two.add_argument("--updates", type=int, default=150)
     three = verbs.add_parser("compare")
     three.add_argument("data", type=Path)
-    three.add_argument("windows", type=Path)
+    three.add_argument("--windows", type=Path, nargs="+", required=True)
     three.add_argument("forcefields", nargs="+", help="that of the windows first")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -235,7 +236,7 @@ def main() -> None:
     elif given.verb == "learn":
         learn(given.windows, given.out, given.updates)
     else:
-        compare(given.data, [given.windows], given.forcefields[0], given.forcefields[1:])
+        compare(given.data, given.windows, given.forcefields[0], given.forcefields[1:])
 
 
 if __name__ == "__main__":

@@ -204,8 +204,8 @@ def test_recipes_with_mistakes(tmp_path: Path, old: str, new: str, line: int, sa
 
 def test_keys_can_be_set_on_the_command_line(tmp_path: Path) -> None:
     assert load_recipe(write(tmp_path), ["walkers=3", "molecule.starts=[helix]"]).walkers == 3
-    said = CliRunner().invoke(app, ["sample", str(write(tmp_path)), "--set", "lenth=1 ns"])
-    assert isinstance(said.exception, InputError) and "--set lenth=1 ns, key 'lenth'" in str(said.exception)
+    said = CliRunner().invoke(app, ["sample", str(write(tmp_path)), "--set", "lengths=1 ns"])
+    assert isinstance(said.exception, InputError) and "--set lengths=1 ns, key 'lengths'" in str(said.exception)
 
 
 def test_a_mapping_whose_forces_cannot_be_mapped(tmp_path: Path) -> None:
