@@ -23,7 +23,7 @@ from mdflash.training.entropy.weighed import groups_of, weigh
 from mdflash.training.frames import load_frames
 from mdflash.training.priors import fit_priors
 from mdflash.training.recipe import Data, Priors, load_recipe
-from mdflash.training.redrawn import block_counts
+from mdflash.training.redrawn import Redrawn, block_counts
 from mdflash.training.split import hold_out, parts_of
 from mdflash.training.weights import frame_weights, load_weighted
 from mdflash.units import kT
@@ -453,3 +453,14 @@ def test_no_trajectory_is_left_without_frames_when_they_are_drawn_anew() -> None
     for draw in range(50):
         counts = block_counts(source, draw)
         assert counts[0] == 1.0 and counts[1:6].sum() == 5.0 and counts[6:].sum() == 40.0
+
+
+def test_a_bin_that_a_draw_leaves_empty_says_nothing_of_the_others() -> None:
+    rng = np.random.default_rng()
+    values, w = rng.integers(0, 5, 4000) + 0.5, rng.random((24, 4000))
+    edges = np.arange(6.0)
+    whole = Redrawn(np.arange(4000), w).error(values, edges, 300.0)
+    assert np.isfinite(whole).all()
+    w[3, values == 4.5] = 0.0
+    found = Redrawn(np.arange(4000), w).error(values, edges, 300.0)
+    assert np.isinf(found[4]) and found[:4] == pytest.approx(whole[:4], rel=0.5)

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from mdflash.config.biases import VariableEntry
 from mdflash.config.section import Section, as_list
-from mdflash.core.quantity import Duration, NoneWord, Rate, Timestep, Whole, describe
+from mdflash.core.quantity import Duration, NoneWord, Rate, Temperature, Timestep, Whole, describe
 from mdflash.core.types import Device, Kernels
 
 
@@ -41,6 +41,12 @@ class RelativeEntropy(Section):
     )
     replicas: Annotated[int, Whole(2, 10**6)] = Field(
         default=64, description="in all; shared by the molecules and their temperatures"
+    )
+    ladder: Annotated[tuple[Temperature, ...], BeforeValidator(as_list)] = Field(
+        default=(),
+        description="higher temperatures: each replica exchanges with one at each of these, which come beside "
+        "`replicas` and are no samples, so that it crosses barriers",
+        examples=["[350 K, 410 K]"],
     )
     settle: Duration = Field(default=100.0, description="of each replica before the first samples", examples=["1 ns"])
     length: Duration = Field(
