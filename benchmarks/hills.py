@@ -1,13 +1,16 @@
-"""What metadynamics and OPES cost: 64 replicas of Gō chignolin, hills every 500 steps.
+"""What metadynamics and OPES cost: 64 replicas of chignolin, a Gō model and a network, hills every 500 steps.
 
     python benchmarks/hills.py [--rounds N] [--threads N] [--out results]
 
-Two measures of the same, both of interleaved pieces, so that other work on the machine hits them alike:
+Two measures of the same:
 
-* parts: inside one run, the time of everything that a deposit adds (measuring variables, adding hills, the energies and
-  forces after it) as a share of all time. What a shorter block of steps costs is not in it.
-* whole: runs of 5,000 steps with hills every 500 steps and with none (the same bias, whose first hill is far away) take
-  turns; the share is the median over rounds of their ratio, less one.
+* parts: what a deposit adds, in CPU time of one thread, the median of many: the deposit itself (measuring variables,
+  adding hills), energies and forces after it, and what ending and starting a block of steps costs. The share is their
+  sum of 500 steps by all threads, since meanwhile the others wait. Other work on the machine hardly disturbs it; what
+  waking threads takes is not in it.
+* whole, of the Gō model: runs with hills every 500 steps and with none (the same bias, whose first hill is far away)
+  take turns; the share is the median over rounds of their ratio, less one. Of time that passes, and of CPU time of the
+  process, which other work on the machine disturbs less; threads that wait for each other are in the first alone.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,76 +30,99 @@ import numpy as np
 
 from mdflash.bench.machine import measure_machine
 from mdflash.config.load import load_run
-from mdflash.engine.blocks.compiled import set_threads
 from mdflash.engine.engine import Engine
 from mdflash.runs.prepare import prepare
 
 HERE = Path(__file__).parent
-REPLICAS, EVERY, STEPS = 64, 500, 5_000
+REPLICAS, EVERY = 64, 500
+STEPS = {"go-chignolin": 5_000, "chignolin-ca": 500}
+"""Of a run, by model: half a second, and some seconds."""
+SHORT = 200
+"""Blocks of one step."""
 RUN = """mdflash: 1
 name: hills
 system: {structure: STRUCTURE}
-model: {forcefield: go-chignolin}
-dynamics: {temperature: 340 K, timestep: 10 fs, length: 1 us, seed: 3}
+model: {forcefield: MODEL}
+dynamics: {temperature: 340 K, timestep: FEMTOSECONDS fs, length: 1 us, seed: 3}
 """
+FEMTOSECONDS = {"go-chignolin": 10, "chignolin-ca": 4}
 METHODS = {"metadynamics": "height: 0.1 kcal/mol, bias_factor: 6", "opes": "method: opes, barrier: 6 kcal/mol"}
 
 
-def start(file: Path, method: str, every: str) -> Engine:
-    """A run whose hills come at multiples of a time, minimized a little and under way."""
-    hills = (
-        f"metadynamics=[{{name: fold, variables: [{{name: q, variable: native_contacts, width: 0.02}}], "
-        f"{METHODS[method]}, every: {every}}}]"
-    )
-    config = load_run(file, [f"replicas.count={REPLICAS}", hills, "output.folder=none"])
-    engine = prepare(config.with_seed()).engine()
-    engine.minimize(20)
-    engine.draw_velocities()
-    engine.run(STEPS)
-    return engine
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A model under a method, on a number of threads."""
+
+    model: str
+    method: str
+    threads: int
+
+    @property
+    def steps(self) -> int:
+        return STEPS[self.model]
+
+    def start(self, folder: Path, every: int) -> Engine:
+        """A run whose hills come every so many steps, minimized a little and under way."""
+        file, fs = folder / f"{self.model}.yaml", FEMTOSECONDS[self.model]
+        structure = (HERE.parent / "systems" / "chignolin.pdb").resolve()
+        text = RUN.replace("STRUCTURE", str(structure)).replace("MODEL", self.model)
+        file.write_text(text.replace("FEMTOSECONDS", str(fs)))
+        hills = (
+            f"metadynamics=[{{name: fold, variables: [{{name: q, variable: native_contacts, width: 0.02}}], "
+            f"{METHODS[self.method]}, every: {every * fs} fs}}]"
+        )
+        config = load_run(
+            file, [f"replicas.count={REPLICAS}", hills, f"hardware.threads={self.threads}", "output.folder=none"]
+        )
+        engine = prepare(config.with_seed()).engine()
+        engine.minimize(20)
+        engine.draw_velocities()
+        engine.run(self.steps)
+        return engine
 
 
-def parts(engine: Engine, steps: int) -> dict[str, Any]:
-    """Seconds of a deposit's parts, and their share of the run."""
-    spent: dict[str, list[float]] = {"deposit": [], "forces": []}
-
-    def timed(name: str, function: Any) -> Any:
-        def call(*given: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return function(*given)
-            finally:
-                spent[name].append(time.perf_counter() - began)
-
-        return call
-
+def parts(case: Case, folder: Path, threads: int) -> dict[str, Any]:
+    """Seconds of a deposit's parts by one thread, and their share of a run by many."""
+    engine = dataclasses.replace(case, threads=1).start(folder, EVERY)
+    step = seconds(engine.run, case.steps) / case.steps
     deposits, propagator = engine.deposits, engine.propagator
-    deposits.change = timed("deposit", deposits.change)  # type: ignore[method-assign]
-    propagator.evaluate = timed("forces", propagator.evaluate)  # type: ignore[method-assign]
-    began = time.perf_counter()
-    engine.run(steps)
-    whole = time.perf_counter() - began
-    del deposits.change, propagator.evaluate
-    found: dict[str, Any] = {f"{name}_s": float(np.median(times)) for name, times in spent.items()}
-    return found | {"deposits": len(spent["deposit"]), "share": sum(map(sum, spent.values())) / whole}
+    spent: dict[str, list[float]] = {"deposit": [], "forces": [], "block": []}
+    (bias,) = deposits.biases
+    for _ in range(SHORT):
+        bias.every = 10**9  # no hill within the run
+        spent["block"].append(seconds(engine.run, 1) - step)
+        bias.every = 1
+        spent["deposit"].append(seconds(deposits.change, engine))
+        spent["forces"].append(seconds(propagator.evaluate, engine.state))
+    found = {f"{name}_s": float(np.median(times)) for name, times in spent.items()}
+    return found | {"step_s": step, "share": sum(found.values()) / (EVERY * step / threads)}
 
 
-def whole(file: Path, method: str, rounds: int) -> dict[str, Any]:
-    """Seconds of 5,000 steps with hills and without, in turns."""
-    some, none = start(file, method, "5 ps"), start(file, method, "500 ns")
+def seconds(function: Callable[..., Any], *given: Any) -> float:
+    """CPU time of a call by this thread."""
+    began = time.thread_time()
+    function(*given)
+    return time.thread_time() - began
+
+
+def whole(case: Case, folder: Path, rounds: int) -> dict[str, Any]:
+    """Seconds of a run with hills and without, in turns: those that pass, and those of all threads."""
+    some, none = case.start(folder, EVERY), case.start(folder, 10**8)
     times = []
     for _ in range(rounds):
         pair = []
         for engine in (some, none):
-            began = time.perf_counter()
-            engine.run(STEPS)
-            pair.append(time.perf_counter() - began)
+            began, cpu = time.perf_counter(), time.process_time()
+            engine.run(case.steps)
+            pair.append((time.perf_counter() - began, time.process_time() - cpu))
         times.append(pair)
-    ratio = np.array(times)[:, 0] / np.array(times)[:, 1] - 1.0
+    ratio = np.array(times)[:, 0] / np.array(times)[:, 1] - 1.0  # [rounds, 2]
     return {
         "rounds_s": times,
-        "share": float(np.median(ratio)),
-        "share_quartiles": np.quantile(ratio, [0.25, 0.75]).tolist(),
+        "share": float(np.median(ratio[:, 0])),
+        "share_quartiles": np.quantile(ratio[:, 0], [0.25, 0.75]).tolist(),
+        "cpu_share": float(np.median(ratio[:, 1])),
+        "cpu_share_quartiles": np.quantile(ratio[:, 1], [0.25, 0.75]).tolist(),
     }
 
 
@@ -105,15 +132,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args()
-    set_threads(given.threads)
-    found: dict[str, Any] = {"replicas": REPLICAS, "every_steps": EVERY}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "system.yaml"
-        file.write_text(RUN.replace("STRUCTURE", str((HERE.parent / "systems" / "chignolin.pdb").resolve())))
-        for method in METHODS:
-            engine = start(file, method, "5 ps")
-            found[method] = {"parts": parts(engine, 8 * STEPS), "whole": whole(file, method, given.rounds)}
-            print(method, {k: f"{100 * v['share']:.2f} %" for k, v in found[method].items()}, flush=True)
+    threads = given.threads or os.cpu_count() or 1
+    found: dict[str, Any] = {"replicas": REPLICAS, "every_steps": EVERY, "threads": threads}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for model in STEPS:
+            for method in METHODS:
+                case = Case(model, method, threads)
+                measured = {"parts": parts(case, folder, threads)}
+                if model == "go-chignolin":
+                    measured["whole"] = whole(case, folder, given.rounds)
+                found.setdefault(model, {})[method] = measured
+                shares = {
+                    f"{how} {word}": f"{100 * numbers[word]:.2f} %"
+                    for how, numbers in measured.items()
+                    for word in ("share", "cpu_share")
+                    if word in numbers
+                }
+                print(model, method, shares, flush=True)
     record = {"machine": dataclasses.asdict(measure_machine()), "load": os.getloadavg()} | found
     out = given.out / f"hills_{date.today().isoformat()}.json"
     out.write_text(json.dumps(record, indent=2, default=str) + "\n")

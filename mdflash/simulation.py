@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mdflash.config.from_call import Quantities, Quantity, WithUnit, argument_error, as_argument, as_text, steps_in
 from mdflash.core.quantity import show_quantity
-from mdflash.core.types import Device, FilterKind, FloatArray, Kernels, Precision
+from mdflash.core.types import Device, FilterKind, FloatArray, Precision, StepKernels
 from mdflash.engine.engine import Engine
 from mdflash.errors import InputError
 from mdflash.replica import Positions, Replica, read_only
@@ -116,7 +116,7 @@ class Simulation(Engine):
         monitor: Sequence[Mapping[str, Any]] = (),
         network_every: int = 1,
         precision: Precision = "fp32",
-        kernels: Kernels = "auto",
+        kernels: StepKernels = "auto",
         filters: FilterKind = "auto",
         skin: Quantity = "2 angstrom",
         remove_com_motion: bool = False,

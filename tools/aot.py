@@ -14,7 +14,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from mdflash.core.state import Layout, State
 from mdflash.core.types import Box, FloatArray, Precision
 from mdflash.engine.gpu import forces as device
 from mdflash.engine.gpu.loop import CudaPropagator
+from mdflash.engine.gpu.whole import WholePropagator
 from mdflash.engine.settings import Dynamics
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield
@@ -40,8 +41,10 @@ from mdflash.integrators.langevin import LangevinBAOAB
 from mdflash.mapping.chain import chain_of
 from mdflash.neighbors import tiles as tile_lists
 from mdflash.potentials.backbones.backbone import Backbone
+from mdflash.potentials.base import Potential
 from mdflash.potentials.bias import triton as bias_kernels
 from mdflash.potentials.schnet.network import SchNet
+from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.split import SplitFilters, fit_far_field
 from mdflash.potentials.schnet.tables import in_double, tabulate
 from mdflash.potentials.schnet.triton import far as far_kernels
@@ -68,6 +71,9 @@ RECORDED: tuple[tuple[Precision, bool, tuple[Backbone | None, ...]], ...] = (
 
 SPLIT: tuple[tuple[Precision, int], ...] = (("mixed16", 16), ("mixed16", 32), ("fp32", 16), ("fp32", 32))
 """Precision and cosines of filters in two parts."""
+
+WHOLE: tuple[Precision, ...] = ("fp32", "mixed16")
+CLASSICAL: tuple[Precision, ...] = ("fp32", "fp64")
 
 Place = tuple[int, ...]
 """Which parameter; inside a tuple, which of its items."""
@@ -168,6 +174,32 @@ def record_biases() -> list[Launch]:
             propagator.advance(State.at(layout, positions, 300.0), 1)
         found |= {x: None for x in launches if x.kernel.__module__ == bias_kernels.__name__}
     return list(found)
+
+
+def whole_systems() -> Iterator[tuple[str, Layout, Sequence[Potential], SchNet, FloatArray]]:
+    """Small molecules that a program owns: shipped force fields, and one of the size of mlcg's chignolin."""
+    for name in ("chignolin-ca", "teacher-1enh"):
+        ff = load_forcefield(name)
+        system = ff.system()[0] if ff.systems else chain_of("YYDPETGTWY", ff, "chain")[0]
+        layout, n = Layout((system,), (2,)), system.n_beads
+        terms = build_potential([ff], layout).terms
+        network = next(t for t in terms if isinstance(t, SchNetPotential)).networks[0]
+        assert network is not None
+        yield name, layout, terms, network, np.zeros((2 * n, 3))
+    wide = replace(PUBLISHED, features=256, filters=128, blocks=3, basis_size=33)
+    yield "mlcg chignolin", *synthetic(10, wide, 2)
+
+
+def record_whole(precision: Precision) -> Iterator[tuple[str, list[Launch]]]:
+    """The program that runs all steps of a small molecule."""
+    for name, layout, terms, network, x in whole_systems():
+        with recorded() as launches:
+            propagator = WholePropagator(
+                layout, terms, Dynamics(LangevinBAOAB(0.004, 1.0), 1), tables={id(network): tabulate(network, 1024)},
+                precision=precision, device="cpu",
+            )  # fmt: skip
+            propagator.advance(State.at(layout, x, 300.0), 1)
+        yield name, list(launches)
 
 
 def record_training() -> list[Launch]:
@@ -272,6 +304,35 @@ def _opcodes(sass: str) -> Iterator[str]:
             yield match[1]
 
 
+def recordings(only: Sequence[str]) -> Iterator[tuple[str, str, list[Launch]]]:
+    """What is compiled, for which kind of filters, and the kernels; `only` words in the kinds, or everything."""
+
+    def wanted(kind: str) -> bool:
+        return not only or any(word in kind for word in only)
+
+    if wanted("table"):
+        yield "training", "table", record_training()
+    if wanted("biases"):
+        yield "biases", "biases", record_biases()
+    if wanted("whole"):
+        for precision in WHOLE:
+            for name, launches in record_whole(precision):
+                yield f"{precision}, {name}", "whole", launches
+    if wanted("classical"):
+        for precision in CLASSICAL:
+            for name, launches in record_classical(precision):
+                yield f"{precision}, {name}", "classical", launches
+    for precision, exact, backbones in RECORDED:
+        if wanted("exact" if exact else "table"):
+            launches = record(precision, exact, True, None)
+            for backbone in backbones:
+                launches += record(precision, exact, False, backbone)
+            yield precision, "exact" if exact else "table", launches
+    for precision, rank in SPLIT:
+        if wanted(f"split, {rank}"):
+            yield precision, f"split, {rank}", record_split(precision, rank)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     today = datetime.date.today().isoformat()
@@ -279,25 +340,11 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parents[1] / "benchmarks" / "results" / f"aot_{today}.json"
     )
-    parser.add_argument("--only", nargs="+", help="kinds of filters: table, exact, split; or classical, biases")
+    parser.add_argument("--only", nargs="+", help="kinds of filters: table, exact, split; or classical, biases, whole")
     options = parser.parse_args()
     np.random.seed(0)
     rows, done = [], set()
-    recordings: list[tuple[str, str, list[Launch]]] = [
-        ("training", "table", record_training()), ("biases", "biases", record_biases()),
-    ]  # fmt: skip
-    for precision in ("fp32", "fp64"):
-        recordings += [(f"{precision}, {name}", "classical", step) for name, step in record_classical(precision)]  # type: ignore[arg-type]
-    for precision, exact, backbones in RECORDED:
-        launches = record(precision, exact, True, None)
-        for backbone in backbones:
-            launches += record(precision, exact, False, backbone)
-        recordings.append((precision, "exact" if exact else "table", launches))
-    for precision, rank in SPLIT:
-        recordings.append((precision, f"split, {rank}", record_split(precision, rank)))
-    for what, filters, launches in recordings:
-        if options.only and not any(word in filters for word in options.only):
-            continue
+    for what, filters, launches in recordings(options.only or []):
         for launch in launches:
             for target in options.targets:
                 if (launch, target) in done:

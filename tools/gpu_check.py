@@ -12,12 +12,15 @@
     split     steps/s with filters in two parts (far pairs as products of matrices) against tables, and which is faster
     classical force fields without a network: force errors in fp32, bits, 1,024 disordered proteins in one batch and a
               slab of 100 x 137 beads in steps/s, ns/day and fractions of the limit
+    whole     small molecules by one program a replica: forces against the other kernels, bits, ns/day of four systems
+              against their goals
     large     1,000 to 100,000 beads: cost per bead, and building lists by all pairs and by boxes
     kernels   time by kernel
     backbones steps/s with networks whose blocks are joined by every residual rule
     training  frames/s of force matching by the kernels and by plain torch
     checks    every kernel and whole small runs against the reference (tests/gpu/check_*.py)
     tune      other shapes of tiles; only where asked for
+    shapes    other shapes of the programs of `whole`; only where asked for
 
 Each section is a process of its own with a limit of time, so that none hides another, whatever becomes of it; what it
 had found until then is kept. All together stay below --minutes.
@@ -53,11 +56,11 @@ ROOT = HERE.parent
 
 LIMITS = {
     "machine": 60, "graphs": 80, "errors": 130, "run": 160, "bench": 110, "biases": 110, "split": 110,
-    "classical": 110, "large": 60,
-    "kernels": 40, "backbones": 60, "training": 60, "checks": 300, "tune": 300,
+    "classical": 110, "whole": 150, "large": 60,
+    "kernels": 40, "backbones": 60, "training": 60, "checks": 300, "tune": 300, "shapes": 500,
 }  # fmt: skip
 """Seconds that a section may take."""
-ALWAYS = tuple(name for name in LIMITS if name != "tune")
+ALWAYS = tuple(name for name in LIMITS if name not in ("tune", "shapes"))
 
 
 def arguments() -> argparse.Namespace:

@@ -29,6 +29,7 @@ import torch
 from gpu_classical import classical
 from gpu_part import DEVICE, HERE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
 from gpu_timings import backbones, bench, biases, kernels, large, split, training, tune
+from gpu_whole import shapes, whole
 
 # --- machine
 
@@ -310,7 +311,7 @@ def kill_and_resume(folder: Path, text: str) -> None:
 SECTIONS: dict[str, Callable[[], None]] = {
     f.__name__: f
     for f in (
-        *(machine, graphs, errors, checks, run, bench, biases, split, classical),
+        *(machine, graphs, errors, checks, run, bench, biases, split, classical, whole, shapes),
         *(large, kernels, backbones, training, tune),
     )
 }

@@ -94,10 +94,31 @@ go/biased: {of: {go-chignolin: 4}, dynamics: {steps: 20000}, half: {signal: SIGT
                      {name: shape, variable: rmsd, center: 3 angstrom, force_constant: 0.5 kcal/mol/angstrom^2},
                      {name: size, variable: radius_of_gyration, form: linear, force_constant: -0.3 kcal/mol/angstrom},
                      {name: fold, variable: native_contacts, center: 0.6, force_constant: 9 kcal/mol}]}
+go/hills: {of: {go-chignolin: 6}, dynamics: {steps: 20000}, half: {signal: SIGKILL, at: 2000}, hardware: {threads: 2},
+           output: {trajectory: {interval: 4 ps}, log: {interval: 1 ps}, colvars: {interval: 0.8 ps},
+                    checkpoint: {interval: 1.6 ps}},
+           metadynamics: [{name: fold, walkers: 3, height: 0.1 kcal/mol, bias_factor: 6, every: 0.4 ps, variables:
+                           [{name: q, variable: native_contacts, width: 0.02}]},
+                          {name: shape, height: 0.1 kcal/mol, bias_factor: 5, every: 0.6 ps, variables: &two
+                           [{name: ends, variable: distance, beads: [0, 9], width: 0.5 angstrom,
+                             grid: {min: 2 angstrom, max: 25 angstrom}},
+                            {name: twist, variable: dihedral, beads: [0, 3, 6, 9], width: 15 degree}]}]}
+go/opes: {of: {go-chignolin: 4}, dynamics: {steps: 20000}, half: {signal: SIGTERM, at: 2000},
+          output: {trajectory: {interval: 4 ps}, log: {interval: 1 ps}, colvars: {interval: 0.8 ps},
+                   checkpoint: {interval: 1.6 ps}}, guards: {nonfinite: freeze},
+          metadynamics: [{name: fold, method: opes, walkers: 2, barrier: 6 kcal/mol, every: 0.4 ps, variables: *two},
+                         {name: q, method: opes, barrier: 4 kcal/mol, every: 0.2 ps, variables:
+                          [{name: contacts, variable: native_contacts, width: 0.02}]}]}
+go/ensemble: {of: {go-chignolin: 12}, dynamics: {steps: 10000}, hardware: {threads: 2},
+              weighted_ensemble: {name: ends, variable: distance, beads: [0, 9], every: 0.2 ps,
+                                  bins: {min: 4 angstrom, max: 20 angstrom, count: 4}}}
+net/hills: {of: {chignolin-ca: 4}, dynamics: {steps: 400}, hardware: {threads: 2}, metadynamics:
+            [{name: fold, height: 0.1 kcal/mol, bias_factor: 6, every: 80 fs, variables: [{name: ends,
+              variable: distance, beads: [0, 9], width: 0.5 angstrom, grid: {min: 2 angstrom, max: 35 angstrom}}]}]}
 go/retry: {of: {go-chignolin: 4}, guards: {nonfinite: retry, max_force: 20 kcal/mol/angstrom}, dynamics: &long
            {timestep: 44 fs, steps: 3000}, output: &longer {trajectory: {interval: 4.4 ps}, log: {interval: 4.4 ps},
                                                             checkpoint: {interval: 44 ps}}}
-go/freeze: {of: {go-chignolin: 3}, dynamics: {temperature: [320 K, 90000000 K, 300 K]}, guards: {nonfinite: freeze}}
+go/freeze: {of: {go-chignolin: 3}, dynamics: {temperature: [320 K, 100000 K, 300 K]}, guards: {nonfinite: freeze}}
 go/pair: &pair {of: {go-chignolin: 4, go-helix: 8}, dynamics: {temperature: none, minimize: 3},
                 exchange: {temperatures: [300 K, 340 K, 390 K, 450 K], interval: 0.2 ps},
                 biases: [{name: ends, variable: distance, beads: [0, 5], system: go-helix, center: 8 angstrom,

@@ -125,12 +125,16 @@ def _parameters(term: Term) -> str:
 def _show_network(network: Network, console: Console) -> None:
     from rich.table import Table
 
+    from mdflash.engine.gpu.whole_fits import MOST_BEADS, why_not_network
+    from mdflash.forcefields.networks import load_schnet
+
     table = Table("hyper-parameter", "value", title=f"Network {network.name} ({network.kind})")
     for key, value in network.hyperparameters.items():
         table.add_row(key, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else _text(value))
     count = sum(w.size for w in network.weights.values())
     kinds = ", ".join(sorted({str(w.dtype) for w in network.weights.values()}))
     table.add_row("weights", f"{count:,} numbers in {len(network.weights)} arrays, {kinds}")
+    table.add_row("kernels: whole", why_not_network(load_schnet(network)) or f"on a GPU, up to {MOST_BEADS} beads")
     console.print(table)
 
 

@@ -37,7 +37,7 @@ def _arithmetic(plan: Plan, networks: bool) -> str:
     precision = plan.prepared.config.model.precision
     if networks:
         return f"; networks in {precision}"
-    if plan.engine.propagator.kernels != "cuda":
+    if plan.engine.gpu is None:
         return ""
     return f"; forces in {'fp64' if precision == 'fp64' else 'fp32'}"
 
@@ -53,6 +53,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         "compiled": "compiled loop (numba)",
         "python": "plain loop: a term has no compiled kernel yet, or kernels: reference",
         "cuda": "captured graphs (Triton)",
+        "whole": "one program for all steps of a replica's block (Triton)",
     }[engine.propagator.kernels]
     rows = {
         "system": layout.describe(),

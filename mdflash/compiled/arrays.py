@@ -6,9 +6,14 @@ none of them on disk. These are compiled once and kept.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from typing import Any
 
-from mdflash.compiled.jit import njit
+import numpy as np
+from numba import types
+from numba.core.runtime.context import NRTContext
+
+from mdflash.compiled.jit import intrinsic, njit
 from mdflash.core.types import FloatArray, IntArray
 
 
@@ -28,3 +33,14 @@ def numbers(n: int) -> FloatArray:
 def vectors(n: int) -> FloatArray:
     """[n, 3] zeros."""
     return np.zeros((n, 3))
+
+
+@intrinsic
+def release(typing_context: Any, array: Any) -> tuple[Any, Callable[..., None]]:
+    """Give an array back that a function returned to one which counts no references; the last that is done with it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        NRTContext(context, True).decref(builder, signature.args[0], args[0])
+        return context.get_dummy_value()
+
+    return types.void(array), generate

@@ -33,18 +33,31 @@ Arguments = ParamSpec("Arguments")
 @overload
 def njit(function: Function) -> Function: ...
 @overload
-def njit(*, cache: bool = False, unit: bool = False, **options: Any) -> Callable[[Function], Function]: ...
-def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, unit: bool = False, **options: Any) -> Any:
-    """As `numba.njit`; with `cache` the compiled function is kept on disk, with `unit` callers do not link it."""
+def njit(
+    *, cache: bool = False, unit: bool = False, borrow: bool = False, **options: Any
+) -> Callable[[Function], Function]: ...
+def njit(
+    function: Callable[..., Any] | None = None,
+    *,
+    cache: bool = False,
+    unit: bool = False,
+    borrow: bool = False,
+    **options: Any,
+) -> Any:
+    """As `numba.njit`; with `cache` the compiled function is kept on disk, with `unit` callers do not link it.
+
+    With `borrow` it counts no references to arrays: it makes none, and what other functions return to it, it gives back
+    by `arrays.release`. numba counts those of all arguments at every call, by instructions that lock memory.
+    """
 
     def compiled(function: Callable[..., Any]) -> Any:
         compiler = NamedByContent if cache else Compiler
-        settings = {"nopython": True, "boundscheck": None, **options}
+        settings = {"nopython": True, "boundscheck": None, "_nrt": not borrow, **options}  # (else that of the caller)
         dispatcher = (UnitDispatcher if unit else KernelDispatcher)(
             function, targetoptions=settings, pipeline_class=compiler
         )
         if cache:
-            dispatcher._cache = KernelCache(function, repr(sorted(options.items())))
+            dispatcher._cache = KernelCache(function, repr(sorted(options.items()) + ["borrow"] * borrow))
         return dispatcher
 
     return compiled if function is None else compiled(function)

@@ -6,8 +6,12 @@ a & b            of masks
 where(m, a, b)   a where m holds, else b
 first_bits(v, n) the mask whose lanes are the lowest bits of an integer; as many lanes as v has
 any_lane(m)      whether m holds anywhere
-fma(a, b, c)     a * b + c
-sqrt(v), floor(v)
+fma(a, b, c)     a * b + c; with two roundings on processors that have no such instruction
+fused(a, b, c)   a * b + c with one rounding everywhere, so with the same bits
+sqrt(v), floor(v), magnitude(v)
+with_sign(v, s)  v with the sign of s
+first_lane(v)    the first number of a vector
+split(v)         (m, k) with v = m 2^k, m from sqrt(1/2) to sqrt(2), of normal positive numbers
 exp(v)           to the last bits of float64; the same bits for a number as for a lane
 """
 
@@ -140,6 +144,14 @@ def bits_of(typing_context: Any, mask: Any) -> tuple[Any, Callable[..., int]]:
     return types.int64(mask), generate
 
 
+@intrinsic
+def first_lane(typing_context: Any, v: Any) -> tuple[Any, Callable[..., float]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
+
+    return types.float64(v), generate
+
+
 def _called(builder: Any, name: str, kind: Any, args: Any) -> Any:
     suffix = f"v{kind.count}f64" if isinstance(kind, ir.VectorType) else "f64"
     function = ir.FunctionType(kind, [kind] * len(args))
@@ -159,18 +171,57 @@ def _unary(name: str) -> Callable[[Real], Real]:
 
 sqrt = _unary("sqrt")
 floor = _unary("floor")
+magnitude = _unary("fabs")
 _rint = _unary("rint")
 
 
+def _multiply_add(name: str) -> Callable[[Real, Real, Real], Real]:
+    @intrinsic
+    def function(typing_context: Any, a: Any, b: Any, c: Any) -> tuple[Any, Callable[..., Real]]:
+        result = _joined(a, b, c)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = context.get_value_type(signature.return_type)
+            return _called(builder, name, kind, [_widened(builder, kind, value) for value in args])
+
+        return result(a, b, c), generate
+
+    return function
+
+
+fma = _multiply_add("fmuladd")
+fused = _multiply_add("fma")
+
+
 @intrinsic
-def fma(typing_context: Any, a: Any, b: Any, c: Any) -> tuple[Any, Callable[..., Real]]:
-    result = _joined(a, b, c)
+def with_sign(typing_context: Any, v: Any, s: Any) -> tuple[Any, Callable[..., Real]]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _called(builder, "copysign", args[0].type, args)
+
+    return v(v, v), generate
+
+
+def _whole(kind: Any) -> tuple[Any, Callable[[int], Any]]:
+    """Integers of 64 bits, as many as `kind` has numbers, and how to make a constant of them."""
+    if not isinstance(kind, ir.VectorType):
+        return ir.IntType(64), lambda value: ir.Constant(ir.IntType(64), value)
+    whole = ir.VectorType(ir.IntType(64), kind.count)
+    return whole, lambda value: ir.Constant(whole, [value] * kind.count)
+
+
+@intrinsic
+def split(typing_context: Any, v: Any) -> tuple[Any, Callable[..., tuple[Real, Real]]]:
+    begin = 0x3FE6A09E00000000  # close to sqrt(1/2), as bits of a float64
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = context.get_value_type(signature.return_type)
-        return _called(builder, "fmuladd", kind, [_widened(builder, kind, value) for value in args])
+        kind = args[0].type
+        whole, constant = _whole(kind)
+        bits = builder.sub(builder.bitcast(args[0], whole), constant(begin))
+        mantissa = builder.add(builder.and_(bits, constant(2**52 - 1)), constant(begin))
+        exponent = builder.sitofp(builder.ashr(bits, constant(52)), kind)
+        return context.make_tuple(builder, signature.return_type, [builder.bitcast(mantissa, kind), exponent])
 
-    return result(a, b, c), generate
+    return types.UniTuple(v, 2)(v), generate
 
 
 @intrinsic
@@ -179,13 +230,7 @@ def _times_power(typing_context: Any, v: Any, k: Any) -> tuple[Any, Callable[...
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = args[0].type
-        whole: Any = ir.IntType(64)
-        if isinstance(kind, ir.VectorType):
-            whole = ir.VectorType(whole, kind.count)
-
-        def constant(value: int) -> Any:
-            return ir.Constant(whole, [value] * whole.count if isinstance(whole, ir.VectorType) else value)
-
+        whole, constant = _whole(kind)
         exponent = builder.add(builder.fptosi(args[1], whole), constant(1023))
         return builder.fmul(args[0], builder.bitcast(builder.shl(exponent, constant(52)), kind))
 

@@ -1,68 +1,66 @@
-"""The noise of eight beads at once: the numbers of `philox.normal3`, to the last bit.
-
-The words of Philox are whole numbers, and eight of them make a vector. Logarithms and cosines are the library's, one by
-one, since vectors of them would round otherwise.
-"""
+"""The noise, as compiled functions take it: that of `philox`, of eight beads at once."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 
+from mdflash.compiled.box_muller import three_normals
 from mdflash.compiled.jit import intrinsic, njit
-from mdflash.compiled.philox import MULTIPLIERS, TO_UNIT, TWO_PI, WEYL
+from mdflash.compiled.lanes import first_lane
+from mdflash.compiled.philox import MULTIPLIERS, ROUNDS, WEYL
+from mdflash.compiled.simd import Vector, local, store
 from mdflash.core.types import FloatArray
 
 EIGHT: Final = 8
-ROUNDS: Final = 10
 
 
 @intrinsic
-def _uniform8(
-    typing_context: Any, out: Any, seed: Any, replica: Any, step: Any, bead: Any, purpose: Any
-) -> tuple[Any, Callable[..., None]]:
-    """out[8 w + k] = the word w of bead + k as a number between 0 and 1, for the four words."""
-    whole, eight, wide = ir.IntType(32), ir.VectorType(ir.IntType(32), EIGHT), ir.VectorType(ir.IntType(64), EIGHT)
-    real = ir.VectorType(ir.DoubleType(), EIGHT)
+def uniforms8(
+    typing_context: Any, seed: Any, replica: Any, step: Any, bead: Any, purpose: Any
+) -> tuple[Any, Callable[..., tuple[Vector, Vector, Vector, Vector]]]:
+    """(w + 1/2) / 2^32 of the four words w of each of the beads bead:bead + 8."""
+    whole, real, index = (ir.VectorType(kind, EIGHT) for kind in (ir.IntType(64), ir.DoubleType(), ir.IntType(32)))
+
+    def same(number: int) -> Any:
+        return ir.Constant(whole, [number] * EIGHT)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        seed_, replica_, step_, first, purpose_ = args
+
         def spread(scalar: Any) -> Any:
-            one = builder.insert_element(ir.Constant(eight, ir.Undefined), scalar, ir.Constant(whole, 0))
-            return builder.shuffle_vector(one, ir.Constant(eight, ir.Undefined), ir.Constant(eight, [0] * EIGHT))
+            nothing = ir.Constant(whole, ir.Undefined)
+            one = builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, nothing, ir.Constant(index, [0] * EIGHT))
 
-        def constant(value: int) -> Any:
-            return ir.Constant(eight, [value] * EIGHT)
+        def plus(scalar: Any, number: int) -> Any:
+            return spread(builder.add(scalar, ir.Constant(ir.IntType(64), number)))
 
-        def product(a: Any, factor: int) -> tuple[Any, Any]:
-            p = builder.mul(builder.zext(a, wide), ir.Constant(wide, [factor] * EIGHT))
-            high = builder.lshr(p, ir.Constant(wide, [32] * EIGHT))
-            return builder.trunc(high, eight), builder.trunc(p, eight)
+        def low(words: Any) -> Any:  # a word is the lower half of 64 bits, whose upper half may hold anything
+            return builder.and_(words, same(0xFFFFFFFF))
 
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        seed_, replica_, low, first, purpose_ = (builder.trunc(a, whole) for a in args[1:])
-        high = builder.trunc(builder.lshr(args[3], ir.Constant(ir.IntType(64), 32)), whole)
-        beads = builder.add(spread(first), ir.Constant(eight, list(range(EIGHT))))
-        c0, c1, c2, c3 = spread(low), spread(high), beads, spread(purpose_)
-        k0, k1 = spread(seed_), spread(replica_)
-        for _ in range(ROUNDS):
-            high0, low0 = product(c0, MULTIPLIERS[0])
-            high1, low1 = product(c2, MULTIPLIERS[1])
+        def high(words: Any) -> Any:
+            return builder.lshr(words, same(32))
+
+        c0, c1, c2, c3 = spread(step_), high(spread(step_)), spread(first), spread(purpose_)
+        c2 = builder.add(c2, ir.Constant(whole, list(range(EIGHT))))
+        for n in range(ROUNDS):
+            k0, k1 = plus(seed_, n * WEYL[0]), plus(replica_, n * WEYL[1])
+            p0, p1 = builder.mul(low(c0), same(MULTIPLIERS[0])), builder.mul(low(c2), same(MULTIPLIERS[1]))
             c0, c1, c2, c3 = (
-                builder.xor(builder.xor(high1, c1), k0), low1, builder.xor(builder.xor(high0, c3), k1), low0,
+                builder.xor(builder.xor(high(p1), c1), k0), p1, builder.xor(builder.xor(high(p0), c3), k1), p0,
             )  # fmt: skip
-            k0, k1 = builder.add(k0, constant(WEYL[0])), builder.add(k1, constant(WEYL[1]))
-        for w, word in enumerate((c0, c1, c2, c3)):
-            value = builder.fadd(builder.uitofp(word, real), ir.Constant(real, [0.5] * EIGHT))
-            value = builder.fmul(value, ir.Constant(real, [TO_UNIT] * EIGHT))
-            place = builder.gep(data, [ir.Constant(ir.IntType(64), EIGHT * w)])
-            builder.store(value, builder.bitcast(place, real.as_pointer()), align=8)
-        return context.get_dummy_value()
+        uniform = []
+        for words in (c0, c1, c2, c3):  # 2^20 + w / 2^32 is the word w with the bits of 2^20 before it
+            number = builder.bitcast(builder.or_(low(words), same(0x413 << 52)), real)
+            uniform.append(builder.fsub(number, ir.Constant(real, [2.0**20 - 2.0**-33] * EIGHT)))
+        return context.make_tuple(builder, signature.return_type, uniform)
 
-    return types.void(out, types.int64, types.int64, types.int64, types.int64, types.int64), generate
+    return types.UniTuple(Vector(types.float64), 4)(*(types.int64,) * 5), generate
 
 
 @njit(cache=True, error_model="numpy")
@@ -71,18 +69,43 @@ def normals8(
     replica: int,
     step: int,
     bead: int,
-    count: int,
     purpose: int,
-    uniform: FloatArray,  # [32] scratch
     out: FloatArray,  # [24] x of each, then y, then z
 ) -> None:
-    """Three independent standard normal numbers for each of the beads bead:bead + count, at most eight."""
-    _uniform8(uniform, seed, replica, step, bead, purpose)
-    for k in range(count):
-        out[k] = math.sqrt(-2.0 * math.log(uniform[k]))
-        out[2 * EIGHT + k] = math.sqrt(-2.0 * math.log(uniform[2 * EIGHT + k]))
-    for k in range(count):
-        radius, angle = out[k], TWO_PI * uniform[EIGHT + k]
-        out[k] = radius * math.cos(angle)
-        out[EIGHT + k] = radius * math.sin(angle)
-        out[2 * EIGHT + k] *= math.cos(TWO_PI * uniform[3 * EIGHT + k])
+    """Three independent standard normal numbers for each of the beads bead:bead + 8."""
+    u0, u1, u2, u3 = uniforms8(seed, replica, step, bead, purpose)
+    x, y, z = three_normals(u0, u1, u2, u3)
+    store(out, 0, x)
+    store(out, EIGHT, y)
+    store(out, 2 * EIGHT, z)
+
+
+@njit(cache=True, error_model="numpy")
+def normal3(seed: int, replica: int, step: int, bead: int, purpose: int) -> tuple[float, float, float]:
+    """Those of one bead."""
+    u0, u1, u2, u3 = uniforms8(seed, replica, step, bead, purpose)
+    x, y, z = three_normals(u0, u1, u2, u3)
+    return first_lane(x), first_lane(y), first_lane(z)
+
+
+@njit(cache=True, error_model="numpy")
+def _fill(
+    out: FloatArray,  # [N, 3]
+    seed: int,
+    replica: int,
+    step: int,
+    purpose: int,
+) -> None:
+    eight = local(out, 3)
+    for bead in range(out.shape[0]):
+        k = bead % EIGHT
+        if k == 0:
+            normals8(seed, replica, step, bead, purpose, eight)
+        out[bead, 0], out[bead, 1], out[bead, 2] = eight[k], eight[EIGHT + k], eight[2 * EIGHT + k]
+
+
+def normals(seed: int, replica: int, step: int, n_beads: int, purpose: int) -> FloatArray:
+    """[n_beads, 3] standard normal numbers of one replica at one step."""
+    out = np.empty((n_beads, 3))
+    _fill(out, seed, replica, step, purpose)
+    return out

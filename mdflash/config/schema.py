@@ -46,7 +46,7 @@ from mdflash.core.quantity import (
     Word,
     describe,
 )
-from mdflash.core.types import FilterKind, Kernels, Precision
+from mdflash.core.types import FilterKind, Precision, StepKernels
 from mdflash.forcefields.environment import PH, TEMPERATURE
 from mdflash.integrators import DEFAULT, SchemeName, described, without_friction
 from mdflash.io.formats import WRITTEN, written_formats
@@ -135,12 +135,16 @@ class Model(Section):
         "split (GPU: tables for near pairs, products of matrices for the others)",
     )
     kernels: Annotated[
-        Kernels,
+        StepKernels,
         _not_yet(
             flash="is what auto takes; write `kernels: auto`",
             triton="is what a GPU runs (`hardware.device: cuda`); write `kernels: auto`",
         ),
-    ] = Field(default="auto", description="auto (the fastest that fits) | reference (plain, slow, for comparison)")
+    ] = Field(
+        default="auto",
+        description="auto (the fastest that fits) | reference (plain, slow, for comparison) | whole (GPU, molecules of "
+        "at most 64 beads: one program runs all steps of a block)",
+    )
 
 
 class AnnealingStage(Section):

@@ -25,5 +25,7 @@ FilterKind: TypeAlias = Literal["auto", "table", "exact", "split"]
 """
 Kernels: TypeAlias = Literal["auto", "reference"]
 """The fastest code that fits, or the plain one for comparison."""
+StepKernels: TypeAlias = Literal["auto", "whole", "reference"]
+"""As `Kernels`, of runs; "whole", on a GPU: one program runs all steps of a block of a small molecule's replica."""
 Device: TypeAlias = Literal["cpu", "cuda"]
 """Where potentials are evaluated."""

@@ -37,7 +37,9 @@ def choose_propagator(
     """
     terms = potential.terms if isinstance(potential, SumPotential) else (potential,)
     if backend.gpu is None:
-        return _on_cpu(layout, terms, state, dynamics, backend)
+        chosen = _on_cpu(layout, terms, state, dynamics, backend)
+        unheard = ("`kernels: whole` is for a GPU, and this runs on the CPU",) if backend.kernels == "whole" else ()
+        return Chosen(chosen.propagator, (*unheard, *chosen.notes))
     from mdflash.engine.gpu.choose import choose_on_gpu  # imports triton, which a CPU need not have
 
     try:

@@ -71,6 +71,7 @@ class Deposits:
         self.listeners: list[Listener] = []
         self.hill_listeners: list[HillListener] = []
         self._packed = PackedBiases(self.biases, layout)
+        self._rows = [bias.rows(layout) for bias in self._packed.biases]
         self._idle: npt.NDArray[np.bool_] = np.zeros((len(self.biases), layout.n_replicas), bool)
         self._ids = np.array(layout.replica_ids)
 
@@ -89,7 +90,7 @@ class Deposits:
                 self._one(engine, b, bias, values[:, first:stop], energies[:, first])
 
     def _one(self, engine: Running, b: int, bias: GrowingBias, values: FloatArray, energies: FloatArray) -> None:
-        rows = bias.rows(self.layout)
+        rows = self._rows[b]
         walks = rows >= 0
         good = walks & ~engine.frozen & bias.inside(values) & np.isfinite(energies)
         self._tell(engine, b, bias, walks & ~good, values)

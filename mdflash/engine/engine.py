@@ -326,7 +326,10 @@ class Engine:
 
     def _with_lost_beads(self, failed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`failed`, and replicas with a position that is not finite: a free bead can get lost without any energy."""
-        finite = np.isfinite(self.state.positions.numpy()).all(axis=1)
+        finite = np.isfinite(self.state.positions.numpy())
+        if finite.all():  # at once: bead by bead takes longer than a step of a small batch
+            return failed
+        finite = finite.all(axis=1)
         lost = ~np.logical_and.reduceat(finite, self.layout.bead_offset[:-1])
         return np.where(lost & (failed < 0), self.state.step - 1, failed)
 

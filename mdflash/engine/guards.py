@@ -134,7 +134,9 @@ class Guard:
         Raises:
             UnstableError: a replica failed, and the policy is "stop".
         """
-        out = self.frozen.copy()
+        out = self.frozen
+        if not self._pending and (failed < 0).all() and not out.any():
+            return
         out[list(self._pending)] = True
         new = np.flatnonzero((failed >= 0) & ~out)
         if len(new) and self.nonfinite == "stop":

@@ -20,7 +20,7 @@ class Propagator(Protocol):
 
     @property
     def kernels(self) -> str:
-        """ "compiled", "python" or "cuda"."""
+        """ "compiled", "python", "cuda" or "whole"."""
 
     @property
     def gpu(self) -> torch.device | None:

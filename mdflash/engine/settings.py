@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mdflash.core.state import State
-from mdflash.core.types import FilterKind, FloatArray, Kernels, Precision
+from mdflash.core.types import FilterKind, FloatArray, Precision, StepKernels
 from mdflash.errors import InputError
 from mdflash.integrators.base import Integrator
 from mdflash.integrators.respa import check_network_every
@@ -91,7 +91,8 @@ class Backend:
         precision: arithmetic of networks ("fp32": every replica recentered first). "mixed16": fp32 with filter tables
             in 16 bits. State and priors are float64, but for priors on a GPU in a batch without networks: they are
             float64 with "fp64" alone.
-        kernels: "auto", or "reference" for plain torch throughout.
+        kernels: "auto"; "reference" for plain torch throughout; "whole", on a GPU: one program for each replica of a
+            small molecule runs all steps of a block, where it can (`gpu.whole_fits.why_not_whole`).
         filters: how filters of networks are evaluated: "table"; "exact", in plain torch on a CPU; "auto": tables where
             they are exact enough; "split", on a GPU: tables for near pairs, products of matrices for all others.
         gpu: where the batch runs, from `core.gpu.find_gpu`; None: the CPU.
@@ -100,7 +101,7 @@ class Backend:
     """
 
     precision: Precision = "fp64"
-    kernels: Kernels = "auto"
+    kernels: StepKernels = "auto"
     filters: FilterKind = "auto"
     gpu: torch.device | None = None
     gpu_must: bool = True

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mdflash.compiled.jit import njit
-from mdflash.compiled.noise import EIGHT, normals8
-from mdflash.compiled.philox import LANGEVIN, VELOCITIES, normal3
+from mdflash.compiled.noise import EIGHT, normals, normals8
+from mdflash.compiled.philox import LANGEVIN, VELOCITIES
 from mdflash.compiled.simd import local
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.integrators.base import DRIFT, FLUCTUATE, KICK, Integrator
@@ -48,7 +48,7 @@ def scheme(integrator: Integrator, remove_com_motion: bool) -> Scheme:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def remove_com_motion(
     v: FloatArray,  # [N, 3] Å/ps
     mass: FloatArray,  # [N] Da
@@ -67,7 +67,7 @@ def remove_com_motion(
         v[i, 2] -= pz / total
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def before_force(
     s: Scheme,
     x: FloatArray,  # [N, 3] Å
@@ -82,15 +82,14 @@ def before_force(
     """One replica's step up to the force evaluation, in place; `step` is the number of the step being made."""
     thermal = 0.0
     noise = (0.0, 0.0, 0.0)
-    uniform, normal = local(v, 4), local(v, 3)
+    normal = local(v, 3)
     for i in range(x.shape[0]):
         per_mass = ACCELERATION / mass[i]
         if s.takes_noise:
             thermal = math.sqrt(kT * per_mass)
             k = i % EIGHT
             if k == 0:
-                count = min(EIGHT, x.shape[0] - i)
-                normals8(seed, replica, step, i, count, np.int64(LANGEVIN), uniform, normal)
+                normals8(seed, replica, step, i, np.int64(LANGEVIN), normal)
             noise = (normal[k], normal[EIGHT + k], normal[2 * EIGHT + k])
         ax, ay, az = f[i, 0] * per_mass, f[i, 1] * per_mass, f[i, 2] * per_mass
         ux, uy, uz = v[i, 0], v[i, 1], v[i, 2]
@@ -109,7 +108,7 @@ def before_force(
         x[i, 0], x[i, 1], x[i, 2] = qx, qy, qz
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def after_force(
     s: Scheme,
     v: FloatArray,  # [N, 3] Å/ps
@@ -167,24 +166,7 @@ def kinetic_energies(
     return out
 
 
-@njit(cache=True, error_model="numpy")
-def _draw(
-    v: FloatArray,  # [N, 3] Å/ps
-    mass: FloatArray,  # [N] Da
-    kT: float,  # kcal/mol
-    seed: int,
-    replica: int,
-    purpose: int,
-) -> None:
-    for i in range(v.shape[0]):
-        thermal = math.sqrt(kT * ACCELERATION / mass[i])
-        noise = normal3(seed, replica, np.int64(0), i, purpose)
-        for k in range(3):
-            v[i, k] = thermal * noise[k]
-
-
 def maxwell_boltzmann(masses: FloatArray, kT: float, seed: int, replica: int) -> FloatArray:
     """[N, 3] start velocities in Å/ps of one replica; masses [N] in Da, kT in kcal/mol."""
-    v = np.empty((len(masses), 3))
-    _draw(v, masses, kT, seed, replica, VELOCITIES)
-    return v
+    thermal: FloatArray = np.sqrt(kT * ACCELERATION / masses)
+    return thermal[:, None] * normals(seed, replica, 0, len(masses), VELOCITIES)

@@ -22,7 +22,7 @@ _ACCELERATION = tl.constexpr(ACCELERATION)
 
 
 @triton.jit
-def _moved(
+def moved(
     x: tl.tensor,
     v: tl.tensor,
     a: tl.tensor,
@@ -75,7 +75,7 @@ def before_force(
         at = 3 * i + k
         noise = nx if k == 0 else (ny if k == 1 else nz)
         a = tl.load(f + at, mask=alive, other=0.0) * per_mass
-        x_, v_ = _moved(
+        x_, v_ = moved(
             tl.load(x + at, mask=alive, other=0.0), tl.load(v + at, mask=alive, other=0.0), a, noise, thermal,
             coefficients, MOTIONS, COUNT,
         )  # fmt: skip

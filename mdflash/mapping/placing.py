@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from mdflash.compiled.jit import njit
-from mdflash.compiled.philox import PLACING, normal3
+from mdflash.compiled.noise import normal3
+from mdflash.compiled.philox import PLACING
 from mdflash.core.geometry import long_axis
 from mdflash.core.plural import plural
 from mdflash.core.types import Box, FloatArray, IntArray

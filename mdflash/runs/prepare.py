@@ -192,7 +192,7 @@ class Prepared:
         """
         model, device = self.config.model, self.config.hardware.device
         networks = any(ff.networks for ff in self.forcefields)
-        gpu = device == "cuda" or (device == "auto" and networks and model.kernels == "auto" and gpu_is_there())
+        gpu = device == "cuda" or (device == "auto" and networks and model.kernels != "reference" and gpu_is_there())
         return Backend(
             precision=model.precision,
             kernels=model.kernels,

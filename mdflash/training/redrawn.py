@@ -37,8 +37,7 @@ class Redrawn:
     def error(self, values: FloatArray, edges: FloatArray, kelvin: float) -> FloatArray:
         """[bins] standard error of the free energy along a variable, kcal/mol; infinite where it is not known.
 
-        Draws are shifted to each other by the populations, as an error against another free energy is; a bin that some
-        draw leaves empty has no error and does not count.
+        Draws are shifted to each other by the populations, as an error against another free energy is.
 
         Args:
             values: [P] of the variable.
@@ -46,15 +45,12 @@ class Redrawn:
             kelvin: the temperature.
         """
         p = np.stack([np.histogram(values, edges, weights=w)[0] for w in self.weights])
-        known = (p > 0).all(axis=0)
-        error = np.full(len(known), np.inf)
-        if known.any():
-            p = p[:, known]
-            mean = p.mean(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
             f = -kT(kelvin) * np.log(p)
+            known = np.isfinite(f).all(axis=0)  # a bin that some draw leaves empty says nothing of the others
+            f, mean = np.where(known, f, 0.0), np.where(known, p.mean(axis=0), 0.0)
             f -= (f * mean).sum(axis=1, keepdims=True) / mean.sum()
-            error[known] = f.std(axis=0, ddof=1)
-        return error
+            return np.asarray(np.where(known, f.std(axis=0, ddof=1), np.inf))
 
 
 def block_counts(source: IntArray, draw: int) -> FloatArray:

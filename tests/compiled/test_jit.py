@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from numba import types
+from numba.core.runtime import _nrt_python, rtsys
 
+from mdflash.compiled.arrays import numbers, release
 from mdflash.compiled.jit import make_ready, njit
 
 
@@ -35,3 +37,25 @@ def test_what_is_made_ready_is_compiled_and_not_called() -> None:
     assert kernel.signatures == [(types.int64, types.int64)]
     assert divided(1, 2) == 0.5
     assert len(kernel.signatures) == 1
+
+
+def test_a_function_that_borrows_gives_back_what_others_make_for_it() -> None:
+    @njit
+    def half(n: int) -> Any:  # counts, though it is first compiled for one that does not
+        return numbers(n)[: n // 2]
+
+    @njit(borrow=True)
+    def size(n: int, given: Any) -> int:
+        made = half(n)
+        found = made.shape[0] + given.shape[0]
+        release(made)
+        return found
+
+    given = half(6)
+    assert size(10, given) == 8
+    _nrt_python.memsys_enable_stats()
+    before = rtsys.get_allocation_stats()
+    assert size(10, given) == 8
+    after = rtsys.get_allocation_stats()
+    assert after.mi_alloc - before.mi_alloc == after.mi_free - before.mi_free == 1
+    assert given.tolist() == [0.0, 0.0, 0.0]

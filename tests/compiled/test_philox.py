@@ -1,12 +1,18 @@
-"""The noise: published Philox vectors, moments, independence of every part of the key."""
+"""The noise: published Philox vectors, exact Box-Muller values, moments, independence of every part of the key."""
 
 from __future__ import annotations
 
+import hashlib
+
+import mpmath
 import numpy as np
 import pytest
 
-from mdflash.compiled.noise import EIGHT, normals8
-from mdflash.compiled.philox import LANGEVIN, VELOCITIES, _philox, normal3, normals, philox4x32
+from mdflash.compiled.box_muller import three_normals
+from mdflash.compiled.jit import njit
+from mdflash.compiled.noise import EIGHT, normal3, normals, normals8, uniforms8
+from mdflash.compiled.philox import LANGEVIN, VELOCITIES, philox4x32, plain_normals
+from mdflash.compiled.simd import load, store
 
 FULL = 0xFFFFFFFF
 KNOWN_ANSWERS = [
@@ -25,7 +31,6 @@ KNOWN_ANSWERS = [
 def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, ...], expected: tuple[int, ...]) -> None:
     words = [np.uint64(w) for w in counter + key]
     assert tuple(int(w) for w in philox4x32(*words)) == expected
-    assert tuple(int(w) for w in _philox(*words)) == expected
 
 
 def test_philox_of_arrays_is_the_scalar_form_elementwise() -> None:
@@ -33,7 +38,26 @@ def test_philox_of_arrays_is_the_scalar_form_elementwise() -> None:
     assert np.array_equal(np.stack(philox4x32(*counters), axis=1), [out for *_, out in KNOWN_ANSWERS])
     words = np.random.default_rng(1).integers(0, 2**32, (6, 50), dtype=np.uint64)
     found = np.stack(philox4x32(*words), axis=1)
-    assert np.array_equal(found, [_philox(*words[:, i]) for i in range(50)])
+    assert np.array_equal(found, [philox4x32(*words[:, i]) for i in range(50)])
+
+
+@njit
+def _uniforms8(seed: int, replica: int, step: int, bead: int, purpose: int, out: np.ndarray) -> None:
+    for w, numbers in enumerate(uniforms8(seed, replica, step, bead, purpose)):
+        store(out, EIGHT * w, numbers)
+
+
+def test_compiled_words_are_those_of_the_definition() -> None:
+    rng = np.random.default_rng()
+    keys = [(FULL, FULL, 2**63 - 1, FULL - 7, FULL), (0, 0, 0, 0, 0)]
+    keys += [tuple(k) for k in rng.integers(0, (2**32, 2**32, 2**63 - 1, 2**32 - 7, 2**32), (200, 5)).tolist()]
+    out = np.empty((4, EIGHT))
+    for seed, replica, step, bead, purpose in keys:
+        _uniforms8(seed, replica, step, bead, purpose, out.reshape(-1))
+        beads = np.arange(bead, bead + EIGHT, dtype=np.uint64)
+        rest = (np.uint64(w) for w in (purpose, seed, replica))
+        words = philox4x32(np.uint64(step & FULL), np.uint64(step >> 32), beads, *rest)
+        assert np.array_equal(out, (np.array(words) + 0.5) / 2**32), (seed, replica, step, bead, purpose)
 
 
 def test_normals_are_box_muller_of_the_philox_words() -> None:
@@ -48,6 +72,55 @@ def test_normals_are_box_muller_of_the_philox_words() -> None:
     ]
     np.testing.assert_allclose(normal3(seed, replica, step, bead, purpose), expected, rtol=1e-14)
     np.testing.assert_allclose(normals(seed, replica, step, bead + 1, purpose)[bead], expected, rtol=1e-14)
+
+
+def test_compiled_normals_are_the_plain_ones() -> None:
+    seed, replica, step = (int(n) for n in np.random.default_rng().integers(0, 2**32, 3))
+    plain, found = (of(seed, replica, step, 50_000, LANGEVIN) for of in (plain_normals, normals))
+    assert (np.abs(found - plain) <= 6 * np.spacing(np.abs(plain))).all(), (seed, replica, step)
+
+
+@njit
+def _of_uniforms(u: np.ndarray, found: np.ndarray, one_by_one: np.ndarray) -> None:
+    """u [M, 4, 8] -> [M, 3, 8], eight at once and each by itself."""
+    flat, out = u.reshape(-1), found.reshape(-1)
+    for m in range(u.shape[0]):
+        i, k = 4 * EIGHT * m, 3 * EIGHT * m
+        x, y, z = three_normals(
+            load(flat, i), load(flat, i + EIGHT), load(flat, i + 2 * EIGHT), load(flat, i + 3 * EIGHT)
+        )
+        store(out, k, x)
+        store(out, k + EIGHT, y)
+        store(out, k + 2 * EIGHT, z)
+        for lane in range(EIGHT):
+            one_by_one[m, 0, lane], one_by_one[m, 1, lane], one_by_one[m, 2, lane] = three_normals(
+                u[m, 0, lane], u[m, 1, lane], u[m, 2, lane], u[m, 3, lane]
+            )
+
+
+def test_normals_are_within_three_units_of_box_muller() -> None:
+    """Of random words and of those where a logarithm, sine or cosine is small or changes its formula."""
+    rng = np.random.default_rng()
+    turns = np.arange(9) * 2**29
+    special = np.concatenate([(turns[:, None] + np.arange(-3, 3)).ravel(), int(2**31.5) + np.arange(-3, 3)])
+    special = np.clip(special, 0, FULL)
+    words = np.concatenate([rng.integers(0, 2**32, (100, 4, EIGHT)), rng.choice(special, (60, 4, EIGHT))])
+    found, one_by_one = np.empty((2, len(words), 3, EIGHT))
+    _of_uniforms((words + 0.5) / 2**32, found, one_by_one)
+    assert np.array_equal(found, one_by_one)
+    with mpmath.workdps(40):
+        each = (of.transpose(0, 2, 1).reshape(-1, of.shape[1]) for of in (words, found))
+        for four, three in zip(*each, strict=True):
+            u = [(mpmath.mpf(int(w)) + 0.5) / 2**32 for w in four]
+            radius, third = mpmath.sqrt(-2 * mpmath.log(u[0])), mpmath.sqrt(-2 * mpmath.log(u[2]))
+            exact = (radius * mpmath.cospi(2 * u[1]), radius * mpmath.sinpi(2 * u[1]), third * mpmath.cospi(2 * u[3]))
+            for normal, value in zip(three.tolist(), exact, strict=True):
+                assert abs(normal - value) <= 3 * np.spacing(abs(normal)), four
+
+
+def test_normals_have_these_bits_on_every_machine() -> None:
+    found = normals(2026, 17, 2**40 + 5, 1001, LANGEVIN).astype("<f8").tobytes()
+    assert hashlib.sha256(found).hexdigest() == "eb181b3121d963f5cb8eeb914d3144279f69d9ae096962c020c0e476f15f6da8"
 
 
 def test_normals_have_the_moments_of_a_standard_normal() -> None:
@@ -100,11 +173,11 @@ def test_noise_of_a_bead_does_not_depend_on_how_many_there_are() -> None:
 
 def test_eight_beads_at_once_have_the_same_bits() -> None:
     rng = np.random.default_rng()
-    uniform, out = np.empty(4 * EIGHT), np.empty(3 * EIGHT)
+    out = np.empty(3 * EIGHT)
     for _ in range(300):
         seed, replica, bead = (int(n) for n in rng.integers(0, 2**32 - EIGHT, 3))
         step, purpose, count = int(rng.integers(0, 2**62)), int(rng.integers(0, 4)), int(rng.integers(1, EIGHT + 1))
-        normals8(seed, replica, step, bead, count, purpose, uniform, out)
+        normals8(seed, replica, step, bead, purpose, out)
         found = out.reshape(3, EIGHT)[:, :count].T
         expected = [normal3(seed, replica, step, bead + k, purpose) for k in range(count)]
         assert np.array_equal(found, expected), (seed, replica, step, bead, purpose)

@@ -354,14 +354,20 @@ def test_a_slow_first_block_does_not_decide_how_many_threads_share_a_replica(mon
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_find_the_loop_of_steps_ready(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    """One of them loads or compiles it, before the others begin."""
-    ready: list[tuple[Any, int]] = []
-    monkeypatch.setattr(compiled, "make_ready", lambda kernel, *_: ready.append((kernel, threading.get_ident())))
+    """The calling one loads or compiles it, before the others begin."""
+    calls: list[tuple[int, int, int]] = []
+    run_each = compiled.run_each
+
+    def noted(kept: Any, first: int, last: int) -> None:
+        calls.append((threading.get_ident(), first, last))
+        run_each(kept, first, last)
+
+    monkeypatch.setattr(compiled, "run_each", noted)
     simulation, before = small(), numba.get_num_threads()
     numba.set_num_threads(threads)
     try:
-        for _ in range(2):
-            simulation.run(3)
+        simulation.run(3)
     finally:
         numba.set_num_threads(before)
-    assert ready == [(compiled.run_with_lists, threading.get_ident())]
+    assert calls[0][0] == threading.get_ident()
+    assert threads == 1 or calls[0][1:] == (0, 0)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mdflash.analysis.walkers import rate_of
-from mdflash.compiled.philox import LANGEVIN, normals
+from mdflash.compiled.noise import normals
+from mdflash.compiled.philox import LANGEVIN
 from mdflash.core.state import Layout
 from mdflash.engine.engine import Engine
 from mdflash.engine.ensemble.bins import Bins

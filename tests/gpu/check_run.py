@@ -24,6 +24,7 @@ from mdflash.core.gpu import describe, find_gpu
 from mdflash.core.state import Layout, State
 from mdflash.core.system import save_system
 from mdflash.engine.engine import Engine
+from mdflash.engine.gpu.whole import WholePropagator
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import InputError, Interrupted
 from mdflash.forcefields.forcefield import save_forcefield
@@ -76,11 +77,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_a_run_agrees_with_the_cpu_and_goes_on_with_the_same_bits(folder: Path) -> None:
+@pytest.mark.parametrize(("kernels", "called"), [("auto", "cuda"), ("whole", "whole")])
+def test_a_run_agrees_with_the_cpu_and_goes_on_with_the_same_bits(folder: Path, kernels: str, called: str) -> None:
     file = folder / "system.yaml"
 
+    place = folder / kernels
+
     def run(name: str, device: str, stop: Callable[[], str | None] = lambda: None, *more: str) -> Plan:
-        settings = [f"output.folder={folder / name}", f"hardware.device={device}", *more]
+        settings = [f"output.folder={place / name}", f"hardware.device={device}", *more]
+        settings += [f"model.kernels={kernels}"] * (device == "cuda")
         return execute(load_run(file, settings), file, watch=Watch(should_stop=stop))
 
     plans: list[Plan] = []
@@ -89,32 +94,51 @@ def test_a_run_agrees_with_the_cpu_and_goes_on_with_the_same_bits(folder: Path) 
     calls = iter(range(100))
     with pytest.raises(Interrupted):
         run("resumed", "cuda", lambda: "SIGTERM" if next(calls) > 3 else None)
-    stopped = load_checkpoint(folder / "resumed" / "checkpoint")
+    stopped = load_checkpoint(place / "resumed" / "checkpoint")
     assert stopped is not None and 0 < stopped.header["step"] < 8
     plans.append(run("resumed", "cuda"))
     assert plans[0].start == "resume"
 
     assert any("the forces of the GPU are off by" in note for note in plan.engine.notes)
-    manifest = json.loads((folder / "gpu" / "manifest.json").read_text())
-    assert (manifest["device"], manifest["kernels"]) == ("cuda", "cuda")
+    assert any("one program for each replica" in note for note in plan.engine.notes) == (kernels == "whole")
+    manifest = json.loads((place / "gpu" / "manifest.json").read_text())
+    assert (manifest["device"], manifest["kernels"]) == ("cuda", called)
     assert manifest["device_name"] == describe(find_gpu())
 
-    ends = {name: load_checkpoint(folder / name / "checkpoint") for name in ("gpu", "cpu", "resumed")}
+    ends = {name: load_checkpoint(place / name / "checkpoint") for name in ("gpu", "cpu", "resumed")}
     for name, array in ends["gpu"].arrays.items():  # type: ignore[union-attr]
         np.testing.assert_array_equal(array, ends["resumed"].arrays[name], err_msg=name)  # type: ignore[union-attr]
         np.testing.assert_allclose(array, ends["cpu"].arrays[name], rtol=1e-4, atol=1e-4, err_msg=name)  # type: ignore[union-attr]
     for name in ("log.csv", "exchange.csv"):
-        assert (folder / "gpu" / name).read_bytes() == (folder / "resumed" / name).read_bytes()
-    assert (folder / "gpu" / "exchange.csv").read_text() == (folder / "cpu" / "exchange.csv").read_text()
-    rows = [list(csv.DictReader((folder / name / "log.csv").open())) for name in ("gpu", "cpu")]
+        assert (place / "gpu" / name).read_bytes() == (place / "resumed" / name).read_bytes()
+    assert (place / "gpu" / "exchange.csv").read_text() == (place / "cpu" / "exchange.csv").read_text()
+    rows = [list(csv.DictReader((place / name / "log.csv").open())) for name in ("gpu", "cpu")]
     assert len(rows[0]) == len(rows[1]) == 3 * 5
     for mine, theirs in zip(*rows, strict=True):
         assert mine.keys() == theirs.keys()
         for key in mine:
             assert mine[key] == theirs[key] or float(mine[key]) == pytest.approx(float(theirs[key]), rel=1e-4, abs=1e-4)
 
-    moved = run("cpu", "cuda", lambda: None, "dynamics.length=40 fs")
-    assert any("made on cpu" in note for note in moved.notes)
+    if kernels == "auto":
+        moved = run("cpu", "cuda", lambda: None, "dynamics.length=40 fs")
+        assert any("made on cpu" in note for note in moved.notes)
+
+
+def test_whole_blocks_where_they_cannot_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note says why kernels are launched one by one instead; on a CPU the setting is told to be for another one."""
+
+    def simulated(**more: Any) -> Simulation:
+        return Simulation(go_helix(N)[0], forcefield(), start=helix(N), kernels="whole", **{"device": "cuda", **more})
+
+    exact = simulated(filters="exact")
+    assert exact.propagator.kernels == "cuda"
+    assert any("kernels are launched one by one: filters are exact" in note for note in exact.notes)
+    monkeypatch.setattr(WholePropagator, "evaluate", lambda self, state: state.forces.fill_(1.0))
+    wrong = simulated()
+    assert wrong.propagator.kernels == "cuda"
+    assert any("forces differ by" in note and "please report it" in note for note in wrong.notes)
+    with pytest.raises(InputError, match="whole is for a GPU; write `kernels="):
+        simulated(device="cpu")
 
 
 def test_every_verb_takes_the_device(folder: Path, tmp_path: Path) -> None:

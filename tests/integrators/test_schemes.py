@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import mdflash
-from mdflash.compiled.philox import LANGEVIN, normals
+from mdflash.compiled.noise import normals
+from mdflash.compiled.philox import LANGEVIN
 from mdflash.config.load import load_run
 from mdflash.config.schema import Dynamics
 from mdflash.core.state import Layout

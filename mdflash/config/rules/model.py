@@ -30,6 +30,8 @@ def filter_rules(config: RunConfig) -> Iterator[Problem]:
 
 
 def device_rules(config: RunConfig) -> Iterator[Problem]:
+    if config.hardware.device == "cpu" and config.model.kernels == "whole":
+        yield Problem(("model", "kernels"), "whole is for a GPU; write `kernels: auto`, or `device: auto`")
     if config.hardware.device == "cuda" and config.model.kernels == "reference":
         yield Problem(
             ("hardware", "device"), "the reference kernels run in plain torch on the CPU; write `device: cpu`"

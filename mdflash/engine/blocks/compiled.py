@@ -16,29 +16,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdflash.compiled.jit import make_ready, njit
+from mdflash.compiled.held_arguments import Kept, keep
+from mdflash.compiled.jit import njit
 from mdflash.core.state import Layout, State
 from mdflash.core.types import Box, FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Arrays, Batch, arrays, batch, edges
-from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch, update_priors
+from mdflash.engine.blocks.list_cache import Lists, Scratch, make_lists, make_scratch
 from mdflash.engine.blocks.network import run_by_all_threads, run_by_one_thread, run_each_by_one_thread
+from mdflash.engine.blocks.prior_cache import PriorCache, make_cache, rebuild_list, same, with_room
 from mdflash.engine.blocks.prior_forces import prior_forces
 from mdflash.engine.blocks.threads import over_ranges
 from mdflash.engine.settings import Block, Dynamics
 from mdflash.integrators.cpu import Scheme, after_force, before_force, scheme
+from mdflash.neighbors.cpu import moved_too_far, remember
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.bias.cpu import Biases
+from mdflash.potentials.bias.cpu import Biases, add_biases
 from mdflash.potentials.pack import Packed
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, find_by_one_thread
 from mdflash.potentials.schnet.tabulated import together
 
 KEPT: Final = 256
-"""Replicas up to which priors without a network keep their lists from block to block; each is launched from Python."""
+"""Replicas up to which priors without a network keep their lists from block to block."""
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def run_with_lists(
+@njit(cache=True, error_model="numpy")
+def _run_one(
     s: Scheme,
     listed: Listed,
     nonbonded: Nonbonded,
@@ -46,40 +49,49 @@ def run_with_lists(
     batch: Batch,
     block: Block,
     arrays: Arrays,
+    cache: PriorCache,
     r: int,
-    lists: Lists,
 ) -> None:
-    """Replica r through a block of steps, in place."""
+    """Replica r through a block of steps, in place. With 0 steps: brings energy and forces up to date."""
     a, b, system = batch.bead_offset[r], batch.bead_offset[r + 1], batch.system[r]
     x, v, f, mass = arrays.x[a:b], arrays.v[a:b], arrays.f[a:b], batch.mass[a:b]
-    energy = np.nan
-    for step in range(block.first_step, block.first_step + block.steps):
-        before_force(s, x, v, f, mass, block.kT[r], block.seed, batch.replica_id[r], step)
-        update_priors(lists, nonbonded, system, block.skin, block.box, x)
-        energy = prior_forces(listed, nonbonded, biases, system, r, block.box, lists.start, lists.neighbor, x, f)
-        if not np.isfinite(energy):
-            arrays.failed[r] = step
-            break
-        after_force(s, v, f, mass)
+    start, built_at = cache.start[cache.row[r] : cache.row[r + 1]], cache.built_at[a:b]
+    neighbor, known, share = cache.neighbor[cache.room[r] : cache.room[r + 1]], cache.x[a:b], cache.f[a:b]
+    room, box, energy = len(neighbor), block.box, np.nan
+    last = block.first_step + block.steps
+    for now in range(block.first_step if block.steps == 0 else block.first_step + 1, last + 1):
+        if now > block.first_step:
+            before_force(s, x, v, f, mass, block.kT[r], block.seed, batch.replica_id[r], now - 1)
+        if biases is not None and block.steps == 0 and same(x, known):
+            remember(share, f)
+            energy = cache.energy[r]
+        else:
+            if nonbonded.cutoff[system] > 0.0 and moved_too_far(x, built_at, block.skin):
+                neighbor = rebuild_list(nonbonded, system, block.skin, box, x, start, neighbor, built_at)
+            energy = prior_forces(listed, nonbonded, None, system, r, box, start, neighbor, x, f)
+        if biases is not None:
+            if now == last:
+                remember(x, known)
+                remember(f, share)
+                cache.energy[r] = energy
+            energy += add_biases(biases, system, r, x, f)
+        if now > block.first_step:
+            if not np.isfinite(energy):
+                arrays.failed[r] = now - 1
+                break
+            after_force(s, v, f, mass)
     arrays.energy[r] = energy
+    if len(neighbor) > room:
+        cache.wanted[r] = len(neighbor)
+        built_at[:] = np.nan
 
 
 @njit(cache=True, nogil=True)
-def run_each(
-    s: Scheme,
-    listed: Listed,
-    nonbonded: Nonbonded,
-    biases: Biases | None,
-    batch: Batch,
-    block: Block,
-    arrays: Arrays,
-    first: int,
-    last: int,
-) -> None:
-    """A block of steps of the replicas first:last."""
+def run_each(kept: Kept, first: int, last: int) -> None:
+    """A block of steps of the replicas first:last; `kept` holds the other arguments of `_run_one`."""
+    s, listed, nonbonded, biases, batch, block, arrays, cache = kept.arguments
     for r in range(first, last):
-        lists = make_lists(batch.bead_offset[r + 1] - batch.bead_offset[r], nonbonded.rows[batch.system[r]])
-        run_with_lists(s, listed, nonbonded, biases, batch, block, arrays, r, lists)
+        _run_one(s, listed, nonbonded, biases, batch, block, arrays, cache, r)
 
 
 @njit(cache=True, nogil=True)
@@ -197,19 +209,13 @@ class CompiledPropagator:
         self._batch = batch(layout)
         self._crew = Crew()
         self._evaluators = Crew()  # one evaluation, as after each hill, may take less than waking the other threads
+        self._cache = make_cache(self._batch, packed.nonbonded)
         self._lists: list[Lists] = []  # of each replica, once they run one by one
         self._scratch: list[Scratch] = []  # of each system
 
     def evaluate(self, state: State) -> None:
         """Bring energy and forces of the state up to date with its positions."""
-        if self.packed.networks is not None:
-            self._run(state, 0)
-            return
-        arguments = (
-            self.packed.listed, self.packed.nonbonded, self.packed.biases.arrays(), self._batch, self._box,
-            state.positions.numpy(), state.forces.numpy(), state.energy.numpy(),
-        )  # fmt: skip
-        self._evaluators.time(over_ranges, 1)(_evaluate, arguments, self.layout.n_replicas)
+        self._run(state, 0)
 
     def advance(self, state: State, steps: int) -> IntArray:
         """Run `steps` steps, in place.
@@ -222,27 +228,24 @@ class CompiledPropagator:
         return failed
 
     def _run(self, state: State, steps: int) -> IntArray:
-        networks = self.packed.networks
-        few = self.layout.n_replicas <= KEPT
         changing = arrays(state)
-        arguments = (
-            self._scheme,
-            self.packed.listed,
-            self.packed.nonbonded,
-            self.packed.biases.arrays(),
-            *(() if networks is None else (networks,)),
-            self._batch,
-            self._dynamics.block(state, steps, self._box),
-            changing,
-        )
+        replicas, networks = self.layout.n_replicas, self.packed.networks
+        block = self._dynamics.block(state, steps, self._box)
+        tables = (self._scheme, self.packed.listed, self.packed.nonbonded, self.packed.biases.arrays())
         if networks is None:
-            over_ranges(self._each_with_its_lists if few else run_each, arguments, self.layout.n_replicas)
-        elif together(self.layout):
+            kept = keep((*tables, self._batch, block, changing, self._cache))
+            launch = over_ranges if steps else self._evaluators.time(over_ranges, 1)
+            launch(run_each, (kept,), replicas)
+            if replicas <= KEPT:
+                self._cache = with_room(self._cache)
+            return changing.failed
+        arguments = (*tables, networks, self._batch, block, changing)
+        if together(self.layout):
             self._crew.time(self._one_by_one, steps)(arguments)
-        elif self.layout.n_replicas == 1:
+        elif replicas == 1:
             self._one_by_one(arguments)
         else:
-            over_ranges(run_each_by_one_thread, arguments, self.layout.n_replicas)
+            over_ranges(run_each_by_one_thread, arguments, replicas)
         return changing.failed
 
     def _keep_lists(self) -> None:
@@ -251,16 +254,6 @@ class CompiledPropagator:
             sizes = [system.n_beads for system in self.layout.systems]
             rows = self.packed.nonbonded.rows.tolist()
             self._lists = [make_lists(sizes[s], rows[s]) for s in self._batch.system.tolist()]
-
-    def _each_with_its_lists(self, *arguments: Any) -> None:
-        """As `run_each`, with lists that stay; the first call is by one thread, and makes them and the code ready."""
-        *shared, first, last = arguments
-        if not self._lists:
-            self._keep_lists()
-            make_ready(run_with_lists, *shared, first, self._lists[0])
-        run_one: Callable[..., None] = run_with_lists
-        for r in range(first, last):
-            run_one(*shared, r, self._lists[r])
 
     def _one_by_one(self, arguments: tuple[object, ...]) -> None:
         """One replica after the other, with lists that stay; each by all threads, where there is more than one."""

@@ -70,22 +70,6 @@ def make_scratch(weights: Weights, system: int, n: int) -> Scratch:
     )
 
 
-@njit(cache=True, error_model="numpy")
-def update_priors(
-    lists: Lists,
-    nonbonded: Nonbonded,
-    system: int,
-    skin: float,
-    box: FloatArray,  # [3] edges in Å, 0 for no box
-    x: FloatArray,
-) -> None:
-    """Build the lists of the priors again if the beads at x [N, 3] are too far from where they were."""
-    if nonbonded.cutoff[system] > 0.0 and moved_too_far(x, lists.built_at, skin):
-        lists.built_at[:] = np.nan  # should memory run out before the end
-        lists.neighbor = find_by_one_thread(nonbonded, system, skin, box, x, lists.start, lists.neighbor)
-        remember(x, lists.built_at)
-
-
 Update = Callable[[Lists, Scratch, Nonbonded, Weights, int, float, FloatArray, FloatArray], None]
 
 

@@ -8,7 +8,7 @@ from mdflash.potentials.bias.cpu import Biases, add_biases
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, add_listed, add_nonbonded
 
 
-@njit(cache=True, unit=True, error_model="numpy")
+@njit(cache=True, unit=True, borrow=True, error_model="numpy")
 def prior_forces(
     listed: Listed,
     nonbonded: Nonbonded,

@@ -29,7 +29,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mdflash.compiled.philox import VELOCITIES, normals
+from mdflash.compiled.noise import normals
+from mdflash.compiled.philox import VELOCITIES
 from mdflash.core.state import Layout, Rows, State
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.engine.ensemble.resample import Draw, Scheme, place, uniforms

@@ -5,7 +5,7 @@ forces are right there.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,8 @@ from mdflash.engine.blocks.compiled import CompiledPriors
 from mdflash.engine.gpu.forces import DeviceForces, DevicePotential, unsupported
 from mdflash.engine.gpu.loop import CudaPropagator
 from mdflash.engine.gpu.memory_parts import MemoryParts
+from mdflash.engine.gpu.whole import WholePropagator
+from mdflash.engine.gpu.whole_fits import why_not_whole
 from mdflash.engine.protocols import Chosen
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import ForceFieldError, GpuRefused
@@ -70,10 +72,17 @@ def choose_on_gpu(
     if reason is not None:
         raise GpuRefused(reason)
 
-    def make(part: Layout) -> CudaPropagator:
+    whole: dict[int, FilterTables] | None = None
+    if backend.kernels == "whole":
+        whole, note = _whole(layout, terms, state, dynamics, tables, precision, device)
+        notes.append(note)
+
+    def make(part: Layout) -> CudaPropagator | WholePropagator:
+        if whole is not None:
+            return WholePropagator(part, terms, dynamics, tables=whole, precision=precision, device=device)
         return CudaPropagator(part, terms, dynamics, state.box, tables=tables, precision=precision, device=device)
 
-    propagator = MemoryParts(layout, make, device, notes.append)
+    propagator = MemoryParts(layout, make, device, notes.append, "cuda" if whole is None else "whole")
     try:
         notes += _check_networks(layout, terms, state, tables, precision, device)
         _check_biases(layout, terms, state, device)
@@ -83,6 +92,35 @@ def choose_on_gpu(
         raise GpuRefused(f"the kernels do not fit {describe(device)}: {' '.join(str(error).split())}") from None
     propagator.note = lambda text: warnings.warn(text, stacklevel=2)
     return Chosen(propagator, tuple(notes))
+
+
+def _whole(
+    layout: Layout, terms: Sequence[Potential], state: State, dynamics: Dynamics,
+    tables: Mapping[int, FilterTables | SplitFilters] | None, precision: Precision, device: torch.device,
+) -> tuple[dict[int, FilterTables] | None, str]:  # fmt: skip
+    """Tables for programs that own their replica, or None where the other kernels are to run; and a note."""
+    instead = "`kernels: whole` is not for this batch, kernels are launched one by one"
+    reason = why_not_whole(layout, terms, tables, dynamics, state.box)
+    if reason is not None:
+        return None, f"{instead}: {reason}"
+    mine = {key: table for key, table in (tables or {}).items() if isinstance(table, FilterTables)}
+    # biases are of replicas, all else of systems
+    biased = any(isinstance(term, (Bias, GridBias)) for term in terms)
+    batch = layout if biased else Layout(layout.systems, (1,) * len(layout.systems))
+    x = torch.cat([layout.view(state.positions, s)[:n].flatten(0, 1) for s, n in enumerate(batch.counts)])
+    x += SHAKE * torch.from_numpy(np.random.default_rng(0).normal(size=x.shape))
+    there = State.at(batch, x, 1.0)
+    try:
+        WholePropagator(batch, terms, dynamics, tables=mine, precision=precision, device=device).evaluate(there)
+        forces = DeviceForces(batch, terms, tables, precision, dynamics.skin, None, device)
+        expected = DevicePotential(forces).energy_and_forces(x, batch, None).forces
+    except OutOfResources as error:
+        return None, f"{instead}: it does not fit {describe(device)}: {' '.join(str(error).split())}"
+    error_ = float((there.forces - expected).square().mean().sqrt() / (expected.square().mean().sqrt() or 1.0))
+    differ = f"near the start frames forces differ by {error_:.1e} of their rms from those of the other kernels"
+    if not error_ <= WRONG * FORCE_ERROR[precision]:
+        return None, f"{instead}: {differ}, please report it"
+    return mine, f"one program for each replica runs all steps of a block; {differ}"
 
 
 def _tables(

@@ -18,6 +18,7 @@ from mdflash.core.gpu import describe
 from mdflash.core.partition import by_memory
 from mdflash.core.state import Layout, State
 from mdflash.engine.gpu.loop import CudaPropagator
+from mdflash.engine.gpu.whole import WholePropagator
 from mdflash.errors import InputError
 
 
@@ -29,23 +30,23 @@ class MemoryParts:
         make: a propagator of a part's layout.
         device: where it runs.
         note: receives one message if the batch has to be split.
+        kernels: how the propagators are called, see `protocols.Propagator`.
 
     Attributes:
         parts: the batch as it is split now.
     """
 
-    kernels = "cuda"
-
     def __init__(
         self,
         layout: Layout,
-        make: Callable[[Layout], CudaPropagator],
+        make: Callable[[Layout], CudaPropagator | WholePropagator],
         device: torch.device,
         note: Callable[[str], None],
+        kernels: str = "cuda",
     ) -> None:
-        self.layout, self.gpu, self.note = layout, device, note
+        self.layout, self.gpu, self.note, self.kernels = layout, device, note, kernels
         self._make = make
-        self._propagator: CudaPropagator | None = None
+        self._propagator: CudaPropagator | WholePropagator | None = None
         self.parts = by_memory(layout, 1)
 
     def evaluate(self, state: State) -> None:

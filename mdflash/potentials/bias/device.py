@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -208,6 +208,11 @@ class DeviceBiases:
             self._surface = arrays.surface.copy()
             work.surface.copy_(torch.from_numpy(self._surface))
             self.copies += 1
+
+    def whole(self) -> tuple[BiasTables, BiasWork, dict[str, Any]]:
+        """What a program reads that calls `triton.measure_one` and `push_one` itself, and what it is compiled for."""
+        constants = {"VARIABLES": self._most, "VARIABLE_OCCUR": self._occur, "GRIDS": self._grids}
+        return self._tables, self._work, constants
 
     def run(self, batch: Batch, near: Near, bead_offset: Tensor, energy: Tensor, forces: Tensor) -> None:
         """Add the energy of each replica's biases to its first bead's share [B], and their forces to [B, 3]."""

@@ -44,7 +44,8 @@ class PackedBiases:
         self._rows = [rows for _, rows in ordered]
         self.column: list[int] = np.cumsum([0, *(len(bias.variables) for bias in self.biases)]).tolist()
         ends = np.cumsum([0, *map(len, owned)])
-        self._fixed = _fixed(self.biases, np.array([self.column[end] for end in ends], np.int64))
+        fixed = _fixed(self.biases, np.array([self.column[end] for end in ends], np.int64))
+        self._fixed = fixed._replace(place=self._place())
 
     def of(self, layout: Layout) -> PackedBiases:
         """The same biases for another batch of these systems."""
@@ -54,19 +55,26 @@ class PackedBiases:
         """What the kernels read, with the parameters as they are now; None without biases: no code for them."""
         if not self.biases:
             return None
-        shape = (self.layout.n_replicas, self.column[-1])
-        parameters, place = np.zeros((*shape, 3)), np.zeros(shape, np.int64)
-        surfaces, begin = [], 0
+        parameters = np.zeros((self.layout.n_replicas, self.column[-1], 3))
+        surfaces = []
         for b, bias, rows in zip(self.column, self.biases, self._rows, strict=False):
-            acts = rows >= 0
             if isinstance(bias, GridBias):
-                place[acts, b] = begin + bias.group[rows[acts]] * bias.surfaces[0].size
                 surfaces.append(bias.surfaces.reshape(-1))
-                begin += bias.surfaces.size
             else:
+                acts = rows >= 0
                 parameters[acts, b] = bias.parameters[rows[acts]]
         surface = surfaces[0] if len(surfaces) == 1 else np.concatenate([np.zeros(0), *surfaces])
-        return self._fixed._replace(parameters=parameters, surface=surface, place=place)
+        return self._fixed._replace(parameters=parameters, surface=surface)
+
+    def _place(self) -> IntArray:
+        """[R, n] as in `Biases`."""
+        place, begin = np.zeros((self.layout.n_replicas, self.column[-1]), np.int64), 0
+        for b, bias, rows in zip(self.column, self.biases, self._rows, strict=False):
+            if isinstance(bias, GridBias):
+                acts = rows >= 0
+                place[acts, b] = begin + bias.group[rows[acts]] * bias.surfaces[0].size
+                begin += bias.surfaces.size
+        return place
 
     def measure(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Values and energies [R, n] of every variable at positions [B, 3]; NaN where a replica has no such bias.

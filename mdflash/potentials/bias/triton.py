@@ -50,10 +50,18 @@ def measure(
         beads: B.
         OCCUR: which variables there are, see `variables.triton`; TERMS: whether there are energies of terms.
     """
-    r = tl.program_id(0)
+    measure_one(x, bead_offset, system, tables, work, beads, tl.program_id(0), tl.program_id(1), OCCUR, TERMS)
+
+
+@triton.jit
+def measure_one(
+    x: tl.tensor, bead_offset: tl.tensor, system: tl.tensor, tables: tl.core.base_value, work: tl.core.base_value,
+    beads: tl.tensor, r: tl.tensor, k: tl.tensor | int, OCCUR: tl.constexpr, TERMS: tl.constexpr,
+) -> None:  # fmt: skip
+    """`measure` of variable k of replica r."""
     s = tl.load(system + r)
     begin = tl.load(tables.row + s)
-    b = begin + tl.program_id(1)
+    b = begin + k
     if b < tl.load(tables.row + s + 1):
         origin = tl.load(bead_offset + r)
         entry = tl.load(tables.variables.first + b) - tl.load(tables.variables.first + begin)
@@ -118,7 +126,15 @@ def push(
         energy: [B], forces: [B, 3] float64, of the priors.
         GRIDS: sum of 1 << d for grids of d variables that there are.
     """
-    r = tl.program_id(0)
+    push_one(bead_offset, system, tables, work, energy, forces, tl.program_id(0), GRIDS)
+
+
+@triton.jit
+def push_one(
+    bead_offset: tl.tensor, system: tl.tensor, tables: tl.core.base_value, work: tl.core.base_value, energy: tl.tensor,
+    forces: tl.tensor, r: tl.tensor, GRIDS: tl.constexpr,
+) -> None:  # fmt: skip
+    """`push` of replica r."""
     s = tl.load(system + r)
     begin = tl.load(tables.row + s)
     count = tl.load(tables.row + s + 1) - begin

@@ -95,7 +95,7 @@ class Nonbonded(NamedTuple):
 Find = Callable[[Nonbonded, int, float, FloatArray, FloatArray, IntArray, IntArray], IntArray]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _distances(
     table: Table,
     begin: int,
@@ -113,7 +113,7 @@ def _distances(
     return energy
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _angles(
     table: Table,
     begin: int,
@@ -137,7 +137,7 @@ def _angles(
     return energy
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _dihedrals(
     table: Table,
     begin: int,
@@ -155,7 +155,7 @@ def _dihedrals(
     return energy
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def add_listed(
     listed: Listed,
     system: int,
@@ -173,7 +173,7 @@ def add_listed(
     return energy + _dihedrals(t, t.row[system], t.row[system + 1], x, f)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def add_term(
     table: Table,
     first: int,
@@ -191,7 +191,7 @@ def add_term(
     return energy + _dihedrals(table, row[3], row[4], x, f)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _near_pairs(
     code: int,
     cutoff: float,
@@ -281,7 +281,7 @@ find_by_one_thread = _finder(all_threads=False)
 find_by_all_threads = _finder(all_threads=True)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def add_nonbonded(
     nonbonded: Nonbonded,
     system: int,

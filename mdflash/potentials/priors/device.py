@@ -118,15 +118,16 @@ class DevicePriors:
 
     Attributes:
         tables: the terms.
+        occurring: which forms there are, and how many parameters they have, see `triton.priors`.
     """
 
     def __init__(self, listed: Listed, sizes: list[int], dtype: torch.dtype, device: torch.device) -> None:
         self.tables = ListedTables(*(Incidence.of(table, sizes, dtype, device) for table in listed))
-        self._shape: dict[str, Any] = {
+        self.occurring: dict[str, Any] = {
             "OCCUR": tuple(_occurring(t.code) for t in listed),
             "WIDTH": tuple(t.parameters.shape[1] for t in listed),
-            "REAL": tl.float32 if dtype == torch.float32 else tl.float64,
         }
+        self._shape = self.occurring | {"REAL": tl.float32 if dtype == torch.float32 else tl.float64}
 
     def run(self, batch: Batch, near: Near, layers: int, energy: Tensor, forces: Tensor) -> None:
         """Write the energy share of each bead [B] and the forces [B, 3], float64, with `layers` of near pairs."""

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.compiled.arrays import release
 from mdflash.compiled.jit import njit
 from mdflash.compiled.lanes import any_lane, first_bits, fma, where
 from mdflash.compiled.simd import load, splat, store, total
@@ -101,7 +102,7 @@ def find_eights(
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _add_term(
     eights: Eights,
     k: int,
@@ -162,7 +163,7 @@ def _add_term(
     return total(energy)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def add_eights(
     eights: Eights | None,
     system: int,
@@ -189,5 +190,7 @@ def add_eights(
             for c in range(3):
                 at = place(m - begin) + c * EIGHT
                 f[eights.member[m], c] += g[at] + g[size + at]
+        release(y)
+        release(g)
         row += end - begin + 1
     return energy

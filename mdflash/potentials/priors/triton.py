@@ -64,6 +64,63 @@ def _sums(
 
 
 @triton.jit
+def of_distances(
+    x: tl.tensor, origin: tl.tensor, t: tl.core.base_value, m: tl.tensor, inside: tl.tensor, OCCUR: tl.constexpr,
+    WIDTH: tl.constexpr, REAL: tl.constexpr,
+) -> tuple[tl.tensor, tuple[tl.tensor, tl.tensor, tl.tensor]]:  # fmt: skip
+    """Of the rows m (of any shape) of a table: the energy, if it is this bead's to count, and the force on the bead."""
+    places = _places(x, origin, t, m, inside, 2, REAL)
+    d = minus(places[1], places[0])
+    who = tl.load(t.role + m, mask=inside, other=0)
+    code = tl.load(t.code + m, mask=inside, other=0)
+    r = length(d, inside)
+    u, du = gpu_distance(r, code, _columns(t.parameters, m, inside, t.stride, WIDTH), OCCUR)
+    # two beads in one place pull each other nowhere
+    g = tl.where(inside & (r > 0.0), tl.where(who == 0, du / r, -du / r), 0.0)
+    return tl.where(inside & (who == 0), u, 0.0), (g * d[0], g * d[1], g * d[2])
+
+
+@triton.jit
+def of_angles(
+    x: tl.tensor, origin: tl.tensor, t: tl.core.base_value, m: tl.tensor, inside: tl.tensor, COSINE: tl.constexpr,
+    OCCUR: tl.constexpr, WIDTH: tl.constexpr, REAL: tl.constexpr,
+) -> tuple[tl.tensor, tuple[tl.tensor, tl.tensor, tl.tensor]]:  # fmt: skip
+    """As `of_distances`, of angles or their cosines."""
+    places = _places(x, origin, t, m, inside, 3, REAL)
+    cosine, la, lb, a, b = arms(places[0], places[1], places[2], inside)
+    who = tl.load(t.role + m, mask=inside, other=0)
+    code = tl.load(t.code + m, mask=inside, other=0)
+    p = _columns(t.parameters, m, inside, t.stride, WIDTH)
+    if COSINE:
+        u, slope = gpu_angle(cosine, cosine, cosine, code, p, OCCUR)
+    else:
+        theta, sine = angle(cosine, a, b, inside)
+        u, du = gpu_angle(theta, cosine, sine, code, p, OCCUR)
+        slope = tl.where(sine > straight(sine), -du / sine, 0.0)
+    f = bend(who, slope, cosine, la, lb, a, b, inside)
+    return tl.where(inside & (who == 0), u, 0.0), f
+
+
+@triton.jit
+def of_dihedrals(
+    x: tl.tensor, origin: tl.tensor, t: tl.core.base_value, m: tl.tensor, inside: tl.tensor, OCCUR: tl.constexpr,
+    WIDTH: tl.constexpr, REAL: tl.constexpr,
+) -> tuple[tl.tensor, tuple[tl.tensor, tl.tensor, tl.tensor]]:  # fmt: skip
+    """As `of_distances`, of torsions."""
+    places = _places(x, origin, t, m, inside, 4, REAL)
+    phi, cosine, sine, axis, b2, ab, cb, p, p2, q, q2 = torsion(
+        places[0], places[1], places[2], places[3], inside
+    )  # fmt: skip
+    who = tl.load(t.role + m, mask=inside, other=0)
+    code = tl.load(t.code + m, mask=inside, other=0)
+    u, du = gpu_dihedral(
+        phi, cosine, sine, code, _columns(t.parameters, m, inside, t.stride, WIDTH), OCCUR
+    )  # fmt: skip
+    f = twist(who, du, axis, b2, ab, cb, p, p2, q, q2, inside)
+    return tl.where(inside & (who == 0), u, 0.0), f
+
+
+@triton.jit
 def _distances(
     x: tl.tensor, origin: tl.tensor, bead: tl.tensor, t: tl.core.base_value, OCCUR: tl.constexpr, WIDTH: tl.constexpr,
     REAL: tl.constexpr,
@@ -77,18 +134,11 @@ def _distances(
     for k in range(tl.load(t.start + bead), end, _DISTANCES):
         m = k + tl.arange(0, _DISTANCES)
         inside = m < end
-        places = _places(x, origin, t, m, inside, 2, REAL)
-        d = minus(places[1], places[0])
-        who = tl.load(t.role + m, mask=inside, other=0)
-        code = tl.load(t.code + m, mask=inside, other=0)
-        r = length(d, inside)
-        u, du = gpu_distance(r, code, _columns(t.parameters, m, inside, t.stride, WIDTH), OCCUR)
-        # two beads in one place pull each other nowhere
-        g = tl.where(inside & (r > 0.0), tl.where(who == 0, du / r, -du / r), 0.0)
-        e += tl.where(inside & (who == 0), u, 0.0)
-        fx += g * d[0]
-        fy += g * d[1]
-        fz += g * d[2]
+        u, f = of_distances(x, origin, t, m, inside, OCCUR, WIDTH, REAL)
+        e += u
+        fx += f[0]
+        fy += f[1]
+        fz += f[2]
     return _sums(e, fx, fy, fz)
 
 
@@ -111,19 +161,8 @@ def _angles(
     for k in range(tl.load(t.start + bead), end, _ANGLES):
         m = k + tl.arange(0, _ANGLES)
         inside = m < end
-        places = _places(x, origin, t, m, inside, 3, REAL)
-        cosine, la, lb, a, b = arms(places[0], places[1], places[2], inside)
-        who = tl.load(t.role + m, mask=inside, other=0)
-        code = tl.load(t.code + m, mask=inside, other=0)
-        p = _columns(t.parameters, m, inside, t.stride, WIDTH)
-        if COSINE:
-            u, slope = gpu_angle(cosine, cosine, cosine, code, p, OCCUR)
-        else:
-            theta, sine = angle(cosine, a, b, inside)
-            u, du = gpu_angle(theta, cosine, sine, code, p, OCCUR)
-            slope = tl.where(sine > straight(sine), -du / sine, 0.0)
-        f = bend(who, slope, cosine, la, lb, a, b, inside)
-        e += tl.where(inside & (who == 0), u, 0.0)
+        u, f = of_angles(x, origin, t, m, inside, COSINE, OCCUR, WIDTH, REAL)
+        e += u
         fx += f[0]
         fy += f[1]
         fz += f[2]
@@ -143,17 +182,8 @@ def _dihedrals(
     for k in range(tl.load(t.start + bead), end, _DIHEDRALS):
         m = k + tl.arange(0, _DIHEDRALS)
         inside = m < end
-        places = _places(x, origin, t, m, inside, 4, REAL)
-        phi, cosine, sine, axis, b2, ab, cb, p, p2, q, q2 = torsion(
-            places[0], places[1], places[2], places[3], inside
-        )  # fmt: skip
-        who = tl.load(t.role + m, mask=inside, other=0)
-        code = tl.load(t.code + m, mask=inside, other=0)
-        u, du = gpu_dihedral(
-            phi, cosine, sine, code, _columns(t.parameters, m, inside, t.stride, WIDTH), OCCUR
-        )  # fmt: skip
-        f = twist(who, du, axis, b2, ab, cb, p, p2, q, q2, inside)
-        e += tl.where(inside & (who == 0), u, 0.0)
+        u, f = of_dihedrals(x, origin, t, m, inside, OCCUR, WIDTH, REAL)
+        e += u
         fx += f[0]
         fy += f[1]
         fz += f[2]
@@ -183,16 +213,16 @@ def priors(
     e = 0.0 * tl.load(batch.x + 3 * i)
     total = (e, e, e, e)
     if OCCUR[0]:
-        total = _add(total, _distances(batch.x, first, bead, listed.distance, OCCUR[0], WIDTH[0], REAL))
+        total = add_shares(total, _distances(batch.x, first, bead, listed.distance, OCCUR[0], WIDTH[0], REAL))
     if OCCUR[1]:
-        total = _add(total, _angles(batch.x, first, bead, listed.angle_cosine, True, OCCUR[1], WIDTH[1], REAL))
+        total = add_shares(total, _angles(batch.x, first, bead, listed.angle_cosine, True, OCCUR[1], WIDTH[1], REAL))
     if OCCUR[2]:
-        total = _add(total, _angles(batch.x, first, bead, listed.angle, False, OCCUR[2], WIDTH[2], REAL))
+        total = add_shares(total, _angles(batch.x, first, bead, listed.angle, False, OCCUR[2], WIDTH[2], REAL))
     if OCCUR[3]:
-        total = _add(total, _dihedrals(batch.x, first, bead, listed.dihedral, OCCUR[3], WIDTH[3], REAL))
+        total = add_shares(total, _dihedrals(batch.x, first, bead, listed.dihedral, OCCUR[3], WIDTH[3], REAL))
     for layer in tl.static_range(LAYERS):
         at = layer * near.beads + i
-        total = _add(
+        total = add_shares(
             total,
             (
                 tl.load(near.energy + at), tl.load(near.forces + 3 * at), tl.load(near.forces + 3 * at + 1),
@@ -206,7 +236,7 @@ def priors(
 
 
 @triton.jit
-def _add(a: tl.tuple, b: tl.tuple) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+def add_shares(a: tl.tuple, b: tl.tuple) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     """a in float64, b in any arithmetic."""
     return (
         a[0] + b[0].to(tl.float64), a[1] + b[1].to(tl.float64), a[2] + b[2].to(tl.float64), a[3] + b[3].to(tl.float64),

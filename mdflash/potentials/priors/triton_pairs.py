@@ -61,6 +61,26 @@ def _apart(
 
 
 @triton.jit
+def of_pairs(
+    r: tl.tensor, numbers: tl.tensor, size: tl.tensor, kinds: tl.tensor, inside: tl.tensor, code: tl.tensor,
+    cutoff: tl.tensor, OCCUR: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
+    """u and (du/dr) / r of one term at pairs r apart; `kinds`: their place in its matrices `numbers`."""
+    u = r * 0.0
+    pull = r * 0.0
+    for f in tl.static_range(len(OCCUR)):
+        if code == OCCUR[f][0]:
+            p = ()
+            for c in tl.static_range(OCCUR[f][1]):
+                value = tl.load(numbers + c * size * size + kinds, mask=inside, other=0.0)
+                p = p + (value,)  # type: ignore[assignment]  # noqa: RUF005
+            value, slope = gpu_pair(r, code, p, cutoff, OCCUR[f][0])
+            u = value
+            pull = slope / r
+    return u, pull
+
+
+@triton.jit
 def near_pairs(
     places: tl.core.base_value, box: tl.tensor, members: tl.core.base_value, groups: tl.core.base_value,
     columns: tl.core.base_value, terms: tl.core.base_value, energy: tl.tensor, forces: tl.tensor, OCCUR: tl.constexpr,
@@ -121,17 +141,7 @@ def near_pairs(
             r = tl.where(inside, tl.sqrt(square), 1.0)
             code = tl.load(terms.code + t)
             numbers = terms.numbers + tl.load(terms.table + t)
-            u = r * 0.0
-            pull = r * 0.0
-            for f in tl.static_range(len(OCCUR)):
-                if code == OCCUR[f][0]:
-                    p = ()
-                    for c in tl.static_range(OCCUR[f][1]):
-                        value = tl.load(numbers + c * size * size + kinds, mask=inside, other=0.0)
-                        p = p + (value,)  # type: ignore[assignment]  # noqa: RUF005
-                    value, slope = gpu_pair(r, code, p, cutoff, OCCUR[f][0])
-                    u = value
-                    pull = slope / r
+            u, pull = of_pairs(r, numbers, size, kinds, inside, code, cutoff, OCCUR)
             pull = tl.where(inside, pull, 0.0)
             e += tl.where(inside, 0.5 * u, 0.0)
             fx += pull * dx

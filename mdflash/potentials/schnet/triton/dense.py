@@ -18,22 +18,15 @@ PLAIN, ACTIVATED, SLOPED = 0, 1, 2
 """What `dense` does to its operand while loading it."""
 
 
-@triton.jit(do_not_specialize=["rows"])
-def dense(
-    a: tl.tensor, z: tl.tensor, weight: tl.tensor, bias: tl.tensor, residual: tl.tensor, out: tl.tensor,
-    rows: tl.tensor, STRIDE: tl.constexpr, K: tl.constexpr, N: tl.constexpr, PRELUDE: tl.constexpr, ACT: tl.constexpr,
-    BIASED: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-    BK: tl.constexpr,
+@triton.jit
+def layer_tile(
+    a: tl.tensor, z: tl.tensor, weight: tl.tensor, bias: tl.tensor, residual: tl.tensor, out: tl.tensor, m: tl.tensor,
+    n: tl.tensor, rows: tl.tensor, STRIDE: tl.constexpr, K: tl.constexpr, N: tl.constexpr, PRELUDE: tl.constexpr,
+    ACT: tl.constexpr, BIASED: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr, BM: tl.constexpr,
+    BN: tl.constexpr, BK: tl.constexpr,
 ) -> None:  # fmt: skip
-    """out [rows, N] = f(a) [rows, K] weight [K, N] (+ bias [N]) (+ residual [rows, N]).
-
-    `STRIDE` is a's row stride: K, or 0 where all rows are one. `z` [rows, K] is read for `SLOPED` only. Weights have
-    the precision of the sums: in 16 bits they save nothing here (64 kB a layer, in the cache), took 1.3 times as long
-    on an H100, and were a third of the error of mixed16.
-    """
+    """The rows m [BM] and columns n [BN] of a layer; see `dense`."""
     DTYPE: tl.constexpr = a.dtype.element_ty
-    m = tl.program_id(0) * BM + tl.arange(0, BM)
-    n = tl.program_id(1) * BN + tl.arange(0, BN)
     inside = (m < rows)[:, None]
     row = m.to(tl.int64)[:, None]
     acc = tl.zeros([BM, BN], DTYPE)
@@ -52,6 +45,26 @@ def dense(
     if ADD:
         acc += tl.load(residual + at, mask=inside, other=0.0)
     tl.store(out + at, acc, mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def dense(
+    a: tl.tensor, z: tl.tensor, weight: tl.tensor, bias: tl.tensor, residual: tl.tensor, out: tl.tensor,
+    rows: tl.tensor, STRIDE: tl.constexpr, K: tl.constexpr, N: tl.constexpr, PRELUDE: tl.constexpr, ACT: tl.constexpr,
+    BIASED: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    BK: tl.constexpr,
+) -> None:  # fmt: skip
+    """out [rows, N] = f(a) [rows, K] weight [K, N] (+ bias [N]) (+ residual [rows, N]).
+
+    `STRIDE` is a's row stride: K, or 0 where all rows are one. `z` [rows, K] is read for `SLOPED` only. Weights have
+    the precision of the sums: in 16 bits they save nothing here (64 kB a layer, in the cache), took 1.3 times as long
+    on an H100, and were a third of the error of mixed16.
+    """
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    layer_tile(
+        a, z, weight, bias, residual, out, m, n, rows, STRIDE, K, N, PRELUDE, ACT, BIASED, ADD, PRECISION, BM, BN, BK
+    )
 
 
 @triton.jit(do_not_specialize=["rows", "first"])

@@ -29,7 +29,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _interval(
+def interval(
     place: tl.tensor,
     INTERVALS: tl.constexpr,
     STEP: tl.constexpr,
@@ -109,7 +109,7 @@ def gather_messages(
         inside = m + edge < n
         j = tl.load(near + row + m + edge, mask=inside, other=0) - first
         place = tl.load(near_place + row + m + edge, mask=inside, other=0)
-        k, t = _interval(place, INTERVALS, STEP, SHIFT)
+        k, t = interval(place, INTERVALS, STEP, SHIFT)
         v, s, c, e = _cubic(table, k, slice_, INTERVALS, LANES, DEPTH, E, DTYPE)
         t = t[None, :, None]
         acc += (v + t * (s + t * (c + t * e))) * _of_neighbors(h, j, inside, start, F, LANES, DEPTH).to(DTYPE)
@@ -158,7 +158,7 @@ def scatter_gradients(
         ux = tl.load(to_j, mask=inside, other=0.0)
         uy = tl.load(to_j + capacity, mask=inside, other=0.0)
         uz = tl.load(to_j + 2 * capacity, mask=inside, other=0.0)
-        k, t = _interval(place, INTERVALS, STEP, SHIFT)
+        k, t = interval(place, INTERVALS, STEP, SHIFT)
         v, s, c, e = _cubic(table, k, slice_, INTERVALS, LANES, DEPTH, E, DTYPE)
         gj = _of_neighbors(g, j, inside, start, F, LANES, DEPTH)
         hj = _of_neighbors(h, j, inside, start, F, LANES, DEPTH).to(DTYPE)

@@ -113,6 +113,29 @@ class Layer:
     bias: Tensor | None
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a network on the device consists of, for kernels that evaluate all of it at once.
+
+    Attributes:
+        input, update, output: layers; of `input` and `update` those of each block.
+        last, last_bias: of the readout; its operand is as wide as `widths[-1]`.
+        widths: of the features, and of what each layer of `output` gives.
+        tables: of each block [slices, K, C, 4], and the scales [F] of its channels.
+        start: [n, H] features before the first block; first: [n, F] what its messages carry.
+    """
+
+    input: list[Layer]
+    update: list[tuple[Layer, Layer]]
+    output: list[Layer]
+    last: Tensor
+    last_bias: Tensor
+    widths: list[int]
+    tables: list[tuple[Tensor, Tensor]]
+    start: Tensor
+    first: Tensor
+
+
 class DeviceSchNet:
     """One network over the beads `first` to `first + n` of the flat batch.
 
@@ -151,7 +174,7 @@ class DeviceSchNet:
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
         self._mixed = precision == "mixed16"
         self._stored = torch.float16 if self._mixed else self.dtype
-        self._device = device
+        self.device = device
         self._act = CODES[hyper.activation]
         self.H, self.F = _up(hyper.features), _up(hyper.filters)
         self.far: DeviceFarField | None = None
@@ -165,7 +188,7 @@ class DeviceSchNet:
         self.channels = self.F if tables is None else min(tiles.channels or (64 if self._mixed else 32), self.F)
         blocks = self._at_each_depth([self._block(b) for b in model.blocks])
         self._input = [b[0] for b in blocks]
-        self._update = [b[1:] for b in blocks]
+        self._update = [(b[1], b[2]) for b in blocks]
         self._output = [self._layer(layer) for layer in list(model.output)[:-1]]
         last: Any = model.output[-1]
         self._widths = [self.H, *(int(layer.weight.shape[1]) for layer in self._output)]
@@ -186,7 +209,7 @@ class DeviceSchNet:
         return [own[depth % len(own)] for depth in range(self.hyper.blocks)]
 
     def _put(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        return x.detach().to(self._device, dtype or self.dtype).contiguous()
+        return x.detach().to(self.device, dtype or self.dtype).contiguous()
 
     def _layer(self, linear: Any) -> Layer:
         weight = linear.weight.detach().double().T
@@ -226,7 +249,7 @@ class DeviceSchNet:
 
     def _allocate(self, model: SchNet, types: Tensor) -> None:
         def new(width: int, dtype: torch.dtype = self.dtype) -> Tensor:
-            return torch.zeros(self.n, width, dtype=dtype, device=self._device)
+            return torch.zeros(self.n, width, dtype=dtype, device=self.device)
 
         embedding = model.embedding.detach().double()
         start: Any = model.blocks[0]
@@ -241,6 +264,19 @@ class DeviceSchNet:
         self._gx, self._gt, self._ga = new(self.H), new(self.H), new(self.F)
         self._gout = [new(width) for width in self._widths]
         self._gout[-1][:] = self._last  # all there is to a gradient where the output network is one layer
+
+    def parts(self) -> Parts:
+        """What the network consists of; its filters must be tables."""
+        return Parts(
+            self._input, self._update, self._output, self._last, self._last_bias, self._widths, self._tables,
+            self._x0, self._h[0],
+        )  # fmt: skip
+
+    def table_shape(self) -> dict[str, Any]:
+        """How the kernels find the interval of a distance."""
+        return {
+            "INTERVALS": self._intervals, "STEP": self._step, "SHIFT": 32 - self._intervals.bit_length(),
+        }  # fmt: skip
 
     def run(self, neighbors: NearList, energy: Tensor, forces: Tensor) -> None:
         """Add the energy of each bead to `energy` [B] float64; write the forces to `forces` [F / C, B, 3]."""
@@ -336,7 +372,7 @@ class DeviceSchNet:
 
     def _table_shape(self) -> dict[str, Any]:
         return {
-            "F": self.F, "INTERVALS": self._intervals, "STEP": self._step, "SHIFT": 32 - self._intervals.bit_length(),
+            **self.table_shape(), "F": self.F,
             "LANES": min(self.tiles.lanes, self.channels), "DEPTH": max(1, self.channels // self.tiles.lanes),
             "E": self.tiles.edges, "num_warps": self.tiles.warps,
         }  # fmt: skip

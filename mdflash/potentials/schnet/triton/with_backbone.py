@@ -33,7 +33,7 @@ class JoinedSchNet(DeviceSchNet):
         super()._allocate(model, types)
         stack = copy.deepcopy(cast(ResidualStack, model.residual)).requires_grad_(False)
         stack.connections = nn.ModuleList(fused(cast(Connection, rule)) for rule in stack.connections)
-        self._residual = stack.to(self._device, self.dtype)
+        self._residual = stack.to(self.device, self.dtype)
         self._width = model.hyper.features
         self._start = self._x0[:, : self._width].contiguous().requires_grad_()
 
