@@ -152,7 +152,8 @@ def train_members(
 
 def command(file: Path, overrides: Sequence[str], member: PreparedTraining, threads: int) -> list[str]:
     """What trains a member alone."""
-    own = (f"training.seed={member.recipe.training.seed}", f"folder={json.dumps(str(member.recipe.output), ensure_ascii=False)}")
+    folder = json.dumps(str(member.recipe.output), ensure_ascii=False)
+    own = (f"training.seed={member.recipe.training.seed}", f"folder={folder}")
     words = [word for said in (*overrides, *own) for word in ("--set", said)]
     return [*PROGRAM, "train", str(file), *words, "--threads", str(threads)]
 

@@ -232,21 +232,6 @@ def test_how_uncertain_weighted_frames_are(tmp_path: Path) -> None:
     assert 0.4 < np.exp(np.log(ratios).mean()) < 2.5
 
 
-def test_a_bin_that_a_draw_leaves_empty_takes_no_error_from_others() -> None:
-    """Tails are empty in some draw; the errors where every draw has frames are those of these bins alone."""
-    rng = np.random.default_rng()
-    source, values = np.repeat(np.arange(4), 100), rng.normal(size=400)
-    values[0] = 9.0  # a frame that some draw leaves out
-    drawn = np.stack([block_counts(source, draw) for draw in range(24)])
-    found = Redrawn(np.arange(400), drawn / drawn.sum(axis=1, keepdims=True))
-    inner = np.linspace(-1.0, 1.0, 5)
-    alone = found.error(values, inner, 300.0)
-    assert np.isfinite(alone).all()
-    wide = found.error(values, np.append(inner, [8.0, 10.0]), 300.0)
-    assert not np.isfinite(wide[-1]) and np.isfinite(wide[:4]).all()
-    assert np.isinf(found.error(values, np.array([20.0, 30.0]), 300.0)).all()
-
-
 def test_forces_and_places_hold_out_the_same_frames(tmp_path: Path) -> None:
     """What relative entropy is judged by is not among the frames whose forces are learned."""
     rng = np.random.default_rng()
