@@ -82,8 +82,7 @@ def _refuse_again(
     seen: dict[str, dict[str, str]], values: dict[str, str], config: RunConfig, document: Document
 ) -> None:
     """InputError where other words have described the same run, as 10 fs and 0.01 ps do."""
-    text = resolved_yaml(config).encode()
-    before = seen.setdefault(hashlib.sha256(text).hexdigest(), values)
+    before = seen.setdefault(hashlib.sha256(repr(config).encode()).hexdigest(), values)
     if before is not values:
         changed = [key for key in values if before[key] != values[key]]
         one, other = (", ".join(f"{key}: {given[key]}" for key in changed) for given in (before, values))
