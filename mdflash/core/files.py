@@ -10,10 +10,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mdflash.core.regular import change
 from mdflash.errors import NoSpaceError, StorageError
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk, or a quota, without room."""
 
 
 def size_text(n_bytes: float) -> str:
@@ -34,7 +37,7 @@ def free_bytes(path: Path) -> int:
 
 def explain(path: Path, error: OSError) -> StorageError:
     """An error of the system about `path`, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
         with suppress(OSError):
             what += f" ({size_text(free_bytes(path.parent))} free)"

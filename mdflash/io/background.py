@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from mdflash.errors import MdflashError, StorageError
+from mdflash.core.files import FULL
+from mdflash.errors import MdflashError, NoSpaceError, StorageError
 
 
 class BackgroundWriter:
@@ -68,7 +69,8 @@ class BackgroundWriter:
         if isinstance(error, MdflashError):
             raise error
         if isinstance(error, OSError):
-            raise StorageError(f"output could not be written: {error}") from error
+            kind = NoSpaceError if error.errno in FULL else StorageError
+            raise kind(f"output could not be written: {error}") from error
         raise error
 
     def submit(self, job: Callable[[], object]) -> None:

@@ -16,7 +16,7 @@ from mdflash.core.files import atomic_write, free_bytes, reserve, size_text, sto
 from mdflash.core.hdf5_check import check_hdf5, is_own
 from mdflash.core.hdf5_look import DRIVER, register_driver
 from mdflash.core.regular import change
-from mdflash.errors import StorageError
+from mdflash.errors import NoSpaceError, StorageError
 from mdflash.io.superblock import admit_readers, refuse_cut
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def hdf5_errors(path: Path) -> Iterator[None]:
         with suppress(OSError):
             free = free_bytes(path.parent)
             if free < _SMALLEST_FREE:
-                raise StorageError(
+                raise NoSpaceError(
                     f"{path}: the disk is full ({size_text(free)} free); make room and run the same command again"
                 ) from error
         if isinstance(error, StorageError):

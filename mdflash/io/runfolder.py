@@ -16,7 +16,7 @@ from typing import Any
 from mdflash.core.files import free_bytes, size_text, storage_errors
 from mdflash.core.regular import open_own, own_folder, read_json
 from mdflash.core.words import is_word
-from mdflash.errors import InputError, StorageError
+from mdflash.errors import InputError, NoSpaceError, StorageError
 from mdflash.io.checkpoint import checkpoint_systems
 from mdflash.io.claims import (
     MARK,
@@ -308,7 +308,7 @@ def may_be_run_folder(path: Path, need_bytes: int = 0, systems: Sequence[str] = 
     refuse_links_of_run(path)
     free = free_bytes(path)
     if free < need_bytes:
-        raise StorageError(
+        raise NoSpaceError(
             f"{path}: the run is going to write about {size_text(need_bytes)}, but only "
             f"{size_text(free)} are free; make room, choose another folder with output.folder, "
             "or save fewer frames"

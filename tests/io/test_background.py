@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mdflash.errors import StorageError
+from mdflash.errors import NoSpaceError, StorageError
 from mdflash.io import background
 from mdflash.io.background import BackgroundWriter
 from tests.helpers import eventually
@@ -58,7 +58,7 @@ def test_a_full_disk_reaches_the_caller_and_nothing_is_written_after_it():
 
     writer = BackgroundWriter()
     writer.submit(full)
-    with pytest.raises(StorageError, match="No space left"):
+    with pytest.raises(NoSpaceError, match="No space left"):
         for i in range(1000):
             writer.submit(lambda i=i: after.append(i))
             time.sleep(0.001)
