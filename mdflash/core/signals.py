@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,10 +23,12 @@ class Stopped(BaseException):
     """A signal came where nothing has yet been done that would have to be kept; no `except Exception` holds it.
 
     Attributes:
+        number: of the signal.
         said: for the user.
     """
 
     def __init__(self, number: int) -> None:
+        self.number = number
         name = signal.Signals(number).name
         super().__init__(name)
         self.said = Interrupted(f"{name}: stopped before it was done; run the same command again")
@@ -48,13 +53,26 @@ def handling(handler: Handler, *signals: signal.Signals) -> Iterator[None]:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let signals of `STOP` end the block by `Stopped`. SIGHUP stays ignored where it is already."""
+    """Let signals of `STOP` end the block by `Stopped`. SIGHUP stays ignored where it is already.
+
+    Where a library cannot pass an exception on, as while its compiled part is imported, the signal comes again.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
 
-    with handling(stop, *_heard()):
-        yield
+    def lost(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, Stopped):
+            threading.Timer(0.01, os.kill, (os.getpid(), unraisable.exc_value.number)).start()
+        else:
+            before(unraisable)
+
+    before, sys.unraisablehook = sys.unraisablehook, lost
+    try:
+        with handling(stop, *_heard()):
+            yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _heard() -> list[signal.Signals]:

@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
-from mdflash.core.signals import STOP, handling, stop_signals
+import pytest
+
+from mdflash.core.signals import STOP, Stopped, handling, stop_signals, stoppable
 
 
 def test_signals_are_collected_and_handlers_restored() -> None:
@@ -56,3 +59,17 @@ def test_a_run_under_nohup_outlives_its_terminal() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_comes_again_where_a_library_loses_it(number: signal.Signals) -> None:
+    class Deaf:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+
+    before, end = sys.unraisablehook, time.monotonic() + 10.0
+    with pytest.raises(Stopped, match=number.name), stoppable():
+        Deaf()
+        while time.monotonic() < end:
+            time.sleep(0.01)
+    assert sys.unraisablehook is before
