@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.compiled.arrays import release, vectors
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray, Int32Array, IntArray
 from mdflash.potentials import variables
@@ -79,7 +80,7 @@ def _term_gradient(biases: Biases, b: int, x: FloatArray, g: FloatArray) -> floa
     return energy
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def value_gradient(biases: Biases, b: int, x: FloatArray, g: FloatArray) -> float:
     """The variable of bias b at x [N, 3]; overwrites g [beads of b, 3] with its gradient."""
     if biases.variable[b] == TERM_ENERGY:
@@ -109,7 +110,7 @@ def energy_slope(form: int, periodic: bool, q: float, p: FloatArray) -> tuple[fl
     return 0.5 * slope * over, slope if d > 0.0 else -slope
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def add_biases(biases: Biases, system: int, replica: int, x: FloatArray, f: FloatArray) -> float:
     """Add the forces of every bias of one replica to f [N, 3]; returns the energy in kcal/mol."""
     energy = 0.0
@@ -123,29 +124,33 @@ def add_biases(biases: Biases, system: int, replica: int, x: FloatArray, f: Floa
             u, slope, rise, climb = on_space(grid, biases.axis[b : b + 3], q, p, r)
             _push(biases, b + 1, rise, h, f)
             _push(biases, b + 2, climb, k, f)
+            release(h)
+            release(k)
         elif biases.axes[b] == 2:
             h, p = _gradient(biases, b + 1, x)
             grid = biases.surface[biases.place[replica, b] :]
             u, slope, rise = on_plane(grid, biases.axis[b], biases.axis[b + 1], q, p)
             _push(biases, b + 1, rise, h, f)
+            release(h)
         elif biases.axes[b] == 1:
             u, slope = on_line(biases.surface[biases.place[replica, b] :], biases.axis[b], q)
         else:
             u, slope = energy_slope(biases.form[b], biases.periodic[b], q, biases.parameters[replica, b])
         energy += u
         _push(biases, b, slope, g, f)
+        release(g)
         b += max(biases.axes[b], 1)
     return energy
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _gradient(biases: Biases, b: int, x: FloatArray) -> tuple[FloatArray, float]:
     """The gradient [beads of b, 3] of variable b at x [N, 3], and its value."""
-    g = np.empty((biases.first[b + 1] - biases.first[b], 3))
+    g = vectors(biases.first[b + 1] - biases.first[b])
     return g, value_gradient(biases, b, x, g)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _push(biases: Biases, b: int, slope: float, g: FloatArray, f: FloatArray) -> None:
     """Subtract slope times the gradient of variable b from the forces."""
     first = biases.first[b]
