@@ -32,7 +32,7 @@ from mdflash.integrators.cpu import Scheme, after_force, before_force, scheme
 from mdflash.neighbors.cpu import moved_too_far, remember
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.bias.cpu import Biases, add_biases
+from mdflash.potentials.bias.cpu import Biases, find_variables, push_biases
 from mdflash.potentials.pack import Packed
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, find_by_one_thread
 from mdflash.potentials.schnet.tabulated import together
@@ -58,6 +58,7 @@ def _run_one(
     x, v, f, mass = arrays.x[a:b], arrays.v[a:b], arrays.f[a:b], batch.mass[a:b]
     start, built_at = cache.start[cache.row[r] : cache.row[r + 1]], cache.built_at[a:b]
     neighbor, known, share = cache.neighbor[cache.room[r] : cache.room[r + 1]], cache.x[a:b], cache.f[a:b]
+    value, gradient = cache.value[r], cache.gradient[r]
     room, box, energy, own = len(neighbor), block.box, np.nan, False
     last = block.first_step + block.steps
     for now in range(block.first_step if block.steps == 0 else block.first_step + 1, last + 1):
@@ -66,6 +67,7 @@ def _run_one(
         if biases is not None and block.steps == 0 and same(x, known):
             remember(share, f)
             energy = cache.energy[r]
+            energy += push_biases(biases, system, r, value, gradient, f)
         else:
             if nonbonded.cutoff[system] > 0.0 and moved_too_far(x, built_at, block.skin):
                 rebuilt = rebuild_list(nonbonded, system, block.skin, box, x, start, neighbor, built_at)
@@ -73,12 +75,14 @@ def _run_one(
                     release(neighbor)
                 neighbor, own = rebuilt, True
             energy = prior_forces(listed, nonbonded, None, system, r, box, start, neighbor, x, f)
-        if biases is not None:
-            if now == last:
-                remember(x, known)
-                remember(f, share)
-                cache.energy[r] = energy
-            energy += add_biases(biases, system, r, x, f)
+            if biases is not None:
+                known[0, 0] = np.nan  # should this replica not come to the end of the block
+                find_variables(biases, system, x, value, gradient)
+                if now == last:
+                    remember(x, known)
+                    remember(f, share)
+                    cache.energy[r] = energy
+                energy += push_biases(biases, system, r, value, gradient, f)
         if now > block.first_step:
             if not np.isfinite(energy):
                 arrays.failed[r] = now - 1
@@ -216,7 +220,7 @@ class CompiledPropagator:
         self._batch = batch(layout)
         self._crew = Crew()
         self._evaluators = Crew()  # one evaluation, as after each hill, may take less than waking the other threads
-        self._cache = make_cache(self._batch, packed.nonbonded)
+        self._cache = make_cache(self._batch, packed.nonbonded, packed.biases.arrays())
         self._held: tuple[Biases | None, PriorCache] | None = None  # what changes at times of `_tables`
         self._tables: Kept
         self._lists: list[Lists] = []  # of each replica, once they run one by one
