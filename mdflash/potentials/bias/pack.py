@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,7 +48,13 @@ class PackedBiases:
         fixed = _fixed(self.biases, np.array([self.column[end] for end in ends], np.int64))
         parameters = np.zeros((layout.n_replicas, self.column[-1], 3))
         self._arrays = fixed._replace(place=self._place(), parameters=parameters)
-        self._surfaces: list[FloatArray] | None = None  # those of the grids that `_arrays` reads
+        self._grids = [bias for bias in self.biases if isinstance(bias, GridBias)]
+        self._surfaces: list[FloatArray | None] = [None] * len(self._grids)  # those that `_arrays` reads
+        self._formed = [
+            (b, bias, np.flatnonzero(rows >= 0), rows[rows >= 0])
+            for b, bias, rows in zip(self.column, self.biases, self._rows, strict=False)
+            if not isinstance(bias, GridBias)
+        ]
 
     def of(self, layout: Layout) -> PackedBiases:
         """The same biases for another batch of these systems."""
@@ -60,19 +67,15 @@ class PackedBiases:
         """
         if not self.biases:
             return None
-        surfaces = []
-        for b, bias, rows in zip(self.column, self.biases, self._rows, strict=False):
-            if isinstance(bias, GridBias):
-                surfaces.append(bias.surfaces)
-            else:
-                acts = rows >= 0
-                self._arrays.parameters[acts, b] = bias.parameters[rows[acts]]
-        flat = [surface.reshape(-1) for surface in surfaces]
-        if self._surfaces is None or any(now is not then for now, then in zip(surfaces, self._surfaces, strict=True)):
+        for b, bias, acts, rows in self._formed:
+            self._arrays.parameters[acts, b] = bias.parameters[rows]
+        surfaces = [bias.surfaces for bias in self._grids]
+        if not all(map(operator.is_, surfaces, self._surfaces)):
+            flat = [surface.reshape(-1) for surface in surfaces]
             surface = flat[0] if len(flat) == 1 else np.concatenate([np.zeros(0), *flat])
             self._arrays, self._surfaces = self._arrays._replace(surface=surface), surfaces
-        elif len(flat) > 1:
-            np.concatenate(flat, out=self._arrays.surface)
+        elif surfaces and not (len(surfaces) == 1 and surfaces[0].flags.c_contiguous):
+            np.concatenate([surface.reshape(-1) for surface in surfaces], out=self._arrays.surface)
         return self._arrays
 
     def _place(self) -> IntArray:

@@ -137,11 +137,12 @@ def add_on_line(surface: FloatArray, axis: FloatArray, center: float, width: flo
     """Add a Gaussian to a surface [points * 2] over one variable."""
     points = int(axis[POINTS])
     first, stop = _reach(axis, center, width)
+    node = first % points  # of every node it would take as long as the exponential
     for i in range(first, stop):
         e, de = _at(axis, center, width, i)
-        row = 2 * (i % points)
-        surface[row] += height * e
-        surface[row + 1] += height * de
+        surface[2 * node] += height * e
+        surface[2 * node + 1] += height * de
+        node = node + 1 if node + 1 < points else 0
 
 
 @njit(cache=True, error_model="numpy")
