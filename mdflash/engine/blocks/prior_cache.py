@@ -2,8 +2,8 @@
 
 A list is built again when a bead is more than half the skin from where it was when the list was built. The share of the
 priors is that of the last positions of a block, before biases were added, and variables of biases are kept with it:
-where a bias has changed since, as after a hill, it is read at the same values and added. Both say for which positions they hold, whoever moves the beads meanwhile, so
-how long a block is costs next to nothing, and no bit depends on it.
+where a bias has changed since, as after a hill, it is read at the same values and added. All say for which positions
+they hold, whoever moves the beads meanwhile, so how long a block is costs next to nothing, and no bit depends on it.
 """
 
 from __future__ import annotations

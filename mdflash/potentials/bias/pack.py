@@ -49,7 +49,7 @@ class PackedBiases:
         parameters = np.zeros((layout.n_replicas, self.column[-1], 3))
         self._arrays = fixed._replace(place=self._place(), parameters=parameters)
         self._grids = [bias for bias in self.biases if isinstance(bias, GridBias)]
-        self._surfaces: list[FloatArray | None] = [None] * len(self._grids)  # those that `_arrays` reads
+        self._surfaces: Sequence[FloatArray | None] = [None] * len(self._grids)  # those that `_arrays` reads
         self._formed = [
             (b, bias, np.flatnonzero(rows >= 0), rows[rows >= 0])
             for b, bias, rows in zip(self.column, self.biases, self._rows, strict=False)
