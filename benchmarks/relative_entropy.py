@@ -2,7 +2,7 @@
 
     python benchmarks/relative_entropy.py runs/relative-entropy --seeds 1 2 3
     python benchmarks/relative_entropy.py runs/relative-entropy-mixed --data mixed
-    python benchmarks/relative_entropy.py runs/relative-entropy-other --teacher runs/go-other --data mixed
+    python benchmarks/relative_entropy.py runs/relative-entropy-cage --teacher runs/go-cage --kelvin 460 --seeds 1
 
 The truth is 64 replicas of 3 ns. The data is 1,400 frames, 20 ps apart, of 28 replicas, with noise of variance 86
 (kcal/mol/Å)² on every component of a force. `--data windows`: as for chignolin-ca, 14 umbrella windows of the RMSD with
@@ -55,7 +55,6 @@ from mdflash.training.run import prepare_training, train
 from mdflash.units import kT
 
 CHIGNOLIN = "go-chignolin"
-KELVIN = 340.0
 TIMESTEP, FRICTION, EVERY = 0.010, 1.0, 200  # ps, 1/ps, steps between frames
 CENTERS, STIFFNESS = np.linspace(0.5, 7.0, 14), 5.0  # Å, kcal/mol/Å²
 NOISE = 86.0**0.5  # kcal/mol/Å
@@ -75,8 +74,8 @@ folder: {folder}
 class Case:
     """A teacher, and what is compared with it."""
 
-    def __init__(self, teacher: ForceField) -> None:
-        self.teacher = teacher
+    def __init__(self, teacher: ForceField, kelvin: float) -> None:
+        self.teacher, self.kelvin = teacher, kelvin
         self.system, self.native = teacher.system()
         self.beads = self.system.n_beads
         self.contacts = next(term for term in teacher.terms if term.name == "contacts")
@@ -89,7 +88,7 @@ class Case:
 
 
 def make_engine(
-    case: Case, ff: ForceField, x: np.ndarray, seed: int, held: np.ndarray | None = None, kelvin: float = KELVIN
+    case: Case, ff: ForceField, x: np.ndarray, seed: int, held: np.ndarray | None = None, kelvin: float | None = None
 ) -> Engine:
     """Replicas at positions [R, N, 3]; `held`: [R] force constants of the windows, two replicas in each."""
     layout = Layout((case.system,), (len(x),))
@@ -99,7 +98,7 @@ def make_engine(
         variable = Rmsd(case.system, list(range(case.beads)), case.native[0])
         fold = Bias("fold", variable, layout, held.tolist(), centers)
         potential = SumPotential([*potential.terms, fold])
-    state = State.at(layout, np.ascontiguousarray(x, np.float64).reshape(-1, 3), kelvin)
+    state = State.at(layout, np.ascontiguousarray(x, np.float64).reshape(-1, 3), kelvin or case.kelvin)
     dynamics = Dynamics(LangevinMiddle(TIMESTEP, FRICTION), seed=seed)
     engine = Engine(layout, potential, state, dynamics, Backend(precision="fp32"))
     engine.draw_velocities()
@@ -117,9 +116,9 @@ def sample(engine: Engine, frames: int, skip: int) -> np.ndarray:
 
 
 def starts(case: Case, replicas: int, seed: int) -> np.ndarray:
-    """[R, N, 3]: native, and every other one unfolded by the teacher at 600 K."""
+    """[R, N, 3]: native, and every other one unfolded by the teacher where it is hot."""
     x = np.repeat(case.native[:1], replicas, axis=0).astype(np.float64)
-    hot = make_engine(case, case.teacher, x, seed, kelvin=600.0)
+    hot = make_engine(case, case.teacher, x, seed, kelvin=600.0 / 340.0 * case.kelvin)
     hot.run(20_000)
     x[1::2] = hot.layout.view(hot.state.positions, 0).numpy()[1::2]
     return x
@@ -131,20 +130,20 @@ def profiles(case: Case, x: np.ndarray, w: np.ndarray | None = None) -> dict[str
     for name, values in case.columns(x).items():
         p = np.histogram(values, BINS[name], weights=w)[0].astype(float)
         with np.errstate(divide="ignore"):
-            found[name] = -kT(KELVIN) * np.log(p / p.sum())
+            found[name] = -kT(case.kelvin) * np.log(p / p.sum())
         if name == "Q":
             found["folded"] = np.array(np.average(values > 0.5, weights=w))
     return found
 
 
-def errors(truth: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, float]:
+def errors(case: Case, truth: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, float]:
     """RMSE and largest error along each column, and the folded share."""
     said = {"folded": round(float(found["folded"]), 3)}
     for name in BINS:
         use = truth[name] < truth[name].min() + POPULATED
         both = use & np.isfinite(found[name])
         d = found[name][both] - truth[name][both]
-        d -= np.average(d, weights=np.exp(-truth[name][both] / kT(KELVIN)))
+        d -= np.average(d, weights=np.exp(-truth[name][both] / kT(case.kelvin)))
         said |= {name: round(float(np.sqrt((d**2).mean())), 3), f"{name} worst": round(float(np.abs(d).max()), 2)}
         said |= {f"{name} missed": int((use & ~both).sum())} if (use & ~both).any() else {}
     return said
@@ -155,7 +154,7 @@ def write_truth(case: Case, file: Path) -> np.ndarray:
     if not file.exists():
         x = sample(make_engine(case, case.teacher, starts(case, 64, 1), 2), 1500, 20_000)
         halves = [x[:, k::2].reshape(-1, case.beads, 3) for k in range(2)]
-        print("truth: halves of the replicas differ by", errors(*(profiles(case, h) for h in halves)), flush=True)
+        print("truth: halves of the replicas differ by", errors(case, *(profiles(case, h) for h in halves)), flush=True)
         np.save(file, x.reshape(-1, case.beads, 3).astype(np.float32))
     return np.asarray(np.load(file), np.float64)
 
@@ -182,7 +181,7 @@ def write_data(case: Case, folder: Path, seed: int, data: str) -> None:
         file = folder / case.system.name / f"{k:03d}.h5"
         with TrajectoryWriter(file, case.beads, seed=seed, aggregation="basic", restraint=restraint) as writer:
             for t in np.flatnonzero(good[:, k]):
-                writer.append(x[t, k], noisy[t, k], KELVIN, 20.0 * (t + 1))
+                writer.append(x[t, k], noisy[t, k], case.kelvin, 20.0 * (t + 1))
 
 
 def independent(case: Case, truth: np.ndarray, data: str) -> dict[str, float]:
@@ -191,7 +190,7 @@ def independent(case: Case, truth: np.ndarray, data: str) -> dict[str, float]:
     counts = np.full(15, 50.0 if data == "mixed" else 100.0)
     counts[-1] = 700.0 if data == "mixed" else 0.0  # held by nothing
     stiffness = np.append(np.full(14, STIFFNESS), 0.0)[:, None]
-    u = 0.5 * stiffness * (r - np.append(CENTERS, 0.0)[:, None]) ** 2 / kT(KELVIN)
+    u = 0.5 * stiffness * (r - np.append(CENTERS, 0.0)[:, None]) ** 2 / kT(case.kelvin)
     p = np.exp(-u)
     p /= p.sum(axis=1, keepdims=True)
     exact, rng, found = profiles(case, truth), np.random.default_rng(1), []
@@ -200,7 +199,7 @@ def independent(case: Case, truth: np.ndarray, data: str) -> dict[str, float]:
         frames = np.concatenate(drawn)
         free = mbar(u[:, frames], counts)
         w = weights(np.zeros(len(frames)), log_mixture(u[:, frames], counts, free))
-        found.append(errors(exact, profiles(case, truth[frames], w)))
+        found.append(errors(case, exact, profiles(case, truth[frames], w)))
     mean = {name: round(float(np.mean([e[name] for e in found])), 3) for name in ("folded", *BINS)}
     return mean | {"spread of folded": round(float(np.std([e["folded"] for e in found])), 3)}
 
@@ -211,7 +210,7 @@ def reduced(case: Case, ff: ForceField, x: np.ndarray) -> np.ndarray:
     for begin in range(0, len(x), 4096):
         engine = make_engine(case, ff, x[begin : begin + 4096], 0)
         engine.evaluate()
-        found.append(engine.state.energy.numpy() / kT(KELVIN))
+        found.append(engine.state.energy.numpy() / kT(case.kelvin))
     return np.concatenate(found)
 
 
@@ -225,7 +224,7 @@ def measure(case: Case, ff: ForceField, truth: np.ndarray, frames: int, seed: in
     mixture = log_mixture(u, counts, free)
     w = [weights(energy, mixture) for energy in u]
     entropy = float(w[0] @ (u[1] - u[0]) - (free[1] - free[0]))
-    return {**errors(*(profiles(case, x, part) for part in w)), "relative entropy, nats": round(entropy, 3)}
+    return {**errors(case, *(profiles(case, x, part) for part in w)), "relative entropy, nats": round(entropy, 3)}
 
 
 def one_seed(case: Case, out: Path, seed: int, truth: np.ndarray, options: argparse.Namespace) -> dict[str, Any]:
@@ -253,7 +252,7 @@ def one_seed(case: Case, out: Path, seed: int, truth: np.ndarray, options: argpa
         "simulations": trainer.progress.renewals,
         "held out, nats": round(trainer.progress.best, 3),
         "truth, folded": round(float(exact["folded"]), 3),
-        "frames alone": errors(exact, profiles(case, frames.positions, known.values)),
+        "frames alone": errors(case, exact, profiles(case, frames.positions, known.values)),
         "after force matching": measure(case, load_forcefield(matched), truth, options.frames),
         "after relative entropy": measure(case, load_forcefield(refined), truth, options.frames),
     }
@@ -263,6 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--teacher", default=CHIGNOLIN, help="a Gō force field, shipped or a folder of `mdflash go`")
+    parser.add_argument("--kelvin", type=float, default=340.0, help="where the teacher folds and unfolds")
     parser.add_argument("--data", choices=("windows", "mixed"), default="windows")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--frames", type=int, default=100, help="of each replica that measures a force field")
@@ -270,7 +270,7 @@ def main() -> None:
     out: Path = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(set_threads(1))
-    case = Case(load_forcefield(options.teacher))
+    case = Case(load_forcefield(options.teacher), options.kelvin)
     truth = write_truth(case, out / "truth.npy")
     if options.teacher == CHIGNOLIN:
         save_forcefield(out / "priors", replace(load_forcefield("teacher-chignolin"), networks=()))

@@ -14,8 +14,14 @@ import pytest
 
 from mdflash import open_run
 from mdflash.config.load import load_run, locate
+from mdflash.core.geometry import torsions
 from mdflash.io.read import read_frames
 from mdflash.runs.execute import execute
+from mdflash.sampling.dataset import load_dataset
+from mdflash.training.frames import load_frames
+from mdflash.training.recipe import load_recipe
+from mdflash.training.run import prepare_training
+from mdflash.training.weights import frame_weights
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -136,3 +142,24 @@ def test_plot_folding(more: list[str], tmp_path: Path) -> None:
     assert held.T.tolist() == rows.to_numpy().tolist()
     pairs, r0 = script["native_contacts"]("ala2", open_run(tmp_path / "run").positions[0][0])
     assert len(pairs) == len(r0) > 10 and r0.max() < 8.0  # of a force field without contacts
+
+
+def test_ala2_is_refined_from_its_own_frames(tmp_path: Path) -> None:
+    """The recipe fits its data, which a thinner copy of it stands for as well."""
+    prepared = prepare_training(load_recipe(EXAMPLES / "ala2" / "refine.yaml"))
+    assert prepared.weighed is not None
+    ((known,),) = prepared.weighed.weights
+    assert known.effective > 10_000 and known.overlap > 0.2 and known.temperature == 300.0
+    thin = runpy.run_path(str(EXAMPLES / "ala2" / "thin.py"))["thin"]
+    kept = thin(EXAMPLES / "ala2" / "data", tmp_path / "thin", {300.0: 4, 350.0: 4, 560.0: 2})
+    found = load_dataset(tmp_path / "thin")
+    assert 0.4 * len(known.values) < kept == found.n_frames < 0.7 * len(known.values)
+    (molecule,) = load_frames([tmp_path / "thin"], 0.2, weights="mbar").molecules
+    phi = [
+        torsions(m.positions.astype(float), np.array([[1, 3, 4, 5]]))[:, 0]
+        for m in (prepared.weighed.molecules[0], molecule)
+    ]
+    left = [
+        float(w[p > 0.0].sum()) for w, p in zip((known.values, frame_weights(molecule, 300.0).values), phi, strict=True)
+    ]
+    assert left[1] == pytest.approx(left[0], rel=0.3)

@@ -19,6 +19,9 @@ def sample(
     recipe: Annotated[
         Path, typer.Argument(help="What to sample: a recipe.yaml.", metavar="RECIPE", show_default=False)
     ],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set length='1 ns'.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build and map everything, estimate the time, and write nothing.")
     ] = False,
@@ -57,7 +60,7 @@ def sample(
     from mdflash.sampling.sample import sample as run_sampling
     from mdflash.sampling.where import APART, COUNT, choose
 
-    plan = load_recipe(recipe)
+    plan = load_recipe(recipe, set_ or [])
     chosen = None
     if where is None:
         for option, given in (("--count", count), ("--apart", apart), ("--committee", committee)):

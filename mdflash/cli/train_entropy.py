@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
     from mdflash.engine.distributed import Ranks
     from mdflash.training.entropy.loop import EntropyTrainer
+    from mdflash.training.entropy.section import RelativeEntropy
     from mdflash.training.run import PreparedTraining
     from mdflash.training.weights import FrameWeights
 
 
+TOLD_EVERY = 30.0
+"""Seconds between lines about one simulation."""
 HELD_BY = {
     "data": "the frames: relative entropy and forces",
     "start": "the ensembles of the start: what targets leave open stays near them",
@@ -45,7 +48,7 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
             for known in weights
             for key, value in weighed.rows(_name(molecule.system.name, known, weights), known).items()
         },
-        "samples": f"{settings.replicas} replicas of {settings.length:g} ps whenever the effective share falls below "
+        "samples": f"{_replicas(settings)} of {settings.length:g} ps whenever the effective share falls below "
         f"{settings.renew_below:g}",
         "updates": f"at most {settings.updates}",
         **{
@@ -65,6 +68,14 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
 def _name(molecule: str, known: FrameWeights, weights: Sequence[FrameWeights]) -> str:
     """Of a molecule's weights at one of its temperatures."""
     return molecule if len(weights) == 1 else f"{molecule} at {known.temperature:g} K"
+
+
+def _replicas(settings: RelativeEntropy) -> str:
+    """How many are simulated."""
+    if not settings.ladder:
+        return f"{settings.replicas} replicas"
+    hotter = ", ".join(f"{t:g} K" for t in settings.ladder)
+    return f"{settings.replicas} ladders of {len(settings.ladder) + 1} replicas (with {hotter})"
 
 
 def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console) -> None:
@@ -105,9 +116,18 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
         console.print(f"price: {row['price']:.3f} nats from the ensembles of the start")
     console.print(
         f"wrote {folder}\npicture: {prepared.recipe.output / 'progress' / 'progress.png'}\n"
-        f"next: mdflash validate {folder} --against {prepared.recipe.data.dataset[0]}",
+        f"next: mdflash validate {folder} --against {prepared.recipe.data.dataset[0]}{_as_here(trainer.settings)}",
         soft_wrap=True,
     )
+
+
+def _as_here(settings: RelativeEntropy) -> str:
+    """Options of a validation that simulates as this training did."""
+    said = f" --timestep '{1e3 * settings.timestep:g} fs'"
+    if settings.ladder:
+        ladder = ", ".join(f"{t:g} K" for t in settings.ladder)
+        said += f" --replicas {settings.replicas} --ladder '{ladder}' --interval '0.5 ps'"
+    return said
 
 
 class _Bar(TrainingBar):
@@ -116,15 +136,18 @@ class _Bar(TrainingBar):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._row, self._left_out = -1.0, 0
-        self._first: tuple[int, float] | None = None
+        self._first: tuple[int, int, float] | None = None  # update, renewals and time when updates began
+        self._simulating, self._told = 0.0, 0.0  # since when, and when it was said
+        self._one, self._all = 0.0, 0.0  # seconds of a renewal, and of all since then
 
     def show(self, trainer: EntropyTrainer) -> None:
-        """Before and after a simulation, and after an update."""
+        """Before, in and after a simulation, and after an update."""
         p, row = trainer.progress, trainer.row
+        if trainer.doing == "simulating":
+            self._time_simulation(trainer)
         for said in trainer.left_out[self._left_out :]:
             show_line(self._console, f"left out, unstable: {said}")
         self._left_out = len(trainer.left_out)
-        self._first = self._first or (p.update, time.monotonic())
         text = f"update {p.update} of {trainer.settings.updates}"
         if row:
             text += (
@@ -135,17 +158,39 @@ class _Bar(TrainingBar):
             text += "".join(
                 f", {c.removesuffix('_rmse')} off by {v:.2f}" for c, v in row.items() if c.endswith("_rmse")
             )
-        description = text if trainer.doing == "updating" else f"{text} ({trainer.doing})"
+        share = f" {trainer.simulated:.0%}" if trainer.doing == "simulating" and trainer.simulated else ""
+        description = text if trainer.doing == "updating" else f"{text} ({trainer.doing}{share})"
         self._bar.update(self._task, total=trainer.settings.updates, completed=p.update, description=description)
         if row and row["update"] != self._row and not self._console.is_terminal:
             show_line(self._console, text + self._left(trainer))
             self._row = row["update"]
 
+    def _time_simulation(self, trainer: EntropyTrainer) -> None:
+        """How long simulations take; outside a terminal a line for what is simulated before the first update."""
+        now, settings, p = time.monotonic(), trainer.settings, trainer.progress
+        first = settings.settle + settings.length if p.renewals <= 1 and not p.update else 0.0
+        if not trainer.simulated:
+            self._simulating = now
+        elif trainer.simulated == 1.0:
+            self._one = (now - self._simulating) * (settings.length / first if first else 1.0)
+            self._all += self._one if self._first else 0.0
+            self._first = self._first or (p.update, p.renewals, now)
+        if not first or self._console.is_terminal:
+            return
+        if not trainer.simulated:
+            show_line(self._console, f"simulating {_replicas(settings)} for {first:g} ps before the first update")
+        elif trainer.simulated < 1.0 and now - self._told > TOLD_EVERY:
+            left = (now - self._simulating) * (1.0 - trainer.simulated) / trainer.simulated
+            show_line(self._console, f"  {trainer.simulated:.0%} simulated; {left / 60:.1f} minutes left until updates")
+            self._told = now
+
     def _left(self, trainer: EntropyTrainer) -> str:
-        """The time left at most, from that of the updates so far."""
-        assert self._first is not None
-        done, seconds = trainer.progress.update - self._first[0], time.monotonic() - self._first[1]
-        if not done:
+        """The time left at most, from that of updates and renewals so far."""
+        p, settings = trainer.progress, trainer.settings
+        if self._first is None or p.update == self._first[0]:
             return ""
-        left = seconds / done * (trainer.settings.updates - trainer.progress.update)
-        return f"; at most {left / 60:.1f} minutes left"
+        update, renewals, since = self._first
+        done = p.update - update
+        often = max((p.renewals - renewals) / done, 1.0 / settings.renew_after)
+        each = (time.monotonic() - since - self._all) / done + often * self._one
+        return f"; at most about {each * (settings.updates - p.update) / 60:.1f} minutes left"

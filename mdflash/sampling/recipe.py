@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
 
 from mdflash.config.explain import explain
 from mdflash.config.load import input_error
+from mdflash.config.overrides import apply_overrides
 from mdflash.config.rules import Problem, whole_steps
 from mdflash.config.section import ExistingFile, Folder, SchemaVersion, Section, as_list
 from mdflash.core.quantity import (
@@ -189,25 +190,29 @@ class SampleRecipe(Section):
         return self.frames * (len(self.temperatures) if self.exchange else 1)
 
 
-def load_recipe(file: Path) -> SampleRecipe:
+def load_recipe(file: Path, overrides: Sequence[str] = ()) -> SampleRecipe:
     """Read a sampling recipe.
 
+    Args:
+        file: the recipe.
+        overrides: "length=1 ns", each replaces what the file has.
+
     Raises:
-        InputError: anything wrong, with file, line and dotted key.
+        InputError: anything wrong, with file, line and dotted key (or the override as given).
     """
     document = load_yaml(file, MOST_OF_A_PLAN)
-    data: Any = {} if document.data is None else document.data
+    data, given = apply_overrides({} if document.data is None else document.data, overrides)
     context = {"folder": file.parent.absolute(), "cwd": Path.cwd()}
     try:
         recipe = SampleRecipe.model_validate(data, context=context)
     except ValidationError as error:
-        raise input_error(explain(error, data, SampleRecipe), document, ()) from None
+        raise input_error(explain(error, data, SampleRecipe), document, given) from None
     recipe = _with_names(recipe, file)
     found = list(_problems(recipe))
     if found:
         single = not isinstance(data["molecule"], list)
         plain = [Problem(tuple(k for k in p.path if not (single and k == 0)), p.message) for p in found]
-        raise input_error(plain, document, ())
+        raise input_error(plain, document, given)
     return recipe
 
 

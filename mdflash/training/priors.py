@@ -17,10 +17,12 @@ from mdflash.forcefields.build import excluded_pairs
 from mdflash.forcefields.model import BeadType, ForceField, Term
 from mdflash.mapping.interactions import with_interactions
 from mdflash.potentials.forms import FORMS
+from mdflash.training.entropy.loss import systematic
 from mdflash.training.frames import MoleculeFrames
 from mdflash.training.inversion import Parameters, fourier, harmonic, restricted_quartic
 from mdflash.training.recipe import Priors
 from mdflash.training.split import SAME_TEMPERATURE
+from mdflash.training.weights import frame_weights
 from mdflash.units import kT
 
 MOST_FRAMES = 20_000
@@ -66,20 +68,15 @@ def fit_priors(
 ) -> tuple[ForceField, tuple[Samples, ...]]:
     """A force field of priors alone, from the frames of one temperature (training and validation alike).
 
+    Frames of windows do not count, where a molecule has others. Where it has none, they count by their MBAR weights.
+
     Raises:
-        InputError: too little data for a row, which is named; frames of windows alone; several molecules with
-            `key: beads`.
+        InputError: too little data for a row, which is named; frames of windows alone that cannot be weighed; several
+            molecules with `key: beads`.
     """
     if settings.key == "beads" and len(molecules) > 1:
         raise InputError(f"priors.key: beads is for one molecule, the data has {len(molecules)}; write `key: types`")
-    for m in molecules:
-        if m.biased.all():
-            raise InputError(
-                f"molecule '{m.system.name}' has frames of umbrella windows alone, which priors cannot be fitted to; "
-                "add a dataset that was sampled without `windows:`, or take priors from elsewhere with "
-                "priors.forcefield"
-            )
-    lowest = min(float(m.temperature[~m.biased].min()) for m in molecules)
+    lowest = min(float(m.temperature[~m.biased | m.biased.all()].min()) for m in molecules)
     temperature = lowest if settings.temperature is None else settings.temperature
     molecules = [dataclasses.replace(m, system=with_interactions(m.system)) for m in molecules]
     types = tuple(sorted({t for m in molecules for t in m.system.types}))
@@ -111,15 +108,26 @@ def fit_priors(
 
 
 def _frames_at(molecule: MoleculeFrames, temperature: float) -> FloatArray:
-    near = np.flatnonzero((np.abs(molecule.temperature - temperature) <= SAME_TEMPERATURE) & ~molecule.biased)
-    if len(near) < FEWEST:
+    near = np.abs(molecule.temperature - temperature) <= SAME_TEMPERATURE
+    near &= ~molecule.biased | molecule.biased.all()
+    if near.sum() < FEWEST:
         raise InputError(
-            f"molecule '{molecule.system.name}' has {len(near)} frames at {temperature:g} K; fitting "
+            f"molecule '{molecule.system.name}' has {near.sum()} frames at {temperature:g} K; fitting "
             f"priors takes at least {FEWEST}. Its temperatures are from {molecule.temperature.min():g} K to "
             f"{molecule.temperature.max():g} K: set priors.temperature, or take priors from elsewhere with "
             "priors.forcefield"
         )
-    return _some(molecule.positions[near])
+    if not molecule.biased.all():
+        return _some(molecule.positions[near])
+    try:
+        w = frame_weights(molecule, temperature).values
+    except InputError as error:
+        raise InputError(
+            f"molecule '{molecule.system.name}' has frames of umbrella windows alone, to which priors are fitted by "
+            f"their weights: {error}. Or add a dataset that was sampled without `windows:`, or take priors from "
+            "elsewhere with priors.forcefield"
+        ) from None
+    return _some(molecule.positions[systematic(w, int(near.sum()), np.random.default_rng(0))])
 
 
 def _some(positions: npt.NDArray[np.float32]) -> FloatArray:

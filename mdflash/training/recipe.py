@@ -292,6 +292,8 @@ class Recipe(Section):
             del said["relative_entropy"]  # nor this section
         else:
             del said["training"]
+            if not self.relative_entropy.ladder:
+                del said["relative_entropy"]["ladder"]  # nor ladders
         return said
 
 

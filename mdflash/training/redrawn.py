@@ -47,10 +47,10 @@ class Redrawn:
         p = np.stack([np.histogram(values, edges, weights=w)[0] for w in self.weights])
         with np.errstate(divide="ignore", invalid="ignore"):
             f = -kT(kelvin) * np.log(p)
-            mean = p.mean(axis=0)
-            f -= (np.where(mean > 0, f, 0.0) * mean).sum(axis=1, keepdims=True) / mean.sum()
-            known = np.isfinite(f).all(axis=0)
-            return np.asarray(np.where(known, np.where(known, f, 0.0).std(axis=0, ddof=1), np.inf))
+            known = np.isfinite(f).all(axis=0)  # a bin that some draw leaves empty says nothing of the others
+            f, mean = np.where(known, f, 0.0), np.where(known, p.mean(axis=0), 0.0)
+            f -= (f * mean).sum(axis=1, keepdims=True) / mean.sum()
+            return np.asarray(np.where(known, f.std(axis=0, ddof=1), np.inf))
 
 
 def block_counts(source: IntArray, draw: int) -> FloatArray:

@@ -202,6 +202,12 @@ def test_recipes_with_mistakes(tmp_path: Path, old: str, new: str, line: int, sa
     assert error.value.line == line
 
 
+def test_keys_can_be_set_on_the_command_line(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path), ["walkers=3", "molecule.starts=[helix]"]).walkers == 3
+    said = CliRunner().invoke(app, ["sample", str(write(tmp_path)), "--set", "lengths=1 ns"])
+    assert isinstance(said.exception, InputError) and "--set lengths=1 ns, key 'lengths'" in str(said.exception)
+
+
 def test_a_mapping_whose_forces_cannot_be_mapped(tmp_path: Path) -> None:
     (tmp_path / "two.yaml").write_text('mdflash_mapping: 1\nbeads:\n  "*": {BB: [N, CA, C]}\n')
     recipe = load_recipe(write(tmp_path, RECIPE.replace("heavy", "two.yaml")))

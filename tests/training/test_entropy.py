@@ -179,6 +179,44 @@ def test_temperatures_learn_together(begun: Path, tmp_path: Path) -> None:
     assert {"ends_300K_rmse", "ends_360K_mean"} <= set(_log(tmp_path)[-1])
 
 
+def test_replicas_exchange_with_hotter_ones_that_are_no_samples(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    settings = {"ladder": ["330 K", "370 K"], "replicas": 3, "updates": 5, "learning_rate": 1e-5, "renew_after": 3}
+    for name in ("whole", "stopped"):
+        prepared = _prepare(tmp_path / name, dataset, begun, relative_entropy=settings)
+        if name == "stopped":
+            with pytest.raises(Interrupted):
+                train_entropy(prepared, should_stop=itertools.chain([False] * 9, itertools.repeat(True)).__next__)
+        trainer = train_entropy(prepared)[1]
+        assert trainer.pools[0].counts == (3 * 8, 3 * 8)  # those at 300 K
+        assert [ends.shape for ends in trainer._ends] == [(9, 7, 3)]  # of all three temperatures
+    for file in ("log.csv", "forcefield/weights.safetensors"):
+        assert (tmp_path / "stopped/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
+
+
+def test_samples_of_a_ladder_are_those_of_its_lowest_temperature(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    """However hot the others are: the network's energies, and so the spread of the ends, are those without a ladder."""
+    found = {}
+    for name, ladder in (("alone", []), ("ladder", ["420 K", "600 K"])):
+        settings = {"ladder": ladder, "replicas": 24, "length": "20 ps", "every": "0.5 ps", "settle": "4 ps"}
+        trainer = make_entropy_trainer(_prepare(tmp_path / name, dataset, begun, relative_entropy=settings))
+        sampler = trainer.material.sampler
+        ff = trainer.material.forcefield(trainer.parameters)
+        samples = sampler.simulate(ff, sampler.starts(), 0, 4.0)
+        bonds = torch.linalg.vector_norm(samples.positions[0].diff(dim=1), dim=-1)
+        found[name] = float(bonds.var(dim=0).mean())
+    assert found["ladder"] == pytest.approx(found["alone"], rel=0.15)
+
+
+def test_a_ladder_rises_from_one_temperature(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    prepared = _prepare(tmp_path, dataset, begun, relative_entropy={"ladder": ["350 K", "340 K"]})
+    with pytest.raises(InputError, match=r"must rise from 300 K, found 350 K, 340 K"):
+        make_entropy_trainer(prepared)
+    write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
+    prepared = _prepare(tmp_path, tmp_path / "data", begun, relative_entropy={"ladder": ["400 K"]})
+    with pytest.raises(InputError, match=r"rises from one temperature.*300 K, 360 K"):
+        make_entropy_trainer(prepared)
+
+
 def test_what_is_logged_is_what_is_descended(begun: Path, tmp_path: Path) -> None:
     """At two temperatures: the slope of the relative entropy of the log, and that of the forces' likelihood."""
     write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
@@ -264,7 +302,14 @@ def test_the_command_says_what_it_does_and_what_came_of_it(dataset: Path, begun:
         assert words in dry.output
     done = CliRunner().invoke(app, ["train", recipe, "--threads", "1"])
     assert done.exit_code == 0, done.output
-    for words in ("update 5 of 5: relative entropy ", "effective share", "ends off by", "5 updates", "progress.png"):
+    for words in (
+        "simulating 6 replicas for 4 ps before the first update",
+        "update 5 of 5: relative entropy ",
+        "effective share",
+        "ends off by",
+        "5 updates",
+        "progress.png",
+    ):
         assert words in done.output
     with pytest.raises(InputError, match="belongs to another recipe"):
         train_entropy(_prepare(tmp_path, dataset, begun, relative_entropy={"updates": 6}))

@@ -112,9 +112,10 @@ def test_of_windows_the_ends_are_held_out(tmp_path: Path) -> None:
         assert own[210:].all() and not own[:210].any()
 
 
-def test_priors_of_windows_alone_are_refused(tmp_path: Path) -> None:
-    write_dataset(tmp_path / "data", trajectories=2, frames=100, biased=(0, 1))
-    with pytest.raises(InputError, match=r"'helix' has frames of umbrella windows alone.*without `windows:`"):
+def test_priors_of_windows_that_nobody_knows_are_refused(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", trajectories=2, frames=300, biased=(0, 1))
+    said = r"'helix' has frames of umbrella windows alone.*neither it nor the recipe.*without `windows:`"
+    with pytest.raises(InputError, match=said):
         prepare_training(load_recipe(write_recipe(tmp_path / "recipe.yaml", tmp_path / "data")))
 
 

@@ -21,8 +21,9 @@ from mdflash.sampling.trajectory import TrajectoryWriter, open_trajectory
 from mdflash.training import weights
 from mdflash.training.entropy.weighed import groups_of, weigh
 from mdflash.training.frames import load_frames
-from mdflash.training.recipe import Data, load_recipe
-from mdflash.training.redrawn import block_counts
+from mdflash.training.priors import fit_priors
+from mdflash.training.recipe import Data, Priors, load_recipe
+from mdflash.training.redrawn import Redrawn, block_counts
 from mdflash.training.split import hold_out, parts_of
 from mdflash.training.weights import frame_weights, load_weighted
 from mdflash.units import kT
@@ -155,6 +156,20 @@ def test_windows_are_weighed_as_if_there_were_none(name: str, stored: bool, tmp_
     assert len(rows("one", found) | rows("other", found)) == 4  # each has its lines in the plan
     flat = np.full(len(along.values), 1.0 / len(along.values))
     assert profile_error(kind, energy, along.values, flat, 310.0) > 0.3
+
+
+def test_priors_of_windows_alone_are_those_of_the_free_molecule(tmp_path: Path) -> None:
+    kind = KINDS["dihedral"]
+    energy, folder = draw(kind, np.random.default_rng(), tmp_path / "data", (310.0,), True)
+    molecules = load_frames([folder], 0.1).molecules
+    _, fitted = fit_priors(molecules, Priors.model_validate({"repulsion": "none"}), "ca", "twisted")
+    (row,) = (row for row in fitted if row.term == "dihedrals")
+    q, n = np.linspace(-np.pi, np.pi, 200), np.arange(1, 4)
+    angles = q[:, None] * n
+    series = np.sin(angles) @ row.parameters["k1"] + np.cos(angles) @ row.parameters["k2"]
+    use = energy(q) < energy(q).min() + 2.0
+    assert (series - energy(q))[use].std() < 0.15
+    assert energy(q)[use].std() > 0.4
 
 
 def test_a_ladder_is_weighed_at_each_of_its_temperatures_and_between(tmp_path: Path) -> None:
@@ -438,3 +453,14 @@ def test_no_trajectory_is_left_without_frames_when_they_are_drawn_anew() -> None
     for draw in range(50):
         counts = block_counts(source, draw)
         assert counts[0] == 1.0 and counts[1:6].sum() == 5.0 and counts[6:].sum() == 40.0
+
+
+def test_a_bin_that_a_draw_leaves_empty_says_nothing_of_the_others() -> None:
+    rng = np.random.default_rng()
+    values, w = rng.integers(0, 5, 4000) + 0.5, rng.random((24, 4000))
+    edges = np.arange(6.0)
+    whole = Redrawn(np.arange(4000), w).error(values, edges, 300.0)
+    assert np.isfinite(whole).all()
+    w[3, values == 4.5] = 0.0
+    found = Redrawn(np.arange(4000), w).error(values, edges, 300.0)
+    assert np.isinf(found[4]) and found[:4] == pytest.approx(whole[:4], rel=0.5)

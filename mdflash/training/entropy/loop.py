@@ -58,7 +58,7 @@ CUTS = 10
 """Times that a step is halved at most."""
 JUDGED = 4096
 """Frames held out whose forces are judged at each row, at most."""
-SAVE_EVERY, DRAW_EVERY = 20.0, 20.0
+SAVE_EVERY, DRAW_EVERY, TELL_EVERY = 20.0, 20.0, 2.0
 """Seconds."""
 
 
@@ -111,6 +111,7 @@ class EntropyTrainer:
         best: the mean of the weights (or, see the module, the weights) of the lowest relative entropy held out.
         row: the last row of log.csv, by column.
         doing: what it is at, in words.
+        simulated: the share of the current simulation that is done.
         left_out: replicas that became unstable, since this process began.
 
     Raises:
@@ -132,7 +133,7 @@ class EntropyTrainer:
         self._shown: list[FloatArray] | None = None  # the profiles of the last row
         self._started: tuple[int, list[FloatArray]] | None = None  # see `_at_start`
         self.row: dict[str, float] = {}
-        self.doing, self.left_out = "compiling the kernels", list[str]()
+        self.doing, self.left_out, self.simulated = "compiling the kernels", list[str](), 0.0
         self.progress = EntropyProgress(identity=identity)
         self.resumed = self.state_file.is_file()
         if self.resumed:
@@ -162,7 +163,7 @@ class EntropyTrainer:
         """Train to the end; afterwards `best` holds what was learned.
 
         Args:
-            report: called before and after every simulation and after every update.
+            report: called before and after every simulation, at times while it runs, and after every update.
             should_stop: asked after every update, and in simulations; True saves the state and ends with `Interrupted`.
 
         Raises:
@@ -212,15 +213,23 @@ class EntropyTrainer:
         self, report: Callable[[EntropyTrainer], None], should_stop: Callable[[], bool], settle: float = 0.0
     ) -> None:
         p = self.progress
-        self.doing = "simulating"
+        self.doing, self.simulated, told = "simulating", 0.0, time.monotonic()
         report(self)
+
+        def tell(share: float) -> None:
+            nonlocal told
+            if share < 1.0 and time.monotonic() - told > TELL_EVERY:
+                self.simulated, told = share, time.monotonic()
+                report(self)
+
         ff = self.material.forcefield(self.parameters)
         try:
-            samples = self.material.sampler.simulate(ff, self._ends, p.renewals, settle, should_stop)
+            samples = self.material.sampler.simulate(ff, self._ends, p.renewals, settle, should_stop, tell)
         except Interrupted:
             if p.renewals:
                 self._save()
             raise
+        self.simulated = 1.0
         self._take(samples)
         self._ends = list(samples.ends)
         p.renewals, p.last_renewal = p.renewals + 1, p.update
@@ -257,8 +266,8 @@ class EntropyTrainer:
         return 0.5 * self.settings.renew_below
 
     def _rate(self) -> float:
-        share = self.progress.update / self.settings.updates
-        return float(self.settings.learning_rate * LAST_RATE**share)
+        left = 0.5 * (1.0 + np.cos(np.pi * self.progress.update / self.settings.updates))
+        return float(self.settings.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * left))
 
     def _update(self) -> None:
         p, settings, groups = self.progress, self.settings, self.material.groups

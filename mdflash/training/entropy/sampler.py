@@ -2,6 +2,9 @@
 
 Replicas go on from where they were. One that becomes unstable is left out of the samples of that renewal, is named, and
 begins anew from a frame of the data.
+
+With a ladder, a replica is K of them, one at each temperature, which exchange every `EXCHANGE`: what is at the lowest
+temperature is a sample. A ladder is left out whole.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from torch import Tensor
 
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
-from mdflash.core.types import FloatArray
+from mdflash.core.types import FloatArray, IntArray
 from mdflash.engine.engine import Engine
+from mdflash.engine.exchange.replica_exchange import ReplicaExchange
 from mdflash.engine.guards import Guard
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import InputError, Interrupted, UnstableError
@@ -26,6 +30,9 @@ from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.training.entropy.loss import Group
 from mdflash.training.entropy.section import RelativeEntropy
 
+EXCHANGE = 1.0
+"""ps between attempts to exchange."""
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -33,7 +40,7 @@ class Samples:
 
     Attributes:
         positions: for each group [n, N, 3] Å, float32.
-        ends: for each group [replicas, N, 3] Å, where its replicas were left.
+        ends: for each group [replicas, N, 3] Å, where its replicas were left; of each ladder by temperature.
         left_out: replicas that became unstable, in words.
     """
 
@@ -52,7 +59,7 @@ class Sampler:
         gpu: where, or None for the CPU.
 
     Raises:
-        InputError: fewer than two replicas for a group.
+        InputError: fewer than two replicas for a group; a ladder that does not rise from the one temperature of all.
     """
 
     def __init__(
@@ -67,19 +74,23 @@ class Sampler:
                 key="relative_entropy.replicas",
             )
         self.counts = [each + (k < more) for k in range(len(groups))]
+        self._ladder = _ladder(groups, settings.ladder)
+        self.rungs = len(self._ladder) or 1
         of_molecule = [
             sum(n for n, g in zip(self.counts, groups, strict=True) if g.molecule == m) for m in range(len(systems))
         ]
-        self._layout = Layout(tuple(systems), tuple(of_molecule))
-        self._kelvin = np.repeat([g.kelvin for g in groups], self.counts).tolist()
+        self._layout = Layout(tuple(systems), tuple(n * self.rungs for n in of_molecule))
+        own = np.repeat([g.kelvin for g in groups], self.counts)
+        self._kelvin = (np.tile(self._ladder, len(own)) if self._ladder else own).tolist()
         self._backend = Backend(precision="fp32", kernels=settings.kernels, gpu=gpu)
         self._integrator = LangevinMiddle(settings.timestep, settings.friction)
 
     def starts(self) -> tuple[FloatArray, ...]:
-        """For each group [replicas, N, 3]: frames of the data, drawn by their weights."""
+        """For each group [replicas, N, 3] of all rungs: frames of the data, drawn by their weights."""
         rng = np.random.default_rng([self.settings.seed, _Purpose.STARTS])
         return tuple(
-            g.training.draw(n, rng).numpy().astype(np.float64) for g, n in zip(self.groups, self.counts, strict=True)
+            g.training.draw(n * self.rungs, rng).numpy().astype(np.float64)
+            for g, n in zip(self.groups, self.counts, strict=True)
         )
 
     def simulate(
@@ -89,6 +100,7 @@ class Sampler:
         renewal: int,
         settle: float,
         should_stop: Callable[[], bool] = lambda: False,
+        told: Callable[[float], None] = lambda share: None,
     ) -> Samples:
         """Samples of `settings.length`, after `settle` ps.
 
@@ -98,6 +110,7 @@ class Sampler:
             renewal: number of this simulation, which decides its noise.
             settle: ps without samples.
             should_stop: asked at least about every half second.
+            told: called with the share that is done, from time to time.
 
         Raises:
             Interrupted: was asked to stop.
@@ -110,34 +123,44 @@ class Sampler:
         guard, events = Guard(layout, "freeze"), list[str]()
         guard.listeners.append(lambda step, event, **said: events.append(_said(said)) if event == "freeze" else None)
         engine = Engine(
-            layout, build_potential([ff] * len(layout.systems), layout), state, dynamics, self._backend, guard=guard
-        )
+            layout, build_potential([ff] * len(layout.systems), layout), state, dynamics, self._backend, guard=guard,
+            exchange=self._exchange(),
+        )  # fmt: skip
         engine.draw_velocities()
         every = max(1, round(settings.every / settings.timestep))
         frames = max(1, round(settings.length / settings.every))
         found: list[list[FloatArray]] = []
-        for steps in (max(1, round(settle / settings.timestep)) if settle else 0, *[every] * frames):
+        begin = max(1, round(settle / settings.timestep)) if settle else 0
+        last = begin + every * frames
+        while engine.state.step < last:
+            step = engine.state.step
+            steps = min(every, begin - step) if step < begin else every
             try:
                 done = engine.run(steps, should_stop)
             except UnstableError as error:  # every one of them
                 raise self._hopeless(str(error)) from None
             if done < steps:
                 raise Interrupted("stopped while simulating; run the same command again to resume")
-            found.append(self._split(engine))
+            if engine.state.step > begin:
+                found.append(self._split(engine))
+            told(engine.state.step / last)
         sampled, ends = [], []
         first = 0
         for k, (group, count) in enumerate(zip(self.groups, self.counts, strict=True)):
-            frozen = engine.frozen[first : first + count]
-            if frozen.all():
+            frozen = engine.frozen[first : first + count * self.rungs].reshape(count, self.rungs)
+            lost = frozen.any(axis=1)
+            if lost.all():
                 name = layout.systems[group.molecule].name
                 raise self._hopeless(f"every replica of {name} at {group.kelvin:g} K became unstable: {events[-1]}")
-            moved = np.array([frame[k] for frame in found[1:]])[:, ~frozen]  # [frames, moving, N, 3]
+            moved = np.array([frame[k] for frame in found])[:, ~lost, 0]  # [frames, moving, N, 3]
             sampled.append(torch.from_numpy(moved.reshape(-1, *moved.shape[2:]).astype(np.float32)))
             end = found[-1][k]
-            if frozen.any():
-                end[frozen] = group.training.draw(int(frozen.sum()), rng).numpy()
-            ends.append(end)
-            first += count
+            if lost.any():
+                order = self._order(engine, first, count)
+                gone = np.take_along_axis(frozen, order, axis=1)
+                end[gone] = group.training.draw(int(gone.sum()), rng).numpy()
+            ends.append(end.reshape(-1, *end.shape[2:]))
+            first += count * self.rungs
         return Samples(tuple(sampled), tuple(ends), tuple(events))
 
     def _hopeless(self, what: str) -> UnstableError:
@@ -146,16 +169,52 @@ class Sampler:
             f"{self.settings.learning_rate:g}) or .timestep (now {1e3 * self.settings.timestep:g} fs)"
         )
 
+    def _exchange(self) -> ReplicaExchange | None:
+        if not self._ladder:
+            return None
+        return ReplicaExchange(self._layout, self._ladder, max(1, round(EXCHANGE / self.settings.timestep)))
+
+    def _order(self, engine: Engine, first: int, count: int) -> IntArray:
+        """[count, rungs] which replica of each ladder is at each temperature, for ladders from replica `first` on."""
+        kelvin = engine.state.temperature.numpy()[first : first + count * self.rungs]
+        return np.asarray(kelvin.reshape(count, self.rungs).argsort(axis=1, kind="stable"))
+
     def _split(self, engine: Engine) -> list[FloatArray]:
-        """For each group [replicas, N, 3], each replica about its middle: they drift, and float32 should not care."""
+        """For each group [replicas, rungs, N, 3], each about its middle: they drift, and float32 should not care."""
         x = engine.state.positions.numpy()
-        found, begin = [], 0
+        found, bead, first = [], 0, 0
         for group, count in zip(self.groups, self.counts, strict=True):
-            beads = self._layout.systems[group.molecule].n_beads
-            part = x[begin : begin + count * beads].reshape(count, beads, 3)
-            found.append(part - part.mean(axis=1, keepdims=True))
-            begin += count * beads
+            n, beads = count * self.rungs, self._layout.systems[group.molecule].n_beads
+            part = x[bead : bead + n * beads].reshape(count, self.rungs, beads, 3)
+            part = np.take_along_axis(part, self._order(engine, first, count)[:, :, None, None], axis=1)
+            found.append(part - part.mean(axis=2, keepdims=True))
+            bead, first = bead + n * beads, first + n
         return found
+
+
+def _ladder(groups: Sequence[Group], above: Sequence[float]) -> tuple[float, ...]:
+    """K, rising from the temperature of all groups; empty without a ladder.
+
+    Raises:
+        InputError: several temperatures, or they do not rise.
+    """
+    if not above:
+        return ()
+    key, own = "relative_entropy.ladder", sorted({g.kelvin for g in groups})
+    if len(own) > 1:
+        raise InputError(
+            f"a ladder rises from one temperature, and data and targets have {', '.join(f'{t:g} K' for t in own)}; "
+            f"write for example `data: {{temperature: {own[0]:g} K}}`, or leave the ladder out",
+            key=key,
+        )
+    ladder = (own[0], *above)
+    if not (np.diff(ladder) > 0).all():
+        raise InputError(
+            f"temperatures must rise from {own[0]:g} K, found {', '.join(f'{t:g} K' for t in above)}; write for "
+            f"example `ladder: [{1.17 * own[0]:.0f} K, {1.37 * own[0]:.0f} K]`",
+            key=key,
+        )
+    return ladder
 
 
 class _Purpose:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from mdflash.config.biases import VariableEntry
 from mdflash.config.section import Section, as_list
-from mdflash.core.quantity import Duration, NoneWord, Rate, Timestep, Whole, describe
+from mdflash.core.quantity import Duration, NoneWord, Rate, Temperature, Timestep, Whole, describe
 from mdflash.core.types import Device, Kernels
 
 
@@ -32,15 +32,21 @@ def _read_priors(value: object) -> object:
 class RelativeEntropy(Section):
     """Goes on from `start` until its molecules are where the frames are, by simulating them between updates."""
 
-    updates: Annotated[int, Whole(1, 10**6)] = Field(default=300, description="of the weights, at most")
+    updates: Annotated[int, Whole(1, 10**6)] = Field(default=150, description="of the weights, at most")
     learning_rate: Annotated[float, Field(gt=0, strict=False)] = Field(
-        default=2e-3, description="of Adam at first; falls to a twentieth", examples=[2e-3]
+        default=4e-3, description="of Adam at first; falls to a twentieth along a cosine", examples=[4e-3]
     )
     batch: Annotated[int, Whole(1, 10**6)] = Field(
         default=512, description="frames of an update, drawn by their weights, and twice as many samples"
     )
     replicas: Annotated[int, Whole(2, 10**6)] = Field(
         default=64, description="in all; shared by the molecules and their temperatures"
+    )
+    ladder: Annotated[tuple[Temperature, ...], BeforeValidator(as_list)] = Field(
+        default=(),
+        description="higher temperatures: each replica exchanges with one at each of these, which come beside "
+        "`replicas` and are no samples, so that it crosses barriers",
+        examples=["[350 K, 410 K]"],
     )
     settle: Duration = Field(default=100.0, description="of each replica before the first samples", examples=["1 ns"])
     length: Duration = Field(
