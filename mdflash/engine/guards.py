@@ -77,6 +77,7 @@ class Guard:
         self._anchor: State | None = None
         self._energy: npt.NDArray[np.float64] | None = None  # [R] at the last boundary
         self._spiking: npt.NDArray[np.bool_] = np.zeros(layout.n_replicas, bool)
+        self._spike_per_kelvin = SPIKE * (np.diff(layout.bead_offset) + 10) * BOLTZMANN  # [R] kcal/mol/K
 
     @property
     def frozen(self) -> npt.NDArray[np.bool_]:
@@ -216,7 +217,7 @@ class Guard:
         energy = state.energy.numpy()
         before = energy if self._energy is None else self._energy
         rise = energy - before
-        limit = SPIKE * (np.diff(layout.bead_offset) + 10) * BOLTZMANN * state.temperature.numpy()
+        limit = self._spike_per_kelvin * state.temperature.numpy()
         for r in np.flatnonzero((rise > limit) & ~self.frozen).tolist():
             for listener in self.listeners:
                 listener(

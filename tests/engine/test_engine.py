@@ -358,9 +358,9 @@ def test_threads_find_the_loop_of_steps_ready(monkeypatch: pytest.MonkeyPatch, t
     calls: list[tuple[int, int, int]] = []
     run_each = compiled.run_each
 
-    def noted(kept: Any, first: int, last: int) -> None:
+    def noted(tables: Any, kept: Any, first: int, last: int) -> None:
         calls.append((threading.get_ident(), first, last))
-        run_each(kept, first, last)
+        run_each(tables, kept, first, last)
 
     monkeypatch.setattr(compiled, "run_each", noted)
     simulation, before = small(), numba.get_num_threads()

@@ -45,10 +45,6 @@ def edges(box: Box | None) -> FloatArray:
 
 def arrays(state: State) -> Arrays:
     """The kernels' view of a state, which shares its memory; no replica has failed yet."""
-    return Arrays(
-        state.positions.numpy(),
-        state.velocities.numpy(),
-        state.forces.numpy(),
-        state.energy.numpy(),
-        np.full(len(state.energy), -1),
-    )
+    x, v, f = state.positions.numpy(), state.velocities.numpy(), state.forces.numpy()
+    energy = state.energy.numpy()
+    return Arrays(x, v, f, energy, np.full(len(energy), -1))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdflash.compiled.arrays import release
 from mdflash.compiled.held_arguments import Kept, keep
 from mdflash.compiled.jit import njit
 from mdflash.core.state import Layout, State
@@ -31,7 +32,7 @@ from mdflash.integrators.cpu import Scheme, after_force, before_force, scheme
 from mdflash.neighbors.cpu import moved_too_far, remember
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
-from mdflash.potentials.bias.cpu import Biases, add_biases
+from mdflash.potentials.bias.cpu import Biases, find_variables, push_biases
 from mdflash.potentials.pack import Packed
 from mdflash.potentials.priors.cpu import Listed, Nonbonded, find_by_one_thread
 from mdflash.potentials.schnet.tabulated import together
@@ -40,7 +41,7 @@ KEPT: Final = 256
 """Replicas up to which priors without a network keep their lists from block to block."""
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _run_one(
     s: Scheme,
     listed: Listed,
@@ -57,7 +58,8 @@ def _run_one(
     x, v, f, mass = arrays.x[a:b], arrays.v[a:b], arrays.f[a:b], batch.mass[a:b]
     start, built_at = cache.start[cache.row[r] : cache.row[r + 1]], cache.built_at[a:b]
     neighbor, known, share = cache.neighbor[cache.room[r] : cache.room[r + 1]], cache.x[a:b], cache.f[a:b]
-    room, box, energy = len(neighbor), block.box, np.nan
+    value, gradient = cache.value[r], cache.gradient[r]
+    room, box, energy, own = len(neighbor), block.box, np.nan, False
     last = block.first_step + block.steps
     for now in range(block.first_step if block.steps == 0 else block.first_step + 1, last + 1):
         if now > block.first_step:
@@ -65,16 +67,22 @@ def _run_one(
         if biases is not None and block.steps == 0 and same(x, known):
             remember(share, f)
             energy = cache.energy[r]
+            energy += push_biases(biases, system, r, value, gradient, f)
         else:
             if nonbonded.cutoff[system] > 0.0 and moved_too_far(x, built_at, block.skin):
-                neighbor = rebuild_list(nonbonded, system, block.skin, box, x, start, neighbor, built_at)
+                rebuilt = rebuild_list(nonbonded, system, block.skin, box, x, start, neighbor, built_at)
+                if own:
+                    release(neighbor)
+                neighbor, own = rebuilt, True
             energy = prior_forces(listed, nonbonded, None, system, r, box, start, neighbor, x, f)
-        if biases is not None:
-            if now == last:
-                remember(x, known)
-                remember(f, share)
-                cache.energy[r] = energy
-            energy += add_biases(biases, system, r, x, f)
+            if biases is not None:
+                known[0, 0] = np.nan  # should this replica not come to the end of the block
+                find_variables(biases, system, x, value, gradient)
+                if now == last:
+                    remember(x, known)
+                    remember(f, share)
+                    cache.energy[r] = energy
+                energy += push_biases(biases, system, r, value, gradient, f)
         if now > block.first_step:
             if not np.isfinite(energy):
                 arrays.failed[r] = now - 1
@@ -84,12 +92,15 @@ def _run_one(
     if len(neighbor) > room:
         cache.wanted[r] = len(neighbor)
         built_at[:] = np.nan
+    if own:
+        release(neighbor)
 
 
 @njit(cache=True, nogil=True)
-def run_each(kept: Kept, first: int, last: int) -> None:
-    """A block of steps of the replicas first:last; `kept` holds the other arguments of `_run_one`."""
-    s, listed, nonbonded, biases, batch, block, arrays, cache = kept.arguments
+def run_each(tables: Kept, kept: Kept, first: int, last: int) -> None:
+    """A block of steps of the replicas first:last; both hold arguments of `_run_one`, `kept` those of this block."""
+    block, arrays = kept.arguments
+    s, listed, nonbonded, biases, batch, cache = tables.arguments
     for r in range(first, last):
         _run_one(s, listed, nonbonded, biases, batch, block, arrays, cache, r)
 
@@ -209,7 +220,9 @@ class CompiledPropagator:
         self._batch = batch(layout)
         self._crew = Crew()
         self._evaluators = Crew()  # one evaluation, as after each hill, may take less than waking the other threads
-        self._cache = make_cache(self._batch, packed.nonbonded)
+        self._cache = make_cache(self._batch, packed.nonbonded, packed.biases.arrays())
+        self._held: tuple[Biases | None, PriorCache] | None = None  # what changes at times of `_tables`
+        self._tables: Kept
         self._lists: list[Lists] = []  # of each replica, once they run one by one
         self._scratch: list[Scratch] = []  # of each system
 
@@ -233,9 +246,11 @@ class CompiledPropagator:
         block = self._dynamics.block(state, steps, self._box)
         tables = (self._scheme, self.packed.listed, self.packed.nonbonded, self.packed.biases.arrays())
         if networks is None:
-            kept = keep((*tables, self._batch, block, changing, self._cache))
+            held = (tables[-1], self._cache)
+            if self._held is None or any(now is not then for now, then in zip(held, self._held, strict=True)):
+                self._tables, self._held = keep((*tables, self._batch, self._cache)), held
             launch = over_ranges if steps else self._evaluators.time(over_ranges, 1)
-            launch(run_each, (kept,), replicas)
+            launch(run_each, (self._tables, keep((block, changing))), replicas)
             if replicas <= KEPT:
                 self._cache = with_room(self._cache)
             return changing.failed

@@ -1,9 +1,9 @@
 """What priors keep of every replica from block to block: neighbor lists, and their share of energy and forces.
 
 A list is built again when a bead is more than half the skin from where it was when the list was built. The share of the
-priors is that of the last positions of a block, before biases were added: where a bias has changed since, as after a
-hill, only biases are evaluated again. Both say for which positions they hold, whoever moves the beads meanwhile, so
-how long a block is costs next to nothing, and no bit depends on it.
+priors is that of the last positions of a block, before biases were added, and variables of biases are kept with it:
+where a bias has changed since, as after a hill, it is read at the same values and added. All say for which positions
+they hold, whoever moves the beads meanwhile, so how long a block is costs next to nothing, and no bit depends on it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.engine.blocks.arguments import Batch
 from mdflash.neighbors.cpu import remember
+from mdflash.potentials.bias.cpu import Biases
 from mdflash.potentials.priors.cpu import Nonbonded, find_by_one_thread
 
 
@@ -32,6 +33,8 @@ class PriorCache(NamedTuple):
         x: [B, 3] Å, positions that the forces belong to; NaN where there are none.
         f: [B, 3] kcal/mol/Å, forces of the priors alone.
         energy: [R] kcal/mol, their energy.
+        value: [R, n] variables of biases at x, as in `Biases`.
+        gradient: [R, M, 3] their gradients.
     """
 
     row: IntArray
@@ -43,11 +46,14 @@ class PriorCache(NamedTuple):
     x: FloatArray
     f: FloatArray
     energy: FloatArray
+    value: FloatArray
+    gradient: FloatArray
 
 
-def make_cache(layout: Batch, nonbonded: Nonbonded) -> PriorCache:
+def make_cache(layout: Batch, nonbonded: Nonbonded, biases: Biases | None) -> PriorCache:
     """Without a list or a force yet, and without room for lists."""
     replicas, beads = len(layout.system), len(layout.mass)
+    variables, entries = (0, 0) if biases is None else (len(biases.variable), len(biases.beads))
     row = np.concatenate([[0], np.cumsum(nonbonded.rows[layout.system])])
     return PriorCache(
         row=row,
@@ -59,6 +65,8 @@ def make_cache(layout: Batch, nonbonded: Nonbonded) -> PriorCache:
         x=np.full((beads, 3), np.nan),
         f=np.zeros((beads, 3)),
         energy=np.zeros(replicas),
+        value=np.zeros((replicas, variables)),
+        gradient=np.zeros((replicas, entries, 3)),
     )
 
 

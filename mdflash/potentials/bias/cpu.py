@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mdflash.compiled.arrays import numbers, release, vectors
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray, Int32Array, IntArray
 from mdflash.potentials import variables
@@ -79,7 +80,7 @@ def _term_gradient(biases: Biases, b: int, x: FloatArray, g: FloatArray) -> floa
     return energy
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def value_gradient(biases: Biases, b: int, x: FloatArray, g: FloatArray) -> float:
     """The variable of bias b at x [N, 3]; overwrites g [beads of b, 3] with its gradient."""
     if biases.variable[b] == TERM_ENERGY:
@@ -109,49 +110,58 @@ def energy_slope(form: int, periodic: bool, q: float, p: FloatArray) -> tuple[fl
     return 0.5 * slope * over, slope if d > 0.0 else -slope
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def add_biases(biases: Biases, system: int, replica: int, x: FloatArray, f: FloatArray) -> float:
     """Add the forces of every bias of one replica to f [N, 3]; returns the energy in kcal/mol."""
+    value, gradient = numbers(len(biases.variable)), vectors(len(biases.beads))
+    find_variables(biases, system, x, value, gradient)
+    energy: float = push_biases(biases, system, replica, value, gradient, f)
+    release(value)
+    release(gradient)
+    return energy
+
+
+@njit(cache=True, borrow=True, error_model="numpy")
+def find_variables(biases: Biases, system: int, x: FloatArray, value: FloatArray, gradient: FloatArray) -> None:
+    """Overwrite value [n] and gradient [M, 3] with those of every variable of a system at x [N, 3]."""
+    for b in range(biases.row[system], biases.row[system + 1]):
+        value[b] = value_gradient(biases, b, x, gradient[biases.first[b] : biases.first[b + 1]])
+
+
+@njit(cache=True, borrow=True, error_model="numpy")
+def push_biases(
+    biases: Biases, system: int, replica: int, value: FloatArray, gradient: FloatArray, f: FloatArray
+) -> float:
+    """`add_biases` where `find_variables` has found value [n] and gradient [M, 3]."""
     energy = 0.0
     b = biases.row[system]
     while b < biases.row[system + 1]:
-        g, q = _gradient(biases, b, x)
+        q = value[b]
         if biases.axes[b] == 3:
-            h, p = _gradient(biases, b + 1, x)
-            k, r = _gradient(biases, b + 2, x)
             grid = biases.surface[biases.place[replica, b] :]
-            u, slope, rise, climb = on_space(grid, biases.axis[b : b + 3], q, p, r)
-            _push(biases, b + 1, rise, h, f)
-            _push(biases, b + 2, climb, k, f)
+            u, slope, rise, climb = on_space(grid, biases.axis[b : b + 3], q, value[b + 1], value[b + 2])
+            _push(biases, b + 1, rise, gradient, f)
+            _push(biases, b + 2, climb, gradient, f)
         elif biases.axes[b] == 2:
-            h, p = _gradient(biases, b + 1, x)
             grid = biases.surface[biases.place[replica, b] :]
-            u, slope, rise = on_plane(grid, biases.axis[b], biases.axis[b + 1], q, p)
-            _push(biases, b + 1, rise, h, f)
+            u, slope, rise = on_plane(grid, biases.axis[b], biases.axis[b + 1], q, value[b + 1])
+            _push(biases, b + 1, rise, gradient, f)
         elif biases.axes[b] == 1:
             u, slope = on_line(biases.surface[biases.place[replica, b] :], biases.axis[b], q)
         else:
             u, slope = energy_slope(biases.form[b], biases.periodic[b], q, biases.parameters[replica, b])
         energy += u
-        _push(biases, b, slope, g, f)
+        _push(biases, b, slope, gradient, f)
         b += max(biases.axes[b], 1)
     return energy
 
 
-@njit(cache=True, error_model="numpy")
-def _gradient(biases: Biases, b: int, x: FloatArray) -> tuple[FloatArray, float]:
-    """The gradient [beads of b, 3] of variable b at x [N, 3], and its value."""
-    g = np.empty((biases.first[b + 1] - biases.first[b], 3))
-    return g, value_gradient(biases, b, x, g)
-
-
-@njit(cache=True, error_model="numpy")
-def _push(biases: Biases, b: int, slope: float, g: FloatArray, f: FloatArray) -> None:
-    """Subtract slope times the gradient of variable b from the forces."""
-    first = biases.first[b]
-    for m in range(first, biases.first[b + 1]):
+@njit(cache=True, borrow=True, error_model="numpy")
+def _push(biases: Biases, b: int, slope: float, gradient: FloatArray, f: FloatArray) -> None:
+    """Subtract slope times the gradient of variable b, which is in gradient [M, 3], from the forces."""
+    for m in range(biases.first[b], biases.first[b + 1]):
         for d in range(3):
-            f[biases.beads[m], d] -= slope * g[m - first, d]
+            f[biases.beads[m], d] -= slope * gradient[m, d]
 
 
 @njit(cache=True, nogil=True)
@@ -162,11 +172,11 @@ def measure(
 
     The energy of a bias on a grid stands at its first variable. By one thread: it takes less than waking the others.
     """
+    gradient = vectors(len(biases.beads))
     for r in range(value.shape[0]):
         value[r] = np.nan
         energy[r] = np.nan
-        for b in range(biases.row[system[r]], biases.row[system[r] + 1]):
-            value[r, b] = _gradient(biases, b, x[bead_offset[r] : bead_offset[r + 1]])[1]
+        find_variables(biases, system[r], x[bead_offset[r] : bead_offset[r + 1]], value[r], gradient)
         b = biases.row[system[r]]
         while b < biases.row[system[r] + 1]:
             axes = biases.axes[b]

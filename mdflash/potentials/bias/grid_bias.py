@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,7 +78,7 @@ class GridBias(ReplicaBias):
 
     def inside(self, values: FloatArray) -> npt.NDArray[np.bool_]:
         """[n] whether values [n, D] are on the grid."""
-        return np.asarray(np.logical_and.reduce([a.inside(q) for a, q in zip(self.axes, values.T, strict=True)]))
+        return functools.reduce(np.logical_and, [a.inside(q) for a, q in zip(self.axes, values.T, strict=True)])
 
     def energies(self, values: Tensor, group: IntArray) -> Tensor:
         """[n] bias energies, kcal/mol, of values [n, D] of the variables on the surfaces of groups [n]."""

@@ -13,10 +13,10 @@ import numpy as np
 
 from mdflash.compiled.jit import njit
 from mdflash.core.types import FloatArray
-from mdflash.potentials.bias.surface_cpu import LOW, PERIODIC, POINTS, SPACING, add_gaussian, energy_at
+from mdflash.potentials.bias.surface_cpu import LOW, PERIODIC, POINTS, SPACING, add_gaussian, add_on_line, energy_at
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _apart(a: float, b: float, axis: FloatArray) -> float:
     """b - a, the nearest image of a periodic axis."""
     d = b - a
@@ -26,7 +26,7 @@ def _apart(a: float, b: float, axis: FloatArray) -> float:
     return d
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _nearest(kernels: FloatArray, count: int, kernel: FloatArray, own: int, axes: FloatArray) -> int:
     """The kernel, other than number `own`, in whose widths this one is nearest, if that is below one; else -1."""
     best, least = -1, 1.0
@@ -36,14 +36,17 @@ def _nearest(kernels: FloatArray, count: int, kernel: FloatArray, own: int, axes
             continue
         norm = 0.0
         for d in range(dimensions):
-            away = _apart(kernels[k, d], kernel[d], axes[d]) / kernels[k, dimensions + d]
-            norm += away * away
+            away, width = _apart(kernels[k, d], kernel[d], axes[d]), kernels[k, dimensions + d]
+            if abs(away) >= width:  # most are: a division costs more than all the rest
+                norm = 1.0
+                break
+            norm += (away / width) * (away / width)
         if norm < least:
             best, least = k, norm
     return best
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _merge(into: FloatArray, kernel: FloatArray, axes: FloatArray) -> None:
     """Change `into` to both."""
     dimensions = len(axes)
@@ -60,7 +63,13 @@ def _merge(into: FloatArray, kernel: FloatArray, axes: FloatArray) -> None:
     into[2 * dimensions] = h + g
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
+def _put(kernel: FloatArray, other: FloatArray) -> None:
+    for k in range(len(other)):
+        kernel[k] = other[k]
+
+
+@njit(cache=True, borrow=True, error_model="numpy")
 def merge_kernels(kernels: FloatArray, count: int, fresh: FloatArray, axes: FloatArray, surface: FloatArray) -> int:
     """Take fresh [n, 2 D + 1] kernels, in their order, into the first `count` rows of kernels; returns the new count.
 
@@ -74,7 +83,7 @@ def merge_kernels(kernels: FloatArray, count: int, fresh: FloatArray, axes: Floa
     for f in range(len(fresh)):
         into = _nearest(kernels, count, fresh[f], -1, axes)
         if into < 0:
-            kernels[count] = fresh[f]
+            _put(kernels[count], fresh[f])
             into = count
             count += 1
         else:
@@ -87,15 +96,18 @@ def merge_kernels(kernels: FloatArray, count: int, fresh: FloatArray, axes: Floa
                 _add(surface, axes, kernels[other], -1.0)
                 _merge(kernels[other], kernels[into], axes)
                 count -= 1
-                kernels[into] = kernels[count]
+                _put(kernels[into], kernels[count])
                 into = into if other == count else other
         _add(surface, axes, kernels[into], 1.0)
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _add(surface: FloatArray, axes: FloatArray, kernel: FloatArray, times: float) -> None:
     d = len(axes)
+    if d == 1:
+        add_on_line(surface, axes[0], kernel[0], kernel[1], times * kernel[2])
+        return
     add_gaussian(surface, axes, kernel[:d], kernel[d : 2 * d], times * kernel[2 * d])
 
 
@@ -106,7 +118,7 @@ def add_kernels(surface: FloatArray, axes: FloatArray, kernels: FloatArray) -> N
         _add(surface, axes, kernels[k], 1.0)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def mean_at_kernels(surface: FloatArray, axes: FloatArray, kernels: FloatArray) -> float:
     """The mean of a surface over the places of kernels."""
     total = 0.0

@@ -22,7 +22,7 @@ Invernizzi & Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020); explore: J. Chem.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -99,6 +99,7 @@ class Opes(GrowingBias):
         self.sums: FloatArray = np.stack([start, start**2, np.ones(self.groups)], axis=1)
         self.density: FloatArray = np.zeros_like(self.surfaces)
         self.surfaces[..., 0] = -self.barrier
+        self._rows = as_rows(self.axes)
         self._least = SPACINGS * np.array([axis.spacing for axis in self.axes])
 
     def copy(self) -> Opes:
@@ -114,8 +115,7 @@ class Opes(GrowingBias):
         d = len(self.axes)
         weights = np.exp(energies / self.kT[group])
         heights, widths = np.empty(len(group)), np.empty((len(group), d))
-        for g in np.unique(group).tolist():
-            mine = np.flatnonzero(group == g)
+        for g, mine in _members(group, self.groups):
             w = weights[mine]
             self.sums[g] += [w.sum(), (w**2).sum(), len(w)]
             total, squares, count = self.sums[g].tolist()
@@ -123,11 +123,12 @@ class Opes(GrowingBias):
             first = self.widths * (np.sqrt(self.bias_factor[g]) if self.explore else 1.0)
             width = np.maximum(first * (size * (d + 2) / 4.0) ** (-1.0 / (d + 4)), self._least)
             widths[mine] = width
-            heights[mine] = (1.0 if self.explore else w) * np.prod(first / width)
-            fresh = np.column_stack([centers[mine], widths[mine], heights[mine]])
-            room = np.concatenate([self.kernels[g], np.zeros_like(fresh)])
-            density = self.density[g].reshape(-1)
-            kept = merge_kernels(room, len(self.kernels[g]), fresh, as_rows(self.axes), density)
+            height = (1.0 if self.explore else w) * (first / width).prod()
+            heights[mine] = height
+            old, new = self.kernels[g], len(w)
+            fresh, room = np.empty((new, 2 * d + 1)), np.empty((len(old) + new, 2 * d + 1))
+            fresh[:, :d], fresh[:, d:-1], fresh[:, -1], room[: len(old)] = centers[mine], width, height, old
+            kept = merge_kernels(room, len(old), fresh, self._rows, self.density[g].reshape(-1))
             self.kernels[g] = room[:kept].copy()
             self._rebuild(g)
         np.add.at(self.hills, group, 1)
@@ -136,7 +137,7 @@ class Opes(GrowingBias):
     def _rebuild(self, g: int) -> None:
         """The surface of a group from its kernels."""
         density = self.density[g]
-        z = mean_at_kernels(density.reshape(-1), as_rows(self.axes), self.kernels[g])  # a norm would cancel
+        z = mean_at_kernels(density.reshape(-1), self._rows, self.kernels[g])  # a norm would cancel
         p = density / z
         base = np.maximum(p[..., 0], 0.0) + self.epsilon[g]  # where kernels have gone, rounding is left
         surface, scale = self.surfaces[g], self.kT[g] * self.factor[g]
@@ -168,3 +169,12 @@ class Opes(GrowingBias):
         super().restore(state)
         self.sums[...], self.density[...] = state["sums"], state["density"]
         self.kernels = [part.copy() for part in np.split(state["kernels"], np.cumsum(state["kept"])[:-1])]
+
+
+def _members(group: IntArray, groups: int) -> Iterator[tuple[int, IntArray | slice]]:
+    """Each group that has some of the walkers of groups [n], and which of them; a slice copies nothing."""
+    if groups == 1 and len(group):
+        yield 0, slice(None)
+    elif groups > 1:
+        for g in np.unique(group).tolist():
+            yield g, np.flatnonzero(group == g)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,26 +46,37 @@ class PackedBiases:
         self.column: list[int] = np.cumsum([0, *(len(bias.variables) for bias in self.biases)]).tolist()
         ends = np.cumsum([0, *map(len, owned)])
         fixed = _fixed(self.biases, np.array([self.column[end] for end in ends], np.int64))
-        self._fixed = fixed._replace(place=self._place())
+        parameters = np.zeros((layout.n_replicas, self.column[-1], 3))
+        self._arrays = fixed._replace(place=self._place(), parameters=parameters)
+        self._grids = [bias for bias in self.biases if isinstance(bias, GridBias)]
+        self._surfaces: Sequence[FloatArray | None] = [None] * len(self._grids)  # those that `_arrays` reads
+        self._formed = [
+            (b, bias, np.flatnonzero(rows >= 0), rows[rows >= 0])
+            for b, bias, rows in zip(self.column, self.biases, self._rows, strict=False)
+            if not isinstance(bias, GridBias)
+        ]
 
     def of(self, layout: Layout) -> PackedBiases:
         """The same biases for another batch of these systems."""
         return self if layout is self.layout else PackedBiases(self.biases, layout)
 
     def arrays(self) -> Biases | None:
-        """What the kernels read, with the parameters as they are now; None without biases: no code for them."""
+        """What the kernels read, with the parameters and grids as they are now; None without biases: no code for them.
+
+        The same tuple again, brought up to date, unless the grids are other arrays now.
+        """
         if not self.biases:
             return None
-        parameters = np.zeros((self.layout.n_replicas, self.column[-1], 3))
-        surfaces = []
-        for b, bias, rows in zip(self.column, self.biases, self._rows, strict=False):
-            if isinstance(bias, GridBias):
-                surfaces.append(bias.surfaces.reshape(-1))
-            else:
-                acts = rows >= 0
-                parameters[acts, b] = bias.parameters[rows[acts]]
-        surface = surfaces[0] if len(surfaces) == 1 else np.concatenate([np.zeros(0), *surfaces])
-        return self._fixed._replace(parameters=parameters, surface=surface)
+        for b, bias, acts, rows in self._formed:
+            self._arrays.parameters[acts, b] = bias.parameters[rows]
+        surfaces = [bias.surfaces for bias in self._grids]
+        if not all(map(operator.is_, surfaces, self._surfaces)):
+            flat = [surface.reshape(-1) for surface in surfaces]
+            surface = flat[0] if len(flat) == 1 else np.concatenate([np.zeros(0), *flat])
+            self._arrays, self._surfaces = self._arrays._replace(surface=surface), surfaces
+        elif surfaces and not (len(surfaces) == 1 and surfaces[0].flags.c_contiguous):
+            np.concatenate([surface.reshape(-1) for surface in surfaces], out=self._arrays.surface)
+        return self._arrays
 
     def _place(self) -> IntArray:
         """[R, n] as in `Biases`."""

@@ -15,7 +15,7 @@ LOW, SPACING, POINTS, PERIODIC = range(4)
 """Columns of an axis, as kernels read it."""
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def cell(q: float, axis: FloatArray) -> tuple[int, int, float, float]:
     """The nodes before and after q, how far between them it is, and dt/dq; axis [4] by the columns above.
 
@@ -50,7 +50,7 @@ def hermite_slope(v: float, dv: float, w: float, dw: float, t: float) -> float:
     return 6.0 * t * s * (w - v) + s * (1.0 - 3.0 * t) * dv - t * (2.0 - 3.0 * t) * dw
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def on_line(surface: FloatArray, axis: FloatArray, q: float) -> tuple[float, float]:
     """u and du/dq of a surface [points * 2] over one variable."""
     i, j, t, slope = cell(q, axis)
@@ -58,7 +58,7 @@ def on_line(surface: FloatArray, axis: FloatArray, q: float) -> tuple[float, flo
     return hermite(v, dv, w, dw, t), slope * hermite_slope(v, dv, w, dw, t)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def on_plane(
     surface: FloatArray, first: FloatArray, second: FloatArray, q: float, p: float
 ) -> tuple[float, float, float]:
@@ -101,7 +101,7 @@ def on_space(surface: FloatArray, axes: FloatArray, q: float, p: float, r: float
     return u, slope * ut, rise * us, climb * on_plane(along, square, square, t, s)[0]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def energy_at(surface: FloatArray, axes: FloatArray, values: FloatArray) -> float:
     """u of a surface over D variables at values [D]; axes [D, 4]."""
     if len(axes) == 1:
@@ -113,7 +113,7 @@ def energy_at(surface: FloatArray, axes: FloatArray, values: FloatArray) -> floa
     return energy
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _reach(axis: FloatArray, center: float, width: float) -> tuple[int, int]:
     """The first node within reach of a Gaussian and the one after the last, not yet taken round a periodic axis."""
     z, w = (center - axis[LOW]) / axis[SPACING], width / axis[SPACING]
@@ -123,7 +123,7 @@ def _reach(axis: FloatArray, center: float, width: float) -> tuple[int, int]:
     return first, stop
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, borrow=True, error_model="numpy")
 def _at(axis: FloatArray, center: float, width: float, node: int) -> tuple[float, float]:
     """A Gaussian of height 1 at a node, and its derivative by the number of the node."""
     w = width / axis[SPACING]
@@ -132,18 +132,27 @@ def _at(axis: FloatArray, center: float, width: float, node: int) -> tuple[float
     return e, -x / w * e
 
 
+@njit(cache=True, borrow=True, error_model="numpy")
+def add_on_line(surface: FloatArray, axis: FloatArray, center: float, width: float, height: float) -> None:
+    """Add a Gaussian to a surface [points * 2] over one variable."""
+    points = int(axis[POINTS])
+    first, stop = _reach(axis, center, width)
+    node = first % points  # of every node it would take as long as the exponential
+    for i in range(first, stop):
+        e, de = _at(axis, center, width, i)
+        surface[2 * node] += height * e
+        surface[2 * node + 1] += height * de
+        node = node + 1 if node + 1 < points else 0
+
+
 @njit(cache=True, error_model="numpy")
 def add_gaussian(surface: FloatArray, axes: FloatArray, center: FloatArray, width: FloatArray, height: float) -> None:
     """Add a Gaussian to a surface [points of each axis * 2^D]; axes [D, 4], the others as in `surface`."""
+    if len(axes) == 1:
+        add_on_line(surface, axes[0], center[0], width[0], height)
+        return
     points = int(axes[0, POINTS])
     first, stop = _reach(axes[0], center[0], width[0])
-    if len(axes) == 1:
-        for i in range(first, stop):
-            e, de = _at(axes[0], center[0], width[0], i)
-            row = 2 * (i % points)
-            surface[row] += height * e
-            surface[row + 1] += height * de
-        return
     columns = int(axes[1, POINTS])
     begin, end = _reach(axes[1], center[1], width[1])
     along = np.empty((max(end - begin, 0), 2))
@@ -201,6 +210,10 @@ def add_gaussians(
     surfaces: FloatArray, axes: FloatArray, width: FloatArray, group: IntArray, centers: FloatArray, heights: FloatArray
 ) -> None:
     """Add n Gaussians, in their order, each to the surface of its group: surfaces [groups, points * 2^D]."""
+    if len(axes) == 1:
+        for h in range(len(heights)):
+            add_on_line(surfaces[group[h]], axes[0], centers[h, 0], width[0], heights[h])
+        return
     for h in range(len(heights)):
         add_gaussian(surfaces[group[h]], axes, centers[h], width, heights[h])
 
