@@ -81,9 +81,10 @@ def _assembly(rows: int, vectors: int, dtype: type, triple: str, cpu: str) -> li
 @pytest.mark.parametrize(("triple", "cpu"), LEVELS)
 def test_sums_stay_in_registers(triple: str, cpu: str, dtype: type) -> None:
     """Between two multiply-adds of the tile nothing is read from the stack or written to it."""
-    lines = _assembly(*shape_for(triple, cpu, ""), dtype, triple, cpu)
+    rows, vectors = shape_for(triple, cpu, "")
+    lines = _assembly(rows, vectors, dtype, triple, cpu)
     sums = [k for k, line in enumerate(lines) if re.search(r"\b(vfmadd\w+|fmla)\b", line)]
-    assert len(sums) >= 16
+    assert len(sums) >= rows * vectors, "a whole tile; how often a loop is unrolled depends on this machine"
     stack = r"\(%rsp\)|\(%rbp\)|\[sp\b"
     assert not [line for line in lines[sums[0] : sums[-1]] if re.search(stack, line)]
 
