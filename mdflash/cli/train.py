@@ -100,7 +100,8 @@ def _train(
     from mdflash.core.signals import stop_signals
     from mdflash.engine.blocks.compiled import set_threads
     from mdflash.training.committee import make_members
-    from mdflash.training.run import make_trainer, prepare_training, train, training_folder, write_head
+    from mdflash.training.folder import training_folder, write_head
+    from mdflash.training.run import make_trainer, prepare_training, train
 
     cores = set_threads(threads or ranks.threads)
     torch.set_num_threads(cores)
@@ -146,7 +147,7 @@ def _train(
 
 def _foresee(trainings: Sequence[PreparedTraining], console: Console) -> None:
     """The end of a dry run: whether something that was begun would go on."""
-    from mdflash.training.run import resumes
+    from mdflash.training.folder import resumes
 
     begun = [training.recipe.output for training in trainings if resumes(training)]
     if begun:

@@ -46,7 +46,7 @@ def run(
     from mdflash.core.signals import stop_signals
     from mdflash.forcefields.committee import load_committee
     from mdflash.training.committee import make_members, train_members, write_committee
-    from mdflash.training.run import training_folder
+    from mdflash.training.folder import training_folder
 
     folder, began = prepared.recipe.output, time.monotonic()
     members = list(make_members(prepared, count))

@@ -82,7 +82,7 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
     """Train, and say what came of it."""
     from mdflash.core.signals import stop_signals
     from mdflash.training.entropy.run import train_entropy
-    from mdflash.training.run import training_folder, write_head
+    from mdflash.training.folder import training_folder, write_head
 
     with training_folder(prepared.recipe.output):
         write_head(prepared, source)

@@ -22,7 +22,7 @@ from mdflash.io.runfolder import FolderLock, RunFolder
 from mdflash.io.superblock import admit_readers, trim, unlock
 from mdflash.sampling.recipe import SampleRecipe
 from mdflash.sampling.sample import sample
-from mdflash.training.run import training_folder
+from mdflash.training.folder import training_folder
 from tests.io.test_runfolder import populate
 
 PRECIOUS = b"precious\n"

@@ -17,7 +17,7 @@ from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.io.formats.hdf5 import reading
 from mdflash.io.runfolder import RunFolder
 from mdflash.sampling.trajectory import TrajectoryWriter, open_trajectory
-from mdflash.training.run import training_folder
+from mdflash.training.folder import training_folder
 from tests.runs.test_run import run
 
 

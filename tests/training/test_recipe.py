@@ -17,8 +17,9 @@ from mdflash.errors import ForceFieldError, InputError, StorageError
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.sampling.dataset import load_dataset
+from mdflash.training.folder import training_folder
 from mdflash.training.recipe import BackboneRule, load_recipe
-from mdflash.training.run import prepare_training, read_priors, training_folder
+from mdflash.training.run import prepare_training, read_priors
 from tests.training.datasets import write_dataset, write_recipe
 
 

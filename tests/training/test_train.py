@@ -17,9 +17,10 @@ from mdflash.core.state import Layout
 from mdflash.errors import ForceFieldError, InputError, Interrupted, UnstableError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.training.folder import write_head
 from mdflash.training.frames import prior_forces
 from mdflash.training.recipe import load_recipe
-from mdflash.training.run import PreparedTraining, make_trainer, prepare_training, train, write_head
+from mdflash.training.run import PreparedTraining, make_trainer, prepare_training, train
 from mdflash.training.trainer import Trainer
 from tests.processes import Process, python
 from tests.rank_helpers import finish, start_ranks

@@ -20,31 +20,27 @@ import csv
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from mdflash.core.damage import reading
 from mdflash.core.files import storage_errors
 from mdflash.core.regular import open_input
 from mdflash.core.types import FloatArray
 from mdflash.errors import Interrupted, UnstableError
-from mdflash.forcefields.model import ForceField
 from mdflash.io.table import Table
-from mdflash.training.entropy.loss import Group, add_gradient, energies_of, slopes_of, systematic
+from mdflash.training.entropy.loss import add_gradient, energies_of, slopes_of, systematic
+from mdflash.training.entropy.material import Material
 from mdflash.training.entropy.picture import draw
 from mdflash.training.entropy.pool import Pool
-from mdflash.training.entropy.profiles import Profile, write_profile
-from mdflash.training.entropy.sampler import Sampler, Samples
+from mdflash.training.entropy.profiles import write_profile
+from mdflash.training.entropy.sampler import Samples
 from mdflash.training.entropy.section import RelativeEntropy
-from mdflash.training.entropy.targets import Reached, Target, price, price_slopes, reached, target_slopes
-from mdflash.training.forces import Forces
+from mdflash.training.entropy.targets import Reached, price, price_slopes, reached, target_slopes
 from mdflash.training.state import UNREADABLE_STATE, EntropyProgress, load_progress, save_progress
-from mdflash.training.trainer import FrameSet
 
 DECAY_RATES = (0.5, 0.9)
 """Of Adam: short memories, since gradients are those of other samples after each renewal."""
@@ -67,34 +63,6 @@ class EntropyLog(Table):
 
     name = "log.csv"
     header = "update,renewals,learning_rate,effective_share,mean_share,shortened,left_out,held_out_entropy,force_loss"
-
-
-@dataclass(frozen=True, eq=False)
-class Material:
-    """What a training by relative entropy works with.
-
-    Attributes:
-        forces: evaluates the network, with `parameters`.
-        parameters: trained in place, by name.
-        forcefield: the force field with given parameters.
-        groups: where the frames are.
-        training, held_out: forces of frames, less those of the priors.
-        sampler: simulates.
-        profiles: free energies to look at.
-        device: of the parameters.
-        targets: averages that it shall have.
-    """
-
-    forces: Forces
-    parameters: Mapping[str, Parameter]
-    forcefield: Callable[[Mapping[str, Tensor]], ForceField]
-    groups: tuple[Group, ...]
-    training: FrameSet
-    held_out: FrameSet
-    sampler: Sampler
-    profiles: tuple[Profile, ...]
-    device: torch.device
-    targets: tuple[Target, ...] = ()
 
 
 class EntropyTrainer:

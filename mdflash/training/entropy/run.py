@@ -16,7 +16,8 @@ from mdflash.core.gpu import find_gpu
 from mdflash.errors import InputError
 from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.forcefields.model import ForceField
-from mdflash.training.entropy.loop import EntropyTrainer, Material
+from mdflash.training.entropy.loop import EntropyTrainer
+from mdflash.training.entropy.material import Material
 from mdflash.training.entropy.profiles import make_profiles
 from mdflash.training.entropy.sampler import Sampler
 from mdflash.training.entropy.targets import make_targets, with_target_groups

@@ -178,6 +178,20 @@ def _cubics(
 
 
 @triton.jit
+def _neighbors(
+    near: tl.tensor, place: tl.tensor, i: tl.tensor, number: tl.tensor, m: tl.tensor | int, N: tl.constexpr,
+    INTERVALS: tl.constexpr, STEP: tl.constexpr, SHIFT: tl.constexpr, E: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
+    """The neighbors m:m + E of the beads i [ROWS]: entries, which there are, beads, intervals, and places in them."""
+    e = m + tl.arange(0, E)
+    inside = e[None, :] < number[:, None]
+    at = i[:, None] * N + e[None, :]
+    j = tl.load(near + at, mask=inside, other=0)
+    k, t = interval(tl.load(place + at, mask=inside, other=0), INTERVALS, STEP, SHIFT)
+    return at, inside, j, k, t
+
+
+@triton.jit
 def _messages(
     h: tl.tensor, table: tl.tensor, scale: tl.tensor, near: tl.tensor, place: tl.tensor, count: tl.tensor,
     out: tl.tensor, N: tl.constexpr, F: tl.constexpr, INTERVALS: tl.constexpr, STEP: tl.constexpr,
@@ -193,11 +207,7 @@ def _messages(
             c = slice_ + tl.arange(0, CHANNELS)
             acc = tl.zeros([ROWS, E, CHANNELS], DTYPE)
             for m in range(0, most, E):
-                e = m + tl.arange(0, E)
-                inside = e[None, :] < number[:, None]
-                at = i[:, None] * N + e[None, :]
-                j = tl.load(near + at, mask=inside, other=0)
-                k, t = interval(tl.load(place + at, mask=inside, other=0), INTERVALS, STEP, SHIFT)
+                _at, inside, j, k, t = _neighbors(near, place, i, number, m, N, INTERVALS, STEP, SHIFT, E)
                 v, s, curve, last = _cubics(table, k, c, F, ROWS, E, CHANNELS, DTYPE)
                 hj = tl.load(h + j[:, :, None] * F + c[None, None, :], mask=inside[:, :, None], other=0.0)
                 t = t[:, :, None]
@@ -230,11 +240,7 @@ def _gradients(
             hi = (tl.load(h + own).to(DTYPE) * unit * (1.0 / STEP))[:, None, :]
             acc = tl.zeros([ROWS, E, CHANNELS], DTYPE)
             for m in range(0, most, E):
-                e = m + tl.arange(0, E)
-                inside = e[None, :] < number[:, None]
-                at = i[:, None] * N + e[None, :]
-                j = tl.load(near + at, mask=inside, other=0)
-                k, t = interval(tl.load(place + at, mask=inside, other=0), INTERVALS, STEP, SHIFT)
+                at, inside, j, k, t = _neighbors(near, place, i, number, m, N, INTERVALS, STEP, SHIFT, E)
                 ux, uy, uz = load_vector(toward, at, inside)
                 v, s, curve, last = _cubics(table, k, c, F, ROWS, E, CHANNELS, DTYPE)
                 others = j[:, :, None] * F + c[None, None, :]
