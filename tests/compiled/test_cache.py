@@ -63,7 +63,9 @@ def run(source: Path, folder: Path, arguments: str, before: str = "") -> str:
     script = (
         f"{before}\n"
         f"import importlib.util, numba; numba.config.CACHE_DIR = {str(folder)!r}\n"
-        f"import sys; spec = importlib.util.spec_from_file_location('kernel', {str(source)!r})\n"
+        # (Python takes its own .pyc for that of a source of the same size that changed within the same second)
+        "import sys; sys.dont_write_bytecode = True\n"
+        f"spec = importlib.util.spec_from_file_location('kernel', {str(source)!r})\n"
         "module = sys.modules['kernel'] = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         f"print(module.f({arguments}), sum(module.f.stats.cache_misses.values()))"
     )
