@@ -3,7 +3,8 @@
     PYTHONPATH=. python benchmarks/soak.py --replicas 512 --steps 10_000_000 --report docs/reliability.md
 
 Memory is what the process holds (VmRSS). Its slope is fitted to the second half, with the error that blocks of it give;
-the files must be as large as their frames and rows make them. `--minutes` ends it so long after the first checkpoint.
+the files must be as large as their frames and rows make them. Speed is steps per second of processor time, which other
+work on the machine changes little. `--minutes` ends it so long after the first checkpoint.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ BLOCKS = 8
 
 
 class Sample(NamedTuple):
-    """At one moment: seconds since the start, step, memory in MB, bytes of the folder, open files."""
+    """At one moment: seconds since the start, step, memory in MB, bytes of the folder, open files, processor time."""
 
     seconds: float
     step: int
     memory: float
     size: int
     handles: int
+    processor: float
 
 
 def look(pid: int, folder: Path, seconds: float) -> Sample | None:
@@ -45,9 +47,11 @@ def look(pid: int, folder: Path, seconds: float) -> Sample | None:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         step = max(int(file.stem[5:]) for file in (folder / "checkpoint").glob("step_*.npz"))
         memory = re.search(r"VmRSS:\s+(\d+) kB", status)
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]  # proc(5): 14 and 15
     except (OSError, ValueError):
         return None
-    return None if memory is None else Sample(seconds, step, int(memory[1]) / 1024, size, handles)
+    processor = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return None if memory is None else Sample(seconds, step, int(memory[1]) / 1024, size, handles, processor)
 
 
 def watch(replicas: int, steps: int, minutes: float | None, folder: Path) -> list[Sample]:
@@ -89,7 +93,7 @@ def described(found: list[Sample], folder: Path, replicas: int) -> str:
     rise, error = slope(half[:, 0] / 3600.0, half[:, 2])
     moved = data[np.flatnonzero(np.diff(data[:, 1], prepend=-1) > 0)]  # where a checkpoint was new
     quarters = [
-        (part[-1, 1] - part[0, 1]) / (part[-1, 0] - part[0, 0]) for part in np.array_split(moved, 4) if len(part) > 1
+        (part[-1, 1] - part[0, 1]) / (part[-1, 5] - part[0, 5]) for part in np.array_split(moved, 4) if len(part) > 1
     ]
     checkpoint = load_checkpoint(folder / "checkpoint")
     assert checkpoint is not None
@@ -103,7 +107,7 @@ def described(found: list[Sample], folder: Path, replicas: int) -> str:
         f"{half[-1, 2]:.0f} MB at the end, slope {rise:+.1f} +- {error:.1f} MB/h; "
         f"{int(half[:, 4].min())} to {int(half[:, 4].max())} open files; "
         f"{trajectory:,} bytes for {frames} frames, {12 * frames * beads:,} of them positions; "
-        f"steps per second in quarters of the run: {', '.join(f'{q:,.0f}' for q in quarters)}."
+        f"steps per processor second in quarters of the run: {', '.join(f'{q:,.1f}' for q in quarters)}."
     )
 
 
