@@ -92,7 +92,8 @@ def test_a_long_list_gives_the_bits_of_a_short_one() -> None:
     layout = Layout((beads("a", len(x), bonds=False, types="AABAC"),), (1,))
     ff = toy(sticky(rng), types="ABC")
     nonbonded = pack(build_potential([ff], layout).terms, layout).nonbonded
-    start, neighbor, box = np.zeros(nonbonded.rows[0], np.int64), np.zeros(200 * len(x), np.int64), np.full(3, n * spacing)
+    start, neighbor = np.zeros(nonbonded.rows[0], np.int64), np.zeros(200 * len(x), np.int64)
+    box = np.full(3, n * spacing)
     results = []
     for skin in (0.0, 6.0):
         entries = find_near(nonbonded, 0, skin, box, x, start, neighbor)
