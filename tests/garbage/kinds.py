@@ -607,7 +607,9 @@ def _predictions(folder: Path) -> Iterator[Seed]:
         ("colabfold.json", {"pae": errors, "plddt": [90.0] * n, "max_pae": 30.0, "ptm": 0.8}),
         ("old.json", [{"residue1": pairs[0], "residue2": pairs[1], "distance": [0.5] * 9}]),
     ):
-        yield Seed(folder / name, json.dumps(content).encode(), json_file, lambda file: domains_from_pae(*read_pae(file)))
+        yield Seed(
+            folder / name, json.dumps(content).encode(), json_file, lambda file: domains_from_pae(*read_pae(file))
+        )
 
 
 KINDS = (
