@@ -135,7 +135,7 @@ def _keep_near(
     """Which of neighbor[first:first + count] are within the cutoff; returns how many.
 
     Nothing here depends on a branch. A third of the entries of a condensate are in the skin alone, and which ones, no
-    processor can predict: going around them took a third of the time (a short list, met at every step, it remembers).
+    processor can predict: going around them took a quarter of the time (a short list, met at every step, it remembers).
     """
     found = 0
     for q in range(first, first + count):
