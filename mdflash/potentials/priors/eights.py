@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from mdflash.compiled.arrays import release
 from mdflash.compiled.jit import njit
-from mdflash.compiled.lanes import Real, any_lane, bits_of, first_bits, fma, where
-from mdflash.compiled.simd import load, local, splat, store, total
+from mdflash.compiled.lanes import any_lane, first_bits, fma, where
+from mdflash.compiled.simd import load, splat, store, total
 from mdflash.core.types import FloatArray, Int32Array, IntArray
 from mdflash.neighbors.boxes import EIGHT, aligned, nearest_images, place
 from mdflash.neighbors.eights import build_eights, columns_of
@@ -24,12 +24,10 @@ from mdflash.potentials import forms
 
 COLUMNS: Final = 6
 """Most numbers of a pair that a form reads."""
-AT_ONCE: Final = 32
-"""Entries of a row that are looked through together."""
-_VECTORS: Final = 4 * AT_ONCE
-_ENTRY_VECTORS: Final = AT_ONCE // EIGHT
-FEW: Final = 8
-"""Up to so many entries, looking through them costs more than it saves."""
+REMEMBERED: Final = 1 << 15
+"""From so many entries on, those whose pairs are all beyond the cutoff are evaluated like others, and add exactly
+nothing. Of a shorter list, a processor remembers from step to step which they are; of a longer one it guesses, and a
+wrong guess costs as much as an entry (measured: benchmarks/README.md)."""
 
 
 class Eights(NamedTuple):
@@ -108,51 +106,6 @@ def find_eights(
     return count
 
 
-Three = tuple[float, float, float]
-
-
-@njit(cache=True, error_model="numpy")
-def _apart(y: FloatArray, j: int, place_i: Three, edges: Three) -> tuple[Real, Real, Real, Real]:
-    """How far the beads of the eight at y[j] are from a place, along the three axes; and the square."""
-    dx = nearest_images(load(y, j) - place_i[0], edges[0])
-    dy = nearest_images(load(y, j + EIGHT) - place_i[1], edges[1])
-    dz = nearest_images(load(y, j + 2 * EIGHT) - place_i[2], edges[2])
-    return dx, dy, dz, fma(dx, dx, fma(dy, dy, dz * dz))
-
-
-@njit(cache=True, borrow=True, error_model="numpy")
-def _keep_near(
-    y: FloatArray,  # [eights, 3, 8] Å, flat
-    place_i: Three,  # Å
-    edges: Three,  # of the box, Å; 0 for none
-    cutoff2: float,
-    neighbor: IntArray,
-    first: int,
-    count: int,
-    entries: IntArray,  # [count] out
-    apart: FloatArray,  # [count, 4, 8] flat, out; of `_apart`
-) -> int:
-    """Which of neighbor[first:first + count] are within the cutoff; returns how many.
-
-    Nothing here depends on a branch. A third of the entries of a condensate are in the skin alone, and which ones, no
-    processor can predict: going around them took a quarter of the time (a short list, met at every step, it remembers).
-    """
-    found = 0
-    for q in range(first, first + count):
-        entry = neighbor[q]
-        b = entry >> 8
-        dx, dy, dz, r2 = _apart(y, 3 * b * EIGHT, place_i, edges)
-        bits = bits_of((r2 < cutoff2) & first_bits(r2, entry))
-        entries[found] = (b << 8) | bits
-        at = 4 * found * EIGHT
-        store(apart, at, dx)
-        store(apart, at + EIGHT, dy)
-        store(apart, at + 2 * EIGHT, dz)
-        store(apart, at + 3 * EIGHT, r2)
-        found += bits != 0
-    return found
-
-
 @njit(cache=True, borrow=True, error_model="numpy")
 def _add_term(
     eights: Eights,
@@ -170,52 +123,45 @@ def _add_term(
     """
     code, n = eights.code[t], y.shape[0]
     cutoff2 = eights.cutoff[k] * eights.cutoff[k]
+    edge_x, edge_y, edge_z = box[0], box[1], box[2]
     numbers, size = eights.numbers[eights.table[t] :], eights.width[t] * EIGHT
     type_, eight = eights.type[eights.first[k] :], eights.eight[eights.eight_first[k] :]
-    edges = box[0], box[1], box[2]  # (read again at every entry otherwise)
-    entries, apart = local(neighbor, _ENTRY_VECTORS), local(y, _VECTORS)
     nothing = splat(load(y, 0), 0.0)
     energy = nothing
+    skips = start[-1] - start[0] < REMEMBERED
     for i in range(start.shape[0] - 1):
         row = type_[i] * eights.kinds[k] * size
         own = place(i)
-        place_i = y[own], y[own + EIGHT], y[own + 2 * EIGHT]
+        xi, yi, zi = y[own], y[own + EIGHT], y[own + 2 * EIGHT]
         own_x, own_y, own_z = nothing, nothing, nothing
-        for first in range(start[i], start[i + 1], AT_ONCE):
-            count = min(start[i + 1] - first, AT_ONCE)
-            kept = count > FEW
-            if kept:
-                count = _keep_near(y, place_i, edges, cutoff2, neighbor, first, count, entries, apart)
-            for q in range(count):
-                entry = entries[q] if kept else neighbor[first + q]
-                b = entry >> 8
-                j = 3 * b * EIGHT
-                if kept:
-                    at = 4 * q * EIGHT
-                    dx, dy, dz = load(apart, at), load(apart, at + EIGHT), load(apart, at + 2 * EIGHT)
-                    r2 = load(apart, at + 3 * EIGHT)
-                else:
-                    dx, dy, dz, r2 = _apart(y, j, place_i, edges)
-                near = (r2 < cutoff2) & first_bits(r2, entry)
-                if not any_lane(near):
-                    continue
-                at = row + eight[b] * size
-                p = (
-                    load(numbers, at),
-                    load(numbers, at + EIGHT),
-                    load(numbers, at + 2 * EIGHT),
-                    load(numbers, at + 3 * EIGHT),
-                    load(numbers, at + 4 * EIGHT),
-                    load(numbers, at + 5 * EIGHT),
-                )  # what the form does not read costs nothing
-                u, pull = forms.pair(code, r2, p, eights.cutoff[k])
-                energy = energy + where(near, u, 0.0)  # (vectors know no +=)
-                pull = where(near, pull, 0.0)
-                dx, dy, dz = pull * dx, pull * dy, pull * dz
-                own_x, own_y, own_z = own_x + dx, own_y + dy, own_z + dz
-                store(g, j, load(g, j) - dx)
-                store(g, j + EIGHT, load(g, j + EIGHT) - dy)
-                store(g, j + 2 * EIGHT, load(g, j + 2 * EIGHT) - dz)
+        for q in range(start[i], start[i + 1]):
+            entry = neighbor[q]
+            b = entry >> 8
+            j = 3 * b * EIGHT
+            dx = nearest_images(load(y, j) - xi, edge_x)
+            dy = nearest_images(load(y, j + EIGHT) - yi, edge_y)
+            dz = nearest_images(load(y, j + 2 * EIGHT) - zi, edge_z)
+            r2 = fma(dx, dx, fma(dy, dy, dz * dz))
+            near = (r2 < cutoff2) & first_bits(r2, entry)
+            if skips & (not any_lane(near)):
+                continue
+            at = row + eight[b] * size
+            p = (
+                load(numbers, at),
+                load(numbers, at + EIGHT),
+                load(numbers, at + 2 * EIGHT),
+                load(numbers, at + 3 * EIGHT),
+                load(numbers, at + 4 * EIGHT),
+                load(numbers, at + 5 * EIGHT),
+            )  # what the form does not read costs nothing
+            u, pull = forms.pair(code, r2, p, eights.cutoff[k])
+            energy = energy + where(near, u, 0.0)  # (vectors know no +=)
+            pull = where(near, pull, 0.0)
+            dx, dy, dz = pull * dx, pull * dy, pull * dz
+            own_x, own_y, own_z = own_x + dx, own_y + dy, own_z + dz
+            store(g, j, load(g, j) - dx)
+            store(g, j + EIGHT, load(g, j + EIGHT) - dy)
+            store(g, j + 2 * EIGHT, load(g, j + 2 * EIGHT) - dz)
         g[n + own] += total(own_x)
         g[n + own + EIGHT] += total(own_y)
         g[n + own + 2 * EIGHT] += total(own_z)
