@@ -27,8 +27,7 @@ class FarShape:
     Attributes:
         warps: of both sweeps.
         stages, back_stages: tiles that are loaded ahead, forward and backward.
-        edges: neighbors of a product of middle pairs, which changes the last bits.
-        gathered_warps, gathered_back_warps: of their sweeps; with four the one back spills.
+        edges, gathered_warps: of the sweeps of middle pairs; `edges` changes the last bits.
     """
 
     warps: int = 8
@@ -36,7 +35,6 @@ class FarShape:
     back_stages: int = 2
     edges: int = 32
     gathered_warps: int = 4
-    gathered_back_warps: int = 8
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,12 @@ features of E neighbors at a time from its row (`neighbors.mapped`), and multipl
 
     forward    S_k += sum_j cos(k theta_ij) h_j                            [R, E] x [E, F]
     backward   T_k += sum_j cos(k theta_ij) g_j                            [R, E] x [E, F]
-               P_kj = (C_k g_i) . h_j + (C_k h_i) . g_j                    [R, F] x [F, E], twice
-               F_i += sum_j u_ij theta'(d_ij) sum_k -k sin(k theta_ij) P_kj
+               P_jk = h_j . (C_k g_i) + g_j . (C_k h_i)                    [E, F] x [F, R], twice
+               F_i += sum_j u_ij theta'(d_ij) sum_k -k sin(k theta_ij) P_jk
 
-Both directions of a pair are in P, so a force needs no other program's numbers. Sums run along the row, which is
-ascending: their order depends on positions alone.
+Both directions of a pair are in P, so a force needs no other program's numbers. Its operands that stay are on the
+right, where a processor reads them from shared memory: on the left they took every register. Sums run along the row,
+which is ascending: their order depends on positions alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,17 @@ def _gather(
     if PRODUCTS == 3:
         rest = tl.load(low + at, mask=inside[:, None], other=0.0)
     return rows, rest
+
+
+@triton.jit
+def _right_product(a: tl.tensor, a_low: tl.tensor, b: tl.tensor, acc: tl.tensor, PRODUCTS: tl.constexpr) -> tl.tensor:
+    """acc + a b with a in one or two parts and b in fp32."""
+    high = b.to(tl.float16)
+    acc = tl.dot(a, high, acc)
+    if PRODUCTS == 3:
+        acc = tl.dot(a_low, high, acc)
+        acc = tl.dot(a, (b - high.to(tl.float32)).to(tl.float16), acc)
+    return acc
 
 
 @triton.jit(do_not_specialize=["capacity", "first"])
@@ -94,14 +106,14 @@ def gathered_gradients(
     f = tl.arange(0, F)
     edge = tl.arange(0, E)
     order = k.to(tl.float32)[:, None]
-    factor = tl.load(orders + k)[:, None]
-    table = k[:, None] * F + f[None, :]
+    factor = tl.load(orders + k)[None, :]
+    turned = f[:, None] + k[None, :] * F
     own = i.to(tl.int64) * F + f
     hi = tl.load(h + own).to(tl.float32)
     if PRODUCTS == 3:
         hi += tl.load(h_low + own).to(tl.float32)
-    a = tl.load(of_gradients + table) * tl.load(g + own)[None, :]
-    b = tl.load(of_features + table) * hi[None, :]
+    a = tl.load(of_gradients + turned) * tl.load(g + own)[:, None]
+    b = tl.load(of_features + turned) * hi[:, None]
     acc = tl.zeros([R, F], tl.float32)
     fx = tl.zeros([E], tl.float32)
     fy = tl.zeros([E], tl.float32)
@@ -110,20 +122,21 @@ def gathered_gradients(
         inside = m + edge < n
         j = tl.load(near + row + m + edge, mask=inside, other=0) - first
         p = tl.load(place + row + m + edge, mask=inside, other=0.0)
-        x = half_turn(p[None, :], order, PRODUCTS)
         hj, hj_low = _gather(h, h_low, j, inside, F, PRODUCTS)
         gj, gj_low = _gather(g_high, g_low, j, inside, F, PRODUCTS)
         if FEATURES:
-            acc = product(tl.where(inside[None, :], cosine(x), 0.0), gj, gj_low, acc, PRODUCTS)
-        q = product(a, tl.trans(hj), tl.trans(hj_low), tl.zeros([R, E], tl.float32), PRODUCTS)
-        q = product(b, tl.trans(gj), tl.trans(gj_low), q, PRODUCTS)
-        pull = tl.sum(q * sine(x) * factor, axis=0)
+            u = tl.where(inside[None, :], cosine(half_turn(p[None, :], order, PRODUCTS)), 0.0)
+            acc = product(u, gj, gj_low, acc, PRODUCTS)
+        q = _right_product(hj, hj_low, a, tl.zeros([E, R], tl.float32), PRODUCTS)
+        q = _right_product(gj, gj_low, b, q, PRODUCTS)
+        x = half_turn(p[:, None], k.to(tl.float32)[None, :], PRODUCTS)
+        pull = tl.sum(q * sine(x) * factor, axis=1)
         to_j = toward + 3 * row + m + edge
         fx += pull * tl.load(to_j, mask=inside, other=0.0)
         fy += pull * tl.load(to_j + capacity, mask=inside, other=0.0)
         fz += pull * tl.load(to_j + 2 * capacity, mask=inside, other=0.0)
     if FEATURES:
-        c = tl.load(coefficients + table)
+        c = tl.load(coefficients + k[:, None] * F + f[None, :])
         tl.store(out + own, tl.load(out + own) + tl.sum(acc * c, axis=0))
     to = forces + 3 * flat
     tl.store(to, tl.load(to) + tl.sum(fx, axis=0))

@@ -33,7 +33,7 @@ class DeviceMiddleField:
         """out [n, F] += the messages of middle pairs, of features h [n, F]."""
         gathered.gathered_messages[(len(out),)](
             *self._far.features(block, h), self._blocks[block].messages, lists.near, lists.place, lists.count, out,
-            lists.capacity, first, **self._constants(), num_warps=self._far.shape.gathered_warps,
+            lists.capacity, first, **self._constants(),
         )  # fmt: skip
 
     def add_gradients(
@@ -45,9 +45,12 @@ class DeviceMiddleField:
         gathered.gathered_gradients[(len(out),)](
             *self._far.features(block, h), g, *self._far.gradients, own.gradients, own.of_gradients, own.of_features,
             own.orders, lists.near, lists.place, lists.toward, lists.count, out, forces, lists.capacity, first,
-            FEATURES=features, **self._constants(), num_warps=self._far.shape.gathered_back_warps,
+            FEATURES=features, **self._constants(),
         )  # fmt: skip
 
     def _constants(self) -> dict[str, Any]:
-        far = self._far
-        return {"F": far.width, "R": self._rank, "PRODUCTS": far.products, "E": far.shape.edges}
+        far, shape = self._far, self._far.shape
+        return {
+            "F": far.width, "R": self._rank, "PRODUCTS": far.products, "E": shape.edges,
+            "num_warps": shape.gathered_warps, "num_stages": 1,  # rows that are loaded ahead would pass by the L1
+        }  # fmt: skip
