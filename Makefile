@@ -95,7 +95,7 @@ gpu-check:
 
 # Wheels for Python 3.12 on 64-bit Linux, 12 MB. Where the machine has no numba either (60 MB more):
 # make gpu-wheels GPU_WHEELS="numba llvmlite scipy"
-GPU_WHEELS := pydantic==2.14.4 pydantic-core==2.50.5 annotated-types typing-inspection typing-extensions pyyaml \
+GPU_WHEELS := gemmi mdtraj pydantic==2.14.4 pydantic-core==2.50.5 annotated-types typing-inspection typing-extensions pyyaml \
 	safetensors h5py typer rich click shellingham markdown-it-py mdurl pygments pytest pluggy iniconfig packaging
 gpu-wheels:
 	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \

@@ -7,6 +7,8 @@
               waits for the host
     errors    forces and energies by precision and kind of filter, against float64
     run       `mdflash run` with device: cuda; killed and resumed, it gives the same bytes; with hills and impulses too
+    ranks     a rank for each GPU, two of them at least: the bytes of one rank, with exchange, killed and resumed by
+              another number of ranks, with one program a replica; training too
     bench     steps/s, ns/day, neighbors, edges, peak memory of the standard systems, and of plain torch
     biases    forces of every bias against plain torch; steps/s with biases, and with networks as impulses
     split     steps/s with filters in two parts (far pairs as products of matrices) against tables, and which is faster
@@ -55,7 +57,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 LIMITS = {
-    "machine": 60, "graphs": 80, "errors": 130, "run": 160, "bench": 110, "biases": 110, "split": 110,
+    "machine": 60, "graphs": 80, "errors": 130, "run": 160, "ranks": 160, "bench": 110, "biases": 110, "split": 110,
     "classical": 110, "whole": 150, "large": 60,
     "kernels": 40, "backbones": 60, "training": 60, "checks": 300, "tune": 300, "shapes": 500,
 }  # fmt: skip

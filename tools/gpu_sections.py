@@ -14,20 +14,18 @@ import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gpu_classical import classical
-from gpu_part import DEVICE, HERE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
+from gpu_part import DEVICE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
+from gpu_runs import ranks, run
 from gpu_timings import backbones, bench, biases, kernels, large, split, training, tune
 from gpu_whole import shapes, whole
 
@@ -241,77 +239,10 @@ def checks() -> None:
     NOTES.row(code == 0, f"tests/gpu: pytest ended with {code}", what="tests/gpu", code=code, output=text[-30000:])
 
 
-# --- run
-
-
-def run() -> None:
-    """`mdflash run` on the device: once through, and killed and resumed; both must leave the same bytes."""
-    for text in ("",) if OPTIONS.interpret else ("", HILLS):
-        with tempfile.TemporaryDirectory() as folder:
-            NOTES.attempt("run", functools.partial(kill_and_resume, Path(folder), text))
-
-
-HILLS = """
-metadynamics:
-  - {name: fill, variables: [{name: size, variable: radius_of_gyration, width: 0.3 angstrom,
-     grid: {min: 1 angstrom, max: 40 angstrom}}], height: 0.1 kcal/mol, bias_factor: 6, every: 1 ps}
-"""
-
-
-def kill_and_resume(folder: Path, text: str) -> None:
-    """`text` is added to system.yaml; with it, networks act at every second step."""
-    file = folder / "case" / "system.yaml"
-    if SYSTEMS.real():
-        SYSTEMS.described("chignolin").write(folder / "case")
-    else:
-        SYSTEMS.tiny_case().write(folder / "case")
-    file.write_text(file.read_text() + text)
-    steps, every = (8, "8 fs") if OPTIONS.interpret else (20_000 if text else 60_000, "20 ps")
-    own = ["interpreter.py"] if OPTIONS.interpret else ["-m", "mdflash"]
-    common = [
-        sys.executable, *own, "run", str(file), "--steps", str(steps), "--set", "hardware.device=cuda",
-        "--set", f"replicas.count={2 if OPTIONS.interpret else 16}", "--set", f"output.log.interval={every}",
-        "--set", f"output.trajectory.interval={every}", "--set", f"output.checkpoint.interval={every}",
-        "--set", f"dynamics.network_every={2 if text else 1}",
-    ]  # fmt: skip
-
-    def command(name: str) -> list[str]:
-        return [*common, "--set", f"output.folder={folder / name}"]
-
-    began = time.monotonic()
-    done = subprocess.run(command("whole"), cwd=HERE, capture_output=True, text=True)
-    seconds = time.monotonic() - began
-    NOTES.row(done.returncode == 0, f"mdflash run ended with {done.returncode} after {seconds:.1f} s",
-              what="whole run", output=(done.stdout + done.stderr)[-6000:])  # fmt: skip
-    if done.returncode != 0:
-        print((done.stdout + done.stderr)[-3000:])
-        return
-    manifest = json.loads((folder / "whole" / "manifest.json").read_text())
-    NOTES.row(manifest["device"] == "cuda", f"on {manifest['device_name']}, {manifest['timing']}",
-              what="manifest", manifest=manifest)  # fmt: skip
-    first = subprocess.Popen(command("killed"), cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while first.poll() is None and len(list((folder / "killed" / "checkpoint").glob("*.npz"))) < 2:
-        time.sleep(0.002)
-    first.send_signal(signal.SIGKILL)
-    killed = first.wait() != 0
-    NOTES.row(killed, "killed" if killed else "it had finished before it could be killed", what="kill")
-    done = subprocess.run(command("killed"), cwd=HERE, capture_output=True, text=True)
-    again = done.returncode == 0 and "going on" in done.stdout
-    text = (done.stdout + done.stderr)[-6000:]
-    NOTES.row(again, f"the same command again ended with {done.returncode}", what="resume", output=text)
-    ends = [sorted((folder / name / "checkpoint").glob("*.npz"))[-1] for name in ("whole", "killed")]
-    a, b = (np.load(end) for end in ends)
-    names = [name for name in a.files if a[name].dtype.kind in "fiu"]
-    same = ends[0].name == ends[1].name and all(np.array_equal(a[name], b[name]) for name in names)
-    NOTES.row(same, f"the last checkpoints hold {'the same' if same else 'DIFFERENT'} bits", what="same bits")
-    logs = [(folder / name / "log.csv").read_bytes() for name in ("whole", "killed")]
-    NOTES.row(logs[0] == logs[1], "log.csv is the same, byte by byte", what="same log", log=logs[0].decode()[:2000])
-
-
 SECTIONS: dict[str, Callable[[], None]] = {
     f.__name__: f
     for f in (
-        *(machine, graphs, errors, checks, run, bench, biases, split, classical, whole, shapes),
+        *(machine, graphs, errors, checks, run, ranks, bench, biases, split, classical, whole, shapes),
         *(large, kernels, backbones, training, tune),
     )
 }
