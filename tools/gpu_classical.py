@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_part import DEVICE, NOTES, OPTIONS, SKIN, synchronize
+from gpu_part import DEVICE, NOTES, OPTIONS, SKIN, clock, synchronize
 from gpu_timings import measured
 
 TIMESTEP, FRICTION = 0.01, 0.01
@@ -304,10 +304,9 @@ def speed(name: str, batch: Batch, precision: str) -> None:
 
 def limit_of(need: dict[str, float]) -> tuple[float | None, str]:
     """Seconds that the device needs at least for a step in fp32, and for what."""
-    if DEVICE == "cpu":
+    if DEVICE == "cpu" or not (hertz := clock()):
         return None, ""
-    about = torch.cuda.get_device_properties(0)
-    rate = about.multi_processor_count * 128 * about.clock_rate * 1e3
+    rate = torch.cuda.get_device_properties(0).multi_processor_count * 128 * hertz
     source = torch.zeros(64 * 2**20, device=DEVICE)
     target = torch.empty_like(source)
     target.copy_(source)

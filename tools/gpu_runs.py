@@ -1,4 +1,4 @@
-"""The sections of `gpu_check.py` that start whole programs: runs and trainings, killed and resumed, by one rank or many."""
+"""The sections of `gpu_check.py` that start whole programs: runs and trainings, killed and resumed, of many ranks."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def kill(started: Sequence[subprocess.Popen[bytes]], now: Callable[[], bool]) ->
         time.sleep(0.002)
     for one in started:
         one.send_signal(signal.SIGKILL)
-    killed = all([one.wait() != 0 for one in started])
+    ends = [one.wait() for one in started]
+    killed = 0 not in ends
     NOTES.row(killed, "killed" if killed else "it had finished before it could be killed", what="kill")
 
 
@@ -131,7 +132,7 @@ def same_folders(what: str, *folders: Path) -> None:
 
 
 def ranks() -> None:
-    """A rank for each GPU, and at least two: the bytes of one rank, also killed and resumed by another number of them."""
+    """A rank for each GPU, and at least two: the bytes of one, also killed and resumed by another number of them."""
     gpus = torch.cuda.device_count() if DEVICE == "cuda" else 0
     size = max(2, min(gpus, 8))
     with tempfile.TemporaryDirectory() as folder:

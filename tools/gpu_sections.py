@@ -10,12 +10,12 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,8 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_classical import classical
-from gpu_part import DEVICE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
+from gpu_counters import counters
+from gpu_part import DEVICE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case, clock, synchronize
 from gpu_runs import ranks, run
+from gpu_stability import stability
 from gpu_timings import backbones, bench, biases, kernels, large, split, training, tune
 from gpu_whole import shapes, whole
 
@@ -65,6 +67,7 @@ def machine() -> None:
     NOTES.set(
         device=about.name, memory_GB=about.total_memory / 1e9, multiprocessors=about.multi_processor_count,
         capability=f"sm_{about.major}{about.minor}", cuda=torch.version.cuda, nvidia_smi=driver,
+        gpus=torch.cuda.device_count(), clock_MHz=clock() / 1e6, l2_MB=about.L2_cache_size / 1e6,
     )  # fmt: skip
     NOTES.attempt("ceilings", ceilings)
 
@@ -75,7 +78,7 @@ def _import(module: str) -> None:
 
 
 def ceilings() -> None:
-    """What this device copies (read plus written) and multiplies in fp32."""
+    """What this device copies (read plus written), from its memory and inside its L2, and multiplies in fp32."""
     import triton
 
     source = torch.randn(256 * 2**20, device=DEVICE)
@@ -84,9 +87,18 @@ def ceilings() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     copy = triton.testing.do_bench(lambda: target.copy_(source), return_mode="median")
     product = triton.testing.do_bench(lambda: a @ a, return_mode="median")
+    few, into = source[: 4 * 2**20], target[: 4 * 2**20]
+    for _ in range(100):
+        into.copy_(few)
+    synchronize()
+    began = time.perf_counter()
+    for _ in range(1000):
+        into.copy_(few)
+    synchronize()
+    cached = 2000 * few.nbytes / (time.perf_counter() - began) / 1e9
     bandwidth, rate = 2 * source.nbytes / copy / 1e6, 2 * 4096**3 / product / 1e9
-    NOTES.row(True, f"copies {bandwidth:.0f} GB/s, multiplies {rate:.1f} TFLOP/s in fp32",
-              copy_GB_per_s=bandwidth, fp32_matmul_TFLOP_per_s=rate)  # fmt: skip
+    NOTES.row(True, f"copies {bandwidth:.0f} GB/s, {cached:.0f} in L2, multiplies {rate:.1f} TFLOP/s in fp32",
+              l2_copy_GB_per_s=cached, copy_GB_per_s=bandwidth, fp32_matmul_TFLOP_per_s=rate)  # fmt: skip
 
 
 # --- graphs
@@ -226,24 +238,34 @@ def checks() -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-vv", "--tb=short", "-rf", *files]
     if importlib.util.find_spec("xdist") is not None and not OPTIONS.interpret:
         command += ["-n", str(min(12, os.cpu_count() or 1))]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True,
-            timeout=None if OPTIONS.interpret else max(1.0, OPTIONS.deadline - time.time()),
-        )  # fmt: skip
-        code: int | str = done.returncode
-        text = done.stdout + done.stderr[-2000:]
-    except subprocess.TimeoutExpired as error:
-        code, text = "out of time", (error.stdout or b"").decode(errors="replace")
+    tests = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    left = threading.Timer(max(1.0, OPTIONS.deadline - time.time()), tests.kill)
+    left.start()
+    counted = {"PASSED": 0, "FAILED": 0, "ERROR": 0, "SKIPPED": 0}
+    text = ""
+    assert tests.stdout is not None
+    for line in tests.stdout:
+        text = (text + line)[-30000:]
+        word = next((word for word in counted if word in line.split() and "::" in line), None)
+        if word is not None and "short test summary" not in text:
+            counted[word] += 1
+            NOTES.set(tests=counted)
+            if word in ("FAILED", "ERROR"):
+                NOTES.row(False, line.strip(), what=line.strip())
+    left.cancel()
+    code = tests.wait()
     print(text[-5000:])
-    NOTES.row(code == 0, f"tests/gpu: pytest ended with {code}", what="tests/gpu", code=code, output=text[-30000:])
+    NOTES.row(code == 0, f"tests/gpu: pytest ended with {code}, {counted}", what="tests/gpu", code=code,
+              output=text[-30000:])  # fmt: skip
 
 
 SECTIONS: dict[str, Callable[[], None]] = {
     f.__name__: f
     for f in (
         *(machine, graphs, errors, checks, run, ranks, bench, biases, split, classical, whole, shapes),
-        *(large, kernels, backbones, training, tune),
+        *(large, kernels, counters, backbones, training, tune, stability),
     )
 }
 
