@@ -247,7 +247,7 @@ def no_step_waits(batch: Batch) -> None:
     if DEVICE == "cuda":
         torch.cuda.set_sync_debug_mode("error")
     try:
-        carrier._run(steps)
+        carrier._run(state.step, steps)
     finally:
         if DEVICE == "cuda":
             torch.cuda.set_sync_debug_mode("default")

@@ -5,38 +5,16 @@ As a program, `python gpu_counters.py CASE ...` makes the step that ncu looks at
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import shutil
 import subprocess
 import sys
 import time
-from collections import defaultdict
 
 import torch
 from gpu_part import DEVICE, HERE, NOTES, OPTIONS, SYSTEMS, synchronize
+from ncu import FEW, METRICS, sums
 
-METRICS = (
-    "gpu__time_duration.sum",
-    "smsp__inst_executed.sum",
-    "smsp__sass_thread_inst_executed_op_ffma_pred_on.sum",
-    "smsp__sass_thread_inst_executed_op_fadd_pred_on.sum",
-    "smsp__sass_thread_inst_executed_op_fmul_pred_on.sum",
-    "smsp__sass_thread_inst_executed_op_dfma_pred_on.sum",
-    "smsp__sass_thread_inst_executed_op_dadd_pred_on.sum",
-    "smsp__sass_thread_inst_executed_op_dmul_pred_on.sum",
-    "sm__inst_executed_pipe_tensor.sum",
-    "sm__inst_executed_pipe_xu.sum",
-    "l1tex__t_bytes.sum",
-    "l1tex__data_pipe_lsu_wavefronts.sum",
-    "lts__t_bytes.sum",
-    "dram__bytes.sum",
-)
-"""Of every launch: time, instructions of warps, products and sums of threads, tensor and special (MUFU) units, bytes
-through L1 and the lines that it touches, through L2, and from memory."""
-FEW = (*METRICS[:3], "lts__t_bytes.sum", "dram__bytes.sum")
-"""Where a profiler does not know all of them."""
 CASES = (
     ("folded", 64, "fp32", "table"), ("folded", 64, "mixed16", "table"), ("folded", 64, "mixed16", "split"),
     ("chignolin", 64, "fp32", "table"),
@@ -73,19 +51,6 @@ def counted(ncu: str, case: tuple[str, int, str, str], name: str) -> None:
         replicas=replicas, precision=precision, filters=filters, by_kernel=found,
         output="" if found else (done.stdout + done.stderr)[-3000:],
     )  # fmt: skip
-
-
-def sums(text: str) -> dict[str, dict[str, float]]:
-    """Of each kernel's launches, every metric, from what `ncu --csv` prints; times are in ns."""
-    lines = text.splitlines()
-    begin = next((k for k, line in enumerate(lines) if line.startswith('"ID"')), len(lines))
-    found: dict[str, dict[str, float]] = {}
-    for row in csv.DictReader(io.StringIO("\n".join(lines[begin:]))):
-        kernel, metric, value = row.get("Kernel Name"), row.get("Metric Name"), row.get("Metric Value")
-        if kernel and metric and value:
-            own = found.setdefault(kernel.partition("(")[0], defaultdict(float))
-            own[metric] += float(value.replace(",", ""))
-    return {kernel: dict(own) for kernel, own in found.items()}
 
 
 def step() -> None:

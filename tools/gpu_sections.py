@@ -36,7 +36,14 @@ from gpu_whole import shapes, whole
 
 def machine() -> None:
     """Versions first: they are known even where an import fails."""
+    import mdflash
+
     versions = {"python": platform.python_version()}
+    commit = ""
+    if shutil.which("git"):
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+        commit = git.stdout.strip()  # a copy without its history has none
+    NOTES.set(mdflash=f"{mdflash.__version__} {commit}".strip())
     names = ("torch", "triton", "numpy", "scipy", "numba", "llvmlite", "h5py", "safetensors", "pydantic", "typer",
              "rich", "pyyaml", "pytest", "pytest-xdist", "hypothesis")  # fmt: skip
     for name in names:
@@ -229,15 +236,20 @@ def error_row(
 # --- checks
 
 
+NEW = ("biases", "classical", "clusters", "far", "priors", "whole")
+"""What no GPU has run yet; a section that is cut should have had these."""
+
+
 def checks() -> None:
     """The check files of tests/gpu on this device, in parallel where pytest-xdist is there."""
-    files = sorted(str(p) for p in (ROOT / "tests" / "gpu").glob("check_*.py"))
+    new = [f"check_{name}.py" for name in NEW]
+    files = [str(p) for p in sorted((ROOT / "tests" / "gpu").glob("check_*.py"), key=lambda p: (p.name not in new, p))]
     environment = {**os.environ}
     if OPTIONS.interpret:  # the quick one stands for all: tests/gpu/test_interpreted.py runs them
         files, environment["TRITON_INTERPRET"] = [f for f in files if f.endswith("check_evaluator.py")], "1"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-vv", "--tb=short", "-rf", *files]
     if importlib.util.find_spec("xdist") is not None and not OPTIONS.interpret:
-        command += ["-n", str(min(12, os.cpu_count() or 1))]
+        command += ["-n", str(min(16, os.cpu_count() or 1)), "--dist", "worksteal"]
     tests = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
