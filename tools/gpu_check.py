@@ -63,15 +63,17 @@ SECTIONS = {
     ),
     "split": Section(90, None, "filters in two parts (far pairs as products of matrices) against tables"),
     "run": Section(
-        90, 66, "`mdflash run`, killed and resumed to the same bytes; with hills and networks as impulses too"
+        90,
+        66,
+        "`mdflash run` of one rank, killed and resumed to the same bytes; with hills and networks as impulses too",
     ),
     "ranks": Section(
-        120,
+        170,
         None,
         "a rank for each GPU, two at least, gives the bytes of one: exchange, kills, fewer ranks, training",
     ),
     "classical": Section(
-        110, None, "force fields without a network: force errors, bits, 1,024 disordered proteins, a slab; of the limit"
+        150, None, "force fields without a network: force errors, bits, 1,024 disordered proteins, a slab; of the limit"
     ),
     "biases": Section(80, None, "forces of every bias; steps/s with biases, and with networks as impulses"),
     "kernels": Section(30, 14, "time by kernel, for the roofline"),
@@ -84,16 +86,16 @@ SECTIONS = {
     "large": Section(60, 51, "1,000 to 100,000 beads: cost per bead, and building lists by all pairs and by boxes"),
     "backbones": Section(40, 28, "steps/s with networks whose blocks are joined by every residual rule"),
     "training": Section(30, 19, "frames/s of force matching by the kernels and by plain torch"),
-    "tune": Section(250, None, "other shapes of tiles"),
+    "tune": Section(170, None, "other shapes of tiles"),
     "shapes": Section(490, None, "other shapes of the programs of `whole`; each is compiled first"),
 }
 """What matters most comes first."""
 COMMANDS = {
     1: ("checks", "graphs", "whole"),
-    2: ("run", "ranks", "split", "kernels", "counters", "classical"),
+    2: ("ranks", "split", "kernels", "counters", "classical"),
     3: ("biases", "bench", "stability"),
     4: ("shapes",),
-    5: ("errors", "large", "backbones", "training", "tune"),
+    5: ("run", "errors", "large", "backbones", "training", "tune"),
 }
 """What a machine lent for half an hour is asked: three commands, and two more for the next one.
 

@@ -118,11 +118,9 @@ def slab(copies: int, residues: int, box: tuple[float, float, float]) -> Batch:
 
 
 def classical() -> None:
-    """Errors of every shipped model; bits; then the two batches, in both precisions, and their kernels."""
+    """Errors of every shipped model; bits; the two batches in both precisions, and their kernels; drift, at last."""
     for name in ("go-chignolin", "calvados2") if OPTIONS.interpret else ("go-chignolin", *FORCEFIELDS):
         NOTES.attempt(f"errors {name}", functools.partial(error_of, name))
-    for name in ("go-chignolin",) if OPTIONS.interpret else ("go-chignolin", "calvados2"):
-        NOTES.attempt(f"drift {name}", functools.partial(drift, name))
     few = functools.cache(functools.partial(disordered, 2 if OPTIONS.interpret else 16))
     for precision in ("fp32",) if OPTIONS.interpret else ("fp32", "fp64"):
         NOTES.attempt(f"bits {precision}", lambda p=precision: same_bits(few(), p))  # type: ignore[misc]
@@ -133,6 +131,8 @@ def classical() -> None:
     for name, made in (("1,024 disordered proteins", many), ("slab of 100 x 137", dense)):
         for precision in ("fp32", "fp64"):
             NOTES.attempt(f"{name} {precision}", lambda n=name, m=made, p=precision: speed(n, m(), p))  # type: ignore[misc]
+    for name in ("go-chignolin",) if OPTIONS.interpret else ("go-chignolin", "calvados2"):
+        NOTES.attempt(f"drift {name}", functools.partial(drift, name))
 
 
 def error_of(name: str) -> None:

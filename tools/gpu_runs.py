@@ -151,7 +151,7 @@ def runs_of_ranks(folder: Path, size: int, gpus: int) -> None:
     apart = "16 fs" if OPTIONS.interpret else "1 ps"
     ladder = f"{{temperatures: {{min: 300 K, max: 400 K, count: {replicas}}}, interval: {apart}}}"
     file.write_text(f"{file.read_text()}\nexchange: {ladder}\n")
-    length = (8, "8 fs") if OPTIONS.interpret else (30_000, "20 ps")
+    length = (8, "8 fs") if OPTIONS.interpret else (15_000, "8 ps")
     common = words(file, *length, replicas, "dynamics.temperature=none")
 
     def command(name: str) -> list[str]:
@@ -189,9 +189,9 @@ def programs_of_ranks(folder: Path, size: int) -> None:
 
 def training_of_ranks(folder: Path, size: int) -> None:
     """Force matching: once through, and killed and resumed, by as many ranks."""
-    from tests.training.datasets import write_dataset, write_recipe
+    from tests.training.datasets import write_recipe
 
-    write_dataset(folder / "data")
+    frames_with_forces(folder / "data")
     recipe = write_recipe(folder / "recipe.yaml", folder / "data", training={"device": "cuda", "epochs": 40})
 
     def command(name: str) -> list[str]:
@@ -208,6 +208,23 @@ def training_of_ranks(folder: Path, size: int) -> None:
     differ = [f for f in files if (folder / "whole" / f).read_bytes() != (folder / "killed" / f).read_bytes()]
     NOTES.row(not differ, f"training, killed and resumed by {size} ranks: files that differ: {differ or 'none'}",
               what="training of ranks", files_that_differ=differ)  # fmt: skip
+
+
+def frames_with_forces(folder: Path) -> None:
+    """A dataset of a helix whose beads are pulled back to where they were moved from; nothing is simulated for it."""
+    from mdflash.sampling.dataset import create_dataset
+    from mdflash.sampling.trajectory import TrajectoryWriter
+    from tests.helpers import go_helix, helix
+
+    system, rng = go_helix(7, "helix")[0], np.random.default_rng(3)
+    create_dataset(folder, {"helix": (system, helix(7)[None])}, "ca", {"made_for": "gpu_check"})
+    for k in range(3):
+        writer = TrajectoryWriter(folder / "helix" / f"{k:03d}.h5", 7, seed=1, aggregation="basic", biased=False,
+                                  energy=False)  # fmt: skip
+        for frame in range(200):
+            moved = 0.2 * rng.normal(size=(7, 3))
+            writer.append(helix(7) + moved, -20.0 * moved, 300.0, 0.4 * frame, energy=None)
+        writer.close()
 
 
 def together(arguments: Sequence[str], many: int) -> tuple[subprocess.CompletedProcess[str], float]:

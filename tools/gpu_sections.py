@@ -74,7 +74,7 @@ def machine() -> None:
     NOTES.set(
         device=about.name, memory_GB=about.total_memory / 1e9, multiprocessors=about.multi_processor_count,
         capability=f"sm_{about.major}{about.minor}", cuda=torch.version.cuda, nvidia_smi=driver,
-        gpus=torch.cuda.device_count(), clock_MHz=clock() / 1e6, l2_MB=about.L2_cache_size / 1e6,
+        gpus=torch.cuda.device_count(), clock_MHz=clock() / 1e6, l2_MB=getattr(about, "L2_cache_size", 0) / 1e6,
     )  # fmt: skip
     NOTES.attempt("ceilings", ceilings)
 
