@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_part import DEVICE, NOTES, OPTIONS, SKIN, synchronize
+from gpu_part import DEVICE, NOTES, OPTIONS, SKIN, clock, synchronize
 from gpu_timings import measured
 
 TIMESTEP, FRICTION = 0.01, 0.01
@@ -118,11 +118,9 @@ def slab(copies: int, residues: int, box: tuple[float, float, float]) -> Batch:
 
 
 def classical() -> None:
-    """Errors of every shipped model; bits; then the two batches, in both precisions, and their kernels."""
+    """Errors of every shipped model; bits; the two batches in both precisions, and their kernels; drift, at last."""
     for name in ("go-chignolin", "calvados2") if OPTIONS.interpret else ("go-chignolin", *FORCEFIELDS):
         NOTES.attempt(f"errors {name}", functools.partial(error_of, name))
-    for name in ("go-chignolin",) if OPTIONS.interpret else ("go-chignolin", "calvados2"):
-        NOTES.attempt(f"drift {name}", functools.partial(drift, name))
     few = functools.cache(functools.partial(disordered, 2 if OPTIONS.interpret else 16))
     for precision in ("fp32",) if OPTIONS.interpret else ("fp32", "fp64"):
         NOTES.attempt(f"bits {precision}", lambda p=precision: same_bits(few(), p))  # type: ignore[misc]
@@ -133,6 +131,8 @@ def classical() -> None:
     for name, made in (("1,024 disordered proteins", many), ("slab of 100 x 137", dense)):
         for precision in ("fp32", "fp64"):
             NOTES.attempt(f"{name} {precision}", lambda n=name, m=made, p=precision: speed(n, m(), p))  # type: ignore[misc]
+    for name in ("go-chignolin",) if OPTIONS.interpret else ("go-chignolin", "calvados2"):
+        NOTES.attempt(f"drift {name}", functools.partial(drift, name))
 
 
 def error_of(name: str) -> None:
@@ -247,7 +247,7 @@ def no_step_waits(batch: Batch) -> None:
     if DEVICE == "cuda":
         torch.cuda.set_sync_debug_mode("error")
     try:
-        carrier._run(steps)
+        carrier._run(state.step, steps)
     finally:
         if DEVICE == "cuda":
             torch.cuda.set_sync_debug_mode("default")
@@ -304,10 +304,9 @@ def speed(name: str, batch: Batch, precision: str) -> None:
 
 def limit_of(need: dict[str, float]) -> tuple[float | None, str]:
     """Seconds that the device needs at least for a step in fp32, and for what."""
-    if DEVICE == "cpu":
+    if DEVICE == "cpu" or not (hertz := clock()):
         return None, ""
-    about = torch.cuda.get_device_properties(0)
-    rate = about.multi_processor_count * 128 * about.clock_rate * 1e3
+    rate = torch.cuda.get_device_properties(0).multi_processor_count * 128 * hertz
     source = torch.zeros(64 * 2**20, device=DEVICE)
     target = torch.empty_like(source)
     target.copy_(source)

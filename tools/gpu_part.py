@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEVICE", "HERE", "NOTES", "OPTIONS", "ROOT", "SKIN", "SYSTEMS", "TIMESTEP", "Case", "synchronize"]
+__all__ = [
+    "DEVICE", "HERE", "NOTES", "OPTIONS", "ROOT", "SKIN", "SYSTEMS", "TIMESTEP", "Case", "clock", "synchronize",
+]  # fmt: skip
 """Sections take kernels and systems from here, because the interpreter has to be there before they are imported."""
 
 HERE = Path(__file__).resolve().parent
@@ -24,6 +27,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--deadline", type=float, required=True, help="as time.time() says")
+    parser.add_argument("--out", type=Path, required=True, help="what is to be taken along")
+    parser.add_argument("--keep", type=Path, required=True, help="folder of runs that go on later")
     parser.add_argument("--interpret", action="store_true")
     return parser.parse_args()
 
@@ -81,6 +86,18 @@ class Notes:
 
 
 NOTES = Notes()
+
+
+def clock() -> float:
+    """The highest clock of the multiprocessors in Hz; 0 where nothing tells it."""
+    own = getattr(torch.cuda.get_device_properties(0), "clock_rate", 0)  # kHz; not every torch has it
+    if own:
+        return 1e3 * float(own)
+    query = ["nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader,nounits", "--id=0"]
+    try:
+        return 1e6 * float(subprocess.run(query, capture_output=True, text=True, check=True).stdout)
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return 0.0
 
 
 def synchronize() -> None:

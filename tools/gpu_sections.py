@@ -10,24 +10,24 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gpu_classical import classical
-from gpu_part import DEVICE, HERE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case
+from gpu_counters import counters
+from gpu_part import DEVICE, NOTES, OPTIONS, ROOT, SKIN, SYSTEMS, Case, clock, synchronize
+from gpu_runs import ranks, run
+from gpu_stability import stability
 from gpu_timings import backbones, bench, biases, kernels, large, split, training, tune
 from gpu_whole import shapes, whole
 
@@ -36,7 +36,14 @@ from gpu_whole import shapes, whole
 
 def machine() -> None:
     """Versions first: they are known even where an import fails."""
+    import mdflash
+
     versions = {"python": platform.python_version()}
+    commit = ""
+    if shutil.which("git"):
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+        commit = git.stdout.strip()  # a copy without its history has none
+    NOTES.set(mdflash=f"{mdflash.__version__} {commit}".strip())
     names = ("torch", "triton", "numpy", "scipy", "numba", "llvmlite", "h5py", "safetensors", "pydantic", "typer",
              "rich", "pyyaml", "pytest", "pytest-xdist", "hypothesis")  # fmt: skip
     for name in names:
@@ -67,6 +74,7 @@ def machine() -> None:
     NOTES.set(
         device=about.name, memory_GB=about.total_memory / 1e9, multiprocessors=about.multi_processor_count,
         capability=f"sm_{about.major}{about.minor}", cuda=torch.version.cuda, nvidia_smi=driver,
+        gpus=torch.cuda.device_count(), clock_MHz=clock() / 1e6, l2_MB=getattr(about, "L2_cache_size", 0) / 1e6,
     )  # fmt: skip
     NOTES.attempt("ceilings", ceilings)
 
@@ -77,7 +85,7 @@ def _import(module: str) -> None:
 
 
 def ceilings() -> None:
-    """What this device copies (read plus written) and multiplies in fp32."""
+    """What this device copies (read plus written), from its memory and inside its L2, and multiplies in fp32."""
     import triton
 
     source = torch.randn(256 * 2**20, device=DEVICE)
@@ -86,9 +94,18 @@ def ceilings() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     copy = triton.testing.do_bench(lambda: target.copy_(source), return_mode="median")
     product = triton.testing.do_bench(lambda: a @ a, return_mode="median")
+    few, into = source[: 4 * 2**20], target[: 4 * 2**20]
+    for _ in range(100):
+        into.copy_(few)
+    synchronize()
+    began = time.perf_counter()
+    for _ in range(1000):
+        into.copy_(few)
+    synchronize()
+    cached = 2000 * few.nbytes / (time.perf_counter() - began) / 1e9
     bandwidth, rate = 2 * source.nbytes / copy / 1e6, 2 * 4096**3 / product / 1e9
-    NOTES.row(True, f"copies {bandwidth:.0f} GB/s, multiplies {rate:.1f} TFLOP/s in fp32",
-              copy_GB_per_s=bandwidth, fp32_matmul_TFLOP_per_s=rate)  # fmt: skip
+    NOTES.row(True, f"copies {bandwidth:.0f} GB/s, {cached:.0f} in L2, multiplies {rate:.1f} TFLOP/s in fp32",
+              l2_copy_GB_per_s=cached, copy_GB_per_s=bandwidth, fp32_matmul_TFLOP_per_s=rate)  # fmt: skip
 
 
 # --- graphs
@@ -219,100 +236,48 @@ def error_row(
 # --- checks
 
 
+NEW = ("biases", "classical", "clusters", "far", "priors", "whole")
+"""What no GPU has run yet; a section that is cut should have had these."""
+
+
 def checks() -> None:
     """The check files of tests/gpu on this device, in parallel where pytest-xdist is there."""
-    files = sorted(str(p) for p in (ROOT / "tests" / "gpu").glob("check_*.py"))
+    new = [f"check_{name}.py" for name in NEW]
+    files = [str(p) for p in sorted((ROOT / "tests" / "gpu").glob("check_*.py"), key=lambda p: (p.name not in new, p))]
     environment = {**os.environ}
     if OPTIONS.interpret:  # the quick one stands for all: tests/gpu/test_interpreted.py runs them
         files, environment["TRITON_INTERPRET"] = [f for f in files if f.endswith("check_evaluator.py")], "1"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-vv", "--tb=short", "-rf", *files]
     if importlib.util.find_spec("xdist") is not None and not OPTIONS.interpret:
-        command += ["-n", str(min(12, os.cpu_count() or 1))]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True,
-            timeout=None if OPTIONS.interpret else max(1.0, OPTIONS.deadline - time.time()),
-        )  # fmt: skip
-        code: int | str = done.returncode
-        text = done.stdout + done.stderr[-2000:]
-    except subprocess.TimeoutExpired as error:
-        code, text = "out of time", (error.stdout or b"").decode(errors="replace")
+        command += ["-n", str(min(16, os.cpu_count() or 1)), "--dist", "worksteal"]
+    tests = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    left = threading.Timer(max(1.0, OPTIONS.deadline - time.time()), tests.kill)
+    left.start()
+    counted = {"PASSED": 0, "FAILED": 0, "ERROR": 0, "SKIPPED": 0}
+    text = ""
+    assert tests.stdout is not None
+    for line in tests.stdout:
+        text = (text + line)[-30000:]
+        word = next((word for word in counted if word in line.split() and "::" in line), None)
+        if word is not None and "short test summary" not in text:
+            counted[word] += 1
+            NOTES.set(tests=counted)
+            if word in ("FAILED", "ERROR"):
+                NOTES.row(False, line.strip(), what=line.strip())
+    left.cancel()
+    code = tests.wait()
     print(text[-5000:])
-    NOTES.row(code == 0, f"tests/gpu: pytest ended with {code}", what="tests/gpu", code=code, output=text[-30000:])
-
-
-# --- run
-
-
-def run() -> None:
-    """`mdflash run` on the device: once through, and killed and resumed; both must leave the same bytes."""
-    for text in ("",) if OPTIONS.interpret else ("", HILLS):
-        with tempfile.TemporaryDirectory() as folder:
-            NOTES.attempt("run", functools.partial(kill_and_resume, Path(folder), text))
-
-
-HILLS = """
-metadynamics:
-  - {name: fill, variables: [{name: size, variable: radius_of_gyration, width: 0.3 angstrom,
-     grid: {min: 1 angstrom, max: 40 angstrom}}], height: 0.1 kcal/mol, bias_factor: 6, every: 1 ps}
-"""
-
-
-def kill_and_resume(folder: Path, text: str) -> None:
-    """`text` is added to system.yaml; with it, networks act at every second step."""
-    file = folder / "case" / "system.yaml"
-    if SYSTEMS.real():
-        SYSTEMS.described("chignolin").write(folder / "case")
-    else:
-        SYSTEMS.tiny_case().write(folder / "case")
-    file.write_text(file.read_text() + text)
-    steps, every = (8, "8 fs") if OPTIONS.interpret else (20_000 if text else 60_000, "20 ps")
-    own = ["interpreter.py"] if OPTIONS.interpret else ["-m", "mdflash"]
-    common = [
-        sys.executable, *own, "run", str(file), "--steps", str(steps), "--set", "hardware.device=cuda",
-        "--set", f"replicas.count={2 if OPTIONS.interpret else 16}", "--set", f"output.log.interval={every}",
-        "--set", f"output.trajectory.interval={every}", "--set", f"output.checkpoint.interval={every}",
-        "--set", f"dynamics.network_every={2 if text else 1}",
-    ]  # fmt: skip
-
-    def command(name: str) -> list[str]:
-        return [*common, "--set", f"output.folder={folder / name}"]
-
-    began = time.monotonic()
-    done = subprocess.run(command("whole"), cwd=HERE, capture_output=True, text=True)
-    seconds = time.monotonic() - began
-    NOTES.row(done.returncode == 0, f"mdflash run ended with {done.returncode} after {seconds:.1f} s",
-              what="whole run", output=(done.stdout + done.stderr)[-6000:])  # fmt: skip
-    if done.returncode != 0:
-        print((done.stdout + done.stderr)[-3000:])
-        return
-    manifest = json.loads((folder / "whole" / "manifest.json").read_text())
-    NOTES.row(manifest["device"] == "cuda", f"on {manifest['device_name']}, {manifest['timing']}",
-              what="manifest", manifest=manifest)  # fmt: skip
-    first = subprocess.Popen(command("killed"), cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while first.poll() is None and len(list((folder / "killed" / "checkpoint").glob("*.npz"))) < 2:
-        time.sleep(0.002)
-    first.send_signal(signal.SIGKILL)
-    killed = first.wait() != 0
-    NOTES.row(killed, "killed" if killed else "it had finished before it could be killed", what="kill")
-    done = subprocess.run(command("killed"), cwd=HERE, capture_output=True, text=True)
-    again = done.returncode == 0 and "going on" in done.stdout
-    text = (done.stdout + done.stderr)[-6000:]
-    NOTES.row(again, f"the same command again ended with {done.returncode}", what="resume", output=text)
-    ends = [sorted((folder / name / "checkpoint").glob("*.npz"))[-1] for name in ("whole", "killed")]
-    a, b = (np.load(end) for end in ends)
-    names = [name for name in a.files if a[name].dtype.kind in "fiu"]
-    same = ends[0].name == ends[1].name and all(np.array_equal(a[name], b[name]) for name in names)
-    NOTES.row(same, f"the last checkpoints hold {'the same' if same else 'DIFFERENT'} bits", what="same bits")
-    logs = [(folder / name / "log.csv").read_bytes() for name in ("whole", "killed")]
-    NOTES.row(logs[0] == logs[1], "log.csv is the same, byte by byte", what="same log", log=logs[0].decode()[:2000])
+    NOTES.row(code == 0, f"tests/gpu: pytest ended with {code}, {counted}", what="tests/gpu", code=code,
+              output=text[-30000:])  # fmt: skip
 
 
 SECTIONS: dict[str, Callable[[], None]] = {
     f.__name__: f
     for f in (
-        *(machine, graphs, errors, checks, run, bench, biases, split, classical, whole, shapes),
-        *(large, kernels, backbones, training, tune),
+        *(machine, graphs, errors, checks, run, ranks, bench, biases, split, classical, whole, shapes),
+        *(large, kernels, counters, backbones, training, tune, stability),
     )
 }
 

@@ -328,7 +328,8 @@ def kernels() -> None:
 def by_kernel(name: str, replicas: int, precision: str, filters: str) -> None:
     from torch.profiler import ProfilerActivity, profile
 
-    carrier, state = SYSTEMS.propagator(SYSTEMS.one(name).times(replicas), precision, filters, graphs=False)
+    case = SYSTEMS.one(name).times(replicas)
+    carrier, state = SYSTEMS.propagator(case, precision, filters, graphs=False)
     carrier.advance(state, 5)
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as found:
         carrier.advance(state, 10)
@@ -337,7 +338,9 @@ def by_kernel(name: str, replicas: int, precision: str, filters: str) -> None:
     times = dict(sorted(times.items(), key=lambda item: -item[1])[:20])
     shown = ", ".join(f"{k} {v:.0f}" for k, v in list(times.items())[:8])
     NOTES.row(True, f"{name} {precision} {filters}, {replicas} replicas, µs a step: {shown}",
-              system=name, filters=filters, replicas=replicas, precision=precision, us_by_kernel=times)  # fmt: skip
+              system=name, filters=filters, replicas=replicas, precision=precision, us_by_kernel=times,
+              beads=len(case.x), directed_edges=round(carrier.forces.neighbors_per_bead() * len(case.x)),
+              hyper=case.network.hyper.to_dict())  # fmt: skip
 
 
 def tune() -> None:

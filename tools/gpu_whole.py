@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from gpu_part import DEVICE, NOTES, OPTIONS, SYSTEMS, TIMESTEP, Case, synchronize
+from gpu_part import DEVICE, HERE, NOTES, OPTIONS, SYSTEMS, TIMESTEP, Case, synchronize
 from gpu_timings import measured
 
 BAR = {"fp32": 1e-5, "mixed16": 1e-3}
@@ -79,7 +84,36 @@ def program(batch: Case, precision: str, shape: Any = None) -> Any:
     return carrier, state
 
 
+def compile_first(jobs: Sequence[str]) -> None:
+    """Programs that take long to compile, in processes side by side; Triton keeps them on the disk.
+
+    Args:
+        jobs: system, precision and number of the other shape (or nothing), with | between them.
+    """
+    if DEVICE == "cpu":
+        return
+    began = time.monotonic()
+
+    def make(job: str) -> int:
+        own = ["--part", f"{OPTIONS.part}.{jobs.index(job)}", "--reference", str(OPTIONS.reference), "--seconds", "0",
+               "--deadline", str(OPTIONS.deadline), "--out", str(OPTIONS.out), "--keep", str(OPTIONS.keep)]  # fmt: skip
+        command = [sys.executable, str(HERE / "gpu_whole.py"), job, *own]
+        left = max(1.0, OPTIONS.deadline - time.time())
+        try:
+            return subprocess.run(command, stdout=subprocess.DEVNULL, timeout=left).returncode
+        except subprocess.TimeoutExpired:
+            return 1
+
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 2)) as pool:
+        failed = [job for job, code in zip(jobs, pool.map(make, jobs), strict=True) if code]
+    seconds = time.monotonic() - began
+    NOTES.row(not failed, f"compiled {len(jobs)} programs in {seconds:.0f} s{f', but for {failed}' if failed else ''}",
+              what="compiled", seconds=seconds, failed=failed)  # fmt: skip
+
+
 def whole() -> None:
+    systems = dict.fromkeys(goal.system for goal in GOALS)
+    NOTES.attempt("compile", lambda: compile_first([f"{name}|{p}|" for name in systems for p in BAR]))
     for goal in GOALS[:1] if OPTIONS.interpret else GOALS:
         NOTES.attempt(f"{goal.system}, forces", functools.partial(forces, goal.system))
     for name in ("chignolin-ca",) if OPTIONS.interpret else ("chignolin-ca", "teacher-1enh"):
@@ -91,7 +125,10 @@ def whole() -> None:
 
 def shapes() -> None:
     """The same four with other shapes of the program; each is compiled first, which takes longer than to measure it."""
-    for shape in () if OPTIONS.interpret else other_shapes():
+    found = list(enumerate(() if OPTIONS.interpret else other_shapes()))
+    systems = dict.fromkeys(goal.system for goal in GOALS)
+    NOTES.attempt("compile", lambda: compile_first([f"{name}|fp32|{k}" for k, _ in found for name in systems]))
+    for _, shape in found:
         for goal in GOALS:
             NOTES.attempt(f"{goal.system} {shape}", functools.partial(speed, goal, "fp32", shape))
 
@@ -183,3 +220,9 @@ def other_shapes() -> Iterator[Any]:
     yield from (replace(SHAPE, tile=tile) for tile in ((16, 64, 16), (16, 128, 32), (32, 64, 32)))
     yield replace(SHAPE, precision="tf32x3")
     yield replace(SHAPE, precision="tf32x3", warps=4)
+
+
+if __name__ == "__main__":
+    system, precision, number = OPTIONS.section.split("|")
+    carrier, state = program(case(system).times(2), precision, list(other_shapes())[int(number)] if number else None)
+    carrier.advance(state, 2)

@@ -97,8 +97,10 @@ def _train(
     # heavy, and useless for a recipe that is not valid
     import torch
 
+    from mdflash.core.gpu import find_gpu
     from mdflash.core.signals import stop_signals
     from mdflash.engine.blocks.compiled import set_threads
+    from mdflash.engine.devices import seating, seats_of
     from mdflash.training.committee import make_members
     from mdflash.training.folder import training_folder, write_head
     from mdflash.training.run import make_trainer, prepare_training, train
@@ -129,6 +131,9 @@ def _train(
     if committee is not None:
         train_committee.run(prepared, file, overrides, committee, cores, console)
         return
+    if plan.training.device == "cuda" and ranks.size > 1:
+        for note in seating(seats_of(ranks, find_gpu(ranks.local_rank, "training.device"))):
+            console.print(f"note: {note}", soft_wrap=True)
     with training_folder(plan.output) if ranks.rank == 0 else nullcontext():
         if ranks.rank == 0:
             write_head(prepared, file)

@@ -82,6 +82,16 @@ def _not_yet(**refused: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _no_number(device: object) -> object:
+    """Refuses `cuda:1`: a run file says what kind of device, and where it is started says which."""
+    if isinstance(device, str) and (number := device.removeprefix("cuda:")) != device:
+        raise ValueError(
+            f"'{device}' names one GPU of a machine; write `device: cuda`, and start with "
+            f"CUDA_VISIBLE_DEVICES={number} (of several ranks each takes its own)"
+        )
+    return device
+
+
 _SOLVENT = Quantity("temperature", "293.15 K", ("K",), least=TEMPERATURE.least, most=TEMPERATURE.most)
 Force = Annotated[float, Quantity("force", "5000 kcal/mol/angstrom", ("kcal/mol/angstrom",))]
 
@@ -293,7 +303,7 @@ class Output(Section):
 class Hardware(Section):
     """Where it runs."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(_no_number)] = Field(
         default="auto", description="auto (a GPU, where there is one and a network to evaluate) | cpu | cuda"
     )
     threads: Annotated[int, Whole(1, 4096)] | None = Field(default=None, description="CPU threads; null: all cores")

@@ -16,7 +16,7 @@ import torch
 
 from mdflash.compiled.held_arguments import Kept, keep
 from mdflash.core.geometry import whole
-from mdflash.core.gpu import find_gpu, why_no_gpu
+from mdflash.core.gpu import find_gpu, on_device, why_no_gpu
 from mdflash.core.scale import other_unit
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
@@ -215,15 +215,17 @@ class GpuEvaluator:
             if isinstance(term, SchNetPotential):
                 tables |= tables_for(term, FORCE_ERROR[precision] / 2)
 
+        self._gpu = find_gpu()
+
         def make(box: Box | None) -> DeviceForces:
-            return DeviceForces(layout, terms, tables, precision, SKIN, box, find_gpu())
+            return DeviceForces(layout, terms, tables, precision, SKIN, box, self._gpu)
 
         self._make, self._forces = make, make(None)
         self._box: Box | None = None
         self._lock = threading.Lock()
 
     def __call__(self, x: FloatArray, box: Box | None, energy: FloatArray, forces: FloatArray) -> None:
-        with self._lock:
+        with self._lock, on_device(self._gpu):
             if box != self._box:
                 self._box, self._forces = box, self._make(box)
             self._forces.x.copy_(torch.from_numpy(x))

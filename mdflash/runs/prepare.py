@@ -59,6 +59,7 @@ from mdflash.potentials.bias.bias import Bias, biases_of
 from mdflash.potentials.bias.grid_bias import GridBias, grid_biases_of
 from mdflash.potentials.forms import NATIVE
 from mdflash.potentials.priors.term import PriorTerm
+from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.runs.biases import build_biases, build_metadynamics, build_monitored, build_scales, build_walkers
 from mdflash.runs.entries import read_entry
 from mdflash.runs.environment import surround
@@ -139,7 +140,10 @@ class Prepared:
             *self.biases,
             *self.grid_biases,
         ]
-        return across_ranks(ranks, parts, partial(choose_propagator, part.layout, SumPotential(terms)))
+        choose: Choose = partial(choose_propagator, part.layout, SumPotential(terms))
+        if _networks(self.potential.terms) and not _networks(terms):
+            choose = _beside_networks(choose)
+        return across_ranks(ranks, parts, choose)
 
     def state(self) -> State:
         """At rest at the start frames, in the box of the run."""
@@ -267,6 +271,21 @@ def _first_in(larger: Box, choose: Choose) -> Choose:
         if box is not None:
             state = state.copy()
             state.box = box
+        return choose(state, dynamics, backend)
+
+    return chosen
+
+
+def _networks(terms: Sequence[Potential]) -> bool:
+    return any(isinstance(term, SchNetPotential) for term in terms)
+
+
+def _beside_networks(choose: Choose) -> Choose:
+    """The choice of a share without a network, of a batch that has one: on a GPU too, its terms are float64."""
+
+    def chosen(state: State, dynamics: settings.Dynamics, backend: Backend) -> Chosen:
+        if backend.gpu is not None:
+            backend = dataclasses.replace(backend, precision="fp64", filters="auto")
         return choose(state, dynamics, backend)
 
     return chosen

@@ -67,6 +67,7 @@ def test_ranks_of_a_machine_share_its_gpus(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(gpu, "interpreted", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(gpu, "_open", lambda device: None)
     assert [gpu.find_gpu(rank) for rank in (0, 3, 5)] == [torch.device("cuda", k) for k in (0, 3, 1)]
 
     class Third(Ranks):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -54,6 +55,7 @@ from tests.rank_helpers import (
 )
 
 __all__ = ["springs"]  # a fixture
+T = TypeVar("T")
 
 # --- who carries what -------------------------------------------------------------------------------------------
 
@@ -140,6 +142,14 @@ class InThreads(Ranks):
 
     def __init__(self, rank: int, board: list[torch.Tensor], barrier: threading.Barrier) -> None:
         self.rank, self.size, self._board, self._barrier = rank, len(board), board, barrier
+
+    def all(self, value: T) -> list[T]:
+        said: list[Any] = self._board
+        said[self.rank] = value
+        self._barrier.wait()
+        found = list(said)
+        self._barrier.wait()
+        return found
 
     def share(self, step: int, own: torch.Tensor, everyone: Sequence[torch.Tensor]) -> None:
         self._board[self.rank] = own.clone()

@@ -8,6 +8,7 @@ no bit of it.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import torch
 
 from mdflash.core.partition import Part
 from mdflash.core.state import State
+from mdflash.engine.devices import common, seating, seats_of
 from mdflash.engine.distributed import Ranks
 from mdflash.engine.protocols import Choose, Chosen, Propagator
 from mdflash.engine.settings import Backend, Dynamics
@@ -78,10 +80,31 @@ def _unpack(state: State, part: Part, received: torch.Tensor) -> npt.NDArray[np.
 
 
 def across_ranks(ranks: Ranks, parts: tuple[Part, ...], choose_own: Choose) -> Choose:
-    """Propagators of a whole batch, from those of this rank's part of it."""
+    """Propagators of a whole batch, from those of this rank's part of it; of one kind on all ranks.
+
+    Every rank has the same notes: those of the first rank that has a system, and where the ranks compute.
+    """
 
     def choose(state: State, dynamics: Dynamics, backend: Backend) -> Chosen:
-        own = choose_own(parts[ranks.rank].take(state), dynamics, backend)
-        return Chosen(RankPropagator(ranks, parts, own.propagator), own.notes)
+        mine = parts[ranks.rank].take(state)
+        own = choose_own(mine, dynamics, backend)
+        agreed, note = common(backend, ranks.all(own.propagator.kernels))
+        if agreed != backend:
+            own = choose_own(mine, dynamics, agreed)
+        notes = [note] if note else []
+        notes += _first_to_say(parts, ranks.all(list(own.notes)))
+        notes += seating(seats_of(ranks, own.propagator.gpu))
+        return Chosen(RankPropagator(ranks, parts, own.propagator), tuple(notes))
 
     return choose
+
+
+def _first_to_say(parts: tuple[Part, ...], said: Sequence[Sequence[str]]) -> list[str]:
+    """The notes of each rank that has a system which no rank before it has."""
+    known: set[int] = set()
+    notes: dict[str, None] = {}
+    for part, own in zip(parts, said, strict=True):
+        if not known.issuperset(part.systems):
+            notes |= dict.fromkeys(own)
+        known |= set(part.systems)
+    return list(notes)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from triton.runtime.errors import OutOfResources
 
-from mdflash.core.gpu import describe
+from mdflash.core.gpu import describe, on_device
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
 from mdflash.core.types import IN_PARTS, FilterKind, Precision
@@ -61,8 +61,15 @@ def choose_on_gpu(
         GpuRefused: something in the batch has no kernel, the GPU is too small for one, or the forces of a network, of
             biases, or of a batch without a network, come out wrong.
     """
-    device, precision = backend.gpu, backend.precision
-    assert device is not None
+    assert backend.gpu is not None
+    with on_device(backend.gpu):
+        return _choose(layout, terms, state, dynamics, backend, backend.gpu)
+
+
+def _choose(
+    layout: Layout, terms: Sequence[Potential], state: State, dynamics: Dynamics, backend: Backend, device: torch.device
+) -> Chosen:
+    precision = backend.precision
     if backend.kernels == "reference":
         raise GpuRefused("the reference kernels run in plain torch on the CPU")
     if backend.filters in IN_PARTS and precision == "fp64":

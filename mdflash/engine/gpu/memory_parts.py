@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from mdflash.core.gpu import describe
+from mdflash.core.gpu import describe, on_device
 from mdflash.core.partition import by_memory
 from mdflash.core.state import Layout, State
 from mdflash.engine.gpu.loop import CudaPropagator
@@ -73,14 +72,11 @@ class MemoryParts:
     def _run(self, state: State, steps: int) -> npt.NDArray[np.int64]:
         while True:
             try:
-                with self._on_device():
+                with on_device(self.gpu):
                     return self._try(state, steps)
             except torch.cuda.OutOfMemoryError as error:
                 reason = " ".join(str(error).split())
             self._split(reason)  # here, where nothing holds on to what the attempt had allocated
-
-    def _on_device(self) -> AbstractContextManager[object]:
-        return torch.cuda.device(self.gpu) if self.gpu.type == "cuda" else nullcontext()
 
     def _try(self, state: State, steps: int) -> npt.NDArray[np.int64]:
         """All parts, or none: the state changes when the last one has arrived."""
