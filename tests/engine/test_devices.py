@@ -6,11 +6,13 @@ import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mdflash.config.load import load_run
 from mdflash.config.schema import Hardware
 from mdflash.core import gpu
 from mdflash.core.partition import by_rank
@@ -22,9 +24,13 @@ from mdflash.engine.protocols import Chosen
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.base import Potential
+from mdflash.runs.prepare import prepare
 from tests.engine.test_ranks import InThreads
 from tests.helpers import go_helix, helix
+from tests.rank_helpers import write_network
 
 CUDA = Backend(precision="fp32", kernels="whole", gpu=torch.device("cuda", 1), gpu_must=False)
 A, B = "GPU 0, NVIDIA H200", "GPU 1, NVIDIA H200"
@@ -157,3 +163,31 @@ def test_ranks_that_choose_differently_agree() -> None:
     assert first.propagator.kernels == second.propagator.kernels == "compiled"
     assert first.notes[0].startswith("all ranks run on the CPU, since rank 1 found no GPU")
     assert first.notes[1:] == second.notes[1:] == ("of one", "of all", "of two")
+
+
+def test_a_share_without_a_network_is_float64_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in one process, whose batch has a network; a batch without any has the precision that was asked for."""
+    write_network(tmp_path)
+    _, plain = go_helix(6, "two", 0.4)
+    save_forcefield(tmp_path / "two", plain)
+    paths = {name: next((tmp_path / name / "systems").glob("*.safetensors")) for name in ("net", "two")}
+    asked: list[Backend] = []
+
+    def record(layout: Layout, potential: Potential, state: State, dynamics: Dynamics, backend: Backend) -> Chosen:
+        asked.append(backend)
+        return choose_propagator(layout, potential, state, dynamics, Backend(precision=backend.precision))
+
+    monkeypatch.setattr("mdflash.runs.prepare.choose_propagator", record)
+    for names in (("net", "two"), ("two", "two")):
+        entries = [f"{{structure: {paths[n]}, forcefield: {n}, name: m{k}, replicas: 1}}" for k, n in enumerate(names)]
+        file = tmp_path / "mixed.yaml"
+        file.write_text(f"mdflash: 1\nsystem: [{', '.join(entries)}]\ndynamics: {{temperature: 300 K, steps: 9, seed: 1}}\n")
+        prepared = prepare(load_run(file))
+        board, barrier = [torch.empty(0)] * 2, threading.Barrier(2, timeout=60)
+        with ThreadPoolExecutor(2) as pool:
+            choices = [prepared._across(InThreads(rank, board, barrier)) for rank in range(2)]
+            gpu_backend = Backend(precision="fp32", gpu=torch.device("cpu"))
+            arguments = (prepared.state(), prepared.dynamics(), gpu_backend)
+            list(pool.map(lambda choose: choose(*arguments), choices))  # noqa: B023
+    found = [backend.precision for backend in asked]
+    assert sorted(found[:2]) == ["fp32", "fp64"] and found[2:] == ["fp32", "fp32"]
