@@ -187,7 +187,7 @@ def split_or_table(name: str, replicas: int, precision: str) -> None:
     case = SYSTEMS.one(name).times(1 if OPTIONS.interpret else replicas)
     rates: dict[str, float] = {}
     every = ("split-16", "split-32") if name == "folded" and replicas > 1 and not OPTIONS.interpret else ()
-    for filters in ("table", "split", *every):
+    for filters in ("table", "split", "gathered", *every):
         try:
             rates[filters] = benchmark(name, case, precision, filters)
         except ForceFieldError as error:  # not with so few cosines, or not smooth enough at all
@@ -317,7 +317,7 @@ def kernels() -> None:
     """Microseconds of each kernel in one step, from PyTorch's profiler, launched one by one."""
     for name, replicas, precision, filters in (
         ("folded", 64, "fp32", "table"), ("folded", 1, "fp32", "table"), ("folded", 64, "mixed16", "table"),
-        ("folded", 64, "mixed16", "split"), ("folded", 64, "fp32", "split"),
+        ("folded", 64, "mixed16", "split"), ("folded", 64, "fp32", "split"), ("folded", 64, "mixed16", "gathered"),
     ):  # fmt: skip
         if DEVICE == "cuda":
             NOTES.attempt(

@@ -181,7 +181,8 @@ def test_a_share_without_a_network_is_float64_on_a_gpu(tmp_path: Path, monkeypat
     for names in (("net", "two"), ("two", "two")):
         entries = [f"{{structure: {paths[n]}, forcefield: {n}, name: m{k}, replicas: 1}}" for k, n in enumerate(names)]
         file = tmp_path / "mixed.yaml"
-        file.write_text(f"mdflash: 1\nsystem: [{', '.join(entries)}]\ndynamics: {{temperature: 300 K, steps: 9, seed: 1}}\n")
+        dynamics = "dynamics: {temperature: 300 K, steps: 9, seed: 1}\n"
+        file.write_text(f"mdflash: 1\nsystem: [{', '.join(entries)}]\n{dynamics}")
         prepared = prepare(load_run(file))
         board, barrier = [torch.empty(0)] * 2, threading.Barrier(2, timeout=60)
         with ThreadPoolExecutor(2) as pool:
