@@ -1,4 +1,4 @@
-"""Filters in two parts on a GPU: tiles, the kernels of far pairs, and the whole of it, against plain torch."""
+"""Filters in parts on a GPU: tiles, the kernels of far and middle pairs, and the whole of it, against plain torch."""
 
 from __future__ import annotations
 

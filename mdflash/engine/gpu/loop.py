@@ -43,7 +43,7 @@ class CudaPropagator:
         terms: its potentials; `gpu.forces.unsupported` must find nothing to object to.
         dynamics: see `engine.settings`.
         box: periodic edges in Å, or None.
-        tables: filters of each network as tables or in two parts, by `id`; None: exact filters inside the kernels.
+        tables: filters of each network as tables or in parts, by `id`; None: exact filters inside the kernels.
         precision: arithmetic of the networks: "fp64", "fp32" or "mixed16".
         device: "cuda" ("cpu" through Triton's interpreter).
         graphs: capture graphs; without, every kernel is launched on its own.

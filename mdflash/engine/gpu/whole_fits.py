@@ -33,7 +33,7 @@ def why_not_whole(
     if tables is None:
         return "filters are exact"
     if any(isinstance(table, SplitFilters) for table in tables.values()):
-        return "filters are in two parts"
+        return "filters are in parts"
     if dynamics.network_every > 1:
         return "networks are impulses (`network_every`)"
     biases = [term for term in terms if isinstance(term, (Bias, GridBias))]

@@ -65,8 +65,8 @@ MUTANTS: Final = (
     Mutant(
         "Lists of eights look into windows up to half the reach only",
         "neighbors/boxes.py",
-        "near |= gap2 < reach2",
-        "near |= gap2 < 0.25 * reach2",
+        "first = (a >> 3) * 2 * size",
+        "first, reach2 = (a >> 3) * 2 * size, 0.25 * reach2",
         "potentials/test_eights.py::test_strands_beside_each_other_are_neighbors",
     ),
     Mutant(
