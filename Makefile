@@ -90,7 +90,7 @@ sbom: $(READY)
 
 # On a machine with a GPU: PYTHON is an interpreter that has a CUDA build of torch, and triton. Nothing is installed;
 # packages that are missing there come from the folder that `make gpu-wheels` fills on a machine with internet.
-# Three commands of at most 8.5 minutes each; GPU_COMMANDS="4 5" are what they leave out.
+# Three commands of at most 8.7 minutes each; GPU_COMMANDS="4 5" are what they leave out.
 GPU_COMMANDS := 1 2 3
 gpu-check:
 	failed=0; for command in $(GPU_COMMANDS); do $(PYTHON) tools/gpu_check.py --command $$command \

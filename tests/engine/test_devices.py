@@ -6,15 +6,18 @@ import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mdflash.config.load import load_run
 from mdflash.config.schema import Hardware
 from mdflash.core import gpu
 from mdflash.core.partition import by_rank
 from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.plain import PlainPropagator
 from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
 from mdflash.engine.devices import Seat, common, seating
@@ -22,9 +25,13 @@ from mdflash.engine.protocols import Chosen
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
+from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.base import Potential
+from mdflash.runs.prepare import prepare
 from tests.engine.test_ranks import InThreads
 from tests.helpers import go_helix, helix
+from tests.rank_helpers import write_network
 
 CUDA = Backend(precision="fp32", kernels="whole", gpu=torch.device("cuda", 1), gpu_must=False)
 A, B = "GPU 0, NVIDIA H200", "GPU 1, NVIDIA H200"
@@ -124,6 +131,15 @@ def test_a_number_of_a_gpu_is_refused() -> None:
         Hardware.model_validate({"device": "cuda:1"})
 
 
+class OnGpu(PlainPropagator):
+    """Stands for one."""
+
+    kernels, gpu = "cuda", None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        pass
+
+
 def test_ranks_that_choose_differently_agree() -> None:
     """Rank 1 has no kernels for its share: both take the CPU's, with the same notes."""
     (one, ff1), (two, ff2) = go_helix(8, "one", 0.4), go_helix(6, "two", 0.4)
@@ -131,9 +147,6 @@ def test_ranks_that_choose_differently_agree() -> None:
     parts = by_rank(layout, 2)
     state = State.at(layout, np.concatenate([helix(8), helix(6)]), 300.0)
     board, barrier = [torch.empty(0)] * 2, threading.Barrier(2, timeout=60)
-
-    class OnGpu:
-        kernels, gpu = "cuda", torch.device("cuda", 0)
 
     def run(rank: int) -> tuple[Chosen, list[object]]:
         asked: list[object] = []
@@ -143,7 +156,7 @@ def test_ranks_that_choose_differently_agree() -> None:
         def own(there: State, dynamics: Dynamics, backend: Backend) -> Chosen:
             asked.append(backend.gpu)
             if rank == 0 and backend.gpu is not None:
-                return Chosen(OnGpu(), ())  # type: ignore[arg-type]
+                return Chosen(OnGpu(), ())
             found = choose_propagator(part.layout, potential, there, dynamics, Backend())
             return Chosen(found.propagator, (f"of {part.layout.systems[0].name}", "of all"))
 
@@ -157,3 +170,32 @@ def test_ranks_that_choose_differently_agree() -> None:
     assert first.propagator.kernels == second.propagator.kernels == "compiled"
     assert first.notes[0].startswith("all ranks run on the CPU, since rank 1 found no GPU")
     assert first.notes[1:] == second.notes[1:] == ("of one", "of all", "of two")
+
+
+def test_a_share_without_a_network_is_float64_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in one process, whose batch has a network; a batch without any has the precision that was asked for."""
+    write_network(tmp_path)
+    _, plain = go_helix(6, "two", 0.4)
+    save_forcefield(tmp_path / "two", plain)
+    paths = {name: next((tmp_path / name / "systems").glob("*.safetensors")) for name in ("net", "two")}
+    asked: list[Backend] = []
+
+    def record(layout: Layout, potential: Potential, state: State, dynamics: Dynamics, backend: Backend) -> Chosen:
+        asked.append(backend)
+        return Chosen(OnGpu(), ())
+
+    monkeypatch.setattr("mdflash.runs.prepare.choose_propagator", record)
+    for names in (("net", "two"), ("two", "two")):
+        entries = [f"{{structure: {paths[n]}, forcefield: {n}, name: m{k}, replicas: 1}}" for k, n in enumerate(names)]
+        file = tmp_path / "mixed.yaml"
+        dynamics = "dynamics: {temperature: 300 K, steps: 9, seed: 1}"
+        file.write_text(f"mdflash: 1\nsystem: [{', '.join(entries)}]\n{dynamics}\n")
+        prepared = prepare(load_run(file))
+        board, barrier = [torch.empty(0)] * 2, threading.Barrier(2, timeout=60)
+        with ThreadPoolExecutor(2) as pool:
+            choices = [prepared._across(InThreads(rank, board, barrier)) for rank in range(2)]
+            gpu_backend = Backend(precision="fp32", gpu=torch.device("cpu"))
+            arguments = (prepared.state(), prepared.dynamics(), gpu_backend)
+            list(pool.map(lambda choose: choose(*arguments), choices))  # noqa: B023
+    found = [backend.precision for backend in asked]
+    assert sorted(found[:2]) == ["fp32", "fp64"] and found[2:] == ["fp32", "fp32"]
