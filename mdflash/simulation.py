@@ -76,7 +76,8 @@ class Simulation(Engine):
             fields without a network as well, "fp32" or "fp64"; positions are always float64.
         kernels: "auto", or "reference" for plain torch throughout.
         filters: how filters of networks are evaluated: "table", "exact" (plain torch, slow), "auto" (tables where
-            they are exact enough), or "split" (on a GPU: tables for near pairs, products of matrices for all others).
+            they are exact enough), or "split" or "gathered" (on a GPU: tables for near pairs, products of
+            matrices for all others).
         skin: margin of the neighbor list beyond the cutoff; changes speed, not results.
         remove_com_motion: keep each replica's center of mass at rest.
         device: "cpu", "cuda" (a GPU), or "auto": a GPU where there is one that has kernels for all of it, and a network

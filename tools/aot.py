@@ -39,6 +39,7 @@ from mdflash.forcefields.forcefield import load_forcefield
 from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinBAOAB
 from mdflash.mapping.chain import chain_of
+from mdflash.neighbors import mapped as mapped_lists
 from mdflash.neighbors import tiles as tile_lists
 from mdflash.potentials.backbones.backbone import Backbone
 from mdflash.potentials.base import Potential
@@ -48,6 +49,7 @@ from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.split import SplitFilters, fit_far_field
 from mdflash.potentials.schnet.tables import in_double, tabulate
 from mdflash.potentials.schnet.triton import far as far_kernels
+from mdflash.potentials.schnet.triton import gathered as gathered_kernels
 from mdflash.potentials.schnet.triton.network import Tiles
 from mdflash.training import triton as convolution
 from mdflash.training.convolution import Pairs
@@ -69,8 +71,10 @@ RECORDED: tuple[tuple[Precision, bool, tuple[Backbone | None, ...]], ...] = (
 )  # fmt: skip
 """Precision, whether filters are exact, and how blocks are joined."""
 
-SPLIT: tuple[tuple[Precision, int], ...] = (("mixed16", 16), ("mixed16", 32), ("fp32", 16), ("fp32", 32))
-"""Precision and cosines of filters in two parts."""
+SPLIT: tuple[tuple[Precision, int, int], ...] = (
+    ("mixed16", 16, 32), ("mixed16", 32, 16), ("fp32", 16, 32), ("fp32", 32, 16),
+)  # fmt: skip
+"""Precision, and cosines of far and of middle pairs, of filters in parts."""
 
 WHOLE: tuple[Precision, ...] = ("fp32", "mixed16")
 CLASSICAL: tuple[Precision, ...] = ("fp32", "fp64")
@@ -111,18 +115,22 @@ def recorded() -> Iterator[dict[Launch, None]]:
         JITFunction.run = run  # type: ignore[method-assign]
 
 
-def record_split(precision: Precision, rank: int) -> list[Launch]:
-    """The kernels that filters in two parts add to a step of 1ENH in five beads; near pairs have those of tables."""
+def record_split(precision: Precision, rank: int, middle: int) -> list[Launch]:
+    """The kernels that filters in parts add to a step of 1ENH in five beads; near pairs have those of tables."""
     layout, terms, network, positions = synthetic(269, PUBLISHED, replicas=2)
-    far = fit_far_field(in_double(network), 6.0, rank)
-    split = SplitFilters(tabulate(network, 512, 6.0), far, np.ones((len(network.blocks), 2)), 0.0, 0.0)
+    far, between = (
+        fit_far_field(in_double(network), 6.0, rank),
+        fit_far_field(in_double(network), 4.0, middle, stop=6.0),
+    )
+    split = SplitFilters(tabulate(network, 512, 4.0), far, np.ones((len(network.blocks), 2)), 0.0, 0.0, between)
     with recorded() as launches:
         propagator = CudaPropagator(
             layout, terms, Dynamics(LangevinBAOAB(0.004, 1.0), 1), None,
             tables={id(network): split}, precision=precision, device="cpu", tiles=Tiles(),
         )  # fmt: skip
         propagator.advance(State.at(layout, positions, 300.0), 1)
-    return [x for x in launches if x.kernel.__module__ in (far_kernels.__name__, tile_lists.__name__)]
+    added = (far_kernels, gathered_kernels, tile_lists, mapped_lists)
+    return [x for x in launches if x.kernel.__module__ in {module.__name__ for module in added}]
 
 
 def record(precision: Precision, exact: bool, boxes: bool, backbone: Backbone | None) -> list[Launch]:
@@ -328,9 +336,10 @@ def recordings(only: Sequence[str]) -> Iterator[tuple[str, str, list[Launch]]]:
             for backbone in backbones:
                 launches += record(precision, exact, False, backbone)
             yield precision, "exact" if exact else "table", launches
-    for precision, rank in SPLIT:
-        if wanted(f"split, {rank}"):
-            yield precision, f"split, {rank}", record_split(precision, rank)
+    for precision, rank, middle in SPLIT:
+        kind = f"split, {rank}, gathered {middle}"
+        if wanted(kind):
+            yield precision, kind, record_split(precision, rank, middle)
 
 
 def main() -> None:

@@ -129,19 +129,19 @@ class Systems:
         return {id(network): tables}
 
     @functools.cache  # noqa: B019 (one of it a process)
-    def splits_of(self, network: Any, precision: str, rank: int | None) -> dict[int, Any]:
-        """Filters in two parts; `rank`: with so many cosines, where not as a run makes them."""
-        from mdflash.potentials.schnet.split import RANKS, split_filters
+    def splits_of(self, network: Any, precision: str, rank: int | None, gathered: bool) -> dict[int, Any]:
+        """Filters in parts; `rank`: with so many cosines, where not as a run makes them."""
+        from mdflash.potentials.schnet.split import MIDDLE, RANKS, split_filters
         from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 
         ranks = RANKS if rank is None else (rank,)
         tolerance = 0.1 if self.interpret else TABLE_ERROR[precision]  # type: ignore[index]
-        return {id(network): split_filters(network, tolerance, ranks=ranks)}
+        return {id(network): split_filters(network, tolerance, ranks=ranks, middle=MIDDLE if gathered else 0)}
 
     def propagator(
         self, case: Case, precision: str, filters: str = "table", graphs: bool = True, tiles: Any = None, every: int = 1
     ) -> Any:
-        """(CudaPropagator, State), evaluated; filters: table, exact or split (split-16, split-32: so many cosines)."""
+        """(CudaPropagator, State), evaluated; filters: table, exact, gathered or split (split-16, split-32: so many cosines)."""
         from mdflash.core.state import State
         from mdflash.engine.gpu.loop import CudaPropagator
         from mdflash.engine.settings import Dynamics
@@ -163,8 +163,8 @@ class Systems:
     def filters_of(self, network: Any, precision: str, filters: str) -> Any:
         """What the kernels take for these filters."""
         kind, _, rank = filters.partition("-")
-        if kind == "split":
-            return self.splits_of(network, precision, int(rank) if rank else None)
+        if kind in ("split", "gathered"):
+            return self.splits_of(network, precision, int(rank) if rank else None, kind == "gathered")
         return None if filters == "exact" else self.tables_of(network)
 
     def tiny_case(self) -> Any:

@@ -61,7 +61,9 @@ SECTIONS = {
     "graphs": Section(
         50, 35, "a graph gives the bits of launches one by one, of any grouping and batch; no step waits for the host"
     ),
-    "split": Section(90, None, "filters in two parts (far pairs as products of matrices) against tables"),
+    "split": Section(
+        90, None, "filters in parts (far pairs as products of matrices, middle ones gathered) against tables"
+    ),
     "run": Section(
         90,
         66,

@@ -113,11 +113,18 @@ def ceilings() -> None:
 
 def graphs() -> None:
     """Graph against eager, other groupings of the same steps, another batch; and steps that never wait for the host."""
-    kinds = (("fp32", "table"), ("mixed16", "split"), ("mixed16", "table"), ("fp64", "table"), ("fp32", "split"))
+    kinds = (
+        ("fp32", "table"),
+        ("mixed16", "split"),
+        ("mixed16", "table"),
+        ("fp64", "table"),
+        ("fp32", "split"),
+        ("mixed16", "gathered"),
+    )
     for precision, filters in kinds[:1] if OPTIONS.interpret else kinds:
         NOTES.attempt(f"graphs {precision} {filters}", functools.partial(same_bits, precision, filters))
     NOTES.attempt("graphs biases", functools.partial(same_bits, "fp32", "table", biases="all", every=3))
-    for filters in ("table",) if OPTIONS.interpret else ("table", "split"):
+    for filters in ("table",) if OPTIONS.interpret else ("table", "split", "gathered"):
         NOTES.attempt(f"no host {filters}", functools.partial(no_step_waits, filters))
 
 
@@ -179,6 +186,7 @@ def no_step_waits(filters: str) -> None:
 BARS = {
     ("fp64", "table"): 1e-5, ("fp64", "exact"): 1e-9, ("fp32", "table"): 1e-5, ("fp32", "exact"): 1e-5,
     ("mixed16", "table"): 2e-3, ("mixed16", "exact"): 2e-3, ("fp32", "split"): 1e-5, ("mixed16", "split"): 1e-3,
+    ("fp32", "gathered"): 1e-5, ("mixed16", "gathered"): 1e-3,
 }  # fmt: skip
 
 

@@ -187,7 +187,7 @@ def split_or_table(name: str, replicas: int, precision: str) -> None:
     case = SYSTEMS.one(name).times(1 if OPTIONS.interpret else replicas)
     rates: dict[str, float] = {}
     every = ("split-16", "split-32") if name == "folded" and replicas > 1 and not OPTIONS.interpret else ()
-    for filters in ("table", "split", *every):
+    for filters in ("table", "split", "gathered", *every):
         try:
             rates[filters] = benchmark(name, case, precision, filters)
         except ForceFieldError as error:  # not with so few cosines, or not smooth enough at all
@@ -201,7 +201,8 @@ def split_or_table(name: str, replicas: int, precision: str) -> None:
     NOTES.row(
         True, f"{name} {precision}, {many} replicas: {best} is fastest; `filters: split` is {ratio:.2f} times as fast "
         f"as tables; {chosen.describe()}", system=name, precision=precision, replicas=many,
-        steps_per_s_by_filters=rates, fastest=best, split_over_table=ratio, rank=chosen.far.rank,
+        steps_per_s_by_filters=rates, fastest=best, split_over_table=ratio,
+        gathered_over_split=rates["gathered"] / rates["split"] if "gathered" in rates else None, rank=chosen.far.rank,
         start=chosen.far.start,
     )  # fmt: skip
 
@@ -317,7 +318,7 @@ def kernels() -> None:
     """Microseconds of each kernel in one step, from PyTorch's profiler, launched one by one."""
     for name, replicas, precision, filters in (
         ("folded", 64, "fp32", "table"), ("folded", 1, "fp32", "table"), ("folded", 64, "mixed16", "table"),
-        ("folded", 64, "mixed16", "split"), ("folded", 64, "fp32", "split"),
+        ("folded", 64, "mixed16", "split"), ("folded", 64, "mixed16", "gathered"), ("folded", 64, "fp32", "split"),
     ):  # fmt: skip
         if DEVICE == "cuda":
             NOTES.attempt(

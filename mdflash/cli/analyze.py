@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mdflash.analysis.against.ensemble import Reference
     from mdflash.analysis.experiment.file import Experimental
     from mdflash.analysis.result import Analysis
-    from mdflash.analysis.sample import Progress
 
 
 @dataclass(frozen=True)
@@ -163,10 +162,11 @@ def report(
     from mdflash.analysis.analyze import analyze as examine
     from mdflash.analysis.open_run import open_run
     from mdflash.analysis.report.files import write_figures
+    from mdflash.cli.counted import Counted
     from mdflash.cli.lines import show_line
 
     run = open_run(folder)
-    with _Shown(PlainConsole(stderr=True)) as progress:
+    with Counted(PlainConsole(stderr=True)) as progress:
         found = examine(run, wanted.reference, progress, wanted.reading, wanted.experiment, wanted.against)
         page = found.write(out, progress)
         drawn = [write_figures(found, page.parent / kind, kind, progress) for kind in kinds]
@@ -181,41 +181,3 @@ def report(
         show_line(console, f"wrote {path}")
     show_line(console, f"wrote {page}")
     return found
-
-
-class _Shown:
-    """A line that says what is done: it moves in a terminal; elsewhere a new one comes now and then."""
-
-    def __init__(self, console: Console) -> None:
-        import time
-
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self._console, self._clock = console, time.monotonic
-        self._begun = self._last = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("starting", total=1)
-
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._bar.start()
-        return self._show
-
-    def __exit__(self, *error: object) -> None:
-        if self._console.is_terminal:
-            self._bar.stop()
-
-    def _show(self, what: str, done: int, total: int) -> None:
-        if self._console.is_terminal:
-            self._bar.update(self._task, description=what, completed=done, total=max(total, 1))
-        elif self._clock() - self._last > 5.0:
-            self._last = self._clock()
-            from mdflash.cli.lines import show_line
-
-            show_line(self._console, f"{what}: {done} of {total}, after {self._last - self._begun:.0f} s")

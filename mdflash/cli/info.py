@@ -141,14 +141,16 @@ def _show_network(network: Network, console: Console) -> None:
 def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
     """Grid, size and force error of the filter tables, on the start frames of the force field's systems."""
     from dataclasses import replace
+    from itertools import product
 
     from rich.table import Table
 
+    from mdflash.core.types import IN_PARTS
     from mdflash.errors import ForceFieldError
     from mdflash.forcefields.build import network_exclusions, network_types
     from mdflash.forcefields.distances import distances_of
     from mdflash.forcefields.networks import load_schnet
-    from mdflash.potentials.schnet.split import split_filters
+    from mdflash.potentials.schnet.split import MIDDLE, split_filters
     from mdflash.potentials.schnet.tables import Sample, filter_tables, force_error, random_sample, samples_of
     from mdflash.potentials.schnet.tabulated import TABLE_ERROR
 
@@ -172,17 +174,18 @@ def _show_tables(ff: ForceField, network: Network, console: Console) -> None:
         kept = tables.rounded() if precision == "mixed16" else tables
         errors = [f"{force_error(model, kept, sample):.1e}" for sample in samples.values()]
         table.add_row(precision, f"{tables.intervals + 1:,}", f"{size * tables.rows.size / 1e6:.1f}", *errors)
-    for precision, size in sizes[1:]:
+    for (precision, size), kind in product(sizes[1:], IN_PARTS):
         try:
-            split = split_filters(model, TABLE_ERROR[precision], chains)
+            split = split_filters(model, TABLE_ERROR[precision], chains, middle=MIDDLE if kind == "gathered" else 0)
         except ForceFieldError as error:
-            console.print(f"{precision}, split: {error}")
+            console.print(f"{precision}, {kind}: {error}")
             continue
-        near, far = split.near.rounded() if precision == "mixed16" else split.near, split.far
+        near = split.near.rounded() if precision == "mixed16" else split.near
         errors = [f"{force_error(model, replace(split, near=near), sample):.1e}" for sample in samples.values()]
+        cosines = ", ".join(f"{field.rank} cosines from {field.start:.2f} Å on" for field in split.fields)
         table.add_row(
-            f"{precision}, split", f"{near.intervals + 1:,}, and {far.rank} cosines from {far.start:.2f} Å on",
-            f"{size * near.rows.size / 1e6:.1f}", *errors,
+            f"{precision}, {kind}", f"{near.intervals + 1:,}, and {cosines}", f"{size * near.rows.size / 1e6:.1f}",
+            *errors,
         )  # fmt: skip
     console.print(table)
 

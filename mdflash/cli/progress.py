@@ -28,6 +28,11 @@ EARLY, OFTEN, LATER = 300.0, 10.0, 60.0
 """Seconds: until `EARLY` after the first step a line comes every `OFTEN`, then every `LATER`."""
 
 
+def due_after(seconds: float) -> float:
+    """In how many seconds the next line comes, so long after the first step."""
+    return OFTEN if seconds < EARLY else LATER
+
+
 @dataclass(frozen=True)
 class Where:
     """Where a run is.
@@ -132,7 +137,7 @@ class Lines:
                 return
             self._begun, self._due = now, now + OFTEN
         if now >= self._due:
-            self._due = now + (OFTEN if now - self._begun < EARLY else LATER)
+            self._due = now + due_after(now - self._begun)
             self._line(where, f"{'' if where.left is None else f'about {duration(where.left)} left'}")
 
     def end(self, where: Where | None, seconds: float) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mdflash.cli.lines import visible
+from mdflash.cli.lines import PlainConsole
 from mdflash.cli.outputs import Force, may_write
 
 
@@ -67,11 +67,10 @@ def validate(
         may_write([out / "report.html", out / "report.json"], force)
     folder = out or Path.cwd() / "runs" / f"validate-{ff.name}"
 
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     from mdflash.analysis.against.simulate import SimulationPlan
     from mdflash.analysis.against.validate import validate as run_validation
     from mdflash.analysis.report.validation import write_validation
+    from mdflash.cli.counted import Counted
     from mdflash.core.files import storage_errors
     from mdflash.engine.blocks.compiled import set_threads
 
@@ -79,19 +78,9 @@ def validate(
     with storage_errors(folder):  # before hours are spent
         folder.mkdir(parents=True, exist_ok=True)
     plan = SimulationPlan(replicas=replicas, ladder=rungs, seed=seed, **given)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns) as bar:
-        task = bar.add_task("simulating", total=plan.steps)
+    with Counted(PlainConsole(stderr=True)) as progress:
         found = run_validation(
-            ff,
-            dataset,
-            plan,
-            lambda name, step: bar.update(task, completed=step, description=f"simulating {visible(name)}"),
+            ff, dataset, plan, lambda name, step: progress(f"simulating {name}, step", step, plan.steps)
         )
     about = {
         "force field": f"{ff.name} ({ff.digest[:16]})",

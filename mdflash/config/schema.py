@@ -142,7 +142,7 @@ class Model(Section):
     filters: FilterKind = Field(
         default="auto",
         description="of networks: table | exact (slow; plain torch on a CPU) | auto (tables where exact enough) | "
-        "split (GPU: tables for near pairs, products of matrices for the others)",
+        "split | gathered (GPU: tables for near pairs, products of matrices for the others, in one part or two)",
     )
     kernels: Annotated[
         StepKernels,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from mdflash.core.state import Layout, State
-from mdflash.core.types import Precision
+from mdflash.core.types import IN_PARTS, Precision
 from mdflash.engine.blocks.compiled import CompiledPriors, CompiledPropagator
 from mdflash.engine.blocks.plain import PlainPropagator
 from mdflash.engine.protocols import Chosen
@@ -45,7 +45,7 @@ def choose_propagator(
     try:
         return choose_on_gpu(layout, terms, state, dynamics, backend)
     except GpuRefused as refused:
-        if backend.gpu_must or backend.filters == "split":
+        if backend.gpu_must or backend.filters in IN_PARTS:
             raise
         chosen = _on_cpu(layout, terms, state, dynamics, backend)
         return Chosen(chosen.propagator, (f"running on the CPU: {refused.why}", *chosen.notes))
@@ -53,9 +53,10 @@ def choose_propagator(
 
 def _on_cpu(layout: Layout, terms: Sequence[Potential], state: State, dynamics: Dynamics, backend: Backend) -> Chosen:
     precision = backend.precision
-    if backend.filters == "split":
+    if backend.filters in IN_PARTS:
         raise InputError(
-            "is `split`, which is for the kernels of a GPU, and this runs on the CPU; write `filters: auto`",
+            f"is `{backend.filters}`, which is for the kernels of a GPU, and this runs on the CPU; write "
+            "`filters: auto`",
             key="model.filters",
         )
     if backend.kernels == "reference":

@@ -94,7 +94,8 @@ class Backend:
         kernels: "auto"; "reference" for plain torch throughout; "whole", on a GPU: one program for each replica of a
             small molecule runs all steps of a block, where it can (`gpu.whole_fits.why_not_whole`).
         filters: how filters of networks are evaluated: "table"; "exact", in plain torch on a CPU; "auto": tables where
-            they are exact enough; "split", on a GPU: tables for near pairs, products of matrices for all others.
+            they are exact enough; "split", on a GPU: tables for near pairs, products of matrices for all others;
+            "gathered": as that, with products of gathered rows at middle distances.
         gpu: where the batch runs, from `core.gpu.find_gpu`; None: the CPU.
         gpu_must: whether a term without a GPU kernel is an error; else the batch runs on the CPU, and a note explains
             why.

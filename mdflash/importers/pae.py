@@ -59,6 +59,7 @@ def read_pae(file: Path) -> tuple[FloatArray, FloatArray | None]:
         raise InputError(f"'{key}' is not a table of numbers", file=file) from None
     if pae.ndim != 2 or pae.shape[0] != pae.shape[1] or not np.isfinite(pae).all():
         raise InputError(f"'{key}' must be a square table of numbers, found shape {list(pae.shape)}", file=file)
+    _refuse_negative(pae, key, file)
     if plddt is not None and plddt.shape != (len(pae),):
         raise InputError(f"'plddt' has {plddt.size} numbers for {len(pae)} residues", file=file)
     return pae, plddt
@@ -78,7 +79,16 @@ def _listed(data: dict[str, Any], file: Path) -> FloatArray:
     pae[i, j] = error
     if not np.isfinite(pae).all():
         raise InputError("'distance' must have a number for every pair of residues", file=file)
+    _refuse_negative(pae, "distance", file)
     return pae
+
+
+def _refuse_negative(pae: FloatArray, key: str, file: Path) -> None:
+    if pae.min() < 0.0:
+        i, j = (int(k) + 1 for k in np.unravel_index(pae.argmin(), pae.shape))
+        raise InputError(
+            f"'{key}' has the error {pae.min():g} Å between residues {i} and {j}; none is below 0", file=file
+        )
 
 
 def read_plddt(file: Path, structure: Structure) -> FloatArray | None:

@@ -73,7 +73,10 @@ def import_smog(files: Sequence[Path], name: str, epsilon: float = KCAL_PER_KJ) 
     contacts = [*topology.pairs, *([] if xml is None else read_contacts(xml, len(topology.atoms)))]
     if not contacts:
         raise InputError("has no contacts: give OpenSMOG's .xml too, which holds them", file=top)
-    types, system = _molecule(topology, name)
+    try:
+        types, system = _molecule(topology, name)
+    except InputError as error:  # of the molecule, which knows no file
+        raise InputError(error.message, file=top) from None
     positions = _positions(structure, topology, system)
     try:
         terms = [t for t in (*_bonded(topology, epsilon), *_contacts(contacts, top, epsilon)) if len(t.keys)]
@@ -156,7 +159,7 @@ def _molecule(topology: Topology, name: str) -> tuple[dict[str, str], System]:
     beads = [a.residue if len(own[a.residue]) == 1 else f"{a.residue}-{a.type}" for a in topology.atoms]
     for bead in beads:
         if not is_word(bead):
-            raise InputError(f"'{bead[:60]}' is no name of a residue", file=topology.file)
+            raise InputError(f"'{bead[:60]}' is no name of a residue")
     bonds = np.array([row.atoms for row in topology.bonds], np.int64).reshape(-1, 2)
     n = len(beads)
     graph = coo_array((np.ones(len(bonds)), bonds.T), shape=(n, n))

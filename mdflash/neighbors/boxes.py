@@ -1,7 +1,7 @@
 """Which eights of beads can be near each other, by the boxes around them.
 
-Eight eights are a window, with a box of its own: eights are looked at only in windows that are near, and there eight at
-a time, as one vector. What comes out is ascending, and misses no pair.
+Eight eights are a window, with a box of its own: eights are looked at only in windows that are near. Boxes are looked
+at eight at a time, as one vector. What comes out is ascending, and misses no pair.
 
 Consecutive beads are near each other, but for the places where one chain ends and the next begins. So what lies around
 a long step has two boxes, one for the beads on each side of its longest step.
@@ -33,7 +33,7 @@ class Boxes(NamedTuple):
 
     Attributes:
         eights: [windows, 2, 6, 8] flat, Å; the second is the box beyond the longest step, where there is one.
-        windows: [windows, 2, 6] Å, likewise.
+        windows: [windows / 8, 2, 6, 8] flat, Å; likewise.
         cut: [eights of all windows] whether an eight has two.
         cuts: [windows] whether any of its eights has two.
     """
@@ -89,17 +89,16 @@ def _put_box(
     y: FloatArray,  # [eights, 3, 8] Å, flat
     begin: int,
     end: int,
-    out: FloatArray,
+    out: FloatArray,  # [n, 6, 8] flat
     at: int,
-    step: int,
 ) -> None:
-    """The box around the beads begin:end at out[at], with `step` numbers from one side to the next."""
+    """The box around the beads begin:end in the lane at out[at]."""
     for c in range(3):
         low = high = y[place(begin) + c * EIGHT]
         for k in range(begin + 1, end):
             value = y[place(k) + c * EIGHT]
             low, high = min(low, value), max(high, value)
-        out[at + c * step], out[at + (3 + c) * step] = 0.5 * (low + high), 0.5 * (high - low)
+        out[at + c * EIGHT], out[at + (3 + c) * EIGHT] = 0.5 * (low + high), 0.5 * (high - low)
 
 
 @njit(cache=True, error_model="numpy")
@@ -110,19 +109,20 @@ def make_boxes(
 ) -> Boxes:
     """The boxes around m beads, in eights and in windows."""
     many = (m + EIGHT * EIGHT - 1) // (EIGHT * EIGHT)
-    eights, windows = aligned(many * 2 * SIDES * EIGHT), np.zeros(many * 2 * SIDES)
+    eights, windows = aligned(many * 2 * SIDES * EIGHT), aligned((many + EIGHT - 1) // EIGHT * 2 * SIDES * EIGHT)
     cut, cuts = np.zeros(many * EIGHT, np.int8), np.zeros(many, np.int8)
     long2 = (LONG * reach) ** 2
+    for at in range(0, windows.shape[0], SIDES * EIGHT):
+        for lane in range(EIGHT):
+            windows[at + 3 * EIGHT + lane] = NOWHERE
     for w in range(many):
         begin, end = w * EIGHT * EIGHT, min((w + 1) * EIGHT * EIGHT, m)
         middle = _after_longest_step(y, begin, end, long2)
-        first = w * 2 * SIDES
-        _put_box(y, begin, middle, windows, first, 1)
+        at = (w >> 3) * 2 * SIDES * EIGHT + (w & 7)
+        _put_box(y, begin, middle, windows, at)
         if middle < end:
-            _put_box(y, middle, end, windows, first + SIDES, 1)
-        else:
-            windows[first + SIDES + 3] = NOWHERE
-        first *= EIGHT
+            _put_box(y, middle, end, windows, at + SIDES * EIGHT)
+        first = w * 2 * SIDES * EIGHT
         for lane in range(EIGHT):
             begin = (w * EIGHT + lane) * EIGHT
             end = min(begin + EIGHT, m)
@@ -131,11 +131,32 @@ def make_boxes(
             if begin >= m:
                 continue
             middle = _after_longest_step(y, begin, end, long2)
-            _put_box(y, begin, middle, eights, at, EIGHT)
+            _put_box(y, begin, middle, eights, at)
             if middle < end:
-                _put_box(y, middle, end, eights, at + SIDES * EIGHT, EIGHT)
+                _put_box(y, middle, end, eights, at + SIDES * EIGHT)
                 cut[w * EIGHT + lane] = cuts[w] = 1
     return Boxes(eights, windows, cut, cuts)
+
+
+@njit(cache=True, error_model="numpy")
+def _near_of_eight(
+    e: FloatArray,  # [n, 6, 8] flat, Å; of `Boxes`
+    p: int,
+    q: int,
+    reach2: float,
+    edge_x: float,
+    edge_y: float,
+    edge_z: float,
+) -> int:
+    """A bit for each of the eight boxes at e[q] that is near the one whose middle is at e[p]."""
+    dx = nearest_images(load(e, q) - e[p], edge_x)
+    dy = nearest_images(load(e, q + EIGHT) - e[p + EIGHT], edge_y)
+    dz = nearest_images(load(e, q + 2 * EIGHT) - e[p + 2 * EIGHT], edge_z)
+    dx = maximum(dx, 0.0 - dx) - load(e, q + 3 * EIGHT) - e[p + 3 * EIGHT]
+    dy = maximum(dy, 0.0 - dy) - load(e, q + 4 * EIGHT) - e[p + 4 * EIGHT]
+    dz = maximum(dz, 0.0 - dz) - load(e, q + 5 * EIGHT) - e[p + 5 * EIGHT]
+    dx, dy, dz = where(dx > 0.0, dx, 0.0), where(dy > 0.0, dy, 0.0), where(dz > 0.0, dz, 0.0)
+    return bits_of(fma(dx, dx, fma(dy, dy, dz * dz)) < reach2)
 
 
 @njit(cache=True, error_model="numpy")
@@ -146,43 +167,24 @@ def near_windows(
     box: FloatArray,  # [3] edges in Å, 0 for no box
     found: IntArray,  # [windows] out
 ) -> int:
-    """The windows from a on that can have a bead within reach of one in window a; returns how many."""
+    """The windows from a on that can have a bead within reach of one in window a, ascending; returns how many."""
+    edge_x, edge_y, edge_z = box[0], box[1], box[2]
+    size = SIDES * EIGHT
+    first = (a >> 3) * 2 * size
     count = 0
-    for b in range(a, boxes.cuts.shape[0]):
-        near = False
-        for p in range(a * 2 * SIDES, (a + 1) * 2 * SIDES, SIDES):
-            for q in range(b * 2 * SIDES, (b + 1) * 2 * SIDES, SIDES):
-                gap2 = 0.0
-                for c in range(3):
-                    gap = abs(nearest_images(boxes.windows[q + c] - boxes.windows[p + c], box[c]))
-                    gap = max(gap - boxes.windows[p + 3 + c] - boxes.windows[q + 3 + c], 0.0)
-                    gap2 += gap * gap
-                near |= gap2 < reach2
-        found[count] = b
-        count += near
+    later = -(np.int64(1) << (a & 7))
+    for q in range(first, boxes.windows.shape[0], 2 * size):
+        bits = np.int64(0)
+        for p in (first + (a & 7), first + (a & 7) + size):
+            bits |= _near_of_eight(boxes.windows, p, q, reach2, edge_x, edge_y, edge_z)
+            bits |= _near_of_eight(boxes.windows, p, q + size, reach2, edge_x, edge_y, edge_z)
+        bits &= later
+        later = np.int64(-1)
+        for lane in range(EIGHT):
+            if bits >> lane & 1:
+                found[count] = q // (2 * size) * EIGHT + lane
+                count += 1
     return count
-
-
-@njit(cache=True, error_model="numpy")
-def _near_in_window(
-    boxes: Boxes,
-    p: int,
-    q: int,
-    reach2: float,
-    edge_x: float,
-    edge_y: float,
-    edge_z: float,
-) -> int:
-    """A bit for each of the eight boxes at eights[q] that is near the one whose middle is at eights[p]."""
-    e = boxes.eights
-    dx = nearest_images(load(e, q) - e[p], edge_x)
-    dy = nearest_images(load(e, q + EIGHT) - e[p + EIGHT], edge_y)
-    dz = nearest_images(load(e, q + 2 * EIGHT) - e[p + 2 * EIGHT], edge_z)
-    dx = maximum(dx, 0.0 - dx) - load(e, q + 3 * EIGHT) - e[p + 3 * EIGHT]
-    dy = maximum(dy, 0.0 - dy) - load(e, q + 4 * EIGHT) - e[p + 4 * EIGHT]
-    dz = maximum(dz, 0.0 - dz) - load(e, q + 5 * EIGHT) - e[p + 5 * EIGHT]
-    dx, dy, dz = where(dx > 0.0, dx, 0.0), where(dy > 0.0, dy, 0.0), where(dz > 0.0, dz, 0.0)
-    return bits_of(fma(dx, dx, fma(dy, dy, dz * dz)) < reach2)
 
 
 @njit(cache=True, error_model="numpy")
@@ -202,13 +204,13 @@ def near_eights(
     later = -(np.int64(1) << (a & 7))  # of a's own window
     for w in windows:
         q = w * 2 * size
-        bits = _near_in_window(boxes, p, q, reach2, edge_x, edge_y, edge_z)
+        bits = _near_of_eight(boxes.eights, p, q, reach2, edge_x, edge_y, edge_z)
         if boxes.cuts[w]:
-            bits |= _near_in_window(boxes, p, q + size, reach2, edge_x, edge_y, edge_z)
+            bits |= _near_of_eight(boxes.eights, p, q + size, reach2, edge_x, edge_y, edge_z)
         if boxes.cut[a]:
-            bits |= _near_in_window(boxes, p + size, q, reach2, edge_x, edge_y, edge_z)
+            bits |= _near_of_eight(boxes.eights, p + size, q, reach2, edge_x, edge_y, edge_z)
             if boxes.cuts[w]:
-                bits |= _near_in_window(boxes, p + size, q + size, reach2, edge_x, edge_y, edge_z)
+                bits |= _near_of_eight(boxes.eights, p + size, q + size, reach2, edge_x, edge_y, edge_z)
         bits &= later
         later = np.int64(-1)
         if bits == 0:

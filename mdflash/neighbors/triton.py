@@ -228,6 +228,22 @@ def build_by_boxes(
         tl.store(need + i, tl.maximum(tl.load(need + i), found))
 
 
+@triton.jit
+def candidates(
+    x: tl.tensor, entries: tl.tensor, at: tl.tensor, n: tl.tensor, xi: tl.tensor, yi: tl.tensor, zi: tl.tensor,
+    bx: tl.tensor, by: tl.tensor, bz: tl.tensor, PERIODIC: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
+    """Of the entries `at` of a row of n: j, x_j - x_i, its square, and whether the pair is there and has messages."""
+    inside = at < n
+    entry = tl.load(entries + at, mask=inside, other=0)
+    j = entry & _INDEX
+    xj, yj, zj = load_vector(x, j, inside)
+    dx = nearest_image(xj - xi, bx, PERIODIC)
+    dy = nearest_image(yj - yi, by, PERIODIC)
+    dz = nearest_image(zj - zi, bz, PERIODIC)
+    return j, dx, dy, dz, dx * dx + dy * dy + dz * dz, inside & ((entry & _NO_MESSAGE) == 0)
+
+
 @triton.jit(do_not_specialize=["first"])
 def select_near(
     x: tl.tensor, neighbor: tl.tensor, count: tl.tensor, box: tl.tensor, near: tl.tensor, near_place: tl.tensor,
@@ -256,15 +272,10 @@ def select_near(
     lane = tl.arange(0, BLOCK)
     found = n * 0
     for k in range(0, n, BLOCK):
-        inside = k + lane < n
-        entry = tl.load(neighbor + row + k + lane, mask=inside, other=0)
-        j = entry & _INDEX
-        xj, yj, zj = load_vector(x, j, inside)
-        dx = nearest_image(xj - xi, bx, PERIODIC)
-        dy = nearest_image(yj - yi, by, PERIODIC)
-        dz = nearest_image(zj - zi, bz, PERIODIC)
-        square = dx * dx + dy * dy + dz * dz
-        keep = inside & (square < CUTOFF * CUTOFF) & ((entry & _NO_MESSAGE) == 0)
+        j, dx, dy, dz, square, messages = candidates(
+            x, neighbor + row, k + lane, n, xi, yi, zi, bx, by, bz, PERIODIC
+        )  # fmt: skip
+        keep = messages & (square < CUTOFF * CUTOFF)
         slot = found + tl.cumsum(keep.to(tl.int32), axis=0) - 1
         tl.store(near + row + slot, j, mask=keep)
         d = tl.sqrt(square)

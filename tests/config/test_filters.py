@@ -22,7 +22,10 @@ SYSTEM = Path(__file__).parents[2] / "systems" / "chignolin.yaml"
             ["filters=split", "kernels=reference"],
             "model.filters'.*split is for the kernels of a GPU; write `filters: auto`",
         ),
-        (["filters=split", "precision=fp64"], "model.filters'.*16 bits; write `filters: auto`, or `precision: fp32`"),
+        (
+            ["filters=gathered", "precision=fp64"],
+            "model.filters'.*16 bits; write `filters: auto`, or `precision: fp32`",
+        ),
         (["filters=spline"], "model.filters'"),
     ],
 )

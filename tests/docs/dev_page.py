@@ -26,7 +26,7 @@ class DevPage:
     def __init__(self, name: str, folder: Path) -> None:
         self.folder = folder
         for part in ("mdflash", "tests", "docs"):
-            shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("*.pyc.*"))  # being written
         for part in ("systems", "forcefields", "benchmarks", "tools", "pyproject.toml"):
             (folder / part).symlink_to(REPOSITORY / part)
         self.touched: set[str] = set()

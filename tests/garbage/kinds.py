@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
+from mdflash.analysis.experiment.file import load_experiment
+from mdflash.analysis.experiment.saxs import read_curve
 from mdflash.analysis.plumed import sum_hills
 from mdflash.campaigns.folder import Row, molecules_text, read_rows, rows_text
 from mdflash.campaigns.recipe import load_campaign
@@ -26,12 +28,14 @@ from mdflash.core.system import load_system, save_system
 from mdflash.errors import InputError
 from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.importers.pae import domains_from_pae, read_pae
 from mdflash.importers.plumed import translate_plumed
 from mdflash.importers.smog import import_smog
 from mdflash.io.checkpoint import load_checkpoint
 from mdflash.io.claims import claim
 from mdflash.io.frames import load_frames
 from mdflash.io.topology import cif_text, write_pdb
+from mdflash.mapping.sequence import read_fasta
 from mdflash.mapping.structure import map_structure
 from mdflash.runs.execute import execute
 from mdflash.runs.prepare import prepare
@@ -567,13 +571,56 @@ def _beside_masses(file: Path) -> None:
     translate_plumed(file.parent / "plumed.dat", 0.01)
 
 
+MEASURED = """\
+mdflash_experiment: 1
+molecule: m
+temperature: 298 K
+theta: 20
+saxs: {file: curve.dat, unit: /nm}
+fret: [{residues: [1, 6], efficiency: 0.6 +- 0.03, R0: 54 angstrom, linker: 9}]
+rg: 2.1 +- 0.1 nm
+rh: 1.8 +- 0.2 nm
+"""
+
+
+def _measured(folder: Path) -> Iterator[Seed]:
+    rows = "".join(f"{q:.3f} {np.exp(-q * q):.5f} 0.01\n" for q in np.linspace(0.1, 3.0, 12))
+    (folder / "curve.dat").write_text(f"# q I error\n{rows}")
+    (folder / "experiment.yaml").write_text(MEASURED)
+
+    def read(_: Path) -> None:
+        load_experiment([str(folder / "experiment.yaml")])
+        read_curve(folder / "curve.dat")
+
+    for name, how in (("experiment.yaml", yaml_file), ("curve.dat", text_file)):
+        yield _seed(folder / name, how, read, str(folder))
+
+
+def _predictions(folder: Path) -> Iterator[Seed]:
+    """Sequences, and the errors of predicted structures."""
+    yield Seed(folder / "a.fasta", b">one first\nMSRAAGK\nWYV\n\n>two\nGGGSGGS*\n", text_file, read_fasta)
+    n = 24
+    errors = np.abs(np.subtract.outer(np.arange(n), np.arange(n))).astype(float).tolist()
+    pairs = [[i + 1 for i in range(3) for _ in range(3)], [j + 1 for _ in range(3) for j in range(3)]]
+    for name, content in (
+        ("ebi.json", [{"predicted_aligned_error": errors, "max_predicted_aligned_error": 31.75}]),
+        ("colabfold.json", {"pae": errors, "plddt": [90.0] * n, "max_pae": 30.0, "ptm": 0.8}),
+        ("old.json", [{"residue1": pairs[0], "residue2": pairs[1], "distance": [0.5] * 9}]),
+    ):
+        yield Seed(
+            folder / name, json.dumps(content).encode(), json_file, lambda file: domains_from_pae(*read_pae(file))
+        )
+
+
 KINDS = (
-    Kind("system.yaml", _runs, 150),
-    Kind("forcefield.yaml", _forcefields, 150),
+    Kind("system.yaml", _runs, 130),
+    Kind("forcefield.yaml", _forcefields, 130),
     Kind("weights", _weights, 60),
     Kind("systems", _systems, 110),
     Kind("structures", _structures, 110),
     Kind("PLUMED files", _plumed, 20),
+    Kind("sequences and PAE", _predictions, 20),
+    Kind("experiments", _measured, 20),
     Kind("recipes", _recipes, 90),
     Kind("datasets", _datasets, 50),
     Kind("checkpoints", _checkpoints, 80),

@@ -23,7 +23,7 @@ from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.potential import SchNetPotential
 from mdflash.potentials.schnet.split import SplitFilters, fit_far_field, operand_scales
 from mdflash.potentials.schnet.tables import Sample, random_sample, sample_forces, tabulate
-from mdflash.potentials.schnet.triton import far
+from mdflash.potentials.schnet.triton import far, gathered
 from mdflash.testing import BUDGETS, check_potential
 from tests.gpu.batches import DEVICE, SMALL, TILES, Box, errors, layout_of, network, on_device, reference, schnet, walks
 from tests.helpers import toy, volume_term
@@ -31,10 +31,12 @@ from tests.helpers import toy, volume_term
 WIDE = replace(SMALL, cutoff=10.0)
 
 
-def split_of(model: SchNet, start: float = 4.5, rank: int = 16) -> SplitFilters:
-    """No errors measured."""
+def split_of(model: SchNet, start: float = 4.5, rank: int = 16, middle: float | None = None) -> SplitFilters:
+    """No errors measured. `middle`: where cosines begin that end at `start`."""
     scales = operand_scales(model, [random_sample(model, beads=16)])
-    return SplitFilters(tabulate(model, 512, start), fit_far_field(model, start, rank), scales, 0.0, 0.0)
+    between = None if middle is None else fit_far_field(model, middle, 16, stop=start)
+    near = tabulate(model, 512, start if middle is None else middle)
+    return SplitFilters(near, fit_far_field(model, start, rank), scales, 0.0, 0.0, between)
 
 
 def dense(tiles: PairTiles, values: Tensor, n: int) -> Tensor:
@@ -150,6 +152,54 @@ def test_sweeps(rank: int, products: int, bar: float) -> None:
         assert float((a.cpu().double() - b).norm() / b.norm()) < bar, name
 
 
+@pytest.mark.parametrize(("products", "bar"), [(1, 2e-3), (3, 5e-6)])
+def test_sweeps_of_gathered_rows(products: int, bar: float) -> None:
+    """Rows of 0 to 37 neighbors, more than a product takes, against sums over [n, n] in float64."""
+    rng = np.random.default_rng([39, products])
+    n, width, rank, capacity, first = 41, 16, 32, 64, 3
+    listed = np.triu(rng.random((n, n)) < np.linspace(0.0, 1.0, n), 1)
+    listed |= listed.T
+    turns = np.tril(rng.uniform(0.03, 0.47, (n, n)))
+    turns = torch.from_numpy(turns + turns.T).float().double()
+    direction = torch.from_numpy(rng.normal(size=(n, n, 3))).float()
+    near, place = torch.zeros(n + first, capacity, dtype=torch.int32), torch.full((n + first, capacity), 0.3)
+    toward, count = torch.ones(n + first, 3, capacity), torch.zeros(n + first, dtype=torch.int32)
+    for i, row in enumerate(listed):
+        (j,) = np.nonzero(row)
+        near[first + i, : len(j)] = torch.from_numpy(j + first)
+        place[first + i, : len(j)], toward[first + i, :, : len(j)] = turns[i, j].float(), direction[i, j].T
+        count[first + i] = len(j)
+    h, g = (torch.from_numpy(rng.normal(size=(n, width))).float() for _ in range(2))
+    k = torch.arange(rank, dtype=torch.float64)
+    c = torch.from_numpy(rng.normal(size=(rank, width))) / (1.0 + k[:, None]) ** 2
+    there = torch.from_numpy(listed)[..., None]
+    cosines = torch.where(there, torch.cos(2 * torch.pi * k * turns[..., None]), 0.0)
+    sines = torch.where(there, -2 * torch.pi * k * torch.sin(2 * torch.pi * k * turns[..., None]), 0.0)
+    weight = torch.einsum("ijk,kf->ijf", cosines, c)
+    messages = torch.einsum("ijf,jf->if", weight, h.double())
+    gradients = torch.einsum("ijf,jf->if", weight, g.double())
+    pulls = torch.einsum("ijk,kf,if,jf->ij", sines, c, g.double(), h.double())
+    expected = torch.einsum("ij,ijx->ix", pulls + pulls.T, direction.double())
+
+    device = [x.to(DEVICE) for x in (*halves(h, products), g, *halves(g, products), *[c.float()] * 3)]
+    lists = [x.to(DEVICE) for x in (near, place, toward, count)]
+    orders = (-2 * torch.pi * k).float().to(DEVICE)
+    out, gh = (torch.ones(n, width, device=DEVICE) for _ in range(2))
+    forces = torch.ones(n + first, 3, device=DEVICE)
+    constants = {"F": width, "R": rank, "PRODUCTS": products, "E": 16, "num_warps": 4}
+    gathered.gathered_messages[(n,)](
+        *device[:2], device[5], lists[0], lists[1], lists[3], out, capacity, first, **constants
+    )  # fmt: skip
+    gathered.gathered_gradients[(n,)](
+        *device, orders, *lists, gh, forces, capacity, first, FEATURES=True, **constants
+    )  # fmt: skip
+    found = {"messages": (out - 1.0, messages), "gradients": (gh - 1.0, gradients),
+             "forces": (forces[first:] - 1.0, expected)}  # fmt: skip
+    for name, (a, b) in found.items():
+        assert float((a.cpu().double() - b).norm() / b.norm()) < bar, name
+    assert bool((forces[:first] == 1.0).all())
+
+
 def test_numbers_beyond_16_bits_become_the_largest() -> None:
     x = torch.tensor([1.0, 1e6, -1e30, 3.0e-5, float("nan")], device=DEVICE)
     high, low = (torch.zeros(5, dtype=torch.float16, device=DEVICE) for _ in range(2))
@@ -169,16 +219,19 @@ VARIANTS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("middle", [None, 3.0])
 @pytest.mark.parametrize(
     ("name", "precision", "bar"), [("two blocks", "mixed16", 2e-3), *((name, "fp32", 1e-5) for name in VARIANTS)]
 )
-def test_forces_are_those_of_the_split_filters(name: str, precision: str, bar: float) -> None:
+def test_forces_are_those_of_the_split_filters(
+    name: str, precision: str, bar: float, middle: float | None
+) -> None:  # fmt: skip
     rng = np.random.default_rng([33, *name.encode()])
     hyper, rank = VARIANTS[name]
     model = network(hyper)
     layout = layout_of((10,), (1,))
     potential = schnet([model], layout, rng, excluded=True)
-    split = split_of(model, rank=rank)
+    split = split_of(model, rank=rank, middle=middle)
     x = walks(layout, rng)
     found = on_device(layout, [potential], x, {id(model): split}, precision)  # type: ignore[arg-type]
     sample = Sample(x.numpy(), potential.types[0].numpy(), potential.excluded[0])
@@ -194,7 +247,7 @@ def test_systems_with_different_networks_in_a_box() -> None:
     potential = schnet([first, first, None, second], layout, rng)
     x = torch.from_numpy(rng.uniform(-15, 15, (layout.n_beads, 3)))
     box = (23.0, 25.0, 24.0)
-    splits = {id(first): split_of(first), id(second): split_of(second, 4.0, 32)}
+    splits = {id(first): split_of(first), id(second): split_of(second, 4.0, 32, middle=3.2)}
     found = on_device(layout, [potential], x, splits, "fp32", box=box)
     energy, forces = errors(found, reference(layout, potential, x, box))
     assert energy < 1e-4 and forces < 1e-3
@@ -206,7 +259,7 @@ def test_conforms() -> None:
     layout = layout_of((4,), (2,))
     model = network(replace(WIDE, blocks=1, output=()))
     potential = schnet([model], layout, rng)
-    splits = {id(model): split_of(model, 3.0, 32)}
+    splits = {id(model): split_of(model, 3.0, 32, middle=2.0)}
 
     class OnDevice(SchNetPotential):
         def energy_and_forces(self, positions, layout, pairs):  # type: ignore[no-untyped-def]
@@ -228,7 +281,7 @@ def test_steps_have_the_same_bits_however_they_are_grouped() -> None:
         state = State.at(part, x[: part.n_beads], 300.0)
         carrier = CudaPropagator(
             part, [potential], Dynamics(LangevinMiddle(0.004, 1.0), 7, 0.5), None,
-            tables={id(model): split_of(model)}, precision="mixed16", device=DEVICE, tiles=TILES,
+            tables={id(model): split_of(model, middle=3.0)}, precision="mixed16", device=DEVICE, tiles=TILES,
         )  # fmt: skip
         carrier.evaluate(state)
         for steps in blocks:

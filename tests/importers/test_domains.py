@@ -192,6 +192,7 @@ def test_pae_files(tmp_path: Path) -> None:
         ("{}", "its keys are none"),
         ('{"residue1": [1, 1], "residue2": [1, 2], "distance": [0.1, 2]}', "every pair of residues once"),
         ('{"residue1": [1], "residue2": ["x"], "distance": [0.1]}', "no list of numbers"),
+        ('{"pae": [[0.2, -3], [1, 0.2]]}', "the error -3 Å between residues 1 and 2; none is below 0"),
         ('{"plddt": [1]}', "no 'pae' (ColabFold); its keys are plddt"),
         ('{"pae": [[1, 2]]}', "must be a square table of numbers, found shape [1, 2]"),
         ('{"pae": [[1, 2], [3]]}', "is not a table of numbers"),

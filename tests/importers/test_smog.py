@@ -98,6 +98,7 @@ WRONG = {
     "a bond twice": ("model.top", "[ bonds ]\n", "[ bonds ]\n2 1 1 0.38 2e4\n", "atoms 1, 2 twice among its bonds"),
     "a bond of one atom": ("model.top", "\n1 2 1 ", "\n1 1 1 ", r"cannot be read as a line of \[ bonds \]"),
     "a bond that pushes": ("model.top", "2.000000000e+04", "-2e4", "term 'bonds', row 0: 'k' must be"),
+    "a mass of nothing": ("model.top", "NB_1 1.0000", "NB_1 0.0", "the mass of GLY 11 CA"),
     "a charge": ("model.top", "1.0000 0.000000", "1.0000 1.000000", "a charge"),
     "an exclusion that is no contact": ("model.top", "[ exclusions ]\n", "[ exclusions ]\n1 6\n", "no contact"),
     "another formula": ("model.xml", "A/r^12-B/r^10", "A/r^9", "of the form 'A/r"),

@@ -14,6 +14,8 @@ from mdflash.neighbors.boxes import EIGHT
 from mdflash.neighbors.eights import build_eights
 from mdflash.neighbors.reference import all_pairs
 from mdflash.potentials.pack import pack
+from mdflash.potentials.priors.cpu import add_nonbonded, find_near
+from mdflash.potentials.priors.eights import REMEMBERED
 from tests.helpers import beads, same_bits, simulate, toy, volume_term, walk
 from tests.potentials.random_forms import scattered
 from tests.potentials.test_compiled import agree
@@ -79,6 +81,27 @@ def test_the_age_of_a_list_and_the_batch_change_no_bit(box: tuple[float, float, 
         simulation.evaluate()
     assert torch.equal(crowd.state.forces[both.rows(1)], alone.state.forces)
     assert torch.equal(crowd.state.energy[1:], alone.state.energy)
+
+
+def test_a_long_list_gives_the_bits_of_a_short_one() -> None:
+    """Entries without a near pair are skipped in the short list, and evaluated in the long one."""
+    rng = np.random.default_rng()
+    n, spacing = 24, 4.5
+    lattice = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), axis=-1).reshape(-1, 3) * spacing
+    x = lattice[::4] + rng.uniform(-0.4, 0.4, (len(lattice) // 4, 3))
+    layout = Layout((beads("a", len(x), bonds=False, types="AABAC"),), (1,))
+    ff = toy(sticky(rng), types="ABC")
+    nonbonded = pack(build_potential([ff], layout).terms, layout).nonbonded
+    start, neighbor = np.zeros(nonbonded.rows[0], np.int64), np.zeros(200 * len(x), np.int64)
+    box = np.full(3, n * spacing)
+    results = []
+    for skin in (0.0, 6.0):
+        entries = find_near(nonbonded, 0, skin, box, x, start, neighbor)
+        assert (entries < REMEMBERED) == (skin == 0.0) and entries <= len(neighbor)
+        forces = np.zeros_like(x)
+        results.append((add_nonbonded(nonbonded, 0, box, start, neighbor, x, forces), forces))
+    assert results[0][0] == results[1][0] and results[0][1].tobytes() == results[1][1].tobytes()
+    assert abs(results[0][1]).max() > 1.0
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 63, 300, 450])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mdflash.core.state import Layout, State
+from mdflash.core.types import IN_PARTS, FilterKind
 from mdflash.engine.choose import choose_propagator
 from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import ForceFieldError, InputError
@@ -78,6 +79,26 @@ def test_forces_are_as_good_as_asked_for(tolerance: float) -> None:
     assert np.log2(split.scales) == pytest.approx(np.round(np.log2(split.scales)))
 
 
+@pytest.mark.parametrize("tolerance", [2e-4, 5e-6])
+def test_a_middle_field_ends_where_the_far_one_begins(tolerance: float) -> None:
+    """There nothing jumps; forces are as good as without it, and no more pairs are left for the tables."""
+    model = network(HYPER, 2)
+    chain = random_sample(model, seed=3, beads=40)
+    two, three = (split_filters(model, tolerance, (chain,), middle=middle) for middle in (0, 32))
+    assert two.middle is None and three.middle is not None
+    assert three.near.cutoff == three.middle.start < three.middle.cutoff == three.far.start
+    assert three.near_fraction <= two.near_fraction
+    assert force_error(model, three, chain) == pytest.approx(three.force_error) and three.force_error <= tolerance
+    assert force_error(model, three, random_sample(model, seed=4, beads=40)) <= 3.0 * tolerance
+    for end in (three.middle.start, three.far.start):
+        d = torch.tensor([end - 1e-10, end + 1e-10], dtype=torch.float64).requires_grad_()
+        w = three.filters(1, d)
+        (slope,) = torch.autograd.grad(w[:, 3].sum(), d)
+        exact, exact_slope = filter_values(model, 1, np.array([end]))
+        np.testing.assert_allclose(w.detach().numpy(), exact.repeat(2, axis=0), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(slope.numpy(), exact_slope[0, 3].repeat(2), rtol=0, atol=1e-4)
+
+
 def test_more_cosines_and_a_later_start_are_better() -> None:
     model = network(HYPER, 5)
     chain = random_sample(model, beads=30)
@@ -103,7 +124,8 @@ def test_filters_that_are_rough_everywhere_are_refused() -> None:
         split_filters(rough, 1e-9, (random_sample(rough, beads=20),))
 
 
-def test_a_cpu_has_no_such_kernels() -> None:
+@pytest.mark.parametrize("filters", IN_PARTS)
+def test_a_cpu_has_no_such_kernels(filters: FilterKind) -> None:
     model = network(HYPER, 9)
     layout = Layout((beads("m", 5),), (1,))
     potential = SchNetPotential("SchNet", [model], [np.zeros(5, int)], [np.zeros((0, 2), int)])
@@ -111,6 +133,6 @@ def test_a_cpu_has_no_such_kernels() -> None:
     with pytest.raises(InputError, match="for the kernels of a GPU") as caught:
         choose_propagator(
             layout, potential, State.at(layout, x, 300.0), Dynamics(LangevinMiddle(0.004, 1.0), 1),
-            Backend(precision="fp32", filters="split"),
+            Backend(precision="fp32", filters=filters),
         )  # fmt: skip
     assert caught.value.key == "model.filters"

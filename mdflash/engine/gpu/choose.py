@@ -15,7 +15,7 @@ from triton.runtime.errors import OutOfResources
 from mdflash.core.gpu import describe, on_device
 from mdflash.core.state import Layout, State
 from mdflash.core.system import System
-from mdflash.core.types import FilterKind, Precision
+from mdflash.core.types import IN_PARTS, FilterKind, Precision
 from mdflash.engine.blocks.compiled import CompiledPriors
 from mdflash.engine.gpu.forces import DeviceForces, DevicePotential, unsupported
 from mdflash.engine.gpu.loop import CudaPropagator
@@ -32,7 +32,7 @@ from mdflash.potentials.pack import pack
 from mdflash.potentials.priors.neighbor_term import NeighborTerm
 from mdflash.potentials.priors.term import PriorTerm
 from mdflash.potentials.schnet.potential import SchNetPotential
-from mdflash.potentials.schnet.split import SplitFilters
+from mdflash.potentials.schnet.split import MIDDLE, SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables, Sample, exact_forces
 from mdflash.potentials.schnet.tabulated import FORCE_ERROR, TABLE_ERROR, splits_for, tables_for
 
@@ -72,8 +72,10 @@ def _choose(
     precision = backend.precision
     if backend.kernels == "reference":
         raise GpuRefused("the reference kernels run in plain torch on the CPU")
-    if backend.filters == "split" and precision == "fp64":
-        raise GpuRefused("`filters: split` multiplies numbers in 16 bits", "`precision: fp32` or `mixed16`")
+    if backend.filters in IN_PARTS and precision == "fp64":
+        raise GpuRefused(
+            f"`filters: {backend.filters}` multiplies numbers in 16 bits", "`precision: fp32` or `mixed16`"
+        )
     tables, notes = _tables(terms, precision, backend.filters)
     reason = unsupported(terms, layout, exact=tables is None)
     if reason is not None:
@@ -133,15 +135,15 @@ def _whole(
 def _tables(
     terms: Sequence[Potential], precision: Precision, filters: FilterKind
 ) -> tuple[dict[int, FilterTables | SplitFilters] | None, list[str]]:
-    """Tables of every network by its `id`, or its filters in two parts, or None for exact filters; and notes."""
+    """Tables of every network by its `id`, or its filters in parts, or None for exact filters; and notes."""
     if filters == "exact":
         return None, []
     tables: dict[int, FilterTables | SplitFilters] = {}
     networks = [term for term in terms if isinstance(term, SchNetPotential)]
-    if filters == "split":
+    if filters in IN_PARTS:
         notes = []
         for term in networks:
-            splits = splits_for(term, TABLE_ERROR[precision])
+            splits = splits_for(term, TABLE_ERROR[precision], MIDDLE if filters == "gathered" else 0)
             notes += [f"'{term.name}': {split.describe()}" for split in splits.values()]
             tables |= splits
         return tables, notes

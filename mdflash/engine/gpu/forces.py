@@ -2,8 +2,8 @@
 
 What one evaluation launches: `prepare`; with near pairs `place`, `list_columns` (which returns at once for replicas
 whose list still holds) and `near_pairs`; the listed priors, and (two launches) the biases; then for networks `build`
-(which returns at once likewise), and for each `select_near` and its own kernels (where its filters are in two parts,
-also the tiles of its far pairs); and `collect`.
+(which returns at once likewise), and for each `select_near` and its own kernels (where its filters are in parts, also
+the tiles of its far pairs, and the rows of those in the middle); and `collect`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mdflash.core.types import Box, Precision
 from mdflash.errors import InputError
 from mdflash.integrators import triton as integrator_kernels
 from mdflash.neighbors import triton as neighbors
+from mdflash.neighbors.mapped import MappedLists
 from mdflash.neighbors.tiles import Beads, TileLists
 from mdflash.neighbors.verlet import check_box
 from mdflash.potentials.base import EnergyForces, Pairs, Potential
@@ -85,7 +86,7 @@ class DeviceForces:
     Args:
         layout: the batch.
         terms: its potentials; `unsupported(terms, ...)` must be None.
-        tables: filters of each network as tables or in two parts, by `id`; None: exact filters inside the kernels.
+        tables: filters of each network as tables or in parts, by `id`; None: exact filters inside the kernels.
         precision: arithmetic of the networks, beside which all else is float64; without networks, that of priors, and
             everything but "fp64" is float32.
         skin: Å.
@@ -143,7 +144,11 @@ class DeviceForces:
         self._networks = [self._network(g, networks, tables, precision, tiles) for g in groups]
         self.rooms = 0
         self._allocate(layout)
-        self._far = [self._tile_lists(g, n) for g, n in zip(groups, self._networks, strict=True)]
+        beads = self._beads()
+        self._far = [self._tile_lists(beads, g, n) for g, n in zip(groups, self._networks, strict=True)]
+        self._middle = [
+            None if n.middle is None else MappedLists(beads, n.first, n.n, n.middle.mapped) for n in self._networks
+        ]
 
     def _put(self, array: npt.NDArray[np.generic], dtype: torch.dtype | None = None) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, dtype)
@@ -195,14 +200,16 @@ class DeviceForces:
         kind = DeviceSchNet if group.model.residual is None else JoinedSchNet
         return kind(group.model, table, torch.cat(types), first, precision, self.device, tiles)
 
-    def _tile_lists(self, group: _Group, network: DeviceSchNet) -> TileLists | None:
-        """The tiles of far pairs, where a network has a far field."""
-        if network.far is None:
-            return None
-        beads = Beads(
+    def _beads(self) -> Beads:
+        return Beads(
             self.x, self._rebuild, self.replica, self._template, *self._exclusions, self._box, self._reach,
             self._periodic,
         )  # fmt: skip
+
+    def _tile_lists(self, beads: Beads, group: _Group, network: DeviceSchNet) -> TileLists | None:
+        """The tiles of far pairs, where a network has a far field."""
+        if network.far is None:
+            return None
         begin, end = (int(self.layout.replica_offset[s]) for s in (group.first_system, group.last_system + 1))
         return TileLists(beads, self.bead_offset[begin : end + 1], network.far.mapped, network.far.height)
 
@@ -266,15 +273,17 @@ class DeviceForces:
         self._priors.run(batch, pairs, self._pairs.layers, self._bead_energy, self._prior_forces)
         if self._biases is not None:
             self._biases.run(batch, pairs, self.bead_offset, self._bead_energy, self._prior_forces)
-        for network, far in zip(self._networks, self._far, strict=True) if times else ():
+        for network, far, middle in zip(self._networks, self._far, self._middle, strict=True) if times else ():
             if far is not None:
                 far.place()
+            if middle is not None:
+                middle.select(self._neighbor, self._count)
             neighbors.select_near[(network.n,)](
                 self.x, self._neighbor, self._count, self._box, self._near, self._place, self._toward,
                 self._near_count, self.capacity, network.first,
                 CUTOFF=network.cutoff, PERIODIC=self._periodic, BLOCK=64, num_warps=1,
             )  # fmt: skip
-            near = NearList(self._near, self._place, self._toward, self._near_count, self.capacity, far)
+            near = NearList(self._near, self._place, self._toward, self._near_count, self.capacity, far, middle)
             network.run(near, self._bead_energy, self._shares)
         integrator_kernels.collect[(replicas,)](
             self._prior_forces, self._bead_energy, self._shares, self.bead_offset, self.f, self.energy, self.failed,

@@ -24,6 +24,10 @@ from mdflash.potentials import forms
 
 COLUMNS: Final = 6
 """Most numbers of a pair that a form reads."""
+REMEMBERED: Final = 1 << 15
+"""From so many entries on, those whose pairs are all beyond the cutoff are evaluated like others, and add exactly
+nothing. Of a shorter list, a processor remembers from step to step which they are; of a longer one it guesses, and a
+wrong guess costs as much as an entry (measured: benchmarks/README.md)."""
 
 
 class Eights(NamedTuple):
@@ -124,6 +128,7 @@ def _add_term(
     type_, eight = eights.type[eights.first[k] :], eights.eight[eights.eight_first[k] :]
     nothing = splat(load(y, 0), 0.0)
     energy = nothing
+    skips = start[-1] - start[0] < REMEMBERED
     for i in range(start.shape[0] - 1):
         row = type_[i] * eights.kinds[k] * size
         own = place(i)
@@ -138,7 +143,7 @@ def _add_term(
             dz = nearest_images(load(y, j + 2 * EIGHT) - zi, edge_z)
             r2 = fma(dx, dx, fma(dy, dy, dz * dz))
             near = (r2 < cutoff2) & first_bits(r2, entry)
-            if not any_lane(near):
+            if skips & (not any_lane(near)):
                 continue
             at = row + eight[b] * size
             p = (

@@ -1,4 +1,4 @@
-"""Filters in two parts: tables for near pairs, and a few cosines for all others, which are products of matrices.
+"""Filters in parts: tables for near pairs, and a few cosines for all others, which are products of matrices.
 
 Trained filters are rough at short distances and smooth beyond some 6 Å. From `start` on, for every block
 
@@ -15,12 +15,16 @@ both ends value and slope are the exact ones: nothing jumps at `start` or at the
 
 `start`, `rank` and `decay` are chosen by the error of the forces on the distances of the force field, as the tables
 are. All of it follows from the force field alone.
+
+Between the tables and the far field there may be a middle field: cosines of a map of its own, which reaches from its
+start to the far field's. At half the length, as many cosines go much nearer; but middle pairs are few for a bead, so
+their rows are gathered (`triton/gathered.py`). What that gains: studies/2026-12-near-field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -64,11 +68,13 @@ FINE: Final = 4096
 """Intervals of the tables that stand for exact filters while `start` is looked for."""
 NEAR_COST: Final = 7.0
 """A pair in the tables costs as much as so many in 16 cosines, counted in instructions; not measured on a GPU yet."""
+MIDDLE: Final = 32
+"""Cosines of a middle field; by the same count, 16 and 64 cost more."""
 
 
 @dataclass(frozen=True, eq=False)
 class FarField:
-    """The cosines of all blocks of one network.
+    """The cosines of all blocks of one network, far or in the middle.
 
     Attributes:
         start, cutoff: the distances between which they hold, Å.
@@ -104,14 +110,15 @@ class FarField:
 
 @dataclass(frozen=True, eq=False)
 class SplitFilters:
-    """Filters of all blocks: tables from 0 to `far.start`, cosines from there to the cutoff.
+    """Filters of all blocks: tables from 0 on, cosines from `far.start` to the cutoff, and others in the middle.
 
     Attributes:
-        near: tables whose cutoff is `far.start`.
+        near: tables whose cutoff is the start of the first of `fields`.
         far: the cosines.
         scales: [blocks, 2] powers of two that bring features h and gradients dE/dm to about 1, for 16 bits.
         force_error: measured error of the forces by both parts in float64, relative to their rms.
-        near_fraction: how many of all pairs within the cutoff are near, on the sample.
+        near_fraction: how many of all pairs within the cutoff are in the tables, on the sample.
+        middle: cosines that end where those of `far` begin, or none.
     """
 
     near: FilterTables
@@ -119,34 +126,44 @@ class SplitFilters:
     scales: FloatArray
     force_error: float
     near_fraction: float
+    middle: FarField | None = None
+
+    @property
+    def fields(self) -> tuple[FarField, ...]:
+        """All cosines, each from the end of those before it."""
+        return (self.far,) if self.middle is None else (self.middle, self.far)
 
     def describe(self) -> str:
         """One line for logs."""
+        cosines = ", ".join(f"from {field.start:.2f} Å on {field.rank} cosines" for field in self.fields)
         return (
-            f"filters from {self.far.start:.2f} Å on are {self.far.rank} cosines, nearer ones tables of "
-            f"{self.near.intervals} intervals; both put the forces off by {self.force_error:.1e} of their rms"
+            f"filters are tables of {self.near.intervals} intervals, {cosines}; all put the forces off by "
+            f"{self.force_error:.1e} of their rms"
         )
 
     def filters(self, block: int, d: Tensor) -> Tensor:
         """W(d): distances [P] -> [P, F], differentiable in d."""
-        return _joined(self.near.filters, self.far)(block, d)
+        return _joined(self.near.filters, *self.fields)(block, d)
 
 
-def _joined(near: Filters, far: FarField) -> Filters:
-    """Filters that are `near` below the far field's start, and the far field's from there on."""
+def _joined(near: Filters, *fields: FarField) -> Filters:
+    """Filters that are `near` below the start of the first field, and from there on those of the fields."""
 
     def filters(block: int, d: Tensor) -> Tensor:
-        is_near = (d < far.start)[:, None]
         # each part sees only distances that it holds for
-        return torch.where(
-            is_near, near(block, d.clamp(max=far.start)), far.filters(block, d.clamp(far.start, far.cutoff))
-        )
+        w = near(block, d.clamp(max=fields[0].start))
+        for field in fields:
+            of_field = field.filters(block, d.clamp(field.start, field.cutoff))
+            w = torch.where((d < field.start)[:, None], w, of_field)
+        return w
 
     return filters
 
 
 @on_one_thread()
-def fit_far_field(network: SchNet, start: float, rank: int, decays: Sequence[float] = DECAYS) -> FarField:
+def fit_far_field(
+    network: SchNet, start: float, rank: int, decays: Sequence[float] = DECAYS, stop: float | None = None
+) -> FarField:
     """The best cosines from `start` on; see the module.
 
     Args:
@@ -154,8 +171,9 @@ def fit_far_field(network: SchNet, start: float, rank: int, decays: Sequence[flo
         start: Å, below the cutoff.
         rank: number of cosines.
         decays: of the map of distances, 1/Å; the one is taken whose slopes are nearest to the exact ones.
+        stop: Å, where they end; None: at the cutoff.
     """
-    cutoff = network.hyper.cutoff
+    cutoff = network.hyper.cutoff if stop is None else stop
     inner = 0.5 - 0.5 * np.cos(np.pi * (np.arange(8 * rank) + 0.5) / (8 * rank))
     d = start + (cutoff - start) * np.concatenate(([0.0], inner, [1.0 - 1e-12]))
     values = [filter_values(network, b, d) for b in range(len(network.blocks))]
@@ -206,17 +224,18 @@ def _angles(start: float, cutoff: float, decay: float) -> FloatArray:
 
 @on_one_thread()
 def split_filters(
-    network: SchNet, tolerance: float, samples: Sequence[Sample] = (), ranks: Sequence[int] = RANKS
+    network: SchNet, tolerance: float, samples: Sequence[Sample] = (), ranks: Sequence[int] = RANKS, middle: int = 0
 ) -> SplitFilters:
     """The cheapest split whose force error on every one of `samples` is at most `tolerance`.
 
-    Half of it is for the far field, and the tables are as fine as the rest asks for.
+    Half of it is for the far field, a quarter for a middle field, and the tables are as fine as the rest asks for.
 
     Args:
         network: in any precision; evaluated in float64.
         tolerance: of the forces, relative to their rms; `BEYOND` times as much on `random_sample(network)`.
         samples: from `samples_of`, or nothing: `random_sample(network)` alone.
         ranks: numbers of cosines that are tried.
+        middle: cosines of a middle field; 0, or where it would gain nothing: none.
 
     Raises:
         ForceFieldError: too few pairs are far where the error allows it; the message states what was reached.
@@ -234,37 +253,51 @@ def split_filters(
         )
 
     fine = tabulate(network, FINE).filters
-    found = [far for rank in ranks if (far := _nearest_start(network, rank, fine, excess)) is not None]
+    sample = limits[0][0]
+    starts = [far for rank in ranks if (far := _nearest_start(network, rank, fine, excess)) is not None]
+    found: list[tuple[FarField, ...]] = [(far,) for far in starts]
+    if middle:
+        for far in starts:
+            if (between := _nearest_start(network, middle, fine, excess, far)) is not None:
+                found.append((between, far))
     if not found:
         raise ForceFieldError(
             f"the filters of this SchNet are not smooth enough for `filters: split`: with {ranks[-1]} cosines from "
             f"{FARTHEST / PLACES * network.hyper.cutoff:.3g} Å on, the forces are off by more than {tolerance:.0e} of "
             "their rms; write `filters: table`"
         )
-    sample = limits[0][0]
-    far = min(found, key=lambda f: NEAR_COST * _near_fraction(sample, f) + f.rank / RANKS[0])
+    fields = min(found, key=lambda f: _cost(sample, f))
+    far, first = fields[-1], fields[0].start
     intervals = FEWEST
-    while excess(_joined((near := tabulate(network, intervals, far.start)).filters, far)) > 1.0:
+    while excess(_joined((near := tabulate(network, intervals, first)).filters, *fields)) > 1.0:
         intervals *= 2
         if intervals > MOST:
             raise ForceFieldError(
-                f"the filters of this SchNet cannot be tabulated: with {MOST} intervals over {far.start:.3g} Å the "
+                f"the filters of this SchNet cannot be tabulated: with {MOST} intervals over {first:.3g} Å the "
                 f"forces are still off by more than {tolerance:.0e} of their rms; write `filters: exact`"
             )
-    split = SplitFilters(near, far, operand_scales(network, [s for s, _ in limits]), 0.0, _near_fraction(sample, far))
+    scales, between = operand_scales(network, [s for s, _ in limits]), fields[0] if len(fields) > 1 else None
+    split = SplitFilters(near, far, scales, 0.0, _fraction(sample, 0.0, first, far.cutoff), between)
     errors = [
         relative_error(sample_forces(network, split.filters, s), f) for (s, _), f in zip(limits, exact, strict=True)
     ]
-    return SplitFilters(near, far, split.scales, max(errors[: len(samples)] or errors), split.near_fraction)
+    return replace(split, force_error=max(errors[: len(samples)] or errors))
 
 
-def _nearest_start(network: SchNet, rank: int, near: Filters, excess: Callable[[Filters], float]) -> FarField | None:
-    """The far field with the smallest start that keeps half of what is allowed; None if the largest does not."""
-    best, low, high = None, NEAREST, FARTHEST
+def _nearest_start(
+    network: SchNet, rank: int, near: Filters, excess: Callable[[Filters], float], beyond: FarField | None = None
+) -> FarField | None:
+    """The far field with the smallest start that keeps half of what is allowed; None if the largest does not.
+
+    The middle field before `beyond`, with which it keeps three quarters.
+    """
+    cutoff, stop = network.hyper.cutoff, None if beyond is None else beyond.start
+    after, limit = ((), 0.5) if beyond is None else ((beyond,), 0.75)
+    best, low, high = None, NEAREST, FARTHEST if stop is None else round(PLACES * stop / cutoff) - 1
     place = high
     while True:
-        far = fit_far_field(network, network.hyper.cutoff * place / PLACES, rank)
-        if excess(_joined(near, far)) <= 0.5:
+        far = fit_far_field(network, cutoff * place / PLACES, rank, stop=stop)
+        if excess(_joined(near, far, *after)) <= limit:
             best, high = far, place
         else:
             low = place + 1
@@ -273,10 +306,19 @@ def _nearest_start(network: SchNet, rank: int, near: Filters, excess: Callable[[
         place = (low + high) // 2
 
 
-def _near_fraction(sample: Sample, far: FarField) -> float:
+def _cost(sample: Sample, fields: Sequence[FarField]) -> float:
+    """Of a sweep over all pairs of the sample, in products of 16 cosines for every pair."""
+    far = fields[-1]
+    tables = NEAR_COST * _fraction(sample, 0.0, fields[0].start, far.cutoff)
+    gathered = sum(_fraction(sample, f.start, f.cutoff, far.cutoff) * f.rank / RANKS[0] for f in fields[:-1])
+    return tables + gathered + far.rank / RANKS[0]
+
+
+def _fraction(sample: Sample, start: float, stop: float, cutoff: float) -> float:
+    """How many of the pairs within the cutoff are between two distances."""
     x = sample.positions
     d = np.linalg.norm(x[:, None] - x, axis=2)[np.triu_indices(len(x), 1)]
-    return float((d < far.start).sum() / max(1, (d < far.cutoff).sum()))
+    return float(((d >= start) & (d < stop)).sum() / max(1, (d < cutoff).sum()))
 
 
 def operand_scales(network: SchNet, samples: Sequence[Sample]) -> FloatArray:

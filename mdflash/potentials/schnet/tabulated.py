@@ -63,13 +63,15 @@ def tables_for(potential: SchNetPotential, tolerance: float) -> dict[int, Filter
     return {key: filter_tables(network, tolerance, samples) for key, network, samples in _samples(potential)}
 
 
-def splits_for(potential: SchNetPotential, tolerance: float) -> dict[int, SplitFilters]:
-    """As `tables_for`, with filters in two parts.
+def splits_for(potential: SchNetPotential, tolerance: float, middle: int = 0) -> dict[int, SplitFilters]:
+    """As `tables_for`, with filters in parts; `middle`: see `split_filters`.
 
     Raises:
         ForceFieldError: the filters are not smooth enough, or the tolerance cannot be met.
     """
-    return {key: split_filters(network, tolerance, samples) for key, network, samples in _samples(potential)}
+    return {
+        key: split_filters(network, tolerance, samples, middle=middle) for key, network, samples in _samples(potential)
+    }
 
 
 def _samples(potential: SchNetPotential) -> list[tuple[int, SchNet, tuple[Sample, ...]]]:

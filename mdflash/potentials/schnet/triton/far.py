@@ -23,8 +23,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from mdflash.compiled.triton.cubics import cubic_at
 from mdflash.core.gpu import interpreted
-from mdflash.neighbors.tiles import cubic_at, squares
+from mdflash.neighbors.tiles import squares
 
 _INTERPRETED = tl.constexpr(interpreted())
 _TURN = tl.constexpr(6.283185307179586)
@@ -32,7 +33,7 @@ _LARGEST = tl.constexpr(65504.0)
 
 
 @triton.jit
-def _half_turn(place: tl.tensor, order: tl.tensor, PRODUCTS: tl.constexpr) -> tl.tensor:
+def half_turn(place: tl.tensor, order: tl.tensor, PRODUCTS: tl.constexpr) -> tl.tensor:
     """order * place turns in radians; for three products from -pi to pi, where the hardware's cosine is best."""
     if PRODUCTS == 1:
         radians: tl.tensor = place * (order * _TURN)
@@ -44,7 +45,7 @@ def _half_turn(place: tl.tensor, order: tl.tensor, PRODUCTS: tl.constexpr) -> tl
 
 
 @triton.jit
-def _cosine(x: tl.tensor) -> tl.tensor:
+def cosine(x: tl.tensor) -> tl.tensor:
     if _INTERPRETED:
         return tl.cos(x)
     else:
@@ -52,7 +53,7 @@ def _cosine(x: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def _sine(x: tl.tensor) -> tl.tensor:
+def sine(x: tl.tensor) -> tl.tensor:
     if _INTERPRETED:
         return tl.sin(x)
     else:
@@ -85,7 +86,7 @@ def halve(
 
 
 @triton.jit
-def _product(a: tl.tensor, b: tl.tensor, b_low: tl.tensor, acc: tl.tensor, PRODUCTS: tl.constexpr) -> tl.tensor:
+def product(a: tl.tensor, b: tl.tensor, b_low: tl.tensor, acc: tl.tensor, PRODUCTS: tl.constexpr) -> tl.tensor:
     """acc + a b with a in fp32 and b in one or two parts."""
     high = a.to(tl.float16)
     acc = tl.dot(high, b, acc)
@@ -124,12 +125,12 @@ def far_messages(
         at = (j - first)[:, None] * F + f[None, :]
         inside = (j < end)[:, None]
         p = tl.load(place + (start + slot) * (ROWS * COLUMNS) + in_tile)
-        u = tl.where(p < 1.0, _cosine(_half_turn(p, order, PRODUCTS)), 0.0)
+        u = tl.where(p < 1.0, cosine(half_turn(p, order, PRODUCTS)), 0.0)
         hj = tl.load(h + at, mask=inside, other=0.0)
         low = hj
         if PRODUCTS == 3:
             low = tl.load(h_low + at, mask=inside, other=0.0)
-        acc = _product(u, hj, low, acc, PRODUCTS)
+        acc = product(u, hj, low, acc, PRODUCTS)
     c = tl.load(coefficients + tl.arange(0, R)[:, None] * F + f[None, :])
     i = begin + tl.arange(0, ROWS)
     to = out + (i - first)[:, None] * F + f[None, :]
@@ -180,20 +181,20 @@ def far_gradients(
         inside = (j < end)[:, None]
         first_place = (start + slot) * (ROWS * COLUMNS)
         p = tl.load(place + first_place + in_tile)
-        x = _half_turn(p, order, PRODUCTS)
+        x = half_turn(p, order, PRODUCTS)
         if FEATURES:
             gj = tl.load(g_high + at, mask=inside, other=0.0)
             gj_low = gj
             if PRODUCTS == 3:
                 gj_low = tl.load(g_low + at, mask=inside, other=0.0)
-            acc = _product(tl.where(p < 1.0, _cosine(x), 0.0), gj, gj_low, acc, PRODUCTS)
+            acc = product(tl.where(p < 1.0, cosine(x), 0.0), gj, gj_low, acc, PRODUCTS)
         hj = tl.load(h + at, mask=inside, other=0.0)
         hj_low = hj
         if PRODUCTS == 3:
             hj_low = tl.load(h_low + at, mask=inside, other=0.0)
         zero = tl.zeros([ROWS * R, COLUMNS], tl.float32)
-        q = _product(a, tl.trans(hj), tl.trans(hj_low), zero, PRODUCTS)
-        q *= tl.where(p < 1.0, _sine(x) * factor, 0.0)
+        q = product(a, tl.trans(hj), tl.trans(hj_low), zero, PRODUCTS)
+        q *= tl.where(p < 1.0, sine(x) * factor, 0.0)
         to = pull + first_place + line[:, None] * COLUMNS + column[None, :]
         total = tl.sum(tl.reshape(q, [ROWS, R, COLUMNS]), axis=1)
         if ADD:

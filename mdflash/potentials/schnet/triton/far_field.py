@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdflash.errors import InputError
 from mdflash.neighbors.tiles import COLUMNS, Mapped, TileLists
-from mdflash.potentials.schnet.split import SplitFilters
+from mdflash.potentials.schnet.split import FarField, SplitFilters
 from mdflash.potentials.schnet.triton import far
 
 WIDEST = 128
@@ -22,28 +22,32 @@ ROWS_OF_A_PRODUCT = 128
 
 @dataclass(frozen=True)
 class FarShape:
-    """How the kernels are launched: it changes speed, not bits.
+    """How the kernels are launched: it changes speed, and no bits but where it says so.
 
     Attributes:
         warps: of both sweeps.
         stages, back_stages: tiles that are loaded ahead, forward and backward.
+        edges, gathered_warps: of the sweeps of middle pairs; `edges` changes the last bits.
     """
 
     warps: int = 8
     stages: int = 3
     back_stages: int = 2
+    edges: int = 32
+    gathered_warps: int = 4
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
+class Block:
     """Coefficients of a block, see `far.py`; scales are powers of two."""
 
     scale_h: Tensor  # [1]
     scale_g: Tensor  # [1]
     messages: Tensor  # [R, F] C / scale_h
     gradients: Tensor  # [R, F] C / scale_g
-    left: Tensor  # [R, F] C scale
-    orders: Tensor  # [R] -2 pi k / (scale scale_h)
+    of_gradients: Tensor  # [R, F] C fit scale_g, with a fit that brings the largest C to about 1
+    of_features: Tensor  # [R, F] C fit
+    orders: Tensor  # [R] -2 pi k / (fit scale_g scale_h)
 
 
 class DeviceFarField:
@@ -63,6 +67,8 @@ class DeviceFarField:
     Attributes:
         height: beads of a row of tiles.
         mapped: the distances that are far.
+        width: F; products: of 16-bit floats for one product; shape: of the launches.
+        gradients: the halves of dL/da, after `add_gradients`.
     """
 
     def __init__(
@@ -72,26 +78,31 @@ class DeviceFarField:
         field, (_, width) = split.far, size
         if width > WIDEST:
             raise InputError(
-                f"is `split`, whose kernels hold {WIDEST} filters, and this network has {field.coefficients.shape[2]}; "
+                f"asks for products that hold {WIDEST} filters, and this network has {field.coefficients.shape[2]}; "
                 "write `filters: auto`",
                 key="model.filters",
             )
         self.rank, self.height = field.rank, ROWS_OF_A_PRODUCT // field.rank
         self.mapped = Mapped(field.start, field.cutoff, field.angles)
-        self._width, self._mixed, self._shape = width, mixed, shape
-        self._products = 1 if mixed else 3
-        own = [
-            _block(np.pad(c, ((0, 0), (0, width - c.shape[1]))), 1.0 if mixed else h, g, device)
-            for c, (h, g) in zip(field.coefficients, split.scales, strict=True)
-        ]
-        self._blocks = [own[depth % len(own)] for depth in range(depths)]
+        self.width, self._mixed, self.shape = width, mixed, shape
+        self.products = 1 if mixed else 3
+        self._scales, self._depths, self._device = split.scales, depths, device
+        self._blocks = self.blocks_of(field)
 
         def new() -> Tensor:
             return torch.zeros(size, dtype=torch.float16, device=device)
 
         self._h = [] if mixed else [(new(), new()) for _ in self._blocks]
-        self._g = (high := new(), high if mixed else new())
+        self.gradients = (high := new(), high if mixed else new())
         self._pull = torch.zeros(0, device=device)
+
+    def blocks_of(self, field: FarField) -> list[Block]:
+        """What the kernels read of a field with this one's operands, at each depth."""
+        own = [
+            _block(np.pad(c, ((0, 0), (0, self.width - c.shape[1]))), 1.0 if self._mixed else h, g, self._device)
+            for c, (h, g) in zip(field.coefficients, self._scales, strict=True)
+        ]
+        return [own[depth % len(own)] for depth in range(self._depths)]
 
     def add_messages(self, block: int, h: Tensor, lists: TileLists, out: Tensor, first: int) -> None:
         """out [n, F] += the messages of far pairs, of features h [n, F]."""
@@ -100,8 +111,8 @@ class DeviceFarField:
             self._halve(h, self._h[block], own.scale_h)
         tiles = lists.tiles
         far.far_messages[(len(tiles.rows),)](
-            *self._features(block, h), own.messages, tiles.rows, tiles.place, tiles.tile, tiles.count, out,
-            tiles.capacity, first, **self._constants(), num_warps=self._shape.warps, num_stages=self._shape.stages,
+            *self.features(block, h), own.messages, tiles.rows, tiles.place, tiles.tile, tiles.count, out,
+            tiles.capacity, first, **self._constants(), num_warps=self.shape.warps, num_stages=self.shape.stages,
         )  # fmt: skip
 
     def add_gradients(
@@ -111,11 +122,11 @@ class DeviceFarField:
         own, tiles = self._blocks[block], lists.tiles
         if self._pull.shape != tiles.place.shape:
             self._pull = torch.zeros_like(tiles.place)
-        self._halve(g, self._g, own.scale_g)
+        self._halve(g, self.gradients, own.scale_g)
         far.far_gradients[(len(tiles.rows),)](
-            *self._features(block, h), g, *self._g, own.gradients, own.left, own.orders, tiles.rows, tiles.place,
-            tiles.tile, tiles.count, out, self._pull, tiles.capacity, first, FEATURES=features, ADD=add,
-            **self._constants(), num_warps=self._shape.warps, num_stages=self._shape.back_stages,
+            *self.features(block, h), g, *self.gradients, own.gradients, own.of_gradients, own.orders, tiles.rows,
+            tiles.place, tiles.tile, tiles.count, out, self._pull, tiles.capacity, first, FEATURES=features, ADD=add,
+            **self._constants(), num_warps=self.shape.warps, num_stages=self.shape.back_stages,
         )  # fmt: skip
 
     def add_forces(self, lists: TileLists, forces: Tensor) -> None:
@@ -127,26 +138,27 @@ class DeviceFarField:
             PERIODIC=beads.periodic, ROWS=self.height, COLUMNS=COLUMNS, CHUNK=16, num_warps=4,
         )  # fmt: skip
 
-    def _features(self, block: int, h: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, block: int, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The halves of features h [n, F], after `add_messages`."""
         return (h, h) if self._mixed else self._h[block]
 
     def _halve(self, x: Tensor, halves: tuple[Tensor, Tensor], scale: Tensor) -> None:
         far.halve[(-(-x.numel() // 1024),)](
-            x, *halves, scale, x.numel(), PRODUCTS=self._products, BLOCK=1024, num_warps=4
+            x, *halves, scale, x.numel(), PRODUCTS=self.products, BLOCK=1024, num_warps=4
         )
 
     def _constants(self) -> dict[str, Any]:
         return {
-            "F": self._width, "R": self.rank, "PRODUCTS": self._products, "ROWS": self.height, "COLUMNS": COLUMNS,
+            "F": self.width, "R": self.rank, "PRODUCTS": self.products, "ROWS": self.height, "COLUMNS": COLUMNS,
         }  # fmt: skip
 
 
-def _block(c: np.ndarray, scale_h: float, scale_g: float, device: torch.device) -> _Block:
+def _block(c: np.ndarray, scale_h: float, scale_g: float, device: torch.device) -> Block:
     largest = float(np.abs(c).max())
     fit = 2.0 ** -np.ceil(np.log2(largest)) if largest > 0.0 else 1.0
     scale = fit * scale_g
     arrays = (
-        np.array([scale_h]), np.array([scale_g]), c / scale_h, c / scale_g, c * scale,
+        np.array([scale_h]), np.array([scale_g]), c / scale_h, c / scale_g, c * scale, c * fit,
         -2.0 * np.pi * np.arange(len(c)) / (scale * scale_h),
     )  # fmt: skip
-    return _Block(*(torch.from_numpy(a).to(device, torch.float32).contiguous() for a in arrays))
+    return Block(*(torch.from_numpy(a).to(device, torch.float32).contiguous() for a in arrays))

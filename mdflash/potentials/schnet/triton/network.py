@@ -1,8 +1,8 @@
 """A SchNet on the device: packed weights, work arrays, and the sequence of kernels of one evaluation.
 
 One evaluation of L blocks launches L gathers, 3 L - 1 dense layers forward, as many backward, L scatters, and the
-output network. With filters in two parts, a sweep of near pairs is followed by one of far pairs (`far.py`). Work
-arrays are allocated once; nothing returns to the host.
+output network. With filters in parts, a sweep of near pairs is followed by one of far pairs (`far.py`), and one of
+those in the middle (`gathered.py`). Work arrays are allocated once; nothing returns to the host.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from torch import Tensor
 from mdflash.compiled.activations import CODES
 from mdflash.core.types import Precision
 from mdflash.errors import InputError
+from mdflash.neighbors.mapped import MappedLists
 from mdflash.neighbors.tiles import TileLists
 from mdflash.potentials.schnet.network import SchNet
 from mdflash.potentials.schnet.split import SplitFilters
 from mdflash.potentials.schnet.tables import FilterTables
 from mdflash.potentials.schnet.triton import dense, filters, message
 from mdflash.potentials.schnet.triton.far_field import DeviceFarField, FarShape
+from mdflash.potentials.schnet.triton.middle_field import DeviceMiddleField
 
 Part = TypeVar("Part")
 HALF_RANGE = 32768.0
@@ -42,7 +44,7 @@ class Tiles:
         rows, columns, depth, dense_warps: of the dense layers.
         precision: of the products of tiles in fp32: "ieee", "tf32x3" or "tf32" (which put forces off by up to 4e-3
             for a fifth of the dense layers' time).
-        far: of the far field's kernels.
+        far: of the kernels of far and middle pairs.
     """
 
     channels: int | None = None
@@ -68,7 +70,7 @@ TILES = Tiles()
 class NearList:
     """The near neighbors, as `neighbors.triton.select_near` leaves them; see there for shapes.
 
-    `far` are the tiles of the pairs beyond them, for filters in two parts.
+    `far` are the tiles of the pairs beyond them, and `middle` the neighbors between the two, for filters in parts.
     """
 
     near: Tensor
@@ -77,6 +79,7 @@ class NearList:
     count: Tensor
     capacity: int
     far: TileLists | None = None
+    middle: MappedLists | None = None
 
 
 def why_not(model: SchNet, exact: bool) -> str | None:
@@ -141,7 +144,7 @@ class DeviceSchNet:
 
     Args:
         model: the network.
-        tables: its filters as tables, or in two parts; None: exact filters.
+        tables: its filters as tables, or in parts; None: exact filters.
         types: [n] embedding row of each bead.
         first: their first flat row.
         precision: "fp64", "fp32", or "mixed16" (16-bit tables and gathered features; fp32 sums).
@@ -154,6 +157,7 @@ class DeviceSchNet:
     Attributes:
         cutoff: of the near neighbors, Å.
         far: what acts beyond them; None where nothing does.
+        middle: what acts between the two, likewise.
     """
 
     def __init__(
@@ -178,10 +182,13 @@ class DeviceSchNet:
         self._act = CODES[hyper.activation]
         self.H, self.F = _up(hyper.features), _up(hyper.filters)
         self.far: DeviceFarField | None = None
+        self.middle: DeviceMiddleField | None = None
         if isinstance(tables, SplitFilters):
             if precision == "fp64":
-                raise InputError("filters in two parts are products in 16 bits: write `precision: fp32` or `mixed16`")
+                raise InputError("filters in parts are products in 16 bits: write `precision: fp32` or `mixed16`")
             self.far = DeviceFarField(tables, hyper.blocks, (self.n, self.F), self._mixed, device, tiles.far)
+            if tables.middle is not None:
+                self.middle = DeviceMiddleField(tables.middle, self.far)
             tables = tables.near
         self.cutoff = hyper.cutoff if tables is None else tables.cutoff
         self._exact = tables is None
@@ -348,6 +355,8 @@ class DeviceSchNet:
         )
         if self.far is not None and near.far is not None:
             self.far.add_messages(block, self._h[block], near.far, self._message, self.first)
+        if self.middle is not None and near.middle is not None:
+            self.middle.add_messages(block, self._h[block], near.middle, self._message, self.first)
 
     def _scatter(self, block: int, near: NearList, forces: Tensor) -> None:
         common: dict[str, Any] = {"FEATURES": block > 0, "ADD": block < len(self._update) - 1}
@@ -369,6 +378,10 @@ class DeviceSchNet:
             )  # fmt: skip
             if block == 0:
                 self.far.add_forces(near.far, forces[0])
+        if self.middle is not None and near.middle is not None:
+            self.middle.add_gradients(
+                block, self._h[block], self._ga, near.middle, self._gh, forces[0], self.first, features=block > 0
+            )
 
     def _table_shape(self) -> dict[str, Any]:
         return {
