@@ -141,7 +141,7 @@ class Systems:
     def propagator(
         self, case: Case, precision: str, filters: str = "table", graphs: bool = True, tiles: Any = None, every: int = 1
     ) -> Any:
-        """(CudaPropagator, State), evaluated; filters: table, exact, gathered or split (split-16, split-32: so many cosines)."""
+        """(CudaPropagator, State), evaluated; filters: table, exact, gathered, split (or split-16, split-32)."""
         from mdflash.core.state import State
         from mdflash.engine.gpu.loop import CudaPropagator
         from mdflash.engine.settings import Dynamics
