@@ -201,7 +201,8 @@ def split_or_table(name: str, replicas: int, precision: str) -> None:
     NOTES.row(
         True, f"{name} {precision}, {many} replicas: {best} is fastest; `filters: split` is {ratio:.2f} times as fast "
         f"as tables; {chosen.describe()}", system=name, precision=precision, replicas=many,
-        steps_per_s_by_filters=rates, fastest=best, split_over_table=ratio, rank=chosen.far.rank,
+        steps_per_s_by_filters=rates, fastest=best, split_over_table=ratio,
+        gathered_over_split=rates["gathered"] / rates["split"] if "gathered" in rates else None, rank=chosen.far.rank,
         start=chosen.far.start,
     )  # fmt: skip
 

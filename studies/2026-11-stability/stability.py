@@ -1,7 +1,7 @@
 """Do the shipped force fields last? 64 replicas of each at 300 K, 10 million steps of each replica.
 
     python studies/2026-11-stability/stability.py FOLDER [--only ala2 ...] [--hours 2] [--threads N] [--out FILE]
-    python studies/2026-11-stability/stability.py FOLDER --device cuda --minutes 8.5
+    python studies/2026-11-stability/stability.py FOLDER --device cuda --minutes 9
 
 Networks make steps of 4 fs, with one program for each replica where a GPU has it for them; force fields for any sequence
 steps of 10 fs, on 50 residues of the low-complexity domain of hnRNPA1. A replica whose numbers are no longer finite is

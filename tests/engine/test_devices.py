@@ -17,6 +17,7 @@ from mdflash.config.schema import Hardware
 from mdflash.core import gpu
 from mdflash.core.partition import by_rank
 from mdflash.core.state import Layout, State
+from mdflash.engine.blocks.plain import PlainPropagator
 from mdflash.engine.blocks.ranks import across_ranks
 from mdflash.engine.choose import choose_propagator
 from mdflash.engine.devices import Seat, common, seating
@@ -130,6 +131,15 @@ def test_a_number_of_a_gpu_is_refused() -> None:
         Hardware.model_validate({"device": "cuda:1"})
 
 
+class OnGpu(PlainPropagator):
+    """Stands for one."""
+
+    kernels, gpu = "cuda", None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        pass
+
+
 def test_ranks_that_choose_differently_agree() -> None:
     """Rank 1 has no kernels for its share: both take the CPU's, with the same notes."""
     (one, ff1), (two, ff2) = go_helix(8, "one", 0.4), go_helix(6, "two", 0.4)
@@ -137,9 +147,6 @@ def test_ranks_that_choose_differently_agree() -> None:
     parts = by_rank(layout, 2)
     state = State.at(layout, np.concatenate([helix(8), helix(6)]), 300.0)
     board, barrier = [torch.empty(0)] * 2, threading.Barrier(2, timeout=60)
-
-    class OnGpu:
-        kernels, gpu = "cuda", torch.device("cuda", 0)
 
     def run(rank: int) -> tuple[Chosen, list[object]]:
         asked: list[object] = []
@@ -149,7 +156,7 @@ def test_ranks_that_choose_differently_agree() -> None:
         def own(there: State, dynamics: Dynamics, backend: Backend) -> Chosen:
             asked.append(backend.gpu)
             if rank == 0 and backend.gpu is not None:
-                return Chosen(OnGpu(), ())  # type: ignore[arg-type]
+                return Chosen(OnGpu(), ())
             found = choose_propagator(part.layout, potential, there, dynamics, Backend())
             return Chosen(found.propagator, (f"of {part.layout.systems[0].name}", "of all"))
 
@@ -175,14 +182,14 @@ def test_a_share_without_a_network_is_float64_on_a_gpu(tmp_path: Path, monkeypat
 
     def record(layout: Layout, potential: Potential, state: State, dynamics: Dynamics, backend: Backend) -> Chosen:
         asked.append(backend)
-        return choose_propagator(layout, potential, state, dynamics, Backend(precision=backend.precision))
+        return Chosen(OnGpu(), ())
 
     monkeypatch.setattr("mdflash.runs.prepare.choose_propagator", record)
     for names in (("net", "two"), ("two", "two")):
         entries = [f"{{structure: {paths[n]}, forcefield: {n}, name: m{k}, replicas: 1}}" for k, n in enumerate(names)]
         file = tmp_path / "mixed.yaml"
-        dynamics = "dynamics: {temperature: 300 K, steps: 9, seed: 1}\n"
-        file.write_text(f"mdflash: 1\nsystem: [{', '.join(entries)}]\n{dynamics}")
+        dynamics = "dynamics: {temperature: 300 K, steps: 9, seed: 1}"
+        file.write_text(f"mdflash: 1\nsystem: [{', '.join(entries)}]\n{dynamics}\n")
         prepared = prepare(load_run(file))
         board, barrier = [torch.empty(0)] * 2, threading.Barrier(2, timeout=60)
         with ThreadPoolExecutor(2) as pool:
