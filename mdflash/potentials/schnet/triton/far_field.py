@@ -33,8 +33,8 @@ class FarShape:
     warps: int = 8
     stages: int = 3
     back_stages: int = 2
-    edges: int = 32
-    gathered_warps: int = 4
+    edges: int = 16
+    gathered_warps: int = 2
 
 
 @dataclass(frozen=True, eq=False)
