@@ -186,7 +186,9 @@ def split_or_table(name: str, replicas: int, precision: str) -> None:
     """Steps a second by tables and by cosines, as many as a run chooses, or 16 or 32; each is also a row of its own."""
     case = SYSTEMS.one(name).times(1 if OPTIONS.interpret else replicas)
     rates: dict[str, float] = {}
-    every = ("split-16", "split-32") if name == "folded" and replicas > 1 and not OPTIONS.interpret else ()
+    every = (
+        ("split-16", "split-32") if name in ("folded", "extended") and replicas > 1 and not OPTIONS.interpret else ()
+    )
     for filters in ("table", "split", "gathered", *every):
         try:
             rates[filters] = benchmark(name, case, precision, filters)
