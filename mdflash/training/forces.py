@@ -30,8 +30,8 @@ from torch.nn import functional
 
 from mdflash.potentials.schnet.network import ACTIVATIONS, Block, SchNet, chain
 from mdflash.training import convolution as compiled
+from mdflash.training.added import AddedEnergy
 from mdflash.training.convolution import Grid, Pairs
-from mdflash.training.learned_torsions import Torsions
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -47,14 +47,14 @@ class Topology:
         types: [N] row of each bead in the embedding.
         pairs: beads that exchange messages where they are nearer than the cutoff.
         weights: what M r of the loss has beside r, each from positions and residuals r [M, N, 3].
-        torsions: terms that learn along with the network, and add to its forces.
+        added: what learns along with the network, and adds to its energy.
         energy_weight: w of the loss, 1/Å², for frames with energies.
     """
 
     types: Tensor
     pairs: Pairs
     weights: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()
-    torsions: Torsions | None = None
+    added: AddedEnergy | None = None
     energy_weight: float = 0.0
 
     def weigh(self, batch: Batch, residual: Tensor) -> Tensor:
@@ -117,10 +117,10 @@ class PlainForces:
             types = topology.types.repeat(frames)
             energies = self.model(d[near], types, first[near], second[near]).view(frames, beads).sum(dim=1)
             (gradient,) = torch.autograd.grad(energies.sum(), x, create_graph=create_graph)
-        if topology.torsions is None:
+        if topology.added is None:
             return -gradient, energies
-        torsions = topology.torsions
-        return torsions.forces(positions, create_graph) - gradient, energies + torsions.energies(positions)
+        added = topology.added
+        return added.forces(positions, create_graph) - gradient, energies + added.energies(positions)
 
     def predict(self, molecule: int, positions: Tensor) -> Tensor:
         return self._evaluate(molecule, positions, False)[0]
@@ -192,7 +192,7 @@ class FlashForces:
             energies = self._change(molecule, tables, d, torch.zeros_like(d))[0]
         else:
             energies = self._atomic_energies(molecule, d, tables).sum(dim=(1, 2))
-        return energies if topology.torsions is None else energies + topology.torsions.energies(positions)
+        return energies if topology.added is None else energies + topology.added.energies(positions)
 
     def backward(self, batches: Sequence[Batch], components: float) -> Tensor:
         tables = self._tables()
@@ -207,9 +207,9 @@ class FlashForces:
             dd = (unit * (along[:, pairs.second] - along[:, pairs.first])).sum(dim=-1)  # [M, P]
             energy, change = self._change(batch.molecule, tables, d, dd)
             changes.append(change)
-            if topology.torsions is not None:
-                changes.append(topology.torsions.change(batch.positions, along))
-                energy = energy + topology.torsions.energies(batch.positions)
+            if topology.added is not None:
+                changes.append(topology.added.change(batch.positions, along))
+                energy = energy + topology.added.energies(batch.positions)
             if batch.energies is not None:
                 weight = 3 * pairs.beads * topology.energy_weight
                 changes.append(-weight * batch.energy_errors(energies) @ energy)
@@ -230,9 +230,9 @@ class FlashForces:
         d, energies = d.detach(), x.detach().sum(dim=(1, 2))
         pull = slope[..., None] * unit
         forces = pairs.on_beads(pull)
-        if topology.torsions is not None:
-            forces += topology.torsions.forces(positions)
-            energies = energies + topology.torsions.energies(positions).detach()
+        if topology.added is not None:
+            forces += topology.added.forces(positions)
+            energies = energies + topology.added.energies(positions).detach()
         return forces, energies, d, unit
 
     def _atomic_energies(self, molecule: int, d: Tensor, tables: Sequence[Tensor]) -> Tensor:

@@ -23,12 +23,13 @@ from mdflash.forcefields.build import bind_term
 from mdflash.forcefields.model import ForceField, Term
 from mdflash.potentials.forms import fourier
 from mdflash.potentials.priors import geometry
+from mdflash.training.added import AddedEnergy
 
 FORM = "fourier_dihedral"
 
 
 @dataclass(frozen=True, eq=False)
-class Torsions:
+class Torsions(AddedEnergy):
     """The torsions of one molecule.
 
     Attributes:
@@ -41,21 +42,8 @@ class Torsions:
     row: Tensor
 
     def energies(self, positions: Tensor) -> Tensor:
-        """[M] kcal/mol, at positions [M, N, 3] Å."""
         a, b = self.coefficients[self.row].unbind(dim=-1)  # [T, degree]
         return fourier.energy(geometry.dihedral(positions, self.beads), a.new_zeros(()), a, b).sum(dim=-1)
-
-    def forces(self, positions: Tensor, create_graph: bool = False) -> Tensor:
-        """[M, N, 3] kcal/mol/Å; differentiable by the coefficients where `create_graph`."""
-        with torch.enable_grad():
-            x = positions.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.energies(x).sum(), x, create_graph=create_graph)
-        return -gradient
-
-    def change(self, positions: Tensor, along: Tensor) -> Tensor:
-        """The change of the energy along a displacement [M, N, 3]; differentiable by the coefficients."""
-        changed: Tensor = torch.func.jvp(self.energies, (positions,), (along,))[1]
-        return changed.sum()
 
 
 class LearnedTorsions(nn.Module):

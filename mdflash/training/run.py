@@ -35,6 +35,7 @@ from mdflash.training.entropy.weighed import Weighed, weigh
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
 from mdflash.training.frames import MoleculeFrames, TrainingData, load_frames, prior_forces
 from mdflash.training.graphs import GraphedForces
+from mdflash.training.learned_terms import LearnedTerms
 from mdflash.training.learned_torsions import LearnedTorsions, with_coefficients
 from mdflash.training.priors import Samples, fit_priors
 from mdflash.training.recipe import Optimization, Recipe
@@ -47,6 +48,9 @@ NETWORK = "schnet"
 
 TORSIONS = "torsions"
 """The coefficients of `LearnedTorsions` among the parameters."""
+
+TERMS = "terms"
+"""The steps of `LearnedTerms` among the parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +221,10 @@ def make_forces(
     if device.type == "cuda":
         torch.cuda.set_device(device)  # where Triton launches
     torsions = LearnedTorsions(ff).to(device) if settings.learn_torsions else None
+    entropy = prepared.recipe.relative_entropy
+    terms = None
+    if entropy is not None and entropy.priors == "learn":
+        terms = LearnedTerms(ff, "relative_entropy.priors").to(device)
     topologies = []
     for molecule in data.molecules:
         system = with_its_interactions(molecule.system, ff)
@@ -224,7 +232,7 @@ def make_forces(
         allowed[tuple(network_exclusions(network, system).T)] = False
         first, second = (torch.from_numpy(side).to(device) for side in np.nonzero(allowed))
         types = torch.from_numpy(network_types(ff, network, system)).to(device)
-        own = None if torsions is None else torsions.of(system)
+        own = next((learned.of(system) for learned in (torsions, terms) if learned is not None), None)
         weights = _weights(settings, molecule, device)
         pairs = Pairs(first, second, system.n_beads)
         topologies.append(Topology(types, pairs, weights, own, settings.energy_weight))
@@ -237,6 +245,8 @@ def make_forces(
     parameters = dict(model.named_parameters())
     if torsions is not None:
         parameters[TORSIONS] = torsions.coefficients
+    if terms is not None:
+        parameters[TERMS] = terms.steps
     return forces, parameters
 
 

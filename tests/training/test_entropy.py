@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 from mdflash.cli.app import app
 from mdflash.errors import InputError, Interrupted, UnstableError
-from mdflash.forcefields.forcefield import load_forcefield
+from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
 from mdflash.training.entropy import loop
 from mdflash.training.entropy.loop import EntropyTrainer
 from mdflash.training.entropy.loss import add_gradient, energies_of, slopes_of
@@ -135,6 +136,35 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bits(
     assert trainer.resumed
     for file in ("log.csv", "forcefield/weights.safetensors", "progress/ends.csv"):
         assert (tmp_path / "out" / file).read_bytes() == (whole / "out" / file).read_bytes()
+
+
+def test_terms_learn_too_and_go_on_to_the_same_bits(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    start = load_forcefield(begun)
+    stiff = [replace(t, parameters={**t.parameters, "k": 3.0 * t.parameters["k"]}) if t.name == "bonds" else t
+             for t in start.terms]  # fmt: skip
+    save_forcefield(tmp_path / "stiff", replace(start, terms=tuple(stiff)))
+
+    def trained(name: str, priors: str, stops: tuple[int, ...] = ()) -> Path:
+        learn = {"priors": priors, "learning_rate": 2e-2}
+        prepared = _prepare(tmp_path / name, dataset, tmp_path / "stiff", relative_entropy=learn)
+        for update in stops:
+            told: list[bool] = []
+            with pytest.raises(Interrupted):
+                train_entropy(
+                    prepared, 1, lambda t: told.append(t.progress.update >= update), lambda: any(told)  # noqa: B023
+                )  # fmt: skip
+        return train_entropy(prepared)[0]
+
+    fixed, whole = trained("fixed", "fixed"), trained("whole", "learn")
+    assert _log(tmp_path / "whole")[-1]["held_out_entropy"] < _log(tmp_path / "fixed")[-1]["held_out_entropy"]
+    assert _log(tmp_path / "whole")[-1]["force_loss"] < _log(tmp_path / "fixed")[-1]["force_loss"]
+    k = {name: load_forcefield(folder).terms for name, folder in (("fixed", fixed), ("learn", whole))}
+    bonds = {name: next(t for t in terms if t.name == "bonds").parameters["k"] for name, terms in k.items()}
+    np.testing.assert_array_equal(bonds["fixed"], stiff[0].parameters["k"])
+    assert (bonds["learn"] < bonds["fixed"]).all()  # towards what the frames have
+    again = trained("again", "learn", stops=(4, 11))
+    for file in ("forcefield.yaml", "weights.safetensors"):
+        assert (again / file).read_bytes() == (whole / file).read_bytes()
 
 
 def test_it_stops_where_nothing_is_gained(dataset: Path, begun: Path, tmp_path: Path) -> None:
@@ -348,7 +378,7 @@ def test_what_does_not_go_together_is_refused(dataset: Path, begun: Path, tmp_pa
     for sections, message in (
         ({"start": None}, r"key 'relative_entropy': goes on from a force field; add for example `start:"),
         ({"training": {"epochs": 3}}, r"key 'training': .*settings of its own"),
-        ({"relative_entropy": {"priors": "learn"}}, r"key 'relative_entropy\.priors': `learn` does not exist yet"),
+        ({"relative_entropy": {"priors": "some"}}, r"key 'relative_entropy\.priors'"),
         ({"relative_entropy": {"force_weight": "some"}}, r"expected `likelihood`, or a number such as 0\.17"),
         ({"relative_entropy": {"replicas": "4"}}, r"key 'relative_entropy\.replicas'"),
     ):

@@ -79,7 +79,7 @@ def test_torsions_that_learn_agree() -> None:
     chosen = (torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), torch.tensor([[2, 3, 4, 5], [3, 0, 7, 8], [4, 5, 6, 7]]))
     rows = (torch.tensor([0, 1]), torch.tensor([1, 2, 1]))
     topologies = [
-        dataclasses.replace(t, torsions=Torsions(coefficients, beads, row))
+        dataclasses.replace(t, added=Torsions(coefficients, beads, row))
         for t, beads, row in zip(topologies, chosen, rows, strict=True)
     ]
     plain, fast = PlainForces(model, topologies), _fast(model, topologies)
@@ -111,7 +111,7 @@ def test_energies_add_to_the_loss(torsions: bool) -> None:
     if torsions:
         coefficients.requires_grad_()
         own = Torsions(coefficients, torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), torch.tensor([0, 1]))
-        topologies = [dataclasses.replace(t, torsions=own) for t in topologies]
+        topologies = [dataclasses.replace(t, added=own) for t in topologies]
     plain, fast = PlainForces(model, topologies), _fast(model, topologies)
     components = sum(b.forces.numel() for b in batches)
     found = [_outcome(forces, model, coefficients, batches) for forces in (plain, fast)]

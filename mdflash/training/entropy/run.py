@@ -21,8 +21,10 @@ from mdflash.training.entropy.material import Material
 from mdflash.training.entropy.profiles import make_profiles
 from mdflash.training.entropy.sampler import Sampler
 from mdflash.training.entropy.targets import make_targets, with_target_groups
+from mdflash.training.learned_terms import with_steps
 from mdflash.training.recipe import Optimization
 from mdflash.training.run import (
+    TERMS,
     PreparedTraining,
     frame_set,
     identity,
@@ -60,11 +62,13 @@ def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
 
 
 def with_weights(prepared: PreparedTraining, weights: Mapping[str, Tensor]) -> ForceField:
-    """The force field of a training with these weights of its network."""
-    network = prepared.network
+    """The force field of a training with these weights of its network, and steps of its terms if they learn."""
+    network, learned, priors = prepared.network, dict(weights), prepared.priors
+    if (steps := learned.pop(TERMS, None)) is not None:
+        priors = with_steps(priors, steps)
     all_weights = {name: np.asarray(value, np.float32) for name, value in network.weights.items()}
-    all_weights |= {name: value.detach().cpu().numpy().copy() for name, value in weights.items()}
-    return replace(prepared.priors, networks=(replace(network, weights=all_weights),))
+    all_weights |= {name: value.detach().cpu().numpy().copy() for name, value in learned.items()}
+    return replace(priors, networks=(replace(network, weights=all_weights),))
 
 
 def learned_forcefield(prepared: PreparedTraining, trainer: EntropyTrainer) -> ForceField:

@@ -20,15 +20,6 @@ def _read_force_weight(value: object) -> float | str:
     return float(value)
 
 
-def _read_priors(value: object) -> object:
-    if value == "learn":
-        raise ValueError(
-            "`learn` does not exist yet: terms keep the parameters of `start`; write `fixed`, or let torsions learn "
-            "from forces first (`training.learn_torsions: true`)"
-        )
-    return value
-
-
 class RelativeEntropy(Section):
     """Goes on from `start` until its molecules are where the frames are, by simulating them between updates."""
 
@@ -74,8 +65,10 @@ class RelativeEntropy(Section):
         description="what targets leave open: data (relative entropy and forces of the frames) | start (the ensemble "
         "of `start`, as near as they allow)",
     )
-    priors: Annotated[Literal["fixed"], BeforeValidator(_read_priors, json_schema_input_type=Literal["fixed"])] = Field(
-        default="fixed", description="fixed (terms keep their parameters)"
+    priors: Literal["fixed", "learn"] = Field(
+        default="fixed",
+        description="fixed (terms keep their parameters) | learn (the tables of bonds, angles, torsions and contacts "
+        "learn along with the network; terms of near pairs stay)",
     )
     patience: Annotated[Annotated[int, Whole(1, 10**6)] | None, NoneWord] = Field(
         default=60, description="none, or updates without a lower relative entropy of the frames held out"
