@@ -57,7 +57,8 @@ def show_plan(prepared: PreparedTraining, console: Console) -> None:
             + f" ± {t.error:g}"
             for t in recipe.targets
         },
-        **({"held by": HELD_BY[settings.hold]} if recipe.targets else {}),
+        **{f"target {m.name}": m.said for m in prepared.measurements},
+        **({"held by": HELD_BY[settings.hold]} if recipe.aims else {}),
         "folder": str(recipe.output),
     }
     show_rows(console, rows)
@@ -111,7 +112,7 @@ def run(prepared: PreparedTraining, source: Path, ranks: Ranks, console: Console
             soft_wrap=True,
         )
     for target in trainer.material.targets:
-        console.print(f"{target.name}: {row[target.name]:.4g}, shall be {target.goal:.4g} ± {target.error:.2g}")
+        console.print(f"{target.name}: {target.said(row[target.name])}")
     if trainer.material.targets:
         console.print(f"price: {row['price']:.3f} nats from the ensembles of the start")
     console.print(
@@ -154,7 +155,7 @@ class _Bar(TrainingBar):
                 f": relative entropy {row['held_out_entropy']:+.3f}, effective share {row['effective_share']:.2f}, "
                 f"force loss {row['force_loss']:.4g}"
             )
-            text += "".join(f", {t.name} {row[t.name]:.3g} of {t.goal:.3g}" for t in trainer.material.targets)
+            text += "".join(f", {t.name} {t.said(row[t.name], short=True)}" for t in trainer.material.targets)
             text += "".join(
                 f", {c.removesuffix('_rmse')} off by {v:.2f}" for c, v in row.items() if c.endswith("_rmse")
             )

@@ -15,7 +15,15 @@ from mdflash.config.explain import explain
 from mdflash.config.load import input_error
 from mdflash.config.overrides import apply_overrides
 from mdflash.config.rules import Problem
-from mdflash.config.section import Folder, ForceFieldFolder, SchemaVersion, Section, as_entries, as_list
+from mdflash.config.section import (
+    ExistingFile,
+    Folder,
+    ForceFieldFolder,
+    SchemaVersion,
+    Section,
+    as_entries,
+    as_list,
+)
 from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
 from mdflash.core.types import Device, Kernels
 from mdflash.core.yamlfile import MOST_OF_A_PLAN, load_yaml
@@ -246,6 +254,12 @@ class Recipe(Section):
             "[{name: folded, variable: native_contacts, above: 0.5, population: 0.64, error: 0.02, temperature: 320 K}]"
         ],
     )
+    experiments: Annotated[tuple[ExistingFile, ...], BeforeValidator(as_list)] = Field(
+        default=(),
+        description="files of measurements (SAXS, FRET, Rg, Rh, as for `mdflash analyze --experiment`) that the force "
+        "field shall agree with, beside `relative_entropy`",
+        examples=["[measured.yaml]"],
+    )
     folder: Folder | None = Field(
         default=None, description="folder of all results; default: runs/train-<name>, relative to the current folder"
     )
@@ -254,6 +268,11 @@ class Recipe(Section):
     def output(self) -> Path:
         """The output folder, absolute."""
         return self.folder or Path.cwd() / "runs" / f"train-{self.name}"
+
+    @property
+    def aims(self) -> bool:
+        """Whether there are averages to reach."""
+        return bool(self.targets or self.experiments)
 
     @property
     def weights(self) -> str | None:
@@ -271,7 +290,8 @@ class Recipe(Section):
     def essence(self) -> dict[str, Any]:
         """What decides the result, as JSON can hold it: not where files lie."""
         said = self.model_dump(
-            mode="json", exclude={"folder": True, "start": True, "data": {"dataset"}, "priors": {"forcefield"}}
+            mode="json",
+            exclude={"folder": True, "start": True, "experiments": True, "data": {"dataset"}, "priors": {"forcefield"}},
         )
         if self.start is not None:
             del said["priors"], said["network"]  # its own
@@ -316,9 +336,10 @@ def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     if recipe.start is not None and (said := recipe.model_fields_set & {"priors", "network", "backbone"}):
         message = f"{recipe.start} has priors and a network, from which `start` continues; leave this section out"
         raise input_error([Problem((key,), message) for key in sorted(said)], document, given)
-    if recipe.targets and recipe.relative_entropy is None:
+    sections = [key for key in ("targets", "experiments") if getattr(recipe, key)]
+    if sections and recipe.relative_entropy is None:
         message = "are learned by simulating; add `start:` and `relative_entropy: {}`, or leave this section out"
-        raise input_error([Problem(("targets",), message)], document, given)
+        raise input_error([Problem((key,), message) for key in sections], document, given)
     if recipe.relative_entropy is not None:
         problems = list(_misplaced(recipe))
         if problems:
@@ -339,8 +360,8 @@ def _misplaced(recipe: Recipe) -> Iterator[Problem]:
     if "training" in recipe.model_fields_set:
         message = "is of force matching, and `relative_entropy` has settings of its own; leave one of the two out"
         yield Problem(("training",), message)
-    if recipe.relative_entropy is not None and recipe.relative_entropy.hold == "start" and not recipe.targets:
-        message = "without targets nothing would be learned; add `targets:`, or write `hold: data`"
+    if recipe.relative_entropy is not None and recipe.relative_entropy.hold == "start" and not recipe.aims:
+        message = "without targets nothing would be learned; add `targets:` or `experiments:`, or write `hold: data`"
         yield Problem(("relative_entropy", "hold"), message)
     if recipe.data.decoys is not None:
         message = "are of force matching: samples of the force field do their work here; leave this line out"

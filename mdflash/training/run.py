@@ -31,6 +31,7 @@ from mdflash.training import convolution
 from mdflash.training.contacts import ContactWeight
 from mdflash.training.convolution import Pairs
 from mdflash.training.decoys import make_decoys
+from mdflash.training.entropy.measured import Measurement, load_measurements
 from mdflash.training.entropy.weighed import Weighed, weigh
 from mdflash.training.forces import FlashForces, Forces, PlainForces, Topology
 from mdflash.training.frames import MoleculeFrames, TrainingData, load_frames, prior_forces
@@ -68,6 +69,7 @@ class PreparedTraining:
         energies: for each molecule [F], energies less those of the priors, kcal/mol; None without `energy_weight`.
         weights: for each molecule those of its frames at all temperatures; empty where the recipe asks for none.
         weighed: what `relative_entropy` learns from; None without it.
+        measurements: of the recipe's experiments.
     """
 
     recipe: Recipe
@@ -80,6 +82,7 @@ class PreparedTraining:
     energies: tuple[torch.Tensor, ...] | None = None
     weights: tuple[FrameWeights, ...] = ()
     weighed: Weighed | None = None
+    measurements: tuple[Measurement, ...] = ()
 
     def loss_without_network(self) -> float:
         """The validation loss of the priors alone, (kcal/mol/Å)^2."""
@@ -119,9 +122,10 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
         InputError, ForceFieldError: whatever is wrong with recipe or data.
     """
     data, priors, fits = read_priors(recipe)
-    weighed = None
+    weighed, measurements = None, tuple[Measurement, ...]()
     if recipe.relative_entropy is not None:
         weighed = weigh(recipe.data, data)
+        measurements = load_measurements(recipe.experiments, data.molecules, [g.kelvin for g in weighed.groups])
         data = data if recipe.data.temperature is None else data.at(recipe.data.temperature)
     if recipe.start is None:
         network, start = new_network(recipe, priors), ""
@@ -139,7 +143,8 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
     unweighted = recipe.data.weights is None or weighed is not None
     weights = () if unweighted else load_weighted(recipe.data)[1]
     return PreparedTraining(
-        recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None, weights, weighed
+        recipe, data, priors, network, start, fits, tuple(targets), tuple(energies) or None, weights, weighed,
+        measurements,
     )  # fmt: skip
 
 
@@ -300,6 +305,7 @@ def identity(prepared: PreparedTraining) -> str:
     said = [prepared.recipe.essence(), prepared.priors.digest, prepared.data.digest]
     if prepared.start:
         said.append(prepared.start)
+    said += [measured.digest for measured in prepared.measurements]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -201,6 +201,25 @@ def test_targets_are_approached_and_their_price_is_told(dataset: Path, begun: Pa
         assert (tmp_path / "killed/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
 
 
+def test_an_experiment_is_approached(dataset: Path, begun: Path, tmp_path: Path) -> None:
+    """Dyes and a radius that say the helix is shorter than it is."""
+    lab = tmp_path / "lab.yaml"
+    lab.write_text(
+        "temperature: 300 K\nrg: 0.35 +- 0.02 nm\nfret: {residues: [1, 7], efficiency: 0.9 +- 0.02, R0: 1 nm}\n"
+    )
+    settings = {"hold": "start", "updates": 25, "learning_rate": 4e-2, "patience": None}
+    prepared = _prepare(tmp_path, dataset, begun, relative_entropy=settings, experiments=str(lab))
+    train_entropy(prepared)
+    rows = _log(tmp_path)
+    assert rows[-1]["target_cost"] < 0.8 * rows[0]["target_cost"]
+    assert rows[-1]["target_cost"] == pytest.approx(0.5 * (rows[-1]["lab_rg"] + rows[-1]["lab_fret"]), rel=1e-5)
+    learned = load_forcefield(tmp_path / "out/forcefield").provenance
+    assert learned["targets"]["lab_fret"]["points"] == 1.0
+    lab.write_text(lab.read_text().replace("0.9 +-", "0.8 +-"))
+    with pytest.raises(InputError, match=r"holds? (the state of )?another training|another"):
+        train_entropy(_prepare(tmp_path, dataset, begun, relative_entropy=settings, experiments=str(lab)))
+
+
 def test_temperatures_learn_together(begun: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", trajectories=4, frames=60, temperatures=(300.0, 360.0))
     trainer = train_entropy(_prepare(tmp_path, tmp_path / "data", begun, relative_entropy={"updates": 5}))[1]

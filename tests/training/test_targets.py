@@ -10,16 +10,18 @@ import torch
 import yaml
 from scipy.special import ndtri
 
+from mdflash.analysis.experiment.data import Data
 from mdflash.errors import InputError
 from mdflash.potentials.variables.angle import Angle
 from mdflash.potentials.variables.base import Variable
 from mdflash.potentials.variables.distance import Distance
 from mdflash.potentials.variables.radius_of_gyration import RadiusOfGyration
 from mdflash.training.entropy.loss import Group, Known, add_gradient
+from mdflash.training.entropy.measured import MeasuredTarget, Measurement, load_measurements
 from mdflash.training.entropy.pool import Pool
-from mdflash.training.entropy.target_section import TargetEntry
 from mdflash.training.entropy.targets import (
     Target,
+    VariableTarget,
     price,
     price_slopes,
     reached,
@@ -27,6 +29,7 @@ from mdflash.training.entropy.targets import (
     with_target_groups,
 )
 from mdflash.training.forces import PlainForces
+from mdflash.training.frames import load_frames
 from mdflash.training.recipe import load_recipe
 from mdflash.units import kT
 from tests.helpers import beads, evenly
@@ -37,17 +40,29 @@ THERMAL = kT(KELVIN)
 SYSTEM = beads("trimer", 3)
 
 
+def _curve(rng: np.random.Generator, fitted: bool) -> Data:
+    """Averages of cosines of a distance, measured somewhere."""
+    q, points = rng.uniform(0.1, 1.0, 6), rng.uniform(0.2, 0.9, 6)
+
+    def values(x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.cos(q * np.linalg.norm(x[:, 2] - x[:, 0], axis=1)[:, None]))
+
+    return Data("curve", "curve", "", points, rng.uniform(0.1, 0.5, 6), values, 6, "curve", "cosines", fitted=fitted)
+
+
 def some_targets(rng: np.random.Generator) -> tuple[Target, ...]:
-    """Means and populations of several variables, new each time; the last one is of another group."""
+    """Means, populations and measurements, new each time; the last one is of another group."""
     variables: list[Variable] = [Distance(SYSTEM, 0, 2), Angle(SYSTEM, 0, 1, 2), RadiusOfGyration(SYSTEM, [0, 1, 2])]
     low, high = (4.0, 1.0, 2.0), (6.0, 2.0, 3.0)
-    found = []
+    found = list[Target]()
     for k, variable in enumerate(variables):
         at = rng.uniform(low[k], high[k])
-        found.append(Target(f"mean{k}", variable, 0, at, rng.uniform(0.05, 0.5)))
+        found.append(VariableTarget(f"mean{k}", variable, 0, at, rng.uniform(0.05, 0.5)))
         span = (-np.inf, at) if rng.random() < 0.5 else (at, np.inf)
-        found.append(Target(f"share{k}", variable, 0, rng.uniform(0.05, 0.95), rng.uniform(0.01, 0.2), span))
-    return (*found, Target("other", variables[0], 1, 3.0, 0.1))
+        found.append(VariableTarget(f"share{k}", variable, 0, rng.uniform(0.05, 0.95), rng.uniform(0.01, 0.2), span))
+    for fitted in (False, True):  # a few points, and a curve in arbitrary units
+        found.append(MeasuredTarget(f"curve{fitted}", 0, _curve(rng, fitted)))
+    return (*found, VariableTarget("other", variables[0], 1, 3.0, 0.1))
 
 
 @pytest.mark.parametrize("kernels", ["plain", "compiled"])
@@ -78,7 +93,7 @@ def test_the_gradient_is_that_of_exact_averages(kernels: str, held: bool) -> Non
     def cost() -> float:
         w, free = weights()
         mine = [t for t in targets if t.group == 0]
-        found = reached(mine, [x], [w]).cost
+        found = reached(mine, [t.observe(x) for t in mine], [w]).cost
         if held:
             paid = price(THERMAL, start, energies(), w, free - free_start)
             assert paid == pytest.approx(float(w @ np.log(w / p_start)), abs=1e-9) and paid > 0.0
@@ -86,7 +101,7 @@ def test_the_gradient_is_that_of_exact_averages(kernels: str, held: bool) -> Non
         return found
 
     w, _ = weights()
-    slopes = target_slopes(targets, 0, THERMAL, x, w)
+    slopes = target_slopes(targets, 0, THERMAL, [t.observe(x) for t in targets], w)
     if held:
         slopes = slopes + price_slopes(THERMAL, start, energies(), w)
     for p in parameters:
@@ -107,9 +122,9 @@ def test_the_gradient_is_that_of_exact_averages(kernels: str, held: bool) -> Non
 
 
 def test_a_population_that_is_never_seen_has_a_finite_cost() -> None:
-    target = Target("folded", Distance(SYSTEM, 0, 2), 0, 0.6, 0.02, (8.0, np.inf))
+    target = VariableTarget("folded", Distance(SYSTEM, 0, 2), 0, 0.6, 0.02, (8.0, np.inf))
     for mean in (0.0, 1e-9, 0.01, 0.6, 0.99, 1.0):
-        cost, slope = target.cost(mean)
+        cost, (slope,) = target.cost(np.array([mean]))
         assert np.isfinite([cost, slope]).all() and (mean == 0.6) == (cost < 1e-9)
         assert np.sign(slope) == np.sign(round(mean - 0.6, 9))
 
@@ -128,16 +143,10 @@ def test_the_price_of_samples_is_that_of_a_spring() -> None:
     assert price(THERMAL, start, start, np.full(len(w), 1.0 / len(w)), 0.0) == 0.0
 
 
-def entry(**keys: object) -> TargetEntry:
-    given = {"name": "t", "variable": "distance", "beads": [0, 2], "temperature": "320 K", "error": 0.01}
-    return TargetEntry.model_validate(given | keys)
-
-
 def test_temperatures_without_data_are_simulated_too() -> None:
     known = Known(torch.zeros(1, 3, 3), np.ones(1))
     groups = (Group(0, 300.0, 0.6, known, known), Group(0, 360.0, 0.4, known, known))
-    wanted = [entry(population=0.5, above="5 angstrom", temperature=f"{t} K") for t in (300, 345, 345.2, 420)]
-    found = with_target_groups(groups, wanted, ["trimer"])
+    found = with_target_groups(groups, [(0, t) for t in (300.0, 345.0, 345.2, 420.0)])
     assert [(g.kelvin, g.share) for g in found] == [(300.0, 0.6), (360.0, 0.4), (345.0, 0.0), (420.0, 0.0)]
 
 
@@ -179,3 +188,30 @@ def test_targets_need_a_simulation_and_hold_needs_targets(dataset: Path, tmp_pat
     file.write_text(yaml.safe_dump(said))
     with pytest.raises(InputError, match=r"key 'relative_entropy\.hold': without targets nothing would be learned"):
         load_recipe(file)
+
+
+def test_experiments_that_are_not_clear_are_refused(dataset: Path, tmp_path: Path) -> None:
+    molecule = load_frames([dataset], 0.3).molecules[0]
+    file = tmp_path / "lab.yaml"
+
+    def load(text: str, kelvin: tuple[float, ...] = (300.0,), files: int = 1) -> tuple[Measurement, ...]:
+        file.write_text(text)
+        return load_measurements([file] * files, [molecule], kelvin)
+
+    (rg,) = load("rg: 0.7 +- 0.1 nm")
+    assert (rg.name, rg.molecule, rg.kelvin) == ("lab_rg", 0, 300.0)
+    assert rg.said == "radius of gyration 7 ± 1 Å, at 300 K"
+    assert load("rg: 0.7 +- 0.1 nm\ntemperature: 330 K")[0].kelvin == 330.0
+    assert load("rg: 0.7 +- 0.2 nm")[0].digest != rg.digest
+    with pytest.raises(InputError, match=r"lab\.yaml.*key 'temperature'.*the data has 300 K, 360 K"):
+        load("rg: 0.7 +- 0.1 nm", (300.0, 360.0))
+    with pytest.raises(InputError, match=r"lab\.yaml.*there is no residue '99'"):
+        load("fret: {residues: [1, 99], efficiency: 0.5 +- 0.1, R0: 2 nm}")
+    with pytest.raises(InputError, match=r"lab\.yaml.*the run has no 'other'|lab\.yaml.*'other'"):
+        load("rg: 0.7 +- 0.1 nm\nmolecule: other")
+    with pytest.raises(InputError, match=r"key 'experiments'.*called 'lab_rg'"):
+        load("rg: 0.7 +- 0.1 nm", files=2)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"mdflash": 1, "data": {"dataset": str(dataset)}, "experiments": str(file)}))
+    with pytest.raises(InputError, match=r"key 'experiments': are learned by simulating"):
+        load_recipe(recipe)

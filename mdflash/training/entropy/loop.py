@@ -100,6 +100,7 @@ class EntropyTrainer:
         self._curves: list[FloatArray] = []  # at the start
         self._shown: list[FloatArray] | None = None  # the profiles of the last row
         self._started: tuple[int, list[FloatArray]] | None = None  # see `_at_start`
+        self._seen: tuple[int, list[FloatArray]] | None = None  # see `_observed`
         self.row: dict[str, float] = {}
         self.doing, self.left_out, self.simulated = "compiling the kernels", list[str](), 0.0
         self.progress = EntropyProgress(identity=identity)
@@ -272,7 +273,7 @@ class EntropyTrainer:
         targets, drawn = self.material.targets, 2 * self.settings.batch
         for k, (group, pool, now) in enumerate(zip(self.material.groups, self.pools, self._now, strict=True)):
             w = pool.weigh(now)[0]
-            slopes = target_slopes(targets, k, group.kT, pool.positions, w)
+            slopes = target_slopes(targets, k, group.kT, self._observed(), w)
             if self._holds_start:
                 slopes = slopes + price_slopes(group.kT, self._at_start()[k], now, w)
             chosen = systematic(w, drawn, rng)
@@ -289,10 +290,17 @@ class EntropyTrainer:
             self._put(current)
         return self._started[1]
 
+    def _observed(self) -> list[FloatArray]:
+        """What each target observes at the samples of its group; kept until the next renewal."""
+        if self._seen is None or self._seen[0] != self.progress.renewals:
+            seen = [target.observe(self.pools[target.group].positions) for target in self.material.targets]
+            self._seen = self.progress.renewals, seen
+        return self._seen[1]
+
     def _targets(self, now: Sequence[FloatArray]) -> tuple[Reached, float]:
         """Where the targets stand, and the price of all groups in nats, with energies `now` of the pools."""
         weighed = [pool.weigh(energies) for pool, energies in zip(self.pools, now, strict=True)]
-        stand = reached(self.material.targets, [pool.positions for pool in self.pools], [w for w, _ in weighed])
+        stand = reached(self.material.targets, self._observed(), [w for w, _ in weighed])
         paid = [
             price(group.kT, start, energies, w, free)
             for group, start, energies, (w, free) in zip(
@@ -354,7 +362,7 @@ class EntropyTrainer:
         if self.material.targets:
             stand, paid = self._targets(now)
             objective = stand.cost + (paid if self._holds_start else entropy)
-            ends = [*stand.means, stand.cost, paid]
+            ends = [*stand.stands, stand.cost, paid]
         if objective < p.best:
             p.best, p.best_update = objective, p.update
             self.best = {name: value.clone() for name, value in judged.items()}

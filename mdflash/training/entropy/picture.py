@@ -69,8 +69,8 @@ def _approach(axis: Any, update: FloatArray, rows: Sequence[dict[str, str]], tar
     """How far each target is, in its uncertainty."""
     axis.axhspan(-1.0, 1.0, color=START, alpha=0.3, lw=0)
     for target in targets:
-        values = np.array([float(row[target.name]) for row in rows])
-        axis.plot(update, (values - target.goal) / target.error, ".-", ms=4, lw=1, label=target.name)
+        off = np.array([target.off(float(row[target.name])) for row in rows])
+        axis.plot(update, off, ".-", ms=4, lw=1, label=target.name)
     axis.set_title("targets: off by, in their uncertainty", fontsize=9)
     axis.set_xlabel("update", fontsize=8)
     axis.tick_params(labelsize=8)

@@ -18,9 +18,10 @@ from mdflash.forcefields.forcefield import save_forcefield
 from mdflash.forcefields.model import ForceField
 from mdflash.training.entropy.loop import EntropyTrainer
 from mdflash.training.entropy.material import Material
+from mdflash.training.entropy.measured import measured_targets
 from mdflash.training.entropy.profiles import make_profiles
 from mdflash.training.entropy.sampler import Sampler
-from mdflash.training.entropy.targets import make_targets, with_target_groups
+from mdflash.training.entropy.targets import make_targets, molecule_of, with_target_groups
 from mdflash.training.learned_terms import with_steps
 from mdflash.training.recipe import Optimization
 from mdflash.training.run import (
@@ -43,8 +44,11 @@ def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
     assert settings is not None and prepared.weighed is not None
     gpu = find_gpu(0, "relative_entropy.device") if settings.device == "cuda" else None
     device = torch.device("cpu") if gpu is None else gpu
-    entries, molecules, of_data = prepared.recipe.targets, prepared.data.molecules, prepared.weighed.groups
-    groups = with_target_groups(of_data, entries, [m.system.name for m in molecules])
+    entries, molecules = prepared.recipe.targets, prepared.data.molecules
+    names = [m.system.name for m in molecules]
+    wanted = [(molecule_of(entry, names, i), entry.temperature) for i, entry in enumerate(entries)]
+    wanted += [(measured.molecule, measured.kelvin) for measured in prepared.measurements]
+    groups = with_target_groups(prepared.weighed.groups, wanted)
     loss = Optimization(device=settings.device, kernels=settings.kernels)
     forces, parameters = make_forces(prepared, loss, device)
 
@@ -56,7 +60,7 @@ def make_entropy_trainer(prepared: PreparedTraining) -> EntropyTrainer:
         forces, parameters, forcefield, groups, frame_set(prepared, False, device), frame_set(prepared, True, device),
         Sampler(systems, groups, settings, gpu),
         make_profiles(settings, prepared.weighed, prepared.priors), device,
-        make_targets(entries, molecules, groups, prepared.priors),
+        (*make_targets(entries, molecules, groups, prepared.priors), *measured_targets(prepared.measurements, groups)),
     )  # fmt: skip
     return EntropyTrainer(material, settings, prepared.recipe.output, identity(prepared))
 
@@ -101,9 +105,7 @@ def _achieved(trainer: EntropyTrainer) -> dict[str, Any]:
     found: dict[str, Any] = {"held_out_relative_entropy_nats": row["held_out_entropy"]}
     if trainer.material.targets:
         found["price_nats"] = row["price"]
-        found["targets"] = {
-            t.name: {"reached": row[t.name], "goal": t.goal, "error": t.error} for t in trainer.material.targets
-        }
+        found["targets"] = {t.name: t.described(row[t.name]) for t in trainer.material.targets}
     return found
 
 
