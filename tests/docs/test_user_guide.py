@@ -112,7 +112,7 @@ def test_recipes_are_valid(tmp_path: Path) -> None:
         folders = recipe["data"]["dataset"]
         named = [f"{folder}/dataset.yaml" for folder in ([folders] if isinstance(folders, str) else folders)]
         named += [f"{recipe['start']}/forcefield.yaml"] if "start" in recipe else []
-        for file in (*named, "native.pdb"):
+        for file in (*named, "native.pdb", "measured.yaml"):
             (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file).touch()
         (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
