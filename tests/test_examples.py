@@ -150,7 +150,7 @@ def test_ala2_is_refined_from_its_own_frames(tmp_path: Path) -> None:
     assert prepared.weighed is not None
     ((known,),) = prepared.weighed.weights
     assert known.effective > 10_000 and known.overlap > 0.2 and known.temperature == 300.0
-    thin = runpy.run_path(str(EXAMPLES / "ala2" / "thin.py"))["thin"]
+    thin = runpy.run_path(str(EXAMPLES / "thin.py"))["thin"]
     kept = thin(EXAMPLES / "ala2" / "data", tmp_path / "thin", {300.0: 4, 350.0: 4, 560.0: 2})
     found = load_dataset(tmp_path / "thin")
     assert 0.4 * len(known.values) < kept == found.n_frames < 0.7 * len(known.values)

@@ -1,4 +1,4 @@
-"""How often a run of chignolin folds: RMSD of the CA beads from the native structure, populations, and passages.
+"""How often a run of chignolin folds: RMSD of the CA beads from the native structure, free energies, and passages.
 
 mdflash run chignolin-ca
 python examples/chignolin/folding.py runs/chignolin-ca
@@ -19,6 +19,19 @@ from mdflash.analysis.against.coordinates import rmsd
 from mdflash.units import kT
 
 FOLDED, UNFOLDED = 2.0, 4.0  # Å
+EDGES = np.arange(0.0, 8.0, 0.5)  # Å
+BLOCKS = 8  # of replicas, for standard errors
+
+
+def profile(distance: np.ndarray, thermal: float) -> tuple[np.ndarray, np.ndarray]:
+    """Free energies [bins] along RMSDs [R, F], kcal/mol from the lowest, and their standard errors over replicas."""
+    counts = np.stack([np.histogram(d, EDGES)[0] for d in distance]).astype(float)  # [R, bins]
+    blocks = np.stack([part.sum(axis=0) for part in np.array_split(counts, min(BLOCKS, len(counts)))])
+    shares = blocks / blocks.sum(axis=1, keepdims=True)
+    p, error = shares.mean(axis=0), shares.std(axis=0, ddof=1) / len(shares) ** 0.5
+    with np.errstate(divide="ignore", invalid="ignore"):
+        free = -thermal * np.log(p)
+        return free - free.min(), thermal * error / p
 
 
 def passages(distance: np.ndarray) -> tuple[int, int]:
@@ -46,6 +59,7 @@ if __name__ == "__main__":
     out, back = np.array([passages(d) for d in distance]).T
     folded = (settled < FOLDED).mean(axis=1)
     p = float(folded.mean())
+    free, error = profile(settled, kT(options.temperature))
     stability = -kT(options.temperature) * float(np.log(p / (1 - p))) if 0 < p < 1 else None
     print(
         json.dumps(
@@ -58,6 +72,9 @@ if __name__ == "__main__":
                 "left": int(out.sum()),
                 "entered": int(back.sum()),
                 "rmsd_median": round(float(np.median(settled)), 2),
+                "rmsd_from": EDGES[:-1].tolist(),
+                "free_energy_kcal_mol": [round(f, 2) if np.isfinite(f) else None for f in free.tolist()],
+                "standard_error": [round(e, 2) if np.isfinite(e) else None for e in error.tolist()],
             },
             indent=2,
         )

@@ -1,10 +1,13 @@
-"""A smaller dataset, to go on from with `mdflash train examples/ala2/refine.yaml`: fewer of the frames that say less.
+"""A smaller dataset, to go on from by relative entropy: fewer frames, and none from before a simulation settled.
 
     mdflash sample examples/ala2/sample.yaml
-    python examples/ala2/thin.py data/ala2 examples/ala2/data --every 560=3 480=2
+    python examples/thin.py data/ala2 examples/ala2/data --every 560=3 480=2
 
-`--every KELVIN=N` keeps every Nth frame of each trajectory at this temperature. MBAR counts what is there, so
-populations stay right.
+    mdflash sample examples/chignolin/windows.yaml
+    python examples/thin.py data/chignolin-windows examples/chignolin/data --after 600 --every 25
+
+`--every N` keeps every Nth frame of each trajectory, `--every KELVIN=N` of those at this temperature. MBAR counts what
+is there, so populations stay right. `--after PS` leaves out the frames before.
 """
 
 from __future__ import annotations
@@ -18,26 +21,32 @@ from mdflash.sampling.dataset import create_dataset, load_dataset
 from mdflash.sampling.trajectory import TrajectoryWriter
 
 
-def thin(source: Path, out: Path, every: dict[float, int]) -> int:
+def thin(source: Path, out: Path, every: dict[float | None, int], after: float = 0.0) -> int:
     """Write the dataset; returns its frames.
 
     Args:
         source: a dataset of `mdflash sample`.
         out: a new folder.
-        every: by temperature in K, every how many frames are kept; 1 where it says nothing.
+        every: by temperature in K (None: all others), every how many frames are kept; 1 where it says nothing.
+        after: ps; of each trajectory, frames from before are left out.
     """
     data = load_dataset(source)
     systems = {m.name: (m.system, m.start) for m in data.molecules}
-    said = {f"{kelvin:g} K": n for kelvin, n in every.items()}
-    create_dataset(out, systems, data.mapping, {**data.provenance, "every_nth_frame_at": said})
+    said: dict[str, object] = {
+        "every_nth_frame_at": {"others" if kelvin is None else f"{kelvin:g} K": n for kelvin, n in every.items()}
+    }
+    if after:
+        said["frames_after_ps"] = after
+    create_dataset(out, systems, data.mapping, {**data.provenance, **said})
     kept = 0
     for molecule in data.molecules:
         for trajectory in molecule.trajectories:
             frames = trajectory.read()
-            keep = np.ones(len(frames.time), bool)
-            for kelvin, n in every.items():
-                at = np.flatnonzero(np.isclose(frames.temperature, kelvin))
-                keep[at] = np.arange(len(at)) % n == 0
+            keep = np.zeros(len(frames.time), bool)
+            for kelvin in np.unique(frames.temperature):
+                own = next((t for t in every if t is not None and np.isclose(t, kelvin)), None)
+                at = np.flatnonzero((frames.temperature == kelvin) & (frames.time >= after))
+                keep[at[:: every.get(own, 1)]] = True
             columns = {"replica": frames.replica, "energy": frames.energy, "potential": frames.potential}
             there = {name: column for name, column in columns.items() if column is not None}
             with TrajectoryWriter(
@@ -62,10 +71,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--every", nargs="*", default=[], metavar="KELVIN=N")
+    parser.add_argument("--every", nargs="*", default=[], metavar="N or KELVIN=N")
+    parser.add_argument("--after", type=float, default=0.0, metavar="PS")
     options = parser.parse_args()
-    every = {float(kelvin): int(n) for kelvin, n in (said.split("=") for said in options.every)}
-    print(f"{thin(options.source, options.out, every):,} frames in {options.out}")
+    every = dict[float | None, int]()
+    for said in options.every:
+        kelvin, _, n = said.rpartition("=")
+        every[float(kelvin) if kelvin else None] = int(n)
+    print(f"{thin(options.source, options.out, every, options.after):,} frames in {options.out}")
 
 
 if __name__ == "__main__":
