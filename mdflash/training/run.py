@@ -124,7 +124,7 @@ def prepare_training(recipe: Recipe) -> PreparedTraining:
     data, priors, fits = read_priors(recipe)
     weighed, measurements = None, tuple[Measurement, ...]()
     if recipe.relative_entropy is not None:
-        weighed = weigh(recipe.data, data)
+        weighed = weigh(recipe.data, data, recipe.relative_entropy.windows == "hold")
         measurements = load_measurements(recipe.experiments, data.molecules, [g.kelvin for g in weighed.groups])
         data = data if recipe.data.temperature is None else data.at(recipe.data.temperature)
     if recipe.start is None:

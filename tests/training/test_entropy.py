@@ -17,8 +17,19 @@ import yaml
 from typer.testing import CliRunner
 
 from mdflash.cli.app import app
+from mdflash.core.state import Layout, State
+from mdflash.engine.engine import Engine
+from mdflash.engine.settings import Backend, Dynamics
 from mdflash.errors import InputError, Interrupted, UnstableError
+from mdflash.forcefields.build import build_potential
 from mdflash.forcefields.forcefield import load_forcefield, save_forcefield
+from mdflash.integrators.langevin import LangevinMiddle
+from mdflash.potentials.base import SumPotential
+from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.variables.distance import Distance
+from mdflash.sampling.dataset import create_dataset
+from mdflash.sampling.restraint import make_restraint
+from mdflash.sampling.trajectory import TrajectoryWriter
 from mdflash.training.entropy import loop
 from mdflash.training.entropy.loop import EntropyTrainer
 from mdflash.training.entropy.loss import add_gradient, energies_of, slopes_of
@@ -26,6 +37,7 @@ from mdflash.training.entropy.run import make_entropy_trainer, train_entropy
 from mdflash.training.recipe import load_recipe
 from mdflash.training.run import PreparedTraining, prepare_training, train
 from mdflash.training.state import EntropyProgress, load_progress, read_identity, save_progress
+from tests.helpers import go_helix, helix
 from tests.processes import Process, python
 from tests.training.datasets import write_dataset, write_recipe
 
@@ -201,6 +213,82 @@ def test_targets_are_approached_and_their_price_is_told(dataset: Path, begun: Pa
         assert (tmp_path / "killed/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()
 
 
+def _held_dataset(folder: Path) -> None:
+    """A Gō helix in three windows of the distance of its ends, as far as it seldom is."""
+    system, ff = go_helix(7, "helix")
+    centers, stiff = (8.0, 11.0, 14.0), 1.5
+    layout = Layout((system,), (len(centers),))
+    bias = Bias("window", Distance(system, 0, 6), layout, stiff, centers)
+    free = build_potential([ff], layout)
+    engine = Engine(
+        layout, SumPotential([*free.terms, bias]), State.at(layout, np.tile(helix(7), (3, 1)), 300.0),
+        Dynamics(LangevinMiddle(0.004, 20.0), seed=3), Backend(),
+    )  # fmt: skip
+    engine.run(3000)
+    create_dataset(folder, {"helix": (system, helix(7)[None])}, "ca", {"made_for": "tests"})
+    writers = [
+        TrajectoryWriter(
+            folder / "helix" / f"{k:03d}.h5", 7, seed=1, aggregation="basic", biased=True,
+            restraint=make_restraint("distance", [0, 6], c, stiff),
+        )
+        for k, c in enumerate(centers)
+    ]  # fmt: skip
+    for _ in range(150):
+        engine.run(100)
+        x = engine.state.positions
+        f = engine.state.forces - bias.energy_and_forces(x, layout, None).forces
+        for k, writer in enumerate(writers):
+            writer.append(layout.view(x, 0)[k].numpy(), layout.view(f, 0)[k].numpy(), 300.0, engine.time)
+    for writer in writers:
+        writer.close()
+
+
+def test_windows_are_compared_with_their_own_frames(begun: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    _held_dataset(data)
+    settings = {"windows": "hold", "learning_rate": 1e-2, "replicas": 7, "updates": 20}
+    prepared = _prepare(tmp_path, data, begun, relative_entropy=settings)
+    trainer = train_entropy(prepared)[1]
+    (group,), (pool,) = trainer.material.groups, trainer.pools
+    assert group.windows.states == 4 and np.allclose(group.shares, [0, 1 / 3, 1 / 3, 1 / 3])
+    assert (pool.counts == 8 * np.array([0, 3, 2, 2])).all()  # 7 replicas
+    first = pool.positions[: pool.counts[0].sum()]
+    ends = (first[:, 6] - first[:, 0]).norm(dim=1).numpy().reshape(8, 7)
+    assert ends[:, :3].mean() < ends[:, 3:5].mean() < ends[:, 5:].mean()
+    rows = _log(tmp_path)
+    assert rows[-1]["held_out_entropy"] < -0.05 and rows[-1]["ends_rmse"] < rows[0]["ends_rmse"]
+    again = _prepare(tmp_path / "again", data, begun, relative_entropy=settings)
+    with pytest.raises(Interrupted):
+        train_entropy(again, should_stop=itertools.chain([False] * 20, itertools.repeat(True)).__next__)
+    train_entropy(again)
+    for file in ("log.csv", "forcefield/weights.safetensors"):
+        assert (tmp_path / "again/out" / file).read_bytes() == (tmp_path / "out" / file).read_bytes()
+    with pytest.raises(InputError, match=r"2 replicas are fewer than the 3 windows.*replicas: 12"):
+        make_entropy_trainer(_prepare(tmp_path / "few", data, begun, relative_entropy={**settings, "replicas": 2}))
+    with pytest.raises(InputError, match=r"held in windows do not exchange"):
+        ladder = {**settings, "ladder": ["350 K"]}
+        make_entropy_trainer(_prepare(tmp_path / "ladder", data, begun, relative_entropy=ladder))
+
+
+def test_several_molecules_have_targets_of_their_own(begun: Path, tmp_path: Path) -> None:
+    """A temperature without data comes behind all others, and its replicas stand beside those of its molecule."""
+    for k, beads in enumerate((7, 9)):
+        write_dataset(tmp_path / f"data{k}", name=f"helix{beads}", beads=beads)
+    recipe = write_recipe(
+        tmp_path / "begin.yaml", tmp_path / "data0", priors={"key": "types"}, training={"epochs": 1},
+        data={"dataset": [str(tmp_path / "data0"), str(tmp_path / "data1")]},
+    )  # fmt: skip
+    start = train(prepare_training(load_recipe(recipe)))[0]
+    target = {"name": "short", "variable": "distance", "beads": [0, 6], "below": "10 angstrom", "error": 0.02,
+              "temperature": "330 K", "population": 0.9, "system": "helix7"}  # fmt: skip
+    settings = {"updates": 2, "replicas": 7, "along": []}
+    sections = {"data": {"dataset": [str(tmp_path / "data0"), str(tmp_path / "data1")], "validation": 0.3}}
+    prepared = _prepare(tmp_path / "run", tmp_path, start, relative_entropy=settings, targets=target, **sections)
+    trainer = train_entropy(prepared)[1]
+    assert [(g.molecule, g.kelvin) for g in trainer.material.groups] == [(0, 300.0), (1, 300.0), (0, 330.0)]
+    assert [pool.positions.shape[1] for pool in trainer.pools] == [7, 9, 7]
+
+
 def test_an_experiment_is_approached(dataset: Path, begun: Path, tmp_path: Path) -> None:
     """Dyes and a radius that say the helix is shorter than it is."""
     lab = tmp_path / "lab.yaml"
@@ -236,7 +324,7 @@ def test_replicas_exchange_with_hotter_ones_that_are_no_samples(dataset: Path, b
             with pytest.raises(Interrupted):
                 train_entropy(prepared, should_stop=itertools.chain([False] * 9, itertools.repeat(True)).__next__)
         trainer = train_entropy(prepared)[1]
-        assert trainer.pools[0].counts == (3 * 8, 3 * 8)  # those at 300 K
+        assert trainer.pools[0].counts.tolist() == [[3 * 8], [3 * 8]]  # those at 300 K
         assert [ends.shape for ends in trainer._ends] == [(9, 7, 3)]  # of all three temperatures
     for file in ("log.csv", "forcefield/weights.safetensors"):
         assert (tmp_path / "stopped/out" / file).read_bytes() == (tmp_path / "whole/out" / file).read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.special import chdtri
+from scipy.special import chdtri, ndtri
 
 from mdflash.potentials.schnet.network import Hyperparameters, SchNet
 from mdflash.training.convolution import Pairs
@@ -74,7 +74,8 @@ def test_the_gradient_is_that_of_the_exact_relative_entropy(kernels: str) -> Non
     with torch.no_grad():
         for p in parameters:
             p += 0.1 * torch.from_numpy(rng.standard_normal(p.shape))
-    pool = Pool(THERMAL, 4, x, (len(x),), drawn_with[None], np.zeros(1))
+    pool = Pool(THERMAL, 4)
+    pool.add(x, np.zeros((0, 0)), drawn_with)
     weights, _ = pool.weigh(energies())
     group = Group(0, KELVIN, 1.0, Known(x, target), Known(x, target))
     for p in parameters:
@@ -120,9 +121,51 @@ def test_renewals_together_know_free_energies_and_averages() -> None:
     weights, free = pool.weigh(energy(5.0, x))
     assert free == pytest.approx(1.5 * THERMAL * np.log(5.0), abs=0.01 * THERMAL)
     assert weights @ x.double().square().sum(dim=(1, 2)).numpy() == pytest.approx(3.0 * THERMAL / 5.0, rel=0.01)
-    one = Pool(THERMAL, 3, new, (4000,), energy(4.0, new)[None], np.zeros(1))
+    one = Pool(THERMAL, 3)
+    one.add(new, np.zeros((0, 0)), energy(4.0, new))
     assert one.effective(energy(4.0, new)) == pytest.approx(1.0)
     assert one.effective(energy(8.0, new)) == pytest.approx((4.0 * 12.0 / 64.0) ** 1.5, rel=0.01)
+
+
+def test_windows_know_the_free_molecule_and_each_other() -> None:
+    """Springs k x²/2, held by K (x_0 - c)²/2 in all states but the first, in which there are no samples."""
+    rng = np.random.default_rng()
+    pool = Pool(THERMAL, keep=2)
+    stiff, centers = 3.0, np.array([-1.0, 0.1, 1.2]) + rng.uniform(-0.2, 0.2, 3)
+    counts, shares = np.array([0, 3000, 4000, 2000]), np.array([0.1, 0.2, 0.4, 0.3])
+
+    def energy(k: float, x: torch.Tensor) -> np.ndarray:
+        return 0.5 * k * x.double().square().sum(dim=(1, 2)).numpy()
+
+    def held(x: torch.Tensor) -> np.ndarray:
+        away = x[:, 0, 0].double().numpy() - centers[:, None]
+        return np.concatenate([np.zeros((1, len(x))), 0.5 * stiff * away**2])
+
+    def exact(k: float) -> np.ndarray:
+        """A of each state, against the free spring with k = 1."""
+        along = 0.5 * THERMAL * np.log(k + stiff) + 0.5 * k * stiff / (k + stiff) * centers**2
+        return THERMAL * np.log(k) + np.array([0.5 * THERMAL * np.log(k), *along])
+
+    constants = [1.0, 1.4, 1.9]
+    for g, k in enumerate(constants):
+        parts = []
+        for n, c in zip(counts[1:], centers, strict=True):
+            where = ndtri(np.stack([rng.permutation(evenly(n, rng)) for _ in range(3)], axis=1)) * (THERMAL / k) ** 0.5
+            where[:, 0] = where[:, 0] * (k / (k + stiff)) ** 0.5 + stiff * c / (k + stiff)
+            parts.append(where)
+        new = torch.from_numpy(np.concatenate(parts)[:, None].astype(np.float32))
+        here = constants[max(0, g - 2) : g]
+        now = np.concatenate([energy(k, pool.positions), energy(k, new)]) if g else energy(k, new)
+        pool.add(new, np.array([energy(h, new) for h in here]), now, held(new), counts, shares)
+        assert pool.effective(energy(k, pool.positions), shares) == pytest.approx(min(g + 1, 2), abs=0.35)
+    x, k = pool.positions, 2.3
+    weights, free = pool.weigh(energy(k, x))
+    assert free == pytest.approx(exact(k)[0], abs=0.05 * THERMAL)
+    assert weights @ x.double().square().sum(dim=(1, 2)).numpy() == pytest.approx(3.0 * THERMAL / k, rel=0.08)
+    weights, free = pool.weigh(energy(k, x), shares)
+    assert free == pytest.approx(shares @ exact(k), abs=0.05 * THERMAL)
+    mean = np.array([0.0, *(stiff * centers / (k + stiff))])
+    assert weights @ x[:, 0, 0].double().numpy() == pytest.approx(shares @ mean, abs=0.02)
 
 
 def test_frames_are_drawn_as_often_as_their_weights_have_it() -> None:

@@ -217,8 +217,8 @@ class EntropyTrainer:
         self._put(current)
         for k, (group, pool, x) in enumerate(zip(self.material.groups, self.pools, samples.positions, strict=True)):
             new = self._energies(group.molecule, x)
-            now = np.concatenate([self._now[k], new]) if pool.counts else new
-            pool.add(x, np.array(old[k]), now)
+            now = np.concatenate([self._now[k], new]) if len(pool.counts) else new
+            pool.add(x, np.array(old[k]), now, group.windows.energies(x), samples.counts[k], group.shares)
             if k >= len(self._now):
                 self._now.append(now)
             else:
@@ -227,7 +227,11 @@ class EntropyTrainer:
 
     def _share(self) -> float:
         """The effective samples of the group that has the fewest, as a share of those of one renewal."""
-        return min(pool.effective(now) for pool, now in zip(self.pools, self._now, strict=True))
+        return self._effective(self._now)
+
+    def _effective(self, energies: Sequence[FloatArray]) -> float:
+        trio = zip(self.material.groups, self.pools, energies, strict=True)
+        return min(pool.effective(own, group.shares) for group, pool, own in trio)
 
     @property
     def _fewest(self) -> float:
@@ -249,7 +253,7 @@ class EntropyTrainer:
             if not group.share or self._holds_start:
                 continue
             frames, drawn = (max(1, round(n * group.share)) for n in (settings.batch, 2 * settings.batch))
-            chosen = systematic(pool.weigh(now)[0], drawn, rng)
+            chosen = systematic(pool.weigh(now, group.shares)[0], drawn, rng)
             x = torch.cat([group.training.draw(frames, rng), pool.positions[torch.from_numpy(chosen)]])
             slopes = slopes_of(group, np.full(frames, 1.0 / frames), np.full(drawn, 1.0 / drawn))
             add_gradient(self.material.forces, group.molecule, x.to(self.material.device), slopes)
@@ -350,7 +354,7 @@ class EntropyTrainer:
         self._put(judged)
         pairs = list(zip(self.material.groups, self.pools, strict=True))
         now = [self._energies(group.molecule, pool.positions) for group, pool in pairs]
-        share, mean_share = self._share(), min(q.effective(e) for q, e in zip(self.pools, now, strict=True))
+        share, mean_share = self._share(), self._effective(now)
         if not mean_share >= self._fewest:
             now, judged = self._now, current
             self._put(judged)
@@ -396,7 +400,8 @@ class EntropyTrainer:
         total = 0.0
         for group, pool, energies, at_start in zip(self.material.groups, self.pools, now, self._held, strict=True):
             held = self._energies(group.molecule, group.held_out.positions)
-            change = float(group.held_out.weights @ (held - at_start)) - pool.weigh(energies)[1]
+            shares = group.held_out.shares(group.windows.states)
+            change = float(group.held_out.weights @ (held - at_start)) - pool.weigh(energies, shares)[1]
             total += group.share * change / group.kT
         return total
 
@@ -442,8 +447,8 @@ class EntropyTrainer:
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer/{name}/{key}"] = value
         for k, pool in enumerate(self.pools):
-            own = {"energies": pool.energies, "free": pool.free, "counts": np.array(pool.counts), "now": self._now[k],
-                   "held": self._held[k], "ends": self._ends[k]}  # fmt: skip
+            own = {"energies": pool.energies, "free": pool.free, "counts": pool.counts, "windows": pool.held,
+                   "own": pool.own, "now": self._now[k], "held": self._held[k], "ends": self._ends[k]}  # fmt: skip
             tensors |= {f"pool/{k}/{name}": torch.from_numpy(np.array(a)) for name, a in own.items()}
             tensors[f"pool/{k}/positions"] = pool.positions
         tensors |= {f"curve/{k}": torch.from_numpy(curve) for k, curve in enumerate(self._curves)}
@@ -468,7 +473,8 @@ class EntropyTrainer:
             own = f"pool/{k}/"
             pool.positions = tensors[f"{own}positions"]
             pool.energies, pool.free = tensors[f"{own}energies"].numpy(), tensors[f"{own}free"].numpy()
-            pool.counts = tuple(tensors[f"{own}counts"].tolist())
+            pool.counts, pool.held = tensors[f"{own}counts"].numpy(), tensors[f"{own}windows"].numpy()
+            pool.own = float(tensors[f"{own}own"])
             self._now.append(tensors[f"{own}now"].numpy())
             self._held.append(tensors[f"{own}held"].numpy())
             self._ends.append(tensors[f"{own}ends"].numpy())

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from mdflash.core.types import FloatArray, IntArray
+from mdflash.training.entropy.windows import FREE, Windows
 from mdflash.training.forces import Forces
 from mdflash.units import kT
 
@@ -35,19 +36,37 @@ class Known:
     Attributes:
         positions: [F, N, 3] Å, float32.
         weights: [F], with the sum 1.
+        state: [F] of each frame (see `windows`); None: of the free molecule.
     """
 
     positions: Tensor
     weights: FloatArray
+    state: IntArray | None = None
 
     @property
     def effective(self) -> float:
         """How many frames of equal weights say as much."""
         return float(1.0 / (self.weights**2).sum())
 
+    def shares(self, states: int) -> FloatArray:
+        """[states] of the frames."""
+        if self.state is None:
+            return np.asarray(np.eye(1, states)[0])
+        return np.bincount(self.state, self.weights, states).astype(np.float64)
+
     def draw(self, count: int, rng: np.random.Generator) -> Tensor:
         """[count, N, 3] frames, each as often as its weight has it."""
         return self.positions[torch.from_numpy(systematic(self.weights, count, rng))]
+
+    def draw_in(self, states: IntArray, rng: np.random.Generator) -> Tensor:
+        """[len(states), N, 3] frames of these states."""
+        if self.state is None:
+            return self.draw(len(states), rng)
+        chosen = np.zeros(len(states), np.int64)
+        for state in np.unique(states):
+            mine, here = np.flatnonzero(states == state), self.state == state
+            chosen[mine] = systematic(np.where(here, self.weights, 0.0), len(mine), rng)
+        return self.positions[torch.from_numpy(chosen)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +78,7 @@ class Group:
         kelvin: the temperature.
         share: of the frames of all groups.
         training, held_out: its frames.
+        windows: the states that frames and replicas are in.
     """
 
     molecule: int
@@ -66,6 +86,12 @@ class Group:
     share: float
     training: Known
     held_out: Known
+    windows: Windows = FREE
+
+    @property
+    def shares(self) -> FloatArray:
+        """[states] of the frames to learn from."""
+        return self.training.shares(self.windows.states)
 
     @property
     def kT(self) -> float:

@@ -1,11 +1,13 @@
 """Samples of the last renewals, used together: multistate reweighting to whatever the weights are now.
 
-Renewal g drew n_g samples with energies U_g. At other weights, with energies U, the samples of all renewals count as
+Renewal g drew n_gk samples in state k (see `windows`; without windows there is one) with energies U_g + V_k. At other
+weights, with energies U, the samples of all renewals count in state k as
 
-    w_i  ~  exp(-beta U(x_i)) / sum_g n_g exp(beta (A_g - U_g(x_i)))         A = -kT ln sum_i of the right side
+    w_i  ~  exp(-beta (U + V_k)) / sum_gl n_gl exp(beta (A_gl - U_g - V_l))         A_k = -kT ln sum_i of the right side
 
-M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008). A_g are free energies against the start, where they
-are 0; that of the oldest renewal is kept from before, so the chain reaches back to the start however far that is.
+all at x_i. M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008). A_gk are free energies against the free
+molecule of the start, where they are 0; that of the oldest renewal is kept from before, so the chain reaches back to
+the start however far that is.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mdflash.core.mbar import log_mixture, mbar
-from mdflash.core.types import FloatArray
+from mdflash.core.types import FloatArray, IntArray
 
 
 @dataclass(eq=False)
@@ -28,52 +30,99 @@ class Pool:
         kT: kcal/mol.
         keep: renewals that are kept.
         positions: [M, N, 3] Å, float32: renewal by renewal, the oldest first.
-        counts: samples of each renewal.
+        counts: [renewals, states] samples.
         energies: [renewals, M] kcal/mol of every sample with the weights of every renewal.
-        free: [renewals] A_g, kcal/mol.
+        held: [states, M] kcal/mol of every sample in every window.
+        free: [renewals, states] A_gk, kcal/mol.
+        own: how many samples of equal weights the newest renewal is worth, with the weights it was drawn with.
     """
 
     kT: float
     keep: int
     positions: Tensor = field(default_factory=lambda: torch.zeros((0, 0, 3)))
-    counts: tuple[int, ...] = ()
+    counts: IntArray = field(default_factory=lambda: np.zeros((0, 1), np.int64))
     energies: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
-    free: FloatArray = field(default_factory=lambda: np.zeros(0))
+    held: FloatArray = field(default_factory=lambda: np.zeros((1, 0)))
+    free: FloatArray = field(default_factory=lambda: np.zeros((0, 1)))
+    own: float = 0.0
+    _mixture: FloatArray | None = None
 
-    def weigh(self, now: FloatArray) -> tuple[FloatArray, float]:
-        """Weights [M] of the samples with energies `now` [M], of sum 1, and the free energy A, kcal/mol."""
-        log_w = -now / self.kT - self._log_mixture()
-        top = log_w.max()
-        w = np.exp(log_w - top)
-        return w / w.sum(), float(-self.kT * (top + np.log(w.sum())))
+    def weigh(self, now: FloatArray, shares: FloatArray | None = None) -> tuple[FloatArray, float]:
+        """Weights [M] of the samples with energies `now` [M], of sum 1, and the free energy A, kcal/mol.
 
-    def effective(self, now: FloatArray) -> float:
+        Args:
+            now: kcal/mol, without windows.
+            shares: [states] of sum 1: samples as if drawn from all states with these shares, and the mean of A_k; None:
+                of the free molecule.
+        """
+        if self._mixture is None:
+            self._mixture = self._log_mixture(slice(None), slice(None))
+        return self._weigh(now, self.held, self._mixture, shares)
+
+    def effective(self, now: FloatArray, shares: FloatArray | None = None) -> float:
         """How many samples of equal weights say as much as all these with energies `now` [M], in newest renewals."""
-        return float(1.0 / np.square(self.weigh(now)[0]).sum() / self.counts[-1])
+        return float(1.0 / np.square(self.weigh(now, shares)[0]).sum() / self.own)
 
-    def add(self, positions: Tensor, old: FloatArray, now: FloatArray) -> None:
+    def add(
+        self,
+        positions: Tensor,
+        old: FloatArray,
+        now: FloatArray,
+        held: FloatArray | None = None,
+        counts: IntArray | None = None,
+        shares: FloatArray | None = None,
+    ) -> None:
         """Take the samples of a renewal, and let go of the oldest one where there are too many.
 
         Args:
             positions: [n, N, 3] Å.
             old: [renewals, n] kcal/mol with the weights of the renewals that are here.
             now: [M + n] kcal/mol of all samples with the weights that these were drawn with.
+            held: [states, n] kcal/mol in windows; None: there are none.
+            counts: [states] how many of them were drawn in each state; None: there is one state.
+            shares: [states] as `effective` will be asked with.
         """
-        if not self.counts:
-            self.positions, self.counts = positions, (len(positions),)
-            self.energies, self.free = now[None], np.zeros(1)
-            return
-        free = self.weigh(now[: len(self.positions)])[1]
-        self.positions = torch.cat([self.positions, positions])
-        self.energies = np.concatenate([np.concatenate([self.energies, old], axis=1), now[None]])
-        self.counts, self.free = (*self.counts, len(positions)), np.append(self.free, free)
-        solved = mbar(self.energies / self.kT, np.array(self.counts, np.float64), self.free / self.kT)
-        self.free = self.free[0] + self.kT * solved
+        held = np.zeros((1, len(positions))) if held is None else held
+        counts = np.array([len(positions)]) if counts is None else counts
+        if not len(self.counts):
+            self.positions, self.counts, self.held = positions, counts[None], held
+            self.energies, self.free = now[None], np.zeros((1, len(counts)))
+        else:
+            free = self.weigh(now[: len(self.positions)])[1]
+            self.positions = torch.cat([self.positions, positions])
+            self.energies = np.concatenate([np.concatenate([self.energies, old], axis=1), now[None]])
+            self.held = np.concatenate([self.held, held], axis=1)
+            self.counts = np.concatenate([self.counts, counts[None]])
+            self.free = np.concatenate([self.free, (free + self.free[-1] - self.free[-1, 0])[None]])
+        reduced = ((self.energies[:, None] + self.held) / self.kT).reshape(-1, len(self.positions))
+        solved = mbar(reduced, self.counts.ravel().astype(np.float64), self.free.ravel() / self.kT)
+        self.free = self.free[0, 0] + self.kT * solved.reshape(self.counts.shape)
         if len(self.counts) > self.keep:
-            gone = self.counts[0]
-            self.positions, self.counts = self.positions[gone:], self.counts[1:]
+            gone = self.counts[0].sum()
+            self.positions, self.counts, self.held = self.positions[gone:], self.counts[1:], self.held[:, gone:]
             self.energies, self.free = self.energies[1:, gone:], self.free[1:]
+        self._mixture = None
+        newest = slice(len(self.positions) - len(positions), None)
+        mixture = self._log_mixture(slice(-1, None), newest)
+        self.own = float(1.0 / np.square(self._weigh(self.energies[-1, newest], held, mixture, shares)[0]).sum())
 
-    def _log_mixture(self) -> FloatArray:
-        """[M] ln sum_g n_g exp(beta (A_g - U_g))."""
-        return log_mixture(self.energies / self.kT, np.array(self.counts, np.float64), self.free / self.kT)
+    def _weigh(
+        self, now: FloatArray, held: FloatArray, mixture: FloatArray, shares: FloatArray | None
+    ) -> tuple[FloatArray, float]:
+        if shares is None:
+            shares = np.eye(1, len(held))[0]
+        total, free = np.zeros(len(now)), 0.0
+        for state in np.flatnonzero(shares):
+            log_w = -(now + held[state]) / self.kT - mixture
+            top = log_w.max()
+            w = np.exp(log_w - top)
+            total += shares[state] * (w / w.sum())
+            free += shares[state] * float(-self.kT * (top + np.log(w.sum())))
+        return total, free
+
+    def _log_mixture(self, renewals: slice, samples: slice) -> FloatArray:
+        """[M] ln sum_gk n_gk exp(beta (A_gk - U_g - V_k)) of some renewals, at some samples."""
+        energies, held = self.energies[renewals, samples], self.held[:, samples]
+        reduced = ((energies[:, None] + held) / self.kT).reshape(-1, held.shape[1])
+        counts, free = self.counts[renewals].ravel(), self.free[renewals].ravel()
+        return log_mixture(reduced, counts.astype(np.float64), free / self.kT)

@@ -117,9 +117,8 @@ def make_profiles(settings: RelativeEntropy, weighed: Weighed, ff: ForceField) -
         mine = [(k, g) for k, g in enumerate(groups) if g.molecule == number]
         for k, group in mine:
             name = entry.name if len(mine) == 1 else f"{entry.name}_{group.kelvin:g}K"
-            x = torch.cat([group.training.positions, group.held_out.positions])
-            held = len(group.held_out.weights) / len(x)
-            w = np.concatenate([(1.0 - held) * group.training.weights, held * group.held_out.weights])
+            used = known[k].values > 0.0
+            w, x = known[k].values[used], torch.from_numpy(molecule.positions[used])
             values = values_of(variable, x)
             low, high = values.min(), values.max()
             if variable.periodic:

@@ -33,6 +33,12 @@ class RelativeEntropy(Section):
     replicas: Annotated[int, Whole(2, 10**6)] = Field(
         default=64, description="in all; shared by the molecules and their temperatures"
     )
+    windows: Literal["weigh", "hold"] = Field(
+        default="weigh",
+        description="weigh (frames of windows count as often as the free molecule is there; replicas are free) | hold "
+        "(replicas are held in the windows of the frames, and each window is compared with its own frames: seldom "
+        "visited places count as often as they were sampled)",
+    )
     ladder: Annotated[tuple[Temperature, ...], BeforeValidator(as_list)] = Field(
         default=(),
         description="higher temperatures: each replica exchanges with one at each of these, which come beside "

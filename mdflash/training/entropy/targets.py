@@ -36,6 +36,7 @@ from mdflash.runs.biases import read_structure, select_variable
 from mdflash.training.entropy.loss import Group
 from mdflash.training.entropy.profiles import values_of
 from mdflash.training.entropy.target_section import TargetEntry
+from mdflash.training.entropy.windows import FREE
 from mdflash.training.frames import MoleculeFrames
 from mdflash.training.split import SAME_TEMPERATURE
 
@@ -201,8 +202,14 @@ def with_target_groups(groups: Sequence[Group], wanted: Sequence[tuple[int, floa
     for molecule, kelvin in wanted:
         nearest = min((g for g in found if g.molecule == molecule), key=lambda g: abs(g.kelvin - kelvin))
         if abs(nearest.kelvin - kelvin) > SAME_TEMPERATURE:
-            found.append(replace(nearest, kelvin=kelvin, share=0.0))
+            found.append(_without_data(nearest, kelvin))
     return tuple(found)
+
+
+def _without_data(group: Group, kelvin: float) -> Group:
+    """The free molecule at another temperature."""
+    training, held_out = (replace(known, state=None) for known in (group.training, group.held_out))
+    return replace(group, kelvin=kelvin, share=0.0, training=training, held_out=held_out, windows=FREE)
 
 
 def group_at(groups: Sequence[Group], molecule: int, kelvin: float) -> int:

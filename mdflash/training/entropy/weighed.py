@@ -10,10 +10,11 @@ import torch
 
 from mdflash.errors import InputError
 from mdflash.training.entropy.loss import Group, Known
+from mdflash.training.entropy.windows import windows_of
 from mdflash.training.frames import MoleculeFrames, TrainingData
 from mdflash.training.recipe import Data
 from mdflash.training.split import SAME_TEMPERATURE
-from mdflash.training.weights import FEWEST, FrameWeights, weigh_all
+from mdflash.training.weights import FEWEST, FrameWeights, frame_weights, weigh_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +45,36 @@ class Weighed:
         return found
 
 
-def weigh(section: Data, data: TrainingData) -> Weighed:
+def weigh(section: Data, data: TrainingData, hold: bool = False) -> Weighed:
     """The weights of the frames of a training.
+
+    Args:
+        section: of its recipe.
+        data: its frames.
+        hold: whether frames of windows are compared with samples of the same windows, so that all count alike.
 
     Raises:
         InputError: frames that cannot be weighed, or too few.
     """
     weights = weigh_all(section, data)
-    return Weighed(data.molecules, weights, groups_of(data.molecules, weights))
+    if not hold:
+        return Weighed(data.molecules, weights, groups_of(data.molecules, weights))
+    alike = [
+        [frame_weights(m, w.temperature, "equal") for w in own] for m, own in zip(data.molecules, weights, strict=True)
+    ]
+    groups = groups_of(data.molecules, alike)
+    return Weighed(data.molecules, weights, tuple(_with_windows(g, data.molecules[g.molecule]) for g in groups))
+
+
+def _with_windows(group: Group, molecule: MoleculeFrames) -> Group:
+    """The group with the state that each of its frames was sampled in."""
+    windows, state = windows_of(molecule, molecule.system)
+    here = np.abs(molecule.temperature - group.kelvin) <= SAME_TEMPERATURE
+    training, held_out = (
+        replace(known, state=state[here & (molecule.validation == held)])
+        for known, held in ((group.training, False), (group.held_out, True))
+    )
+    return replace(group, training=training, held_out=held_out, windows=windows)
 
 
 def groups_of(molecules: Sequence[MoleculeFrames], weights: Sequence[Sequence[FrameWeights]]) -> tuple[Group, ...]:
