@@ -256,6 +256,7 @@ def test_windows_are_compared_with_their_own_frames(begun: Path, tmp_path: Path)
     ends = (first[:, 6] - first[:, 0]).norm(dim=1).numpy().reshape(8, 7)
     assert ends[:, :3].mean() < ends[:, 3:5].mean() < ends[:, 5:].mean()
     rows = _log(tmp_path)
+    assert rows[0]["held_out_entropy"] == pytest.approx(0.0, abs=1e-6)
     assert rows[-1]["held_out_entropy"] < -0.05 and rows[-1]["ends_rmse"] < rows[0]["ends_rmse"]
     again = _prepare(tmp_path / "again", data, begun, relative_entropy=settings)
     with pytest.raises(Interrupted):

@@ -447,8 +447,11 @@ class EntropyTrainer:
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer/{name}/{key}"] = value
         for k, pool in enumerate(self.pools):
-            own = {"energies": pool.energies, "free": pool.free, "counts": pool.counts, "windows": pool.held,
-                   "own": pool.own, "now": self._now[k], "held": self._held[k], "ends": self._ends[k]}  # fmt: skip
+            own = {
+                "energies": pool.energies, "free": pool.free, "counts": pool.counts, "windows": pool.held,
+                "origin": pool.origin, "own": pool.own, "now": self._now[k], "held": self._held[k],
+                "ends": self._ends[k],
+            }  # fmt: skip
             tensors |= {f"pool/{k}/{name}": torch.from_numpy(np.array(a)) for name, a in own.items()}
             tensors[f"pool/{k}/positions"] = pool.positions
         tensors |= {f"curve/{k}": torch.from_numpy(curve) for k, curve in enumerate(self._curves)}
@@ -474,7 +477,7 @@ class EntropyTrainer:
             pool.positions = tensors[f"{own}positions"]
             pool.energies, pool.free = tensors[f"{own}energies"].numpy(), tensors[f"{own}free"].numpy()
             pool.counts, pool.held = tensors[f"{own}counts"].numpy(), tensors[f"{own}windows"].numpy()
-            pool.own = float(tensors[f"{own}own"])
+            pool.origin, pool.own = tensors[f"{own}origin"].numpy(), float(tensors[f"{own}own"])
             self._now.append(tensors[f"{own}now"].numpy())
             self._held.append(tensors[f"{own}held"].numpy())
             self._ends.append(tensors[f"{own}ends"].numpy())

@@ -7,7 +7,7 @@ weights, with energies U, the samples of all renewals count in state k as
 
 all at x_i. M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008). A_gk are free energies against the free
 molecule of the start, where they are 0; that of the oldest renewal is kept from before, so the chain reaches back to
-the start however far that is.
+the start however far that is. What `weigh` says is A_k less that of state k at the start.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Pool:
         energies: [renewals, M] kcal/mol of every sample with the weights of every renewal.
         held: [states, M] kcal/mol of every sample in every window.
         free: [renewals, states] A_gk, kcal/mol.
+        origin: [states] A_k of the start, kcal/mol.
         own: how many samples of equal weights the newest renewal is worth, with the weights it was drawn with.
     """
 
@@ -44,6 +45,7 @@ class Pool:
     energies: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     held: FloatArray = field(default_factory=lambda: np.zeros((1, 0)))
     free: FloatArray = field(default_factory=lambda: np.zeros((0, 1)))
+    origin: FloatArray = field(default_factory=lambda: np.zeros(1))
     own: float = 0.0
     _mixture: FloatArray | None = None
 
@@ -52,8 +54,8 @@ class Pool:
 
         Args:
             now: kcal/mol, without windows.
-            shares: [states] of sum 1: samples as if drawn from all states with these shares, and the mean of A_k; None:
-                of the free molecule.
+            shares: [states] of sum 1: samples as if drawn from all states with these shares, and the mean of A_k from
+                the start; None: of the free molecule.
         """
         if self._mixture is None:
             self._mixture = self._log_mixture(slice(None), slice(None))
@@ -97,6 +99,8 @@ class Pool:
         reduced = ((self.energies[:, None] + self.held) / self.kT).reshape(-1, len(self.positions))
         solved = mbar(reduced, self.counts.ravel().astype(np.float64), self.free.ravel() / self.kT)
         self.free = self.free[0, 0] + self.kT * solved.reshape(self.counts.shape)
+        if len(self.counts) == 1:
+            self.origin = self.free[0]
         if len(self.counts) > self.keep:
             gone = self.counts[0].sum()
             self.positions, self.counts, self.held = self.positions[gone:], self.counts[1:], self.held[:, gone:]
@@ -117,7 +121,7 @@ class Pool:
             top = log_w.max()
             w = np.exp(log_w - top)
             total += shares[state] * (w / w.sum())
-            free += shares[state] * float(-self.kT * (top + np.log(w.sum())))
+            free += shares[state] * float(-self.kT * (top + np.log(w.sum())) - self.origin[state])
         return total, free
 
     def _log_mixture(self, renewals: slice, samples: slice) -> FloatArray:
