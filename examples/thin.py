@@ -4,7 +4,7 @@
     python examples/thin.py data/ala2 examples/ala2/data --every 560=3 480=2
 
     mdflash sample examples/chignolin/windows.yaml
-    python examples/thin.py data/chignolin-windows examples/chignolin/data --after 600 --every 25
+    python examples/thin.py data/chignolin-windows examples/chignolin/data --after 400 --every 30
 
 `--every N` keeps every Nth frame of each trajectory, `--every KELVIN=N` of those at this temperature. MBAR counts what
 is there, so populations stay right. `--after PS` leaves out the frames before.

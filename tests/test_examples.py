@@ -163,3 +163,12 @@ def test_ala2_is_refined_from_its_own_frames(tmp_path: Path) -> None:
         float(w[p > 0.0].sum()) for w, p in zip((known.values, frame_weights(molecule, 300.0).values), phi, strict=True)
     ]
     assert left[1] == pytest.approx(left[0], rel=0.3)
+
+
+def test_chignolin_is_refined_in_the_windows_of_its_own_frames() -> None:
+    prepared = prepare_training(load_recipe(EXAMPLES / "chignolin" / "refine.yaml"))
+    assert prepared.weighed is not None
+    ((known,),), (group,) = prepared.weighed.weights, prepared.weighed.groups
+    assert known.effective > 8_000 and known.overlap > 0.1 and known.temperature == 340.0
+    assert group.windows.states == 15 and group.shares[0] == 0.0
+    np.testing.assert_allclose(group.shares[1:], 1.0 / 14.0, rtol=0.02)
