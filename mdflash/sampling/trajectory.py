@@ -11,8 +11,8 @@
     /time        [F] float64 ps
     attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (how often a frame comes says
                  nothing: held in an umbrella window, or chosen), chosen (sampled around frames that a committee chose,
-                 or at configurations that were held: no weight undoes that), window (what held it: keys of `biases:` as JSON; /window_reference [N, 3] Å is
-                 its structure, if any)
+                 or at configurations that were held: no weight undoes that), window (what held it: keys of `biases:`
+                 as JSON; /window_reference [N, 3] Å is its structure, if any)
 
 Other columns [F] of real numbers may stand beside these, such as weights that another program computed.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_errors_and_halves_stand_beside_the_frames(tmp_path: Path) -> None:
     means = [mean_force(rng.normal(size=(40, N, 3))) for _ in range(7)]
     x = rng.normal(size=(7, N, 3))
     for path, parts in ((file, (0, 3, 7)), (whole, (0, 7))):
-        for first, last in zip(parts[:-1], parts[1:], strict=True):
+        for first, last in pairwise(parts):
             with TrajectoryWriter(path, N, seed=1, aggregation="basic", frames=first, means=True) as writer:
                 for k in range(first, last):
                     writer.append(x[k], means[k].mean, 300.0, 1.0 + k, means=means[k])
