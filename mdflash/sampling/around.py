@@ -75,8 +75,8 @@ def sample_around(recipe: SampleRecipe, where: Where, folder: Path, tell: Callab
         tell: called with what is being done.
 
     Raises:
-        InputError: a recipe of several molecules, with windows or held beads, no frame that can be chosen or rebuilt, or a dataset
-            that was begun otherwise.
+        InputError: a recipe of several molecules, with windows or held beads, no frame that can be chosen or rebuilt,
+            or a dataset that was begun otherwise.
     """
     entry = only_molecule(recipe)
     if (said := _begun(folder, where)) is not None:

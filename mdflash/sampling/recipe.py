@@ -329,6 +329,4 @@ def _problems_of_hold(recipe: SampleRecipe, hold: Hold) -> Iterator[Problem]:
             f"`average: {fewest * recipe.interval:g} ps` or more",
         )
     if hold.count < recipe.walkers:
-        yield Problem(
-            ("walkers",), f"{recipe.walkers} trajectories cannot share {hold.count} configurations (hold.count)"
-        )
+        yield Problem(("walkers",), f"{recipe.walkers} trajectories cannot share the {hold.count} of hold.count")
