@@ -5,6 +5,9 @@ in which forces of bonds between beads change by tens of kcal/mol/Å. OpenMM ref
 constrained bonds of held atoms (to hydrogens) become springs instead. Their forces cancel within a constrained group,
 which force maps treat as one, and are not written. Nothing removes the motion of the center of mass.
 
+setup.safetensors of the molecule has beads [C, N, 3] Å beside what `mdflash.sampling.walker` says, and a start for
+each.
+
 Each configuration is a simulation of its own, whose noise depends on its number alone: so what a stopped sampling has
 written stands, and the configuration at work begins anew.
 """
