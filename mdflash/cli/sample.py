@@ -85,6 +85,20 @@ def sample(
     found = load_dataset(folder)
     size = sum(t.file.stat().st_size for m in found.molecules for t in m.trajectories)
     typer.echo(f"{folder}: {plural(found.n_frames, 'frame')}, {size / 1e6:.1f} MB")
+    if plan.hold is not None:
+        _show_disagreements(folder, found.n_frames)
+
+
+def _show_disagreements(folder: Path, configurations: int) -> None:
+    from mdflash.sampling.configurations import disagreements
+
+    bad = disagreements(folder)
+    for sentence in bad:
+        typer.echo(f"  {sentence}")
+    typer.echo(
+        f"the two halves disagree in {len(bad):,} of {plural(configurations, 'configuration')}"
+        + ("; something slow moves there: average for longer, or do not trust these means" if bad else "")
+    )
 
 
 def _show_plan(plan: SampleRecipe, starts: int) -> None:
@@ -94,12 +108,18 @@ def _show_plan(plan: SampleRecipe, starts: int) -> None:
     for molecule in prepare(plan):
         system = molecule.beads.system
         windows = next(entry.umbrella for entry in plan.molecule if entry.name == molecule.name)
-        count = starts * plan.walkers * len(plan.temperatures) * (windows.count if windows else 1)
         rate = speed(molecule, plan)
-        hours += count * plan.length / rate / 3600 / plan.processes
+        if plan.hold is not None:
+            count, each, kind = plan.hold.count, plan.hold.settle + plan.hold.average, "configuration"
+            what = f"{each:g} ps"
+        else:
+            assert plan.length is not None  # load_recipe asks for it
+            count = starts * plan.walkers * len(plan.temperatures) * (windows.count if windows else 1)
+            each, kind, what = plan.length, "replica", plural(plan.frames, "frame")
+        hours += count * each / rate / 3600 / plan.processes
         typer.echo(
             f"{molecule.name}: {len(molecule.groups)} atoms, {plural(system.n_beads, 'bead')} ({plan.mapping}); "
-            f"{plural(count, 'replica')} of {plural(plan.frames, 'frame')}, {rate * 86.4:.0f} ns/day each"
+            f"{plural(count, kind)} of {what}, {rate * 86.4:.0f} ns/day each"
         )
         for name, rows in system.interactions.items():
             typer.echo(f"  {len(rows)} {name}")

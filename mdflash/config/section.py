@@ -86,7 +86,21 @@ def _read_folder(value: object, info: ValidationInfo) -> Path:
     return _text_path(value, info, "runs/protein")
 
 
+def _read_dataset(value: object, info: ValidationInfo) -> Path:
+    """The path of a dataset; relative ones start at the folder of the recipe."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"expected a path, found {describe(value)}; for example `dataset: my-data`")
+    context: dict[str, Path] = info.context or {}
+    path = Path(os.path.abspath(context["folder"] / os.path.expanduser(value)))
+    if not os.path.isfile(path / "dataset.yaml"):  # False for a name too long, which Path.is_file raises
+        raise ValueError(f"{path} is not a dataset: it has no dataset.yaml (paths are relative to the recipe)")
+    return path
+
+
 SchemaVersion = Annotated[Literal[1], BeforeValidator(_read_version)]
 ExistingFile = Annotated[Path, BeforeValidator(read_file), WithJsonSchema({"type": "string"})]
 ForceFieldFolder = Annotated[Path, BeforeValidator(_read_forcefield), WithJsonSchema({"type": "string"})]
 Folder = Annotated[Path, BeforeValidator(_read_folder), WithJsonSchema({"type": "string"})]
+DatasetFolder = Annotated[Path, BeforeValidator(_read_dataset), WithJsonSchema({"type": "string"})]

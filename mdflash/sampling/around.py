@@ -6,13 +6,15 @@ A dataset of such frames remembers which they are, so it can be resumed after th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mdflash.core.damage import reading
 from mdflash.core.plural import plural
+from mdflash.core.system import System
+from mdflash.core.types import FloatArray
 from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.runfolder import load_manifest
@@ -73,8 +75,8 @@ def sample_around(recipe: SampleRecipe, where: Where, folder: Path, tell: Callab
         tell: called with what is being done.
 
     Raises:
-        InputError: a recipe of several molecules or with windows, no frame that can be chosen or rebuilt, or a dataset
-            that was begun otherwise.
+        InputError: a recipe of several molecules, with windows or held beads, no frame that can be chosen or rebuilt,
+            or a dataset that was begun otherwise.
     """
     entry = only_molecule(recipe)
     if (said := _begun(folder, where)) is not None:
@@ -83,7 +85,7 @@ def sample_around(recipe: SampleRecipe, where: Where, folder: Path, tell: Callab
         return Around(_settled(recipe, entry, labels), entry, said, ())
     chosen = choose(where.run, where.committee, where.count, where.apart, tell)
     tell(describe(chosen, where.count))
-    kept, models = _rebuilt(chosen, entry, recipe, tell)
+    kept, models = rebuilt(chosen.system, chosen.positions, chosen.labels, entry, recipe, "--where", tell)
     labels = [chosen.labels[k] for k in kept]
     said = {
         "run": str(where.run),
@@ -109,13 +111,15 @@ def only_molecule(recipe: SampleRecipe) -> MoleculeEntry:
     """The molecule of a recipe that is sampled around frames.
 
     Raises:
-        InputError: several, or windows.
+        InputError: several, or windows, or held beads.
     """
     (entry, *others) = recipe.molecule
     if others:
         raise InputError("frames are chosen of one molecule; give a recipe of that molecule alone", key="molecule")
     if entry.umbrella is not None:
         raise InputError("windows do not go with --where; leave them out, or give another recipe", key="molecule")
+    if recipe.hold is not None:
+        raise InputError("held beads do not go with --where; leave this section out", key="hold")
     return entry
 
 
@@ -149,24 +153,43 @@ def _forcefield_of(run: Path) -> str:
         return str(load_manifest(run)["forcefields"][0]["sha256"])
 
 
-def _rebuilt(
-    chosen: Chosen, entry: MoleculeEntry, recipe: SampleRecipe, tell: Callable[[str], None]
+def rebuilt(
+    system: System,
+    positions: FloatArray,
+    labels: Sequence[str],
+    entry: MoleculeEntry,
+    recipe: SampleRecipe,
+    key: str,
+    tell: Callable[[str], None],
 ) -> tuple[list[int], tuple[Model, ...]]:
-    """Which frames could be rebuilt, and their atoms; mirror images of a protein are none."""
+    """Which frames could be rebuilt, and their atoms; mirror images of a protein are none.
+
+    Args:
+        system: the beads.
+        positions: [F, N, 3] Å.
+        labels: of the frames.
+        entry: their molecule.
+        recipe: says how it is mapped, and how many frames are rebuilt at a time.
+        key: what asked for them, for errors.
+        tell: called with what is being done.
+
+    Raises:
+        InputError: another mapping, or no frame can be rebuilt.
+    """
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "beads.pdb"
-        write_pdb(file, chosen.system, chosen.positions[0])
+        write_pdb(file, system, positions[0])
         structure = read_beads(file)
         beads = bead_map(structure, recipe.mapping, name=entry.name)
-    if beads.system.types != chosen.system.types:
+    if beads.system.types != system.types:
         raise InputError(
-            f"the run is of {chosen.system.n_beads} beads ({', '.join(chosen.system.types[:4])}, ...), and `mapping: "
+            f"the frames are of {system.n_beads} beads ({', '.join(system.types[:4])}, ...), and `mapping: "
             f"{recipe.mapping}` gives {beads.system.n_beads} of other types; map both the same way",
             key="mapping",
         )
-    structure = replace(structure, positions=chosen.positions)
+    structure = replace(structure, positions=positions)
     bad = in_one_place(structure)
-    whole = [k for k in range(len(chosen.labels)) if k not in bad]
+    whole = [k for k in range(len(labels)) if k not in bad]
     tell(f"rebuilding {plural(len(whole), 'frame')} with all atoms, {recipe.processes} at a time")
     kept, models = [], []
     processes = min(recipe.processes, len(whole))
@@ -175,9 +198,9 @@ def _rebuilt(
             bad[k] = f"{frame.wrong_hands[0]} would be a D amino acid"
             continue
         kept.append(k)
-        models.append((chosen.labels[k], frame.topology, frame.positions))
+        models.append((labels[k], frame.topology, frame.positions))
     for k, why in sorted(bad.items()):
-        tell(f"{chosen.labels[k]} is left out: {why}")
+        tell(f"{labels[k]} is left out: {why}")
     if not kept:
-        raise InputError(f"none of the frames that were chosen can be rebuilt; the first: {bad[0]}", key="--where")
+        raise InputError(f"none of the frames that were chosen can be rebuilt; the first: {bad[0]}", key=key)
     return kept, tuple(models)

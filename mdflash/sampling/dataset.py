@@ -85,7 +85,8 @@ class Dataset:
             for trajectory in molecule.trajectories:
                 frames = trajectory.read()
                 columns = [frames.positions, frames.forces, frames.temperature, frames.time]
-                columns += [column for column in (frames.energy, frames.potential) if column is not None]
+                more = (frames.energy, frames.potential, frames.force_error)
+                columns += [column for column in more if column is not None]
                 for column in columns:
                     h.update(np.ascontiguousarray(column).tobytes())
         return h.hexdigest()

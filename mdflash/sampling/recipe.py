@@ -15,7 +15,7 @@ from mdflash.config.explain import explain
 from mdflash.config.load import input_error
 from mdflash.config.overrides import apply_overrides
 from mdflash.config.rules import Problem, whole_steps
-from mdflash.config.section import ExistingFile, Folder, SchemaVersion, Section, as_list
+from mdflash.config.section import DatasetFolder, ExistingFile, Folder, SchemaVersion, Section, as_list
 from mdflash.core.quantity import (
     AngularStiffness,
     Duration,
@@ -34,9 +34,12 @@ from mdflash.core.quantity import (
 from mdflash.core.yamlfile import MOST_OF_A_PLAN, load_yaml
 from mdflash.errors import InputError
 from mdflash.mapping.peptide import parse_conformation, parse_sequence
+from mdflash.sampling.means import BLOCKS
 from mdflash.sampling.windows import Window
 
 MAPPINGS = ("ca", "heavy", "five-bead")
+HELD_MAPPINGS = ("ca", "heavy")
+"""Those whose beads can be held."""
 
 
 def _sequence(value: object) -> object:
@@ -141,6 +144,20 @@ class MoleculeEntry(Section):
         return self.windows or self.rmsd_windows
 
 
+class Hold(Section):
+    """Mean forces: beads stay where a frame of a dataset has them, and their forces are averaged"""
+
+    dataset: DatasetFolder = Field(
+        description="dataset folder with frames of the same molecules, relative to this file", examples=["my-data"]
+    )
+    count: Annotated[int, Whole(1, 10_000_000)] = Field(
+        default=400,
+        description="configurations of each molecule, one from each of so many equal stretches of its frames",
+    )
+    settle: Duration = Field(default=20.0, description="time before the first force", examples=["20 ps"])
+    average: Duration = Field(default=100.0, description="time over which forces are averaged", examples=["100 ps"])
+
+
 class SampleRecipe(Section):
     """What to simulate, and what to keep of it."""
 
@@ -160,17 +177,24 @@ class SampleRecipe(Section):
     )
     walkers: Annotated[int, Whole(1, 10_000)] = Field(
         default=1,
-        description="independent simulations of each molecule at each temperature and window; with exchange: ladders",
+        description="independent simulations of each molecule at each temperature and window; with exchange: ladders; "
+        "with hold: trajectories that share its configurations",
     )
     exchange: Annotated[Duration | None, NoneWord] = Field(
         default=None, description="time between exchange attempts of a walker's replicas; none: no exchange",
         examples=["1 ps"],
     )  # fmt: skip
-    length: RunLength = Field(description="simulated time of each walker", examples=["10 ns"])
+    length: RunLength | None = Field(
+        default=None, validate_default=True, description="simulated time of each walker; not with hold",
+        examples=["10 ns"],
+    )  # fmt: skip
     interval: Duration = Field(default=0.5, description="time between frames with forces", examples=["0.5 ps"])
+    hold: Hold | None = Field(default=None)
     timestep: Timestep = Field(default=0.004, description="one step; hydrogens weigh 3 Da", examples=["4 fs"])
     friction: Rate = Field(default=1.0, description="coupling to the bath", examples=["1 /ps"])
-    equilibration: Duration = Field(default=100.0, description="time before the first frame", examples=["100 ps"])
+    equilibration: Duration = Field(
+        default=100.0, description="time before the first frame; not with hold", examples=["100 ps"]
+    )
     seed: Annotated[int, Whole(0, 2**31 - 1)] = Field(default=1, description="each walker derives its own from it")
     processes: Annotated[int, Whole(1, 256)] = Field(default=2, description="walkers at a time, one core each")
     folder: Folder | None = Field(default=None, description="the dataset; default: data/NAME in the current folder")
@@ -181,7 +205,8 @@ class SampleRecipe(Section):
 
     @property
     def frames(self) -> int:
-        """Frames of each replica."""
+        """Frames of each replica; without `hold`."""
+        assert self.length is not None  # load_recipe asks for it
         return int(self.length / self.interval + 1e-6)
 
     @property
@@ -271,5 +296,37 @@ def _problems(recipe: SampleRecipe) -> Iterator[Problem]:
             )
     if recipe.timestep > 0.0051:
         yield Problem(("timestep",), "more than 5 fs is not stable with hydrogens of 3 Da; write `timestep: 4 fs`")
-    if recipe.frames < 1:
+    if recipe.hold is not None:
+        yield from _problems_of_hold(recipe, recipe.hold)
+    elif recipe.length is None:
+        yield Problem(("length",), "is missing; write for example `length: 10 ns`")
+    elif recipe.frames < 1:
         yield Problem(("length",), "is shorter than `interval`, so no frame would be kept")
+
+
+def _problems_of_hold(recipe: SampleRecipe, hold: Hold) -> Iterator[Problem]:
+    """What does not go with held beads."""
+    if recipe.mapping not in HELD_MAPPINGS:
+        yield Problem(
+            ("mapping",), "beads are held where each is one atom that atoms can be rebuilt around: ca or heavy"
+        )
+    for key, instead in (("length", "hold.average"), ("equilibration", "hold.settle")):
+        if key in recipe.model_fields_set:
+            yield Problem((key,), f"says nothing where beads are held; leave it out and give `{instead}`")
+    if recipe.exchange:
+        yield Problem(("exchange",), "does not go with `hold`; leave it out")
+    if len(recipe.temperatures) > 1:
+        yield Problem(("temperatures",), "beads are held at one temperature; give each its own recipe")
+    for i, entry in enumerate(recipe.molecule):
+        for key in ("windows", "rmsd_windows"):
+            if getattr(entry, key) is not None:
+                yield Problem(("molecule", i, key), "does not go with `hold`; leave it out")
+    fewest = 2 * BLOCKS
+    if hold.average < (fewest - 1e-6) * recipe.interval:
+        yield Problem(
+            ("hold", "average"),
+            f"has too few forces for an error, {fewest} are needed; with `interval: {recipe.interval:g} ps` write "
+            f"`average: {fewest * recipe.interval:g} ps` or more",
+        )
+    if hold.count < recipe.walkers:
+        yield Problem(("walkers",), f"{recipe.walkers} trajectories cannot share the {hold.count} of hold.count")

@@ -9,18 +9,31 @@ from __future__ import annotations
 import multiprocessing as mp
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 from mdflash.core.signals import ASKED_TO_STOP, handling
 from mdflash.errors import Interrupted, MdflashError
-from mdflash.sampling.walker import Walker, advance
 
 SEGMENT = 60.0
 """Seconds for which a process runs one walker before another one may have its turn."""
+
+
+class Task(Protocol):
+    """A walker as this file knows it: hashable, and sent to a process."""
+
+    @property
+    def label(self) -> str:
+        """For people."""
+
+    def frames(self) -> int:
+        """Frames that are safely on the disk."""
+
+    def advance(self, frames: int, seconds: float, report: Callable[[int], None]) -> None:
+        """Run until there are `frames`, or to the first time that frames are safe after `seconds`; report these."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class Progress:
         seconds: wall time since this command began.
     """
 
-    walker: Walker
+    walker: Task
     frames: int
     done: int
     total: int
@@ -48,12 +61,11 @@ class Progress:
         return (self.total - self.done) * self.seconds / self.new
 
 
-def carry_out(todo: Sequence[Walker], target: int, processes: int, watch: Callable[[Progress], None]) -> None:
-    """Run every walker until it has `target` frames.
+def carry_out(todo: Mapping[Task, int], processes: int, watch: Callable[[Progress], None]) -> None:
+    """Run every walker until it has its frames.
 
     Args:
-        todo: the walkers.
-        target: frames of each.
+        todo: the walkers, and how many frames each is to have.
         processes: how many are at work at a time.
         watch: called after every block of frames.
 
@@ -61,16 +73,17 @@ def carry_out(todo: Sequence[Walker], target: int, processes: int, watch: Callab
         Interrupted: stopped by SIGTERM or Ctrl-C; the same call resumes.
         MdflashError: what stopped a walker.
     """
-    frames = {walker: min(walker.frames(), target) for walker in todo}
+    frames = {walker: min(walker.frames(), target) for walker, target in todo.items()}
     before, began = sum(frames.values()), time.monotonic()
-    running: dict[Connection, tuple[Walker, Any]] = {}
+    running: dict[Connection, tuple[Task, Any]] = {}
+    total = sum(todo.values())
 
     def start_next() -> None:
         busy = {walker for walker, _ in running.values()}
-        free = [walker for walker in todo if frames[walker] < target and walker not in busy]
+        free = [walker for walker, target in todo.items() if frames[walker] < target and walker not in busy]
         if free:
             walker = min(free, key=lambda w: frames[w])
-            connection, process = _start(walker, target)
+            connection, process = _start(walker, todo[walker])
             running[connection] = (walker, process)
 
     with _stopping(running):
@@ -96,13 +109,13 @@ def carry_out(todo: Sequence[Walker], target: int, processes: int, watch: Callab
                     raise message
                 frames[walker] = message
                 done = sum(frames.values())
-                watch(Progress(walker, message, done, target * len(todo), done - before, time.monotonic() - began))
+                watch(Progress(walker, message, done, total, done - before, time.monotonic() - began))
 
 
-def _start(walker: Walker, target: int) -> tuple[Connection, Any]:
+def _start(walker: Task, target: int) -> tuple[Connection, Any]:
     """A process that runs a walker for a segment, and the pipe that reports its progress."""
     server = mp.get_context("forkserver")
-    server.set_forkserver_preload([__name__])  # so that no segment imports it again
+    server.set_forkserver_preload([__name__, type(walker).__module__])  # so that no segment imports it again
     mine, theirs = server.Pipe(duplex=False)
     process = server.Process(target=_work, args=(walker, target, theirs), daemon=True)
     # Ctrl-C reaches the whole group, but what it means is decided here. The process inherits this.
@@ -113,7 +126,7 @@ def _start(walker: Walker, target: int) -> tuple[Connection, Any]:
 
 
 @contextmanager
-def _stopping(running: dict[Connection, tuple[Walker, Any]]) -> Iterator[None]:
+def _stopping(running: dict[Connection, tuple[Task, Any]]) -> Iterator[None]:
     """End the processes on the way out; SIGTERM and Ctrl-C become `Interrupted`."""
 
     def stop(signum: int, frame: object) -> None:
@@ -133,8 +146,8 @@ def _stopping(running: dict[Connection, tuple[Walker, Any]]) -> Iterator[None]:
             process.join()
 
 
-def _work(walker: Walker, frames: int, connection: Connection) -> None:
+def _work(walker: Task, frames: int, connection: Connection) -> None:
     try:
-        advance(walker, frames, SEGMENT, connection.send)
+        walker.advance(frames, SEGMENT, connection.send)
     except MdflashError as error:
         connection.send(error)

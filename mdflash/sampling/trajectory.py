@@ -6,11 +6,13 @@
     /replica     [F] int32, only where replicas exchanged temperatures
     /energy      [F] float64 kcal/mol, only where a coarse-grained model made the frames
     /potential   [F] float64 kcal/mol, that of all atoms, where all atoms were simulated
+    /force_error [F, N, 3] float32 kcal/mol/Å, standard errors of the forces, only where these are means at held beads
+    /halves      [F, N] float32, see `mdflash.sampling.means`, only beside /force_error
     /time        [F] float64 ps
     attributes   mdflash_data = 1, aggregation ("basic" or "optimised"), seed, biased (how often a frame comes says
                  nothing: held in an umbrella window, or chosen), chosen (sampled around frames that a committee chose,
-                 which no weight undoes), window (what held it: keys of `biases:` as JSON; /window_reference [N, 3] Å is
-                 its structure, if any)
+                 or at configurations that were held: no weight undoes that), window (what held it: keys of `biases:`
+                 as JSON; /window_reference [N, 3] Å is its structure, if any)
 
 Other columns [F] of real numbers may stand beside these, such as weights that another program computed.
 
@@ -37,6 +39,7 @@ from mdflash.core.types import FloatArray
 from mdflash.errors import InputError, StorageError
 from mdflash.io.hdf5_space import METADATA_BYTES, claim, create, hdf5_errors, open_to_read, open_to_write, written_rows
 from mdflash.io.superblock import admit_readers, trim, unlock
+from mdflash.sampling.means import MeanForce
 from mdflash.sampling.restraint import Restraint, read_restraint
 
 if TYPE_CHECKING:
@@ -46,15 +49,20 @@ VERSION = 1
 BLOCK = 256
 """Frames per chunk; the writer adds whole chunks, since a compressed chunk that grows would be written twice."""
 POSITION_STEPS, FORCE_STEPS = 1024.0, 128.0
-COLUMNS = ("positions", "forces", "temperature", "replica", "energy", "potential", "time")
+COLUMNS = ("positions", "forces", "temperature", "replica", "energy", "potential", "force_error", "halves", "time")
 """In the order in which they are written: time last, see the module."""
+AXES = {"positions": 3, "forces": 3, "force_error": 3, "halves": 2}
+"""Of the columns that have more than one."""
 REFERENCE = "window_reference"
 Float32 = npt.NDArray[np.float32]
 Aggregation = Literal["basic", "optimised"]
 
 
 class Frames(NamedTuple):
-    """Consecutive frames: positions and forces [F, N, 3], the rest [F]; replica, energy and potential may be None."""
+    """Consecutive frames: positions, forces and their errors [F, N, 3], halves [F, N], the rest [F].
+
+    What comes after `time` may be None.
+    """
 
     positions: Float32
     forces: Float32
@@ -63,6 +71,8 @@ class Frames(NamedTuple):
     replica: npt.NDArray[np.int32] | None
     energy: FloatArray | None
     potential: FloatArray | None = None
+    force_error: Float32 | None = None
+    halves: Float32 | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Trajectory:
         biased: whether it was held in a window or chosen, so the frequency of a frame has no meaning; its forces are
             unbiased.
         restraint: what held it; None where nothing did, or the file does not say.
-        chosen: whether it was sampled around a frame that was chosen for its uncertainty: then it has no weight.
+        chosen: whether it was sampled around a frame that was chosen, or at such frames: then it has no weight.
     """
 
     file: Path
@@ -105,11 +115,9 @@ class Trajectory:
                 f["forces"][part],
                 f["temperature"][part],
                 f["time"][part],
-                f["replica"][part] if "replica" in f else None,
-                f["energy"][part] if "energy" in f else None,
-                f["potential"][part] if "potential" in f else None,
+                *(f[name][part] if name in f else None for name in Frames._fields[4:]),
             )
-        for name in ("positions", "forces", "temperature", "energy", "potential"):
+        for name in ("positions", "forces", "temperature", "energy", "potential", "force_error"):
             values = getattr(frames, name)
             if values is None:
                 continue
@@ -180,6 +188,9 @@ def open_trajectory(file: Path, molecule: str) -> Trajectory:
             raise InputError(
                 f"/positions is {shape} and /forces {f['forces'].shape}; expected [frames, beads, 3] of both", file=file
             )
+        for name in ("force_error", "halves"):
+            if name in f and f[name].shape[1:] != shape[1 : AXES[name]]:
+                raise InputError(f"/{name} is {f[name].shape}, and /positions {shape}; their beads differ", file=file)
         return Trajectory(
             file=file,
             molecule=molecule,
@@ -229,11 +240,11 @@ def _check_column(f: h5py.File, file: Path, name: str) -> None:
 
     if name not in f:
         return
-    column, axes = f[name], 3 if name in ("positions", "forces") else 1
+    column, axes = f[name], AXES.get(name, 1)
     shape = column.shape if isinstance(column, h5py.Dataset) else None  # that of an empty dataset is None too
     if shape is None or column.dtype.kind not in "fiu" or len(shape) != axes:
         found = "a group, or nothing" if shape is None else f"{column.dtype} {list(shape)}"
-        wanted = "[frames, beads, 3]" if axes == 3 else "[frames]"
+        wanted = ("[frames]", "[frames, beads]", "[frames, beads, 3]")[axes - 1]
         raise InputError(f"dataset /{name}: expected real numbers {wanted}, found {found}", file=file)
 
 
@@ -277,6 +288,7 @@ class TrajectoryWriter:
         seed, aggregation: noted in the file.
         frames: how many frames to keep of an existing file.
         replica, energy, potential: whether each of these is stored with each frame; an old file keeps its columns.
+        means: whether forces are means, with errors and halves, of which each frame is written by itself.
         biased: noted in the file.
         restraint: what held it, if anything did.
         chosen: noted in the file; such a trajectory is biased, whatever `biased` says.
@@ -296,17 +308,19 @@ class TrajectoryWriter:
         replica: bool = False,
         energy: bool = False,
         potential: bool = False,
+        means: bool = False,
         biased: bool = False,
         restraint: Restraint | None = None,
         chosen: bool = False,
     ) -> None:
-        self.file, self.n_beads = file, n_beads
+        self.file, self.n_beads, self._block = file, n_beads, 1 if means else BLOCK
         self._pending: list[tuple[Any, ...]] = []
         if not frames:
             held = biased or chosen or restraint is not None
             attributes: dict[str, Any] = {"seed": seed, "aggregation": aggregation, "biased": held}
             attributes |= {"chosen": True} if chosen else {}
             more = {"replica": replica, "energy": energy, "potential": potential}
+            more |= {"force_error": means, "halves": means}
             names = tuple(name for name, wanted in more.items() if wanted)
             create(file, lambda empty: _lay_out(empty, n_beads, attributes, names, restraint))
         with hdf5_errors(file):
@@ -338,18 +352,21 @@ class TrajectoryWriter:
 
     def append(
         self, positions: FloatArray, forces: FloatArray, temperature: float, time: float, replica: int | None = None,
-        energy: float | None = None, potential: float | None = None,
+        energy: float | None = None, potential: float | None = None, means: MeanForce | None = None,
     ) -> None:  # fmt: skip
         """Add a frame: positions and forces [N, 3] in Å and kcal/mol/Å, temperature in K, time in ps.
 
-        With a replica, and an energy and a potential in kcal/mol, where the writer was made with these.
+        With a replica, and an energy and a potential in kcal/mol, where the writer was made with these. `means` are
+        what the forces are the mean of.
         """
         x = np.round((positions - positions.mean(axis=0)) * POSITION_STEPS) / POSITION_STEPS
         f = np.round(forces * FORCE_STEPS) / FORCE_STEPS
-        more = {"replica": replica, "energy": energy, "potential": potential}
+        more: dict[str, Any] = {"replica": replica, "energy": energy, "potential": potential}
+        if means is not None:
+            more |= {"force_error": means.error, "halves": means.halves}
         own = (more[name] for name in self._names if name in more)
         self._pending.append((x, f, temperature, *own, time))
-        if (self._written + len(self._pending)) % BLOCK == 0:
+        if (self._written + len(self._pending)) % self._block == 0:
             self._write()
 
     def flush(self) -> None:
@@ -361,12 +378,13 @@ class TrajectoryWriter:
         if not self._pending:
             return
         last = self._written + len(self._pending)
-        blocks = last // BLOCK - self._written // BLOCK + 1  # uncompressed, so more than enough
+        rows = (last // self._block - self._written // self._block + 1) * self._block
+        row = (24 if self._block == BLOCK else 40) * self.n_beads + 24  # uncompressed, so more than enough
         with hdf5_errors(self.file):
-            claim(self._h5, self.file, blocks * BLOCK * (24 * self.n_beads + 24) + METADATA_BYTES)
-            for column, rows in zip(self._columns, zip(*self._pending, strict=True), strict=True):
+            claim(self._h5, self.file, rows * row + METADATA_BYTES)
+            for column, values in zip(self._columns, zip(*self._pending, strict=True), strict=True):
                 column.resize(last, axis=0)
-                column[self._written : last] = np.array(rows, column.dtype)
+                column[self._written : last] = np.array(values, column.dtype)
                 column.flush()
         self._written, self._pending = last, []
 
@@ -396,13 +414,15 @@ def _lay_out(
     restraint: Restraint | None,
 ) -> None:
     packed: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 6}
-    for name in ("positions", "forces"):
+    block = 1 if "halves" in more else BLOCK  # frames that are minutes apart are written one by one
+    for name in ("positions", "forces", *(name for name in AXES if name in more)):
+        shape = (n_beads, 3)[: AXES[name] - 1]
         file.create_dataset(
             name,
-            (0, n_beads, 3),
+            (0, *shape),
             np.float32,
-            maxshape=(None, n_beads, 3),
-            chunks=(BLOCK, n_beads, 3),
+            maxshape=(None, *shape),
+            chunks=(block, *shape),
             fillvalue=np.nan,
             **packed,
         )

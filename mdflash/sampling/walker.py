@@ -107,25 +107,24 @@ class Walker:
             ) from None
         return cast("dict[str, Any]", header)
 
+    def advance(self, frames: int, seconds: float, report: Callable[[int], None]) -> None:
+        """Run until the file holds `frames` frames, or to the first block that ends after `seconds`.
 
-def advance(walker: Walker, frames: int, seconds: float, report: Callable[[int], None]) -> None:
-    """Run `walker` until its file holds `frames` frames, or to the first block that ends after `seconds`.
+        Args:
+            frames: in all, those of earlier calls included; a checkpoint is written after each block of them.
+            seconds: of wall time.
+            report: receives the number of frames after each block.
 
-    Args:
-        walker: what to do; a checkpoint is written after each block of frames.
-        frames: in all, those of earlier calls included.
-        seconds: of wall time.
-        report: receives the number of frames after each block.
-
-    Raises:
-        UnstableError: a number that is not finite.
-        StorageError: the disk refuses, or the checkpoint is of another OpenMM.
-    """
-    lock = FolderLock(walker.setup / f"{walker.number:03d}.lock")
-    try:
-        _advance(walker, frames, time.monotonic() + seconds, report)
-    finally:
-        lock.release()
+        Raises:
+            UnstableError: a number that is not finite.
+            StorageError: the disk refuses, or the checkpoint is of another OpenMM.
+        """
+        end = time.monotonic() + seconds
+        lock = FolderLock(self.setup / f"{self.number:03d}.lock")
+        try:
+            _advance(self, frames, end, report)
+        finally:
+            lock.release()
 
 
 def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], None]) -> None:

@@ -1,7 +1,7 @@
 """Forces of a SchNet on batches of frames, and the gradient of the force-matching loss by its weights.
 
 With the residual r = F - F* of n components, the loss is L = r . M r / n; M is 1 unless a molecule has weights
-(`torsions`, `contacts`). Since F = -dE/dx,
+(`torsions`, `contacts`) or frames have (`means`). Since F = -dE/dx,
 
     dL/dweights = -(2 / n) d/dweights [ M r . dE/dx ]
 
@@ -59,7 +59,8 @@ class Topology:
 
     def weigh(self, batch: Batch, residual: Tensor) -> Tensor:
         """M r of a batch."""
-        return residual + sum(weight(batch.positions, residual) for weight in self.weights)
+        found = residual + sum(weight(batch.positions, residual) for weight in self.weights)
+        return found if batch.weights is None else batch.weights[:, None, None] * found
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +72,14 @@ class Batch:
         positions: [M, N, 3] Å.
         forces: [M, N, 3] kcal/mol/Å, what the network has to give.
         energies: [M] kcal/mol, but for a constant, or None.
+        weights: [M] by which frames count in the loss, or None.
     """
 
     molecule: int
     positions: Tensor
     forces: Tensor
     energies: Tensor | None = None
+    weights: Tensor | None = None
 
     def energy_errors(self, energies: Tensor) -> Tensor:
         """[M] kcal/mol, what energies [M] are off by, from the mean over the frames."""

@@ -24,7 +24,7 @@ from mdflash.forcefields.model import ForceField
 from mdflash.integrators.langevin import LangevinMiddle
 from mdflash.sampling.dataset import Dataset, load_dataset
 from mdflash.sampling.restraint import Restraint
-from mdflash.sampling.trajectory import Trajectory
+from mdflash.sampling.trajectory import Frames, Trajectory
 from mdflash.training.schedule import with_windows
 from mdflash.training.split import SAME_TEMPERATURE, hold_out, parts_of
 from mdflash.training.units import other_force_unit
@@ -53,6 +53,8 @@ class MoleculeFrames:
         restraints: what held each trajectory; None where nothing did, or nothing is known of it.
         potential: [F] kcal/mol of the model that was simulated, NaN where it is not known; for weights.
         column: [F] the numbers of the column that was asked for, or None.
+        force_error: [F] kcal/mol/Å, root mean square of the standard errors of a frame's forces where these are means,
+            NaN elsewhere; None where none are.
     """
 
     system: System
@@ -68,6 +70,7 @@ class MoleculeFrames:
     restraints: tuple[Restraint | None, ...] = ()
     potential: FloatArray | None = None
     column: FloatArray | None = None
+    force_error: FloatArray | None = None
 
     def at(self, kelvin: float) -> MoleculeFrames:
         """The frames at a temperature, of the same split.
@@ -80,7 +83,7 @@ class MoleculeFrames:
             there = (round(float(t)) for t in np.unique(self.temperature))
             raise _no_frames(self.system.name, kelvin, there, self.files[0].parent)
         columns = ("positions", "forces", "energies", "temperature", "source", "validation", "biased", "potential",
-                   "column")  # fmt: skip
+                   "column", "force_error")  # fmt: skip
         values = {name: getattr(self, name) for name in columns}
         return replace(self, **{name: value[keep] for name, value in values.items() if value is not None})
 
@@ -159,15 +162,15 @@ def load_frames(
 
 
 def _refuse_chosen(datasets: Sequence[Dataset], weights: str) -> None:
-    """Frames that a committee chose have forces and no weights, whatever a recipe asks for."""
+    """Frames that were chosen have forces and no weights, whatever a recipe asks for."""
     for dataset in datasets:
         for molecule in dataset.molecules:
             if any(trajectory.chosen for trajectory in molecule.trajectories):
                 raise InputError(
-                    "was sampled around frames that a committee chose (mdflash sample --where), so how often its "
-                    f"frames come says nothing and they have no weight ({weights}). Their forces are for force "
-                    "matching: leave this dataset out of `data.dataset` where frames are weighed (`relative_entropy:`, "
-                    "`data.weights`)",
+                    "was sampled around frames that a committee chose (mdflash sample --where), or with held beads "
+                    f"(`hold`), so how often its frames come says nothing and they have no weight ({weights}). Their "
+                    "forces are for force matching: leave this dataset out of `data.dataset` where frames are weighed "
+                    "(`relative_entropy:`, `data.weights`)",
                     file=dataset.folder,
                     key="data.dataset",
                 )
@@ -193,7 +196,7 @@ def _load_molecule(
             )
     trajectories: list[Trajectory] = [t for _, m in mine for t in m.trajectories]
     parts, energies, used, seen = [], [], [], set()
-    potential, columns = [], []
+    potential, columns, errors = [], [], []
     column = None if weights in (None, "mbar", "equal") else weights
     for trajectory in trajectories:
         frames = trajectory.read()
@@ -209,6 +212,7 @@ def _load_molecule(
             known_energy = frames.energy if frames.potential is None else frames.potential
             potential.append(np.full(keep.sum(), np.nan) if known_energy is None else known_energy[keep])
             columns.append(None if column is None else trajectory.column(column)[keep])
+            errors.append(_error_of(frames)[keep])
             used.append(trajectory)
     if not parts:
         assert temperature is not None  # without one every frame is kept
@@ -224,6 +228,14 @@ def _load_molecule(
     energy = np.concatenate(known) if len(known) == len(parts) else None
     if energy is not None:
         digest.update(energy.tobytes())
+    error = np.concatenate(errors)
+    means = int(np.isfinite(error).sum())
+    if means:
+        digest.update(error.tobytes())
+        notes.append(
+            f"molecule '{name}': {means:,} of {len(error):,} frames are mean forces with standard errors of "
+            f"{np.nanmin(error):.2g} to {np.nanmax(error):.2g} kcal/mol/Å, by which they count in the loss"
+        )
     own = np.concatenate([c for c in columns if c is not None]) if column is not None else None
     if weights is not None:
         digest.update(np.concatenate(potential).tobytes() + (b"" if own is None else own.tobytes()))
@@ -254,8 +266,16 @@ def _load_molecule(
     return MoleculeFrames(
         system, mine[0][1].start, positions, forces, energy, kelvin, source, tuple(files), held,
         np.repeat(biased, counts), tuple(t.restraint for t in used), np.concatenate(potential),
-        own,
+        own, error if means else None,
     )  # fmt: skip
+
+
+def _error_of(frames: Frames) -> FloatArray:
+    """[F] kcal/mol/Å, see `MoleculeFrames.force_error`."""
+    if frames.force_error is None:
+        return np.full(len(frames.time), np.nan)
+    found: FloatArray = np.sqrt((frames.force_error.astype(np.float64) ** 2).mean(axis=(1, 2)))
+    return found
 
 
 def _no_frames(name: str, kelvin: float, there: Iterable[int], folder: Path) -> InputError:

@@ -28,6 +28,10 @@ class _Captured(NamedTuple):
     squares: Tensor
 
 
+def _clone(column: Tensor | None) -> Tensor | None:
+    return None if column is None else column.clone()
+
+
 class GraphedForces:
     """`Forces` on a GPU, its `backward` replayed from graphs.
 
@@ -59,6 +63,8 @@ class GraphedForces:
             own.forces.copy_(batch.forces)
             if own.energies is not None and batch.energies is not None:
                 own.energies.copy_(batch.energies)
+            if own.weights is not None and batch.weights is not None:
+                own.weights.copy_(batch.weights)
         captured.graph.replay()
         return captured.squares
 
@@ -67,7 +73,7 @@ class GraphedForces:
         if kind in self.captured or len(self.captured) >= self._most:
             return self.captured.get(kind)
         own = [
-            Batch(b.molecule, b.positions.clone(), b.forces.clone(), None if b.energies is None else b.energies.clone())
+            Batch(b.molecule, b.positions.clone(), b.forces.clone(), _clone(b.energies), _clone(b.weights))
             for b in batches
         ]
         graph = torch.cuda.CUDAGraph()

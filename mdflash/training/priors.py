@@ -110,6 +110,12 @@ def fit_priors(
 def _frames_at(molecule: MoleculeFrames, temperature: float) -> FloatArray:
     near = np.abs(molecule.temperature - temperature) <= SAME_TEMPERATURE
     near &= ~molecule.biased | molecule.biased.all()
+    if molecule.biased.all() and molecule.force_error is not None:
+        raise InputError(
+            f"molecule '{molecule.system.name}' has mean forces at held beads, and no frames of free ones to fit "
+            "priors to: add the dataset that the held frames are from to data.dataset, or take priors that were fitted "
+            "to it (mdflash fit) with priors.forcefield"
+        )
     if near.sum() < FEWEST:
         raise InputError(
             f"molecule '{molecule.system.name}' has {near.sum()} frames at {temperature:g} K; fitting "

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
-from pydantic import BeforeValidator, Field, StrictBool, ValidationError, ValidationInfo, create_model
+from pydantic import BeforeValidator, Field, StrictBool, ValidationError, create_model
 
 from mdflash.config.biases import BiasEntry
 from mdflash.config.explain import explain
@@ -16,6 +15,7 @@ from mdflash.config.load import input_error
 from mdflash.config.overrides import apply_overrides
 from mdflash.config.rules import Problem
 from mdflash.config.section import (
+    DatasetFolder,
     ExistingFile,
     Folder,
     ForceFieldFolder,
@@ -24,7 +24,7 @@ from mdflash.config.section import (
     as_entries,
     as_list,
 )
-from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, describe, plain_word
+from mdflash.core.quantity import Length, NoneWord, Temperature, Whole, Word, plain_word
 from mdflash.core.types import Device, Kernels
 from mdflash.core.yamlfile import MOST_OF_A_PLAN, load_yaml
 from mdflash.errors import InputError
@@ -33,21 +33,6 @@ from mdflash.potentials.schnet.network import Hyperparameters
 from mdflash.training.entropy.section import RelativeEntropy
 from mdflash.training.entropy.target_section import TargetEntry
 
-
-def _read_dataset(value: object, info: ValidationInfo) -> Path:
-    """The path of a dataset; relative ones start at the folder of the recipe."""
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"expected a path, found {describe(value)}; for example `dataset: my-data`")
-    context: dict[str, Path] = info.context or {}
-    path = Path(os.path.abspath(context["folder"] / os.path.expanduser(value)))
-    if not os.path.isfile(path / "dataset.yaml"):  # False for a name too long, which Path.is_file raises
-        raise ValueError(f"{path} is not a dataset: it has no dataset.yaml (paths are relative to the recipe)")
-    return path
-
-
-DatasetFolder = Annotated[Path, BeforeValidator(_read_dataset)]
 Positive = Annotated[float, Field(gt=0, strict=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 

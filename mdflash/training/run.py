@@ -38,6 +38,7 @@ from mdflash.training.frames import MoleculeFrames, TrainingData, load_frames, p
 from mdflash.training.graphs import GraphedForces
 from mdflash.training.learned_terms import LearnedTerms
 from mdflash.training.learned_torsions import LearnedTorsions, with_coefficients
+from mdflash.training.means import weights_of_means
 from mdflash.training.priors import Samples, fit_priors
 from mdflash.training.recipe import Optimization, Recipe
 from mdflash.training.state import read_identity
@@ -289,7 +290,11 @@ def frame_set(prepared: PreparedTraining, held_out: bool, device: torch.device) 
 
 def _training_set(prepared: PreparedTraining, device: torch.device) -> FrameSet:
     """The frames to learn from, decoys among them."""
-    frames, recipe = frame_set(prepared, False, device), prepared.recipe
+    frames, recipe, molecules = frame_set(prepared, False, device), prepared.recipe, prepared.data.molecules
+    if (weights := weights_of_means(molecules)) is not None:
+        weights = tuple(w[torch.from_numpy(~m.validation)] for w, m in zip(weights, molecules, strict=True))
+        energies = None if prepared.energies is None else [e for e in frames.energies if e is not None]
+        frames = FrameSet(frames.positions, frames.forces, device, energies, weights)
     if recipe.data.decoys is None:
         return frames
     positions, targets = [], []
@@ -297,7 +302,9 @@ def _training_set(prepared: PreparedTraining, device: torch.device) -> FrameSet:
         decoys = torch.from_numpy(make_decoys(x.numpy(), recipe.data.decoys, recipe.training.seed + k))
         positions.append(torch.cat([x, decoys]))
         targets.append(torch.cat([target, torch.zeros_like(decoys)]))
-    return FrameSet(positions, targets, device)
+    if weights is not None:
+        weights = tuple(torch.cat([w, w.new_ones(len(x) - len(w))]) for w, x in zip(weights, positions, strict=True))
+    return FrameSet(positions, targets, device, weights=weights)
 
 
 def identity(prepared: PreparedTraining) -> str:

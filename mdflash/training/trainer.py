@@ -58,14 +58,17 @@ class FrameSet:
         positions, forces: for each molecule [F, N, 3], Å and kcal/mol/Å.
         device: where batches go.
         energies: for each molecule [F] kcal/mol, where the loss has them.
+        weights: for each molecule [F] by which frames count in the loss, where not all count alike.
     """
 
     def __init__(
         self, positions: Sequence[Tensor], forces: Sequence[Tensor], device: torch.device | str = "cpu",
-        energies: Sequence[Tensor] | None = None,
+        energies: Sequence[Tensor] | None = None, weights: Sequence[Tensor] | None = None,
     ) -> None:  # fmt: skip
         self.positions, self.forces, self.device = tuple(positions), tuple(forces), device
-        self.energies = (None,) * len(self.positions) if energies is None else tuple(energies)
+        none = (None,) * len(self.positions)
+        self.energies = none if energies is None else tuple(energies)
+        self.weights = none if weights is None else tuple(weights)
         self.starts = np.concatenate(([0], np.cumsum([len(p) for p in positions])))
 
     def __len__(self) -> int:
@@ -79,13 +82,14 @@ class FrameSet:
     def batches(self, frames: IntArray) -> list[Batch]:
         """Frames (numbers over all molecules) as one batch for each molecule that has some."""
         found = []
-        for molecule, columns in enumerate(zip(self.positions, self.forces, self.energies, strict=True)):
+        everything = zip(self.positions, self.forces, self.energies, self.weights, strict=True)
+        for molecule, columns in enumerate(everything):
             first, last = self.starts[molecule : molecule + 2]
             mine = torch.from_numpy(frames[(frames >= first) & (frames < last)] - first)
             if len(mine):
-                positions, forces, energies = (None if c is None else c[mine].to(self.device) for c in columns)
+                positions, forces, energies, weights = (None if c is None else c[mine].to(self.device) for c in columns)
                 assert positions is not None and forces is not None
-                found.append(Batch(molecule, positions, forces, energies))
+                found.append(Batch(molecule, positions, forces, energies, weights))
         return found
 
 

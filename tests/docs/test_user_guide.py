@@ -15,6 +15,7 @@ from mdflash.analysis import load_experiment
 from mdflash.campaigns.recipe import load_campaign
 from mdflash.cli.app import app
 from mdflash.config.load import load_run
+from mdflash.sampling.recipe import load_recipe as load_sampling
 from mdflash.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +75,8 @@ def run_files() -> Iterator[tuple[str, dict[str, Any]]]:
         biases = None
         for k, text in enumerate(blocks(page, "yaml")):
             fragment = yaml.safe_load(text)
-            if {"mdflash_experiment", "sweep", "data"} & set(fragment):
-                continue  # see test_experiment_files_are_valid, test_sweeps_are_valid, test_recipes_are_valid
+            if {"mdflash_experiment", "sweep", "data", "molecule"} & set(fragment):
+                continue  # files of another kind, see the tests below
             biases = fragment.get("biases", biases)
             dynamics = BASE["dynamics"] | fragment.get("dynamics", {})
             exchange = fragment.get("exchange", {})
@@ -117,6 +118,17 @@ def test_recipes_are_valid(tmp_path: Path) -> None:
             (tmp_path / file).touch()
         (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
         assert load_recipe(tmp_path / "train.yaml").data.dataset
+    assert found
+
+
+def test_recipes_of_samples_are_valid(tmp_path: Path) -> None:
+    found = [text for page in USER for text in blocks(page, "yaml") if "molecule" in yaml.safe_load(text)]
+    for text in found:
+        if (hold := yaml.safe_load(text).get("hold")) is not None:
+            (tmp_path / hold["dataset"]).mkdir(parents=True, exist_ok=True)
+            (tmp_path / hold["dataset"] / "dataset.yaml").touch()
+        (tmp_path / "sample.yaml").write_text(text, encoding="utf-8")
+        assert load_sampling(tmp_path / "sample.yaml").molecule
     assert found
 
 
