@@ -15,7 +15,6 @@ written stands, and the configuration at work begins anew.
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from mdflash.errors import UnstableError
 from mdflash.io.runfolder import FolderLock
 from mdflash.mapping.allatom import BIAS_GROUP, create_context, frame, relax
 from mdflash.sampling.means import mean_force
+from mdflash.sampling.schedule import is_wanted
 from mdflash.sampling.trajectory import Aggregation, TrajectoryWriter, open_trajectory
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class HeldWalker:
         self, system: mm.System, start: FloatArray, configuration: int, force_map: FloatArray
     ) -> FloatArray | None:
         """Mapped forces [samples, N, 3] from a start [atoms, 3]; None: whoever asked for them is gone."""
-        owner, seed, found = os.getppid(), (self.seed + 10 * configuration) % 2**31, []
+        seed, found = (self.seed + 10 * configuration) % 2**31, []
         context = create_context(system, self.temperature, self.timestep, self.friction, seed)
         context.setPositions(relax(system, start) / 10.0)
         context.setVelocitiesToTemperature(self.temperature, (seed + 2) % 2**31)
@@ -140,7 +140,7 @@ class HeldWalker:
                     f"{self.label}: forces became NaN or infinite at configuration {configuration}; use a shorter "
                     "timestep, for example `timestep: 2 fs`"
                 )
-            if os.getppid() != owner:
+            if not is_wanted():
                 return None
         return np.stack(found)
 

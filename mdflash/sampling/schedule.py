@@ -146,6 +146,15 @@ def _stopping(running: dict[Connection, tuple[Task, Any]]) -> Iterator[None]:
             process.join()
 
 
+def is_wanted() -> bool:
+    """Whether the program that started this process is there; true where none did.
+
+    Its parent is no sign of that: the fork server stays for as long as one of its processes.
+    """
+    parent = mp.parent_process()
+    return parent is None or parent.is_alive()
+
+
 def _work(walker: Task, frames: int, connection: Connection) -> None:
     try:
         walker.advance(frames, SEGMENT, connection.send)

@@ -13,7 +13,6 @@ sampling/<molecule>/NNN.lock             held by the process at work
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from mdflash.engine.exchange.permute import permute
 from mdflash.errors import StorageError, UnstableError
 from mdflash.io.runfolder import FolderLock
 from mdflash.mapping.allatom import create_context, frame, openmm_version
+from mdflash.sampling.schedule import is_wanted
 from mdflash.sampling.trajectory import BLOCK, Aggregation, TrajectoryWriter
 from mdflash.sampling.windows import Window, held_in
 from mdflash.units import BOLTZMANN, KCAL_PER_KJ
@@ -144,13 +144,13 @@ def _advance(walker: Walker, frames: int, end: float, report: Callable[[int], No
         if walker.window is not None:
             starts = np.stack([held.begin(system, start, walker.window) for start in starts])
         ladder.begin(starts)
-    owner, count = os.getppid(), len(walker.temperatures)
+    count = len(walker.temperatures)
     with TrajectoryWriter(
         walker.trajectory, len(atoms), seed=walker.seed, aggregation=walker.aggregation, frames=done,
         replica=count > 1, potential=True, biased=walker.window is not None, restraint=restraint,
         chosen=walker.chosen,
     ) as writer:  # fmt: skip
-        while writer.frames < frames and os.getppid() == owner:  # whoever asked for this may be gone
+        while writer.frames < frames and is_wanted():
             number = writer.frames // count  # of the frames of one replica
             ladder.run(number)
             now = (number + 1) * walker.stride * walker.timestep

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +19,8 @@ from typer.testing import CliRunner
 from mdflash.cli.app import app
 from mdflash.core.tensors import read_tensors
 from mdflash.core.types import FloatArray
-from mdflash.errors import InputError
+from mdflash.errors import InputError, MdflashError
+from mdflash.io.runfolder import FolderLock
 from mdflash.mapping.allatom import create_context
 from mdflash.sampling.configurations import disagreements, with_hydrogens
 from mdflash.sampling.dataset import create_dataset, load_dataset
@@ -25,7 +29,9 @@ from mdflash.sampling.recipe import MoleculeEntry, load_recipe
 from mdflash.sampling.sample import held_walkers, sample
 from mdflash.sampling.setup import prepare_molecule
 from mdflash.sampling.trajectory import TrajectoryWriter
+from tests.processes import Process
 
+ROOT = Path(__file__).parents[2]
 RECIPE = """\
 mdflash: 1
 molecule: {name: ala2, sequence: ACE-ALA-NME, starts: [extended]}
@@ -112,6 +118,24 @@ def test_stopped_and_gone_on_with_is_the_same_as_in_one_go(made: tuple[Path, str
     (tmp_path / "held" / "ala2" / "001.h5").unlink()
     digest = load_dataset(folder / "held").digest()
     assert load_dataset(sample(recipe, print, print)).digest() == digest
+
+
+def test_a_configuration_ends_with_the_program_that_asked_for_it(made: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = made
+    shutil.copytree(folder / "source", tmp_path / "source")
+    file = write(tmp_path, ("average: 4 ps", "average: 10 us"), ("walkers: 2", "walkers: 1"))
+    process = Process("-m", "mdflash", "sample", file, cwd=ROOT)
+    lock, end = tmp_path / "held" / "sampling" / "ala2" / "000.lock", time.monotonic() + 300
+    while not lock.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while time.monotonic() < end:
+        with suppress(MdflashError):
+            FolderLock(lock).release()
+            break
+        time.sleep(0.1)
+    assert time.monotonic() < end  # 10 µs are hours
 
 
 def test_halves_that_disagree_are_named(made: tuple[Path, str], tmp_path: Path) -> None:
