@@ -29,7 +29,7 @@ from mdflash.units import kT
 
 KELVIN, FOLDED = 340.0, 2.0
 EDGES = np.arange(0.0, 8.01, 0.5)  # Å of RMSD
-SETTINGS = ("length=600 ps", "settle=200 ps", "every=1 ps", "seed=77")
+SETTINGS = ("length=1600 ps", "settle=200 ps", "every=2 ps", "seed=77")
 SPACING = 30, 15  # of frames that were learned from, and how far from these are those that judge the forces
 AFTER = 400.0  # ps
 
