@@ -127,6 +127,7 @@ def test_recipes_of_samples_are_valid(tmp_path: Path) -> None:
         if (hold := yaml.safe_load(text).get("hold")) is not None:
             (tmp_path / hold["dataset"]).mkdir(parents=True, exist_ok=True)
             (tmp_path / hold["dataset"] / "dataset.yaml").touch()
+        (tmp_path / "chignolin.pdb").touch()
         (tmp_path / "sample.yaml").write_text(text, encoding="utf-8")
         assert load_sampling(tmp_path / "sample.yaml").molecule
     assert found

@@ -26,8 +26,8 @@ MUTANTS: Final = (
     Mutant(
         "Relative entropy forgets how far from its start it has come",
         "training/entropy/pool.py",
-        "self.free = self.free[0] + self.kT * solved",
-        "self.free = self.kT * solved",
+        "self.free = self.free[0, 0] + self.kT * solved.reshape(self.counts.shape)",
+        "self.free = self.kT * solved.reshape(self.counts.shape)",
         "training/test_entropy_loss.py::test_renewals_together_know_free_energies_and_averages",
     ),
     Mutant(
