@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from teacher import HEATING, HOT, engine
+from teacher import HEATING, HOT, LARGEST, engine
 
 from mdflash import Dynamics, Engine, LangevinMiddle, Layout, Simulation, State, build_potential, load_forcefield
 from mdflash.config.biases import BiasEntry
@@ -22,7 +22,6 @@ from mdflash.sampling.trajectory import TrajectoryWriter
 
 CENTERS = np.linspace(0.05, 0.95, 16)
 STIFFNESS = 250.0  # kcal/mol: a window is 0.05 wide, as wide as the step to the next
-LARGEST = 60.0  # kcal/mol/Å; where beads are in line, a dihedral's force has no bound
 
 
 def fold(center: object, reference: str) -> dict[str, object]:

@@ -15,13 +15,12 @@ from mdflash.core.damage import reading
 from mdflash.core.plural import plural
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray
-from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.io.runfolder import load_manifest
 from mdflash.io.topology import write_pdb
 from mdflash.mapping.rebuild import in_one_place, read_beads, rebuild
 from mdflash.mapping.structure import bead_map
-from mdflash.sampling.dataset import HEAD
+from mdflash.sampling.dataset import HEAD, provenance_of
 from mdflash.sampling.recipe import MoleculeEntry, SampleRecipe
 from mdflash.sampling.setup import Model, Molecule, prepare_molecule
 from mdflash.sampling.where import APART, COUNT, Chosen, choose
@@ -131,13 +130,9 @@ def _settled(recipe: SampleRecipe, entry: MoleculeEntry, labels: list[str]) -> S
 
 def _begun(folder: Path, where: Where) -> dict[str, Any] | None:
     """What a dataset that was begun remembers; None: there is none yet."""
-    file = folder / HEAD
-    if not file.is_file():
+    if (said := provenance_of(folder, "chosen")) is None:
         return None
-    head = load_yaml(file).data
-    provenance = head.get("provenance") if isinstance(head, dict) else None
-    said = provenance.get("chosen") if isinstance(provenance, dict) else None
-    if not isinstance(said, dict) or not isinstance(said.get("frames"), list):
+    if not isinstance(said.get("frames"), list):
         raise InputError("holds a dataset whose starts were not chosen; choose another `folder`", file=folder)
     if said.get("run") != str(where.run):
         raise InputError(f"holds samples around frames of {said.get('run')}; choose another `folder`", file=folder)

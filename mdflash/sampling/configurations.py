@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from mdflash.core.damage import reading
 from mdflash.core.plural import plural
 from mdflash.core.types import FloatArray
-from mdflash.core.yamlfile import load_yaml
 from mdflash.errors import InputError
 from mdflash.sampling.around import rebuilt
-from mdflash.sampling.dataset import HEAD, Dataset, load_dataset
+from mdflash.sampling.dataset import HEAD, Dataset, load_dataset, provenance_of
 from mdflash.sampling.dataset import Molecule as Source
 from mdflash.sampling.means import DISAGREE
 from mdflash.sampling.recipe import Hold, MoleculeEntry, SampleRecipe
@@ -52,12 +52,9 @@ def begun(folder: Path) -> dict[str, list[str]] | None:
         InputError: a dataset of something else.
     """
     file = folder / HEAD
-    if not file.is_file():
+    if (said := provenance_of(folder, "held")) is None:
         return None
-    head = load_yaml(file).data
-    provenance = head.get("provenance") if isinstance(head, dict) else None
-    said = provenance.get("held") if isinstance(provenance, dict) else None
-    if not isinstance(said, dict):
+    if not said:
         raise InputError("holds a dataset whose beads were not held; choose another `folder`", file=folder, key="hold")
     with reading(file, "provenance.held is damaged"):
         return {str(name): [str(label) for label in labels] for name, labels in said["frames"].items()}
@@ -184,10 +181,9 @@ def with_hydrogens(molecule: Molecule, heavy: FloatArray) -> FloatArray:
         for _ in range(NEIGHBORHOOD):
             around = around.union(*(near[atom] for atom in around))
         own = sorted(around & known)
-        a, b = reference[own], found[own]
-        u, _, vt = np.linalg.svd((a - a.mean(axis=0)).T @ (b - b.mean(axis=0)))
-        u[:, 2] *= np.sign(np.linalg.det(u @ vt))
-        found[hydrogen] = (reference[hydrogen] - a.mean(axis=0)) @ u @ vt + b.mean(axis=0)
+        a, b = reference[own].mean(axis=0), found[own].mean(axis=0)
+        turn, _ = Rotation.align_vectors(found[own] - b, reference[own] - a)
+        found[hydrogen] = turn.apply(reference[hydrogen] - a) + b
     return found
 
 

@@ -121,6 +121,21 @@ def create_dataset(
     atomic_write(folder / HEAD, yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120))
 
 
+def provenance_of(folder: Path, key: str) -> dict[str, Any] | None:
+    """What the head of a dataset that was begun says of its origin under a key, or nothing; None: there is no head.
+
+    Raises:
+        InputError: it is no YAML.
+    """
+    file = folder / HEAD
+    if not file.is_file():
+        return None
+    head = load_yaml(file).data
+    provenance = head.get("provenance") if isinstance(head, dict) else None
+    said = provenance.get(key) if isinstance(provenance, dict) else None
+    return said if isinstance(said, dict) else {}
+
+
 def load_dataset(folder: str | Path) -> Dataset:
     """Open a dataset: read its head and systems, and look at every trajectory without reading frames.
 

@@ -4,7 +4,7 @@ Each number of their tables has a step s, 0 at the start. What is positive, such
 becomes p exp(s) and stays positive; what may have any value becomes p + s, within its ends if it has any (an angle). So
 a step of 0.01 is a small one for all of them, and one learning rate fits.
 
-Constants (v0) move nothing and stay. So do whole numbers, and terms of all near pairs: their ranges decide which pairs
+Constants move nothing and stay. So do whole numbers, and terms of all near pairs: their ranges decide which pairs
 are searched for, and the network sees the same distances.
 """
 
@@ -26,11 +26,6 @@ from mdflash.potentials.forms import FORMS
 from mdflash.potentials.priors.geometry import COORDINATES
 from mdflash.training.added import AddedEnergy
 
-CONSTANT = "v0"
-"""The zero of a series, in every form that has one."""
-LONG = 1e5
-"""A range from 0 to here or beyond has no end that a parameter could meet."""
-
 
 @dataclass(frozen=True, eq=False)
 class Column:
@@ -50,8 +45,9 @@ class Column:
     def now(self, steps: Tensor) -> Tensor:
         """The table, float64, with all steps [S]."""
         step = steps[self.first : self.first + self.start.numel()].view(self.start.shape).double()
-        allowed = FORMS[self.term.form].ranges.get(self.name, ANY)
-        if allowed.least == 0.0 and allowed.most >= LONG:
+        form = FORMS[self.term.form]
+        allowed = form.ranges.get(self.name, ANY)
+        if allowed.least == 0.0 and form.units[self.name] != "rad":
             return self.start * step.exp()
         return (self.start + step).clamp(allowed.least, allowed.most)
 
@@ -172,10 +168,11 @@ def _columns(priors: ForceField) -> tuple[Column, ...]:
     found: list[Column] = []
     first = 0
     for term in priors.terms:
-        if term.keyed_by == "neighbors":
+        form = FORMS[term.form]
+        if form.on == "pair":
             continue
         for name in term.columns:
-            if name == CONSTANT or name in FORMS[term.form].whole:
+            if name == form.constant or name in form.whole:
                 continue
             start = torch.from_numpy(np.array(term.parameters[name], np.float64))
             found.append(Column(term, name, start, first))

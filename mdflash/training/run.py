@@ -226,11 +226,12 @@ def make_forces(
     data, ff, network = prepared.data, prepared.priors, prepared.network
     if device.type == "cuda":
         torch.cuda.set_device(device)  # where Triton launches
-    torsions = LearnedTorsions(ff).to(device) if settings.learn_torsions else None
     entropy = prepared.recipe.relative_entropy
-    terms = None
-    if entropy is not None and entropy.priors == "learn":
-        terms = LearnedTerms(ff, "relative_entropy.priors").to(device)
+    learned: LearnedTorsions | LearnedTerms | None = None
+    if settings.learn_torsions:
+        learned = LearnedTorsions(ff).to(device)
+    elif entropy is not None and entropy.priors == "learn":
+        learned = LearnedTerms(ff, "relative_entropy.priors").to(device)
     topologies = []
     for molecule in data.molecules:
         system = with_its_interactions(molecule.system, ff)
@@ -238,7 +239,7 @@ def make_forces(
         allowed[tuple(network_exclusions(network, system).T)] = False
         first, second = (torch.from_numpy(side).to(device) for side in np.nonzero(allowed))
         types = torch.from_numpy(network_types(ff, network, system)).to(device)
-        own = next((learned.of(system) for learned in (torsions, terms) if learned is not None), None)
+        own = None if learned is None else learned.of(system)
         weights = _weights(settings, molecule, device)
         pairs = Pairs(first, second, system.n_beads)
         topologies.append(Topology(types, pairs, weights, own, settings.energy_weight))
@@ -249,10 +250,10 @@ def make_forces(
         forces = FlashForces(model, topologies, *reach, _convolution(settings.device == "cuda"))
         forces = GraphedForces(forces) if device.type == "cuda" else forces
     parameters = dict(model.named_parameters())
-    if torsions is not None:
-        parameters[TORSIONS] = torsions.coefficients
-    if terms is not None:
-        parameters[TERMS] = terms.steps
+    if isinstance(learned, LearnedTorsions):
+        parameters[TORSIONS] = learned.coefficients
+    elif learned is not None:
+        parameters[TERMS] = learned.steps
     return forces, parameters
 
 

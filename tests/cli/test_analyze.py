@@ -35,7 +35,7 @@ def test_analyze_against_experiment(run: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and "Against experiment chi² is" in done.output and "(theta 10)" in done.output
     assert {"report.html", "weights.csv"} <= {p.name for p in tmp_path.iterdir()}
     done = CliRunner().invoke(app, [*given, "rg=6 +- 0.1 angstrom", "--experiment", "molecule=other", "--force"])
-    assert "the run has no 'other'; write `molecule: chignolin`" in str(done.exception)
+    assert "there is no 'other'; write `molecule: chignolin`" in str(done.exception)
     done = CliRunner().invoke(app, [*given, "rg=6 angstrom", "--force"])
     assert "expected a value with its error" in str(done.exception)
 

@@ -156,7 +156,7 @@ def test_windows_know_the_free_molecule_and_each_other() -> None:
         new = torch.from_numpy(np.concatenate(parts)[:, None].astype(np.float32))
         here = constants[max(0, g - 2) : g]
         now = np.concatenate([energy(k, pool.positions), energy(k, new)]) if g else energy(k, new)
-        pool.add(new, np.array([energy(h, new) for h in here]), now, held(new), counts, shares)
+        pool.add(new, np.array([energy(h, new) for h in here]), now, held(new), counts)
         assert pool.effective(energy(k, pool.positions), shares) == pytest.approx(min(g + 1, 2), abs=0.35)
     x, k = pool.positions, 2.3
     weights, free = pool.weigh(energy(k, x))

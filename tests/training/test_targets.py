@@ -207,7 +207,7 @@ def test_experiments_that_are_not_clear_are_refused(dataset: Path, tmp_path: Pat
         load("rg: 0.7 +- 0.1 nm", (300.0, 360.0))
     with pytest.raises(InputError, match=r"lab\.yaml.*there is no residue '99'"):
         load("fret: {residues: [1, 99], efficiency: 0.5 +- 0.1, R0: 2 nm}")
-    with pytest.raises(InputError, match=r"lab\.yaml.*the run has no 'other'|lab\.yaml.*'other'"):
+    with pytest.raises(InputError, match=r"lab\.yaml.*there is no 'other'; write `molecule: helix`"):
         load("rg: 0.7 +- 0.1 nm\nmolecule: other")
     with pytest.raises(InputError, match=r"key 'experiments'.*called 'lab_rg'"):
         load("rg: 0.7 +- 0.1 nm", files=2)

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from mdflash.analysis.experiment.bme import Fit, Points, Reweighting, bme, chosen_theta, fit
+from mdflash.analysis.experiment.bme import Fit, Reweighting, bme, chosen_theta, fit
 from mdflash.analysis.experiment.data import Data
 from mdflash.analysis.experiment.file import KINDS, Experimental
 from mdflash.analysis.molecule import Molecule
@@ -123,10 +123,7 @@ def compare(
         notes.append(f"every {stride}th of {total:,} frames is compared with the experiments")
     values = _values(run, sample, rows, every, progress)
     blocks = _blocks(sample, first_step, rows)
-    linear = [
-        Points(v, d.averaged(d.measured), np.abs(d.slope(d.measured)) * d.errors, d.fitted)
-        for v, d in zip(values, every, strict=True)
-    ]
+    linear = [d.points(v) for v, d in zip(values, every, strict=True)]
     progress("reweighting to the experiments", 0, 1)
     if experiment.theta is None:
         found, chosen = chosen_theta(linear)
@@ -217,9 +214,9 @@ def molecule_of(experiment: Experimental, names: Sequence[str]) -> str:
     """The molecule that was measured.
 
     Raises:
-        InputError: the run has several and the experiment names none of them.
+        InputError: there are several and the experiment names none of them.
     """
     if experiment.molecule in names or (experiment.molecule is None and len(names) == 1):
         return experiment.molecule or names[0]
-    what = "no molecule is named" if experiment.molecule is None else f"the run has no '{experiment.molecule}'"
-    raise InputError(f"{what}; write `molecule: {names[0]}` (the run has {', '.join(names)})", key="molecule")
+    what = "no molecule is named" if experiment.molecule is None else f"there is no '{experiment.molecule}'"
+    raise InputError(f"{what}; write `molecule: {names[0]}` (there are {', '.join(names)})", key="molecule")

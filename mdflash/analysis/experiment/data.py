@@ -12,6 +12,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
+from mdflash.analysis.experiment.bme import Points
 from mdflash.analysis.molecule import Molecule
 from mdflash.core.quantity import describe, read_quantity
 from mdflash.core.types import FloatArray
@@ -62,6 +63,12 @@ class Data:
     def label(self) -> str:
         """Title and unit, for an axis."""
         return f"{self.title} / {self.unit}" if self.unit else self.title
+
+    def points(self, calculated: FloatArray) -> Points:
+        """What is averaged, of frames [F, M], beside what was measured."""
+        return Points(
+            calculated, self.averaged(self.measured), np.abs(self.slope(self.measured)) * self.errors, self.fitted
+        )
 
 
 @dataclass(frozen=True, eq=False)

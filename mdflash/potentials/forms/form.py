@@ -40,6 +40,7 @@ class Form:
         equation: u(q) as a line of text, kcal/mol.
         source: where the form is from.
         energy: u(q, **parameters) in torch, elementwise; forms on "pair" take a keyword `cutoff` in Å too.
+        constant: the parameter that is added to u, so that no force knows it.
         strength: of a form on "pair": the parameter that u is proportional to. Beads for which it is 0 whomever they
             meet are not searched for.
         columns: of a form on "pair": what the compiled twins read in place of the parameters, made of them and of the
@@ -59,6 +60,7 @@ class Form:
     equation: str
     source: str
     energy: Callable[..., Tensor]
+    constant: str = ""
     strength: str = ""
     columns: Callable[[Mapping[str, FloatArray], float], tuple[FloatArray, ...]] | None = None
     ends: Callable[[Mapping[str, FloatArray]], FloatArray] | None = None

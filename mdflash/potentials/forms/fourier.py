@@ -77,6 +77,7 @@ FORMS = (
         on="dihedral",
         scalars={"v0": "kcal/mol"},
         series={"k1": "kcal/mol", "k2": "kcal/mol"},
+        constant="v0",
         equation="v0 + sum_n k1_n sin(n phi) + k2_n cos(n phi)",
         source="mlcg, Dihedral",
         energy=energy,

@@ -58,6 +58,7 @@ FORMS = (
         on="angle",
         scalars=dict.fromkeys(("a", "b", "c", "d", "k", "v0"), "kcal/mol"),
         ranges={"k": NOT_NEGATIVE},
+        constant="v0",
         equation="a cos^4 + b cos^3 + c cos^2 + d cos + k / sin^2 + v0 of theta",
         source="mlcg, RestrictedQuartic; Bulacu et al., J. Chem. Theory Comput. 9, 3282 (2013)",
         energy=energy,

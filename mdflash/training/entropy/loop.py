@@ -218,7 +218,7 @@ class EntropyTrainer:
         for k, (group, pool, x) in enumerate(zip(self.material.groups, self.pools, samples.positions, strict=True)):
             new = self._energies(group.molecule, x)
             now = np.concatenate([self._now[k], new]) if len(pool.counts) else new
-            pool.add(x, np.array(old[k]), now, group.windows.energies(x), samples.counts[k], group.shares)
+            pool.add(x, np.array(old[k]), now, group.windows.energies(x), samples.counts[k])
             if k >= len(self._now):
                 self._now.append(now)
             else:
@@ -449,8 +449,7 @@ class EntropyTrainer:
         for k, pool in enumerate(self.pools):
             own = {
                 "energies": pool.energies, "free": pool.free, "counts": pool.counts, "windows": pool.held,
-                "origin": pool.origin, "own": pool.own, "now": self._now[k], "held": self._held[k],
-                "ends": self._ends[k],
+                "origin": pool.origin, "now": self._now[k], "held": self._held[k], "ends": self._ends[k],
             }  # fmt: skip
             tensors |= {f"pool/{k}/{name}": torch.from_numpy(np.array(a)) for name, a in own.items()}
             tensors[f"pool/{k}/positions"] = pool.positions
@@ -477,7 +476,7 @@ class EntropyTrainer:
             pool.positions = tensors[f"{own}positions"]
             pool.energies, pool.free = tensors[f"{own}energies"].numpy(), tensors[f"{own}free"].numpy()
             pool.counts, pool.held = tensors[f"{own}counts"].numpy(), tensors[f"{own}windows"].numpy()
-            pool.origin, pool.own = tensors[f"{own}origin"].numpy(), float(tensors[f"{own}own"])
+            pool.origin = tensors[f"{own}origin"].numpy()
             self._now.append(tensors[f"{own}now"].numpy())
             self._held.append(tensors[f"{own}held"].numpy())
             self._ends.append(tensors[f"{own}ends"].numpy())

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from mdflash.analysis.experiment.bme import Points, fit
+from mdflash.analysis.experiment.bme import fit
 from mdflash.analysis.experiment.compare import collect_data, molecule_of
 from mdflash.analysis.experiment.data import Data
 from mdflash.analysis.experiment.file import load_experiment
@@ -126,13 +126,13 @@ class MeasuredTarget(Target):
         return np.asarray(self.data.values(positions.double().numpy()))
 
     def cost(self, means: FloatArray) -> tuple[float, FloatArray]:
-        points = self._points(means)
+        points = self.data.points(means[None])
         found = fit(points, ONE)
         off = (found.average - points.measured) / points.errors
         return 0.5 * float(off @ off), found.scale * off / points.errors
 
     def stand(self, means: FloatArray) -> float:
-        return fit(self._points(means), ONE).chi2
+        return fit(self.data.points(means[None]), ONE).chi2
 
     def off(self, stand: float) -> float:
         return float(np.sqrt(stand))
@@ -142,10 +142,6 @@ class MeasuredTarget(Target):
 
     def described(self, stand: float) -> dict[str, float]:
         return {"chi2": stand, "points": float(len(self.data.measured))}
-
-    def _points(self, means: FloatArray) -> Points:
-        d = self.data
-        return Points(means[None], d.averaged(d.measured), np.abs(d.slope(d.measured)) * d.errors, d.fitted)
 
 
 def measured_targets(measurements: Sequence[Measurement], groups: Sequence[Group]) -> tuple[Target, ...]:

@@ -35,7 +35,6 @@ class Pool:
         held: [states, M] kcal/mol of every sample in every window.
         free: [renewals, states] A_gk, kcal/mol.
         origin: [states] A_k of the start, kcal/mol.
-        own: how many samples of equal weights the newest renewal is worth, with the weights it was drawn with.
     """
 
     kT: float
@@ -46,7 +45,6 @@ class Pool:
     held: FloatArray = field(default_factory=lambda: np.zeros((1, 0)))
     free: FloatArray = field(default_factory=lambda: np.zeros((0, 1)))
     origin: FloatArray = field(default_factory=lambda: np.zeros(1))
-    own: float = 0.0
     _mixture: FloatArray | None = None
 
     def weigh(self, now: FloatArray, shares: FloatArray | None = None) -> tuple[FloatArray, float]:
@@ -62,8 +60,15 @@ class Pool:
         return self._weigh(now, self.held, self._mixture, shares)
 
     def effective(self, now: FloatArray, shares: FloatArray | None = None) -> float:
-        """How many samples of equal weights say as much as all these with energies `now` [M], in newest renewals."""
-        return float(1.0 / np.square(self.weigh(now, shares)[0]).sum() / self.own)
+        """How many samples of equal weights say as much as all these with energies `now` [M], in newest renewals.
+
+        One renewal is what the newest alone is worth with the weights that it was drawn with: all of its samples, or
+        fewer where these are to stand for states that they were not drawn in.
+        """
+        newest = slice(len(self.positions) - int(self.counts[-1].sum()), None)
+        mixture = self._log_mixture(slice(-1, None), newest)
+        alone = self._weigh(self.energies[-1, newest], self.held[:, newest], mixture, shares)[0]
+        return float(np.square(alone).sum() / np.square(self.weigh(now, shares)[0]).sum())
 
     def add(
         self,
@@ -72,7 +77,6 @@ class Pool:
         now: FloatArray,
         held: FloatArray | None = None,
         counts: IntArray | None = None,
-        shares: FloatArray | None = None,
     ) -> None:
         """Take the samples of a renewal, and let go of the oldest one where there are too many.
 
@@ -82,7 +86,6 @@ class Pool:
             now: [M + n] kcal/mol of all samples with the weights that these were drawn with.
             held: [states, n] kcal/mol in windows; None: there are none.
             counts: [states] how many of them were drawn in each state; None: there is one state.
-            shares: [states] as `effective` will be asked with.
         """
         held = np.zeros((1, len(positions))) if held is None else held
         counts = np.array([len(positions)]) if counts is None else counts
@@ -106,9 +109,6 @@ class Pool:
             self.positions, self.counts, self.held = self.positions[gone:], self.counts[1:], self.held[:, gone:]
             self.energies, self.free = self.energies[1:, gone:], self.free[1:]
         self._mixture = None
-        newest = slice(len(self.positions) - len(positions), None)
-        mixture = self._log_mixture(slice(-1, None), newest)
-        self.own = float(1.0 / np.square(self._weigh(self.energies[-1, newest], held, mixture, shares)[0]).sum())
 
     def _weigh(
         self, now: FloatArray, held: FloatArray, mixture: FloatArray, shares: FloatArray | None

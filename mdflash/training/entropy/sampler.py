@@ -87,9 +87,9 @@ class Sampler:
             sum(n for n, g in zip(self.counts, groups, strict=True) if g.molecule == m) for m in range(len(systems))
         ]
         self._layout = Layout(tuple(systems), tuple(n * self.rungs for n in of_molecule))
-        self._order_of_groups = sorted(range(len(groups)), key=lambda k: groups[k].molecule)
+        self._by_molecule = sorted(range(len(groups)), key=lambda k: groups[k].molecule)
         self._firsts = self._first_replicas()
-        own = np.concatenate([np.full(self.counts[k], groups[k].kelvin) for k in self._order_of_groups])
+        own = np.concatenate([np.full(self.counts[k], groups[k].kelvin) for k in self._by_molecule])
         self._kelvin = (np.tile(self._ladder, len(own)) if self._ladder else own).tolist()
         self._backend = Backend(precision="fp32", kernels=settings.kernels, gpu=gpu)
         self._integrator = LangevinMiddle(settings.timestep, settings.friction)
@@ -97,7 +97,7 @@ class Sampler:
     def _first_replicas(self) -> list[int]:
         """The first replica of each group: replicas stand molecule by molecule, groups in any order."""
         found, first = [0] * len(self.groups), 0
-        for k in self._order_of_groups:
+        for k in self._by_molecule:
             found[k], first = first, first + self.counts[k] * self.rungs
         return found
 
@@ -134,9 +134,7 @@ class Sampler:
         """
         settings, layout = self.settings, self._layout
         rng = np.random.default_rng([settings.seed, _Purpose.SIMULATION, renewal])
-        state = State.at(
-            layout, np.concatenate([starts[k].reshape(-1, 3) for k in self._order_of_groups]), self._kelvin
-        )
+        state = State.at(layout, np.concatenate([starts[k].reshape(-1, 3) for k in self._by_molecule]), self._kelvin)
         dynamics = Dynamics(self._integrator, seed=int(rng.integers(2**32)))
         guard, events = Guard(layout, "freeze"), list[str]()
         guard.listeners.append(lambda step, event, **said: events.append(_said(said)) if event == "freeze" else None)
@@ -188,7 +186,7 @@ class Sampler:
         for molecule in range(len(layout.systems)):
             replicas = [
                 (group.windows, int(state))
-                for group, states in ((self.groups[k], self.states[k]) for k in self._order_of_groups)
+                for group, states in ((self.groups[k], self.states[k]) for k in self._by_molecule)
                 if group.molecule == molecule
                 for state in np.repeat(states, self.rungs)
             ]
@@ -230,15 +228,14 @@ def _states(group: Group, replicas: int) -> IntArray:
     Raises:
         InputError: fewer replicas than windows.
     """
-    try:
-        return spread(group.shares, replicas)
-    except ValueError:
-        used = int((group.shares > 0).sum())
+    used = int((group.shares > 0).sum())
+    if replicas < used:
         raise InputError(
             f"{replicas} replicas are fewer than the {used} windows of the frames; write for example "
             f"`replicas: {4 * used}`, or `windows: weigh`",
             key="relative_entropy.replicas",
-        ) from None
+        )
+    return spread(group.shares, replicas)
 
 
 def _ladder(groups: Sequence[Group], above: Sequence[float]) -> tuple[float, ...]:

@@ -69,7 +69,7 @@ def weigh(section: Data, data: TrainingData, hold: bool = False) -> Weighed:
 def _with_windows(group: Group, molecule: MoleculeFrames) -> Group:
     """The group with the state that each of its frames was sampled in."""
     windows, state = windows_of(molecule, molecule.system)
-    here = np.abs(molecule.temperature - group.kelvin) <= SAME_TEMPERATURE
+    here = np.abs(molecule.temperature.astype(np.float64) - group.kelvin) <= SAME_TEMPERATURE
     training, held_out = (
         replace(known, state=state[here & (molecule.validation == held)])
         for known, held in ((group.training, False), (group.held_out, True))

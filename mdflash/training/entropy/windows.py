@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -23,9 +24,13 @@ from mdflash.core.state import Layout
 from mdflash.core.system import System
 from mdflash.core.types import FloatArray, IntArray
 from mdflash.potentials.bias.bias import Bias
+from mdflash.potentials.bias.bias_form import BiasForm
 from mdflash.potentials.variables.base import Variable
 from mdflash.sampling.restraint import Restraint, values_of
 from mdflash.training.frames import MoleculeFrames
+
+Kind: TypeAlias = tuple[str, BiasForm]
+"""The digest of a variable, and the form of what acts on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +61,9 @@ class Windows:
         return np.stack(found)
 
     @cached_property
-    def kinds(self) -> dict[tuple[str, str], list[int]]:
+    def kinds(self) -> dict[Kind, list[int]]:
         """States by variable and form: those that one bias can hold."""
-        found: dict[tuple[str, str], list[int]] = {}
+        found: dict[Kind, list[int]] = {}
         for k, (restraint, variable) in enumerate(zip(self.restraints, self.variables, strict=True), 1):
             found.setdefault((variable.digest, restraint.entry.form), []).append(k)
         return found
@@ -97,7 +102,7 @@ def biases_of_states(layout: Layout, system: int, replicas: Sequence[tuple[Windo
         replicas: of each of its replicas the windows and the state.
     """
     found = list[Bias]()
-    done = set[tuple[str, str]]()
+    done = set[Kind]()
     for windows, _ in replicas:
         for kind, states in windows.kinds.items():
             if kind in done:
@@ -109,21 +114,18 @@ def biases_of_states(layout: Layout, system: int, replicas: Sequence[tuple[Windo
                     entry = own.restraints[state - 1].entry
                     constants[r], centers[r], widths[r] = entry.force_constant[0], entry.center[0], entry.width
             if constants.any():
-                variable = windows.variables[states[0] - 1]
-                name = f"windows{len(found)}"
-                found.append(Bias(name, variable, layout, constants, centers, widths, kind[1], system))  # type: ignore[arg-type]
+                name, variable = f"windows{len(found)}", windows.variables[states[0] - 1]
+                k, center, width = (column.tolist() for column in (constants, centers, widths))
+                found.append(Bias(name, variable, layout, k, center, width, kind[1], system))
     return found
 
 
 def spread(counts: FloatArray, replicas: int) -> IntArray:
     """[replicas] the state of each, as often as `counts` [states] have it, and each that has frames at least once.
 
-    Raises:
-        ValueError: fewer replicas than states with frames.
+    There are at least as many replicas as states with frames.
     """
     used = np.flatnonzero(counts > 0)
-    if replicas < len(used):
-        raise ValueError(f"{replicas} replicas are fewer than {len(used)} states")
     each = np.ones(len(used), np.int64)
     for _ in range(replicas - len(used)):  # to whoever has the most frames for each replica
         each[np.argmax(counts[used] / each)] += 1
